@@ -1,0 +1,47 @@
+"""Autoencoders for recommendation in MXNet/Gluon.
+
+Names load their module when they are first used, so importing the package is
+quick and has no side effects. `npx.set_np()` is the caller's.
+"""
+
+import importlib
+import importlib.util
+import sys
+from typing import Any, List
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "AutoRec": "models.autorec",
+    "evaluator": "evaluate",
+    "train_recsys_rating": "train",
+    "read_data_ml100k": "chapter",
+    "split_data_ml100k": "chapter",
+    "load_data_ml100k": "chapter",
+    "get_dataloader_workers": "chapter",
+    "try_all_gpus": "devices",
+    "Ratings": "ratings",
+    "load_ratings": "datasets",
+    "AutoRecConfig": "config",
+}
+__all__ = sorted(_EXPORTS)
+
+if importlib.util.find_spec("mxnet") is None:
+    _MISSING = ("d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
+                "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU")
+    if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>: a line, not a traceback
+        print(_MISSING, file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(_MISSING)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted(set(globals()) | set(_EXPORTS))

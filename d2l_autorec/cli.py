@@ -1,0 +1,54 @@
+"""What every command shares: one-line errors, exit codes, warnings on stderr."""
+
+import argparse
+import sys
+import warnings
+from typing import Callable, NoReturn, Optional, Sequence
+
+from .errors import UserError
+
+EXIT_USER_ERROR = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and whose help keeps its layout."""
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(**kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
+                argv: Optional[Sequence[str]] = None) -> int:
+    """Run `command(argv)`; user errors become one line on stderr and exit code 2.
+
+    Parameters
+    ----------
+    name : str
+        The command's name, printed before the error.
+    command : callable
+        Takes the argument list (None: `sys.argv`).
+    argv : sequence of str, optional
+        Arguments, for calls from Python.
+
+    Returns
+    -------
+    int
+        0, or 2 after a user error. Internal errors propagate with their traceback.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            command(argv)
+        except UserError as error:
+            print(f"{name}: error: {error}", file=sys.stderr)
+            return EXIT_USER_ERROR
+    return 0

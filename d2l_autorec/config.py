@@ -1,0 +1,160 @@
+"""One frozen dataclass per model; every default stands here once, with its source.
+
+The options of the command line are made from these fields, so a field is
+declared once: its default, its range, its help text and its option group.
+"""
+
+import argparse
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple, Optional
+
+from .errors import ConfigError
+
+OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftrl")
+SPLITS = ("random", "seq-aware")
+DATASETS = ("auto", "ml-100k", "synthetic")
+
+
+class Check(NamedTuple):
+    """A test of a value, and what is allowed in words."""
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+
+
+AT_LEAST_1 = Check(lambda v: v >= 1, "at least 1")
+NOT_NEGATIVE = Check(lambda v: v >= 0, "0 or more")
+POSITIVE = Check(lambda v: 0 < v < float("inf"), "above 0 and finite")
+PENALTY = Check(lambda v: 0 <= v < float("inf"), "0 or more and finite")
+RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+DROPOUT = Check(lambda v: 0 <= v < 1, "at least 0 and below 1")
+SEED = Check(lambda v: 0 <= v < 2**31, "from 0 to 2147483647")
+
+
+def one_of(choices: tuple) -> Check:
+    """The check that a value is one of `choices`."""
+    return Check(lambda v: v in choices, "one of " + ", ".join(map(str, choices)))
+
+
+def option(default: Any, group: str, help: str, check: Optional[Check] = None, **meta: Any) -> Any:
+    """A dataclass field that is also a command-line option."""
+    return field(default=default,
+                 metadata=dict(group=group, help=help, check=check, **meta))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Data, split, training and output: what every model has.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range; one line with option, value and range.
+    """
+
+    dataset: str = option("auto", "data", "which ratings: auto is ml-100k if it is at hand or can "
+                          "be downloaded, else generated ratings, with a warning",
+                          one_of(DATASETS))
+    data_dir: Optional[str] = option(None, "data", "folder with ml-100k/u.data or ml-100k.zip, and "
+                                     "where downloads go (default: $D2L_AUTOREC_DATA, else a "
+                                     "cache folder of yours)", metavar="DIR")
+    split: str = option("random", "data", "random: each rating is a test rating with probability "
+                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is",
+                        one_of(SPLITS))
+    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO)
+    lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE)
+    wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY)
+    epochs: int = option(25, "training", "passes over the rows (the chapter's)", AT_LEAST_1)
+    batch_size: int = option(256, "training", "rows a step, over all devices (the chapter's)",
+                             AT_LEAST_1)
+    optimizer: str = option("adam", "training", "a Gluon optimizer (the chapter's: adam)",
+                            one_of(OPTIMIZERS))
+    seed: int = option(0, "training", "seeds split, initialisation, order of rows and dropout",
+                       SEED)
+    gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1 (default: every visible "
+                                 "GPU, else the CPU)", metavar="LIST")
+    cpus: Optional[int] = option(None, "devices", "train on N CPU contexts, which behave as N "
+                                 "devices", AT_LEAST_1, metavar="N")
+    hybridize: bool = option(True, "devices", "run the network layer by layer instead of as a "
+                             "compiled graph")
+    out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",
+                                metavar="DIR")
+    quiet: bool = option(False, "output", "no progress bar, only the result")
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            check, value = spec.metadata["check"], getattr(self, spec.name)
+            if check is not None and value is not None and not check.accepts(value):
+                raise ConfigError(f"--{spec.name.replace('_', '-')} is {value}: it must be "
+                                  f"{check.allowed}")
+        if self.gpus is not None and self.cpus is not None:
+            raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
+                              "drop one of them")
+
+
+@dataclass(frozen=True)
+class AutoRecConfig(RunConfig):
+    """AutoRec with the settings of the d2l chapter."""
+
+    num_hidden: int = option(500, "model", "hidden units (the chapter's and the paper's)",
+                             AT_LEAST_1)
+    dropout: float = option(0.05, "model", "dropout after the encoder (the chapter's)", DROPOUT)
+    init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
+                               "chapter's)", POSITIVE)
+
+
+def add_options(parser: argparse.ArgumentParser, config: type) -> None:
+    """Give `parser` one option for each field of the dataclass `config`, in groups."""
+    groups = {}
+    for spec in dataclasses.fields(config):
+        name = spec.metadata["group"]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        _add_option(groups[name], spec)
+
+
+def _add_option(group: Any, spec: dataclasses.Field) -> None:
+    flag, help_text = "--" + spec.name.replace("_", "-"), spec.metadata["help"]
+    if spec.type is bool or spec.type == "bool":
+        action = "store_false" if spec.default else "store_true"
+        flag = flag.replace("--", "--no-") if spec.default else flag
+        group.add_argument(flag, dest=spec.name, action=action, default=spec.default,
+                           help=help_text)
+        return
+    check = spec.metadata["check"]
+    if spec.default is not None:
+        help_text += f" [{spec.default}]"
+    elif check is not None:
+        help_text += f"; {check.allowed}"
+    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type), default=spec.default,
+                       metavar=spec.metadata.get("metavar", _metavar(spec)), help=help_text)
+
+
+def _metavar(spec: dataclasses.Field) -> str:
+    check = spec.metadata["check"]
+    if check is not None and check.allowed.startswith("one of "):
+        return "{" + check.allowed[len("one of "):].replace(", ", ",") + "}"
+    return {int: "N", float: "X"}.get(spec.type, "TEXT")
+
+
+def _parser_of(annotation: Any) -> Callable[[str], Any]:
+    if annotation in (int, Optional[int]):
+        return _whole_number
+    if annotation in (float, Optional[float]):
+        return _number
+    return str
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None

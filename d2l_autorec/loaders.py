@@ -1,0 +1,64 @@
+"""Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
+
+from typing import Iterator, List
+
+import numpy as onp
+from mxnet import gluon, np
+from scipy import sparse
+
+
+class EpochShuffle(gluon.data.Sampler):
+    """Row numbers 0..length-1 in an order that (seed, epoch) determines.
+
+    MXNet's random state cannot be read back; an order that depends on the
+    epoch alone makes a resumed run see the rows that the stopped one would have.
+
+    Parameters
+    ----------
+    length : int
+    seed : int
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that the next pass belongs to; grows by one with each pass.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length = length
+        self._seed = seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        order = onp.random.default_rng([self._seed, self.epoch]).permutation(self._length)
+        self.epoch += 1
+        return iter(order.tolist())
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class DenseRows:
+    """Batchify function: row numbers to a dense batch, so that only one batch is ever dense."""
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        self._matrix = matrix
+
+    def __call__(self, rows: List[int]) -> np.ndarray:
+        return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
+
+
+def train_loader(matrix: sparse.csr_matrix, batch_size: int, seed: int) -> gluon.data.DataLoader:
+    """Shuffled batches; rows left over at the end of an epoch open the next one."""
+    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
+    shuffle = EpochShuffle(matrix.shape[0], seed)
+    return gluon.data.DataLoader(
+        rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, "rollover"),
+        batchify_fn=DenseRows(matrix))
+
+
+def eval_loader(matrix: sparse.csr_matrix, batch_size: int = 1024) -> gluon.data.DataLoader:
+    """Every row once, in order."""
+    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
+    return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",
+                                 batchify_fn=DenseRows(matrix))

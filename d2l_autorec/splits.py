@@ -1,0 +1,66 @@
+"""Splits of `Ratings` into a training and a test part over the same index maps."""
+
+from typing import Tuple
+
+import numpy as np
+
+from .errors import DataError
+from .ratings import Ratings
+
+Split = Tuple[Ratings, Ratings]
+
+
+def random_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator) -> Split:
+    """Each rating is a test rating with probability `test_ratio` (the chapter's random mode).
+
+    Raises
+    ------
+    DataError
+        If either part would be empty.
+    """
+    return _split(ratings, rng.uniform(size=len(ratings)) >= 1 - test_ratio,
+                  f"a random split with test ratio {test_ratio:g}")
+
+
+def seq_aware_split(ratings: Ratings) -> Split:
+    """Each user's latest rating is the test rating (the chapter's seq-aware mode).
+
+    Of several ratings at a user's latest time, the first in the file is taken.
+
+    Raises
+    ------
+    DataError
+        If there are no usable timestamps, or either part would be empty.
+    """
+    require_timestamps(ratings, "a seq-aware split")
+    return _split(ratings, latest_of_each(ratings.users, ratings.timestamps), "a seq-aware split")
+
+
+def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Mask, shape (n,), of each user's latest row; the first in order where times are equal."""
+    position = np.arange(len(users))
+    order = np.lexsort((-position, timestamps, users))  # per user: oldest first, ties reversed
+    is_last = np.ones(len(users), dtype=bool)
+    is_last[:-1] = users[order][1:] != users[order][:-1]
+    mask = np.zeros(len(users), dtype=bool)
+    mask[order[is_last]] = True
+    return mask
+
+
+def require_timestamps(ratings: Ratings, split: str) -> None:
+    """Raise DataError unless the ratings have timestamps that tell rows apart."""
+    if ratings.timestamps is None:
+        raise DataError(f"{ratings.name} has no timestamps, which {split} needs: "
+                        "choose --split random")
+    if len(ratings) and (ratings.timestamps == ratings.timestamps[0]).all():
+        raise DataError(f"every timestamp of {ratings.name} is {ratings.timestamps[0]}, so "
+                        f"{split} would be a shuffle: choose --split random")
+
+
+def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
+    train, test = ratings.part(~is_test), ratings.part(is_test)
+    if not len(train) or not len(test):
+        raise DataError(f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
+                        f"{len(train)} for training and {len(test)} for testing: "
+                        "both must be above 0")
+    return train, test

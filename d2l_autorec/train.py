@@ -1,0 +1,189 @@
+"""Training: fit -> one epoch -> one step. It knows no model by name."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+
+import mxnet as mx
+import numpy as onp
+from mxnet import autograd, np
+
+from .devices import split_and_load, try_all_gpus
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch measured.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    train_loss : float
+        Mean of the loss over the rows of the epoch.
+    train_rmse : float
+        Over the observed ratings of the epoch, while training (dropout on).
+    ratings : int
+        Observed ratings that were trained on.
+    seconds : float
+        Training alone, without evaluation.
+    test : dict
+        Metric name to value, after the epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    train_rmse: float
+    ratings: int
+    seconds: float
+    test: Dict[str, float] = field(default_factory=dict)
+
+
+def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
+               devices: Sequence[mx.Context]) -> List[Any]:
+    """Forward, backward and update on one batch spread over the devices.
+
+    Parameters
+    ----------
+    net : Block
+    batch : sequence of ndarray
+        Features and, last, the label; `[values]` is both.
+    loss : callable
+        (prediction, label) to one loss a row.
+    trainer : gluon.Trainer
+    devices : sequence of Context
+
+    Returns
+    -------
+    list of ndarray, shape (3,)
+        For each device: sum of row losses, sum of squared errors over
+        observed ratings, number of observed ratings.
+    """
+    shards = split_and_load(batch, devices)
+    with autograd.record():
+        outputs = [net(*(shard.arrays[:-1] or shard.arrays)) for shard in shards]
+        losses = [loss(output, shard.arrays[-1]) * shard.weight
+                  for output, shard in zip(outputs, shards)]
+    autograd.backward(losses)
+    trainer.step(len(batch[0]))
+    return [_sums(output, shard.arrays[-1], row_losses) * shard.weight
+            for output, shard, row_losses in zip(outputs, shards, losses)]
+
+
+def _sums(output: Any, label: Any, losses: Any) -> Any:
+    observed = np.abs(np.sign(label))
+    squared = np.square(output - label) * observed
+    return np.stack([losses.sum(), squared.sum(), observed.sum()])
+
+
+def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
+                devices: Sequence[mx.Context], epoch: int) -> EpochRecord:
+    """One pass over `train_iter`.
+
+    Notes
+    -----
+    Sums stay on their device until the epoch ends. At most two steps are
+    under way: MXNet's engine has no limit of its own, and would hold every
+    batch of the epoch, densified, at once.
+    """
+    sums, rows, start = [], 0, time.perf_counter()
+    for batch in train_iter:
+        batch = batch if isinstance(batch, (list, tuple)) else [batch]
+        sums.append(train_step(net, batch, loss, trainer, devices))
+        rows += len(batch[0])
+        for part in sums[-2] if len(sums) > 1 else []:
+            part.wait_to_read()
+    total = onp.zeros(3)
+    for part in (part for step in sums for part in step):
+        total += part.asnumpy()
+    mx.npx.waitall()
+    loss_sum, squared, observed = total
+    return EpochRecord(epoch, loss_sum / max(rows, 1), float(onp.sqrt(squared / max(observed, 1))),
+                       int(observed), time.perf_counter() - start)
+
+
+def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs: int,
+        devices: Sequence[mx.Context], evaluate: Callable[[], Dict[str, float]],
+        on_epoch: Callable[[EpochRecord], None], seed: Optional[int] = None) -> List[EpochRecord]:
+    """Train for `num_epochs` epochs, evaluating after each.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Returns metric name to value.
+    on_epoch : callable
+        Gets each epoch's record: the progress bar, the curve.
+    seed : int, optional
+        Seeds MXNet's random numbers (dropout) anew for each epoch, from
+        (seed, epoch). By default the caller's random state is used.
+
+    Returns
+    -------
+    list of EpochRecord
+    """
+    history = []
+    for epoch in range(1, num_epochs + 1):
+        if seed is not None:
+            mx.random.seed(epoch_seed(seed, epoch))
+        record = train_epoch(net, train_iter, loss, trainer, devices, epoch)
+        record.test.update(evaluate())
+        history.append(record)
+        on_epoch(record)
+    return history
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A 31-bit seed for MXNet that (seed, epoch) determines."""
+    return int(onp.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1)
+
+
+def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, loss: Callable,
+                        trainer: Any, num_epochs: int,
+                        devices: Optional[Sequence[mx.Context]] = None,
+                        evaluator: Optional[Callable] = None, **kwargs: Any) -> None:
+    """Train, draw train and test RMSE for each epoch, print the result (the chapter's function).
+
+    Parameters
+    ----------
+    net : Block
+    train_iter, test_iter : iterable
+        Batches: an ndarray, or a list of features and, last, the label.
+    loss : callable
+        (prediction, label) to one loss a row.
+    trainer : gluon.Trainer
+    num_epochs : int
+    devices : sequence of Context, optional
+        By default `try_all_gpus()`, when called.
+    evaluator : callable
+        `evaluator(net, test_iter, devices)` to RMSE; with `inter_mat` it gets
+        that as its third of four arguments.
+    **kwargs
+        `inter_mat`: test interaction matrix.
+
+    Notes
+    -----
+    Where it differs from d2l 1.0.3, and why. The train loss is the mean of
+    the loss over the rows of the last epoch; d2l adds up the last batch of each
+    device, divides by the number of batches and then by the rows, and so
+    prints 0.000. The curve shows the train RMSE over observed ratings, which
+    has the unit of the test RMSE beside it. Rows need not divide over the
+    devices. "ratings/sec" counts observed ratings; d2l counts every entry of
+    the matrix and one epoch's entries for all. In a notebook the curve is
+    d2l's Animator; elsewhere a progress bar takes its place, as nobody sees
+    a figure there.
+    """
+    from .progress import open_progress
+    devices = try_all_gpus() if devices is None else devices
+    arguments = (kwargs["inter_mat"], devices) if kwargs else (devices,)
+    with open_progress(num_epochs) as progress:
+        history = fit(net, train_iter, loss, trainer, num_epochs, devices,
+                      lambda: {"rmse": evaluator(net, test_iter, *arguments)}, progress.update)
+    print(summary(history, devices))
+
+
+def summary(history: Sequence[EpochRecord], devices: Sequence[mx.Context]) -> str:
+    """The chapter's two closing lines: losses of the last epoch, speed over all epochs."""
+    last = history[-1]
+    rate = sum(r.ratings for r in history) / max(sum(r.seconds for r in history), 1e-9)
+    return (f"train loss {last.train_loss:.3f}, test RMSE {last.test['rmse']:.3f}\n"
+            f"{rate:.1f} ratings/sec on {list(devices)}")
