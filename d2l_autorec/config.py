@@ -76,6 +76,8 @@ class RunConfig:
                                  "GPU, else the CPU)", metavar="LIST")
     cpus: Optional[int] = option(None, "devices", "train on N CPU contexts, which behave as N "
                                  "devices", AT_LEAST_1, metavar="N")
+    threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
+                                    "every CPU)", AT_LEAST_1, metavar="N")
     hybridize: bool = option(True, "devices", "run the network layer by layer instead of as a "
                              "compiled graph")
     out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",

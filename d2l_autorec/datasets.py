@@ -94,6 +94,8 @@ def _unpack(archive: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpack-") as scratch:
         with zipfile.ZipFile(archive) as bundle:
             bundle.extractall(scratch)
+        if not (Path(scratch) / target.name / "u.data").is_file():
+            raise OSError(f"{archive} does not contain {target.name}/u.data")
         if target.exists():  # a folder without u.data: keep what is in it
             files = (Path(scratch) / target.name).iterdir()
             for path in sorted(files, key=lambda path: path.name == "u.data"):  # u.data last
@@ -167,12 +169,12 @@ def _long_tailed_pairs(num_users: int, num_items: int, count: int,
 
 
 def _low_rank_values(users: np.ndarray, items: np.ndarray, num_users: int, num_items: int,
-                     rng: np.random.Generator, rank: int = 5) -> np.ndarray:
+                     rng: np.random.Generator, rank: int = 2) -> np.ndarray:
     user_factors = rng.normal(size=(num_users, rank))
     item_factors = rng.normal(size=(num_items, rank)) / np.sqrt(rank)
-    values = rng.normal(scale=0.6, size=len(users)) + 3.5
-    values += rng.normal(scale=0.4, size=num_users)[users]
+    values = rng.normal(scale=0.65, size=len(users)) + 3.5
+    values += rng.normal(scale=0.5, size=num_users)[users]
     values += rng.normal(scale=0.5, size=num_items)[items]
     for k in range(rank):  # one rank at a time: no (n, rank) array
-        values += 0.6 * user_factors[users, k] * item_factors[items, k]
+        values += 0.7 * user_factors[users, k] * item_factors[items, k]
     return np.clip(np.rint(values), 1, 5).astype(np.float32)

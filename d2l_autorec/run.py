@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .cli import Parser, run_command
 from .config import AutoRecConfig, add_options
+from .threads import set_threads
 
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
@@ -21,13 +22,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run folder. "
         "Defaults stand in [brackets]."))
     add_options(parser, AutoRecConfig)
-    train_model(AutoRecConfig(**vars(parser.parse_args(argv))))
+    config = AutoRecConfig(**vars(parser.parse_args(argv)))
+    set_threads(config.threads)
+    train_model(config)
 
 
 def train_model(config: AutoRecConfig) -> Dict[str, Any]:
     """Train as `config` says, print the result and write the run folder.
 
-    Switches MXNet to NumPy semantics (`npx.set_np()`).
+    Switches MXNet to NumPy semantics (`npx.set_np()`). CPU threads are the
+    command's to set, before MXNet is imported.
 
     Returns
     -------

@@ -1,0 +1,44 @@
+"""Shared fixtures: NumPy semantics, the real data where there is any, commands as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import mxnet as mx
+import pytest
+
+matplotlib.use("Agg")
+mx.npx.set_np()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with MovieLens files. CI sets D2L_AUTOREC_REQUIRE_DATA, so nothing is skipped there."""
+    folder = Path(os.environ.get("D2L_AUTOREC_DATA", "/nonexistent"))
+    if (folder / "ml-100k" / "u.data").is_file():
+        return folder
+    reason = "no ml-100k/u.data in $D2L_AUTOREC_DATA (the licence forbids shipping it)"
+    if os.environ.get("D2L_AUTOREC_REQUIRE_DATA"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run `python -m d2l_autorec.VERB ARGS` in an empty folder, offline; returns the process."""
+    def call(verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "D2L_AUTOREC_URL": "http://127.0.0.1:9/", **environment}
+        return subprocess.run([sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
+                              cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    return call
+
+
+def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> None:
+    """One line on stderr with every fragment, exit code 2, no output, no traceback."""
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert process.stdout == ""
+    for fragment in fragments:
+        assert fragment in process.stderr

@@ -1,0 +1,116 @@
+"""The chapter's names: same answers as d2l's, and its program from top to bottom."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import nbclient
+import nbformat
+import numpy as onp
+import pandas as pd
+import pytest
+from d2l import mxnet as d2l_book
+
+import d2l_autorec
+from d2l_autorec.errors import DataError
+
+LISTING = Path(__file__).with_name("chapter_listing.py")
+
+
+def table(rows=400, users=30, items=50, seed=0):
+    """Ratings with ties in time; every user from 1 to `users` occurs."""
+    rng = onp.random.default_rng(seed)
+    pairs = rng.permutation(users * items)[:rows - users]
+    missing = [u * items for u in range(users) if u * items not in set(pairs.tolist())]
+    pairs = onp.concatenate([pairs, missing]).astype("int64")
+    return pd.DataFrame({"user_id": pairs // items + 1, "item_id": pairs % items + 1,
+                         "rating": rng.integers(1, 6, len(pairs)),
+                         "timestamp": rng.integers(0, 5, len(pairs))}), users, items
+
+
+@pytest.mark.parametrize("mode", ["random", "seq-aware"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_split_is_the_books(mode, seed):
+    data, users, items = table(seed=seed)
+    mx.random.seed(seed)
+    ours = d2l_autorec.split_data_ml100k(data, users, items, mode, 0.2)
+    mx.random.seed(seed)
+    theirs = d2l_book.split_data_ml100k(data, users, items, mode, 0.2)
+    for our, their in zip(ours, theirs):
+        assert len(our)
+        onp.testing.assert_array_equal(our.to_numpy(), their.to_numpy())
+
+
+@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+def test_load_is_the_books(feedback):
+    data, users, items = table()
+    ours = d2l_autorec.load_data_ml100k(data, users, items, feedback)
+    theirs = d2l_book.load_data_ml100k(data, users, items, feedback)
+    assert [list(part) for part in ours[:3]] == [list(part) for part in theirs[:3]]
+    if feedback == "implicit":
+        assert ours[3] == theirs[3]
+    else:
+        assert type(ours[3]) is type(theirs[3])
+        onp.testing.assert_array_equal(ours[3].asnumpy(), theirs[3].asnumpy())
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: d2l_autorec.split_data_ml100k(*table(), "alphabetical"),
+     "split_mode is 'alphabetical': it must be 'random' or 'seq-aware'"),
+    (lambda: d2l_autorec.load_data_ml100k(*table(), feedback="clicks"),
+     "feedback is 'clicks': it must be 'explicit' or 'implicit'")])
+def test_unknown_modes_are_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_devices_without_a_gpu():
+    if mx.context.num_gpus():
+        pytest.skip("this machine has a GPU")
+    assert d2l_autorec.try_all_gpus() == [mx.cpu()]
+    assert d2l_autorec.get_dataloader_workers() == 0
+
+
+def test_read_without_file_or_internet(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2L_AUTOREC_DATA", str(tmp_path))
+    monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")
+    with pytest.raises(DataError, match="could not be downloaded"):
+        d2l_autorec.read_data_ml100k()
+
+
+@pytest.mark.realdata
+def test_read_ml_100k(data_dir):
+    data, users, items = d2l_autorec.read_data_ml100k()
+    assert (len(data), users, items) == (100_000, 943, 1682)
+    assert data.iloc[0].tolist() == [196, 242, 3, 881250949]
+
+
+def printed_rmse(text):
+    found = re.search(r"train loss (0\.\d{3}), test RMSE (\d\.\d{3})\n[\d.]+ ratings/sec on "
+                      r"\[cpu\(0\)\]", text)
+    assert found, text
+    assert 0.01 < float(found[1]) < 0.05  # d2l prints 0.000
+    return float(found[2])
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("own", [[], ["--own"]])
+def test_listing_as_a_script(data_dir, own):
+    process = subprocess.run([sys.executable, str(LISTING), *own], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert 0.87 < printed_rmse(process.stdout) < 0.93
+
+
+@pytest.mark.realdata
+def test_listing_in_jupyter(data_dir, tmp_path):
+    source = LISTING.read_text()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
+                            resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = notebook.cells[0].outputs
+    text = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+    assert 0.87 < printed_rmse(text) < 0.93
+    figures = [o for o in outputs if "image/svg+xml" in o.get("data", {})]
+    assert len(figures) == 1  # the animation leaves its last frame

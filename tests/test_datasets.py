@@ -1,0 +1,147 @@
+"""Where ratings come from: files at hand, downloads whole, broken and impossible."""
+
+import functools
+import hashlib
+import http.server
+import io
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec import datasets
+from d2l_autorec.datasets import load_ratings, synthetic_ratings
+from d2l_autorec.errors import DataError, DataWarning
+
+U_DATA = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n"
+
+
+def make_zip(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as bundle:
+        for name, text in files.items():
+            bundle.writestr(name, text)
+    return buffer.getvalue()
+
+
+GOOD_ZIP = make_zip({"ml-100k/u.data": U_DATA, "ml-100k/README": "hello"})
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serves a folder on loopback; returns the folder."""
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            if self.path.endswith("ml-100k.zip") and (folder / "cut").exists():
+                body = (folder / "ml-100k.zip").read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[:len(body) // 2])  # the connection breaks half way
+            else:
+                super().do_GET()
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        monkeypatch.setenv("D2L_AUTOREC_URL", f"http://127.0.0.1:{httpd.server_port}/")
+        monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+        yield folder
+        httpd.shutdown()
+
+
+def test_download_unpack_and_reuse(server, tmp_path):
+    (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    cache = tmp_path / "cache"
+    ratings = load_ratings("ml-100k", cache)
+    assert ratings.name == "ml-100k"
+    assert ratings.user_ids[ratings.users].tolist() == [196, 186, 22]
+    assert ratings.item_ids[ratings.items].tolist() == [242, 302, 377]
+    assert ratings.values.tolist() == [3, 3, 1]
+    assert sorted(p.name for p in cache.iterdir()) == ["ml-100k", "ml-100k.zip"]
+    (server / "ml-100k.zip").unlink()  # no second download
+    assert load_ratings("auto", cache).fingerprint == ratings.fingerprint
+
+
+def test_zip_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+    (tmp_path / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    assert len(load_ratings("ml-100k", tmp_path)) == 3
+
+
+@pytest.mark.parametrize("case", ["missing", "corrupt", "cut", "no u.data"])
+def test_bad_download_leaves_nothing_that_is_taken_for_data(server, tmp_path, monkeypatch, case):
+    content = {"corrupt": b"x" + GOOD_ZIP[1:], "no u.data": make_zip({"ml-100k/README": "x"})}
+    if case != "missing":
+        (server / "ml-100k.zip").write_bytes(content.get(case, GOOD_ZIP))
+    if case == "cut":
+        (server / "cut").touch()
+    if case == "no u.data":
+        digest = hashlib.sha256(content[case]).hexdigest()
+        monkeypatch.setattr(datasets, "ML_100K_SHA256", digest)
+    cache = tmp_path / "cache"
+    with pytest.raises(DataError, match="ml-100k"):
+        load_ratings("ml-100k", cache)
+    assert not (cache / "ml-100k").exists()
+    with pytest.warns(DataWarning, match="GENERATED.*NOT comparable"):
+        assert load_ratings("auto", cache).name == "synthetic"
+    (server / "cut").unlink(missing_ok=True)  # the next try succeeds
+    (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+    assert load_ratings("ml-100k", cache).name == "ml-100k"
+
+
+def test_interrupted_unpack(server, tmp_path, monkeypatch):
+    (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    cache = tmp_path / "cache"
+    extract = zipfile.ZipFile.extractall
+
+    def interrupted(self, path):
+        extract(self, path)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_ratings("ml-100k", cache)
+    assert [p.name for p in cache.iterdir()] == ["ml-100k.zip"]
+
+
+def test_unpack_into_a_folder_without_ratings(server, tmp_path):
+    (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    (tmp_path / "ml-100k").mkdir()
+    (tmp_path / "ml-100k" / "notes").write_text("mine")
+    assert len(load_ratings("ml-100k", tmp_path)) == 3
+    assert (tmp_path / "ml-100k" / "notes").read_text() == "mine"
+
+
+def test_explicit_data_set_never_falls_back(command, tmp_path):
+    process = command("run", "--dataset", "ml-100k", "--data-dir", str(tmp_path / "none"))
+    assert_user_error(process, "ml-100k is not in", "--data-dir or D2L_AUTOREC_DATA")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_generated_set_has_the_shape_of_the_real_one():
+    ratings = synthetic_ratings()
+    assert (ratings.num_users, ratings.num_items, len(ratings)) == (943, 1682, 100_000)
+    assert set(np.unique(ratings.values)) == {1, 2, 3, 4, 5}
+    pairs = ratings.users.astype("int64") * 1682 + ratings.items
+    assert len(np.unique(pairs)) == 100_000
+    for index, size in ((ratings.users, 943), (ratings.items, 1682)):
+        counts = np.sort(np.bincount(index, minlength=size))[::-1]
+        assert counts.min() >= 1
+        assert counts[:size // 10].sum() > 0.25 * counts.sum()  # a long tail
+    assert ratings.fingerprint == synthetic_ratings().fingerprint
+    assert ratings.fingerprint != synthetic_ratings(seed=1).fingerprint
+
+
+@pytest.mark.parametrize("shape", [(10, 20, 19), (10, 20, 150), (3, 3, 0)])
+def test_impossible_generated_sets(shape):
+    with pytest.raises(DataError, match=f"{shape[2]} generated ratings of {shape[0]} users"):
+        synthetic_ratings(*shape)

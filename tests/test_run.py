@@ -1,0 +1,129 @@
+"""`python -m d2l_autorec.run` as a user calls it."""
+
+import csv
+import json
+
+import mxnet as mx
+import numpy as onp
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec import AutoRec
+
+QUICK = ("--dataset", "synthetic", "--epochs", "2", "--num-hidden", "10", "--out", "out")
+
+
+def test_run_folder(command, tmp_path):
+    process = command("run", *QUICK)
+    assert process.returncode == 0, process.stderr
+    assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == [
+        "config.json", "curve.png", "metrics.csv", "model.params", "result.json"]
+    config = json.loads((out / "config.json").read_text())
+    assert config["options"]["num_hidden"] == 10 and config["options"]["lr"] == 0.002
+    assert config["data"]["name"] == "synthetic" and len(config["data"]["sha256"]) == 64
+    assert config["versions"]["mxnet"] == mx.__version__
+    rows = list(csv.DictReader(open(out / "metrics.csv")))
+    result = json.loads((out / "result.json").read_text())
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[-1]["test_rmse"]) == result["test_rmse"]
+    assert result["dataset"] == "synthetic" and not result["comparable_with_chapter"]
+    assert f"test RMSE {result['test_rmse']:.3f}" in process.stdout
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    net = AutoRec(10, 943)
+    net.load_parameters(str(out / "model.params"))
+
+
+def test_repeatable_to_the_bit(command, tmp_path):
+    for name in ("a", "b"):
+        process = command("run", *QUICK[:-1], name, "--quiet", "--cpus", "2")
+        assert process.returncode == 0, process.stderr
+    a, b = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("a", "b"))
+    for key in a:
+        onp.testing.assert_array_equal(a[key].asnumpy(), b[key].asnumpy())
+
+
+def test_quiet_prints_only_the_result(command):
+    process = command("run", *QUICK, "--quiet", "--no-hybridize")
+    assert process.stdout.count("\n") == 2
+    assert "epoch" not in process.stderr
+
+
+def test_offline_without_data_says_so_loudly(command, tmp_path):
+    process = command("run", *QUICK[2:], "--data-dir", "empty")
+    assert process.returncode == 0, process.stderr
+    for fragment in ("warning: ml-100k is not in empty and could not be downloaded",
+                     "GENERATED ratings of the same shape are used instead",
+                     "NOT comparable with the chapter's", "--data-dir or D2L_AUTOREC_DATA"):
+        assert fragment in process.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["dataset"] == "synthetic"
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and finite"]),
+    (["--lr", "nan"], ["--lr is nan: it must be above 0"]),
+    (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
+    (["--epochs", "0"], ["--epochs is 0: it must be at least 1"]),
+    (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
+    (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
+    (["--dropout", "1"], ["--dropout is 1.0: it must be at least 0 and below 1"]),
+    (["--num-hidden", "0"], ["--num-hidden is 0"]),
+    (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
+    (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
+    (["--seed", "-1"], ["--seed is -1"]),
+    (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
+    (["--dataset", "netflix"], ["--dataset is netflix: it must be one of auto, ml-100k"]),
+    (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
+    (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
+    (["--gpus", "0,0"], ["each GPU can be named once"]),
+    (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
+    (["--cpus", "0"], ["--cpus is 0: it must be at least 1"]),
+    (["--epoch", "3"], ["unrecognized arguments: --epoch 3 (see --help)"]),
+])
+def test_user_errors(command, tmp_path, arguments, fragments):
+    assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpus_that_are_not_there(command):
+    if mx.context.num_gpus() > 98:
+        pytest.skip("this machine has 99 GPUs")
+    process = command("run", "--dataset", "synthetic", "--gpus", "0,98")
+    assert_user_error(process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible and this "
+                      "MXNet build has")
+
+
+def test_folder_that_holds_a_run(command, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    assert_user_error(command("run", *QUICK), "out holds a run already", "--out")
+    assert (tmp_path / "out" / "config.json").read_text() == "{}"
+
+
+def test_out_is_a_file(command, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert_user_error(command("run", *QUICK), "the run folder out cannot be made", "--out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_help_groups_options_and_shows_defaults(command):
+    text = command("run", "--help").stdout
+    for fragment in ("\ndata:", "\nmodel:", "\ntraining:", "\ndevices:", "\noutput:",
+                     "\nexamples:", "[500]", "[0.002]", "[1e-05]"):
+        assert fragment in text
+    assert text.count("  python -m d2l_autorec.run") == 3
+
+
+def test_without_mxnet_one_line_names_the_extras(tmp_path):
+    import subprocess
+    import sys
+    hide = ("import importlib.util as u, runpy, sys; find = u.find_spec\n"
+            "u.find_spec = lambda name, *a: None if name == 'mxnet' else find(name, *a)\n")
+    library = subprocess.run([sys.executable, "-c", hide + "import d2l_autorec"],
+                             capture_output=True, text=True)
+    assert library.stderr.splitlines()[-1].startswith("ImportError: d2l_autorec needs MXNet")
+    assert "pip install 'd2l_autorec[cpu]'" in library.stderr
+    as_module = hide + "sys.argv = ['-m']\nrunpy.run_module('d2l_autorec.run')"
+    run = subprocess.run([sys.executable, "-c", as_module], capture_output=True, text=True)
+    assert_user_error(run, "d2l_autorec needs MXNet")

@@ -1,0 +1,63 @@
+"""Splits by hand and as properties."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from d2l_autorec.errors import DataError
+from d2l_autorec.ratings import Ratings
+from d2l_autorec.splits import random_split, seq_aware_split
+
+
+def ratings_of(users, times=None, values=None):
+    n = len(users)
+    return Ratings(users, np.arange(n), values or np.ones(n), np.arange(max(users) + 1),
+                   np.arange(n), times)
+
+
+def test_seq_aware_by_hand():
+    # user 0: times 5, 9, 9 -> the first 9; user 1: one rating; user 2: 7 before 3
+    ratings = ratings_of([0, 2, 0, 1, 0, 2], [5, 7, 9, 4, 9, 3])
+    train, test = seq_aware_split(ratings)
+    assert test.items.tolist() == [1, 2, 3]
+    assert train.items.tolist() == [0, 4, 5]
+
+
+@pytest.mark.parametrize("times, message", [
+    (None, "has no timestamps, which a seq-aware split needs: choose --split random"),
+    ([4, 4, 4], "every timestamp of ratings is 4, so a seq-aware split would be a shuffle")])
+def test_seq_aware_needs_timestamps(times, message):
+    with pytest.raises(DataError, match=message):
+        seq_aware_split(ratings_of([0, 0, 1], times))
+
+
+@given(st.integers(50, 300), st.floats(0.2, 0.8), st.integers(0, 2**31))
+def test_random_split_parts_are_disjoint_and_complete(count, ratio, seed):
+    ratings = ratings_of(list(range(count)))
+    train, test = random_split(ratings, ratio, np.random.default_rng(seed))
+    assert sorted(train.items.tolist() + test.items.tolist()) == list(range(count))
+    again = random_split(ratings, ratio, np.random.default_rng(seed))
+    assert again[0].fingerprint == train.fingerprint
+    assert train.user_ids is not None and len(train.user_ids) == len(test.user_ids) == count
+
+
+def test_random_split_has_the_ratio():
+    train, test = random_split(ratings_of([0] * 100_000), 0.1, np.random.default_rng(0))
+    assert abs(len(test) - 10_000) < 4 * np.sqrt(100_000 * 0.1 * 0.9)  # four sigma
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=12, max_size=60))
+def test_seq_aware_takes_one_latest_rating_of_each_user(rows):
+    users, times = [u for u, _ in rows], [t for _, t in rows]
+    if len(set(times)) == 1 or len(set(users)) == len(users):
+        return
+    train, test = seq_aware_split(ratings_of(users, times))
+    assert sorted(test.users.tolist()) == sorted(set(users))
+    for user, item in zip(test.users, test.items):
+        own = [(t, -k) for k, (u, t) in enumerate(rows) if u == user]
+        assert max(own) == (times[item], -item)
+
+
+def test_empty_part_is_an_error():
+    with pytest.raises(DataError, match="leaves 3 for training and 0 for testing"):
+        random_split(ratings_of([0, 1, 2]), 1e-9, np.random.default_rng(0))

@@ -1,0 +1,197 @@
+"""Training against the chapter's formulas and d2l's own loop, on one and several devices."""
+
+import mxnet as mx
+import numpy as onp
+import pytest
+from d2l import mxnet as d2l_book
+from hypothesis import given, settings, strategies as st
+from mxnet import autograd, gluon, np
+from mxnet.gluon import nn
+from scipy import sparse
+
+import d2l_autorec
+from d2l_autorec import AutoRec, evaluator
+from d2l_autorec.datasets import synthetic_ratings
+from d2l_autorec.devices import split_and_load
+from d2l_autorec.loaders import train_loader
+from d2l_autorec.train import fit, train_epoch
+
+
+class PlainAutoRec(nn.Block):
+    """Written from the chapter's formulas, independent of the package's block."""
+
+    def __init__(self, num_hidden, num_users):
+        super().__init__()
+        self.hidden_layer = nn.Dense(num_hidden, activation="sigmoid")
+        self.output_layer = nn.Dense(num_users)
+
+    def forward(self, ratings):
+        reconstruction = self.output_layer(self.hidden_layer(ratings))
+        return reconstruction * np.sign(ratings) if autograd.is_training() else reconstruction
+
+
+def same_start(net, plain, sigma=0.01):
+    """Initialise `net` and give `plain` the same numbers."""
+    mx.random.seed(3)
+    net.initialize(init=mx.init.Normal(sigma))
+    plain.initialize()
+    plain(np.zeros((1, net.encoder.weight.shape[0])))
+    plain.hidden_layer.weight.set_data(net.encoder.weight.data().T)
+    plain.hidden_layer.bias.set_data(net.encoder.bias.data())
+    plain.output_layer.weight.set_data(net.decoder.weight.data())
+    plain.output_layer.bias.set_data(net.decoder.bias.data())
+
+
+class RecordingLoss:
+    def __init__(self):
+        self.values, self.loss = [], gluon.loss.L2Loss()
+
+    def __call__(self, prediction, label):
+        result = self.loss(prediction, label)
+        self.values.append(result)
+        return result
+
+    def means(self):
+        return onp.array([v.asnumpy().mean() for v in self.values])
+
+
+def check_parity(matrix, num_hidden, batch_size, epochs, capsys):
+    """Per-step losses and final parameters equal those of d2l's own loop to 1e-5."""
+    net, plain = AutoRec(num_hidden, matrix.shape[1], dropout=0.0), PlainAutoRec(num_hidden,
+                                                                                matrix.shape[1])
+    same_start(net, plain)
+    batches = [list(train_loader(matrix, batch_size, seed=1))] * epochs
+    test = np.array(matrix[:batch_size].toarray())
+    losses = []
+    for model, loop, book in ((net, d2l_autorec.train_recsys_rating, d2l_autorec),
+                              (plain, d2l_book.train_recsys_rating, d2l_book)):
+        trainer = gluon.Trainer(model.collect_params(), "adam",
+                                {"learning_rate": 0.002, "wd": 1e-5})
+        recorder = RecordingLoss()
+        loop(model, sum(batches, []), [test], recorder, trainer, 1, [mx.cpu()], evaluator,
+             inter_mat=test)
+        losses.append(recorder.means())
+    onp.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for ours, theirs in ((net.encoder.weight.data().T, plain.hidden_layer.weight),
+                         (net.encoder.bias.data(), plain.hidden_layer.bias),
+                         (net.decoder.weight.data(), plain.output_layer.weight),
+                         (net.decoder.bias.data(), plain.output_layer.bias)):
+        difference = onp.abs(ours.asnumpy() - theirs.data().asnumpy()).max()
+        assert difference <= 1e-5 * onp.abs(theirs.data().asnumpy()).max()
+
+
+def test_parity_with_the_books_loop(capsys):
+    matrix = synthetic_ratings(60, 90, 1500).to_csr()
+    check_parity(matrix, 20, 16, epochs=3, capsys=capsys)
+
+
+@pytest.mark.realdata
+def test_parity_with_the_books_loop_on_ml_100k(data_dir, capsys):
+    ratings = d2l_autorec.load_ratings("ml-100k", data_dir)
+    check_parity(ratings.to_csr(), 500, 256, epochs=2, capsys=capsys)
+
+
+def dataset(rows, columns=11, seed=0):
+    rng = onp.random.default_rng(seed)
+    dense = rng.integers(1, 6, (rows, columns)) * (rng.uniform(size=(rows, columns)) < 0.5)
+    return sparse.csr_matrix(dense.astype("float32"))
+
+
+def parameters_after(matrix, devices, batch_size, epochs, hybridize=True):
+    contexts = [mx.cpu(i) for i in range(devices)]
+    mx.random.seed(5)
+    net = AutoRec(6, matrix.shape[1], dropout=0.0)
+    net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
+    net.hybridize(hybridize)
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-5})
+    history = fit(net, train_loader(matrix, batch_size, 0), gluon.loss.L2Loss(), trainer, epochs,
+                  contexts, dict, lambda record: None)
+    for param in net.collect_params().values():  # every device holds the same numbers
+        for context in contexts:
+            onp.testing.assert_array_equal(param.data(context).asnumpy(),
+                                           param.data(contexts[0]).asnumpy())
+    return ([p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], history)
+
+
+@pytest.mark.parametrize("devices", [2, 3, 5])
+@pytest.mark.parametrize("rows", [7, 8, 9, 10, 13])  # batches of 4: every remainder rolls over
+def test_devices_agree(devices, rows):
+    matrix = dataset(rows)
+    one, one_history = parameters_after(matrix, 1, 4, epochs=3)
+    many, many_history = parameters_after(matrix, devices, 4, epochs=3)
+    for ours, theirs in zip(many, one):
+        onp.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(many_history, one_history):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-4)
+        assert ours.train_rmse == pytest.approx(theirs.train_rmse, rel=1e-4)
+        assert ours.ratings == theirs.ratings
+
+
+def test_idle_device_adds_nothing():
+    """Batches of 5 rows then 1 row on 3 devices: two devices idle in the second step."""
+    matrix = dataset(6)
+    def parameters(devices):
+        contexts = [mx.cpu(i) for i in range(devices)]
+        mx.random.seed(5)
+        net = AutoRec(6, matrix.shape[1], dropout=0.0)
+        net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5})
+        x = np.array(matrix.toarray())
+        train_epoch(net, [x[:5], x[5:]], gluon.loss.L2Loss(), trainer, contexts, 1)
+        return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()]
+    for ours, theirs in zip(parameters(3), parameters(1)):
+        onp.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@given(rows=st.integers(1, 40), devices=st.integers(1, 9))
+@settings(deadline=None, max_examples=50)
+def test_shards_hold_every_row_once(rows, devices):
+    x = onp.arange(rows * 2, dtype="float32").reshape(rows, 2)
+    shards = split_and_load([np.array(x)], [mx.cpu(i) for i in range(devices)])
+    assert len(shards) == devices
+    used = [s.arrays[0].asnumpy() for s in shards if s.weight]
+    onp.testing.assert_array_equal(onp.concatenate(used), x)
+    assert max(map(len, used)) - min(map(len, used)) <= 1
+    assert all(len(s.arrays[0]) == 1 for s in shards if not s.weight)
+
+
+def test_train_loss_and_rmse_are_those_of_the_definition():
+    """A net that always predicts 3 (masked), learning rate 0."""
+    class Three(nn.Block):
+        def __init__(self):
+            super().__init__()
+            self.level = self.params.get("level", shape=(1,), init=mx.init.Constant(3))
+
+        def forward(self, x):
+            return self.level.data(x.ctx) * np.sign(x)
+
+    net = Three()
+    net.initialize()
+    matrix = dataset(10)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
+    batches = [np.array(matrix[i:i + 4].toarray()) for i in (0, 4, 8)]  # the last one is short
+    record = train_epoch(net, batches, gluon.loss.L2Loss(), trainer, [mx.cpu()], 1)
+    errors = matrix.data - 3
+    assert record.ratings == matrix.nnz
+    assert record.train_rmse == pytest.approx(onp.sqrt((errors ** 2).mean()), rel=1e-6)
+    assert record.train_loss == pytest.approx(0.5 * (errors ** 2).sum() / matrix.shape[1] / 10,
+                                              rel=1e-6)
+
+
+def test_rollover_batches_and_epoch_seeds():
+    loader = train_loader(dataset(10), batch_size=4, seed=3)
+    sizes = [[len(batch) for batch in loader] for _ in range(3)]
+    assert sizes == [[4, 4], [4, 4, 4], [4, 4]]  # 2 rows roll over, then 0, then 2
+    again = train_loader(dataset(10), batch_size=4, seed=3)
+    other = train_loader(dataset(10), batch_size=4, seed=4)
+    first, second = (onp.concatenate([b.asnumpy() for b in again]) for _ in range(2))
+    assert not onp.array_equal(first[:8], second[:8])  # epochs differ
+    assert not onp.array_equal(first[:8], onp.concatenate([b.asnumpy() for b in other])[:8])
+
+
+def test_fit_is_repeatable_to_the_bit():
+    matrix = dataset(30)
+    first, _ = parameters_after(matrix, 1, 8, epochs=2)
+    second, _ = parameters_after(matrix, 1, 8, epochs=2)
+    for ours, theirs in zip(first, second):
+        onp.testing.assert_array_equal(ours, theirs)
