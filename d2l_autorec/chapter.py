@@ -9,9 +9,10 @@ import numpy as onp
 import pandas as pd
 from mxnet import np
 
-from .datasets import COLUMNS, default_data_dir, fetch_ml_100k, read_table
+from .datasets import DATASETS, default_data_dir, fetch
 from .splits import latest_of_each
 
+COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LoadedData = Tuple[List[int], List[int], List[int], Union[np.ndarray, Dict[int, List[int]]]]
 
 
@@ -30,7 +31,8 @@ def read_data_ml100k() -> Tuple[pd.DataFrame, int, int]:
         If the file is neither at hand nor to be downloaded. d2l's function
         always downloads; this one first looks in `default_data_dir()`.
     """
-    data = read_table(fetch_ml_100k(default_data_dir()))
+    path = fetch(DATASETS["ml-100k"], default_data_dir())
+    data = pd.read_csv(path, sep="\t", names=COLUMNS, dtype="int64")
     return data, data.user_id.nunique(), data.item_id.nunique()
 
 

@@ -49,6 +49,6 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
         try:
             command(argv)
         except UserError as error:
-            print(f"{name}: error: {error}", file=sys.stderr)
+            print(f"{name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
             return EXIT_USER_ERROR
     return 0

@@ -7,13 +7,14 @@ declared once: its default, its range, its help text and its option group.
 import argparse
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError
 
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftrl")
-SPLITS = ("random", "seq-aware")
-DATASETS = ("auto", "ml-100k", "synthetic")
+GROUPS = ("data", "model", "training", "devices", "output")
+SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
+          "u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
 class Check(NamedTuple):
@@ -53,16 +54,39 @@ class RunConfig:
         If a value is out of its range; one line with option, value and range.
     """
 
-    dataset: str = option("auto", "data", "which ratings: auto is ml-100k if it is at hand or can "
-                          "be downloaded, else generated ratings, with a warning",
-                          one_of(DATASETS))
+    dataset: str = option("auto", "data", "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
+                          "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
+                          "are generated; auto is ml-100k if it is at hand or can be downloaded, "
+                          "else generated ratings, with a warning", metavar="NAME")
     data_dir: Optional[str] = option(None, "data", "folder with ml-100k/u.data or ml-100k.zip, and "
                                      "where downloads go (default: $D2L_AUTOREC_DATA, else a "
                                      "cache folder of yours)", metavar="DIR")
+    ratings: Optional[str] = option(None, "data", "your own csv, tsv or dat file, gzipped or not, "
+                                    "instead of --dataset", metavar="FILE")
+    train: Optional[str] = option(None, "data", "your own training ratings, with --test",
+                                  metavar="FILE")
+    test: Optional[str] = option(None, "data", "your own test ratings, with --train",
+                                 metavar="FILE")
+    columns: Optional[str] = option(None, "data", "columns of your file by name or number from 0: "
+                                    "user=userId,item=movieId,rating=rating[,timestamp=time] "
+                                    "(default: recognised)", metavar="MAP")
+    separator: Optional[str] = option(None, "data", "separator of your file: a character, ::, tab "
+                                      "or space (default: recognised)", metavar="SEP")
+    duplicates: str = option("error", "data", "what becomes of several ratings of an item by one "
+                             "user", one_of(("error", "last", "mean")))
+    scale: Optional[str] = option(None, "data", "lowest and highest rating of your file, as in 1,5 "
+                                  "(default: those that occur)", metavar="LOW,HIGH")
     split: str = option("random", "data", "random: each rating is a test rating with probability "
-                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is",
-                        one_of(SPLITS))
+                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
+                        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
+                        "held-out-rows: --test-ratio of the items, reconstructed from their own "
+                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS))
     test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO)
+    folds: int = option(5, "data", "number of folds of --split k-fold",
+                        Check(lambda v: v >= 2, "at least 2"))
+    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1)
+    clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
+                        "the chapter does not")
     lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE)
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY)
     epochs: int = option(25, "training", "passes over the rows (the chapter's)", AT_LEAST_1)
@@ -90,30 +114,67 @@ class RunConfig:
             if check is not None and value is not None and not check.accepts(value):
                 raise ConfigError(f"--{spec.name.replace('_', '-')} is {value}: it must be "
                                   f"{check.allowed}")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        own = [f"--{name}" for name in ("ratings", "train", "test") if getattr(self, name)]
+        if own and self.dataset != "auto":
+            raise ConfigError(f"--dataset {self.dataset} and {own[0]} exclude each other: the "
+                              "ratings come from one of them")
+        if own not in ([], ["--ratings"], ["--train", "--test"]):
+            raise ConfigError(f"{' and '.join(own)}: give either --ratings FILE, which is then "
+                              "split, or --train FILE and --test FILE")
+        if self.train and self.split != "random":
+            raise ConfigError(f"--split {self.split} and --train exclude each other: the two "
+                              "files are the split")
+        if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
+            raise ConfigError(f"--split {self.split} is an official fold of ml-100k: leave out "
+                              f"{own[0] if own else '--dataset ' + self.dataset}")
+        if self.fold > self.folds:
+            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
+        if not own and (self.columns or self.separator or self.scale):
+            raise ConfigError("--columns, --separator and --scale describe your own file: name it "
+                              "with --ratings, or --train and --test")
+        self.rating_scale()
         if self.gpus is not None and self.cpus is not None:
             raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
                               "drop one of them")
+
+    def rating_scale(self) -> Optional[Tuple[float, float]]:
+        """`--scale` as two numbers, None where it is left out."""
+        if self.scale is None:
+            return None
+        try:
+            low, high = map(float, self.scale.split(","))
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not float("-inf") < low < high < float("inf"):
+            raise ConfigError(f"--scale is {self.scale}: it must be the lowest and the highest "
+                              "rating, as in 1,5")
+        return low, high
 
 
 @dataclass(frozen=True)
 class AutoRecConfig(RunConfig):
     """AutoRec with the settings of the d2l chapter."""
 
+    based: str = option("item", "model", "item: an item's ratings are a row (the chapter's); "
+                        "user: a user's are", one_of(("item", "user")))
     num_hidden: int = option(500, "model", "hidden units (the chapter's and the paper's)",
                              AT_LEAST_1)
     dropout: float = option(0.05, "model", "dropout after the encoder (the chapter's)", DROPOUT)
+    loss: str = option("l2", "model", "l2: half the mean squared error of a row (the chapter's); "
+                       "root: root of a batch's sum of squared errors, on one device",
+                       one_of(("l2", "root")))
     init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
                                "chapter's)", POSITIVE)
 
 
 def add_options(parser: argparse.ArgumentParser, config: type) -> None:
     """Give `parser` one option for each field of the dataclass `config`, in groups."""
-    groups = {}
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for spec in dataclasses.fields(config):
-        name = spec.metadata["group"]
-        if name not in groups:
-            groups[name] = parser.add_argument_group(name)
-        _add_option(groups[name], spec)
+        _add_option(groups[spec.metadata["group"]], spec)
 
 
 def _add_option(group: Any, spec: dataclasses.Field) -> None:

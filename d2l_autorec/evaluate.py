@@ -1,13 +1,15 @@
 """A trained network and test ratings to metrics."""
 
-from typing import Any, Dict, Iterable, Sequence, Union
+from typing import Any, Dict, Iterable, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as onp
 from scipy import sparse
 
 from .devices import split_and_load
+from .loaders import eval_loader
 from .metrics import mae, rmse
+from .ratings import Ratings
 
 
 def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse.csr_matrix],
@@ -38,13 +40,6 @@ def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse
         test_data = sparse.csr_matrix(onp.asarray(
             test_data.asnumpy() if hasattr(test_data, "asnumpy") else test_data))
     return rmse(test_data.data, predict_at(network, inter_matrix, test_data, devices))
-
-
-def rating_metrics(network: Any, inter_matrix: Iterable, test: sparse.csr_matrix,
-                   devices: Sequence[mx.Context]) -> Dict[str, float]:
-    """RMSE and MAE over the observed test ratings; arguments as in `evaluator`."""
-    predictions = predict_at(network, inter_matrix, test, devices)
-    return {"rmse": rmse(test.data, predictions), "mae": mae(test.data, predictions)}
 
 
 def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
@@ -78,3 +73,87 @@ def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
     if row != wanted.shape[0]:
         raise ValueError(f"{row} rows were predicted, but the test data has {wanted.shape[0]}")
     return onp.concatenate(predictions)
+
+
+class RatingEvaluation:
+    """Test metrics of a network, with a fallback where training saw nothing.
+
+    train ratings -> network -> predictions at test ratings -> fallback -> metrics
+
+    A test rating is cold if its item, or its user, has no training rating.
+    It is then predicted by the user's mean (item unseen), the item's mean
+    (user unseen) or the global mean (both), of the training ratings.
+
+    Parameters
+    ----------
+    train, test : Ratings
+        Over the same index maps.
+    devices : sequence of Context
+    based : {'item', 'user'}
+        What a row of the network's input is.
+    clip : bool
+        Whether predictions are clipped to the rating scale.
+    reconstruct : bool
+        Feed the test rows themselves, for rows held out as a whole: then
+        nothing is cold, and the metrics are of reconstruction.
+    """
+
+    def __init__(self, train: Ratings, test: Ratings, devices: Sequence[mx.Context],
+                 based: str = "item", clip: bool = False, reconstruct: bool = False) -> None:
+        matrix = train.to_csr(based)
+        self._wanted = test.to_csr(based)
+        self._loader = eval_loader(self._wanted if reconstruct else matrix)
+        self._devices, self._clip = devices, clip
+        self._scale, self._offset = train.scale, train.offset
+        self.truth = self._wanted.data - train.offset
+        self._cold, fallback = cold_start(matrix, self._wanted)
+        self._fallback = fallback - train.offset
+        if reconstruct:
+            self._cold[:] = False
+
+    def predict(self, network: Any) -> onp.ndarray:
+        """Predictions on the user's scale, unclipped, in the order of `truth`."""
+        raw = predict_at(network, self._loader, self._wanted, self._devices) - self._offset
+        return onp.where(self._cold, self._fallback, raw)
+
+    def __call__(self, network: Any) -> Dict[str, float]:
+        """RMSE and MAE over all test ratings."""
+        return self._metrics(self.predict(network), self._clip)
+
+    def _metrics(self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
+                 ) -> Dict[str, float]:
+        shown = onp.clip(predictions, *self._scale) if clip else predictions
+        truth = self.truth[chosen]
+        return {"rmse": rmse(truth, shown[chosen]), "mae": mae(truth, shown[chosen])}
+
+    def report(self, network: Any) -> Dict[str, Any]:
+        """What result.json says of the test: clipped or not, with and without cold ratings."""
+        predictions, warm = self.predict(network), ~self._cold
+        variants = {"test": self._metrics(predictions, self._clip),
+                    "test_unclipped": self._metrics(predictions, False),
+                    "test_clipped": self._metrics(predictions, True),
+                    "test_without_cold": self._metrics(predictions, self._clip, warm)}
+        return {**{f"{variant}_{name}": value for variant, values in variants.items()
+                   for name, value in values.items()},
+                "cold_test_ratings": int(self._cold.sum())}
+
+
+def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp.ndarray,
+                                                                            onp.ndarray]:
+    """Which non-zeros of `wanted` training says nothing about, and what to predict there.
+
+    Returns
+    -------
+    cold : ndarray of bool, shape (wanted.nnz,)
+    fallback : ndarray of float32, shape (wanted.nnz,)
+        Column mean where the row is empty in `train`, row mean where the
+        column is, global mean where both are.
+    """
+    cells = wanted.tocoo()
+    row_counts, column_counts = (onp.diff(m.indptr) for m in (train, train.tocsc()))
+    no_row, no_column = row_counts[cells.row] == 0, column_counts[cells.col] == 0
+    row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(row_counts, 1)
+    column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(column_counts, 1)
+    fallback = onp.where(no_row, column_means[cells.col], row_means[cells.row])
+    fallback[no_row & no_column] = train.data.mean()
+    return no_row | no_column, fallback.astype(onp.float32)

@@ -3,15 +3,16 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .cli import Parser, run_command
-from .config import AutoRecConfig, add_options
+from .config import AutoRecConfig, RunConfig, add_options
+from .errors import ConfigError
 from .threads import set_threads
 
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
-  python -m d2l_autorec.run --gpus 0,1 --batch-size 512      on two GPUs
+  python -m d2l_autorec.run --ratings mine.csv --based user  on your own file
   python -m d2l_autorec.run --dataset synthetic --epochs 5   without any file or internet
 """
 
@@ -45,60 +46,95 @@ def train_model(config: AutoRecConfig) -> Dict[str, Any]:
     """
     import mxnet as mx
 
-    from .datasets import load_ratings
     from .devices import resolve_devices
+    from .evaluate import RatingEvaluation
     from .run_folder import RunFolder
     from .train import summary
     mx.npx.set_np()
     devices = resolve_devices(config.gpus, config.cpus)
-    ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
-    train, test = split_ratings(config, ratings)
-    folder = RunFolder(Path(config.out or f"runs/autorec-{ratings.name}-"
+    if config.loss == "root" and len(devices) > 1:
+        raise ConfigError(f"--loss root is one number for a whole batch, but there are "
+                          f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
+    train, test = load_and_split(config)
+    evaluation = RatingEvaluation(train, test, devices, config.based, config.clip,
+                                  reconstruct=config.split == "held-out-rows")
+    folder = RunFolder(Path(config.out or f"runs/autorec-{train.name}-"
                             f"{time.strftime('%Y%m%d-%H%M%S')}"))
-    folder.write_config(config, ratings, devices)
-    net, history = train_autorec(config, train, test, devices)
-    result = {"model": "autorec", "dataset": ratings.name, "data_sha256": ratings.fingerprint,
-              "comparable_with_chapter": ratings.name == "ml-100k" and config.split == "random",
-              "train_ratings": len(train), "test_ratings": len(test),
-              "devices": [str(device) for device in devices]}
-    result = folder.finish(net, history, result)
+    folder.write_config(config, train, test, devices)
+    net, history = train_autorec(config, train, evaluation, devices)
+    result = folder.finish(net, history, {
+        "model": "autorec", "dataset": train.name, "based": config.based,
+        "comparable_with_chapter": (train.name, config.split) == ("ml-100k", "random"),
+        "train_ratings": len(train), "test_ratings": len(test),
+        "devices": [str(device) for device in devices], **evaluation.report(net)})
     print(summary(history, devices))
+    tell_cold(result)
     print(f"run folder: {folder.path}", file=sys.stderr)
     return result
 
 
-def split_ratings(config: AutoRecConfig, ratings: Any) -> Any:
+def tell_cold(result: Dict[str, Any]) -> None:
+    """One line on stderr about test ratings that the fallback predicted, if there are any."""
+    if result["cold_test_ratings"]:
+        print(f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+              "user or item without training ratings and were predicted by a mean; test RMSE "
+              f"without them {result['test_without_cold_rmse']:.3f}", file=sys.stderr)
+
+
+def load_and_split(config: RunConfig) -> Tuple[Any, Any]:
+    """The training and test `Ratings` that the options ask for."""
+    from .datasets import load_official_fold, load_ratings
+    from .readers import read_ratings, read_train_and_test
+    from .splits import OFFICIAL_FOLDS
+    layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
+    if config.train:
+        return read_train_and_test(Path(config.train), Path(config.test), *layout)
+    if config.split in OFFICIAL_FOLDS:
+        return load_official_fold(config.split, config.data_dir, not config.quiet)
+    if config.ratings:
+        return split_ratings(config, read_ratings(config.ratings, *layout))
+    return split_ratings(config, load_ratings(config.dataset, config.data_dir, config.seed,
+                                              not config.quiet))
+
+
+def split_ratings(config: RunConfig, ratings: Any) -> Tuple[Any, Any]:
     """The training and test parts that `--split` asks for."""
     import numpy as np
 
-    from .splits import random_split, seq_aware_split
+    from . import splits
+    rng = np.random.default_rng(config.seed)
     if config.split == "seq-aware":
-        return seq_aware_split(ratings)
-    return random_split(ratings, config.test_ratio, np.random.default_rng(config.seed))
+        return splits.seq_aware_split(ratings)
+    if config.split == "time":
+        return splits.time_split(ratings, config.test_ratio)
+    if config.split == "k-fold":
+        return splits.k_folds(ratings, config.folds, rng)[config.fold - 1]
+    if config.split == "held-out-rows":
+        return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
+    return splits.random_split(ratings, config.test_ratio, rng)
 
 
-def train_autorec(config: AutoRecConfig, train: Any, test: Any, devices: List[Any]) -> Any:
+def train_autorec(config: AutoRecConfig, train: Any, evaluation: Any, devices: List[Any]
+                  ) -> Tuple[Any, List[Any]]:
     """Make AutoRec and its trainer, and fit; returns the net and its history."""
     import mxnet as mx
 
-    from .evaluate import rating_metrics
-    from .loaders import eval_loader, train_loader
+    from .loaders import train_loader
+    from .losses import MaskedRootLoss
     from .models.autorec import AutoRec
     from .progress import Bar
     from .train import fit
-    train_matrix, test_matrix = train.to_csr(), test.to_csr()
+    matrix = train.to_csr(config.based)
     mx.random.seed(config.seed)
-    net = AutoRec(config.num_hidden, train.num_users, config.dropout)
+    net = AutoRec(config.num_hidden, matrix.shape[1], config.dropout)
     net.initialize(init=mx.init.Normal(config.init_sigma), ctx=devices)
     net.hybridize(config.hybridize)
     trainer = mx.gluon.Trainer(net.collect_params(), config.optimizer,
                                {"learning_rate": config.lr, "wd": config.wd})
-    train_iter = train_loader(train_matrix, config.batch_size, config.seed)
-    test_iter = eval_loader(train_matrix)
+    loss = MaskedRootLoss() if config.loss == "root" else mx.gluon.loss.L2Loss()
     with Bar(config.epochs, disable=config.quiet) as bar:
-        history = fit(net, train_iter, mx.gluon.loss.L2Loss(), trainer, config.epochs, devices,
-                      lambda: rating_metrics(net, test_iter, test_matrix, devices),
-                      bar.update, config.seed)
+        history = fit(net, train_loader(matrix, config.batch_size, config.seed), loss, trainer,
+                      config.epochs, devices, lambda: evaluation(net), bar.update, config.seed)
     return net, history
 
 

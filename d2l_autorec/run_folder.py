@@ -39,12 +39,14 @@ class RunFolder:
             raise ConfigError(f"the run folder {path} cannot be made ({error.strerror}): name "
                               "another one with --out") from error
 
-    def write_config(self, config: Any, ratings: Any, devices: Sequence[Any]) -> None:
+    def write_config(self, config: Any, train: Any, test: Any, devices: Sequence[Any]) -> None:
         """config.json: every option, the data and the versions that the run used."""
         self.write_json("config.json", {
             "options": dataclasses.asdict(config),
-            "data": {"name": ratings.name, "users": ratings.num_users, "items": ratings.num_items,
-                     "ratings": len(ratings), "sha256": ratings.fingerprint},
+            "data": {"name": train.name, "users": train.num_users, "items": train.num_items,
+                     "scale": train.scale, "offset": train.offset,
+                     "train_ratings": len(train), "train_sha256": train.fingerprint,
+                     "test_ratings": len(test), "test_sha256": test.fingerprint},
             "devices": [str(device) for device in devices],
             "versions": versions()})
 
@@ -55,7 +57,6 @@ class RunFolder:
         seconds = sum(record.seconds for record in history)
         result = {**about, "epochs": last.epoch, "train_loss": last.train_loss,
                   "train_rmse": last.train_rmse,
-                  **{f"test_{name}": value for name, value in last.test.items()},
                   "train_seconds": seconds,
                   "ratings_per_second": sum(record.ratings for record in history) / seconds}
         net.save_parameters(str(self.path / "model.params"))

@@ -1,5 +1,6 @@
 """Shared fixtures: NumPy semantics, the real data where there is any, commands as a user runs them."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import matplotlib
 import mxnet as mx
 import pytest
+
+from d2l_autorec.cli import run_command
 
 matplotlib.use("Agg")
 mx.npx.set_np()
@@ -32,6 +35,17 @@ def command(tmp_path):
         env = {**os.environ, "D2L_AUTOREC_URL": "http://127.0.0.1:9/", **environment}
         return subprocess.run([sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
                               cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    return call
+
+
+@pytest.fixture
+def in_process(capsys):
+    """Like `command`, but without the start of a new interpreter."""
+    def call(verb: str, *arguments: str) -> subprocess.CompletedProcess:
+        module = importlib.import_module(f"d2l_autorec.{verb}")
+        code = run_command(f"d2l_autorec.{verb}", module.main, list(arguments))
+        captured = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
     return call
 
 

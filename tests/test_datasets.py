@@ -1,5 +1,6 @@
 """Where ratings come from: files at hand, downloads whole, broken and impossible."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -29,6 +30,13 @@ def make_zip(files):
 GOOD_ZIP = make_zip({"ml-100k/u.data": U_DATA, "ml-100k/README": "hello"})
 
 
+def expect(monkeypatch, archive):
+    """Have ml-100k be a small zip file of ours."""
+    digest = "sha256:" + hashlib.sha256(archive).hexdigest()
+    record = dataclasses.replace(datasets.DATASETS["ml-100k"], digest=digest, counts=(3, 3, 3))
+    monkeypatch.setitem(datasets.DATASETS, "ml-100k", record)
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Serves a folder on loopback; returns the folder."""
@@ -52,7 +60,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         monkeypatch.setenv("D2L_AUTOREC_URL", f"http://127.0.0.1:{httpd.server_port}/")
-        monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+        expect(monkeypatch, GOOD_ZIP)
         yield folder
         httpd.shutdown()
 
@@ -72,7 +80,7 @@ def test_download_unpack_and_reuse(server, tmp_path):
 
 def test_zip_at_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")
-    monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+    expect(monkeypatch, GOOD_ZIP)
     (tmp_path / "ml-100k.zip").write_bytes(GOOD_ZIP)
     assert len(load_ratings("ml-100k", tmp_path)) == 3
 
@@ -85,8 +93,7 @@ def test_bad_download_leaves_nothing_that_is_taken_for_data(server, tmp_path, mo
     if case == "cut":
         (server / "cut").touch()
     if case == "no u.data":
-        digest = hashlib.sha256(content[case]).hexdigest()
-        monkeypatch.setattr(datasets, "ML_100K_SHA256", digest)
+        expect(monkeypatch, content[case])
     cache = tmp_path / "cache"
     with pytest.raises(DataError, match="ml-100k"):
         load_ratings("ml-100k", cache)
@@ -95,7 +102,7 @@ def test_bad_download_leaves_nothing_that_is_taken_for_data(server, tmp_path, mo
         assert load_ratings("auto", cache).name == "synthetic"
     (server / "cut").unlink(missing_ok=True)  # the next try succeeds
     (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
-    monkeypatch.setattr(datasets, "ML_100K_SHA256", hashlib.sha256(GOOD_ZIP).hexdigest())
+    expect(monkeypatch, GOOD_ZIP)
     assert load_ratings("ml-100k", cache).name == "ml-100k"
 
 

@@ -7,7 +7,8 @@ from mxnet import np
 from scipy import sparse
 
 from d2l_autorec import evaluator
-from d2l_autorec.evaluate import predict_at, rating_metrics
+from d2l_autorec.evaluate import RatingEvaluation, predict_at
+from d2l_autorec.ratings import Ratings
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")
@@ -34,14 +35,56 @@ def test_rmse(devices, batch_size, kind):
     assert result == pytest.approx(onp.sqrt((ERRORS ** 2).mean()), rel=1e-6)
 
 
-def test_mae_beside_rmse():
-    metrics = rating_metrics(double, batches(2), sparse.csr_matrix(TEST), [mx.cpu()])
-    assert metrics["mae"] == pytest.approx(onp.abs(ERRORS).mean(), rel=1e-6)
-    assert metrics["rmse"] == pytest.approx(onp.sqrt((ERRORS ** 2).mean()), rel=1e-6)
-
-
 @pytest.mark.parametrize("rows", [6, 8])
 def test_other_number_of_rows_is_an_error(rows):
     wanted = sparse.csr_matrix((rows, 3), dtype="float32")
     with pytest.raises(ValueError, match=f"7 rows were predicted, but the test data has {rows}"):
         predict_at(double, batches(2), wanted, [mx.cpu()])
+
+
+def parts(offset=0.0):
+    """Users 0..3, items 0..3; user 3 and item 3 have no training rating."""
+    maps = dict(user_ids=range(4), item_ids=range(4), scale=(1 + offset, 5 + offset))
+    train = Ratings([0, 0, 1, 2], [0, 1, 0, 2], onp.array([5, 3, 4, 1]) + offset, **maps)
+    test = Ratings([1, 0, 3, 3], [1, 3, 0, 3], onp.array([2, 5, 3, 4]) + offset, **maps)
+    return train, test
+
+
+@pytest.mark.parametrize("based", ["item", "user"])
+@pytest.mark.parametrize("offset", [0.0, -1.0, -11.0])
+@pytest.mark.parametrize("devices", [1, 3])
+def test_cold_ratings_get_the_fallback(based, offset, devices):
+    """A net that says 7 on the training scale, which starts at 1 where the user's has 0 or less."""
+    train, test = parts(offset)
+    evaluation = RatingEvaluation(train, test, [mx.cpu(i) for i in range(devices)], based)
+    seven = 7.0 - train.offset  # on the user's scale
+    # (user 1, item 1) is known; item 3 is cold: user 0's mean 4; user 3 is cold: item 0's mean
+    # 4.5; both are cold: the global mean 13/4
+    expected = {(1, 1): seven, (0, 3): 4 + offset, (3, 0): 4.5 + offset, (3, 3): 3.25 + offset}
+    cells = test.to_csr(based).tocoo()
+    pairs = zip(cells.col, cells.row) if based == "item" else zip(cells.row, cells.col)
+    predictions = evaluation.predict(lambda x: 0 * x + 7)
+    onp.testing.assert_allclose(predictions, [expected[pair] for pair in pairs], rtol=1e-6)
+    report = evaluation.report(lambda x: 0 * x + 7)
+    errors = onp.array([seven - 2 - offset, 4 - 5, 4.5 - 3, 3.25 - 4])
+    assert report["cold_test_ratings"] == 3
+    assert report["test_rmse"] == pytest.approx(onp.sqrt((errors ** 2).mean()))
+    assert report["test_mae"] == pytest.approx(onp.abs(errors).mean())
+    assert report["test_without_cold_rmse"] == pytest.approx(abs(errors[0]))
+    clipped = onp.array([min(seven, 5 + offset) - 2 - offset, *errors[1:]])
+    assert report["test_clipped_rmse"] == pytest.approx(onp.sqrt((clipped ** 2).mean()))
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_clip_decides_what_counts(clip):
+    evaluation = RatingEvaluation(*parts(), [mx.cpu()], clip=clip)
+    report = evaluation.report(lambda x: 0 * x + 7)
+    assert report["test_rmse"] == report["test_clipped_rmse" if clip else "test_unclipped_rmse"]
+    assert evaluation(lambda x: 0 * x + 7)["rmse"] == report["test_rmse"]
+
+
+def test_held_out_rows_are_reconstructed_from_themselves():
+    maps = dict(user_ids=range(2), item_ids=range(2))
+    train, test = Ratings([0], [0], [5.0], **maps), Ratings([0, 1], [1, 1], [2.0, 4.0], **maps)
+    report = RatingEvaluation(train, test, [mx.cpu()], reconstruct=True).report(lambda x: x + 1)
+    assert report["test_rmse"] == pytest.approx(1) and report["cold_test_ratings"] == 0

@@ -1,10 +1,15 @@
 """The reference RMSE on the real MovieLens 100K, and what generated ratings must show."""
 
+import subprocess
+import sys
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from d2l_autorec import AutoRecConfig
-from d2l_autorec.datasets import load_ratings, synthetic_ratings
+from d2l_autorec.datasets import load_official_fold, load_ratings, synthetic_ratings
+from d2l_autorec.errors import DataWarning
 from d2l_autorec.run import split_ratings, train_model
 
 
@@ -42,3 +47,88 @@ def test_ml_100k_is_the_real_one(data_dir):
     ratings = load_ratings("ml-100k", data_dir)
     assert (ratings.num_users, ratings.num_items, len(ratings)) == (943, 1682, 100_000)
     assert ratings.values.mean() == pytest.approx(3.52986)  # the mean in the data set's README
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name, shape, first_title", [
+    ("ml-100k", (943, 1682, 100_000), "Toy Story (1995)"),
+    ("ml-1m", (6040, 3706, 1_000_209), "Toy Story (1995)"),
+    ("ml-latest-small", (610, 9724, 100_836), "Toy Story (1995)")])
+def test_releases(data_dir, recwarn, name, shape, first_title):
+    ratings = load_ratings(name, data_dir)
+    assert (ratings.num_users, ratings.num_items, len(ratings)) == shape
+    assert ratings.titles[1] == first_title
+    assert not [w for w in recwarn if w.category is DataWarning]
+
+
+@pytest.mark.realdata
+def test_latin_1_titles(data_dir):
+    assert load_ratings("ml-1m", data_dir).titles[73] == "Mis\u00e9rables, Les (1995)"
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("fold, sizes", [("u1", (80_000, 20_000)), ("ua", (90_570, 9430))])
+def test_official_folds(data_dir, fold, sizes):
+    train, test = load_official_fold(fold, data_dir)
+    assert (len(train), len(test)) == sizes and train.num_items == 1682
+    whole = load_ratings("ml-100k", data_dir)
+    key = {(u, i): v for u, i, v in zip(whole.user_ids[whole.users].tolist(),
+                                        whole.item_ids[whole.items].tolist(), whole.values)}
+    for part in (train, test):
+        for u, i, v in zip(part.user_ids[part.users].tolist(), part.item_ids[part.items].tolist(),
+                           part.values):
+            assert key.pop((u, i)) == v
+    assert not key
+
+
+@pytest.mark.realdata
+def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
+    """ML-100K as a csv with shuffled string ids: the same RMSE to the last digit."""
+    rng = np.random.default_rng(7)
+    table = pd.read_csv(data_dir / "ml-100k" / "u.data", sep="\t",
+                        names=["user", "item", "rating", "timestamp"])
+    for role, letter in (("user", "u"), ("item", "movie ")):
+        names = rng.permutation(table[role].max() + 1)
+        table[role] = [f"{letter}{names[k]}" for k in table[role]]
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    options = dict(epochs=3, num_hidden=50, quiet=True)
+    own = train_model(AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"),
+                                    **options))
+    real = train_model(AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir),
+                                     out=str(tmp_path / "real"), **options))
+    for name in ("test_rmse", "test_mae", "train_rmse", "cold_test_ratings"):
+        assert own[name] == real[name]
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_reconstruction_of_held_out_items(data_dir, tmp_path):
+    """The PyTorch tutorial's settings on ml-latest-small: 200 hidden, root loss, 10 % of items."""
+    train_model(AutoRecConfig(
+        dataset="ml-latest-small", data_dir=str(data_dir), split="held-out-rows", loss="root",
+        num_hidden=200, lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=0.0,
+        out=str(tmp_path / "run"), quiet=True))
+    curve = pd.read_csv(tmp_path / "run" / "metrics.csv")["test_rmse"].to_numpy()
+    print("reconstruction RMSE", curve[0], "->", curve[-1])
+    assert curve[-1] < 0.85 * curve[0]
+    assert (np.diff(np.convolve(curve, np.ones(5) / 5, "valid")) < 0).all()  # goes down
+
+
+@pytest.mark.realdata
+def test_ml_1m_in_time_and_memory(data_dir):
+    """Parse, split and CSR of ML-1M: under 2 s and 300 MB more memory, in a fresh process."""
+    code = """
+import resource, sys, time
+import numpy, pandas, scipy.sparse
+from d2l_autorec import datasets, splits
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, start = peak(), time.perf_counter()
+train, test = splits.random_split(datasets.load_ratings("ml-1m", sys.argv[1]), 0.1,
+                                  numpy.random.default_rng(0))
+matrices = train.to_csr(), train.to_csr("user"), test.to_csr()
+print(time.perf_counter() - start, peak() - before)
+"""
+    output = subprocess.run([sys.executable, "-c", code, str(data_dir)], check=True,
+                            capture_output=True, text=True).stdout
+    seconds, megabytes = map(float, output.split())
+    assert seconds < 2 and megabytes < 300, output

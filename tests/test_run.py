@@ -22,7 +22,7 @@ def test_run_folder(command, tmp_path):
         "config.json", "curve.png", "metrics.csv", "model.params", "result.json"]
     config = json.loads((out / "config.json").read_text())
     assert config["options"]["num_hidden"] == 10 and config["options"]["lr"] == 0.002
-    assert config["data"]["name"] == "synthetic" and len(config["data"]["sha256"]) == 64
+    assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
     assert config["versions"]["mxnet"] == mx.__version__
     rows = list(csv.DictReader(open(out / "metrics.csv")))
     result = json.loads((out / "result.json").read_text())
@@ -73,7 +73,6 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
     (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
     (["--seed", "-1"], ["--seed is -1"]),
     (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
-    (["--dataset", "netflix"], ["--dataset is netflix: it must be one of auto, ml-100k"]),
     (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
     (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
     (["--gpus", "0,0"], ["each GPU can be named once"]),

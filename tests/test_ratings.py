@@ -1,0 +1,132 @@
+"""`Ratings` and index maps as properties."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from d2l_autorec.errors import DataError
+from d2l_autorec.ratings import Ratings
+from d2l_autorec.readers import ratings_from_frame
+from d2l_autorec.splits import held_out_rows_split, k_folds, time_split
+
+IDS = st.one_of(st.integers(-5, 40), st.text("abc019-", min_size=1, max_size=3))
+
+
+@st.composite
+def frames(draw, min_size=1):
+    """Frames of different (user, item) pairs; times are distinct powers, so that no tie is full."""
+    pairs = draw(st.lists(st.tuples(IDS, IDS), min_size=min_size, max_size=40,
+                          unique_by=lambda pair: (str(pair[0]), str(pair[1]))))
+    pairs = [(str(user), str(item)) for user, item in pairs]
+    values = draw(st.lists(st.sampled_from([0.5, 1, 2.5, 4, 5]), min_size=len(pairs),
+                           max_size=len(pairs)))
+    return pd.DataFrame({"user": [p[0] for p in pairs], "item": [p[1] for p in pairs],
+                         "rating": values, "timestamp": [2 ** k for k in range(len(pairs))]})
+
+
+@given(frames())
+def test_round_trip_of_ids(frame):
+    ratings = ratings_from_frame(frame)
+    assert [str(i) for i in ratings.user_ids[ratings.users]] == frame["user"].tolist()
+    assert [str(i) for i in ratings.item_ids[ratings.items]] == frame["item"].tolist()
+    assert len(set(ratings.user_ids)) == frame["user"].nunique()
+
+
+@given(frames(), st.randoms(use_true_random=False))
+def test_index_maps_are_stable_under_row_order(frame, random):
+    order = list(range(len(frame)))
+    random.shuffle(order)
+    first = ratings_from_frame(frame)
+    second = ratings_from_frame(frame.iloc[order].reset_index(drop=True))
+    assert first.user_ids.tolist() == second.user_ids.tolist()
+    assert first.item_ids.tolist() == second.item_ids.tolist()
+
+
+@given(frames(), st.randoms(use_true_random=False))
+def test_index_maps_do_not_depend_on_the_names_of_ids(frame, random):
+    renamed = frame.copy()
+    for role in ("user", "item"):
+        names = frame[role].unique().tolist()
+        others = [f"id {k}" for k in range(len(names))]
+        random.shuffle(others)
+        renamed[role] = frame[role].map(dict(zip(names, others)))
+    first, second = ratings_from_frame(frame), ratings_from_frame(renamed)
+    assert first.users.tolist() == second.users.tolist()
+    assert first.items.tolist() == second.items.tolist()
+
+
+@given(frames())
+def test_csr_equals_the_triples(frame):
+    ratings = ratings_from_frame(frame)
+    dense = np.zeros((ratings.num_items, ratings.num_users), dtype="float32")
+    for user, item, value in zip(ratings.users, ratings.items, ratings.values):
+        dense[item, user] = value
+    np.testing.assert_array_equal(ratings.to_csr("item").toarray(), dense)
+    np.testing.assert_array_equal(ratings.to_csr("user").toarray(), dense.T)
+    assert ratings.to_csr().dtype == np.float32
+
+
+def rows_of(ratings):
+    return sorted(zip(ratings.users.tolist(), ratings.items.tolist(), ratings.values.tolist()))
+
+
+@given(frames(min_size=12), st.integers(2, 6), st.integers(0, 99))
+def test_k_folds_partition_the_data(frame, folds, seed):
+    ratings = ratings_from_frame(frame)
+    splits = k_folds(ratings, folds, np.random.default_rng(seed))
+    assert len(splits) == folds
+    assert sorted(sum((rows_of(test) for _, test in splits), [])) == rows_of(ratings)
+    for train, test in splits:
+        assert sorted(rows_of(train) + rows_of(test)) == rows_of(ratings)
+        assert abs(len(test) - len(ratings) / folds) < 1
+        assert train.user_ids is not None and len(train.user_ids) == ratings.num_users
+
+
+@given(frames(min_size=4), st.floats(0.1, 0.9))
+def test_time_split_tests_on_the_latest(frame, ratio):
+    if int(len(frame) * (1 - ratio)) == 0:
+        return  # nothing to train on: an error
+    train, test = time_split(ratings_from_frame(frame), ratio)
+    assert train.timestamps.max() < test.timestamps.min()
+    assert len(test) == len(frame) - int(len(frame) * (1 - ratio))
+
+
+def test_time_split_keeps_equal_times_together():
+    ratings = Ratings(range(5), range(5), [1] * 5, range(5), range(5), [3, 1, 3, 2, 3])
+    train, test = time_split(ratings, 0.2)
+    assert sorted(train.items.tolist()) == [1, 3] and sorted(test.items.tolist()) == [0, 2, 4]
+
+
+@settings(max_examples=30)
+@given(frames(min_size=20), st.sampled_from(["item", "user"]), st.integers(0, 9))
+def test_held_out_rows_are_whole_rows(frame, based, seed):
+    ratings = ratings_from_frame(frame)
+    size = ratings.num_items if based == "item" else ratings.num_users
+    if size < 4:
+        return
+    train, test = held_out_rows_split(ratings, 0.5, np.random.default_rng(seed), based)
+    seen, held = ((train.items, test.items) if based == "item" else (train.users, test.users))
+    assert not set(seen) & set(held) and len(set(held)) == size // 2
+    assert sorted(rows_of(train) + rows_of(test)) == rows_of(ratings)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(users=[0, 2]), "a user index is outside 0..1"),
+    (dict(items=[-1, 0]), "an? item index is outside 0..1"),
+    (dict(values=[1, np.nan]), "a rating is not finite"),
+    (dict(values=[1, 6]), "a rating is outside the scale 1..5"),
+    (dict(values=[1]), r"columns of different lengths \[2, 2, 1, 2\]")])
+def test_wrong_arrays_are_errors(change, message):
+    arrays = dict(users=[0, 1], items=[0, 1], values=[1, 5], user_ids=[7, 8], item_ids=[3, 4],
+                  timestamps=[1, 2], scale=(1, 5))
+    with pytest.raises(DataError, match=message):
+        Ratings(**{**arrays, **change})
+
+
+def test_ratings_cannot_be_changed():
+    ratings = Ratings([0], [0], [3.0], ["a"], ["b"])
+    with pytest.raises(ValueError, match="read-only"):
+        ratings.values[0] = 5
+    with pytest.raises(AttributeError):
+        ratings.values = None

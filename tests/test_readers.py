@@ -1,0 +1,234 @@
+"""Ratings files: the layouts that are recognised, and every way to get one wrong."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec.errors import DataError, DataWarning
+from d2l_autorec.readers import ratings_from_frame, read_ratings, read_train_and_test
+
+ROWS = [("ann", "x", 4.5, 30), ("bob", "y", 1.0, 20), ("ann", "y", 3.0, 10)]
+
+
+def triples(ratings):
+    return list(zip(ratings.user_ids[ratings.users], ratings.item_ids[ratings.items],
+                    ratings.values.tolist()))
+
+
+def text_of(separator, header=None, rows=ROWS):
+    lines = ([separator.join(header)] if header else [])
+    return "\n".join(lines + [separator.join(map(str, row)) for row in rows]) + "\n"
+
+
+LAYOUTS = {
+    "csv with header": (text_of(",", ["userId", "movieId", "rating", "timestamp"]), {}),
+    "csv without header": (text_of(","), {}),
+    "tsv": (text_of("\t"), {}),
+    "dat": (text_of("::"), {}),
+    "semicolons": (text_of(";"), {}),
+    "bars": (text_of("|"), {}),
+    "blanks": (text_of("  "), {}),
+    "blank lines": (text_of(",").replace("\n", "\n\n"), {}),
+    "windows line ends": (text_of(",").replace("\n", "\r\n"), {}),
+    "byte order mark": ("\ufeff" + text_of(",", ["user", "item", "rating", "time"]), {}),
+    "no last line end": (text_of(",").rstrip(), {}),
+    "quoted fields": (text_of(",").replace("ann", '"ann"'), {}),
+    "blanks after commas": (text_of(", "), {}),
+    "own names": (text_of(",", ["who", "what", "stars!", "when"]),
+                  {"columns": "user=who,item=what,rating=stars!,timestamp=when"}),
+    "names in capitals": (text_of(",", ["USER", "Item", "RATING", "Timestamp"]), {}),
+    "other order": (text_of(",", ["time", "rating", "item", "user"], [r[::-1] for r in ROWS]), {}),
+    "numbers": (text_of(",", None, [r[::-1] for r in ROWS]),
+                {"columns": "user=3,item=2,rating=1,timestamp=0"}),
+    "given separator": (text_of("~"), {"separator": "~"}),
+    "further columns": (text_of(",", ["user", "item", "rating", "timestamp", "text"],
+                                [(*r, "so so") for r in ROWS]), {}),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(tmp_path, layout):
+    text, options = LAYOUTS[layout]
+    path = tmp_path / "r.csv"
+    path.write_bytes(text.encode())
+    ratings = read_ratings(path, **options)
+    assert triples(ratings) == [row[:3] for row in ROWS]
+    assert ratings.timestamps.tolist() == [30, 20, 10]
+    zipped = tmp_path / "r.csv.gz"
+    zipped.write_bytes(gzip.compress(text.encode()))
+    assert read_ratings(zipped, **options).fingerprint == ratings.fingerprint
+
+
+def test_without_timestamps(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text(text_of(",", None, [row[:3] for row in ROWS]))
+    assert read_ratings(path).timestamps is None
+
+
+@pytest.mark.parametrize("ids, kind", [
+    (["7", "12", "100000000000"], "integer"), (["007", "7", "8"], "string"),
+    (["1", "b", "2"], "string"), (["-3", "0", "5"], "integer"), (["1.0", "2", "3"], "string"),
+    (["NA", "null", "nan"], "string")])
+def test_ids_keep_their_form(tmp_path, ids, kind):
+    path = tmp_path / "r.csv"
+    path.write_text("".join(f"{name},x,3\n" for name in ids))
+    ratings = read_ratings(path)
+    found = ratings.user_ids[ratings.users].tolist()
+    assert found == ([int(name) for name in ids] if kind == "integer" else ids)
+
+
+GOOD = "user,item,rating,timestamp\n1,10,4,100\n2,20,3,200\n3,10,5,300\n"
+PLAIN = "1,10,4\n2,20,3\n3,10,5\n"
+# name: (file content, options, what the one line must hold)
+MALFORMED = {
+    "empty file": ("", [], ["is empty", "each line must hold"]),
+    "only blank lines": ("\n\n \n", [], ["is empty"]),
+    "only a header": ("user,item,rating\n", [], ["has no ratings"]),
+    "one column": ("1\n2\n3\n", [], ["line 1: 1 column ", "--separator"]),
+    "two columns": ("1,10\n2,20\n", [], ["line 1: 2 columns (separated by ',')"]),
+    "two columns, tab": ("1\t10\n2\t20\n", [], ["line 1: 2 columns (separated by '\\t')"]),
+    "wrong separator given": (PLAIN, ["--separator", ";"], ["line 1: 1 column ", "--separator"]),
+    "unknown separator": ("1~10~4\n2~20~3\n", [], ["line 1: 1 column ", "--separator"]),
+    "header shorter than rows": ("user,item,rating\n1,10,4,100\n", [],
+                                 ["line 1 has 3 columns and the next 4"]),
+    "header longer than rows": ("user,item,rating,timestamp\n1,10,4\n", [],
+                                ["line 1 has 4 columns and the next 3"]),
+    "unknown header": ("a,b,c\n1,10,4\n", [], ["line 1: no column for user", "--columns"]),
+    "header without item": ("user,b,rating\n1,10,4\n", [], ["no column for item", "--columns"]),
+    "header without rating": ("user,item,c\n1,10,4\n", [], ["no column for rating", "--columns"]),
+    "column not in header": (GOOD, ["--columns", "user=who,item=item,rating=rating"],
+                             ["line 1: no column 'who' for user", "'timestamp'"]),
+    "column number too high": (PLAIN, ["--columns", "user=0,item=1,rating=9"],
+                               ["no column '9' for rating"]),
+    "columns without rating": (GOOD, ["--columns", "user=user,item=item"],
+                               ["does not say which column is the rating"]),
+    "columns with unknown role": (GOOD, ["--columns", "user=user,item=item,rating=rating,x=y"],
+                                  ["--columns is", "each once"]),
+    "columns twice": (GOOD, ["--columns", "user=user,user=item,item=item,rating=rating"],
+                      ["--columns is", "each once"]),
+    "columns without names": (GOOD, ["--columns", "user,item,rating"], ["--columns is"]),
+    "rating is a word": (PLAIN + "4,20,good\n", [], ["line 4: the rating 'good' is not a number",
+                                                     "1 lines"]),
+    "ratings are words": (PLAIN + "4,20,good\n5,20,bad\n", [], ["line 4", "2 lines"]),
+    "rating with a comma": ("1;10;4\n2;20;3,5\n", [], ["line 2: the rating '3,5'"]),
+    "rating is empty": (PLAIN + "4,20,\n", [], ["line 4: the rating is missing"]),
+    "rating is nan": (PLAIN + "4,20,nan\n", [], ["line 4: the rating 'nan' is not a number"]),
+    "rating is inf": (PLAIN + "4,20,inf\n", [], ["line 4: the rating", "(inf)"]),
+    "rating is -inf": (PLAIN + "4,20,-inf\n", [], ["line 4: the rating", "(-inf)"]),
+    "rating overflows": (PLAIN + "4,20,1e99\n", [], ["line 4: the rating", "(inf)"]),
+    "rating is NA": (PLAIN + "4,20,NA\n", [], ["line 4: the rating"]),
+    "user is empty": (PLAIN + ",20,3\n", [], ["line 4: the user id is empty"]),
+    "item is empty": (PLAIN + "4,,3\n", [], ["line 4: the item id is empty"]),
+    "user is quoted nothing": (PLAIN + '"",20,3\n', [], ["line 4: the user id is empty"]),
+    "line too short": (GOOD + "4,20\n", [], ["line 5: the rating is missing"]),
+    "line without timestamp": (GOOD + "4,20,3\n", [], ["line 5: the timestamp is missing"]),
+    "line too long": (GOOD + "4,20,3,400,5\n", [], ["line 5: 5 fields", "4"]),
+    "line too long after a blank one": (GOOD + "\n4,20,3,400,5\n", [], ["line 6: 5 fields"]),
+    "timestamp is a word": (GOOD + "4,20,3,noon\n", [], ["line 5: the timestamp 'noon'"]),
+    "timestamp is a date": (GOOD + "4,20,3,2020-01-01\n", [], ["the timestamp '2020-01-01'"]),
+    "duplicate pair": (GOOD + "1,10,2,400\n", [],
+                       ["line 5: user '1' rated item '10' already in line 2", "1 ratings are "
+                        "repeated", "--duplicates last or mean"]),
+    "duplicate pairs": (PLAIN + PLAIN, [], ["line 4", "line 1", "3 ratings are repeated"]),
+    "outside the scale": (PLAIN, ["--scale", "1,4"], ["line 3: the rating 5 is outside the scale "
+                                                      "1,4"]),
+    "below the scale": (PLAIN, ["--scale", "4,5"], ["line 2: the rating 3 is outside"]),
+    "scale upside down": (PLAIN, ["--scale", "5,1"], ["--scale is 5,1"]),
+    "scale of one number": (PLAIN, ["--scale", "5"], ["--scale is 5"]),
+    "scale of words": (PLAIN, ["--scale", "low,high"], ["--scale is low,high"]),
+    "quote never closed": (PLAIN + '"4,20,3\n5,20,3\n', [], ["correct the quotes"]),
+    "zero bytes": (b"1,10,4\n2,\0,3\n", [], ["line 2: not text", "UTF-8"]),
+    "latin-1 bytes": (b"1,10,4\nJos\xe9,20,3\n", [], ["line 2: bytes that are not UTF-8"]),
+    "utf-16": (PLAIN.encode("utf-16"), [], ["not text"]),
+    "latin-1 bytes far down": (b"".join(b"%d,10,4\n" % k for k in range(9000))
+                               + b"Jos\xe9,20,3\n", [], ["line 9001: bytes that are not UTF-8"]),
+    "zip archive": (b"PK\x03\x04rest", [], ["is a zip archive: unpack it"]),
+    "truncated gzip": (gzip.compress(PLAIN.encode() * 50)[:40], [], ["is a damaged gzip file", "make it anew"]),
+    "gzip truncated far down": (gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973)
+                                                      for k in range(30000)))[:-2000], [],
+                                ["is a damaged gzip file", "make it anew"]),
+    "broken gzip": (b"\x1f\x8bnonsense and more", [], ["make it anew"]),
+    "no timestamps for seq-aware": (PLAIN, ["--split", "seq-aware"], ["has no timestamps"]),
+    "no timestamps for time": (PLAIN, ["--split", "time"], ["has no timestamps, which a split by "
+                                                            "time needs"]),
+    "constant timestamps": ("1,10,4,0\n2,20,3,0\n3,10,5,0\n", ["--split", "time"],
+                            ["every timestamp of bad.csv is 0"]),
+    "more folds than ratings": (PLAIN, ["--split", "k-fold", "--folds", "9"],
+                                ["9 folds of 3 ratings"]),
+    "nothing left to train on": (PLAIN, ["--test-ratio", "0.999999"],
+                                 ["leaves 0 for training and 3 for testing"]),
+    "json": ('{"user": 1, "item": 10, "rating": 4}\n', [], ["bad.csv"]),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_input_is_one_line(in_process, tmp_path, case):
+    content, options, fragments = MALFORMED[case]
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    process = in_process("run", "--ratings", str(path), "--out", str(tmp_path / "out"), *options)
+    assert_user_error(process, *fragments)
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_there_are_enough_cases():
+    assert len(MALFORMED) >= 40
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (["--ratings", "none.csv"], ["none.csv cannot be read (No such file or directory)"]),
+    (["--ratings", "."], [". cannot be read (Is a directory)"]),
+    (["--ratings", "a.csv", "--dataset", "ml-1m"], ["--dataset ml-1m and --ratings exclude"]),
+    (["--train", "a.csv"], ["--train: give either --ratings FILE"]),
+    (["--ratings", "a.csv", "--test", "b.csv"], ["--ratings and --test: give either"]),
+    (["--train", "a", "--test", "b", "--split", "time"], ["--split time and --train exclude"]),
+    (["--ratings", "a.csv", "--split", "u1"], ["--split u1 is an official fold of ml-100k"]),
+    (["--dataset", "ml-1m", "--split", "ua"], ["--split ua is an official fold of ml-100k"]),
+    (["--split", "k-fold", "--fold", "6"], ["--fold is 6: it must be from 1 to --folds 5"]),
+    (["--columns", "user=0,item=1,rating=2"], ["describe your own file"]),
+    (["--dataset", "netflix"], ["no data set 'netflix': choose auto, synthetic, ml-100k"]),
+    (["--dataset", "synthetic:9"], ["--dataset is synthetic:9", "synthetic:943x1682x100000"]),
+    (["--dataset", "synthetic:9x9x99"], ["99 generated ratings of 9 users and 9 items"]),
+    (["--loss", "root", "--cpus", "2"], ["--loss root is one number for a whole batch"]),
+])
+def test_wrong_combinations(in_process, tmp_path, monkeypatch, arguments, fragments):
+    monkeypatch.chdir(tmp_path)
+    assert_user_error(in_process("run", *arguments), *fragments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_duplicates_are_merged_and_said(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
+    with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(--duplicates last\)"):
+        last = read_ratings(path, duplicates="last")
+    assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)]
+    with pytest.warns(DataWarning, match="--duplicates mean"):
+        mean = read_ratings(path, duplicates="mean")
+    assert triples(mean) == [(2, 20, 3.0), (1, 10, np.float32(7 / 3))]
+
+
+@pytest.mark.parametrize("low, offset", [(0, 1), (-10, 11), (-0.5, 1.5), (0.5, 0), (1, 0)])
+def test_scale_with_zero_or_below_is_shifted_and_said(recwarn, low, offset):
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 1], "rating": [low, 5]})
+    ratings = ratings_from_frame(frame)
+    assert ratings.offset == offset
+    assert ratings.values.tolist() == [low, 5]
+    assert sorted(ratings.to_csr().data.tolist()) == [low + offset, 5 + offset]
+    said = [str(w.message) for w in recwarn if w.category is DataWarning]
+    assert len(said) == (offset > 0)
+
+
+def test_train_and_test_files(tmp_path):
+    (tmp_path / "a").write_text("ann,x,4\nbob,x,3\n")
+    (tmp_path / "b").write_text("ann,y,5\neve,x,1\n")
+    train, test = read_train_and_test(tmp_path / "a", tmp_path / "b")
+    assert triples(train) == [("ann", "x", 4), ("bob", "x", 3)]
+    assert triples(test) == [("ann", "y", 5), ("eve", "x", 1)]
+    assert train.user_ids is test.user_ids or (train.user_ids == test.user_ids).all()
+    (tmp_path / "b").write_text("ann,y,5\nbob,x,1\n")
+    with pytest.raises(DataError, match="1 \\(user, item\\) pairs are in both .*must not be"):
+        read_train_and_test(tmp_path / "a", tmp_path / "b")
