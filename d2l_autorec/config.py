@@ -102,6 +102,9 @@ class RunConfig:
                                  "devices", AT_LEAST_1, metavar="N")
     threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
                                     "every CPU)", AT_LEAST_1, metavar="N")
+    kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
+                         "over observed ratings only, on CPUs; auto: sparse where it can",
+                         one_of(("auto", "dense", "sparse")))
     hybridize: bool = option(True, "devices", "run the network layer by layer instead of as a "
                              "compiled graph")
     out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",

@@ -7,9 +7,10 @@ import numpy as onp
 from scipy import sparse
 
 from .devices import split_and_load
-from .loaders import eval_loader
+from .loaders import DenseRows, eval_loader
 from .metrics import mae, rmse
 from .ratings import Ratings
+from .sparse import CSRBatch
 
 
 def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse.csr_matrix],
@@ -63,16 +64,28 @@ def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
     """
     predictions, row = [onp.empty(0, dtype=onp.float32)], 0
     for batch in inter_matrix:
-        shards = split_and_load([batch], devices)
-        outputs = [network(shard.arrays[0]) for shard in shards]  # every device starts, then wait
-        for shard, output in zip(shards, outputs):
-            if shard.weight:
-                part = wanted[row:row + len(output)].tocoo()
-                predictions.append(output.asnumpy()[part.row, part.col])
-                row += len(output)
+        shards = [shard for shard in split_and_load([batch], devices) if shard.weight]
+        outputs = []  # every device starts before the first is waited for
+        for values in (shard.arrays[0] for shard in shards):
+            part = wanted[row:row + len(values)]
+            row += len(values)
+            if isinstance(values, CSRBatch):
+                at = CSRBatch(part.indptr, part.indices, part.data, part.shape[1], values.ctx)
+                outputs.append((part, network(values, at)))
+            else:
+                outputs.append((part, network(values)))
+        predictions.extend(_at(part, output.asnumpy()) for part, output in outputs)
     if row != wanted.shape[0]:
         raise ValueError(f"{row} rows were predicted, but the test data has {wanted.shape[0]}")
     return onp.concatenate(predictions)
+
+
+def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
+    """Predictions at the non-zeros of `part`: a sparse forward gives just these."""
+    if output.ndim == 1:
+        return output
+    cells = part.tocoo()
+    return output[cells.row, cells.col]
 
 
 class RatingEvaluation:
@@ -93,16 +106,19 @@ class RatingEvaluation:
         What a row of the network's input is.
     clip : bool
         Whether predictions are clipped to the rating scale.
+    batchify : type
+        `DenseRows` or `SparseRows`.
     reconstruct : bool
         Feed the test rows themselves, for rows held out as a whole: then
         nothing is cold, and the metrics are of reconstruction.
     """
 
     def __init__(self, train: Ratings, test: Ratings, devices: Sequence[mx.Context],
-                 based: str = "item", clip: bool = False, reconstruct: bool = False) -> None:
+                 based: str = "item", clip: bool = False, batchify: type = DenseRows,
+                 reconstruct: bool = False) -> None:
         matrix = train.to_csr(based)
         self._wanted = test.to_csr(based)
-        self._loader = eval_loader(self._wanted if reconstruct else matrix)
+        self._loader = eval_loader(self._wanted if reconstruct else matrix, batchify=batchify)
         self._devices, self._clip = devices, clip
         self._scale, self._offset = train.scale, train.offset
         self.truth = self._wanted.data - train.offset

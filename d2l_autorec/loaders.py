@@ -6,6 +6,8 @@ import numpy as onp
 from mxnet import gluon, np
 from scipy import sparse
 
+from .kernels import take_rows
+from .sparse import CSRBatch
 
 class EpochShuffle(gluon.data.Sampler):
     """Row numbers 0..length-1 in an order that (seed, epoch) determines.
@@ -38,6 +40,19 @@ class EpochShuffle(gluon.data.Sampler):
         return self._length
 
 
+class SparseRows:
+    """Batchify function: row numbers to a CSRBatch."""
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        self._matrix = matrix
+
+    def __call__(self, rows: List[int]) -> CSRBatch:
+        chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
+        matrix = self._matrix
+        return CSRBatch(*take_rows(matrix.indptr, matrix.indices, matrix.data, chosen),
+                        matrix.shape[1])
+
+
 class DenseRows:
     """Batchify function: row numbers to a dense batch, so that only one batch is ever dense."""
 
@@ -48,17 +63,22 @@ class DenseRows:
         return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
-def train_loader(matrix: sparse.csr_matrix, batch_size: int, seed: int) -> gluon.data.DataLoader:
+BATCHES = {"dense": DenseRows, "sparse": SparseRows}
+
+
+def train_loader(matrix: sparse.csr_matrix, batch_size: int, seed: int,
+                 batchify: type = DenseRows) -> gluon.data.DataLoader:
     """Shuffled batches; rows left over at the end of an epoch open the next one."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     shuffle = EpochShuffle(matrix.shape[0], seed)
     return gluon.data.DataLoader(
         rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, "rollover"),
-        batchify_fn=DenseRows(matrix))
+        batchify_fn=batchify(matrix))
 
 
-def eval_loader(matrix: sparse.csr_matrix, batch_size: int = 1024) -> gluon.data.DataLoader:
+def eval_loader(matrix: sparse.csr_matrix, batch_size: int = 1024,
+                batchify: type = DenseRows) -> gluon.data.DataLoader:
     """Every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",
-                                 batchify_fn=DenseRows(matrix))
+                                 batchify_fn=batchify(matrix))

@@ -1,8 +1,48 @@
-"""Losses over observed ratings. The chapter's is `gluon.loss.L2Loss` on masked predictions."""
+"""Losses over observed ratings; of dense batches and of sparse ones."""
 
-from typing import Any
+from typing import Any, Tuple
 
 from mxnet import np
+
+from .sparse import CSRBatch
+
+
+def observed_errors(prediction: Any, label: Any) -> Tuple[Any, Any]:
+    """Prediction less label where there is a label, and the number of labels.
+
+    Parameters
+    ----------
+    prediction : ndarray, shape (batch_size, columns) or, of a CSRBatch, (entries,)
+    label : ndarray or CSRBatch, (batch_size, columns)
+        0 is no label.
+
+    Returns
+    -------
+    errors : ndarray, shape of `prediction`
+    count : ndarray, shape ()
+    """
+    if isinstance(label, CSRBatch):
+        return prediction - label.values, np.array(len(label.data), ctx=label.ctx)
+    observed = np.abs(np.sign(label))
+    return (prediction - label) * observed, observed.sum()
+
+
+class MaskedL2Loss:
+    """Half the mean over all columns of a row's squared errors: the chapter's loss.
+
+    `gluon.loss.L2Loss` on masked predictions, for dense and sparse batches.
+
+    Shape: (batch_size, columns), (batch_size, columns) -> (batch_size,);
+    of a CSRBatch the sum over rows -> ().
+    """
+
+    def __call__(self, prediction: Any, label: Any) -> Any:
+        scale = 0.5 / label.shape[1]
+        if isinstance(label, CSRBatch):
+            errors = prediction - label.values
+            return np.dot(errors, errors) * scale
+        errors, _ = observed_errors(prediction, label)
+        return np.square(errors).sum(axis=1) * scale
 
 
 class MaskedRootLoss:
@@ -16,6 +56,6 @@ class MaskedRootLoss:
     """
 
     def __call__(self, prediction: Any, label: Any) -> Any:
-        error = (prediction - label) * np.sign(np.abs(label))
-        root = np.sqrt(np.square(error).sum() + 1e-12)  # finite gradient where nothing is wrong
+        errors, _ = observed_errors(prediction, label)
+        root = np.sqrt(np.square(errors).sum() + 1e-12)  # finite gradient where nothing is wrong
         return np.broadcast_to(root, (label.shape[0],))

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .cli import Parser, run_command
 from .config import AutoRecConfig, RunConfig, add_options
+from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
-from .threads import set_threads
 
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
@@ -24,7 +24,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "Defaults stand in [brackets]."))
     add_options(parser, AutoRecConfig)
     config = AutoRecConfig(**vars(parser.parse_args(argv)))
-    set_threads(config.threads)
+    start_mxnet(config.threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
     train_model(config)
 
 
@@ -48,24 +48,28 @@ def train_model(config: AutoRecConfig) -> Dict[str, Any]:
 
     from .devices import resolve_devices
     from .evaluate import RatingEvaluation
+    from .loaders import BATCHES
+    from .models.autorec import AutoRec
     from .run_folder import RunFolder
+    from .sparse import choose_kernel
     from .train import summary
     mx.npx.set_np()
     devices = resolve_devices(config.gpus, config.cpus)
     if config.loss == "root" and len(devices) > 1:
         raise ConfigError(f"--loss root is one number for a whole batch, but there are "
                           f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
+    kernel, why = choose_kernel(config.kernel, AutoRec, devices)
     train, test = load_and_split(config)
     evaluation = RatingEvaluation(train, test, devices, config.based, config.clip,
-                                  reconstruct=config.split == "held-out-rows")
+                                  BATCHES[kernel], config.split == "held-out-rows")
     folder = RunFolder(Path(config.out or f"runs/autorec-{train.name}-"
                             f"{time.strftime('%Y%m%d-%H%M%S')}"))
-    folder.write_config(config, train, test, devices)
-    net, history = train_autorec(config, train, evaluation, devices)
+    folder.write_config(config, train, test, devices, {"chosen": kernel, "why": why})
+    net, history = train_autorec(config, train, evaluation, devices, kernel)
     result = folder.finish(net, history, {
         "model": "autorec", "dataset": train.name, "based": config.based,
         "comparable_with_chapter": (train.name, config.split) == ("ml-100k", "random"),
-        "train_ratings": len(train), "test_ratings": len(test),
+        "train_ratings": len(train), "test_ratings": len(test), "kernel": kernel,
         "devices": [str(device) for device in devices], **evaluation.report(net)})
     print(summary(history, devices))
     tell_cold(result)
@@ -114,13 +118,13 @@ def split_ratings(config: RunConfig, ratings: Any) -> Tuple[Any, Any]:
     return splits.random_split(ratings, config.test_ratio, rng)
 
 
-def train_autorec(config: AutoRecConfig, train: Any, evaluation: Any, devices: List[Any]
-                  ) -> Tuple[Any, List[Any]]:
+def train_autorec(config: AutoRecConfig, train: Any, evaluation: Any, devices: List[Any],
+                  kernel: str) -> Tuple[Any, List[Any]]:
     """Make AutoRec and its trainer, and fit; returns the net and its history."""
     import mxnet as mx
 
-    from .loaders import train_loader
-    from .losses import MaskedRootLoss
+    from .loaders import BATCHES, train_loader
+    from .losses import MaskedL2Loss, MaskedRootLoss
     from .models.autorec import AutoRec
     from .progress import Bar
     from .train import fit
@@ -129,13 +133,27 @@ def train_autorec(config: AutoRecConfig, train: Any, evaluation: Any, devices: L
     net = AutoRec(config.num_hidden, matrix.shape[1], config.dropout)
     net.initialize(init=mx.init.Normal(config.init_sigma), ctx=devices)
     net.hybridize(config.hybridize)
-    trainer = mx.gluon.Trainer(net.collect_params(), config.optimizer,
-                               {"learning_rate": config.lr, "wd": config.wd})
-    loss = MaskedRootLoss() if config.loss == "root" else mx.gluon.loss.L2Loss()
+    loss = MaskedRootLoss() if config.loss == "root" else MaskedL2Loss()
+    loader = train_loader(matrix, config.batch_size, config.seed, BATCHES[kernel])
     with Bar(config.epochs, disable=config.quiet) as bar:
-        history = fit(net, train_loader(matrix, config.batch_size, config.seed), loss, trainer,
+        history = fit(net, loader, loss, make_trainer(net, config, devices, kernel),
                       config.epochs, devices, lambda: evaluation(net), bar.update, config.seed)
     return net, history
+
+
+def make_trainer(net: Any, config: RunConfig, devices: List[Any], kernel: str) -> Any:
+    """A gluon.Trainer with the optimizer that `config` names.
+
+    Adam is fused with the sparse gradients on a single device; several sum
+    their gradients first, and so need them written out.
+    """
+    from mxnet import gluon
+
+    from .sparse import FusedAdam
+    options = {"learning_rate": config.lr, "wd": config.wd}
+    if kernel == "sparse" and config.optimizer == "adam" and len(devices) == 1:
+        return gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights(), **options))
+    return gluon.Trainer(net.collect_params(), config.optimizer, options)
 
 
 if __name__ == "__main__":

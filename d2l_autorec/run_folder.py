@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from .errors import ConfigError
 from .plots import save_curve
 from .train import EpochRecord
 
-PACKAGES = ("d2l", "numpy", "scipy", "pandas", "matplotlib")
+PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
 
 class RunFolder:
@@ -39,7 +40,8 @@ class RunFolder:
             raise ConfigError(f"the run folder {path} cannot be made ({error.strerror}): name "
                               "another one with --out") from error
 
-    def write_config(self, config: Any, train: Any, test: Any, devices: Sequence[Any]) -> None:
+    def write_config(self, config: Any, train: Any, test: Any, devices: Sequence[Any],
+                     kernel: Dict[str, str]) -> None:
         """config.json: every option, the data and the versions that the run used."""
         self.write_json("config.json", {
             "options": dataclasses.asdict(config),
@@ -47,8 +49,8 @@ class RunFolder:
                      "scale": train.scale, "offset": train.offset,
                      "train_ratings": len(train), "train_sha256": train.fingerprint,
                      "test_ratings": len(test), "test_sha256": test.fingerprint},
-            "devices": [str(device) for device in devices],
-            "versions": versions()})
+            "devices": [str(device) for device in devices], "kernel": kernel,
+            "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
 
     def finish(self, net: Any, history: Sequence[EpochRecord], about: Dict[str, Any]
                ) -> Dict[str, Any]:

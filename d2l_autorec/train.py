@@ -1,5 +1,6 @@
 """Training: fit -> one epoch -> one step. It knows no model by name."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
@@ -9,6 +10,8 @@ import numpy as onp
 from mxnet import autograd, np
 
 from .devices import split_and_load, try_all_gpus
+from .losses import observed_errors
+from .sparse import CSRBatch, numpy_view
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,11 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
 
 
 def _sums(output: Any, label: Any, losses: Any) -> Any:
-    observed = np.abs(np.sign(label))
-    squared = np.square(output - label) * observed
-    return np.stack([losses.sum(), squared.sum(), observed.sum()])
+    if isinstance(label, CSRBatch):  # the CPU has it all at hand: no need to queue operators
+        errors = numpy_view(output) - label.data
+        return onp.array([numpy_view(losses).sum(), errors @ errors, len(errors)])
+    errors, count = observed_errors(output, label)
+    return np.stack([losses.sum(), np.square(errors).sum(), count])
 
 
 def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
@@ -82,24 +87,28 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
 
     Notes
     -----
-    Sums stay on their device until the epoch ends. At most two steps are
-    under way: MXNet's engine has no limit of its own, and would hold every
-    batch of the epoch, densified, at once.
+    At most two steps are under way: MXNet's engine has no limit of its own,
+    and would hold every batch of the epoch, densified, at once.
     """
     sums, rows, start = [], 0, time.perf_counter()
     for batch in train_iter:
         batch = batch if isinstance(batch, (list, tuple)) else [batch]
         sums.append(train_step(net, batch, loss, trainer, devices))
         rows += len(batch[0])
-        for part in sums[-2] if len(sums) > 1 else []:
-            part.wait_to_read()
-    total = onp.zeros(3)
-    for part in (part for step in sums for part in step):
-        total += part.asnumpy()
+        if len(sums) > 1:
+            sums[-2] = _to_host(sums[-2])  # waits for the step before
     mx.npx.waitall()
-    loss_sum, squared, observed = total
-    return EpochRecord(epoch, loss_sum / max(rows, 1), float(onp.sqrt(squared / max(observed, 1))),
+    loss_sum, squared, observed = map(float, sum(map(_to_host, sums), onp.zeros(3)))
+    return EpochRecord(epoch, loss_sum / max(rows, 1), math.sqrt(squared / max(observed, 1)),
                        int(observed), time.perf_counter() - start)
+
+
+def _to_host(step: Any) -> onp.ndarray:
+    """The sum over devices of one step's sums, float64."""
+    if isinstance(step, onp.ndarray):
+        return step
+    return onp.sum([p.asnumpy() if isinstance(p, np.ndarray) else p for p in step], axis=0,
+                   dtype=onp.float64)
 
 
 def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs: int,

@@ -1,10 +1,11 @@
 """AutoRec (Sedhain et al., 2015), as the d2l chapter has it."""
 
-from typing import Any
+from typing import Any, List, Optional, Union
 
 from mxnet import autograd, np
-from mxnet.gluon import nn
+from mxnet.gluon import Parameter, nn
 
+from ..sparse import CSRBatch, masked_decode
 from .layers import InputDense
 
 
@@ -45,9 +46,21 @@ class AutoRec(nn.HybridBlock):
             self.decoder = nn.Dense(num_users, in_units=num_hidden)
             self.dropout = nn.Dropout(dropout)
 
+    def sparse_weights(self) -> List[Parameter]:
+        """The weights that the sparse kernels read and write."""
+        return [self.encoder.weight, self.decoder.weight]
+
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         return self.decoder(self.dropout(self.encoder(x)))
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Union[np.ndarray, CSRBatch], at: Optional[CSRBatch] = None
+                ) -> np.ndarray:
+        """Reconstructions of `x`; of a CSRBatch, only at the entries of `at` (default: its own).
+
+        Shape: (batch_size, num_users) -> the same; for a CSRBatch -> (entries,).
+        """
+        if isinstance(x, CSRBatch):
+            hidden = self.dropout(self.encoder(x))
+            return masked_decode(at or x, hidden, self.decoder.weight, self.decoder.bias)
         prediction = super().forward(x)
         return prediction * np.sign(x) if autograd.is_training() else prediction

@@ -4,6 +4,8 @@ from typing import Any, Optional
 
 from mxnet.gluon import nn
 
+from ..sparse import CSRBatch, encode
+
 
 class InputDense(nn.HybridBlock):
     """The first layer, x W + b, with W stored as (in_units, units).
@@ -21,7 +23,7 @@ class InputDense(nn.HybridBlock):
     activation : str, optional
         A Gluon activation.
 
-    Shape: (batch_size, in_units) -> (batch_size, units).
+    Shape: (batch_size, in_units), an ndarray or a CSRBatch -> (batch_size, units).
     """
 
     def __init__(self, units: int, in_units: int, activation: Optional[str] = None,
@@ -31,6 +33,12 @@ class InputDense(nn.HybridBlock):
             self.weight = self.params.get("weight", shape=(in_units, units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
             self.act = nn.Activation(activation) if activation else None
+
+    def forward(self, x: Any) -> Any:
+        if not isinstance(x, CSRBatch):
+            return super().forward(x)
+        pre = encode(x, self.weight, self.bias)
+        return pre if self.act is None else self.act(pre)
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         pre = F.np.dot(x, weight) + bias  # (B, units)

@@ -1,0 +1,290 @@
+"""Sparse batches in Gluon: what takes the kernels to autograd and to the Trainer.
+
+    CSRBatch -> encode -> (B, H) ndarray -> any Gluon layers -> masked_decode -> (n,) ndarray
+
+`encode` and `masked_decode` are `autograd.Function`s, so everything between
+and after them is ordinary Gluon.
+"""
+
+import ctypes
+import math
+import warnings
+from concurrent.futures import Future
+from functools import cached_property
+from typing import Any, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as onp
+from mxnet import autograd, np
+from mxnet.base import _LIB, check_call
+
+from . import kernels
+from .errors import ConfigError, DataWarning
+
+ADAM_COST = 8.0  # an Adam update of a row, in entries of its gradient: 5 in cache, 10 from memory
+
+
+def choose_kernel(asked: str, network: type, devices: Sequence[mx.Context]) -> Tuple[str, str]:
+    """Dense or sparse arithmetic, and why.
+
+    Parameters
+    ----------
+    asked : {'auto', 'dense', 'sparse'}
+    network : type
+        One that takes sparse batches has a method `sparse_weights`.
+    devices : sequence of Context
+
+    Returns
+    -------
+    chosen : {'dense', 'sparse'}
+    why : str
+
+    Raises
+    ------
+    ConfigError
+        If sparse was asked for on a GPU.
+    """
+    if asked == "dense":
+        return "dense", "--kernel dense"
+    if any(device.device_type != "cpu" for device in devices):
+        if asked == "sparse":
+            raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
+        return "dense", "the sparse kernels run on CPUs only"
+    if not hasattr(network, "sparse_weights"):
+        warnings.warn(f"the sparse kernels do not cover {network.__name__}: it trains dense",
+                      DataWarning, stacklevel=2)
+        return "dense", f"the sparse kernels do not cover {network.__name__}"
+    return "sparse", "CPU contexts, and the kernels cover the network"
+
+
+class CSRBatch:
+    """Rows of rating vectors with only their observed entries; stands in for a dense batch.
+
+    Parameters
+    ----------
+    indptr, indices : ndarray of int32
+        CSR structure of B rows.
+    data : ndarray of float32, shape (n,)
+        Observed entries.
+    columns : int
+        C, the length of a row.
+    ctx : Context
+        Where outputs are made: a CPU context.
+    """
+
+    def __init__(self, indptr: onp.ndarray, indices: onp.ndarray, data: onp.ndarray, columns: int,
+                 ctx: Optional[mx.Context] = None) -> None:
+        self.indptr, self.indices, self.data = indptr, indices, data
+        self.shape = (len(indptr) - 1, columns)
+        self.ctx = ctx or mx.cpu()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> "CSRBatch":
+        if rows == slice(0, len(self)):
+            return self
+        indptr = self.indptr[rows.start:rows.stop + 1]
+        part = slice(indptr[0], indptr[-1])
+        return CSRBatch(indptr - indptr[0], self.indices[part], self.data[part], self.shape[1],
+                        self.ctx)
+
+    def as_in_ctx(self, ctx: mx.Context) -> "CSRBatch":
+        """The same rows, with outputs on `ctx`."""
+        if ctx == self.ctx:
+            return self
+        return CSRBatch(self.indptr, self.indices, self.data, self.shape[1], ctx)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Observed entries, shape (n,)."""
+        return to_mxnet(self.data, self.ctx)
+
+    @cached_property
+    def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+        """Entries by column: see kernels.py."""
+        return kernels.group_by_column(self.indptr, self.indices, self.shape[1])
+
+    def bounds(self, cost_of_column: float = 0.01) -> onp.ndarray:
+        """Column ranges of equal work, one a thread."""
+        return kernels.balanced(self.groups[0], cost_of_column)
+
+
+def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
+    """The memory of a float32 CPU array as a NumPy array; no copy. It must not outlive `array`.
+
+    Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
+    round trip through its engine.
+    """
+    wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
+    check_call(wait(array.handle))
+    pointer = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
+    if not array.size:
+        return onp.empty(array.shape, dtype=onp.float32)
+    memory = (ctypes.c_float * array.size).from_address(pointer.value)
+    return onp.frombuffer(memory, dtype=onp.float32).reshape(array.shape)
+
+
+def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
+    """A CPU array with these float32 numbers, copied here and now: `np.array` takes ten times as
+    long for it, by way of MXNet's engine."""
+    array = np.empty(values.shape, ctx=ctx)
+    numpy_view(array)[...] = values
+    return array
+
+
+def encode(batch: CSRBatch, weight: Any, bias: Any) -> np.ndarray:
+    """x W + b of a sparse batch x.
+
+    Parameters
+    ----------
+    batch : CSRBatch, (B, C)
+    weight : Parameter, shape (C, H)
+    bias : Parameter, shape (H,)
+
+    Returns
+    -------
+    ndarray, shape (B, H)
+    """
+    inputs = (bias.data(batch.ctx), *_differentiable(weight, batch.ctx))
+    return _Encode(batch, weight)(*inputs)
+
+
+def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -> np.ndarray:
+    """hidden W' + b at the observed entries of `batch` only.
+
+    Parameters
+    ----------
+    batch : CSRBatch, (B, C)
+        Which entries.
+    hidden : ndarray, shape (B, H)
+    weight : Parameter, shape (C, H)
+    bias : Parameter, shape (C,)
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        In the order of `batch.values`.
+    """
+    inputs = (hidden, bias.data(batch.ctx), *_differentiable(weight, batch.ctx))
+    return _MaskedDecode(batch, weight)(*inputs)
+
+
+def _differentiable(weight: Any, ctx: mx.Context) -> Tuple[Any, ...]:
+    """The weight as an input of the graph, unless its optimizer takes the gradient in factors."""
+    if not getattr(weight, "takes_factors", False):
+        return (weight.data(ctx),)
+    if autograd.is_recording():
+        weight.factors = Future()
+        weight.data(ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
+    return ()
+
+
+class _SparseFunction(autograd.Function):
+    """What the two functions share: the batch, the weight and its gradient."""
+
+    def __init__(self, batch: CSRBatch, weight: Any) -> None:
+        super().__init__()
+        self._batch, self._parameter = batch, weight
+        self._weight = numpy_view(weight.data(batch.ctx))
+        self._factors = getattr(weight, "factors", None)
+
+    def backward(self, output_gradient: Any) -> Tuple[Any, ...]:
+        """Gradients of the inputs; runs in a thread of MXNet's, while the optimizer waits."""
+        try:
+            return self._gradients(numpy_view(output_gradient).copy())
+        except BaseException as error:
+            if self._factors is not None:
+                self._factors.set_exception(error)
+            raise
+
+    def _array(self, values: onp.ndarray) -> Any:
+        return to_mxnet(values, self._batch.ctx).as_nd_ndarray()  # what autograd.Function takes
+
+    def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> List[Any]:
+        """Row c is the sum over entries (b, c) of value * hidden[b]: in factors, or written out."""
+        if self._factors is not None:
+            self._factors.set_result((self._batch, values, hidden))
+            return []
+        batch, out = self._batch, onp.empty_like(self._weight)
+        kernels.weight_gradient(*batch.groups, values, as_numpy(hidden), batch.bounds(), out)
+        return [self._array(out)]
+
+
+class _Encode(_SparseFunction):
+    """(bias[, weight]) -> x weight + bias."""
+
+    def forward(self, bias: Any, *_: Any) -> Any:
+        batch = self._batch
+        out = np.empty((len(batch), len(bias)), ctx=batch.ctx)
+        kernels.weighted_columns(*batch.groups, batch.data, self._weight, batch.bounds(),
+                                 numpy_view(bias), numpy_view(out))
+        return out
+
+    def _gradients(self, gradient: onp.ndarray) -> Tuple[Any, ...]:
+        return (self._array(gradient.sum(axis=0)),
+                *self._weight_gradient(self._batch.data, gradient))
+
+
+class _MaskedDecode(_SparseFunction):
+    """(hidden, bias[, weight]) -> hidden weight' + bias at the observed entries."""
+
+    def forward(self, hidden: Any, bias: Any, *_: Any) -> Any:
+        batch, self._hidden = self._batch, hidden
+        out = np.empty((len(batch.data),), ctx=batch.ctx)
+        kernels.masked_products(*batch.groups, numpy_view(hidden), self._weight,
+                                numpy_view(bias), batch.bounds(), numpy_view(out))
+        return out
+
+    def _gradients(self, values: onp.ndarray) -> Tuple[Any, ...]:
+        batch = self._batch
+        to_hidden = onp.empty(self._hidden.shape, dtype=onp.float32)
+        zero = onp.zeros(to_hidden.shape[1], dtype=onp.float32)
+        kernels.weighted_columns(*batch.groups, values, self._weight, batch.bounds(), zero,
+                                 to_hidden)
+        to_bias = kernels.column_sums(batch.groups[0], batch.groups[2], values)
+        return (self._array(to_hidden), self._array(to_bias),
+                *self._weight_gradient(values, self._hidden))
+
+
+def as_numpy(values: Any) -> onp.ndarray:
+    """A NumPy array, or a view of an MXNet one."""
+    return values if isinstance(values, onp.ndarray) else numpy_view(values)
+
+
+class FusedAdam(mx.optimizer.Adam):
+    """MXNet's Adam; a sparse weight's gradient is made row by row while the row is updated.
+
+    The gradient matrix is then never written or read: at 138,493 x 500
+    weights that is a third of an update's memory traffic.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+        The weights of `encode` and `masked_decode`, on one CPU context.
+    **kwargs
+        As `mx.optimizer.Adam`.
+    """
+
+    def __init__(self, parameters: List[Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for parameter in parameters:
+            parameter.takes_factors = True
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """One update; called by the Trainer."""
+        parameter = self.param_dict[index]
+        if not getattr(parameter, "takes_factors", False):
+            super().update(index, weight, grad, state)
+            return
+        self._update_count(index)
+        t = self._index_update_count[index]
+        lr = self._get_lr(index) * math.sqrt(1 - self.beta2 ** t) / (1 - self.beta1 ** t)
+        batch, values, hidden = parameter.factors.result()
+        scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2,
+                   self.epsilon)
+        kernels.adam_step(*batch.groups, values, as_numpy(hidden), batch.bounds(ADAM_COST),
+                          numpy_view(weight, write=True), numpy_view(state[0]), numpy_view(state[1]),
+                          *map(onp.float32, scalars))
+        parameter.factors = None

@@ -1,0 +1,237 @@
+"""The sparse kernels against NumPy, and the sparse network against the dense one."""
+
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as onp
+import pytest
+from hypothesis import given, settings, strategies as st
+from mxnet import autograd, gluon, np
+from mxnet.gluon import nn
+from scipy import sparse as sp
+
+from d2l_autorec import AutoRec, kernels
+from d2l_autorec.datasets import synthetic_ratings
+from d2l_autorec.errors import ConfigError, DataWarning
+from d2l_autorec.loaders import BATCHES, train_loader
+from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss
+from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
+from d2l_autorec.train import fit
+
+
+@st.composite
+def problems(draw):
+    """A sparse batch, empty rows and columns included, with weights."""
+    rows, columns, hidden = (draw(st.integers(1, n)) for n in (7, 9, 6))
+    rng = onp.random.default_rng(draw(st.integers(0, 10 ** 6)))
+    dense = rng.integers(1, 6, (rows, columns)) * (rng.uniform(size=(rows, columns))
+                                                   < draw(st.floats(0, 1)))
+    normal = lambda *shape: rng.normal(size=shape).astype("float32")
+    return (sp.csr_matrix(dense.astype("float32")), normal(columns, hidden), normal(hidden),
+            normal(columns), normal(rows, hidden))
+
+
+def batch_of(matrix, ctx=None):
+    return CSRBatch(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], ctx)
+
+
+close = dict(rtol=2e-5, atol=2e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems())
+def test_kernels_equal_numpy(problem):
+    matrix, weight, bias, column_bias, hidden = problem
+    batch, x = batch_of(matrix), matrix.toarray()
+    rows, columns = matrix.nonzero()
+    bounds, out = batch.bounds(), onp.empty_like(hidden)
+    kernels.weighted_columns(*batch.groups, matrix.data, weight, bounds, bias, out)
+    onp.testing.assert_allclose(out, x @ weight + bias, **close)
+    products = onp.empty(matrix.nnz, dtype="float32")
+    kernels.masked_products(*batch.groups, hidden, weight, column_bias, bounds, products)
+    onp.testing.assert_allclose(products, (hidden @ weight.T + column_bias)[rows, columns], **close)
+    gradient = onp.empty_like(weight)
+    kernels.weight_gradient(*batch.groups, matrix.data, hidden, bounds, gradient)
+    onp.testing.assert_allclose(gradient, x.T @ hidden, **close)
+    onp.testing.assert_allclose(kernels.column_sums(batch.groups[0], batch.groups[2], matrix.data),
+                                x.sum(0), **close)
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(), st.integers(1, 1000))
+def test_adam_step_equals_mxnet(problem, t):
+    matrix, weight, _, _, hidden = problem
+    rng = onp.random.default_rng(t)
+    mean, variance = (abs(rng.normal(size=weight.shape)).astype("float32") for _ in range(2))
+    options = dict(lr=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=1e-3, rescale_grad=0.25)
+    expected = [mx.nd.array(a) for a in (weight, mean, variance)]
+    mx.nd.adam_update(expected[0], mx.nd.array(matrix.toarray().T @ hidden), *expected[1:],
+                      out=expected[0], **options)
+    batch = batch_of(matrix)
+    scalars = [onp.float32(options[name]) for name in ("rescale_grad", "wd", "lr", "beta1",
+                                                       "beta2", "epsilon")]
+    kernels.adam_step(*batch.groups, matrix.data, hidden, batch.bounds(20), weight, mean, variance,
+                      *scalars)
+    for ours, theirs in zip((weight, mean, variance), expected):
+        onp.testing.assert_allclose(ours, theirs.asnumpy(), **close)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 99))
+def test_balanced_bounds_cover_every_column_once(columns, cost, seed):
+    counts = onp.random.default_rng(seed).integers(0, 50, columns)
+    starts = onp.concatenate([[0], onp.cumsum(counts)])
+    bounds = kernels.balanced(starts, cost)
+    assert bounds[0] == 0 and bounds[-1] == columns and (onp.diff(bounds) >= 0).all()
+    assert len(bounds) == kernels.get_num_threads() + 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(), st.data())
+def test_taking_rows(problem, data):
+    matrix = problem[0]
+    rows = onp.array(data.draw(st.lists(st.integers(0, matrix.shape[0] - 1), min_size=1)))
+    taken = kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, rows)
+    onp.testing.assert_array_equal(
+        sp.csr_matrix((taken[2], taken[1], taken[0]), (len(rows), matrix.shape[1])).toarray(),
+        matrix[rows].toarray())
+
+
+@settings(deadline=None, max_examples=20)
+@given(problems())
+def test_gradients_equal_the_dense_ones(problem):
+    """Of a scalar function of both layers, by autograd through ordinary operators between."""
+    matrix, *_, hidden = problem
+    net = AutoRec(hidden.shape[1], matrix.shape[1], dropout=0)
+    net.initialize(init=mx.init.Normal(0.5))
+    gradients = []
+    for x in (np.array(matrix.toarray()), batch_of(matrix)):
+        with autograd.record():
+            loss = MaskedL2Loss()(net(x), x).sum()
+        loss.backward()
+        gradients.append([p.grad().asnumpy() for p in net.collect_params().values()])
+    for dense, sparse in zip(*gradients):
+        onp.testing.assert_allclose(sparse, dense, **close)
+
+
+def recorded(loss, steps):
+    def call(prediction, label):
+        value = loss(prediction, label)
+        steps.append(value)
+        return value
+    return call
+
+
+def trained(kernel, matrix, devices=1, dropout=0.05, epochs=5, optimizer="adam", loss=None,
+            num_hidden=20, lr=0.01, batch_size=32):
+    contexts = [mx.cpu(i) for i in range(devices)]
+    mx.random.seed(11)
+    net = AutoRec(num_hidden, matrix.shape[1], dropout)
+    net.initialize(init=mx.init.Normal(0.05), ctx=contexts)
+    net.hybridize()
+    options = {"learning_rate": lr, "wd": 1e-5}
+    fused = kernel == "sparse" and optimizer == "adam" and devices == 1
+    trainer = gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights(), **options)
+                            if fused else optimizer, None if fused else options)
+    steps = []
+    history = fit(net, train_loader(matrix, batch_size, 0, BATCHES[kernel]),
+                  recorded(loss or MaskedL2Loss(), steps), trainer, epochs, contexts, dict,
+                  lambda record: None, seed=5)
+    losses = onp.reshape([step.asnumpy().sum() for step in steps], (-1, devices)).sum(axis=1)
+    return [p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], losses, history
+
+
+def assert_same(ours, theirs, tolerance=1e-4):
+    onp.testing.assert_allclose(ours[1], theirs[1], rtol=tolerance)
+    for a, b in zip(ours[0], theirs[0]):
+        assert onp.abs(a - b).max() <= tolerance * onp.abs(b).max()
+    for a, b in zip(ours[2], theirs[2]):
+        assert a.train_rmse == pytest.approx(b.train_rmse, rel=tolerance)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=tolerance)
+        assert a.ratings == b.ratings
+
+
+@pytest.mark.parametrize("based", ["item", "user"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+def test_parity_with_the_dense_network(based, optimizer):
+    """Dropout on, the same random stream: losses of every step, parameters after five epochs."""
+    matrix = synthetic_ratings(70, 110, 1800).to_csr(based)
+    assert_same(trained("sparse", matrix, optimizer=optimizer),
+                trained("dense", matrix, optimizer=optimizer))
+
+
+def test_parity_with_the_root_loss():
+    matrix = synthetic_ratings(70, 110, 1800).to_csr()
+    assert_same(trained("sparse", matrix, loss=MaskedRootLoss(), dropout=0),
+                trained("dense", matrix, loss=MaskedRootLoss(), dropout=0), 5e-4)
+
+
+@pytest.mark.parametrize("devices", [2, 3, 5])
+def test_parity_on_several_devices(devices):
+    matrix = synthetic_ratings(40, 33, 400).to_csr()  # 33 rows of 32: one row is left, and waits
+    assert_same(trained("sparse", matrix, devices, dropout=0, epochs=2),
+                trained("dense", matrix, 1, dropout=0, epochs=2))
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_rows_without_ratings(devices):
+    """A shard may have no rating at all; its gradient is zero and its step harmless."""
+    matrix = sp.csr_matrix((5, 6), dtype="float32")
+    matrix[0, 1] = 4
+    matrix = matrix.tocsr()
+    values, losses, _ = trained("sparse", matrix, devices, dropout=0, epochs=8)
+    assert all(onp.isfinite(v).all() for v in values) and onp.isfinite(losses).all()
+
+
+def test_repeatable_to_the_bit():
+    matrix = synthetic_ratings(70, 110, 1800).to_csr()
+    for a, b in zip(trained("sparse", matrix)[0], trained("sparse", matrix)[0]):
+        onp.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_parity_on_ml_100k(data_dir, based):
+    """The chapter's settings, dropout on, five epochs."""
+    from d2l_autorec import load_ratings
+    matrix = load_ratings("ml-100k", data_dir).to_csr(based)
+    options = dict(num_hidden=500, lr=0.002, batch_size=256)
+    assert_same(trained("sparse", matrix, **options), trained("dense", matrix, **options))
+
+
+def test_a_failed_backward_pass_is_an_error_and_no_hang():
+    """In a process of its own: MXNet's engine raises the error again wherever it is next used."""
+    code = """
+import mxnet as mx
+mx.npx.set_np()
+from d2l_autorec import AutoRec, kernels
+from d2l_autorec.sparse import CSRBatch, FusedAdam
+import numpy, scipy.sparse
+kernels.column_sums = lambda *_: 1 / 0
+net = AutoRec(2, 3)
+net.initialize()
+trainer = mx.gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights()))
+m = scipy.sparse.csr_matrix(numpy.ones((4, 3), "float32"))
+with mx.autograd.record():
+    loss = net(CSRBatch(m.indptr, m.indices, m.data, 3)).sum()
+mx.autograd.backward([loss])
+trainer.step(4)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                             timeout=120)
+    assert process.returncode != 0 and "ZeroDivisionError" in process.stderr
+
+
+def test_choice_of_kernel():
+    class Plain(nn.Block):
+        pass
+
+    assert choose_kernel("auto", AutoRec, [mx.cpu()])[0] == "sparse"
+    assert choose_kernel("dense", AutoRec, [mx.cpu()])[0] == "dense"
+    assert choose_kernel("auto", AutoRec, [mx.gpu(0)]) == ("dense", "the sparse kernels run on "
+                                                           "CPUs only")
+    with pytest.raises(ConfigError, match="--kernel sparse runs on CPUs only"):
+        choose_kernel("sparse", AutoRec, [mx.gpu(0)])
+    with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
+        assert choose_kernel("auto", Plain, [mx.cpu()])[0] == "dense"
