@@ -6,10 +6,11 @@ gives the row rows[j] and the CSR position positions[j]. Weights are (C, H),
 the H weights of a column contiguous. All traverse columns: a weight row is
 read once a batch, while the (B, H) hidden matrix stays in the cache.
 
-A thread owns a range of columns, balanced by work. What is summed over
-columns goes to one partial sum a thread, added in thread order: bitwise
-repeatable for a given number of threads. What is summed over rows does not
-depend on the number of threads at all.
+Columns are dealt to the threads in blocks. They come with the most active
+first (see readers.py), so all threads have the same work, and the same mix of
+arithmetic and memory traffic. What is summed over columns goes to one partial
+sum a thread, added in thread order: bitwise repeatable for a given number of
+threads. What is summed over rows does not depend on that number at all.
 """
 
 import math
@@ -21,6 +22,7 @@ from numba import get_num_threads, njit, prange
 # Sums may be reassociated (vectorised); NaN and infinity keep their meaning, so that a
 # diverged run shows.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
+BLOCK = 16  # consecutive columns of a thread
 KERNEL = dict(parallel=True, fastmath=FAST, cache=True, nogil=True)
 
 
@@ -45,15 +47,6 @@ def group_by_column(indptr: np.ndarray, columns: np.ndarray, num_columns: int
     return starts, rows, positions
 
 
-def balanced(starts: np.ndarray, cost_of_column: float) -> np.ndarray:
-    """Bounds of one column range a thread, with equal entries + `cost_of_column` * columns."""
-    columns = np.arange(len(starts))
-    work = starts + cost_of_column * columns
-    threads = get_num_threads()
-    bounds = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads)
-    return np.concatenate([[0], bounds, [len(starts) - 1]]).astype(np.int64)
-
-
 @njit(cache=True, nogil=True)
 def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray
               ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,24 +64,25 @@ def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: n
 
 
 @njit(**KERNEL)
-def weighted_columns(starts, rows, positions, values, weight, bounds, initial, out):
+def weighted_columns(starts, rows, positions, values, weight, initial, out):
     """out[b] = initial + sum over entries (b, c) of value * weight[c]; (B, H), in place.
 
     With the ratings as values this encodes; with the gradient of the
     predictions it is the gradient of the hidden matrix.
     """
-    threads, hidden = len(bounds) - 1, weight.shape[1]
+    threads, hidden = get_num_threads(), weight.shape[1]
     partial = np.empty((threads - 1, *out.shape), dtype=np.float32)
     for t in prange(threads):
         own = partial[t - 1] if t else out
         for b in range(len(out)):
             for k in range(hidden):
                 own[b, k] = np.float32(0) if t else initial[k]
-        for c in range(bounds[t], bounds[t + 1]):
-            for j in range(starts[c], starts[c + 1]):
-                value, b = values[positions[j]], rows[j]
-                for k in range(hidden):
-                    own[b, k] += value * weight[c, k]
+        for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
+            for c in range(first, min(first + BLOCK, len(starts) - 1)):
+                for j in range(starts[c], starts[c + 1]):
+                    value, b = values[positions[j]], rows[j]
+                    for k in range(hidden):
+                        own[b, k] += value * weight[c, k]
     for b in prange(len(out)):
         for t in range(threads - 1):
             for k in range(hidden):
@@ -96,11 +90,13 @@ def weighted_columns(starts, rows, positions, values, weight, bounds, initial, o
 
 
 @njit(**KERNEL)
-def masked_products(starts, rows, positions, hidden, weight, bias, bounds, out):
+def masked_products(starts, rows, positions, hidden, weight, bias, out):
     """out[position] = hidden[b] . weight[c] + bias[c] at the entries (b, c); (n,), in place."""
-    for t in prange(len(bounds) - 1):
-        for c in range(bounds[t], bounds[t + 1]):
-            _products_of_column(c, starts, rows, positions, hidden, weight[c], bias[c], out)
+    threads = get_num_threads()
+    for t in prange(threads):
+        for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
+            for c in range(first, min(first + BLOCK, len(starts) - 1)):
+                _products_of_column(c, starts, rows, positions, hidden, weight[c], bias[c], out)
 
 
 @njit(fastmath=FAST, cache=True, nogil=True)
@@ -158,15 +154,17 @@ def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
 
 
 @njit(**KERNEL)
-def weight_gradient(starts, rows, positions, values, hidden, bounds, out):
+def weight_gradient(starts, rows, positions, values, hidden, out):
     """out[c] = sum over entries (b, c) of value * hidden[b]; (C, H), every row written."""
-    for t in prange(len(bounds) - 1):
-        for c in range(bounds[t], bounds[t + 1]):
-            _gradient_row(c, starts, rows, positions, values, hidden, out[c])
+    threads = get_num_threads()
+    for t in prange(threads):
+        for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
+            for c in range(first, min(first + BLOCK, len(starts) - 1)):
+                _gradient_row(c, starts, rows, positions, values, hidden, out[c])
 
 
 @njit(**KERNEL)
-def adam_step(starts, rows, positions, values, hidden, bounds, weight, mean, variance,
+def adam_step(starts, rows, positions, values, hidden, weight, mean, variance,
               rescale, wd, lr, beta1, beta2, epsilon):
     """`weight_gradient` and Adam's update of each row while it is at hand; in place.
 
@@ -174,14 +172,16 @@ def adam_step(starts, rows, positions, values, hidden, bounds, weight, mean, var
     bias correction.
     """
     one = np.float32(1)
-    for t in prange(len(bounds) - 1):
+    threads = get_num_threads()
+    for t in prange(threads):
         gradient = np.empty(weight.shape[1], dtype=np.float32)
-        for c in range(bounds[t], bounds[t + 1]):
-            _gradient_row(c, starts, rows, positions, values, hidden, gradient)
-            for k in range(weight.shape[1]):
-                g = gradient[k] * rescale + wd * weight[c, k]
-                m = beta1 * mean[c, k] + (one - beta1) * g
-                v = beta2 * variance[c, k] + (one - beta2) * g * g
-                mean[c, k] = m
-                variance[c, k] = v
-                weight[c, k] -= lr * m / (math.sqrt(v) + epsilon)
+        for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
+            for c in range(first, min(first + BLOCK, len(starts) - 1)):
+                _gradient_row(c, starts, rows, positions, values, hidden, gradient)
+                for k in range(weight.shape[1]):
+                    g = gradient[k] * rescale + wd * weight[c, k]
+                    m = beta1 * mean[c, k] + (one - beta1) * g
+                    v = beta2 * variance[c, k] + (one - beta2) * g * g
+                    mean[c, k] = m
+                    variance[c, k] = v
+                    weight[c, k] -= lr * m / (math.sqrt(v) + epsilon)

@@ -21,8 +21,6 @@ from mxnet.base import _LIB, check_call
 from . import kernels
 from .errors import ConfigError, DataWarning
 
-ADAM_COST = 8.0  # an Adam update of a row, in entries of its gradient: 5 in cache, 10 from memory
-
 
 def choose_kernel(asked: str, network: type, devices: Sequence[mx.Context]) -> Tuple[str, str]:
     """Dense or sparse arithmetic, and why.
@@ -104,10 +102,6 @@ class CSRBatch:
     def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
         """Entries by column: see kernels.py."""
         return kernels.group_by_column(self.indptr, self.indices, self.shape[1])
-
-    def bounds(self, cost_of_column: float = 0.01) -> onp.ndarray:
-        """Column ranges of equal work, one a thread."""
-        return kernels.balanced(self.groups[0], cost_of_column)
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
@@ -208,7 +202,7 @@ class _SparseFunction(autograd.Function):
             self._factors.set_result((self._batch, values, hidden))
             return []
         batch, out = self._batch, onp.empty_like(self._weight)
-        kernels.weight_gradient(*batch.groups, values, as_numpy(hidden), batch.bounds(), out)
+        kernels.weight_gradient(*batch.groups, values, as_numpy(hidden), out)
         return [self._array(out)]
 
 
@@ -218,8 +212,8 @@ class _Encode(_SparseFunction):
     def forward(self, bias: Any, *_: Any) -> Any:
         batch = self._batch
         out = np.empty((len(batch), len(bias)), ctx=batch.ctx)
-        kernels.weighted_columns(*batch.groups, batch.data, self._weight, batch.bounds(),
-                                 numpy_view(bias), numpy_view(out))
+        kernels.weighted_columns(*batch.groups, batch.data, self._weight, numpy_view(bias),
+                                 numpy_view(out))
         return out
 
     def _gradients(self, gradient: onp.ndarray) -> Tuple[Any, ...]:
@@ -233,16 +227,15 @@ class _MaskedDecode(_SparseFunction):
     def forward(self, hidden: Any, bias: Any, *_: Any) -> Any:
         batch, self._hidden = self._batch, hidden
         out = np.empty((len(batch.data),), ctx=batch.ctx)
-        kernels.masked_products(*batch.groups, numpy_view(hidden), self._weight,
-                                numpy_view(bias), batch.bounds(), numpy_view(out))
+        kernels.masked_products(*batch.groups, numpy_view(hidden), self._weight, numpy_view(bias),
+                                numpy_view(out))
         return out
 
     def _gradients(self, values: onp.ndarray) -> Tuple[Any, ...]:
         batch = self._batch
         to_hidden = onp.empty(self._hidden.shape, dtype=onp.float32)
         zero = onp.zeros(to_hidden.shape[1], dtype=onp.float32)
-        kernels.weighted_columns(*batch.groups, values, self._weight, batch.bounds(), zero,
-                                 to_hidden)
+        kernels.weighted_columns(*batch.groups, values, self._weight, zero, to_hidden)
         to_bias = kernels.column_sums(batch.groups[0], batch.groups[2], values)
         return (self._array(to_hidden), self._array(to_bias),
                 *self._weight_gradient(values, self._hidden))
@@ -284,7 +277,7 @@ class FusedAdam(mx.optimizer.Adam):
         batch, values, hidden = parameter.factors.result()
         scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2,
                    self.epsilon)
-        kernels.adam_step(*batch.groups, values, as_numpy(hidden), batch.bounds(ADAM_COST),
-                          numpy_view(weight, write=True), numpy_view(state[0]), numpy_view(state[1]),
+        kernels.adam_step(*batch.groups, values, as_numpy(hidden),
+                          numpy_view(weight, write=True), *map(numpy_view, state),
                           *map(onp.float32, scalars))
         parameter.factors = None
