@@ -1,8 +1,10 @@
 """`Ratings`: the one checked value that every later stage takes."""
 
 import hashlib
+import zipfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
@@ -133,6 +135,36 @@ class Ratings:
                        values=self.values[chosen],
                        timestamps=None if self.timestamps is None else self.timestamps[chosen])
 
+    def save(self, path: Path) -> None:
+        """Write everything to an .npz file; nothing in it is pickled."""
+        optional = {} if self.timestamps is None else {"timestamps": self.timestamps}
+        np.savez_compressed(
+            path, users=self.users, items=self.items, values=self.values, scale=self.scale,
+            user_ids=_storable(self.user_ids), item_ids=_storable(self.item_ids),
+            title_ids=_storable(np.array(list(self.titles))), name=np.array(self.name),
+            title_texts=np.array(list(self.titles.values()), dtype=str), **optional)
+
+    @classmethod
+    def load(cls, path: Path) -> "Ratings":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                columns = dict(stored)
+            titles = dict(zip(_usable(columns.pop("title_ids")).tolist(),
+                              columns.pop("title_texts").tolist()))
+            ids = {key: _usable(columns.pop(key)) for key in ("user_ids", "item_ids")}
+            low, high = columns.pop("scale").tolist()
+            name = str(columns.pop("name"))
+            return cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is missing or damaged ({error})") from error
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of triples, timestamps and ids: what the result file records."""
@@ -144,3 +176,11 @@ class Ratings:
                 digest.update("\0".join(array).encode() if text
                               else np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def _storable(ids: np.ndarray) -> np.ndarray:
+    return ids.astype(str) if ids.dtype == object else ids
+
+
+def _usable(ids: np.ndarray) -> np.ndarray:
+    return ids.astype(object) if ids.dtype.kind == "U" else ids

@@ -125,12 +125,12 @@ def train_autorec(config: AutoRecConfig, train: Any, evaluation: Any, devices: L
 
     from .loaders import BATCHES, train_loader
     from .losses import MaskedL2Loss, MaskedRootLoss
-    from .models.autorec import AutoRec
+    from .models import build
     from .progress import Bar
     from .train import fit
     matrix = train.to_csr(config.based)
     mx.random.seed(config.seed)
-    net = AutoRec(config.num_hidden, matrix.shape[1], config.dropout)
+    net = build(config, matrix.shape[1])
     net.initialize(init=mx.init.Normal(config.init_sigma), ctx=devices)
     net.hybridize(config.hybridize)
     loss = MaskedRootLoss() if config.loss == "root" else MaskedL2Loss()

@@ -5,12 +5,18 @@ import dataclasses
 import json
 import os
 import platform
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
-from .errors import ConfigError
+from mxnet import MXNetError
+
+from .config import AutoRecConfig
+from .errors import ConfigError, DataError
+from .models import build
 from .plots import save_curve
+from .ratings import Ratings
 from .train import EpochRecord
 
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
@@ -42,7 +48,12 @@ class RunFolder:
 
     def write_config(self, config: Any, train: Any, test: Any, devices: Sequence[Any],
                      kernel: Dict[str, str]) -> None:
-        """config.json: every option, the data and the versions that the run used."""
+        """config.json: every option, the data and the versions that the run used.
+
+        Also ratings.npz: the training ratings with ids and titles, which
+        recommend and export read.
+        """
+        train.save(self.path / "ratings.npz")
         self.write_json("config.json", {
             "options": dataclasses.asdict(config),
             "data": {"name": train.name, "users": train.num_users, "items": train.num_items,
@@ -91,3 +102,51 @@ def versions() -> Dict[str, str]:
     found = {"d2l_autorec": __version__, "python": platform.python_version(),
              "mxnet": mxnet.__version__}
     return {**found, **{name: metadata.version(name) for name in PACKAGES}}
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A finished run, ready to predict.
+
+    Parameters
+    ----------
+    path : Path
+    config : AutoRecConfig
+    ratings : Ratings
+        The training ratings, with the maps to the user's own ids and titles.
+    net : HybridBlock
+        With the trained parameters, on the CPU.
+    """
+
+    path: Path
+    config: AutoRecConfig
+    ratings: Ratings
+    net: Any
+
+
+def load_run(path: Path) -> SavedRun:
+    """Open a run folder.
+
+    Raises
+    ------
+    DataError
+        If it is no finished run, or one of its files is damaged.
+    """
+    try:
+        options = json.loads((path / "config.json").read_text(encoding="utf-8"))["options"]
+        config = AutoRecConfig(**options)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a run folder: no readable config.json ({error}); name a "
+                        "folder that python -m d2l_autorec.run has written") from error
+    if not (path / "result.json").exists():
+        raise DataError(f"{path} holds a run that has not finished: finish it with python -m "
+                        f"d2l_autorec.run --resume {path}")
+    ratings = Ratings.load(path / "ratings.npz")
+    columns = ratings.num_users if config.based == "item" else ratings.num_items
+    net = build(config, columns)
+    try:
+        net.load_parameters(str(path / "model.params"))
+    except (MXNetError, ValueError, AssertionError, OSError) as error:
+        raise DataError(f"{path / 'model.params'} is missing or damaged "
+                        f"({str(error).splitlines()[0]})") from error
+    return SavedRun(path, config, ratings, net)

@@ -19,7 +19,8 @@ def test_run_folder(command, tmp_path):
     assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == [
-        "config.json", "curve.png", "metrics.csv", "model.params", "result.json"]
+        "config.json", "curve.png", "metrics.csv", "model.params", "ratings.npz",
+        "result.json"]
     config = json.loads((out / "config.json").read_text())
     assert config["options"]["num_hidden"] == 10 and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
