@@ -17,7 +17,7 @@ import math
 from typing import Tuple
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 # Sums may be reassociated (vectorised); NaN and infinity keep their meaning, so that a
 # diverged run shows.
@@ -64,13 +64,13 @@ def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: n
 
 
 @njit(**KERNEL)
-def weighted_columns(starts, rows, positions, values, weight, initial, out):
+def weighted_columns(starts, rows, positions, threads, values, weight, initial, out):
     """out[b] = initial + sum over entries (b, c) of value * weight[c]; (B, H), in place.
 
     With the ratings as values this encodes; with the gradient of the
     predictions it is the gradient of the hidden matrix.
     """
-    threads, hidden = get_num_threads(), weight.shape[1]
+    hidden = weight.shape[1]
     partial = np.empty((threads - 1, *out.shape), dtype=np.float32)
     for t in prange(threads):
         own = partial[t - 1] if t else out
@@ -90,9 +90,8 @@ def weighted_columns(starts, rows, positions, values, weight, initial, out):
 
 
 @njit(**KERNEL)
-def masked_products(starts, rows, positions, hidden, weight, bias, out):
+def masked_products(starts, rows, positions, threads, hidden, weight, bias, out):
     """out[position] = hidden[b] . weight[c] + bias[c] at the entries (b, c); (n,), in place."""
-    threads = get_num_threads()
     for t in prange(threads):
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
@@ -154,9 +153,8 @@ def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
 
 
 @njit(**KERNEL)
-def weight_gradient(starts, rows, positions, values, hidden, out):
+def weight_gradient(starts, rows, positions, threads, values, hidden, out):
     """out[c] = sum over entries (b, c) of value * hidden[b]; (C, H), every row written."""
-    threads = get_num_threads()
     for t in prange(threads):
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
@@ -164,7 +162,7 @@ def weight_gradient(starts, rows, positions, values, hidden, out):
 
 
 @njit(**KERNEL)
-def adam_step(starts, rows, positions, values, hidden, weight, mean, variance,
+def adam_step(starts, rows, positions, threads, values, hidden, weight, mean, variance,
               rescale, wd, lr, beta1, beta2, epsilon):
     """`weight_gradient` and Adam's update of each row while it is at hand; in place.
 
@@ -172,7 +170,6 @@ def adam_step(starts, rows, positions, values, hidden, weight, mean, variance,
     bias correction.
     """
     one = np.float32(1)
-    threads = get_num_threads()
     for t in prange(threads):
         gradient = np.empty(weight.shape[1], dtype=np.float32)
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):

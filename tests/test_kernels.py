@@ -225,3 +225,27 @@ def test_choice_of_kernel():
         choose_kernel("sparse", AutoRec, [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
         assert choose_kernel("auto", Plain, [mx.cpu()])[0] == "dense"
+
+
+def test_compiled_kernels_are_cached_on_disk():
+    """A second process loads them: no compilation, no warning."""
+    code = """
+import warnings
+from numba.core.errors import NumbaWarning
+warnings.simplefilter("error", NumbaWarning)
+import numpy as np
+from d2l_autorec import kernels
+groups = (*kernels.group_by_column(np.array([0, 1], "int32"), np.array([0], "int32"), 1), 2)
+one, row = np.ones((1, 1), "float32"), np.ones(1, "float32")
+kernels.weighted_columns(*groups, row, one, row, one)
+kernels.masked_products(*groups, one, one, row, row)
+kernels.weight_gradient(*groups, row, one, one)
+kernels.adam_step(*groups, row, one, one, one, one, *map(np.float32, (1, 0, 0.1, 0.9, 0.99, 1e-8)))
+used = (kernels.weighted_columns, kernels.masked_products, kernels.weight_gradient,
+        kernels.adam_step)
+print(sum(len(kernel.stats.cache_misses) for kernel in used))
+"""
+    for _ in range(2):
+        process = subprocess.run([sys.executable, "-W", "ignore", "-c", code],
+                                 capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "0"
