@@ -5,9 +5,9 @@ import sys
 import warnings
 from typing import Callable, NoReturn, Optional, Sequence
 
-from .errors import UserError
+from .errors import Interrupted, NumericalError, UserError
 
-EXIT_USER_ERROR = 2
+EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,13 +42,21 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
     Returns
     -------
     int
-        0, or 2 after a user error. Internal errors propagate with their traceback.
+        0; 2 after a user error; 3 after a numerical failure; 130 or 143 after
+        SIGINT or SIGTERM. Internal errors propagate with their traceback.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             command(argv)
-        except UserError as error:
-            print(f"{name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-            return EXIT_USER_ERROR
+        except (UserError, NumericalError, Interrupted) as error:
+            kind = "stopped" if isinstance(error, Interrupted) else "error"
+            print(f"{name}: {kind}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+            return _exit_code(error)
     return 0
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, Interrupted):
+        return error.exit_code
+    return EXIT_NUMERICAL if isinstance(error, NumericalError) else EXIT_USER_ERROR

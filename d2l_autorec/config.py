@@ -6,12 +6,15 @@ declared once: its default, its range, its help text and its option group.
 
 import argparse
 import dataclasses
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
-OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftrl")
+# Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
+OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl")
 GROUPS = ("data", "model", "training", "devices", "output")
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
           "u1", "u2", "u3", "u4", "u5", "ua", "ub")
@@ -87,11 +90,24 @@ class RunConfig:
     fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1)
     clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
                         "the chapter does not")
+    val_ratio: float = option(0.0, "data", "share of the training ratings held out for early "
+                              "stopping; the best epoch's parameters are kept",
+                              Check(lambda v: 0 <= v < 1, "at least 0 and below 1"))
     lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE)
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY)
     epochs: int = option(25, "training", "passes over the rows (the chapter's)", AT_LEAST_1)
     batch_size: int = option(256, "training", "rows a step, over all devices (the chapter's)",
                              AT_LEAST_1)
+    patience: int = option(10, "training", "with --val-ratio, stop after N epochs without a better "
+                           "validation RMSE", AT_LEAST_1)
+    refit: bool = option(False, "training", "after early stopping, train anew on training and "
+                         "validation ratings for the best number of epochs")
+    lr_schedule: str = option("constant", "training", "learning rate over epochs: see --lr-step",
+                              one_of(("constant", "step", "cosine", "plateau")))
+    lr_step: int = option(10, "training", "step: epochs from one cut to the next; plateau: epochs "
+                          "without a better validation RMSE before a cut", AT_LEAST_1)
+    lr_factor: float = option(0.4, "training", "a cut of the learning rate multiplies it by this",
+                              RATIO)
     optimizer: str = option("adam", "training", "a Gluon optimizer (the chapter's: adam)",
                             one_of(OPTIMIZERS))
     seed: int = option(0, "training", "seeds split, initialisation, order of rows and dropout",
@@ -109,7 +125,10 @@ class RunConfig:
                              "compiled graph")
     out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",
                                 metavar="DIR")
+    checkpoint_every: int = option(1, "output", "epochs from one checkpoint to the next",
+                                   AT_LEAST_1, metavar="N")
     quiet: bool = option(False, "output", "no progress bar, only the result")
+    json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
@@ -133,6 +152,9 @@ class RunConfig:
         if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
             raise ConfigError(f"--split {self.split} is an official fold of ml-100k: leave out "
                               f"{own[0] if own else '--dataset ' + self.dataset}")
+        if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
+            name = "--refit" if self.refit else "--lr-schedule plateau"
+            raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
         if self.fold > self.folds:
             raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
         if not own and (self.columns or self.separator or self.scale):
@@ -173,8 +195,27 @@ class AutoRecConfig(RunConfig):
                                "chapter's)", POSITIVE)
 
 
+def read_config(folder: Path) -> AutoRecConfig:
+    """The options of the run in a folder.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    try:
+        text = (folder / "config.json").read_text(encoding="utf-8")
+        return AutoRecConfig(**json.loads(text)["options"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} is not a run folder: no readable config.json ({error}); name a "
+                        "folder that python -m d2l_autorec.run has written") from error
+
+
 def add_options(parser: argparse.ArgumentParser, config: type) -> None:
-    """Give `parser` one option for each field of the dataclass `config`, in groups."""
+    """Give `parser` one option for each field of the dataclass `config`, in groups.
+
+    An option that is not given leaves no attribute: the dataclass has the default.
+    """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for spec in dataclasses.fields(config):
         _add_option(groups[spec.metadata["group"]], spec)
@@ -185,7 +226,7 @@ def _add_option(group: Any, spec: dataclasses.Field) -> None:
     if spec.type is bool or spec.type == "bool":
         action = "store_false" if spec.default else "store_true"
         flag = flag.replace("--", "--no-") if spec.default else flag
-        group.add_argument(flag, dest=spec.name, action=action, default=spec.default,
+        group.add_argument(flag, dest=spec.name, action=action, default=argparse.SUPPRESS,
                            help=help_text)
         return
     check = spec.metadata["check"]
@@ -193,8 +234,8 @@ def _add_option(group: Any, spec: dataclasses.Field) -> None:
         help_text += f" [{spec.default}]"
     elif check is not None:
         help_text += f"; {check.allowed}"
-    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type), default=spec.default,
-                       metavar=spec.metadata.get("metavar", _metavar(spec)), help=help_text)
+    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type),
+                       default=argparse.SUPPRESS, metavar=spec.metadata.get("metavar", _metavar(spec)), help=help_text)
 
 
 def _metavar(spec: dataclasses.Field) -> str:

@@ -1,5 +1,7 @@
 """What a user did wrong, in one line: the value, what is allowed, the way out."""
 
+import signal
+
 
 class UserError(ValueError):
     """A mistake of the user's; the commands print it as one line and exit with 2."""
@@ -15,3 +17,15 @@ class DataError(UserError):
 
 class DataWarning(UserWarning):
     """Something was dropped, changed or replaced; the run goes on and says so."""
+
+
+class NumericalError(ArithmeticError):
+    """The loss is not finite; the commands print it as one line and exit with 3."""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end; the commands say how to resume and exit with 128 + signal."""
+
+    def __init__(self, signal_number: int, advice: str) -> None:
+        super().__init__(f"{signal.Signals(signal_number).name}; {advice}")
+        self.exit_code = 128 + signal_number

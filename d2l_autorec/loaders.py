@@ -1,6 +1,6 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
-from typing import Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import numpy as onp
 from mxnet import gluon, np
@@ -82,3 +82,16 @@ def eval_loader(matrix: sparse.csr_matrix, batch_size: int = 1024,
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",
                                  batchify_fn=batchify(matrix))
+
+
+def loader_state(loader: gluon.data.DataLoader) -> Dict[str, onp.ndarray]:
+    """What a training loader's next pass depends on: its epoch and the rows rolled over."""
+    batches = loader._batch_sampler
+    return {"loader/epoch": onp.array(batches._sampler.epoch),
+            "loader/rolled_over": onp.array(batches._prev, dtype=onp.int64)}
+
+
+def restore_loader(loader: gluon.data.DataLoader, state: Dict[str, Any]) -> None:
+    """The reverse of `loader_state`."""
+    loader._batch_sampler._sampler.epoch = int(state["loader/epoch"])
+    loader._batch_sampler._prev = state["loader/rolled_over"].tolist()

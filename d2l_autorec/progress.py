@@ -1,7 +1,7 @@
 """What a person sees while a model trains: a bar, or in a notebook the animated curve."""
 
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 from tqdm.auto import tqdm
 
@@ -9,15 +9,26 @@ from .train import EpochRecord
 
 
 class Bar:
-    """A tqdm bar over epochs with the latest train and test RMSE."""
+    """A tqdm bar over epochs with the latest RMSEs; where stderr is no terminal, lines."""
 
-    def __init__(self, num_epochs: int, disable: bool = False) -> None:
-        self._bar = tqdm(total=num_epochs, unit="epoch", disable=disable, dynamic_ncols=True)
+    def __init__(self, num_epochs: int, disable: bool = False, done: int = 0,
+                 label: str = "") -> None:
+        self._epochs, self._label = num_epochs, label
+        self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
+        self._bar = tqdm(total=num_epochs, initial=done, desc=label or None, unit="epoch",
+                         disable=disable or self._lines, dynamic_ncols=True)
 
-    def update(self, record: EpochRecord) -> None:
+    def update(self, history: Sequence[EpochRecord]) -> None:
         """Move on by one epoch."""
-        self._bar.set_postfix_str(f"train RMSE {record.train_rmse:.4f}, "
-                                  f"test RMSE {record.test['rmse']:.4f}", refresh=False)
+        record = history[-1]
+        parts = {"train": record.train_rmse, "validation": record.validation.get("rmse"),
+                 "test": record.test.get("rmse")}
+        text = ", ".join(f"{name} RMSE {value:.4f}" for name, value in parts.items()
+                         if value is not None)
+        if self._lines:
+            print(f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
+                  file=sys.stderr, flush=True)
+        self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
     def __enter__(self) -> "Bar":
@@ -35,8 +46,9 @@ class Curve:
         self._animator = d2l.Animator(xlabel="epoch", xlim=[1, num_epochs], ylim=[0, 2],
                                       legend=["train RMSE", "test RMSE"])
 
-    def update(self, record: EpochRecord) -> None:
+    def update(self, history: Sequence[EpochRecord]) -> None:
         """Draw one more epoch."""
+        record = history[-1]
         self._animator.add(record.epoch, (record.train_rmse, record.test["rmse"]))
 
     def __enter__(self) -> "Curve":
@@ -47,7 +59,7 @@ class Curve:
 
 
 def open_progress(num_epochs: int) -> Any:
-    """A Curve in a notebook, else a Bar; both are context managers with `update(record)`."""
+    """A Curve in a notebook, else a Bar; both are context managers with `update(history)`."""
     return Curve(num_epochs) if in_notebook() else Bar(num_epochs)
 
 

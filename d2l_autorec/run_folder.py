@@ -2,18 +2,21 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import platform
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 from mxnet import MXNetError
 
-from .config import AutoRecConfig
+from .config import AutoRecConfig, read_config
 from .errors import ConfigError, DataError
+from .files import write_atomically
 from .models import build
 from .plots import save_curve
 from .ratings import Ratings
@@ -23,75 +26,72 @@ PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
 
 class RunFolder:
-    """Writes config.json, metrics.csv, result.json, curve.png and model.params.
+    """Writes config.json, ratings.npz, metrics.csv, result.json, curve.png and model.params.
+
+    Each file is whole or not there. Hold the folder's lock meanwhile.
 
     Parameters
     ----------
     path : Path
-        Made when missing.
-
-    Raises
-    ------
-    ConfigError
-        If the folder holds a run already, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if (path / "config.json").exists():
-            raise ConfigError(f"{path} holds a run already: name another folder with --out")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"the run folder {path} cannot be made ({error.strerror}): name "
-                              "another one with --out") from error
 
-    def write_config(self, config: Any, train: Any, test: Any, devices: Sequence[Any],
-                     kernel: Dict[str, str]) -> None:
-        """config.json: every option, the data and the versions that the run used.
-
-        Also ratings.npz: the training ratings with ids and titles, which
-        recommend and export read.
-        """
-        train.save(self.path / "ratings.npz")
-        self.write_json("config.json", {
-            "options": dataclasses.asdict(config),
-            "data": {"name": train.name, "users": train.num_users, "items": train.num_items,
-                     "scale": train.scale, "offset": train.offset,
-                     "train_ratings": len(train), "train_sha256": train.fingerprint,
-                     "test_ratings": len(test), "test_sha256": test.fingerprint},
-            "devices": [str(device) for device in devices], "kernel": kernel,
-            "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
-
-    def finish(self, net: Any, history: Sequence[EpochRecord], about: Dict[str, Any]
-               ) -> Dict[str, Any]:
-        """Write parameters, metrics, curve and result.json; returns the latter's content."""
-        last = history[-1]
-        seconds = sum(record.seconds for record in history)
-        result = {**about, "epochs": last.epoch, "train_loss": last.train_loss,
-                  "train_rmse": last.train_rmse,
-                  "train_seconds": seconds,
-                  "ratings_per_second": sum(record.ratings for record in history) / seconds}
-        net.save_parameters(str(self.path / "model.params"))
-        self.write_metrics(history)
-        save_curve(history, f"{about['model']} on {about['dataset']}", self.path / "curve.png")
-        self.write_json("result.json", result)
-        return result
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file atomically; see `write_atomically` for errors."""
+        write_atomically(self.path / name, content)
 
     def write_json(self, name: str, content: Dict[str, Any]) -> None:
         """Write `content` to the file `name`."""
-        (self.path / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self.write(name, (json.dumps(content, indent=2) + "\n").encode())
 
-    def write_metrics(self, history: Sequence[EpochRecord]) -> None:
-        """metrics.csv: a row for each epoch."""
-        with open(self.path / "metrics.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            tests = list(history[0].test)
-            writer.writerow(["epoch", "train_loss", "train_rmse", "ratings", "seconds",
-                             *(f"test_{name}" for name in tests)])
+    def write_with(self, name: str, save: Callable[[str], None]) -> None:
+        """Write a file that `save(path)` makes."""
+        with tempfile.TemporaryDirectory() as scratch:
+            save(str(Path(scratch) / name))
+            self.write(name, (Path(scratch) / name).read_bytes())
+
+    def begin(self, config: AutoRecConfig, data: Dict[str, Any], train: Ratings,
+              kernel: Dict[str, str], devices: Sequence[Any]) -> None:
+        """ratings.npz (training ratings, ids, titles) and, last, config.json.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds a run already.
+        """
+        if (self.path / "config.json").exists():
+            raise ConfigError(f"{self.path} holds a run already: go on with it by --resume "
+                              f"{self.path}, or name another folder with --out")
+        self.write_with("ratings.npz", lambda path: train.save(Path(path)))
+        self.write_json("config.json", {
+            "options": dataclasses.asdict(config), "data": data,
+            "devices": [str(device) for device in devices], "kernel": kernel,
+            "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
+
+    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any]
+               ) -> None:
+        """Write parameters, metrics, curve and, last, result.json."""
+        self.write_with("model.params", net.save_parameters)
+        self.write_metrics(phases)
+        title = f"{result['model']} on {result['dataset']}"
+        history = list(phases.values())[-1]
+        self.write_with("curve.png", lambda path: save_curve(history, title, Path(path)))
+        self.write_json("result.json", result)
+
+    def write_metrics(self, phases: Dict[str, Sequence[EpochRecord]]) -> None:
+        """metrics.csv: a row for each epoch of each phase."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["phase", "epoch", "lr", "train_loss", "train_rmse", "ratings", "seconds",
+                         "validation_rmse", "validation_mae", "test_rmse", "test_mae"])
+        for phase, history in phases.items():
             for r in history:
-                writer.writerow([r.epoch, r.train_loss, r.train_rmse, r.ratings, r.seconds,
-                                 *(r.test[name] for name in tests)])
+                writer.writerow([phase, r.epoch, r.lr, r.train_loss, r.train_rmse, r.ratings,
+                                 r.seconds, r.validation.get("rmse"), r.validation.get("mae"),
+                                 r.test.get("rmse"), r.test.get("mae")])
+        self.write("metrics.csv", text.getvalue().encode())
 
 
 def versions() -> Dict[str, str]:
@@ -132,12 +132,7 @@ def load_run(path: Path) -> SavedRun:
     DataError
         If it is no finished run, or one of its files is damaged.
     """
-    try:
-        options = json.loads((path / "config.json").read_text(encoding="utf-8"))["options"]
-        config = AutoRecConfig(**options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a run folder: no readable config.json ({error}); name a "
-                        "folder that python -m d2l_autorec.run has written") from error
+    config = read_config(path)
     if not (path / "result.json").exists():
         raise DataError(f"{path} holds a run that has not finished: finish it with python -m "
                         f"d2l_autorec.run --resume {path}")

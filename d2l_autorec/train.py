@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 import mxnet as mx
@@ -10,6 +10,7 @@ import numpy as onp
 from mxnet import autograd, np
 
 from .devices import split_and_load, try_all_gpus
+from .errors import NumericalError
 from .losses import observed_errors
 from .sparse import CSRBatch, numpy_view
 
@@ -30,8 +31,10 @@ class EpochRecord:
         Observed ratings that were trained on.
     seconds : float
         Training alone, without evaluation.
-    test : dict
-        Metric name to value, after the epoch.
+    test, validation : dict
+        Metric name to value, after the epoch; `validation` may be empty.
+    lr : float
+        The learning rate of the epoch.
     """
 
     epoch: int
@@ -40,6 +43,8 @@ class EpochRecord:
     ratings: int
     seconds: float
     test: Dict[str, float] = field(default_factory=dict)
+    validation: Dict[str, float] = field(default_factory=dict)
+    lr: float = 0.0
 
 
 def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
@@ -75,15 +80,22 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
 
 def _sums(output: Any, label: Any, losses: Any) -> Any:
     if isinstance(label, CSRBatch):  # the CPU has it all at hand: no need to queue operators
-        errors = numpy_view(output) - label.data
-        return onp.array([numpy_view(losses).sum(), errors @ errors, len(errors)])
+        with onp.errstate(over="ignore", invalid="ignore"):  # a diverged loss is told by its step
+            errors = numpy_view(output) - label.data
+            return onp.array([numpy_view(losses).sum(), errors @ errors, len(errors)])
     errors, count = observed_errors(output, label)
     return np.stack([losses.sum(), np.square(errors).sum(), count])
 
 
 def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
-                devices: Sequence[mx.Context], epoch: int) -> EpochRecord:
-    """One pass over `train_iter`.
+                devices: Sequence[mx.Context], epoch: int,
+                after_step: Callable[[], None] = lambda: None) -> EpochRecord:
+    """One pass over `train_iter`; `after_step` may end it by raising.
+
+    Raises
+    ------
+    NumericalError
+        At the step whose loss is not finite; on a GPU one step later.
 
     Notes
     -----
@@ -97,10 +109,21 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
         rows += len(batch[0])
         if len(sums) > 1:
             sums[-2] = _to_host(sums[-2])  # waits for the step before
+        _check_finite(sums[-2:], epoch, len(sums))
+        after_step()
     mx.npx.waitall()
+    _check_finite([_to_host(step) for step in sums[-1:]], epoch, len(sums))
     loss_sum, squared, observed = map(float, sum(map(_to_host, sums), onp.zeros(3)))
     return EpochRecord(epoch, loss_sum / max(rows, 1), math.sqrt(squared / max(observed, 1)),
                        int(observed), time.perf_counter() - start)
+
+
+def _check_finite(steps: Sequence[Any], epoch: int, batch: int) -> None:
+    """Look at the steps that are on the host already."""
+    known = [step if isinstance(step, onp.ndarray) else step[0] for step in steps]
+    if any(isinstance(step, onp.ndarray) and not onp.isfinite(step[0]) for step in known):
+        raise NumericalError(f"the loss is not finite in epoch {epoch} at batch {batch}: most "
+                             "likely the learning rate is too high; try --lr ten times lower")
 
 
 def _to_host(step: Any) -> onp.ndarray:
@@ -112,32 +135,45 @@ def _to_host(step: Any) -> onp.ndarray:
 
 
 def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs: int,
-        devices: Sequence[mx.Context], evaluate: Callable[[], Dict[str, float]],
-        on_epoch: Callable[[EpochRecord], None], seed: Optional[int] = None) -> List[EpochRecord]:
-    """Train for `num_epochs` epochs, evaluating after each.
+        devices: Sequence[mx.Context], evaluate: Callable[[], Dict[str, Dict[str, float]]],
+        on_epoch: Callable[[List[EpochRecord]], bool], seed: Optional[int] = None,
+        history: Sequence[EpochRecord] = (),
+        learning_rate: Optional[Callable[[List[EpochRecord]], float]] = None,
+        after_step: Callable[[], None] = lambda: None) -> List[EpochRecord]:
+    """Train up to `num_epochs` epochs, evaluating after each.
 
     Parameters
     ----------
     evaluate : callable
-        Returns metric name to value.
+        Returns {'test': metrics} and perhaps 'validation', metric name to value.
     on_epoch : callable
-        Gets each epoch's record: the progress bar, the curve.
+        Gets the history after each epoch: the progress bar, the curve, the
+        checkpoint. True ends the training.
     seed : int, optional
         Seeds MXNet's random numbers (dropout) anew for each epoch, from
         (seed, epoch). By default the caller's random state is used.
+    history : sequence of EpochRecord
+        Epochs that are done already.
+    learning_rate : callable, optional
+        History to the rate of the next epoch. By default the trainer's stays.
+    after_step : callable
+        As in `train_epoch`.
 
     Returns
     -------
     list of EpochRecord
+        `history` and the new epochs.
     """
-    history = []
-    for epoch in range(1, num_epochs + 1):
+    history = list(history)
+    for epoch in range(len(history) + 1, num_epochs + 1):
         if seed is not None:
             mx.random.seed(epoch_seed(seed, epoch))
-        record = train_epoch(net, train_iter, loss, trainer, devices, epoch)
-        record.test.update(evaluate())
-        history.append(record)
-        on_epoch(record)
+        if learning_rate is not None:
+            trainer.set_learning_rate(learning_rate(history))
+        record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step)
+        history.append(replace(record, lr=trainer.learning_rate, **evaluate()))
+        if on_epoch(history):
+            break
     return history
 
 
@@ -186,13 +222,15 @@ def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, los
     arguments = (kwargs["inter_mat"], devices) if kwargs else (devices,)
     with open_progress(num_epochs) as progress:
         history = fit(net, train_iter, loss, trainer, num_epochs, devices,
-                      lambda: {"rmse": evaluator(net, test_iter, *arguments)}, progress.update)
-    print(summary(history, devices))
+                      lambda: {"test": {"rmse": evaluator(net, test_iter, *arguments)}},
+                      progress.update)
+    last, seconds = history[-1], sum(record.seconds for record in history)
+    rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
+    print(summary(last.train_loss, last.test["rmse"], rate, devices))
 
 
-def summary(history: Sequence[EpochRecord], devices: Sequence[mx.Context]) -> str:
-    """The chapter's two closing lines: losses of the last epoch, speed over all epochs."""
-    last = history[-1]
-    rate = sum(r.ratings for r in history) / max(sum(r.seconds for r in history), 1e-9)
-    return (f"train loss {last.train_loss:.3f}, test RMSE {last.test['rmse']:.3f}\n"
-            f"{rate:.1f} ratings/sec on {list(devices)}")
+def summary(train_loss: float, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
+    """The chapter's two closing lines."""
+    names = ", ".join(map(str, devices))
+    return (f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"
+            f"{rate:.1f} ratings/sec on [{names}]")

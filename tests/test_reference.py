@@ -10,7 +10,7 @@ import pytest
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.datasets import load_official_fold, load_ratings, synthetic_ratings
 from d2l_autorec.errors import DataWarning
-from d2l_autorec.run import split_ratings, train_model
+from d2l_autorec.experiment import split_ratings, train_model
 
 
 def chapter_rmse(data_dir, out, seed):

@@ -67,7 +67,7 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[f
     from d2l_autorec.loaders import BATCHES, eval_loader, train_loader
     from d2l_autorec.losses import MaskedL2Loss
     from d2l_autorec.models.autorec import AutoRec
-    from d2l_autorec.run import make_trainer
+    from d2l_autorec.experiment import make_trainer
     from d2l_autorec.train import train_epoch
     mx.npx.set_np()
     net = AutoRec(HIDDEN, matrix.shape[1])

@@ -1,0 +1,331 @@
+"""Stopping, resuming and failing: nothing is lost, nothing is half written, all is exact."""
+
+import csv
+import errno
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import mxnet as mx
+import numpy as onp
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec import AutoRec, AutoRecConfig, checkpoint, control, files
+from d2l_autorec.checkpoint import Checkpoint, capture, restore
+from d2l_autorec.datasets import synthetic_ratings
+from d2l_autorec.errors import ConfigError, DataError, NumericalError
+from d2l_autorec.experiment import make_trainer, train_model
+from d2l_autorec.files import FolderLock, write_atomically
+from d2l_autorec.loaders import BATCHES, train_loader
+from d2l_autorec.losses import MaskedL2Loss
+from d2l_autorec.train import EpochRecord, fit
+
+RUN = ("--dataset", "synthetic:90x300x3000", "--num-hidden", "16", "--batch-size", "32",
+       "--val-ratio", "0.1", "--lr-schedule", "plateau", "--lr-step", "2", "--patience", "6")
+
+
+def outcome(folder):
+    """Parameters and metrics of a finished run, without its times."""
+    parameters = {name: array.asnumpy().tobytes()
+                  for name, array in mx.nd.load(str(folder / "model.params")).items()}
+    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    for row in rows:
+        del row["seconds"]
+    result = json.loads((folder / "result.json").read_text())
+    return parameters, rows, {name: value for name, value in result.items()
+                              if name not in ("train_seconds", "ratings_per_second")}
+
+
+def start(folder, *arguments):
+    return subprocess.Popen([sys.executable, "-m", "d2l_autorec.run", *arguments], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_and_resume(tmp_path, options, kills, longest):
+    """Kill a run with SIGKILL at random moments, resuming it each time; then let it end."""
+    clock, arguments, killed = random.Random(kills), (*options, "--out", "run"), 0
+    while killed < kills:
+        process = start(tmp_path, *arguments)
+        try:
+            process.communicate(timeout=clock.uniform(0.5, longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        else:
+            assert process.returncode == 0
+        finished = (tmp_path / "run" / "result.json").exists()
+        if finished or not (tmp_path / "run" / "config.json").exists():
+            if killed < kills:  # begin another run: this one is over, or never began
+                (tmp_path / "run").exists() and (tmp_path / "run").rename(
+                    tmp_path / f"run-{killed}-{clock.random()}")
+            arguments = (*options, "--out", "run")
+        else:
+            arguments = ("--resume", "run")
+    process = start(tmp_path, *arguments)
+    assert process.wait() == 0, process.stderr.read()
+    return [folder for folder in tmp_path.glob("run*") if (folder / "result.json").exists()]
+
+
+def check_kills(tmp_path, kills, options):
+    whole = start(tmp_path, *options, "--out", "whole")
+    assert whole.wait() == 0, whole.stderr.read()
+    began = time.monotonic()
+    assert start(tmp_path, *options, "--out", "timing").wait() == 0
+    finished = kill_and_resume(tmp_path, options, kills, time.monotonic() - began)
+    assert finished
+    for folder in finished:
+        assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_killed_runs_resume_to_the_bit(tmp_path):
+    check_kills(tmp_path, 4, (*RUN, "--epochs", "40"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [(), ("--refit",)])
+def test_25_kills(tmp_path, extra):
+    check_kills(tmp_path, 25, (*RUN, *extra, "--epochs", "100", "--patience", "60"))
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, number, code):
+    options = (*RUN, "--epochs", "60", "--patience", "60")
+    process = start(tmp_path, *options, "--out", "run")
+    while not (tmp_path / "run" / "checkpoint.bin").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code and out == "" and "Traceback" not in err
+    assert "go on with python -m d2l_autorec.run --resume run" in err.splitlines()[-1]
+    assert start(tmp_path, "--resume", "run").wait() == 0
+    assert start(tmp_path, *options, "--out", "whole").wait() == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta",
+                                       "adamax", "ftrl"])
+def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
+    """Two epochs, then two more in a new net from the captured arrays; rows roll over."""
+    matrix = synthetic_ratings(30, 43, 400).to_csr()
+    config = AutoRecConfig(optimizer=optimizer, lr=0.01)
+    contexts = [mx.cpu(i) for i in range(devices)]
+
+    def new():
+        mx.random.seed(1)
+        net = AutoRec(5, matrix.shape[1], 0.2)
+        net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
+        return (net, make_trainer(net, config, contexts, kernel),
+                train_loader(matrix, 16, 0, BATCHES[kernel]))
+
+    def train(parts, epochs, history=()):
+        net, trainer, loader = parts
+        return fit(net, loader, MaskedL2Loss(), trainer, epochs, contexts, dict,
+                   lambda history: False, 3, history)
+
+    whole, stopped, resumed = new(), new(), new()
+    train(whole, 4)
+    history = train(stopped, 2)
+    restore(*resumed, capture(*stopped))
+    train(resumed, 4, history)
+    first, second = capture(*whole), capture(*resumed)
+    assert first.keys() == second.keys()
+    for name in first:
+        onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory):
+    """A run folder with a checkpoint, as after a kill."""
+    folder = tmp_path_factory.mktemp("stopped")
+    process = start(folder, *RUN, "--epochs", "500", "--patience", "500", "--out", "run")
+    while not (folder / "run" / "checkpoint.bin").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "bit flipped", "swapped"])
+def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, damage):
+    path = stopped_run / "checkpoint.bin"
+    good = path.read_bytes()
+    other = Checkpoint("another run")
+    other.save(path)
+    changed = {"truncated": good[:-100], "empty": b"", "swapped": path.read_bytes(),
+               "bit flipped": good[:1000] + bytes([good[1000] ^ 1]) + good[1001:]}[damage]
+    path.write_bytes(changed)
+    try:
+        process = in_process("run", "--resume", str(stopped_run))
+        assert_user_error(process, str(path), "another run" if damage == "swapped"
+                          else "is truncated or was altered")
+        assert path.read_bytes() == changed
+    finally:
+        path.write_bytes(good)
+
+
+def test_contradicting_options_are_listed(stopped_run, in_process):
+    process = in_process("run", "--resume", str(stopped_run), "--lr", "0.1", "--epochs", "7",
+                         "--num-hidden", "16", "--quiet")
+    assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 500)")
+    assert "num-hidden" not in process.stderr
+
+
+def test_other_data_is_refused(tmp_path, in_process):
+    rows = [f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)]
+    (tmp_path / "r.csv").write_text("".join(rows))
+    options = ("--ratings", str(tmp_path / "r.csv"), "--out", str(tmp_path / "run"), "--epochs",
+               "1", "--quiet")
+    assert in_process("run", *options).returncode == 0
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "r.csv").write_text("".join(rows[1:]))
+    process = in_process("run", "--resume", str(tmp_path / "run"))
+    assert_user_error(process, "the ratings are not those that the run in")
+
+
+def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
+    out = str(tmp_path / "run")
+    first = in_process("run", *RUN, "--epochs", "2", "--out", out, "--json")
+    again = in_process("run", "--resume", out, "--json")
+    assert first.returncode == again.returncode == 0
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert "is finished already" in again.stderr
+    assert_user_error(in_process("run", "--resume", str(tmp_path)), "is not a run folder")
+
+
+def test_two_processes_on_one_folder(tmp_path, in_process):
+    with FolderLock(tmp_path / "run"):
+        process = in_process("run", *RUN, "--out", str(tmp_path / "run"))
+        assert_user_error(process, "another process is at work in")
+    with FolderLock(tmp_path / "run"):
+        pass  # the lock went with its holder
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_disk_destroys_nothing(tmp_path, monkeypatch, code):
+    write_atomically(tmp_path / "file", b"before")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(ConfigError, match=f"file cannot be written \\({os.strerror(code)}\\)"):
+        write_atomically(tmp_path / "file", b"after")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"before"
+
+
+def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
+    """The third checkpoint fails: one line; the second is whole, and the run goes on from it."""
+    save, calls = Checkpoint.save, []
+
+    def failing(self, path):
+        calls.append(path)
+        if len(calls) == 3:
+            monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(
+                OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        save(self, path)
+    sync = files.os.fsync
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", failing)
+    options = (*RUN, "--epochs", "5", "--quiet")
+    process = in_process("run", *options, "--out", str(tmp_path / "run"))
+    assert_user_error(process, "checkpoint.bin cannot be written (No space left on device)")
+    monkeypatch.setattr(files.os, "fsync", sync)
+    assert in_process("run", "--resume", str(tmp_path / "run"), "--quiet").returncode == 0
+    assert in_process("run", *options, "--out", str(tmp_path / "whole")).returncode == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+def test_a_loss_that_is_not_finite_ends_the_run(command, tmp_path, kernel):
+    process = command("run", *RUN, "--lr", "1e30", "--lr-schedule", "constant", "--kernel", kernel,
+                      "--out", "run", "--quiet")
+    assert process.returncode == 3, process.stderr
+    assert process.stderr.count("\n") == 1
+    assert "the loss is not finite in epoch 1 at batch" in process.stderr
+    assert "try --lr ten times lower" in process.stderr
+
+
+def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
+    """A NaN in the third epoch: model.params is what a run of two epochs ends with."""
+    from d2l_autorec import experiment
+
+    class Broken(MaskedL2Loss):
+        calls = 0
+
+        def __call__(self, prediction, label):
+            Broken.calls += 1
+            value = super().__call__(prediction, label)
+            return value * math.nan if Broken.calls == 22 else value  # 9 or 10 steps an epoch
+    monkeypatch.setattr(experiment, "MaskedL2Loss", Broken)
+    options = dict(dataset="synthetic:90x300x3000", num_hidden=16, batch_size=32, quiet=True)
+    with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
+        train_model(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
+    monkeypatch.undo()
+    train_model(AutoRecConfig(epochs=2, out=str(tmp_path / "two"), **options))
+    broken, two = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("broken", "two"))
+    for name in two:
+        onp.testing.assert_array_equal(broken[name].asnumpy(), two[name].asnumpy())
+
+
+def history_of(scores):
+    return [EpochRecord(k + 1, 0.0, 0.0, 1, 0.0, validation={"rmse": score})
+            for k, score in enumerate(scores)]
+
+
+@pytest.mark.parametrize("scores, best, stop", [
+    ([3], 1, False), ([3, 2, 4], 2, False), ([3, 2, 4, 2], 2, True), ([3, 2, 4, 4, 1], 5, False)])
+def test_early_stopping_by_hand(scores, best, stop):
+    assert control.best_epoch(history_of(scores)) == best
+    assert control.should_stop(history_of(scores), patience=2) is stop
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("constant", [1, 1, 1, 1, 1, 1]), ("step", [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    ("cosine", [(1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)]),
+    ("plateau", [1, 1, 1, 0.5, 0.5, 0.25])])
+def test_learning_rates_by_hand(name, expected):
+    """Validation scores: better, then four epochs without."""
+    config = AutoRecConfig(lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6,
+                           val_ratio=0.1)
+    scores = history_of([5, 6, 6, 6, 6])
+    rates = [control.learning_rate(config, scores[:k]) for k in range(6)]
+    assert rates == pytest.approx(expected)
+
+
+def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
+    result = train_model(AutoRecConfig(dataset="synthetic:90x300x3000", num_hidden=16, lr=0.02,
+                                       batch_size=32, epochs=60, patience=3, val_ratio=0.2,
+                                       refit=True, out=str(tmp_path / "run"), quiet=True))
+    rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
+    search = [float(r["validation_rmse"]) for r in rows if r["phase"] == "search"]
+    refit = [r for r in rows if r["phase"] == "refit"]
+    assert result["best_epoch"] == 1 + search.index(min(search)) == len(refit) == result["epochs"]
+    assert len(search) == result["best_epoch"] + 3 < 60
+    assert int(refit[-1]["ratings"]) > int(rows[1]["ratings"]) * 1.1
+    assert result["test_rmse"] == float(refit[-1]["test_rmse"])
+
+
+def test_options_that_need_validation(in_process):
+    for option in (["--refit"], ["--lr-schedule", "plateau"]):
+        assert_user_error(in_process("run", "--dataset", "synthetic", *option),
+                          "needs validation ratings: add --val-ratio 0.1")
+
+
+def test_unpickling_is_never_tried(tmp_path):
+    """An archive with an object array, and a right checksum, is refused."""
+    path = tmp_path / "c"
+    run = Checkpoint("run")
+    run.arrays = {"x": onp.array([{}], dtype=object)}
+    run.save(path)
+    with pytest.raises((DataError, ValueError), match="cannot be read|allow_pickle"):
+        Checkpoint.load(path, "run")
