@@ -13,9 +13,17 @@ from d2l_autorec.errors import DataWarning
 from d2l_autorec.experiment import split_ratings, train_model
 
 
-def chapter_rmse(data_dir, out, seed):
+def chapter_rmse(data_dir, out, seed, **options):
     return train_model(AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), seed=seed,
-                                     out=str(out / str(seed)), quiet=True))["test_rmse"]
+                                     out=str(out / f"{seed}{options}"), quiet=True,
+                                     **options))["test_rmse"]
+
+
+def over_five_seeds(what, *arguments, **options):
+    scores = [chapter_rmse(*arguments, seed, **options) for seed in range(5)]
+    print(f"\n{what}: test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}",
+          np.round(scores, 4).tolist())
+    return np.array(scores)
 
 
 @pytest.mark.realdata
@@ -26,9 +34,32 @@ def test_chapter_settings(data_dir, tmp_path):
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_chapter_settings_over_five_seeds(data_dir, tmp_path):
-    scores = [chapter_rmse(data_dir, tmp_path, seed) for seed in range(5)]
-    print(f"test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}", scores)
-    assert 0.885 <= np.mean(scores) <= 0.910
+    """Within the book's range, and the same with either kernel."""
+    sparse = over_five_seeds("chapter, sparse", data_dir, tmp_path, kernel="sparse")
+    dense = over_five_seeds("chapter, dense", data_dir, tmp_path, kernel="dense")
+    assert 0.885 <= sparse.mean() <= 0.910
+    assert np.abs(sparse - dense).max() < 0.001  # same seeds: rounding alone differs
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_early_stopping_and_refit_beat_25_epochs(data_dir, tmp_path):
+    fixed = over_five_seeds("25 epochs", data_dir, tmp_path)
+    stopped = over_five_seeds("early stopping", data_dir, tmp_path, epochs=200, val_ratio=0.1)
+    refitted = over_five_seeds("early stopping, refit", data_dir, tmp_path, epochs=200,
+                               val_ratio=0.1, refit=True)
+    assert stopped.mean() < fixed.mean() and refitted.mean() < fixed.mean() - 0.008
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_kernels_agree_on_ml_1m(data_dir, tmp_path):
+    """After 20 epochs the same test RMSE to three digits."""
+    sparse, dense = (train_model(AutoRecConfig(
+        dataset="ml-1m", data_dir=str(data_dir), epochs=20, kernel=kernel, quiet=True,
+        out=str(tmp_path / kernel)))["test_rmse"] for kernel in ("sparse", "dense"))
+    print(f"\nML-1M, 20 epochs: sparse {sparse:.5f}, dense {dense:.5f}")
+    assert round(sparse, 3) == round(dense, 3) or abs(sparse - dense) < 0.0005
 
 
 def test_autorec_beats_the_item_mean_on_generated_ratings(tmp_path):

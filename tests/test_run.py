@@ -18,7 +18,7 @@ def test_run_folder(command, tmp_path):
     assert process.returncode == 0, process.stderr
     assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == [
+    assert sorted(p.name for p in out.glob("[!.]*")) == [
         "config.json", "curve.png", "metrics.csv", "model.params", "ratings.npz",
         "result.json"]
     config = json.loads((out / "config.json").read_text())
