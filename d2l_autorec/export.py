@@ -177,8 +177,10 @@ def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -
     import mxnet as mx
     import numpy as np
     import onnx
-    mx.onnx.export_model(str(symbol), str(parameters), [(1, columns)], np.float32, str(path),
-                         dynamic=True, dynamic_input_shapes=[("batch", columns)])
+    with warnings.catch_warnings():  # MXNet's converter calls onnx by names of older releases
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mx.onnx.export_model(str(symbol), str(parameters), [(1, columns)], np.float32, str(path),
+                             dynamic=True, dynamic_input_shapes=[("batch", columns)])
     model = onnx.load(str(path))
     weights = {weight.name for weight in model.graph.initializer}
     # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn

@@ -132,8 +132,9 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
         everyone = predictor.best(np.arange(len(users)), n)
         for user, best, scores in tqdm(everyone, total=len(users), unit="user",
                                        disable=not progress, dynamic_ncols=True):
-            writer.writerows((users[user], items[item], f"{score:.6g}", rank) for rank, (item, score)
-                             in enumerate(zip(best.tolist(), scores.tolist()), 1))
+            ranked = enumerate(zip(best.tolist(), scores.tolist()), 1)
+            writer.writerows((users[user], items[item], f"{score:.6g}", rank)
+                             for rank, (item, score) in ranked)
             rows, fewer = rows + len(best), fewer + (len(best) < n)
     return {"file": str(path), "rows": rows, "users": len(users), "users_with_fewer": fewer}
 
