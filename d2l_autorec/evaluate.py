@@ -162,14 +162,50 @@ def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp
     -------
     cold : ndarray of bool, shape (wanted.nnz,)
     fallback : ndarray of float32, shape (wanted.nnz,)
-        Column mean where the row is empty in `train`, row mean where the
-        column is, global mean where both are.
+        As `MeanFallback`.
     """
     cells = wanted.tocoo()
-    row_counts, column_counts = (onp.diff(m.indptr) for m in (train, train.tocsc()))
-    no_row, no_column = row_counts[cells.row] == 0, column_counts[cells.col] == 0
-    row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(row_counts, 1)
-    column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(column_counts, 1)
-    fallback = onp.where(no_row, column_means[cells.col], row_means[cells.row])
-    fallback[no_row & no_column] = train.data.mean()
-    return no_row | no_column, fallback.astype(onp.float32)
+    return MeanFallback(train).at(cells.row, cells.col)
+
+
+class MeanFallback:
+    """What to predict where training saw nothing.
+
+    Parameters
+    ----------
+    train : csr_matrix, shape (rows, columns)
+        Training ratings.
+
+    Attributes
+    ----------
+    no_row, no_column : ndarray of bool
+        Which rows and columns are empty.
+    """
+
+    def __init__(self, train: sparse.csr_matrix) -> None:
+        rows, columns = onp.diff(train.indptr), onp.bincount(train.indices,
+                                                             minlength=train.shape[1])
+        self.no_row, self.no_column = rows == 0, columns == 0
+        self._row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(rows, 1)
+        self._column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(columns, 1)
+        self._mean = train.data.mean()
+
+    def at(self, rows: onp.ndarray, columns: onp.ndarray) -> Tuple[onp.ndarray, onp.ndarray]:
+        """Which of the cells are cold, and the mean to predict.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int
+            Cells; they may be shaped so that they broadcast.
+
+        Returns
+        -------
+        cold : ndarray of bool
+        fallback : ndarray of float32
+            Column mean where the row is empty, row mean where the column is,
+            global mean where both are.
+        """
+        no_row, no_column = self.no_row[rows], self.no_column[columns]
+        fallback = onp.where(no_row, self._column_means[columns], self._row_means[rows])
+        fallback = onp.where(no_row & no_column, self._mean, fallback)
+        return no_row | no_column, fallback.astype(onp.float32)

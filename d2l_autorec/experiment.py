@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,7 +19,7 @@ from .config import AutoRecConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
 from .datasets import load_official_fold, load_ratings
 from .devices import resolve_devices
-from .errors import ConfigError, DataError, NumericalError
+from .errors import ConfigError, DataError, DataWarning, NumericalError
 from .evaluate import RatingEvaluation
 from .files import FolderLock
 from .interrupt import SignalWatch
@@ -224,8 +225,11 @@ def make(experiment: Experiment, part: Ratings) -> Tuple[Any, gluon.Trainer,
     net.initialize(init=mx.init.Normal(config.init_sigma), ctx=devices)
     net.hybridize(config.hybridize)
     trainer = make_trainer(net, config, devices, experiment.kernel)
-    return net, trainer, train_loader(matrix, config.batch_size, config.seed,
-                                      BATCHES[experiment.kernel])
+    rows = min(config.batch_size, matrix.shape[0])
+    if rows < config.batch_size:  # else whole epochs would only roll rows over
+        warnings.warn(f"--batch-size {config.batch_size} is more than the {rows} rows: every step "
+                      f"takes all {rows}", DataWarning, stacklevel=2)
+    return net, trainer, train_loader(matrix, rows, config.seed, BATCHES[experiment.kernel])
 
 
 class Recorder:

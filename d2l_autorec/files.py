@@ -2,32 +2,56 @@
 
 import fcntl
 import os
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Type
+from typing import Iterator, Optional, Type
 
 from .errors import ConfigError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file beside `path`, flush it to the disk, rename it into place.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`, of the same suffix, to be written in the block.
+
+    At the end it is flushed to the disk and renamed into place; after an error
+    it is gone, and what stood at `path` stays.
 
     Raises
     ------
     ConfigError
-        If the folder is read-only or the disk full; what stood at `path` stays.
+        If the folder is missing or read-only, or the disk full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name a file")
+    name = None
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.name, dir=path.parent)
+        os.close(handle)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp lets only the owner read
+        yield Path(name)
+        with open(name, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(name, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written ({error.strerror}): make room or choose "
                           "another folder; what was there before is unharmed") from error
+    finally:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file; see `replacing` for errors."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 class FolderLock:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ from mxnet import MXNetError
 
 from .config import AutoRecConfig, read_config
 from .errors import ConfigError, DataError
-from .files import write_atomically
+from .files import replacing, write_atomically
 from .models import build
 from .plots import save_curve
 from .ratings import Ratings
@@ -47,10 +46,9 @@ class RunFolder:
         self.write(name, (json.dumps(content, indent=2) + "\n").encode())
 
     def write_with(self, name: str, save: Callable[[str], None]) -> None:
-        """Write a file that `save(path)` makes."""
-        with tempfile.TemporaryDirectory() as scratch:
-            save(str(Path(scratch) / name))
-            self.write(name, (Path(scratch) / name).read_bytes())
+        """Write a file that `save(path)` makes, atomically."""
+        with replacing(self.path / name) as unfinished:
+            save(str(unfinished))
 
     def begin(self, config: AutoRecConfig, data: Dict[str, Any], train: Ratings,
               kernel: Dict[str, str], devices: Sequence[Any]) -> None:

@@ -1,0 +1,139 @@
+"""`python -m d2l_autorec.compare`: finished runs side by side, as a table and a figure."""
+
+import csv
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from .cli import Parser, run_command
+from .errors import ConfigError, DataError, DataWarning
+
+EXAMPLES = """examples:
+  python -m d2l_autorec.compare runs/*
+  python -m d2l_autorec.compare runs/a runs/b --figure compare.png
+"""
+COLUMNS = {"run": "run", "model": "model", "dataset": "dataset", "epochs": "epochs",
+           "test_rmse": "test RMSE", "test_mae": "MAE", "train_seconds": "seconds"}
+DIGITS = {"test_rmse": 4, "test_mae": 4, "train_seconds": 1}
+DATA_KEYS = ("train_sha256", "test_sha256")
+LINE_STYLES = ("-", "--", "-.", ":")
+
+
+class FinishedRun(NamedTuple):
+    """What a comparison reads of a run folder; `curve` is (epoch, test RMSE) pairs."""
+
+    path: str
+    result: Dict[str, Any]
+    data: Tuple[str, ...]
+    curve: List[Tuple[int, float]]
+
+    def row(self) -> Dict[str, Any]:
+        """The run's line of the table, by `COLUMNS`."""
+        model = self.result["model"]
+        if "based" in self.result:
+            model += f" ({self.result['based']}-based)"
+        known = {**self.result, "run": self.path, "model": model}
+        return {key: known[key] for key in COLUMNS}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Parse `argv` and print the comparison."""
+    parser = Parser(prog="python -m d2l_autorec.compare", epilog=EXAMPLES, description=(
+        "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
+        "Says so where runs had different data."))
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run "
+                        "has written")
+    parser.add_argument("--figure", metavar="FILE", help="draw the curves into this png, svg or "
+                        "pdf file")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(argv)
+    runs = [read_run(Path(path)) for path in options.runs]
+    warn_of_different_data(runs)
+    if options.figure:
+        draw(runs, Path(options.figure))
+        print(f"figure: {options.figure}", file=sys.stderr)
+    rows = [run.row() for run in runs]
+    print(json.dumps(rows, indent=2) if options.json else table(rows))
+
+
+def read_run(path: Path) -> FinishedRun:
+    """Read result.json, config.json and metrics.csv of a run folder.
+
+    Raises
+    ------
+    DataError
+        If one of them is missing or damaged.
+    """
+    try:
+        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+        data = json.loads((path / "config.json").read_text(encoding="utf-8"))["data"]
+        with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
+            curve = [(int(line["epoch"]), float(line["test_rmse"])) for line in
+                     csv.DictReader(file)]
+        run = FinishedRun(str(path), result, tuple(data[key] for key in DATA_KEYS), curve)
+        run.row()  # raises where something is missing
+        return run
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise DataError(f"{path} is not the folder of a finished run ({reason}): name one that "
+                        "python -m d2l_autorec.run has written") from error
+
+
+def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
+    """Warn if the runs were not trained and tested on the same ratings."""
+    groups: Dict[Tuple[str, ...], List[str]] = {}
+    for run in runs:
+        groups.setdefault(run.data, []).append(run.path)
+    if len(groups) > 1:
+        listed = "; ".join(", ".join(paths) for paths in groups.values())
+        warnings.warn(f"the runs had {len(groups)} different pairs of training and test ratings, "
+                      f"so their errors are not comparable: {listed}", DataWarning, stacklevel=2)
+
+
+def table(rows: Sequence[Dict[str, Any]]) -> str:
+    """The rows as aligned text; numbers to the right."""
+    shown = [list(COLUMNS.values())]
+    shown += [[_shown(key, row[key]) for key in COLUMNS] for row in rows]
+    widths = [max(map(len, texts)) for texts in zip(*shown)]
+    return "\n".join("  ".join(
+        text.ljust(width) if place < 3 else text.rjust(width)
+        for place, (text, width) in enumerate(zip(line, widths))) for line in shown)
+
+
+def _shown(key: str, value: Any) -> str:
+    return f"{value:.{DIGITS[key]}f}" if key in DIGITS else str(value)
+
+
+def draw(runs: Sequence[FinishedRun], path: Path) -> None:
+    """Draw test RMSE against epochs, a line for each run.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written, or its ending is no format of figures.
+    """
+    from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
+
+    from .files import replacing
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for place, run in enumerate(runs):
+        epochs, errors = zip(*run.curve)
+        # beyond ten runs the colours repeat: the style of the line then tells them apart
+        axes.plot(epochs, errors, LINE_STYLES[place // 10 % 4], color=f"C{place % 10}",
+                  marker="o" if len(epochs) == 1 else "", label=run.path)
+    axes.set(xlabel="epoch", ylabel="test RMSE (rating units)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    kind = path.suffix[1:].lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=120, format=kind)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("d2l_autorec.compare", main))

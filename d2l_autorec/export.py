@@ -1,0 +1,236 @@
+"""`python -m d2l_autorec.export`: a finished run for MXNet's SymbolBlock and for ONNX."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .cli import Parser, run_command
+from .engine import start_mxnet
+from .errors import ConfigError, DataError
+
+EXAMPLES = """examples:
+  python -m d2l_autorec.export runs/mine                    into runs/mine/export
+  python -m d2l_autorec.export runs/mine --format mxnet     without the onnx extra
+"""
+FORMATS = ("mxnet", "onnx")
+TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
+HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
+INPUT = "data"  # the name that HybridBlock.export gives it
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Parse `argv`, export and print what was written."""
+    options = _parser().parse_args(argv)
+    formats = _formats(options.format)
+    start_mxnet(one_cpu=True)
+    import mxnet as mx
+
+    from .run_folder import load_run
+    mx.npx.set_np()
+    run = load_run(Path(options.run))
+    folder = Path(options.out) if options.out else run.path / "export"
+    for path in export_run(run, folder, formats):
+        print(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m d2l_autorec.export", epilog=EXAMPLES, description=(
+        "Write a finished run's network as files that load without this package, with "
+        "metadata.json: ids, titles and what to do before and after. Each file is loaded and "
+        "compared with the network first."))
+    parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
+    parser.add_argument("--out", metavar="DIR", help="folder to write [RUN_DIR/export]")
+    parser.add_argument("--format", default="mxnet,onnx", metavar="LIST", help="mxnet "
+                        "(model-symbol.json, model-0000.params), onnx (model.onnx, needs "
+                        f"{HOW_TO_INSTALL}), or both, separated by a comma [mxnet,onnx]")
+    return parser
+
+
+def _formats(text: str) -> List[str]:
+    formats = [name.strip() for name in text.split(",")]
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError(f"--format {text}: {name!r} is none of {', '.join(FORMATS)}")
+    return formats
+
+
+def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List[Path]:
+    """Write model files and metadata.json; files of an earlier export are replaced.
+
+    Parameters
+    ----------
+    run : SavedRun
+        What `load_run` returns; `npx.set_np()` is the caller's.
+    folder : Path
+        Made when missing.
+    formats : sequence of {'mxnet', 'onnx'}
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ConfigError
+        If the onnx extra is not installed, or the folder cannot be made.
+    DataError
+        If a file's predictions differ from the network's by more than
+        `TOLERANCE`. Nothing is written then.
+    """
+    if "onnx" in formats:
+        _check_onnx()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export.", dir=folder) as unfinished:
+            files = _write_checked(run, Path(unfinished), formats)
+            for path in files:
+                os.replace(path, folder / path.name)
+    except OSError as error:
+        raise ConfigError(f"the folder {folder} cannot be written ({error.strerror}): name "
+                          "another one with --out") from error
+    return [folder / path.name for path in files]
+
+
+def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> List[Path]:
+    plain, rows = plain_network(run.net), _sample(run)
+    expected = run.net(rows).asnumpy()
+    symbol, parameters = written = _export_mxnet(plain, rows, folder)
+    _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
+    if "mxnet" not in formats:
+        written = []
+    if "onnx" in formats:
+        path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / "model.onnx")
+        _compare(_run_onnx(path, rows), expected, path.name)
+        written.append(path)
+    metadata = folder / "metadata.json"
+    metadata.write_text(json.dumps(describe(run), ensure_ascii=False, indent=1) + "\n",
+                        encoding="utf-8")
+    return [*written, metadata]
+
+
+def _check_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"--format onnx needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+                          "or choose --format mxnet") from error
+
+
+def plain_network(net: Any) -> Any:
+    """The same function as `net` made of layers that MXNet's ONNX converter knows.
+
+    `InputDense` multiplies by np.dot, for which it has no conversion: nn.Dense
+    with the transposed weight is equal to it. Dropout does nothing here.
+
+    Returns
+    -------
+    HybridSequential
+        (batch_size, columns) -> (batch_size, columns)
+    """
+    from mxnet.gluon import nn
+    columns, hidden = net.encoder.weight.shape
+    encoder = nn.Dense(hidden, in_units=columns, activation="sigmoid")
+    decoder = nn.Dense(columns, in_units=hidden)
+    plain = nn.HybridSequential()
+    plain.add(encoder, decoder)
+    plain.initialize()
+    encoder.weight.set_data(net.encoder.weight.data().T)
+    encoder.bias.set_data(net.encoder.bias.data())
+    decoder.weight.set_data(net.decoder.weight.data())
+    decoder.bias.set_data(net.decoder.bias.data())
+    return plain
+
+
+def _sample(run: Any) -> Any:
+    """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
+    import numpy as np
+    from mxnet import np as mxnp
+    matrix = run.ratings.to_csr(run.config.based)
+    rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
+    dense = matrix[rows].toarray()
+    return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
+
+
+def _export_mxnet(plain: Any, rows: Any, folder: Path) -> List[Path]:
+    plain.hybridize()
+    plain(rows)  # export writes the graph that this call traces
+    plain.export(str(folder / "model"))
+    return [folder / "model-symbol.json", folder / "model-0000.params"]
+
+
+def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
+    from mxnet import gluon
+    with warnings.catch_warnings():  # a graph does not say the type of its input: float32
+        warnings.filterwarnings("ignore", "\\s*Cannot decide type")
+        block = gluon.SymbolBlock.imports(str(symbol), [INPUT], str(parameters))
+    return block(rows).asnumpy()
+
+
+def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -> Path:
+    import mxnet as mx
+    import numpy as np
+    import onnx
+    with warnings.catch_warnings():  # MXNet's converter calls onnx by names of older releases
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mx.onnx.export_model(str(symbol), str(parameters), [(1, columns)], np.float32, str(path),
+                             dynamic=True, dynamic_input_shapes=[("batch", columns)])
+    model = onnx.load(str(path))
+    weights = {weight.name for weight in model.graph.initializer}
+    # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    onnx.save(model, str(path))
+    return path
+
+
+def _run_onnx(path: Path, rows: Any) -> Any:
+    import onnxruntime
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {INPUT: rows.asnumpy()})[0]
+
+
+def _compare(found: Any, expected: Any, name: str) -> None:
+    """Raise unless the predictions of the file `name` are the network's."""
+    import numpy as np
+    if found.shape != expected.shape:
+        raise DataError(f"{name} was not kept: it predicts {found.shape} ratings where the network "
+                        f"predicts {expected.shape}")
+    difference = np.abs(found - expected).max()
+    if not difference <= TOLERANCE:  # also where it is NaN
+        raise DataError(f"{name} was not kept: its predictions differ from the network's by up to "
+                        f"{difference:g}, and {TOLERANCE:g} is allowed")
+
+
+def describe(run: Any) -> Dict[str, Any]:
+    """What metadata.json holds: everything that serving needs beside the network."""
+    ratings, based = run.ratings, run.config.based
+    row, column = ("item", "user") if based == "item" else ("user", "item")
+    before, after = _steps(ratings.offset, ratings.scale, run.config.clip)
+    return {
+        "model": "autorec", "dataset": ratings.name, "based": based,
+        "scale": list(ratings.scale), "offset": ratings.offset, "clip": run.config.clip,
+        "input": INPUT,
+        "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
+                         f"is that of {column}_ids[c], 0 = unobserved{before}.",
+        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
+                          "Use a mean where a user or an item has no training rating.",
+        "user_ids": ratings.user_ids.tolist(), "item_ids": ratings.item_ids.tolist(),
+        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()]}
+
+
+def _steps(offset: float, scale: Tuple[float, float], clip: bool) -> Tuple[str, str]:
+    before = f"; add {offset:g} to each rating" if offset else ""
+    after = f"; subtract {offset:g}" if offset else ""
+    return before, after + (f"; clip to {scale[0]:g}..{scale[1]:g}" if clip else "; do not clip")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("d2l_autorec.export", main))

@@ -1,0 +1,153 @@
+"""`python -m d2l_autorec.recommend`: what a finished run predicts for a user, by their own ids."""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from .cli import Parser, run_command
+from .engine import start_mxnet
+from .errors import ConfigError
+
+EXAMPLES = """examples:
+  python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
+  python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181  what they would give these
+  python -m d2l_autorec.recommend runs/mine --similar-items 50 -n 5
+  python -m d2l_autorec.recommend runs/mine --new-user ratings.csv   someone not in training
+  python -m d2l_autorec.recommend runs/mine --all out.csv            every user
+"""
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Parse `argv` and print what is asked for."""
+    options = _parser().parse_args(argv)
+    if options.items is not None and options.user is None:
+        raise ConfigError("--items needs --user ID: whose ratings are to be predicted")
+    if options.n < 1:
+        raise ConfigError(f"-n is {options.n}: it must be at least 1")
+    start_mxnet(one_cpu=True)
+    import mxnet as mx
+
+    from .run_folder import load_run
+    mx.npx.set_np()
+    run = load_run(Path(options.run))
+    if options.all is not None:
+        _tell_written(write_all(run, Path(options.all), options.n, not options.quiet), options)
+        return
+    _print_scored(_asked_for(run, options), options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m d2l_autorec.recommend", epilog=EXAMPLES, description=(
+        "Predicted ratings of a finished run, on the scale of its ratings file. Items that a user "
+        "rated in the training part are never recommended, nor are items that nobody rated there."))
+    parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--user", metavar="ID", help="the best unseen items of this user")
+    asked.add_argument("--similar-items", metavar="ID", help="nearest items, by cosine similarity")
+    asked.add_argument("--new-user", metavar="FILE", help="best items for someone who was not in "
+                       "training: a csv file with the columns item,rating")
+    asked.add_argument("--all", metavar="FILE", help="write the best unseen items of every user: "
+                       "user,item,predicted_rating,rank")
+    parser.add_argument("--items", metavar="A,B,...", help="with --user: rate these items instead")
+    parser.add_argument("-n", type=int, default=10, metavar="N", help="number of items [10]")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
+    return parser
+
+
+def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
+    from .new_user import read_new_user, recommend_new_user
+    from .predict import recommend, score, similar_items
+    if options.similar_items is not None:
+        return similar_items(run, options.similar_items, options.n)
+    if options.new_user is not None:
+        return recommend_new_user(run, *read_new_user(Path(options.new_user), run), options.n)
+    if options.items is not None:
+        # as csv, so that an id with a comma can be quoted
+        return score(run, options.user, next(csv.reader([options.items], skipinitialspace=True)))
+    return recommend(run, options.user, options.n)
+
+
+def _print_scored(found: List[Any], options: argparse.Namespace) -> None:
+    """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
+    column = "similarity" if options.similar_items is not None else "predicted_rating"
+    if options.items is None and len(found) < options.n:
+        print(f"only {len(found)} items are left to choose from, {options.n} were asked for"
+              if found else "every item is rated already: there is nothing to recommend",
+              file=sys.stderr)
+    if options.json:
+        print(json.dumps([{"item": item, "title": title, column: round(score, 6)}
+                          for item, title, score in found], indent=2))
+    elif found:
+        _print_table(found, column.replace("_", " "))
+
+
+def _print_table(found: List[Any], column: str) -> None:
+    rows = [("item", "title", column)]
+    rows += [(str(item), title, f"{score:.3f}") for item, title, score in found]
+    widths = [max(map(len, texts)) for texts in zip(*rows)]
+    for item, title, score in rows:
+        middle = f"{title:<{widths[1]}}  " if any(row.title for row in found) else ""
+        print(f"{item:<{widths[0]}}  {middle}{score:>{widths[2]}}")
+
+
+def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[str, Any]:
+    """Write the best unseen items of every user to a csv file, or leave what was there.
+
+    Columns user, item, predicted_rating, rank (from 1); users in index order.
+
+    Parameters
+    ----------
+    run : SavedRun
+    path : Path
+    n : int
+        Items a user.
+    progress : bool
+        Show a bar on stderr.
+
+    Returns
+    -------
+    dict
+        file, rows, users, and users_with_fewer: those with less than `n` unseen items.
+
+    Raises
+    ------
+    ConfigError
+        If `n` is below 1 or the file cannot be written.
+    """
+    import numpy as np
+    from tqdm.auto import tqdm
+
+    from .files import replacing
+    from .predict import predictor_of
+    predictor, ratings = predictor_of(run), run.ratings
+    users, items = ratings.user_ids.tolist(), ratings.item_ids.tolist()
+    rows = fewer = 0
+    with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user", "item", "predicted_rating", "rank"])
+        everyone = predictor.best(np.arange(len(users)), n)
+        for user, best, scores in tqdm(everyone, total=len(users), unit="user",
+                                       disable=not progress, dynamic_ncols=True):
+            ranked = enumerate(zip(best.tolist(), scores.tolist()), 1)
+            writer.writerows((users[user], items[item], f"{score:.6g}", rank)
+                             for rank, (item, score) in ranked)
+            rows, fewer = rows + len(best), fewer + (len(best) < n)
+    return {"file": str(path), "rows": rows, "users": len(users), "users_with_fewer": fewer}
+
+
+def _tell_written(written: Dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(written, indent=2))
+        return
+    print("{rows} recommendations for {users} users: {file}".format(**written))
+    if written["users_with_fewer"]:
+        print(f"{written['users_with_fewer']} users have fewer than {options.n} unseen items",
+              file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("d2l_autorec.recommend", main))

@@ -1,0 +1,76 @@
+"""`python -m d2l_autorec.compare`."""
+
+import json
+
+import pytest
+
+from conftest import assert_user_error
+from finished import finish
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs on the same ratings, and one on others."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, options in (("a", {}), ("b", {"based": "user", "epochs": 1}),
+                          ("other", {"dataset": "synthetic:50x70x700"})):
+        finish(folder / name, **options)
+    return folder
+
+
+def test_table(runs, in_process):
+    process = in_process("compare", str(runs / "a"), str(runs / "b"))
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    head, *lines = process.stdout.splitlines()
+    assert head.split("  ")[0] == "run" and head.endswith("seconds")
+    for name, line in zip("ab", lines):
+        result = json.loads((runs / name / "result.json").read_text())
+        assert line.split() == [
+            str(runs / name), "autorec", f"({result['based']}-based)", "synthetic",
+            str(result["epochs"]), f"{result['test_rmse']:.4f}", f"{result['test_mae']:.4f}",
+            f"{result['train_seconds']:.1f}"]
+
+
+def test_json_and_figure(runs, in_process, tmp_path):
+    figure = tmp_path / "c.png"
+    process = in_process("compare", str(runs / "a"), str(runs / "b"), "--json", "--figure",
+                         str(figure))
+    first, second = json.loads(process.stdout)
+    assert list(first) == ["run", "model", "dataset", "epochs", "test_rmse", "test_mae",
+                           "train_seconds"]
+    assert (first["epochs"], second["epochs"]) == (3, 1)
+    assert process.stderr == f"figure: {figure}\n"
+    assert figure.read_bytes().startswith(b"\x89PNG") and list(tmp_path.iterdir()) == [figure]
+
+
+def test_figure_is_of_the_curves(runs, tmp_path):
+    from pathlib import Path
+
+    from d2l_autorec.compare import draw, read_run
+    finished = [read_run(runs / name) for name in ("a", "b")]
+    assert [epoch for epoch, _ in finished[0].curve] == [1, 2, 3]
+    assert finished[0].curve[-1][1] == finished[0].result["test_rmse"]
+    draw(finished, tmp_path / "c.svg")
+    assert "<svg" in Path(tmp_path / "c.svg").read_text()
+
+
+def test_different_data_is_said(runs, command):
+    process = command("compare", *(str(runs / name) for name in ("a", "other", "b")))
+    assert process.returncode == 0 and len(process.stdout.splitlines()) == 4
+    assert ("warning: the runs had 2 different pairs of training and test ratings, so their errors "
+            f"are not comparable: {runs / 'a'}, {runs / 'b'}; {runs / 'other'}\n" == process.stderr)
+
+
+def test_user_errors(runs, in_process, tmp_path):
+    good = str(runs / "a")
+    assert_user_error(in_process("compare"), "the following arguments are required: RUN_DIR")
+    assert_user_error(in_process("compare", good, str(tmp_path)),
+                      f"{tmp_path} is not the folder of a finished run")
+    assert_user_error(in_process("compare", good, "--figure", "c.xyz"),
+                      "--figure c.xyz: name a file that ends in .png, .svg or .pdf")
+    assert_user_error(in_process("compare", good, "--figure", str(tmp_path / "no" / "c.png")),
+                      "cannot be written (No such file or directory)")
+    for name in ("result.json", "config.json", "metrics.csv"):
+        (tmp_path / name).write_bytes((runs / "a" / name).read_bytes())
+    (tmp_path / "result.json").write_text("{}")
+    assert_user_error(in_process("compare", str(tmp_path)), "('model' is missing)")

@@ -1,0 +1,344 @@
+"""`python -m d2l_autorec.recommend` and the functions behind it, against plain NumPy."""
+
+import csv
+import dataclasses
+import json
+import time
+
+import numpy as onp
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec import new_user, predict as module
+from d2l_autorec.errors import DataError, DataWarning
+from d2l_autorec.ids import IdMap
+from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_user
+from d2l_autorec.metrics import rmse
+from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
+from d2l_autorec.experiment import load_and_split
+from finished import by_hand, finish, own_file
+
+
+@pytest.fixture(scope="module", params=["item", "user"])
+def run(request, tmp_path_factory):
+    return finish(tmp_path_factory.mktemp(request.param) / "run", based=request.param)
+
+
+@pytest.fixture(scope="module", params=["item", "user"])
+def own_run(request, tmp_path_factory):
+    """String ids, a scale with 0, clipped."""
+    folder = tmp_path_factory.mktemp("own")
+    return finish(folder / "run", dataset="auto", ratings=str(own_file(folder, zero=True)),
+                  based=request.param, clip=True, scale="0,4")
+
+
+def seen_by(run, user):
+    return set(run.ratings.item_ids[run.ratings.items[run.ratings.users == user]].tolist())
+
+
+def test_predict_is_the_network(run):
+    users, items = onp.indices((run.ratings.num_users, run.ratings.num_items)).reshape(2, -1)
+    found = predict(run, run.ratings.user_ids[users], run.ratings.item_ids[items])
+    assert found.dtype == onp.float32
+    onp.testing.assert_allclose(found, by_hand(run)[users, items], atol=1e-4)
+
+
+def test_test_ratings_are_predicted_as_the_run_evaluated_them(run, own_run):
+    for finished in (run, own_run):
+        config = dataclasses.replace(finished.config, quiet=True)
+        _, test = load_and_split(config)
+        found = predict(finished, test.user_ids[test.users], test.item_ids[test.items])
+        result = json.loads((finished.path / "result.json").read_text())
+        assert rmse(test.values, found) == pytest.approx(result["test_rmse"], abs=1e-5)
+
+
+def test_blocks_of_users_change_nothing(run, monkeypatch):
+    users = run.ratings.user_ids.tolist() * 3
+    items = run.ratings.item_ids[onp.arange(len(users)) % run.ratings.num_items]
+    whole = predict(run, users, items)
+    monkeypatch.setattr(module, "CELLS", 7 * run.ratings.num_items)
+    monkeypatch.setattr(module, "ENCODE_ROWS", 9)
+    onp.testing.assert_allclose(predict(run, users, items), whole, atol=1e-5)
+
+
+def test_scale_with_zero_is_shifted_back_and_clipped(own_run):
+    users, items = onp.indices((own_run.ratings.num_users, own_run.ratings.num_items)
+                               ).reshape(2, -1)
+    found = predict(own_run, own_run.ratings.user_ids[users], own_run.ratings.item_ids[items])
+    expected = by_hand(own_run)[users, items]
+    onp.testing.assert_allclose(found, onp.clip(expected, 0, 4), atol=1e-4)
+    assert own_run.ratings.offset == 1
+
+
+def test_recommended_are_the_best_unseen(run):
+    expected, rated = by_hand(run), onp.bincount(run.ratings.items,
+                                                 minlength=run.ratings.num_items)
+    for user, name in enumerate(run.ratings.user_ids.tolist()):
+        found, seen = recommend(run, name, 7), seen_by(run, user)
+        assert not seen & {scored.item for scored in found}
+        scores = {item: expected[user, index] for index, item in
+                  enumerate(run.ratings.item_ids.tolist()) if item not in seen and rated[index]}
+        best = sorted(scores.values(), reverse=True)[:7]
+        onp.testing.assert_allclose([scored.score for scored in found], best, atol=1e-4)
+        onp.testing.assert_allclose([scores[scored.item] for scored in found], best, atol=1e-4)
+
+
+def test_clipped_ratings_are_ranked_unclipped(own_run):
+    own_run.net.decoder.bias.data()[:] += 10  # everything is above the scale
+    module.predictor_of.cache_clear()
+    try:
+        found, expected = recommend(own_run, "u3", 5), by_hand(own_run)
+    finally:
+        own_run.net.decoder.bias.data()[:] -= 10
+        module.predictor_of.cache_clear()
+    assert [scored.score for scored in found] == [4.0] * 5
+    user = own_run.ratings.user_ids.tolist().index("u3")
+    places = [own_run.ratings.item_ids.tolist().index(scored.item) for scored in found]
+    assert (onp.diff(expected[user, places]) <= 1e-4).all()
+
+
+def test_integers_and_texts_are_the_same_id(run):
+    name = int(run.ratings.user_ids[4])
+    assert recommend(run, name, 3) == recommend(run, str(name), 3)
+
+
+def test_similar_items_by_hand(run):
+    vectors = predictor_of(run).item_vectors.astype(float)
+    if run.config.based == "user":
+        onp.testing.assert_array_equal(vectors, run.net.decoder.weight.data().asnumpy())
+    warm = onp.bincount(run.ratings.items, minlength=len(vectors)) > 0
+    centred = vectors - vectors[warm].mean(axis=0)
+    unit = centred / onp.linalg.norm(centred, axis=1, keepdims=True)
+    cosines = unit @ unit[0]
+    found = similar_items(run, run.ratings.item_ids[0], 5)
+    expected = [i for i in onp.argsort(-cosines) if i and warm[i]][:5]
+    assert [scored.item for scored in found] == run.ratings.item_ids[expected].tolist()
+    onp.testing.assert_allclose([s.score for s in found], cosines[expected], atol=1e-5)
+
+
+@pytest.mark.parametrize("scores, n, expected", [
+    ([1, 3, 2], 2, [1, 2]), ([2, 2, 2, 1], 2, [0, 1]), ([1, -onp.inf, 2], 5, [2, 0]),
+    ([-onp.inf], 1, []), ([0, 5, 5, 9], 3, [3, 1, 2])])
+def test_top(scores, n, expected):
+    assert top(onp.array(scores, dtype=float), n).tolist() == expected
+
+
+def test_new_user_of_a_user_based_run_is_one_forward_pass(tmp_path):
+    """Who repeats the ratings of a user in training is predicted as that user."""
+    run = finish(tmp_path / "run", based="user")
+    mine = run.ratings.users == 3
+    found = predict_new_user(predictor_of(run), run.ratings.items[mine], run.ratings.values[mine])
+    onp.testing.assert_allclose(found, by_hand(run)[3], atol=1e-4)
+
+
+def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
+    """The gradient of what `fold_in` says it minimises is zero, and ratings move predictions."""
+    run = finish(tmp_path / "run", based="item")
+    predictor, items = predictor_of(run), onp.arange(12)
+    targets = onp.linspace(1, 5, 12, dtype=onp.float32)
+    weight, bias = new_user.fold_in(predictor, items, targets)
+    hidden = predictor.item_vectors[items]
+    ridge = 0.04 * (8 + 1)
+    left = targets - hidden @ weight - bias
+    known = onp.unique(run.ratings.users)
+    onp.testing.assert_allclose(hidden.T @ left, ridge * (
+        weight - predictor.weights[known].mean(axis=0)), atol=1e-3)
+    assert left.sum() == pytest.approx(ridge * (bias - predictor.biases[known].mean()), abs=1e-3)
+
+
+def test_new_user_is_not_told_what_they_rated(run):
+    items = onp.array([0, 1, 2, 5])
+    found = recommend_new_user(run, items, onp.array([5, 4, 1, 3], dtype=onp.float32), 500)
+    known = len(onp.unique(run.ratings.items))
+    assert not set(run.ratings.item_ids[items].tolist()) & {scored.item for scored in found}
+    assert len(found) == known - 4
+
+
+@pytest.mark.parametrize("content", ["u,1\n", "item,rating\n{0},4\n{1},2.5\n", "{0},4\n{1},2.5\n",
+                                     "\ufeffmovieId, score\n{0}, 4\n{1}, 2.5\n"])
+def test_new_user_file(run, tmp_path, content):
+    first, second = run.ratings.item_ids[:2].tolist()
+    path = tmp_path / "me.csv"
+    path.write_text(content.format(first, second), encoding="utf-8")
+    if content.startswith("u,"):
+        with pytest.raises(DataError, match="item 'u' is not among the 80 items"):
+            read_new_user(path, run)
+        return
+    items, values = read_new_user(path, run)
+    assert items.tolist() == [0, 1] and values.tolist() == [4, 2.5]
+
+
+def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
+    path = tmp_path / "me.csv"
+    path.write_text(f"{run.ratings.item_ids[0]},4\nnix,1\n")
+    with pytest.warns(DataWarning, match="1 of 2 items are not in this run and were left out: nix"):
+        items, _ = read_new_user(path, run)
+    assert items.tolist() == [0]
+
+
+@pytest.mark.parametrize("content, message", [
+    ("{0},9\n", "rating 1: 9 is outside this run's scale 1..5"),
+    ("{0},nan\n", "rating 1: nan is outside this run's scale"),
+    ("{0},4\n{0},4\n", "is rated more than once: keep one rating"),
+    ("{0},4\n{1},good\n", "rating 2: 'good' is not a number"),
+    ("{0},4,1\n", "has 3 columns: it must have the two columns item,rating"),
+    ("rating,item\n4,{0}\n", "begins with 'rating,item': it must have the two columns"),
+    ("item,rating\n", "has no ratings"),
+    ("", "cannot be read"),
+    (None, "cannot be read (No such file or directory)")])
+def test_new_user_errors(run, tmp_path, in_process, content, message):
+    path = tmp_path / "me.csv"
+    if content is not None:
+        path.write_text(content.format(*run.ratings.item_ids[:2].tolist()))
+    process = in_process("recommend", str(run.path), "--new-user", str(path))
+    assert_user_error(process, str(path), message)
+
+
+def test_nearest_ids():
+    numbers, names = IdMap(onp.array([5, 40, 41, 300]), "user"), IdMap(
+        onp.array(["anna", "bert", "007"], dtype=object), "user")
+    assert numbers.nearest(42)[:2] == [41, 40] and numbers.nearest("x") == [5, 40, 41]
+    assert names.nearest("ana") == ["anna"]
+    assert names.find(["007", 7, "bert"]).tolist() == [2, -1, 1]
+    with pytest.raises(DataError, match=r"user 'bart' \(and 1 more .* not among the 3 users of "
+                                        "this run; the nearest ids are bert"):
+        names.positions(["anna", "bart", "clara"])
+
+
+def test_all_is_recommend_for_each(run, tmp_path, in_process):
+    path = tmp_path / "all.csv"
+    process = in_process("recommend", str(run.path), "--all", str(path), "-n", "4", "--quiet")
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    assert process.stdout == f"240 recommendations for 60 users: {path}\n"
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["user", "item", "predicted_rating", "rank"]
+    for name in run.ratings.user_ids.tolist():
+        mine = [row for row in rows if row["user"] == str(name)]
+        expected = recommend(run, name, 4)
+        assert [row["item"] for row in mine] == [str(scored.item) for scored in expected]
+        assert [row["rank"] for row in mine] == list("1234")
+        onp.testing.assert_allclose([float(row["predicted_rating"]) for row in mine],
+                                    [scored.score for scored in expected], atol=1e-4)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_all_leaves_the_old_file_when_it_fails(run, tmp_path, in_process, monkeypatch):
+    path = tmp_path / "all.csv"
+    path.write_text("old")
+    monkeypatch.setattr(module.Predictor, "best", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        in_process("recommend", str(run.path), "--all", str(path), "--quiet")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_table_json_and_given_items(own_run, in_process):
+    process = in_process("recommend", str(own_run.path), "--user", "u3", "-n", "2")
+    assert process.returncode == 0, process.stderr
+    head, *lines = process.stdout.splitlines()
+    assert head.split() == ["item", "predicted", "rating"] and len(lines) == 2
+    process = in_process("recommend", str(own_run.path), "--user", "u3", "--json",
+                         "--items", '"a,1", "a,0"')
+    records = json.loads(process.stdout)
+    assert [record["item"] for record in records] == ["a,1", "a,0"]
+    onp.testing.assert_allclose([record["predicted_rating"] for record in records],
+                                predict(own_run, ["u3"] * 2, ["a,1", "a,0"]), atol=1e-5)
+    process = in_process("recommend", str(own_run.path), "--similar-items", "a,1", "--json")
+    assert list(json.loads(process.stdout)[0]) == ["item", "title", "similarity"]
+
+
+def everything_rated(tmp_path, based):
+    """A run in which user u0 has rated everything, and u9 only what is in the test part."""
+    train = [f"u{user},i{item},{(user + item) % 5 + 1}" for user in range(9) for item in range(20)
+             if user == 0 or (user + item) % 3]
+    (tmp_path / "train.csv").write_text("user,item,rating\n" + "\n".join(train) + "\n")
+    (tmp_path / "test.csv").write_text("user,item,rating\nu1,i2,3\nu9,i1,4\nu2,new,4\n")
+    return finish(tmp_path / "run", dataset="auto", train=str(tmp_path / "train.csv"),
+                  test=str(tmp_path / "test.csv"), based=based)
+
+
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
+    run = everything_rated(tmp_path, based)
+    process = in_process("recommend", str(run.path), "--user", "u0")
+    assert (process.returncode, process.stdout) == (0, "")
+    assert "every item is rated already: there is nothing to recommend" in process.stderr
+    assert in_process("recommend", str(run.path), "--user", "u0", "--json").stdout == "[]\n"
+    process = in_process("recommend", str(run.path), "--user", "u1", "-n", "9")
+    assert "items are left to choose from, 9 were asked for" in process.stderr
+    assert "new" not in process.stdout  # nobody rated it in training
+    with pytest.warns(DataWarning, match="user u9 has no training rating: the items' mean"):
+        recommend(run, "u9")
+    values, items, users = run.ratings.values, run.ratings.items, run.ratings.users
+    of = {name: index for index, name in enumerate(run.ratings.item_ids.tolist())}
+    u1 = run.ratings.user_ids.tolist().index("u1")
+    onp.testing.assert_allclose(
+        predict(run, ["u9", "u1", "u9"], ["i1", "new", "new"]),
+        [values[items == of["i1"]].mean(), values[users == u1].mean(), values.mean()], rtol=1e-5)
+    process = in_process("recommend", str(run.path), "--all", str(tmp_path / "all.csv"), "--quiet")
+    assert "9 users have fewer than 10 unseen items" in process.stderr
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (["--user", "9999"], ["user '9999' is not among the 60 users of this run; the nearest ids"]),
+    (["--user", "1", "--items", "1,nix"], ["item 'nix' is not among the 80 items"]),
+    (["--similar-items", "x"], ["item 'x' is not among the 80 items"]),
+    (["--similar-items", "1", "--items", "1"], ["--items needs --user ID"]),
+    ([], ["one of the arguments --user --similar-items --new-user --all is required"]),
+    (["--user", "1", "--all", "x"], ["not allowed with argument --user"]),
+    (["--user", "1", "-n", "0"], ["-n is 0: it must be at least 1"]),
+    (["--all", "nowhere/x.csv"], ["nowhere/x.csv cannot be written (No such file or directory)"]),
+    (["--all", "/"], ["/ is a folder: name a file"])])
+def test_user_errors(run, in_process, arguments, fragments):
+    assert_user_error(in_process("recommend", str(run.path), *arguments), *fragments)
+
+
+def test_no_run_folder(in_process, tmp_path):
+    assert_user_error(in_process("recommend", str(tmp_path), "--user", "1"),
+                      f"{tmp_path} is not a run folder")
+
+
+@pytest.mark.parametrize("verb", ["recommend", "export", "compare"])
+def test_help_is_quick(command, verb):
+    start = time.perf_counter()
+    process = command(verb, "--help")
+    assert process.returncode == 0 and f"python -m d2l_autorec.{verb}" in process.stdout
+    assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.realdata
+def test_titles_of_ml100k(data_dir, tmp_path, in_process):
+    run = finish(tmp_path / "run", dataset="ml-100k", data_dir=str(data_dir), epochs=1)
+    process = in_process("recommend", str(run.path), "--user", "196", "--items", "50,181")
+    assert "50    Star Wars (1977)" in process.stdout
+    assert "Return of the Jedi (1983)" in process.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_fold_in_of_ml100k_users(data_dir):
+    """94 users kept out of training: the figures that stand at `RIDGE_PER_UNIT`."""
+    from d2l_autorec.config import AutoRecConfig
+    from d2l_autorec.evaluate import RatingEvaluation
+    from d2l_autorec.loaders import SparseRows
+    from d2l_autorec.experiment import train_autorec
+    from d2l_autorec.run_folder import SavedRun
+    import mxnet as mx
+    config = AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), quiet=True, cpus=1)
+    train, test = load_and_split(config)
+    new = onp.random.default_rng(1).permutation(train.num_users)[:94]
+    old = train.part(~onp.isin(train.users, new))
+    evaluation = RatingEvaluation(old, test, [mx.cpu()], batchify=SparseRows)
+    net, _ = train_autorec(config, old, evaluation, [mx.cpu()], "sparse")
+    predictor = predictor_of(SavedRun(None, config, old, net))
+    errors, means = [], []
+    counts = onp.maximum(onp.bincount(old.items, minlength=old.num_items), 1)
+    item_means = onp.bincount(old.items, old.values, minlength=old.num_items) / counts
+    for user in new:
+        mine, wanted = train.users == user, test.users == user
+        wanted &= ~predictor.cold_items[test.items]
+        scores = predict_new_user(predictor, train.items[mine], train.values[mine])
+        errors.append(test.values[wanted] - scores[test.items[wanted]])
+        means.append(test.values[wanted] - item_means[test.items[wanted]])
+    folded, naive = (rmse(onp.concatenate(e), 0 * onp.concatenate(e)) for e in (errors, means))
+    assert folded == pytest.approx(0.894, abs=0.005) and naive == pytest.approx(1.056, abs=0.005)
