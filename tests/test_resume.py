@@ -48,29 +48,26 @@ def start(folder, *arguments):
 
 
 def kill_and_resume(tmp_path, options, kills, longest):
-    """Kill a run with SIGKILL at random moments, resuming it each time; then let it end."""
-    clock, arguments, killed = random.Random(kills), (*options, "--out", "run"), 0
-    while killed < kills:
-        process = start(tmp_path, *arguments)
+    """Kill runs with SIGKILL at random moments, resuming each time; let the last one end.
+
+    A run that ends before it is killed makes room for another. Returns their folders.
+    """
+    clock, killed, folders = random.Random(kills), 0, [tmp_path / "run-0"]
+    while killed < kills or not (folders[-1] / "result.json").exists():
+        if (folders[-1] / "result.json").exists():
+            folders.append(tmp_path / f"run-{len(folders)}")
+        begun = (folders[-1] / "config.json").exists()
+        process = start(tmp_path, *(("--resume", str(folders[-1])) if begun
+                                    else (*options, "--out", str(folders[-1]))))
         try:
-            process.communicate(timeout=clock.uniform(0.5, longest))
+            process.communicate(timeout=clock.uniform(0.5, longest) if killed < kills else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             killed += 1
         else:
             assert process.returncode == 0
-        finished = (tmp_path / "run" / "result.json").exists()
-        if finished or not (tmp_path / "run" / "config.json").exists():
-            if killed < kills:  # begin another run: this one is over, or never began
-                (tmp_path / "run").exists() and (tmp_path / "run").rename(
-                    tmp_path / f"run-{killed}-{clock.random()}")
-            arguments = (*options, "--out", "run")
-        else:
-            arguments = ("--resume", "run")
-    process = start(tmp_path, *arguments)
-    assert process.wait() == 0, process.stderr.read()
-    return [folder for folder in tmp_path.glob("run*") if (folder / "result.json").exists()]
+    return folders
 
 
 def check_kills(tmp_path, kills, options):
@@ -78,9 +75,7 @@ def check_kills(tmp_path, kills, options):
     assert whole.wait() == 0, whole.stderr.read()
     began = time.monotonic()
     assert start(tmp_path, *options, "--out", "timing").wait() == 0
-    finished = kill_and_resume(tmp_path, options, kills, time.monotonic() - began)
-    assert finished
-    for folder in finished:
+    for folder in kill_and_resume(tmp_path, options, kills, time.monotonic() - began):
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 

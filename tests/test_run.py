@@ -103,7 +103,7 @@ def test_folder_that_holds_a_run(command, tmp_path):
 
 def test_out_is_a_file(command, tmp_path):
     (tmp_path / "out").write_text("mine")
-    assert_user_error(command("run", *QUICK), "the run folder out cannot be made", "--out")
+    assert_user_error(command("run", *QUICK), "the run folder out cannot be written (File exists)", "--out")
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -127,3 +127,11 @@ def test_without_mxnet_one_line_names_the_extras(tmp_path):
     as_module = hide + "sys.argv = ['-m']\nrunpy.run_module('d2l_autorec.run')"
     run = subprocess.run([sys.executable, "-c", as_module], capture_output=True, text=True)
     assert_user_error(run, "d2l_autorec needs MXNet")
+
+
+def test_a_batch_of_more_rows_than_there_are(command):
+    """Roll-over batches of 256 from 80 rows would take no step for three epochs."""
+    process = command("run", "--dataset", "synthetic:60x80x900", "--epochs", "2", "--out", "out")
+    assert process.returncode == 0
+    assert "--batch-size 256 is more than the 80 rows: every step takes all 80" in process.stderr
+    assert "train RMSE 0.0000" not in process.stderr
