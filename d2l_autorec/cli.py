@@ -3,7 +3,7 @@
 import argparse
 import sys
 import warnings
-from typing import Callable, NoReturn, Optional, Sequence
+from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from .errors import Interrupted, NumericalError, UserError
 
@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
@@ -49,6 +49,9 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
         warnings.showwarning = _show_warning
         try:
             command(argv)
+        except KeyboardInterrupt:
+            print(f"{name}: stopped: SIGINT", file=sys.stderr)
+            return 130
         except (UserError, NumericalError, Interrupted) as error:
             kind = "stopped" if isinstance(error, Interrupted) else "error"
             print(f"{name}: {kind}: {' '.join(str(error).splitlines())}", file=sys.stderr)

@@ -70,8 +70,9 @@ def read_run(path: Path) -> FinishedRun:
         result = json.loads((path / "result.json").read_text(encoding="utf-8"))
         data = json.loads((path / "config.json").read_text(encoding="utf-8"))["data"]
         with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
-            curve = [(int(line["epoch"]), float(line["test_rmse"])) for line in
-                     csv.DictReader(file)]
+            lines = list(csv.DictReader(file))
+        curve = [(int(line["epoch"]), float(line["test_rmse"])) for line in lines
+                 if line["phase"] == lines[-1]["phase"]]  # of a refit run, the refit
         run = FinishedRun(str(path), result, tuple(data[key] for key in DATA_KEYS), curve)
         run.row()  # raises where something is missing
         return run

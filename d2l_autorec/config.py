@@ -28,7 +28,8 @@ class Check(NamedTuple):
 
 
 AT_LEAST_1 = Check(lambda v: v >= 1, "at least 1")
-NOT_NEGATIVE = Check(lambda v: v >= 0, "0 or more")
+DEVICES = Check(lambda v: 1 <= v <= 64, "from 1 to 64")
+THREADS = Check(lambda v: 1 <= v <= 512, "from 1 to 512")
 POSITIVE = Check(lambda v: 0 < v < float("inf"), "above 0 and finite")
 PENALTY = Check(lambda v: 0 <= v < float("inf"), "0 or more and finite")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
@@ -115,9 +116,9 @@ class RunConfig:
     gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1 (default: every visible "
                                  "GPU, else the CPU)", metavar="LIST")
     cpus: Optional[int] = option(None, "devices", "train on N CPU contexts, which behave as N "
-                                 "devices", AT_LEAST_1, metavar="N")
+                                 "devices", DEVICES, metavar="N")
     threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
-                                    "every CPU)", AT_LEAST_1, metavar="N")
+                                    "every CPU)", THREADS, metavar="N")
     kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
                          "over observed ratings only, on CPUs; auto: sparse where it can",
                          one_of(("auto", "dense", "sparse")))
@@ -155,7 +156,10 @@ class RunConfig:
         if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
             name = "--refit" if self.refit else "--lr-schedule plateau"
             raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
-        if self.fold > self.folds:
+        if self.val_ratio and self.split == "held-out-rows":
+            raise ConfigError("--val-ratio and --split held-out-rows exclude each other: a row "
+                              "that is held out as a whole can only be reconstructed")
+        if self.split == "k-fold" and self.fold > self.folds:
             raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
         if not own and (self.columns or self.separator or self.scale):
             raise ConfigError("--columns, --separator and --scale describe your own file: name it "
@@ -234,8 +238,9 @@ def _add_option(group: Any, spec: dataclasses.Field) -> None:
         help_text += f" [{spec.default}]"
     elif check is not None:
         help_text += f"; {check.allowed}"
-    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type),
-                       default=argparse.SUPPRESS, metavar=spec.metadata.get("metavar", _metavar(spec)), help=help_text)
+    metavar = spec.metadata.get("metavar", _metavar(spec))
+    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type), metavar=metavar,
+                       default=argparse.SUPPRESS, help=help_text)
 
 
 def _metavar(spec: dataclasses.Field) -> str:

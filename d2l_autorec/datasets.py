@@ -168,7 +168,7 @@ def read_titles(path: Path) -> Dict[int, str]:
     separator = "::" if path.suffix == ".dat" else "|"
     lines = path.read_text(encoding="latin-1").splitlines()
     rows = [line.split(separator) for line in lines]
-    return {int(row[0]): row[1] for row in rows if len(row) > 1}
+    return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
 
 
 def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
@@ -207,9 +207,14 @@ def _reason(error: Exception) -> str:
 
 def _download(record: DataSet, folder: Path, progress: bool) -> Path:
     import pooch
+    from pooch.hashes import hash_matches
     downloader = pooch.HTTPDownloader(progressbar=progress,
                                       timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     pooch.get_logger().setLevel("WARNING")
+    archive = folder / f"{record.name}.zip"
+    if archive.is_file() and record.digest and not hash_matches(archive, record.digest):
+        raise OSError(f"{archive} is there, but its hash is not {record.digest}: delete it")
+    # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
     url = os.environ.get("D2L_AUTOREC_URL", BASE_URL) + f"{record.name}.zip"
     return Path(pooch.retrieve(url, record.digest, f"{record.name}.zip", folder,
                                downloader=downloader))

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional
 
+from .errors import ConfigError
+
 
 def available_threads() -> int:
     """CPUs that this process may run on."""
@@ -33,6 +35,8 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False) -> None:
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     count = os.environ.setdefault("OMP_NUM_THREADS", str(available_threads()))
+    if not count.isdecimal() or not 1 <= int(count) <= 512:
+        raise ConfigError(f"OMP_NUM_THREADS is {count!r}: it must be from 1 to 512")
     os.environ.setdefault("NUMBA_NUM_THREADS", count)
     if one_cpu:
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")

@@ -1,5 +1,6 @@
 """A trained network and test ratings to metrics."""
 
+import math
 from typing import Any, Dict, Iterable, Sequence, Tuple, Union
 
 import mxnet as mx
@@ -149,9 +150,9 @@ class RatingEvaluation:
                     "test_unclipped": self._metrics(predictions, False),
                     "test_clipped": self._metrics(predictions, True),
                     "test_without_cold": self._metrics(predictions, self._clip, warm)}
-        return {**{f"{variant}_{name}": value for variant, values in variants.items()
-                   for name, value in values.items()},
-                "cold_test_ratings": int(self._cold.sum())}
+        flat = {f"{variant}_{name}": None if math.isnan(value) else value
+                for variant, values in variants.items() for name, value in values.items()}
+        return {**flat, "cold_test_ratings": int(self._cold.sum())}
 
 
 def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp.ndarray,

@@ -19,9 +19,9 @@ from .config import AutoRecConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
 from .datasets import load_official_fold, load_ratings
 from .devices import resolve_devices
-from .errors import ConfigError, DataError, DataWarning, NumericalError
+from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
 from .evaluate import RatingEvaluation
-from .files import FolderLock
+from .files import FolderLock, read_json
 from .interrupt import SignalWatch
 from .loaders import BATCHES, train_loader
 from .losses import MaskedL2Loss, MaskedRootLoss
@@ -116,7 +116,8 @@ def train_model(config: AutoRecConfig, resume: Optional[Path] = None) -> Dict[st
     mx.npx.set_np()
     if resume and (resume / "result.json").exists():
         print(f"{resume} is finished already", file=sys.stderr)
-        result = json.loads((resume / "result.json").read_text())
+        result = read_json(resume / "result.json")
+        (resume / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
         tell(config, result, resume)
         return result
     experiment = prepare(config)
@@ -124,8 +125,10 @@ def train_model(config: AutoRecConfig, resume: Optional[Path] = None) -> Dict[st
                           f"{time.strftime('%Y%m%d-%H%M%S')}")
     with FolderLock(path):
         folder = RunFolder(path)
+        for unfinished in path.glob(".part-*"):  # of a process that was killed
+            unfinished.unlink()
         if resume:
-            check_data(experiment, path)
+            check_unchanged(experiment, path)
         else:
             folder.begin(config, experiment.about_data(), experiment.train,
                          {"chosen": experiment.kernel, "why": experiment.why}, experiment.devices)
@@ -142,6 +145,7 @@ def prepare(config: AutoRecConfig) -> Experiment:
                           f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
     kernel, why = choose_kernel(config.kernel, AutoRec, devices)
     train, test = load_and_split(config)
+    check_size(config, train)
     fitting, validation = train, None
     if config.val_ratio:
         rng = np.random.default_rng([config.seed, 1])
@@ -149,12 +153,30 @@ def prepare(config: AutoRecConfig) -> Experiment:
     return Experiment(config, devices, kernel, why, train, test, fitting, validation)
 
 
-def check_data(experiment: Experiment, path: Path) -> None:
-    """Raise DataError unless the data is what the run in `path` began with."""
-    began = json.loads((path / "config.json").read_text(encoding="utf-8"))["data"]
-    if began != experiment.about_data():
+def check_size(config: AutoRecConfig, train: Ratings) -> None:
+    """Raise ConfigError for a network that MXNet cannot index; say where batches shrink."""
+    rows, columns = ((train.num_items, train.num_users) if config.based == "item"
+                     else (train.num_users, train.num_items))
+    if config.num_hidden * columns >= 2 ** 31:
+        raise ConfigError(f"--num-hidden is {config.num_hidden}: with rows of {columns} ratings it "
+                          f"must be below {2 ** 31 // columns}")
+    if rows < config.batch_size:
+        warnings.warn(f"--batch-size {config.batch_size} is more than the {rows} rows: every step "
+                      f"takes all {rows}", DataWarning, stacklevel=2)
+
+
+def check_unchanged(experiment: Experiment, path: Path) -> None:
+    """Raise UserError unless data, devices and kernel are what the run in `path` began with."""
+    began = read_json(path / "config.json")
+    if began["data"] != experiment.about_data():
         raise DataError(f"the ratings are not those that the run in {path} began with: bring "
                         "them back, or begin a new run")
+    now = {"devices": [str(device) for device in experiment.devices],
+           "kernel": experiment.kernel}
+    before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
+    if now != before:
+        raise ConfigError(f"the run in {path} began with {before}, and here there are {now}: "
+                          "resume it on a machine like the first, or begin a new run")
 
 
 def train_phases(experiment: Experiment, folder: RunFolder) -> Dict[str, Any]:
@@ -210,6 +232,9 @@ def run_phase(experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint,
                 config.seed, checkpoint.history, recorder.learning_rate, watch.check)
         except NumericalError as error:
             raise recorder.keep_last_good(error) from error
+        except Interrupted:
+            recorder.save()
+            raise
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
     return net, evaluations["test"]
@@ -225,10 +250,7 @@ def make(experiment: Experiment, part: Ratings) -> Tuple[Any, gluon.Trainer,
     net.initialize(init=mx.init.Normal(config.init_sigma), ctx=devices)
     net.hybridize(config.hybridize)
     trainer = make_trainer(net, config, devices, experiment.kernel)
-    rows = min(config.batch_size, matrix.shape[0])
-    if rows < config.batch_size:  # else whole epochs would only roll rows over
-        warnings.warn(f"--batch-size {config.batch_size} is more than the {rows} rows: every step "
-                      f"takes all {rows}", DataWarning, stacklevel=2)
+    rows = min(config.batch_size, matrix.shape[0])  # else whole epochs would only roll rows over
     return net, trainer, train_loader(matrix, rows, config.seed, BATCHES[experiment.kernel])
 
 
@@ -246,17 +268,24 @@ class Recorder:
         checkpoint.history = history
         if best_epoch(history) == done:
             checkpoint.best = parameters_of(self._state[0])
+        checkpoint.arrays = capture(*self._state)
         stop = should_stop(history, self._config.patience)
         if stop or done % self._config.checkpoint_every == 0:
-            checkpoint.arrays = capture(*self._state)
-            checkpoint.save(self._folder.path / CHECKPOINT)
-            phases = {"search": checkpoint.search} if checkpoint.search else {}
-            self._folder.write_metrics({**phases, checkpoint.phase: history})
+            self.save()
         self._bar.update(history)
         return stop
 
+    def save(self) -> None:
+        """Write the state after the last epoch to the folder."""
+        checkpoint = self._checkpoint
+        checkpoint.save(self._folder.path / CHECKPOINT)
+        phases = {"search": checkpoint.search} if checkpoint.search else {}
+        self._folder.write_metrics({**phases, checkpoint.phase: checkpoint.history})
+
     def learning_rate(self, history: List[EpochRecord]) -> float:
-        """The next epoch's."""
+        """The next epoch's; a refit goes through the rates of the search again."""
+        if self._checkpoint.phase == "refit":
+            return self._checkpoint.search[len(history)].lr
         return learning_rate(self._config, history)
 
     def keep_last_good(self, error: NumericalError) -> NumericalError:
@@ -277,7 +306,9 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
     best = best_epoch(search)
     seconds = sum(record.seconds for h in phases.values() for record in h)
     ratings = sum(record.ratings for h in phases.values() for record in h)
-    comparable = (experiment.train.name, config.split) == ("ml-100k", "random")
+    comparable = experiment.train.name == "ml-100k" and (
+        config.ratings, config.train, config.split, config.test_ratio, config.based,
+        config.clip) == (None, None, "random", 0.1, "item", False)
     return {"model": "autorec", "dataset": experiment.train.name, "based": config.based,
             "comparable_with_chapter": comparable, "kernel": experiment.kernel,
             "train_ratings": len(experiment.train), "test_ratings": len(experiment.test),
@@ -302,9 +333,10 @@ def tell(config: AutoRecConfig, result: Dict[str, Any], path: Path) -> None:
               f"{'refitted on all training ratings' if config.refit else 'of that epoch'}",
               file=sys.stderr)
     if result["cold_test_ratings"]:
+        warm = result["test_without_cold_rmse"]
         print(f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-              "user or item without training ratings and were predicted by a mean; test RMSE "
-              f"without them {result['test_without_cold_rmse']:.3f}", file=sys.stderr)
+              "user or item without training ratings and were predicted by a mean"
+              + ("" if warm is None else f"; test RMSE without them {warm:.3f}"), file=sys.stderr)
     print(f"run folder: {path}", file=sys.stderr)
 
 
@@ -335,7 +367,8 @@ def split_ratings(config: RunConfig, ratings: Ratings) -> splits.Split:
     return splits.random_split(ratings, config.test_ratio, rng)
 
 
-def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str) -> gluon.Trainer:
+def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str
+                 ) -> gluon.Trainer:
     """A gluon.Trainer with the optimizer that `config` names.
 
     Adam is fused with the sparse gradients on a single device; several sum
@@ -345,4 +378,4 @@ def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel:
     if kernel == "sparse" and config.optimizer == "adam" and len(devices) == 1:
         return gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights(), **options))
     return gluon.Trainer(net.collect_params(), config.optimizer, options,
-                         update_on_kvstore=False)  # so that a checkpoint finds its state
+                         update_on_kvstore=False)  # a checkpoint reads its state

@@ -1,14 +1,15 @@
 """Files that are whole or not there, and folders that one process works in."""
 
 import fcntl
+import json
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Iterator, Optional, Type
+from typing import Any, Dict, Iterator, Optional, Type
 
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 
 @contextmanager
@@ -46,6 +47,21 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def read_json(path: Path) -> Dict[str, Any]:
+    """A file of JSON.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or begin "
+                        "a new run") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

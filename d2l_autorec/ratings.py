@@ -24,8 +24,8 @@ class Ratings:
     values : ndarray of float32, shape (n,)
         Ratings on the user's own scale.
     user_ids, item_ids : ndarray
-        The ids of the source, ascending: integers, or strings. A part of a
-        data set (a training set, say) keeps the ids of the whole.
+        The ids of the source in index order: integers, or strings. A part of
+        a data set (a training set, say) keeps the ids of the whole.
     timestamps : ndarray of int64, shape (n,), optional
         Seconds since 1970, or any number that grows with time.
     scale : (float, float), optional

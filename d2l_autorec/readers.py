@@ -150,6 +150,8 @@ def detect_format(path: Path, columns: Optional[str] = None, separator: Optional
     """
     lines = _first_lines(path)
     separator = _unescape(separator) if separator else _separator_of(lines)
+    if separator != "::" and len(separator) != 1:
+        raise DataError(f"--separator is {separator!r}: it must be a character, ::, tab or space")
     fields = [_fields(line, separator) for line in lines]
     width = len(fields[0])
     if width < 3:
@@ -296,8 +298,21 @@ def _parse(path: Path, layout: TableFormat, locate: Callable[[int], str]) -> pd.
                             f"({frame[role][row]}); {int(bad.sum())} lines are so: correct or "
                             "delete them")
     if "timestamp" in frame:
-        frame["timestamp"] = frame["timestamp"].astype("int64")
+        frame["timestamp"] = _whole_times(frame["timestamp"], locate)
     return frame
+
+
+def _whole_times(times: pd.Series, locate: Callable[[int], str]) -> pd.Series:
+    too_large = (times.abs() >= 2.0 ** 53).to_numpy()
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise DataError(f"{locate(row)}: the timestamp {times[row]:g} is beyond 2^53: give seconds "
+                        "or milliseconds")
+    cut = int((times % 1 != 0).sum())
+    if cut:
+        warnings.warn(f"{cut} timestamps lost their fractions of a second", DataWarning,
+                      stacklevel=4)
+    return times.astype("int64")
 
 
 def _read_csv(path: Path, layout: TableFormat, numeric: Dict[int, Any]) -> pd.DataFrame:

@@ -65,6 +65,8 @@ def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
         return similar_items(run, options.similar_items, options.n)
     if options.new_user is not None:
         return recommend_new_user(run, *read_new_user(Path(options.new_user), run), options.n)
+    if options.items == "":
+        raise ConfigError("--items is empty: give item ids separated by commas")
     if options.items is not None:
         # as csv, so that an id with a comma can be quoted
         return score(run, options.user, next(csv.reader([options.items], skipinitialspace=True)))

@@ -10,6 +10,7 @@ from .cli import Parser, run_command
 from .config import AutoRecConfig, add_options, read_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
+from .files import read_json
 
 FREE_OPTIONS = ("quiet", "json", "data_dir")  # they do not change what a run computes
 EXAMPLES = """examples:
@@ -32,9 +33,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     given = vars(parser.parse_args(argv))
     folder = given.pop("resume", None)
     config = resumed_config(folder, given) if folder else AutoRecConfig(**given)
-    start_mxnet(config.threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
+    threads = recorded_threads(folder) if folder else config.threads
+    start_mxnet(threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
     from .experiment import train_model
     train_model(config, resume=folder)
+
+
+def recorded_threads(folder: Path) -> Optional[int]:
+    """The number of threads that the run began with: sums depend on it in their last bits."""
+    recorded = read_json(folder / "config.json").get("threads")
+    return int(recorded) if recorded else None
 
 
 def resumed_config(folder: Path, given: Dict[str, Any]) -> AutoRecConfig:

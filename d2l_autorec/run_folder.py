@@ -43,7 +43,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Dict[str, Any]) -> None:
         """Write `content` to the file `name`."""
-        self.write(name, (json.dumps(content, indent=2) + "\n").encode())
+        self.write(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     def write_with(self, name: str, save: Callable[[str], None]) -> None:
         """Write a file that `save(path)` makes, atomically."""

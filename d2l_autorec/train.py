@@ -95,7 +95,7 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
     Raises
     ------
     NumericalError
-        At the step whose loss is not finite; on a GPU one step later.
+        At the step whose loss is not finite; of dense batches one step later.
 
     Notes
     -----
@@ -109,21 +109,24 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
         rows += len(batch[0])
         if len(sums) > 1:
             sums[-2] = _to_host(sums[-2])  # waits for the step before
-        _check_finite(sums[-2:], epoch, len(sums))
+        _check_finite(sums, epoch)
         after_step()
     mx.npx.waitall()
-    _check_finite([_to_host(step) for step in sums[-1:]], epoch, len(sums))
+    sums[-1:] = [_to_host(step) for step in sums[-1:]]
+    _check_finite(sums, epoch)
     loss_sum, squared, observed = map(float, sum(map(_to_host, sums), onp.zeros(3)))
     return EpochRecord(epoch, loss_sum / max(rows, 1), math.sqrt(squared / max(observed, 1)),
                        int(observed), time.perf_counter() - start)
 
 
-def _check_finite(steps: Sequence[Any], epoch: int, batch: int) -> None:
-    """Look at the steps that are on the host already."""
-    known = [step if isinstance(step, onp.ndarray) else step[0] for step in steps]
-    if any(isinstance(step, onp.ndarray) and not onp.isfinite(step[0]) for step in known):
-        raise NumericalError(f"the loss is not finite in epoch {epoch} at batch {batch}: most "
-                             "likely the learning rate is too high; try --lr ten times lower")
+def _check_finite(sums: Sequence[Any], epoch: int) -> None:
+    """Raise NumericalError for the last two steps, as far as they are on the host."""
+    for batch in range(max(len(sums) - 1, 1), len(sums) + 1):
+        step = sums[batch - 1]
+        loss = step if isinstance(step, onp.ndarray) else step[0]
+        if isinstance(loss, onp.ndarray) and not onp.isfinite(loss[0]):
+            raise NumericalError(f"the loss is not finite in epoch {epoch} at batch {batch}: most "
+                                 "likely the learning rate is too high; try --lr ten times lower")
 
 
 def _to_host(step: Any) -> onp.ndarray:

@@ -1,4 +1,4 @@
-"""Shared fixtures: NumPy semantics, the real data where there is any, commands as a user runs them."""
+"""Shared fixtures: NumPy semantics, real data where there is any, commands as a user runs them."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ mx.npx.set_np()
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with MovieLens files. CI sets D2L_AUTOREC_REQUIRE_DATA, so nothing is skipped there."""
+    """Folder with MovieLens files. With D2L_AUTOREC_REQUIRE_DATA, as in CI, never skipped."""
     folder = Path(os.environ.get("D2L_AUTOREC_DATA", "/nonexistent"))
     if (folder / "ml-100k" / "u.data").is_file():
         return folder

@@ -85,6 +85,14 @@ def test_zip_at_hand(tmp_path, monkeypatch):
     assert len(load_ratings("ml-100k", tmp_path)) == 3
 
 
+def test_a_zip_at_hand_that_is_damaged_is_named_and_kept(server, tmp_path):
+    (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    (tmp_path / "ml-100k.zip").write_bytes(GOOD_ZIP[:-5])
+    with pytest.raises(DataError, match="ml-100k.zip is there, but its hash is not .*: delete it"):
+        load_ratings("ml-100k", tmp_path)
+    assert (tmp_path / "ml-100k.zip").read_bytes() == GOOD_ZIP[:-5]
+
+
 @pytest.mark.parametrize("case", ["missing", "corrupt", "cut", "no u.data"])
 def test_bad_download_leaves_nothing_that_is_taken_for_data(server, tmp_path, monkeypatch, case):
     content = {"corrupt": b"x" + GOOD_ZIP[1:], "no u.data": make_zip({"ml-100k/README": "x"})}
@@ -101,6 +109,7 @@ def test_bad_download_leaves_nothing_that_is_taken_for_data(server, tmp_path, mo
     with pytest.warns(DataWarning, match="GENERATED.*NOT comparable"):
         assert load_ratings("auto", cache).name == "synthetic"
     (server / "cut").unlink(missing_ok=True)  # the next try succeeds
+    (cache / "ml-100k.zip").unlink(missing_ok=True)  # of the archive without u.data
     (server / "ml-100k.zip").write_bytes(GOOD_ZIP)
     expect(monkeypatch, GOOD_ZIP)
     assert load_ratings("ml-100k", cache).name == "ml-100k"

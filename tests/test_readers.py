@@ -128,6 +128,10 @@ MALFORMED = {
     "line too long": (GOOD + "4,20,3,400,5\n", [], ["line 5: 5 fields", "4"]),
     "line too long after a blank one": (GOOD + "\n4,20,3,400,5\n", [], ["line 6: 5 fields"]),
     "timestamp is a word": (GOOD + "4,20,3,noon\n", [], ["line 5: the timestamp 'noon'"]),
+    "timestamp beyond counting": (GOOD + "4,20,3,1e30\n", [],
+                                  ["line 5: the timestamp 1e+30 is beyond 2^53"]),
+    "separator of two characters": (PLAIN, ["--separator", ";;"],
+                                    ["--separator is ';;': it must be a character"]),
     "timestamp is a date": (GOOD + "4,20,3,2020-01-01\n", [], ["the timestamp '2020-01-01'"]),
     "duplicate pair": (GOOD + "1,10,2,400\n", [],
                        ["line 5: user '1' rated item '10' already in line 2", "1 ratings are "
@@ -146,7 +150,8 @@ MALFORMED = {
     "latin-1 bytes far down": (b"".join(b"%d,10,4\n" % k for k in range(9000))
                                + b"Jos\xe9,20,3\n", [], ["line 9001: bytes that are not UTF-8"]),
     "zip archive": (b"PK\x03\x04rest", [], ["is a zip archive: unpack it"]),
-    "truncated gzip": (gzip.compress(PLAIN.encode() * 50)[:40], [], ["is a damaged gzip file", "make it anew"]),
+    "truncated gzip": (gzip.compress(PLAIN.encode() * 50)[:40], [],
+                       ["is a damaged gzip file", "make it anew"]),
     "gzip truncated far down": (gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973)
                                                       for k in range(30000)))[:-2000], [],
                                 ["is a damaged gzip file", "make it anew"]),

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 import math
 import os
@@ -308,6 +309,47 @@ def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
     assert len(search) == result["best_epoch"] + 3 < 60
     assert int(refit[-1]["ratings"]) > int(rows[1]["ratings"]) * 1.1
     assert result["test_rmse"] == float(refit[-1]["test_rmse"])
+
+
+def test_plateau_and_refit(tmp_path):
+    """The refit goes through the learning rates of the search."""
+    train_model(AutoRecConfig(dataset="synthetic:90x300x3000", num_hidden=16, lr=0.02, lr_step=1,
+                              batch_size=32, epochs=60, patience=4, val_ratio=0.2, refit=True,
+                              lr_schedule="plateau", out=str(tmp_path / "run"), quiet=True))
+    rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
+    rates = {phase: [r["lr"] for r in rows if r["phase"] == phase] for phase in ("search", "refit")}
+    assert rates["refit"] == rates["search"][:len(rates["refit"])]
+    assert len(set(rates["search"])) > 1
+
+
+def test_a_signal_saves_epochs_that_were_not_yet_due(tmp_path):
+    options = (*RUN, "--epochs", "400", "--patience", "400", "--checkpoint-every", "1000")
+    process = start(tmp_path, *options, "--out", "run")
+    while "epoch 3/" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    content = onp.load(io.BytesIO((tmp_path / "run" / "checkpoint.bin").read_bytes()[
+        len(checkpoint.MAGIC) + 32:]))
+    assert process.returncode == 143
+    assert len(json.loads(str(content["about"]))["history"]) >= 3
+
+
+def test_a_damaged_result_is_named(tmp_path, in_process):
+    out = tmp_path / "run"
+    assert in_process("run", *RUN, "--epochs", "1", "--out", str(out), "--quiet").returncode == 0
+    (out / "result.json").write_text("{")
+    assert_user_error(in_process("run", "--resume", str(out)), "result.json is missing or damaged")
+
+
+def test_other_devices_are_refused(tmp_path, in_process):
+    out = tmp_path / "run"
+    assert in_process("run", *RUN, "--epochs", "1", "--out", str(out), "--quiet").returncode == 0
+    (out / "result.json").unlink()
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, "devices": ["gpu(0)"]}))
+    assert_user_error(in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the "
+                      "first")
 
 
 def test_options_that_need_validation(in_process):

@@ -78,7 +78,10 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
     (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
     (["--gpus", "0,0"], ["each GPU can be named once"]),
     (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
-    (["--cpus", "0"], ["--cpus is 0: it must be at least 1"]),
+    (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
+    (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
+    (["--num-hidden", "100000000000"], ["with rows of 943 ratings it must be below 2277289"]),
+    (["--split", "held-out-rows", "--val-ratio", "0.1"], ["--val-ratio and --split held-out-rows"]),
     (["--epoch", "3"], ["unrecognized arguments: --epoch 3 (see --help)"]),
 ])
 def test_user_errors(command, tmp_path, arguments, fragments):
@@ -103,7 +106,8 @@ def test_folder_that_holds_a_run(command, tmp_path):
 
 def test_out_is_a_file(command, tmp_path):
     (tmp_path / "out").write_text("mine")
-    assert_user_error(command("run", *QUICK), "the run folder out cannot be written (File exists)", "--out")
+    assert_user_error(command("run", *QUICK), "the run folder out cannot be written (File exists)",
+                      "--out")
     assert (tmp_path / "out").read_text() == "mine"
 
 

@@ -22,7 +22,8 @@ def seconds(*command: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, env={"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ,
+                       stderr=subprocess.DEVNULL,
+                       env={"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ,
                             "MPLBACKEND": "Agg"})
         return time.perf_counter() - start
 
