@@ -115,8 +115,8 @@ def train_model(config: AutoRecConfig, resume: Optional[Path] = None) -> Dict[st
     """
     mx.npx.set_np()
     if resume and (resume / "result.json").exists():
-        print(f"{resume} is finished already", file=sys.stderr)
         result = read_json(resume / "result.json")
+        print(f"{resume} is finished already", file=sys.stderr)
         (resume / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
         tell(config, result, resume)
         return result
