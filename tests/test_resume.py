@@ -181,7 +181,7 @@ def test_other_data_is_refused(tmp_path, in_process):
     rows = [f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)]
     (tmp_path / "r.csv").write_text("".join(rows))
     options = ("--ratings", str(tmp_path / "r.csv"), "--out", str(tmp_path / "run"), "--epochs",
-               "1", "--quiet")
+               "1", "--batch-size", "9", "--quiet")
     assert in_process("run", *options).returncode == 0
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "r.csv").write_text("".join(rows[1:]))
