@@ -1,56 +1,37 @@
-"""One frozen dataclass per model; every default stands here once, with its source.
+"""One frozen dataclass per model; every default stands here once, with its source."""
 
-The options of the command line are made from these fields, so a field is
-declared once: its default, its range, its help text and its option group.
-"""
-
-import argparse
-import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError, DataError
+from .options import (AT_LEAST_1, DEVICES, DROPOUT, PENALTY, POSITIVE, RATIO, SEED, SIZES, THREADS,
+                      Check, Sizes, check_values, flag, one_of, option, redefault, shown)
+from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl")
-GROUPS = ("data", "model", "training", "devices", "output")
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
           "u1", "u2", "u3", "u4", "u5", "ua", "ub")
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
+MODELS = ("autorec", "mf", "bias", "mean")
+PRESETS = ("chapter", "paper", "best")
 
 
-class Check(NamedTuple):
-    """A test of a value, and what is allowed in words."""
+class Score(NamedTuple):
+    """The validation metric that decides on the best epoch."""
 
-    accepts: Callable[[Any], bool]
-    allowed: str
-
-
-AT_LEAST_1 = Check(lambda v: v >= 1, "at least 1")
-DEVICES = Check(lambda v: 1 <= v <= 64, "from 1 to 64")
-THREADS = Check(lambda v: 1 <= v <= 512, "from 1 to 512")
-POSITIVE = Check(lambda v: 0 < v < float("inf"), "above 0 and finite")
-PENALTY = Check(lambda v: 0 <= v < float("inf"), "0 or more and finite")
-RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-DROPOUT = Check(lambda v: 0 <= v < 1, "at least 0 and below 1")
-SEED = Check(lambda v: 0 <= v < 2**31, "from 0 to 2147483647")
+    metric: str
+    higher_is_better: bool
 
 
-def one_of(choices: tuple) -> Check:
-    """The check that a value is one of `choices`."""
-    return Check(lambda v: v in choices, "one of " + ", ".join(map(str, choices)))
-
-
-def option(default: Any, group: str, help: str, check: Optional[Check] = None, **meta: Any) -> Any:
-    """A dataclass field that is also a command-line option."""
-    return field(default=default,
-                 metadata=dict(group=group, help=help, check=check, **meta))
+RMSE = Score("rmse", False)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Data, split, training and output: what every model has.
+    """Where interactions come from, training, devices and output: what every model has.
 
     Raises
     ------
@@ -58,6 +39,11 @@ class RunConfig:
         If a value is out of its range; one line with option, value and range.
     """
 
+    model: str = option("autorec", "model", "autorec; mf: biased matrix factorization; bias: user "
+                        "and item means; mean: the global mean", one_of(MODELS))
+    preset: str = option("chapter", "model", "a set of defaults, which options override. chapter: "
+                         "the book's; paper: those of the model's paper; best: the lowest "
+                         "validation error found", one_of(PRESETS))
     dataset: str = option("auto", "data", "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
                           "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
                           "are generated; auto is ml-100k if it is at hand or can be downloaded, "
@@ -67,10 +53,6 @@ class RunConfig:
                                      "cache folder of yours)", metavar="DIR")
     ratings: Optional[str] = option(None, "data", "your own csv, tsv or dat file, gzipped or not, "
                                     "instead of --dataset", metavar="FILE")
-    train: Optional[str] = option(None, "data", "your own training ratings, with --test",
-                                  metavar="FILE")
-    test: Optional[str] = option(None, "data", "your own test ratings, with --train",
-                                 metavar="FILE")
     columns: Optional[str] = option(None, "data", "columns of your file by name or number from 0: "
                                     "user=userId,item=movieId,rating=rating[,timestamp=time] "
                                     "(default: recognised)", metavar="MAP")
@@ -80,33 +62,19 @@ class RunConfig:
                              "user", one_of(("error", "last", "mean")))
     scale: Optional[str] = option(None, "data", "lowest and highest rating of your file, as in 1,5 "
                                   "(default: those that occur)", metavar="LOW,HIGH")
-    split: str = option("random", "data", "random: each rating is a test rating with probability "
-                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
-                        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
-                        "held-out-rows: --test-ratio of the items, reconstructed from their own "
-                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS))
-    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO)
-    folds: int = option(5, "data", "number of folds of --split k-fold",
-                        Check(lambda v: v >= 2, "at least 2"))
-    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1)
-    clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
-                        "the chapter does not")
-    val_ratio: float = option(0.0, "data", "share of the training ratings held out for early "
-                              "stopping; the best epoch's parameters are kept",
-                              Check(lambda v: 0 <= v < 1, "at least 0 and below 1"))
     lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE)
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY)
+    decay: str = option("all", "training", "what decays. all: weights and biases (the chapter's); "
+                        "weights: weights only (the paper's)", one_of(("all", "weights")))
     epochs: int = option(25, "training", "passes over the rows (the chapter's)", AT_LEAST_1)
     batch_size: int = option(256, "training", "rows a step, over all devices (the chapter's)",
                              AT_LEAST_1)
-    patience: int = option(10, "training", "with --val-ratio, stop after N epochs without a better "
-                           "validation RMSE", AT_LEAST_1)
-    refit: bool = option(False, "training", "after early stopping, train anew on training and "
-                         "validation ratings for the best number of epochs")
+    patience: int = option(10, "training", "with validation, stop after N epochs without a better "
+                           "validation score", AT_LEAST_1)
     lr_schedule: str = option("constant", "training", "learning rate over epochs: see --lr-step",
                               one_of(("constant", "step", "cosine", "plateau")))
     lr_step: int = option(10, "training", "step: epochs from one cut to the next; plateau: epochs "
-                          "without a better validation RMSE before a cut", AT_LEAST_1)
+                          "without a better validation score before a cut", AT_LEAST_1)
     lr_factor: float = option(0.4, "training", "a cut of the learning rate multiplies it by this",
                               RATIO)
     optimizer: str = option("adam", "training", "a Gluon optimizer (the chapter's: adam)",
@@ -122,8 +90,8 @@ class RunConfig:
     kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
                          "over observed ratings only, on CPUs; auto: sparse where it can",
                          one_of(("auto", "dense", "sparse")))
-    hybridize: bool = option(True, "devices", "run the network layer by layer instead of as a "
-                             "compiled graph")
+    hybridize: bool = option(True, "devices", "run the network as a compiled graph instead of "
+                             "layer by layer")
     out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",
                                 metavar="DIR")
     checkpoint_every: int = option(1, "output", "epochs from one checkpoint to the next",
@@ -132,35 +100,17 @@ class RunConfig:
     json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
 
     def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            check, value = spec.metadata["check"], getattr(self, spec.name)
-            if check is not None and value is not None and not check.accepts(value):
-                raise ConfigError(f"--{spec.name.replace('_', '-')} is {value}: it must be "
-                                  f"{check.allowed}")
+        for spec in fields(self):  # JSON has lists only
+            if isinstance(getattr(self, spec.name), list):
+                object.__setattr__(self, spec.name, tuple(getattr(self, spec.name)))
+        check_values(self)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        own = [f"--{name}" for name in ("ratings", "train", "test") if getattr(self, name)]
+        own = self.own_files()
         if own and self.dataset != "auto":
             raise ConfigError(f"--dataset {self.dataset} and {own[0]} exclude each other: the "
                               "ratings come from one of them")
-        if own not in ([], ["--ratings"], ["--train", "--test"]):
-            raise ConfigError(f"{' and '.join(own)}: give either --ratings FILE, which is then "
-                              "split, or --train FILE and --test FILE")
-        if self.train and self.split != "random":
-            raise ConfigError(f"--split {self.split} and --train exclude each other: the two "
-                              "files are the split")
-        if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
-            raise ConfigError(f"--split {self.split} is an official fold of ml-100k: leave out "
-                              f"{own[0] if own else '--dataset ' + self.dataset}")
-        if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
-            name = "--refit" if self.refit else "--lr-schedule plateau"
-            raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
-        if self.val_ratio and self.split == "held-out-rows":
-            raise ConfigError("--val-ratio and --split held-out-rows exclude each other: a row "
-                              "that is held out as a whole can only be reconstructed")
-        if self.split == "k-fold" and self.fold > self.folds:
-            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
         if not own and (self.columns or self.separator or self.scale):
             raise ConfigError("--columns, --separator and --scale describe your own file: name it "
                               "with --ratings, or --train and --test")
@@ -168,6 +118,10 @@ class RunConfig:
         if self.gpus is not None and self.cpus is not None:
             raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
                               "drop one of them")
+
+    def own_files(self) -> list:
+        """Which options name files of the user's own."""
+        return ["--ratings"] if self.ratings else []
 
     def rating_scale(self) -> Optional[Tuple[float, float]]:
         """`--scale` as two numbers, None where it is left out."""
@@ -184,22 +138,148 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class AutoRecConfig(RunConfig):
+class RatingConfig(RunConfig):
+    """Models that predict held-out ratings: the split, and what is done to predictions."""
+
+    train: Optional[str] = option(None, "data", "your own training ratings, with --test",
+                                  metavar="FILE")
+    test: Optional[str] = option(None, "data", "your own test ratings, with --train",
+                                 metavar="FILE")
+    split: str = option("random", "data", "random: each rating is a test rating with probability "
+                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
+                        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
+                        "held-out-rows: --test-ratio of the items, reconstructed from their own "
+                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS))
+    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO)
+    folds: int = option(5, "data", "number of folds of --split k-fold",
+                        Check(lambda v: v >= 2, "at least 2"))
+    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1)
+    clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
+                        "the chapter does not")
+    val_ratio: float = option(0.0, "data", "share of the training ratings held out for early "
+                              "stopping; the best epoch's parameters are kept",
+                              Check(lambda v: 0 <= v < 1, "at least 0 and below 1"))
+    refit: bool = option(False, "training", "after early stopping, train anew on training and "
+                         "validation ratings for the best number of epochs")
+    init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
+                               "chapter's)", POSITIVE)
+
+    score = RMSE
+
+    def own_files(self) -> list:
+        return [flag(name) for name in ("ratings", "train", "test") if getattr(self, name)]
+
+    def _check_combinations(self) -> None:
+        own = self.own_files()
+        super()._check_combinations()
+        if own not in ([], ["--ratings"], ["--train", "--test"]):
+            raise ConfigError(f"{' and '.join(own)}: give either --ratings FILE, which is then "
+                              "split, or --train FILE and --test FILE")
+        if self.train and self.split != "random":
+            raise ConfigError(f"--split {self.split} and --train exclude each other: the two "
+                              "files are the split")
+        if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
+            raise ConfigError(f"--split {self.split} is an official fold of ml-100k: leave out "
+                              f"{own[0] if own else '--dataset ' + self.dataset}")
+        if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
+            name = "--refit" if self.refit else "--lr-schedule plateau"
+            raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
+        if self.split == "held-out-rows":
+            self._check_held_out_rows()
+        if self.split == "k-fold" and self.fold > self.folds:
+            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
+
+    def _check_held_out_rows(self) -> None:
+        if self.model != "autorec":
+            raise ConfigError(f"--split held-out-rows and --model {self.model} exclude each other: "
+                              "only an autoencoder can reconstruct a row that training never saw")
+        if self.val_ratio:
+            raise ConfigError("--val-ratio and --split held-out-rows exclude each other: a row "
+                              "that is held out as a whole can only be reconstructed")
+
+
+@dataclass(frozen=True)
+class AutoRecConfig(RatingConfig):
     """AutoRec with the settings of the d2l chapter."""
 
     based: str = option("item", "model", "item: an item's ratings are a row (the chapter's); "
                         "user: a user's are", one_of(("item", "user")))
-    num_hidden: int = option(500, "model", "hidden units (the chapter's and the paper's)",
-                             AT_LEAST_1)
-    dropout: float = option(0.05, "model", "dropout after the encoder (the chapter's)", DROPOUT)
+    hidden: Sizes = option((500,), "model", "hidden units (the chapter's and the paper's 500); "
+                           "several layers as in 500,250,500", SIZES)
+    encoder_activation: str = option("sigmoid", "model", "of every hidden layer (the chapter's: "
+                                     "sigmoid)", one_of(ACTIVATIONS))
+    decoder_activation: str = option("identity", "model", "of the predictions (the chapter's: "
+                                     "identity); sigmoid and tanh, which are bounded, are scaled "
+                                     "to the rating scale", one_of(ACTIVATIONS))
+    tied: bool = option(False, "model", "the decoder has the encoder's weights; first and last "
+                        "hidden layer must be of equal size")
+    dropout: float = option(0.05, "model", "dropout after the first hidden layer (the chapter's)",
+                            DROPOUT)
     loss: str = option("l2", "model", "l2: half the mean squared error of a row (the chapter's); "
                        "root: root of a batch's sum of squared errors, on one device",
                        one_of(("l2", "root")))
-    init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
-                               "chapter's)", POSITIVE)
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        if self.tied and self.hidden[0] != self.hidden[-1]:
+            raise ConfigError(f"--tied needs a first and last hidden layer of equal size, but "
+                              f"--hidden is {shown(self.hidden)}")
 
 
-def read_config(folder: Path) -> AutoRecConfig:
+@dataclass(frozen=True)
+class MFConfig(RatingConfig):
+    """Biased matrix factorization with the settings of the d2l chapter on it."""
+
+    model: str = redefault(RunConfig, "model", "mf")
+    factors: int = option(30, "model", "latent factors (the chapter's)", AT_LEAST_1)
+    center: bool = option(False, "model", "add the training ratings' mean to every prediction; "
+                          "the chapter's biases have to learn it")
+    epochs: int = redefault(RunConfig, "epochs", 20)
+    batch_size: int = redefault(RunConfig, "batch_size", 512)
+
+
+@dataclass(frozen=True)
+class BiasConfig(RatingConfig):
+    """User and item means, shrunk towards 0: in closed form."""
+
+    model: str = redefault(RunConfig, "model", "bias")
+    damping: float = option(5.0, "model", "ratings of 0 deviation that each user and item is given "
+                            "beside its own", PENALTY)
+
+
+@dataclass(frozen=True)
+class MeanConfig(RatingConfig):
+    """The global mean."""
+
+    model: str = redefault(RunConfig, "model", "mean")
+
+
+CONFIGS: Dict[str, type] = {"autorec": AutoRecConfig, "mf": MFConfig, "bias": BiasConfig,
+                            "mean": MeanConfig}
+
+
+def make_config(given: Dict[str, Any]) -> RunConfig:
+    """The configuration of the options that were given: model, then preset, then options.
+
+    Raises
+    ------
+    ConfigError
+        If a value or a combination is not allowed, or an option is another model's.
+    """
+    model = given.get("model", "autorec")
+    if model not in CONFIGS:
+        raise ConfigError(f"--model is {model}: it must be one of {', '.join(CONFIGS)}")
+    known = {spec.name for spec in fields(CONFIGS[model])}
+    for name in given:
+        if name not in known:
+            owners = [other for other, config in CONFIGS.items()
+                      if name in config.__dataclass_fields__]
+            raise ConfigError(f"{flag(name)} is an option of --model {' and '.join(owners)}: "
+                              f"--model {model} has no such thing; leave it out")
+    return CONFIGS[model](**{**preset(given), **given})
+
+
+def read_config(folder: Path) -> RunConfig:
     """The options of the run in a folder.
 
     Raises
@@ -209,64 +289,8 @@ def read_config(folder: Path) -> AutoRecConfig:
     """
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
-        return AutoRecConfig(**json.loads(text)["options"])
+        options = json.loads(text)["options"]
+        return CONFIGS[options["model"]](**options)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} is not a run folder: no readable config.json ({error}); name a "
                         "folder that python -m d2l_autorec.run has written") from error
-
-
-def add_options(parser: argparse.ArgumentParser, config: type) -> None:
-    """Give `parser` one option for each field of the dataclass `config`, in groups.
-
-    An option that is not given leaves no attribute: the dataclass has the default.
-    """
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for spec in dataclasses.fields(config):
-        _add_option(groups[spec.metadata["group"]], spec)
-
-
-def _add_option(group: Any, spec: dataclasses.Field) -> None:
-    flag, help_text = "--" + spec.name.replace("_", "-"), spec.metadata["help"]
-    if spec.type is bool or spec.type == "bool":
-        action = "store_false" if spec.default else "store_true"
-        flag = flag.replace("--", "--no-") if spec.default else flag
-        group.add_argument(flag, dest=spec.name, action=action, default=argparse.SUPPRESS,
-                           help=help_text)
-        return
-    check = spec.metadata["check"]
-    if spec.default is not None:
-        help_text += f" [{spec.default}]"
-    elif check is not None:
-        help_text += f"; {check.allowed}"
-    metavar = spec.metadata.get("metavar", _metavar(spec))
-    group.add_argument(flag, dest=spec.name, type=_parser_of(spec.type), metavar=metavar,
-                       default=argparse.SUPPRESS, help=help_text)
-
-
-def _metavar(spec: dataclasses.Field) -> str:
-    check = spec.metadata["check"]
-    if check is not None and check.allowed.startswith("one of "):
-        return "{" + check.allowed[len("one of "):].replace(", ", ",") + "}"
-    return {int: "N", float: "X"}.get(spec.type, "TEXT")
-
-
-def _parser_of(annotation: Any) -> Callable[[str], Any]:
-    if annotation in (int, Optional[int]):
-        return _whole_number
-    if annotation in (float, Optional[float]):
-        return _number
-    return str
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None

@@ -5,11 +5,11 @@ run that was never stopped.
 """
 
 import math
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from mxnet import lr_scheduler
 
-from .config import RunConfig
+from .config import RMSE, RunConfig, Score
 from .train import EpochRecord
 
 
@@ -19,7 +19,7 @@ def learning_rate(config: RunConfig, history: Sequence[EpochRecord]) -> float:
     'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
     FactorScheduler); 'cosine': half a cosine to 0 at the last epoch (Gluon's
     CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
-    brought no better validation RMSE.
+    brought no better validation score.
     """
     done = len(history)
     if config.lr_schedule == "step":
@@ -29,29 +29,32 @@ def learning_rate(config: RunConfig, history: Sequence[EpochRecord]) -> float:
     if config.lr_schedule == "cosine":
         return lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)(done)
     if config.lr_schedule == "plateau":
-        return config.lr * config.lr_factor ** _plateaus(history, config.lr_step)
+        return config.lr * config.lr_factor ** _plateaus(history, config.lr_step, config.score)
     return config.lr
 
 
-def _plateaus(history: Sequence[EpochRecord], patience: int) -> int:
+def _plateaus(history: Sequence[EpochRecord], patience: int, score_of: Score) -> int:
     best, since, count = math.inf, 0, 0
-    for record in history:
-        score = record.validation["rmse"]
+    for score in _costs(history, score_of):
         best, since = (score, 0) if score < best else (best, since + 1)
         if since == patience:
             count, since = count + 1, 0
     return count
 
 
-def best_epoch(history: Sequence[EpochRecord]) -> Optional[int]:
-    """The first epoch with the lowest validation RMSE, from 1; None without validation."""
-    scores = [record.validation.get("rmse") for record in history]
-    if not scores or None in scores:
-        return None
-    return 1 + min(range(len(scores)), key=scores.__getitem__)
+def _costs(history: Sequence[EpochRecord], score: Score) -> List[float]:
+    """The validation scores, the lower the better; empty without validation."""
+    sign = -1 if score.higher_is_better else 1
+    return [sign * record.validation[score.metric] for record in history if record.validation]
 
 
-def should_stop(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Whether the last `patience` epochs brought no better validation RMSE."""
-    best = best_epoch(history)
+def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> Optional[int]:
+    """The first epoch with the best validation score, from 1; None without validation."""
+    costs = _costs(history, score)
+    return 1 + min(range(len(costs)), key=costs.__getitem__) if costs else None
+
+
+def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
+    """Whether the last `patience` epochs brought no better validation score."""
+    best = best_epoch(history, score)
     return best is not None and len(history) - best >= patience

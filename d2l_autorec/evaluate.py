@@ -8,7 +8,7 @@ import numpy as onp
 from scipy import sparse
 
 from .devices import split_and_load
-from .loaders import DenseRows, eval_loader
+from .loaders import DenseRows, PairRows, Pairs, eval_loader
 from .metrics import mae, rmse
 from .ratings import Ratings
 from .sparse import CSRBatch
@@ -81,6 +81,27 @@ def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
     return onp.concatenate(predictions)
 
 
+def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) -> onp.ndarray:
+    """Predictions for batches of (users, items, values), in order.
+
+    Returns
+    -------
+    ndarray of float32, shape (pairs,)
+    """
+    predictions = [onp.empty(0, dtype=onp.float32)]
+    for batch in pairs:
+        shards = [shard for shard in split_and_load(batch, devices) if shard.weight]
+        outputs = [network(*shard.arrays[:2]) for shard in shards]
+        predictions.extend(output.asnumpy() for output in outputs)
+    return onp.concatenate(predictions)
+
+
+def _cells(matrix: sparse.csr_matrix) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+    """Rows, columns and values of the non-zeros, in the order of `matrix.data`."""
+    cells = matrix.tocoo()
+    return cells.row, cells.col, cells.data
+
+
 def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
     """Predictions at the non-zeros of `part`: a sparse forward gives just these."""
     if output.ndim == 1:
@@ -108,7 +129,8 @@ class RatingEvaluation:
     clip : bool
         Whether predictions are clipped to the rating scale.
     batchify : type
-        `DenseRows` or `SparseRows`.
+        `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
+        pairs of user and item, and then `based` is 'user'.
     reconstruct : bool
         Feed the test rows themselves, for rows held out as a whole: then
         nothing is cold, and the metrics are of reconstruction.
@@ -119,7 +141,10 @@ class RatingEvaluation:
                  reconstruct: bool = False) -> None:
         matrix = train.to_csr(based)
         self._wanted = test.to_csr(based)
-        self._loader = eval_loader(self._wanted if reconstruct else matrix, batchify=batchify)
+        self._pairs = batchify is PairRows
+        source = Pairs(*_cells(self._wanted)) if self._pairs else (
+            self._wanted if reconstruct else matrix)
+        self._loader = eval_loader(source, batchify=batchify)
         self._devices, self._clip = devices, clip
         self._scale, self._offset = train.scale, train.offset
         self.truth = self._wanted.data - train.offset
@@ -130,7 +155,10 @@ class RatingEvaluation:
 
     def predict(self, network: Any) -> onp.ndarray:
         """Predictions on the user's scale, unclipped, in the order of `truth`."""
-        raw = predict_at(network, self._loader, self._wanted, self._devices) - self._offset
+        if self._pairs:
+            raw = predict_pairs(network, self._loader, self._devices) - self._offset
+        else:
+            raw = predict_at(network, self._loader, self._wanted, self._devices) - self._offset
         return onp.where(self._cold, self._fallback, raw)
 
     def __call__(self, network: Any) -> Dict[str, float]:

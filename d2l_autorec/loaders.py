@@ -1,13 +1,15 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as onp
 from mxnet import gluon, np
 from scipy import sparse
 
 from .kernels import take_rows
+from .ratings import Ratings
 from .sparse import CSRBatch
+
 
 class EpochShuffle(gluon.data.Sampler):
     """Row numbers 0..length-1 in an order that (seed, epoch) determines.
@@ -63,10 +65,40 @@ class DenseRows:
         return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
+class Pairs(NamedTuple):
+    """Ratings as rows (user, item, value): the input of matrix factorization."""
+
+    users: onp.ndarray
+    items: onp.ndarray
+    values: onp.ndarray
+
+    @classmethod
+    def of(cls, ratings: Ratings) -> "Pairs":
+        """Indices and values, with the offset that keeps 0 free."""
+        return cls(ratings.users, ratings.items, ratings.values + onp.float32(ratings.offset))
+
+    @property
+    def shape(self) -> Tuple[int, int]:
+        """Rows and columns."""
+        return len(self.users), len(self)
+
+
+class PairRows:
+    """Batchify function: row numbers to users, items and values, each of shape (batch_size,)."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    def __call__(self, rows: List[int]) -> List[np.ndarray]:
+        users, items, values = (column[rows] for column in self._pairs)
+        return [np.array(users, dtype="int32"), np.array(items, dtype="int32"),
+                np.array(values, dtype="float32")]
+
+
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}
 
 
-def train_loader(matrix: sparse.csr_matrix, batch_size: int, seed: int,
+def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed: int,
                  batchify: type = DenseRows) -> gluon.data.DataLoader:
     """Shuffled batches; rows left over at the end of an epoch open the next one."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
@@ -76,7 +108,7 @@ def train_loader(matrix: sparse.csr_matrix, batch_size: int, seed: int,
         batchify_fn=batchify(matrix))
 
 
-def eval_loader(matrix: sparse.csr_matrix, batch_size: int = 1024,
+def eval_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int = 1024,
                 batchify: type = DenseRows) -> gluon.data.DataLoader:
     """Every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))

@@ -2,7 +2,7 @@
 
     items and ratings -> hidden vector, one forward pass (user-based)  \\
                                                                         -> ratings of all items
-    items and ratings -> decoder row, by ridge regression (item-based) /
+    items and ratings -> user vector, by ridge regression (the others) /
 """
 
 import warnings
@@ -70,8 +70,8 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
     An item without a training rating is predicted by the mean of `values`.
 
     User-based, their ratings are a row like any other: one forward pass.
-    Item-based, the network has a decoder row for each user but none for them,
-    and `fold_in` fits it.
+    Else the model has a vector for each user but none for them, and `fold_in`
+    fits it.
 
     Raises
     ------
@@ -83,28 +83,30 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
         raise DataError("none of the rated items has a training rating in this run: there is "
                         "nothing to recommend by")
     targets = values[warm] + np.float32(ratings.offset)
-    if predictor.user_based:
+    if predictor.user_table is None:
         row = sparse.csr_matrix((targets, (np.zeros(len(targets), dtype=int), items[warm])),
                                 shape=(1, ratings.num_items))
-        weight, bias = predictor.encode(row)[0], predictor.biases
+        weight, bias = predictor.encode(row)[0], np.float32(0)
     else:
         weight, bias = fold_in(predictor, items[warm], targets)
-    scores = predictor.item_vectors @ weight + bias - np.float32(ratings.offset)
+    products = predictor.item_vectors @ weight + predictor.item_biases + bias
+    scores = predictor.rated(products) - np.float32(ratings.offset)
     scores[predictor.cold_items] = values.mean()
     return scores
 
 
 def fold_in(predictor: Predictor, items: np.ndarray, targets: np.ndarray
             ) -> Tuple[np.ndarray, np.float32]:
-    """The decoder row of a new user of an item-based run, by ridge regression.
+    """The vector and bias of a new user, by ridge regression.
 
-    With h_i the hidden vector of item i, which stays as it is, and m, c the
-    mean weights and bias of the users in training, (w, b) minimises
+    With h_i the vector of item i, which stays as it is, y_i their rating less
+    the item's bias (before the decoder's activation), and m, c the mean vector
+    and bias of the users in training, (w, b) minimises
 
         sum_i (y_i - h_i w - b)^2 + ridge (|w - m|^2 + (b - c)^2),
 
     in closed form. This is the error that training minimises, for one
-    decoder row; with no ratings at all it would give the mean user. The ridge
+    user; with no ratings at all it would give the mean user. The ridge
     is `RIDGE_PER_UNIT` for each hidden unit and the bias.
 
     Parameters
@@ -119,7 +121,8 @@ def fold_in(predictor: Predictor, items: np.ndarray, targets: np.ndarray
     bias : float32
     """
     known = ~predictor.cold_users
-    rows = np.column_stack([predictor.weights[known], predictor.biases[known]])
+    targets = predictor.before_activation(targets) - predictor.item_biases[items]
+    rows = np.column_stack([predictor.user_table[known], predictor.user_biases[known]])
     mean = rows.mean(axis=0, dtype=np.float64)
     hidden = np.column_stack([predictor.item_vectors[items],
                               np.ones(len(items))]).astype(np.float64)

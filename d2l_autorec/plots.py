@@ -3,22 +3,26 @@
 from pathlib import Path
 from typing import Sequence
 
+from .progress import label_of
 from .train import EpochRecord
 
 
-def save_curve(history: Sequence[EpochRecord], title: str, path: Path) -> None:
-    """Draw train, validation and test RMSE against epochs into a PNG file."""
+def save_curve(history: Sequence[EpochRecord], title: str, path: Path, metric: str = "rmse"
+               ) -> None:
+    """Draw a metric of training (RMSE only), validation and test against epochs into a PNG file."""
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    epochs = [record.epoch for record in history]
+    epochs, label = [record.epoch for record in history], label_of(metric)
     marker = "o" if len(history) == 1 else ""
-    axes.plot(epochs, [r.train_rmse for r in history], "-", marker=marker, label="train RMSE")
-    if history[0].validation:
-        axes.plot(epochs, [r.validation["rmse"] for r in history], ":", marker=marker,
-                  label="validation RMSE")
-    axes.plot(epochs, [r.test["rmse"] for r in history], "--", marker=marker, label="test RMSE")
-    axes.set(xlabel="epoch", ylabel="RMSE (rating units)", title=title)
+    lines = {"train": [r.train_rmse if metric == "rmse" else None for r in history],
+             "validation": [r.validation.get(metric) for r in history],
+             "test": [r.test.get(metric) for r in history]}
+    for (part, values), style in zip(lines.items(), ("-", ":", "--")):
+        if None not in values:
+            axes.plot(epochs, values, style, marker=marker, label=f"{part} {label}")
+    unit = f"{label} (rating units)" if metric == "rmse" else label
+    axes.set(xlabel="epoch", ylabel=unit, title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -2,17 +2,20 @@
 
     run -> Predictor -> item vectors (I, H), user vectors (B, H), biases -> ratings
 
-Either kind of AutoRec predicts a rating as the product of a hidden vector and
-a decoder row, plus that row's bias. Item-based, the encoder makes an item's
-vector of its ratings and the decoder has a row for each user; user-based it is
-the other way round. No users x items matrix is ever made: a batch of users is.
+Every model predicts a rating as the product of a user's and an item's vector,
+plus their biases. AutoRec's vectors are hidden units and decoder rows:
+item-based, the encoder makes an item's vector of its ratings and the decoder
+has a row for each user; user-based it is the other way round. Matrix
+factorization has a table for each. No users x items matrix is ever made: a
+batch of users is.
 """
 
 import warnings
 from functools import lru_cache
-from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from mxnet import np as mxnp
 
 from .errors import ConfigError, DataWarning
 from .evaluate import MeanFallback
@@ -112,8 +115,8 @@ def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
     """The items whose vectors have the highest cosine with that of `item`.
 
     An item's vector is its hidden representation (item-based), or its row of
-    decoder weights (user-based: there the decoder's outputs are the items).
-    Vectors are taken relative to the mean vector: sigmoid outputs are all
+    decoder weights (user-based: there the decoder's outputs are the items), or
+    its factors (matrix factorization). Vectors are taken relative to the mean vector: sigmoid outputs are all
     positive, so that without this every cosine is close to 1. Items without
     training ratings have no vector of their own and are left out.
 
@@ -174,45 +177,77 @@ class Predictor:
     Attributes
     ----------
     users, items : IdMap
-    item_vectors : ndarray of float32, shape (items, H)
-    user_based : bool
+    item_vectors, item_biases : ndarray of float32, shapes (items, H) and (items,)
+    user_table : ndarray of float32, shape (users, H), or None
+        User vectors; None where the encoder makes them of a user's ratings.
+    user_biases : ndarray of float32, shape (users,)
     cold_users, cold_items : ndarray of bool, shapes (users,) and (items,)
         Which have no training rating.
     """
 
     def __init__(self, run: SavedRun) -> None:
         self.run, self.ratings = run, run.ratings
-        self.user_based = run.config.based == "user"
         self.users = IdMap(self.ratings.user_ids, "user")
         self.items = IdMap(self.ratings.item_ids, "item")
-        self._matrix = self.ratings.to_csr(run.config.based)
-        self._seen = self._matrix if self.user_based else self._matrix.T.tocsr()  # users x items
+        self._seen = self.ratings.to_csr("user")
         self._means = MeanFallback(self._seen)
         self.cold_users, self.cold_items = self._means.no_row, self._means.no_column
-        self.weights = run.net.decoder.weight.data().asnumpy()
-        self.biases = run.net.decoder.bias.data().asnumpy()
-        self.item_vectors = self.weights if self.user_based else self._encode_rows()
+        self.user_table: Optional[np.ndarray] = None
+        self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
+        self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
+        if getattr(run.net, "reads_pairs", False):
+            self._take_tables()
+        elif run.config.based == "item":
+            self.item_vectors = self._encode_rows(self.ratings.to_csr("item"))
+            self.user_table, self.user_biases = self._decoder()
+        else:
+            self.item_vectors, self.item_biases = self._decoder()
+
+    def _decoder(self) -> Tuple[np.ndarray, np.ndarray]:
+        decoder = self.run.net.decoder
+        return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
+
+    def _take_tables(self) -> None:
+        """The vectors and biases of a matrix factorization."""
+        tables = {name: value.data().asnumpy()
+                  for name, value in self.run.net._collect_params_with_prefix().items()}
+        none = np.zeros((1, 1), dtype=np.float32)
+        self.user_biases = tables["user_bias.weight"][:, 0] + tables["mean"]
+        self.item_biases = tables["item_bias.weight"][:, 0]
+        self.user_table = tables.get("P.weight", none.repeat(len(self.user_biases), axis=0))
+        self.item_vectors = tables.get("Q.weight", none.repeat(len(self.item_biases), axis=0))
 
     def encode(self, matrix: Any) -> np.ndarray:
         """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
         rows = SparseRows(matrix)
-        return self.run.net.encoder(rows(range(matrix.shape[0]))).asnumpy()
+        return self.run.net.hidden(rows(range(matrix.shape[0]))).asnumpy()
 
-    def _encode_rows(self) -> np.ndarray:
-        starts = range(0, self._matrix.shape[0], ENCODE_ROWS)
-        return np.concatenate([self.encode(self._matrix[start:start + ENCODE_ROWS])
+    def _encode_rows(self, matrix: Any) -> np.ndarray:
+        starts = range(0, matrix.shape[0], ENCODE_ROWS)
+        return np.concatenate([self.encode(matrix[start:start + ENCODE_ROWS])
                                for start in starts])
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
         return np.clip(ratings, *self.ratings.scale) if self.run.config.clip else ratings
 
+    def rated(self, products: np.ndarray) -> np.ndarray:
+        """The activation of the decoder."""
+        if getattr(self.run.net, "output", None) is None:
+            return products
+        return self.run.net.output(mxnp.array(products, dtype="float32")).asnumpy()
+
+    def before_activation(self, ratings: np.ndarray) -> np.ndarray:
+        """The reverse of `rated`, for ratings in the network's units."""
+        output = getattr(self.run.net, "output", None)
+        return ratings if output is None else output.inverse(ratings)
+
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""
-        if self.user_based:
-            raw = self.encode(self._matrix[users]) @ self.weights.T + self.biases
-        else:
-            raw = self.weights[users] @ self.item_vectors.T + self.biases[users, None]
+        vectors = (self.encode(self._seen[users]) if self.user_table is None
+                   else self.user_table[users])
+        raw = self.rated(vectors @ self.item_vectors.T + self.user_biases[users, None]
+                         + self.item_biases)
         cold, means = self._means.at(users[:, None], np.arange(len(self.item_vectors)))
         return np.where(cold, means, raw) - np.float32(self.ratings.offset)
 

@@ -9,11 +9,11 @@ from .train import EpochRecord
 
 
 class Bar:
-    """A tqdm bar over epochs with the latest RMSEs; where stderr is no terminal, lines."""
+    """A tqdm bar over epochs with the latest scores; where stderr is no terminal, lines."""
 
     def __init__(self, num_epochs: int, disable: bool = False, done: int = 0,
-                 label: str = "") -> None:
-        self._epochs, self._label = num_epochs, label
+                 label: str = "", metric: str = "rmse") -> None:
+        self._epochs, self._label, self._metric = num_epochs, label, metric
         self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
         self._bar = tqdm(total=num_epochs, initial=done, desc=label or None, unit="epoch",
                          disable=disable or self._lines, dynamic_ncols=True)
@@ -21,9 +21,10 @@ class Bar:
     def update(self, history: Sequence[EpochRecord]) -> None:
         """Move on by one epoch."""
         record = history[-1]
-        parts = {"train": record.train_rmse, "validation": record.validation.get("rmse"),
-                 "test": record.test.get("rmse")}
-        text = ", ".join(f"{name} RMSE {value:.4f}" for name, value in parts.items()
+        metric = self._metric
+        parts = {"train": record.train_rmse if metric == "rmse" else None,
+                 "validation": record.validation.get(metric), "test": record.test.get(metric)}
+        text = ", ".join(f"{name} {label_of(metric)} {value:.4f}" for name, value in parts.items()
                          if value is not None)
         if self._lines:
             print(f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
@@ -36,6 +37,11 @@ class Bar:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
+
+
+def label_of(metric: str) -> str:
+    """A metric's name as people write it: RMSE, NDCG@100."""
+    return metric.upper() if metric in ("rmse", "mae") or metric.startswith("ndcg") else metric
 
 
 class Curve:

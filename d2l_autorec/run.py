@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from .cli import Parser, run_command
-from .config import AutoRecConfig, add_options, read_config
+from .config import CONFIGS, RunConfig, make_config, read_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
 from .files import read_json
+from .options import add_options, flag, shown
 
 FREE_OPTIONS = ("quiet", "json", "data_dir")  # they do not change what a run computes
 EXAMPLES = """examples:
@@ -27,12 +28,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = Parser(prog="python -m d2l_autorec.run", epilog=EXAMPLES, description=(
         "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run folder. "
         "Defaults stand in [brackets]."))
-    add_options(parser, AutoRecConfig)
+    add_options(parser, CONFIGS)
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", default=argparse.SUPPRESS,
                         help="go on with a run that was stopped; nothing else need be said")
     given = vars(parser.parse_args(argv))
     folder = given.pop("resume", None)
-    config = resumed_config(folder, given) if folder else AutoRecConfig(**given)
+    config = resumed_config(folder, given) if folder else make_config(given)
     threads = recorded_threads(folder) if folder else config.threads
     start_mxnet(threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
     from .experiment import train_model
@@ -45,7 +46,7 @@ def recorded_threads(folder: Path) -> Optional[int]:
     return int(recorded) if recorded else None
 
 
-def resumed_config(folder: Path, given: Dict[str, Any]) -> AutoRecConfig:
+def resumed_config(folder: Path, given: Dict[str, Any]) -> RunConfig:
     """The options of the run in `folder`; `given` may say them again, but not otherwise.
 
     Raises
@@ -55,8 +56,8 @@ def resumed_config(folder: Path, given: Dict[str, Any]) -> AutoRecConfig:
     """
     config = read_config(folder)
     kept = {name: value for name, value in given.items() if name not in FREE_OPTIONS}
-    wrong = [f"--{name.replace('_', '-')} {value} (was {getattr(config, name)})"
-             for name, value in kept.items() if value != getattr(config, name)]
+    wrong = [f"{flag(name)} {shown(value)} (was {shown(getattr(config, name, 'not there'))})"
+             for name, value in kept.items() if value != getattr(config, name, None)]
     if wrong:
         raise ConfigError(f"--resume {folder} goes on as the run began, but these differ: "
                           f"{', '.join(wrong)}; leave them out, or begin a new run")

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Sequence
 
 from mxnet import MXNetError
 
-from .config import AutoRecConfig, read_config
+from .config import RunConfig, read_config
 from .errors import ConfigError, DataError
 from .files import replacing, write_atomically
 from .models import build
@@ -50,7 +50,7 @@ class RunFolder:
         with replacing(self.path / name) as unfinished:
             save(str(unfinished))
 
-    def begin(self, config: AutoRecConfig, data: Dict[str, Any], train: Ratings,
+    def begin(self, config: RunConfig, data: Dict[str, Any], train: Ratings,
               kernel: Dict[str, str], devices: Sequence[Any]) -> None:
         """ratings.npz (training ratings, ids, titles) and, last, config.json.
 
@@ -68,28 +68,35 @@ class RunFolder:
             "devices": [str(device) for device in devices], "kernel": kernel,
             "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
 
-    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any]
-               ) -> None:
-        """Write parameters, metrics, curve and, last, result.json."""
+    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any],
+               metric: str) -> None:
+        """Write parameters, metrics, curve of `metric` and, last, result.json."""
         self.write_with("model.params", net.save_parameters)
         self.write_metrics(phases)
         title = f"{result['model']} on {result['dataset']}"
         history = list(phases.values())[-1]
-        self.write_with("curve.png", lambda path: save_curve(history, title, Path(path)))
+        self.write_with("curve.png", lambda path: save_curve(history, title, Path(path), metric))
         self.write_json("result.json", result)
 
     def write_metrics(self, phases: Dict[str, Sequence[EpochRecord]]) -> None:
-        """metrics.csv: a row for each epoch of each phase."""
+        """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
+        rows = [{"phase": phase, **columns_of(record)}
+                for phase, history in phases.items() for record in history]
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["phase", "epoch", "lr", "train_loss", "train_rmse", "ratings", "seconds",
-                         "validation_rmse", "validation_mae", "test_rmse", "test_mae"])
-        for phase, history in phases.items():
-            for r in history:
-                writer.writerow([phase, r.epoch, r.lr, r.train_loss, r.train_rmse, r.ratings,
-                                 r.seconds, r.validation.get("rmse"), r.validation.get("mae"),
-                                 r.test.get("rmse"), r.test.get("mae")])
+        names = {name: None for row in rows for name in row}  # in order; a refit has no validation
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(rows)
         self.write("metrics.csv", text.getvalue().encode())
+
+
+def columns_of(record: EpochRecord) -> Dict[str, Any]:
+    """An epoch as a row of metrics.csv."""
+    row = {"epoch": record.epoch, "lr": record.lr, "train_loss": record.train_loss,
+           "train_rmse": record.train_rmse, "ratings": record.ratings, "seconds": record.seconds}
+    for part, metrics in (("validation", record.validation), ("test", record.test)):
+        row.update({f"{part}_{name}": value for name, value in metrics.items()})
+    return row
 
 
 def versions() -> Dict[str, str]:
@@ -109,7 +116,7 @@ class SavedRun:
     Parameters
     ----------
     path : Path
-    config : AutoRecConfig
+    config : RunConfig
     ratings : Ratings
         The training ratings, with the maps to the user's own ids and titles.
     net : HybridBlock
@@ -117,7 +124,7 @@ class SavedRun:
     """
 
     path: Path
-    config: AutoRecConfig
+    config: RunConfig
     ratings: Ratings
     net: Any
 
@@ -135,8 +142,7 @@ def load_run(path: Path) -> SavedRun:
         raise DataError(f"{path} holds a run that has not finished: finish it with python -m "
                         f"d2l_autorec.run --resume {path}")
     ratings = Ratings.load(path / "ratings.npz")
-    columns = ratings.num_users if config.based == "item" else ratings.num_items
-    net = build(config, columns)
+    net = build(config, ratings)
     try:
         net.load_parameters(str(path / "model.params"))
     except (MXNetError, ValueError, AssertionError, OSError) as error:

@@ -23,14 +23,15 @@ from . import kernels
 from .errors import ConfigError, DataWarning
 
 
-def choose_kernel(asked: str, network: type, devices: Sequence[mx.Context]) -> Tuple[str, str]:
+def choose_kernel(asked: str, network: Any, devices: Sequence[mx.Context]) -> Tuple[str, str]:
     """Dense or sparse arithmetic, and why.
 
     Parameters
     ----------
     asked : {'auto', 'dense', 'sparse'}
-    network : type
-        One that takes sparse batches has a method `sparse_weights`.
+    network : Block
+        One that takes sparse batches has a method `sparse_weights`; one whose
+        input is pairs of user and item says `reads_pairs`.
     devices : sequence of Context
 
     Returns
@@ -49,10 +50,13 @@ def choose_kernel(asked: str, network: type, devices: Sequence[mx.Context]) -> T
         if asked == "sparse":
             raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
         return "dense", "the sparse kernels run on CPUs only"
+    if getattr(network, "reads_pairs", False):
+        return "dense", "its input is observed ratings alone: there is nothing to skip"
     if not hasattr(network, "sparse_weights"):
-        warnings.warn(f"the sparse kernels do not cover {network.__name__}: it trains dense",
-                      DataWarning, stacklevel=2)
-        return "dense", f"the sparse kernels do not cover {network.__name__}"
+        name = type(network).__name__
+        warnings.warn(f"the sparse kernels do not cover {name}: it trains dense", DataWarning,
+                      stacklevel=2)
+        return "dense", f"the sparse kernels do not cover {name}"
     return "sparse", "CPU contexts, and the kernels cover the network"
 
 
@@ -76,6 +80,7 @@ class CSRBatch:
         self.indptr, self.indices, self.data = indptr, indices, data
         self.shape = (len(indptr) - 1, columns)
         self.ctx = ctx or mx.cpu()
+        self.awaited: List[Future] = []  # gradients that an optimizer takes in factors
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -143,7 +148,7 @@ def encode(batch: CSRBatch, weight: Any, bias: Any) -> np.ndarray:
     -------
     ndarray, shape (B, H)
     """
-    inputs = (bias.data(batch.ctx), *_differentiable(weight, batch.ctx))
+    inputs = (bias.data(batch.ctx), *_differentiable(weight, batch))
     return _Encode(batch, weight)(*inputs)
 
 
@@ -163,17 +168,18 @@ def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -
     ndarray, shape (n,)
         In the order of `batch.values`.
     """
-    inputs = (hidden, bias.data(batch.ctx), *_differentiable(weight, batch.ctx))
+    inputs = (hidden, bias.data(batch.ctx), *_differentiable(weight, batch))
     return _MaskedDecode(batch, weight)(*inputs)
 
 
-def _differentiable(weight: Any, ctx: mx.Context) -> Tuple[Any, ...]:
+def _differentiable(weight: Any, batch: CSRBatch) -> Tuple[Any, ...]:
     """The weight as an input of the graph, unless its optimizer takes the gradient in factors."""
     if not getattr(weight, "takes_factors", False):
-        return (weight.data(ctx),)
+        return (weight.data(batch.ctx),)
     if autograd.is_recording():
         weight.factors = Future()
-        weight.data(ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
+        batch.awaited.append(weight.factors)
+        weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
     return ()
 
 
@@ -191,8 +197,9 @@ class _SparseFunction(autograd.Function):
         try:
             return self._gradients(numpy_view(output_gradient).copy())
         except BaseException as error:
-            if self._factors is not None:
-                self._factors.set_exception(error)
+            for factors in self._batch.awaited:  # those of functions that will never run, too
+                if not factors.done():
+                    factors.set_exception(error)
             raise
 
     def _array(self, values: onp.ndarray) -> Any:

@@ -23,9 +23,9 @@ class EpochRecord:
     ----------
     epoch : int
         From 1.
-    train_loss : float
-        Mean of the loss over the rows of the epoch.
-    train_rmse : float
+    train_loss : float or None
+        Mean of the loss over the rows of the epoch; None without training.
+    train_rmse : float or None
         Over the observed ratings of the epoch, while training (dropout on).
     ratings : int
         Observed ratings that were trained on.
@@ -38,8 +38,8 @@ class EpochRecord:
     """
 
     epoch: int
-    train_loss: float
-    train_rmse: float
+    train_loss: Optional[float]
+    train_rmse: Optional[float]
     ratings: int
     seconds: float
     test: Dict[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from d2l_autorec.config import AutoRecConfig
 from d2l_autorec.experiment import train_model
 from d2l_autorec.run_folder import SavedRun, load_run
 
-SMALL = dict(epochs=3, num_hidden=8, batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
+SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 
 
 def finish(out: Path, **options) -> SavedRun:

@@ -217,14 +217,14 @@ def test_choice_of_kernel():
     class Plain(nn.Block):
         pass
 
-    assert choose_kernel("auto", AutoRec, [mx.cpu()])[0] == "sparse"
-    assert choose_kernel("dense", AutoRec, [mx.cpu()])[0] == "dense"
-    assert choose_kernel("auto", AutoRec, [mx.gpu(0)]) == ("dense", "the sparse kernels run on "
-                                                           "CPUs only")
+    assert choose_kernel("auto", AutoRec(2, 3), [mx.cpu()])[0] == "sparse"
+    assert choose_kernel("dense", AutoRec(2, 3), [mx.cpu()])[0] == "dense"
+    assert choose_kernel("auto", AutoRec(2, 3), [mx.gpu(0)]) == (
+        "dense", "the sparse kernels run on CPUs only")
     with pytest.raises(ConfigError, match="--kernel sparse runs on CPUs only"):
-        choose_kernel("sparse", AutoRec, [mx.gpu(0)])
+        choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
-        assert choose_kernel("auto", Plain, [mx.cpu()])[0] == "dense"
+        assert choose_kernel("auto", Plain(), [mx.cpu()])[0] == "dense"
 
 
 def test_compiled_kernels_are_cached_on_disk():

@@ -5,17 +5,21 @@ import dataclasses
 import json
 import time
 
+import mxnet as mx
 import numpy as onp
 import pytest
 
 from conftest import assert_user_error
-from d2l_autorec import new_user, predict as module
+from d2l_autorec import AutoRecConfig, new_user, predict as module
 from d2l_autorec.errors import DataError, DataWarning
 from d2l_autorec.ids import IdMap
 from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_user
 from d2l_autorec.metrics import rmse
 from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
-from d2l_autorec.experiment import load_and_split
+from d2l_autorec.experiment import Experiment, make_network, make_trainer
+from d2l_autorec.rating_task import RatingTask
+from d2l_autorec.run_folder import SavedRun
+from d2l_autorec.train import fit
 from finished import by_hand, finish, own_file
 
 
@@ -142,8 +146,8 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
     left = targets - hidden @ weight - bias
     known = onp.unique(run.ratings.users)
     onp.testing.assert_allclose(hidden.T @ left, ridge * (
-        weight - predictor.weights[known].mean(axis=0)), atol=1e-3)
-    assert left.sum() == pytest.approx(ridge * (bias - predictor.biases[known].mean()), abs=1e-3)
+        weight - predictor.user_table[known].mean(axis=0)), atol=1e-3)
+    assert left.sum() == pytest.approx(ridge * (bias - predictor.user_biases[known].mean()), abs=1e-3)
 
 
 def test_new_user_is_not_told_what_they_rated(run):
@@ -318,22 +322,21 @@ def test_titles_of_ml100k(data_dir, tmp_path, in_process):
 @pytest.mark.realdata
 def test_fold_in_of_ml100k_users(data_dir):
     """94 users kept out of training: the figures that stand at `RIDGE_PER_UNIT`."""
-    from d2l_autorec.config import AutoRecConfig
-    from d2l_autorec.evaluate import RatingEvaluation
-    from d2l_autorec.loaders import SparseRows
-    from d2l_autorec.experiment import train_autorec
-    from d2l_autorec.run_folder import SavedRun
-    import mxnet as mx
-    config = AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), quiet=True, cpus=1)
-    train, test = load_and_split(config)
+    config = AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), quiet=True)
+    task = RatingTask(config, [mx.cpu()])
+    train, test = task.train, task.test
     new = onp.random.default_rng(1).permutation(train.num_users)[:94]
-    old = train.part(~onp.isin(train.users, new))
-    evaluation = RatingEvaluation(old, test, [mx.cpu()], batchify=SparseRows)
-    net, _ = train_autorec(config, old, evaluation, [mx.cpu()], "sparse")
-    predictor = predictor_of(SavedRun(None, config, old, net))
+    task.train = task.fitting = train.part(~onp.isin(train.users, new))
+    experiment = Experiment(config, [mx.cpu()], task, "sparse", "")
+    net = make_network(experiment, "search")
+    fit(net, task.loader("search", "sparse"), task.loss(),
+        make_trainer(net, config, [mx.cpu()], "sparse"), config.epochs, [mx.cpu()], dict,
+        lambda history: False, config.seed)
+    predictor = predictor_of(SavedRun(None, config, task.train, net))
     errors, means = [], []
-    counts = onp.maximum(onp.bincount(old.items, minlength=old.num_items), 1)
-    item_means = onp.bincount(old.items, old.values, minlength=old.num_items) / counts
+    counts = onp.maximum(onp.bincount(task.train.items, minlength=train.num_items), 1)
+    item_means = onp.bincount(task.train.items, task.train.values,
+                              minlength=train.num_items) / counts
     for user in new:
         mine, wanted = train.users == user, test.users == user
         wanted &= ~predictor.cold_items[test.items]

@@ -10,7 +10,8 @@ import pytest
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.datasets import load_official_fold, load_ratings, synthetic_ratings
 from d2l_autorec.errors import DataWarning
-from d2l_autorec.experiment import split_ratings, train_model
+from d2l_autorec.experiment import train_model
+from d2l_autorec.rating_task import split_ratings
 
 
 def chapter_rmse(data_dir, out, seed, **options):
@@ -122,7 +123,7 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
         names = rng.permutation(table[role].max() + 1)
         table[role] = [f"{letter}{names[k]}" for k in table[role]]
     table.to_csv(tmp_path / "mine.csv", index=False)
-    options = dict(epochs=3, num_hidden=50, quiet=True)
+    options = dict(epochs=3, hidden=(50,), quiet=True)
     own = train_model(AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"),
                                     **options))
     real = train_model(AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir),
@@ -137,7 +138,7 @@ def test_reconstruction_of_held_out_items(data_dir, tmp_path):
     """The PyTorch tutorial's settings on ml-latest-small: 200 hidden, root loss, 10 % of items."""
     train_model(AutoRecConfig(
         dataset="ml-latest-small", data_dir=str(data_dir), split="held-out-rows", loss="root",
-        num_hidden=200, lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=0.0,
+        hidden=(200,), lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=0.0,
         out=str(tmp_path / "run"), quiet=True))
     curve = pd.read_csv(tmp_path / "run" / "metrics.csv")["test_rmse"].to_numpy()
     print("reconstruction RMSE", curve[0], "->", curve[-1])

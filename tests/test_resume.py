@@ -27,7 +27,7 @@ from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MaskedL2Loss
 from d2l_autorec.train import EpochRecord, fit
 
-RUN = ("--dataset", "synthetic:90x300x3000", "--num-hidden", "16", "--batch-size", "32",
+RUN = ("--dataset", "synthetic:90x300x3000", "--hidden", "16", "--batch-size", "32",
        "--val-ratio", "0.1", "--lr-schedule", "plateau", "--lr-step", "2", "--patience", "6")
 
 
@@ -172,9 +172,9 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
 
 def test_contradicting_options_are_listed(stopped_run, in_process):
     process = in_process("run", "--resume", str(stopped_run), "--lr", "0.1", "--epochs", "7",
-                         "--num-hidden", "16", "--quiet")
+                         "--hidden", "16", "--quiet")
     assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 500)")
-    assert "num-hidden" not in process.stderr
+    assert "hidden" not in process.stderr
 
 
 def test_other_data_is_refused(tmp_path, in_process):
@@ -263,7 +263,7 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
             value = super().__call__(prediction, label)
             return value * math.nan if Broken.calls == 22 else value  # 9 or 10 steps an epoch
     monkeypatch.setattr(experiment, "MaskedL2Loss", Broken)
-    options = dict(dataset="synthetic:90x300x3000", num_hidden=16, batch_size=32, quiet=True)
+    options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
         train_model(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
     monkeypatch.undo()
@@ -299,7 +299,7 @@ def test_learning_rates_by_hand(name, expected):
 
 
 def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
-    result = train_model(AutoRecConfig(dataset="synthetic:90x300x3000", num_hidden=16, lr=0.02,
+    result = train_model(AutoRecConfig(dataset="synthetic:90x300x3000", hidden=(16,), lr=0.02,
                                        batch_size=32, epochs=60, patience=3, val_ratio=0.2,
                                        refit=True, out=str(tmp_path / "run"), quiet=True))
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
@@ -313,7 +313,7 @@ def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
 
 def test_plateau_and_refit(tmp_path):
     """The refit goes through the learning rates of the search."""
-    train_model(AutoRecConfig(dataset="synthetic:90x300x3000", num_hidden=16, lr=0.02, lr_step=1,
+    train_model(AutoRecConfig(dataset="synthetic:90x300x3000", hidden=(16,), lr=0.02, lr_step=1,
                               batch_size=32, epochs=60, patience=4, val_ratio=0.2, refit=True,
                               lr_schedule="plateau", out=str(tmp_path / "run"), quiet=True))
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))

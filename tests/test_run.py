@@ -10,7 +10,7 @@ import pytest
 from conftest import assert_user_error
 from d2l_autorec import AutoRec
 
-QUICK = ("--dataset", "synthetic", "--epochs", "2", "--num-hidden", "10", "--out", "out")
+QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
 
 
 def test_run_folder(command, tmp_path):
@@ -22,7 +22,7 @@ def test_run_folder(command, tmp_path):
         "config.json", "curve.png", "metrics.csv", "model.params", "ratings.npz",
         "result.json"]
     config = json.loads((out / "config.json").read_text())
-    assert config["options"]["num_hidden"] == 10 and config["options"]["lr"] == 0.002
+    assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
     assert config["versions"]["mxnet"] == mx.__version__
     rows = list(csv.DictReader(open(out / "metrics.csv")))
@@ -69,7 +69,7 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
     (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
     (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
     (["--dropout", "1"], ["--dropout is 1.0: it must be at least 0 and below 1"]),
-    (["--num-hidden", "0"], ["--num-hidden is 0"]),
+    (["--hidden", "0"], ["--hidden is 0"]),
     (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
     (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
     (["--seed", "-1"], ["--seed is -1"]),
@@ -80,7 +80,7 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
     (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
     (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
     (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
-    (["--num-hidden", "100000000000"], ["with rows of 943 ratings it must be below 2277289"]),
+    (["--hidden", "100000000000"], ["with rows of 943 ratings it must be below 2277289"]),
     (["--split", "held-out-rows", "--val-ratio", "0.1"], ["--val-ratio and --split held-out-rows"]),
     (["--epoch", "3"], ["unrecognized arguments: --epoch 3 (see --help)"]),
 ])

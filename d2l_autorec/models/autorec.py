@@ -1,18 +1,19 @@
-"""AutoRec (Sedhain et al., 2015), as the d2l chapter has it."""
+"""AutoRec (Sedhain et al., 2015), as the d2l chapter has it, and deeper."""
 
-from typing import Any, List, Optional, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
 
 from ..sparse import CSRBatch, masked_decode
-from .layers import InputDense
+from .layers import InputDense, OutputDense, RatingActivation, activation
 
 
 class AutoRec(nn.HybridBlock):
-    """Reconstructs rating vectors: input -> encoder -> sigmoid -> dropout -> decoder.
+    """Reconstructs rating vectors: input -> encoder -> dropout [-> inner layers] -> decoder.
 
-    h(r) = W sigmoid(V r + mu) + b (paper, equation 1 with identity f).
+    h(r) = f(W g(V r + mu) + b) (paper, equation 1); the chapter's g is the
+    sigmoid and its f the identity.
 
     Item-based, a row of the input holds the ratings of one item by all users,
     0 where there is none. While `autograd.is_training()`, the prediction is
@@ -21,12 +22,20 @@ class AutoRec(nn.HybridBlock):
 
     Parameters
     ----------
-    num_hidden : int
-        Hidden units.
+    num_hidden : int or sequence of int
+        Hidden units; of each hidden layer, if there are several.
     num_users : int
         Length of a rating vector: users, or items for a user-based model.
     dropout : float
-        Share of hidden units dropped in training.
+        Share of the first layer's hidden units dropped in training.
+    encoder_activation : str
+        g, of every hidden layer.
+    decoder_activation : str
+        f, of the predictions; see `RatingActivation`.
+    tied : bool
+        Let the decoder have the encoder's weights: W = V' of the paper.
+    scale : (float, float)
+        Ends of the rating scale, for a bounded f.
 
     Shape: (batch_size, num_users) -> (batch_size, num_users).
 
@@ -38,20 +47,39 @@ class AutoRec(nn.HybridBlock):
     Source: d2l, section "AutoRec: Rating Prediction with Autoencoders".
     """
 
-    def __init__(self, num_hidden: int, num_users: int, dropout: float = 0.05,
-                 **kwargs: Any) -> None:
+    def __init__(self, num_hidden: Union[int, Sequence[int]], num_users: int,
+                 dropout: float = 0.05, encoder_activation: str = "sigmoid",
+                 decoder_activation: str = "identity", tied: bool = False,
+                 scale: Tuple[float, float] = (1.0, 5.0), **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        sizes = [num_hidden] if isinstance(num_hidden, int) else list(num_hidden)
         with self.name_scope():
-            self.encoder = InputDense(num_hidden, num_users, activation="sigmoid")
-            self.decoder = nn.Dense(num_users, in_units=num_hidden)
+            self.encoder = InputDense(sizes[0], num_users, encoder_activation)
             self.dropout = nn.Dropout(dropout)
+            self.inner = nn.HybridSequential()
+            for wide, narrow in zip(sizes, sizes[1:]):
+                self.inner.add(nn.Dense(narrow, in_units=wide))
+                if encoder_activation != "identity":
+                    self.inner.add(activation(encoder_activation))
+            self.decoder = OutputDense(num_users, sizes[-1], self.encoder.weight if tied else None)
+            self.output = None if decoder_activation == "identity" else RatingActivation(
+                decoder_activation, *scale)
 
     def sparse_weights(self) -> List[Parameter]:
         """The weights that the sparse kernels read and write."""
         return [self.encoder.weight, self.decoder.weight]
 
+    def hidden(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+        """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
+        hidden = self.dropout(self.encoder(x))
+        return self.inner(hidden) if len(self.inner) else hidden  # a traced identity has no graph
+
+    def rated(self, z: Any) -> Any:
+        """The decoder's activation."""
+        return z if self.output is None else self.output(z)
+
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.decoder(self.dropout(self.encoder(x)))
+        return self.rated(self.decoder(self.hidden(x)))
 
     def forward(self, x: Union[np.ndarray, CSRBatch], at: Optional[CSRBatch] = None
                 ) -> np.ndarray:
@@ -60,7 +88,7 @@ class AutoRec(nn.HybridBlock):
         Shape: (batch_size, num_users) -> the same; for a CSRBatch -> (entries,).
         """
         if isinstance(x, CSRBatch):
-            hidden = self.dropout(self.encoder(x))
-            return masked_decode(at or x, hidden, self.decoder.weight, self.decoder.bias)
+            weight, bias = self.decoder.weight, self.decoder.bias
+            return self.rated(masked_decode(at or x, self.hidden(x), weight, bias))
         prediction = super().forward(x)
         return prediction * np.sign(x) if autograd.is_training() else prediction

@@ -2,9 +2,20 @@
 
 from typing import Any, Optional
 
-from mxnet.gluon import nn
+import numpy as onp
+from mxnet.gluon import Parameter, nn
 
 from ..sparse import CSRBatch, encode
+
+SELU_SLOPE = 1.0507009873554805  # of its positive branch
+
+
+def activation(name: str) -> Optional[nn.HybridBlock]:
+    """A layer that applies an activation; None for 'identity'."""
+    if name == "identity":
+        return None
+    blocks = {"elu": nn.ELU, "selu": nn.SELU}
+    return blocks[name]() if name in blocks else nn.Activation(name)
 
 
 class InputDense(nn.HybridBlock):
@@ -20,19 +31,19 @@ class InputDense(nn.HybridBlock):
         Output size.
     in_units : int
         Input size.
-    activation : str, optional
-        A Gluon activation.
+    activation_name : str
+        'identity', or another that `activation` knows.
 
     Shape: (batch_size, in_units), an ndarray or a CSRBatch -> (batch_size, units).
     """
 
-    def __init__(self, units: int, in_units: int, activation: Optional[str] = None,
+    def __init__(self, units: int, in_units: int, activation_name: str = "identity",
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.weight = self.params.get("weight", shape=(in_units, units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
-            self.act = nn.Activation(activation) if activation else None
+            self.act = activation(activation_name)
 
     def forward(self, x: Any) -> Any:
         if not isinstance(x, CSRBatch):
@@ -43,3 +54,76 @@ class InputDense(nn.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         pre = F.np.dot(x, weight) + bias  # (B, units)
         return pre if self.act is None else self.act(pre)
+
+
+class OutputDense(nn.HybridBlock):
+    """The last layer, h W' + b, which can have another layer's weights.
+
+    Parameters
+    ----------
+    units : int
+        Output size.
+    in_units : int
+        Input size.
+    weight : Parameter, optional
+        Shape (units, in_units), as `InputDense` stores the encoder's. By default it has its own.
+
+    Shape: (batch_size, in_units) -> (batch_size, units).
+    """
+
+    def __init__(self, units: int, in_units: int, weight: Optional[Parameter] = None,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._units = units
+        with self.name_scope():
+            self.weight = weight or self.params.get("weight", shape=(units, in_units))
+            self.bias = self.params.get("bias", shape=(units,), init="zeros")
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return F.npx.fully_connected(x, weight, bias, num_hidden=self._units, flatten=False)
+
+
+class RatingActivation(nn.HybridBlock):
+    """The activation of predictions; bounded ones are scaled to the ratings.
+
+    sigmoid(z) lies in (0, 1) and tanh(z) in (-1, 1): neither could predict a
+    5. They are stretched to low..high, and the decoder's bias then starts at
+    the middle of the scale.
+
+    Parameters
+    ----------
+    name : str
+        One that `activation` knows, and not 'identity'.
+    low, high : float
+        Ends of the rating scale, in the network's units.
+
+    Shape: any -> the same.
+    """
+
+    def __init__(self, name: str, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._name, self._low, self._high = name, low, high
+        with self.name_scope():
+            self.act = activation(name)
+
+    def hybrid_forward(self, F: Any, z: Any) -> Any:
+        low, high = self._low, self._high
+        if self._name == "sigmoid":
+            return self.act(z) * (high - low) + low
+        if self._name == "tanh":
+            return self.act(z) * ((high - low) / 2) + (high + low) / 2
+        return self.act(z)
+
+    def inverse(self, ratings: onp.ndarray) -> onp.ndarray:
+        """What z would be for these ratings, which are above 0.
+
+        The ends of the scale, which a bounded activation only approaches, count
+        as 2 % inside it.
+        """
+        if self._name == "selu":
+            return ratings / onp.float32(SELU_SLOPE)
+        if self._name in ("relu", "elu"):
+            return ratings
+        share = onp.clip((ratings - self._low) / (self._high - self._low), 0.02, 0.98)
+        logit = onp.log(share / (1 - share))
+        return logit if self._name == "sigmoid" else logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1

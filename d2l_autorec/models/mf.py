@@ -1,0 +1,83 @@
+"""Matrix factorization with biases, and the baselines that are its biases alone."""
+
+from typing import Any
+
+import numpy as onp
+from mxnet import init, np
+from mxnet.gluon import nn
+
+from ..ratings import Ratings
+
+
+class MF(nn.HybridBlock):
+    """Predicts a rating as P_u . Q_i + b_u + b_i + mean.
+
+    Parameters
+    ----------
+    num_factors : int
+        Length of P_u and Q_i; 0 leaves the product out.
+    num_users, num_items : int
+    mean : float
+        A constant, not trained.
+
+    Shape: users (batch_size,), items (batch_size,) -> (batch_size,).
+
+    Source: d2l, section "Matrix Factorization", which has no mean.
+    """
+
+    reads_pairs = True
+
+    def __init__(self, num_factors: int, num_users: int, num_items: int, mean: float = 0.0,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._num_factors = num_factors
+        with self.name_scope():
+            if num_factors:
+                self.P = nn.Embedding(num_users, num_factors)
+                self.Q = nn.Embedding(num_items, num_factors)
+            self.user_bias = nn.Embedding(num_users, 1)
+            self.item_bias = nn.Embedding(num_items, 1)
+            self.mean = self.params.get("mean", shape=(1,), init=init.Constant(mean),
+                                        grad_req="null")
+
+    def hybrid_forward(self, F: Any, users: Any, items: Any, mean: Any) -> Any:
+        biases = F.np.squeeze(self.user_bias(users) + self.item_bias(items), axis=1) + mean
+        if not self._num_factors:
+            return biases
+        return (self.P(users) * self.Q(items)).sum(axis=1) + biases
+
+
+class ClosedForm(MF):
+    """An `MF` without factors whose parameters are computed, not trained.
+
+    Parameters
+    ----------
+    num_users, num_items : int
+    damping : float or None
+        None for the global mean alone. Else the number of ratings without
+        deviation that every item, and then every user, is given beside its
+        own: b_i = sum(r - mean) / (n_i + damping), and b_u = sum(r - mean -
+        b_i) / (n_u + damping) (Koren, 2010, equations 3 and 4).
+    """
+
+    def __init__(self, num_users: int, num_items: int, damping: Any = None, **kwargs: Any) -> None:
+        super().__init__(0, num_users, num_items, **kwargs)
+        self._damping = damping
+
+    def fit(self, ratings: Ratings) -> None:
+        """Set the parameters from training ratings."""
+        values = ratings.values.astype(onp.float64) + ratings.offset
+        mean = values.mean()
+        self.mean.set_data(np.array([mean]))
+        if self._damping is None:
+            return
+        residual = values - mean
+        item_bias = self._shrunk(ratings.items, residual, ratings.num_items)
+        user_bias = self._shrunk(ratings.users, residual - item_bias[ratings.items],
+                                 ratings.num_users)
+        self.item_bias.weight.set_data(np.array(item_bias[:, None]))
+        self.user_bias.weight.set_data(np.array(user_bias[:, None]))
+
+    def _shrunk(self, index: onp.ndarray, residual: onp.ndarray, size: int) -> onp.ndarray:
+        counts = onp.bincount(index, minlength=size) + self._damping
+        return onp.bincount(index, residual, minlength=size) / onp.maximum(counts, 1e-12)
