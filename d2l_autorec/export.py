@@ -78,11 +78,15 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
     Raises
     ------
     ConfigError
-        If the onnx extra is not installed, or the folder cannot be made.
+        If the onnx extra is not installed, the folder cannot be made, or the
+        model is no autoencoder.
     DataError
         If a file's predictions differ from the network's by more than
         `TOLERANCE`. Nothing is written then.
     """
+    if not hasattr(run.net, "encoder"):
+        raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
+                          "to export: its tables stand in model.params")
     if "onnx" in formats:
         _check_onnx()
     try:
@@ -136,16 +140,30 @@ def plain_network(net: Any) -> Any:
     """
     from mxnet.gluon import nn
     columns, hidden = net.encoder.weight.shape
-    encoder = nn.Dense(hidden, in_units=columns, activation="sigmoid")
-    decoder = nn.Dense(columns, in_units=hidden)
+    encoder = nn.Dense(hidden, in_units=columns)
+    decoder = nn.Dense(columns, in_units=net.decoder.weight.shape[1])
     plain = nn.HybridSequential()
-    plain.add(encoder, decoder)
-    plain.initialize()
+    plain.add(encoder, *filter(None, [net.encoder.act]), *net.inner, decoder)
+    encoder.initialize()
+    decoder.initialize()
+    if net.output is not None:
+        plain.add(net.output.act, scaling(columns, *net.output.line()))
     encoder.weight.set_data(net.encoder.weight.data().T)
     encoder.bias.set_data(net.encoder.bias.data())
     decoder.weight.set_data(net.decoder.weight.data())
     decoder.bias.set_data(net.decoder.bias.data())
     return plain
+
+
+def scaling(columns: int, factor: float, summand: float) -> Any:
+    """y = factor x + summand for every column, as a BatchNorm: the converter has no such sum."""
+    from mxnet import np
+    from mxnet.gluon import nn
+    layer = nn.BatchNorm(in_channels=columns)  # at prediction gamma x / sqrt(1 + epsilon) + beta
+    layer.initialize()
+    layer.gamma.set_data(np.full(columns, factor * (1 + layer._kwargs["eps"]) ** 0.5))
+    layer.beta.set_data(np.full(columns, summand))
+    return layer
 
 
 def _sample(run: Any) -> Any:
@@ -215,7 +233,7 @@ def describe(run: Any) -> Dict[str, Any]:
     row, column = ("item", "user") if based == "item" else ("user", "item")
     before, after = _steps(ratings.offset, ratings.scale, run.config.clip)
     return {
-        "model": "autorec", "dataset": ratings.name, "based": based,
+        "model": run.config.model, "dataset": ratings.name, "based": based,
         "scale": list(ratings.scale), "offset": ratings.offset, "clip": run.config.clip,
         "input": INPUT,
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "

@@ -4,6 +4,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
+from mxnet.initializer import Xavier
 
 from ..sparse import CSRBatch, masked_decode
 from .layers import InputDense, OutputDense, RatingActivation, activation
@@ -23,7 +24,9 @@ class AutoRec(nn.HybridBlock):
     Parameters
     ----------
     num_hidden : int or sequence of int
-        Hidden units; of each hidden layer, if there are several.
+        Hidden units; of each hidden layer, if there are several. Inner layers
+        begin with Glorot's values: the chapter's Normal(0.01) is too small to
+        train through.
     num_users : int
         Length of a rating vector: users, or items for a user-based model.
     dropout : float
@@ -58,7 +61,7 @@ class AutoRec(nn.HybridBlock):
             self.dropout = nn.Dropout(dropout)
             self.inner = nn.HybridSequential()
             for wide, narrow in zip(sizes, sizes[1:]):
-                self.inner.add(nn.Dense(narrow, in_units=wide))
+                self.inner.add(nn.Dense(narrow, in_units=wide, weight_initializer=Xavier()))
                 if encoder_activation != "identity":
                     self.inner.add(activation(encoder_activation))
             self.decoder = OutputDense(num_users, sizes[-1], self.encoder.weight if tied else None)

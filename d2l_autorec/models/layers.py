@@ -1,6 +1,6 @@
 """Layers that the models share."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import numpy as onp
 from mxnet.gluon import Parameter, nn
@@ -106,13 +106,15 @@ class RatingActivation(nn.HybridBlock):
         with self.name_scope():
             self.act = activation(name)
 
-    def hybrid_forward(self, F: Any, z: Any) -> Any:
+    def line(self) -> Tuple[float, float]:
+        """Factor and summand that take the activation to the scale."""
         low, high = self._low, self._high
-        if self._name == "sigmoid":
-            return self.act(z) * (high - low) + low
-        if self._name == "tanh":
-            return self.act(z) * ((high - low) / 2) + (high + low) / 2
-        return self.act(z)
+        return {"sigmoid": (high - low, low),
+                "tanh": ((high - low) / 2, (high + low) / 2)}.get(self._name, (1.0, 0.0))
+
+    def hybrid_forward(self, F: Any, z: Any) -> Any:
+        factor, summand = self.line()
+        return self.act(z) * factor + summand
 
     def inverse(self, ratings: onp.ndarray) -> onp.ndarray:
         """What z would be for these ratings, which are above 0.
