@@ -253,7 +253,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(command, tmp_path, kernel):
 
 def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     """A NaN in the third epoch: model.params is what a run of two epochs ends with."""
-    from d2l_autorec import experiment
+    from d2l_autorec import rating_task
 
     class Broken(MaskedL2Loss):
         calls = 0
@@ -262,7 +262,7 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
             Broken.calls += 1
             value = super().__call__(prediction, label)
             return value * math.nan if Broken.calls == 22 else value  # 9 or 10 steps an epoch
-    monkeypatch.setattr(experiment, "MaskedL2Loss", Broken)
+    monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
     options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
         train_model(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
