@@ -87,6 +87,12 @@ def add_options(parser: argparse.ArgumentParser, configs: Dict[str, type]) -> No
         _add_option(groups[next(iter(specs.values())).metadata["group"]], specs, len(configs))
 
 
+def add_option_of(parser: argparse.ArgumentParser, config: type, name: str) -> None:
+    """The option of a single field, for another command; None where it is not given."""
+    _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
+    parser.set_defaults(**{name: None})
+
+
 def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) -> None:
     spec = next(iter(specs.values()))
     names, help_text = flag(spec.name), spec.metadata["help"]

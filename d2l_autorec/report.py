@@ -1,0 +1,193 @@
+"""`python -m d2l_autorec.report`: the published tables, run here and set beside what was published.
+
+    tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md, figures
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from .cli import Parser, run_command
+from .config import RunConfig, make_config, read_config
+from .engine import has_gpu, start_mxnet
+from .errors import ConfigError
+from .files import read_json, write_atomically
+from .options import add_option_of
+from .tables import TABLES, Row, Table
+
+QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
+EXAMPLES = """examples:
+  python -m d2l_autorec.report                       every table; hours on two cores
+  python -m d2l_autorec.report --table chapter       some minutes
+  python -m d2l_autorec.report --quick               a smoke run on generated ratings
+
+Stopped with Ctrl-C or killed, the same command goes on where it was.
+"""
+
+
+class Line(NamedTuple):
+    """A row of a table with the figures of its runs."""
+
+    row: Row
+    results: List[Dict[str, Any]]
+
+    def mean(self, metric: str) -> float:
+        """Mean over the runs."""
+        return sum(result[metric] for result in self.results) / len(self.results)
+
+    def deviation(self, metric: str) -> Optional[float]:
+        """Standard deviation over the runs (n - 1); None for a single one."""
+        if len(self.results) < 2:
+            return None
+        mean, count = self.mean(metric), len(self.results)
+        return math.sqrt(sum((r[metric] - mean) ** 2 for r in self.results) / (count - 1))
+
+    def shown(self, metric: str) -> str:
+        """'0.9067 ± 0.0050'."""
+        deviation = self.deviation(metric)
+        return f"{self.mean(metric):.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Parse `argv`, run what is not there yet, print and write the report."""
+    options = _parser().parse_args(argv)
+    tables = _tables(options.table)
+    if options.seeds is not None and options.seeds < 1:
+        raise ConfigError(f"--seeds is {options.seeds}: it must be at least 1")
+    start_mxnet(options.threads, one_cpu=not has_gpu())
+    out, sections = Path(options.out), []
+    for table in tables:
+        lines = [Line(row, [run_once(config, out, f"{table.name}: {row.label}")
+                            for config in configs_of(table, row, options)])
+                 for row in table.rows]
+        sections.append(section(table, lines, options.quick))
+        print(sections[-1], flush=True)
+        from .report_figures import draw
+        draw(table, lines, out / f"{table.name}.png")
+    text = "\n".join([heading(options.quick), *sections])
+    write_atomically(out / "report.md", text.encode())
+    print(f"report: {out / 'report.md'}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m d2l_autorec.report", epilog=EXAMPLES, description=(
+        "Reproduce the published tables: train every model of each, several times, and print "
+        "means, standard deviations and the published figures."))
+    parser.add_argument("--table", default=",".join(TABLES), metavar="LIST", help="which tables, "
+                        f"separated by commas [{','.join(TABLES)}]")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each model, where a table "
+                        "has no folds (default: as each table says)")
+    parser.add_argument("--quick", action="store_true", help="two epochs, one run each, on "
+                        "generated ratings: shows that it works, and nothing else")
+    parser.add_argument("--out", default="runs/report", metavar="DIR", help="where runs, report.md "
+                        "and figures go [runs/report]")
+    for name in ("data_dir", "threads"):
+        add_option_of(parser, RunConfig, name)
+    return parser
+
+
+def _tables(text: str) -> List[Table]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in TABLES:
+            raise ConfigError(f"--table {text}: {name!r} is none of {', '.join(TABLES)}")
+    return [TABLES[name] for name in names]
+
+
+def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunConfig]:
+    """The configurations of a row: one for each seed, or fold."""
+    shared = {"data_dir": options.data_dir, "threads": options.threads, "quiet": True}
+    values: Sequence[Any] = table.values
+    if table.vary == "seed" and options.seeds is not None:
+        values = range(options.seeds)
+    configs = [make_config({**table.options, **row.options, table.vary: value})
+               for value in values[:1 if options.quick else None]]
+    quick = {**QUICK, **({"split": "random"} if table.vary == "split" else {})}
+    return [dataclasses.replace(config, **shared, **(quick if options.quick else {}))
+            for config in configs]
+
+
+def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
+    """The result of a configuration: read if the run has finished, resumed or begun if not."""
+    from .experiment import train_model
+    folder = out / "runs" / name_of(config)
+    if (folder / "result.json").exists():
+        return read_json(folder / "result.json")
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        if (folder / "config.json").exists():
+            kept = dataclasses.replace(read_config(folder), data_dir=config.data_dir)
+            result = train_model(kept, resume=folder)
+        else:
+            result = train_model(dataclasses.replace(config, out=str(folder)))
+    print(f"{label}: {folder.name}, {time.perf_counter() - started:.0f} s", file=sys.stderr,
+          flush=True)
+    return result
+
+
+def name_of(config: RunConfig) -> str:
+    """A folder name that tells configurations apart; tables share the runs they share."""
+    free = ("out", "quiet", "json", "data_dir", "threads", "checkpoint_every", "preset")
+    options = {name: value for name, value in vars(config).items() if name not in free}
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
+    dataset = config.dataset.replace(":", "-")
+    return f"{config.model}-{dataset}-{digest}-seed{config.seed}"
+
+
+def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
+    """A table in Markdown, with a remark for every figure that was not reached."""
+    titles = [table.heads.get(metric, metric) for metric in table.metrics]
+    head = ["model", *titles, "runs", "published", "reached"]
+    rows = [[line.row.label, *(line.shown(metric) for metric in table.metrics),
+             str(len(line.results)), line.row.published,
+             "" if quick else verdict(table, line)] for line in lines]
+    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
+    remarks = [f"- {line.row.label}: {line.row.tried}" for line in lines
+               if line.row.tried and not quick and "missed" in verdict(table, line)]
+    return "\n".join([f"## {table.title}", "", table.data, "", *text, "",
+                      *(["Not reached, and what was tried:", "", *remarks, ""] if remarks else []),
+                      f"![{table.title}]({table.name}.png)", ""])
+
+
+def verdict(table: Table, line: Line) -> str:
+    """'yes', or by how much the aim is missed; '' without one."""
+    if line.row.aim is None:
+        return ""
+    sign = 1 if table.higher_is_better else -1
+    lead = sign * (line.mean(table.metrics[0]) - line.row.aim)
+    side = "at least" if table.higher_is_better else "at most"
+    if lead >= 0:
+        return f"yes ({side} {line.row.aim:.3f})"
+    return f"missed by {-lead:.4f} ({side} {line.row.aim:.3f})"
+
+
+def heading(quick: bool) -> str:
+    """Date, machine and versions."""
+    from .run_folder import versions
+    listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
+    return (f"# Reproduction report\n{warning if quick else ''}\n"
+            f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation over "
+            "runs.\n")
+
+
+def processor() -> str:
+    """What the figures were computed on."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("d2l_autorec.report", main))

@@ -1,0 +1,116 @@
+"""The tables of the reproduction report: which runs, and what was published."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a table.
+
+    Parameters
+    ----------
+    label : str
+    options : dict
+        As `make_config` takes them.
+    published : str
+        Figure and source.
+    value : float, optional
+        The published figure, drawn beside ours; only where it is comparable.
+    aim : float, optional
+        What this package is to reach.
+    tried : str
+        Shown where it is not reached.
+    x : float, optional
+        Place on the axis of a curve.
+    """
+
+    label: str
+    options: Mapping[str, Any]
+    published: str = ""
+    value: Optional[float] = None
+    aim: Optional[float] = None
+    tried: str = ""
+    x: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Models that are compared on the same data.
+
+    Parameters
+    ----------
+    name, title, data : str
+        Of the command line, the heading, and the sentence below it.
+    options : dict
+        What all rows have.
+    rows : sequence of Row
+    vary, values : str, sequence
+        Each row runs once for each value of this option: 'seed' or 'split'.
+    metrics : sequence of str
+        Keys of result.json; the first one is drawn and held against the aim.
+    heads : dict
+        Metric to column head.
+    higher_is_better : bool
+    x_label : str
+        Given, the figure is a curve.
+    """
+
+    name: str
+    title: str
+    data: str
+    options: Mapping[str, Any]
+    rows: Sequence[Row]
+    vary: str = "seed"
+    values: Sequence[Any] = (0, 1, 2)
+    metrics: Tuple[str, ...] = ("test_rmse", "test_mae")
+    heads: Mapping[str, str] = field(default_factory=lambda: {"test_rmse": "test RMSE",
+                                                              "test_mae": "MAE"})
+    higher_is_better: bool = False
+    x_label: str = ""
+
+
+ML_100K, ML_1M = {"dataset": "ml-100k"}, {"dataset": "ml-1m"}
+CHAPTER, BEST, PAPER = {"preset": "chapter"}, {"preset": "best"}, {"preset": "paper"}
+_FLOOR = (Row("global mean", {"model": "mean"}), Row("user and item means", {"model": "bias"}),
+          Row("matrix factorization", {"model": "mf", **BEST}))
+_STOPPED = {**PAPER, "val_ratio": 0.1, "refit": True}  # each activation needs its own epochs
+
+TABLES: Dict[str, Table] = {table.name: table for table in (
+    Table("chapter", "The chapter: ML-100K, random 90/10",
+          "Five random splits, the same for every model.", ML_100K, (
+              *_FLOOR[:2],
+              Row("matrix factorization, the book's settings", {"model": "mf"},
+                  "1.061 on another split"),
+              Row("matrix factorization, tuned", {"model": "mf", **BEST}),
+              Row("AutoRec, chapter", CHAPTER, "0.898 (the book)", 0.898, 0.912),
+              Row("AutoRec, best", BEST, aim=0.887)), values=range(5)),
+    Table("folds", "ML-100K, the official folds u1..u5",
+          "Mean over the five folds; the published figures are of other five-fold splits.", ML_100K,
+          (*_FLOOR, Row("AutoRec, chapter", CHAPTER),
+           Row("AutoRec, best", BEST, "Surprise: SVD 0.934, SVD++ 0.919, k-NN baseline 0.931")),
+          "split", ("u1", "u2", "u3", "u4", "u5")),
+    Table("u1", "ML-100K, fold u1 alone", "One official split.", ML_100K,
+          (Row("AutoRec, best", BEST, "GC-MC 0.905, GLocal-K 0.889"),), "split", ("u1",)),
+    Table("paper", "The paper: ML-1M, random 90/10", "Three random splits, clipped to 1..5.", ML_1M,
+          (Row("user and item means", {"model": "bias", "clip": True}),
+           Row("matrix factorization, tuned", {"model": "mf", **BEST}, "0.845", 0.845),
+           Row("U-AutoRec", {**PAPER, "based": "user"}, "0.874", 0.874, 0.874),
+           Row("I-AutoRec", PAPER, "0.831 (LLORMA 0.833, I-RBM 0.854)", 0.831, 0.831))),
+    Table("activations", "Activations: ML-1M, I-AutoRec",
+          "f is the decoder's, g the encoder's; stopped on validation ratings, then refitted.",
+          {**ML_1M, **_STOPPED}, (
+              Row("f identity, g identity", {"encoder_activation": "identity"}, "0.872", 0.872),
+              Row("f sigmoid, g identity", {"encoder_activation": "identity",
+                                            "decoder_activation": "sigmoid"}, "0.852", 0.852),
+              Row("f sigmoid, g sigmoid", {"decoder_activation": "sigmoid"}, "0.836", 0.836),
+              Row("f identity, g sigmoid", {}, "0.831", 0.831)), values=(0,)),
+    Table("hidden", "Hidden units: ML-1M, I-AutoRec",
+          "The paper's figure falls steadily and flattens by 300 to 500.", {**ML_1M, **PAPER},
+          [Row(str(size), {"hidden": (size,)}, x=size) for size in (10, 20, 50, 100, 200, 300, 400,
+                                                                  500)],
+          values=(0,), x_label="hidden units"),
+    Table("depth", "Depth: ML-1M, I-AutoRec", "The paper reports a gain of 0.004.",
+          {**ML_1M, **PAPER}, (
+              Row("500", {}, "0.831", 0.831),
+              Row("500-250-500", {"hidden": (500, 250, 500)}, "0.827", 0.827)), values=(0,)))}
