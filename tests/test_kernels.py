@@ -11,9 +11,11 @@ from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse as sp
 
-from d2l_autorec import AutoRec, kernels
+from d2l_autorec import AutoRec, kernels, loaders
 from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataWarning
+from d2l_autorec.config import ACTIVATIONS, AutoRecConfig
+from d2l_autorec.experiment import train_model
 from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss
 from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
@@ -114,14 +116,14 @@ def recorded(loss, steps):
 
 
 def trained(kernel, matrix, devices=1, dropout=0.05, epochs=5, optimizer="adam", loss=None,
-            num_hidden=20, lr=0.01, batch_size=32):
+            num_hidden=20, lr=0.01, batch_size=32, **network):
     contexts = [mx.cpu(i) for i in range(devices)]
     mx.random.seed(11)
-    net = AutoRec(num_hidden, matrix.shape[1], dropout)
+    net = AutoRec(num_hidden, matrix.shape[1], dropout, **network)
     net.initialize(init=mx.init.Normal(0.05), ctx=contexts)
     net.hybridize()
     options = {"learning_rate": lr, "wd": 1e-5}
-    fused = kernel == "sparse" and optimizer == "adam" and devices == 1
+    fused = kernel == "sparse" and optimizer == "adam" and devices == 1 and "tied" not in network
     trainer = gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights(), **options)
                             if fused else optimizer, None if fused else options)
     steps = []
@@ -155,6 +157,35 @@ def test_parity_with_the_root_loss():
     matrix = synthetic_ratings(70, 110, 1800).to_csr()
     assert_same(trained("sparse", matrix, loss=MaskedRootLoss(), dropout=0),
                 trained("dense", matrix, loss=MaskedRootLoss(), dropout=0), 5e-4)
+
+
+@pytest.mark.parametrize("network", [
+    dict(num_hidden=(20, 10, 20)), dict(tied=True), dict(num_hidden=(12, 5, 12), tied=True),
+    *(dict(encoder_activation=name, decoder_activation=other) for name, other in
+      zip(ACTIVATIONS, (*ACTIVATIONS[2:], *ACTIVATIONS[:2])))], ids=str)
+def test_parity_of_deep_tied_and_other_networks(network):
+    """First and last layer are the kernels', whatever is between and behind them."""
+    matrix = synthetic_ratings(70, 110, 1800).to_csr()
+    options = dict(lr=0.001, dropout=0, epochs=3, **network)
+    assert_same(trained("sparse", matrix, **options), trained("dense", matrix, **options))
+
+
+def test_deep_run_uses_the_kernels_for_first_and_last_layer(monkeypatch, tmp_path):
+    """Both functions run; no dense batch is made."""
+    calls = []
+    for name in ("weighted_columns", "masked_products", "adam_step"):
+        def counted(*args, name=name, kernel=getattr(kernels, name)):
+            calls.append((name, len(args)))
+            return kernel(*args)
+        monkeypatch.setattr(kernels, name, counted)
+    monkeypatch.setattr(loaders, "DenseRows", None)
+    train_model(AutoRecConfig(dataset="synthetic:60x80x900", hidden=(10, 5, 10), epochs=2,
+                              batch_size=40, out=str(tmp_path / "run"), quiet=True))
+    names = [name for name, _ in calls]
+    steps = 4  # 80 rows in batches of 40, two epochs; an evaluation an epoch and one at the end
+    assert names.count("adam_step") == 2 * steps  # encoder and decoder
+    assert names.count("masked_products") == steps + 3
+    assert names.count("weighted_columns") == 2 * steps + 3
 
 
 @pytest.mark.parametrize("devices", [2, 3, 5])

@@ -80,3 +80,53 @@ def test_first_layer_is_a_dense_layer():
     layer.initialize()
     layer.weight.set_data(np.array(V))
     onp.testing.assert_allclose(layer(np.array(X)).asnumpy(), X @ V, rtol=1e-6)
+
+
+FUNCTIONS = {
+    "identity": lambda z: z, "sigmoid": lambda z: 1 / (1 + onp.exp(-z)), "tanh": onp.tanh,
+    "relu": lambda z: onp.maximum(z, 0), "elu": lambda z: onp.where(z > 0, z, onp.expm1(z)),
+    "selu": lambda z: 1.0507009873554805 * onp.where(z > 0, z, 1.6732632423543772 * onp.expm1(z))}
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("encoder", FUNCTIONS)
+@pytest.mark.parametrize("decoder", FUNCTIONS)
+def test_deep_network_by_numpy(encoder, decoder, hybridize):
+    """500-250-500 in small; bounded predictions are stretched to the scale 1..5."""
+    net = AutoRec((4, 3, 4), 3, 0.0, encoder, decoder)
+    net.initialize(mx.init.Normal(0.5))
+    net.hybridize(hybridize)
+    w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    step = 1 if encoder == "identity" else 2  # activations are layers of their own
+    g, h = FUNCTIONS[encoder], X @ w["encoder.weight"] + w["encoder.bias"]
+    for layer in (0, step):
+        h = g(h) @ w[f"inner.{layer}.weight"].T + w[f"inner.{layer}.bias"]
+    out = FUNCTIONS[decoder](g(h) @ w["decoder.weight"].T + w["decoder.bias"])
+    out = {"sigmoid": 1 + 4 * out, "tanh": 3 + 2 * out}.get(decoder, out)
+    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])
+def test_bounded_predictions_reach_the_ends_of_the_scale(decoder):
+    net = AutoRec(2, 3, 0.0, decoder_activation=decoder, scale=(1.0, 11.0))
+    net.initialize()
+    net.decoder.weight.set_data(np.zeros((3, 2)))
+    net.decoder.bias.set_data(np.array([-20.0, 0, 20]))
+    onp.testing.assert_allclose(net(np.array(X)).asnumpy()[0], [1, 6, 11], atol=0.1)
+
+
+@pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
+def test_inverse_of_a_rating_activation(decoder):
+    from d2l_autorec.models.layers import RatingActivation
+    layer, ratings = RatingActivation(decoder, 1.0, 5.0), onp.array([1.2, 3.0, 4.7], "float32")
+    back = layer(np.array(layer.inverse(ratings))).asnumpy()
+    onp.testing.assert_allclose(back, ratings, rtol=1e-5)
+
+
+def test_tied_weights_are_one_parameter():
+    net = AutoRec(2, 3, 0.0, tied=True)
+    net.initialize()
+    net.encoder.weight.set_data(np.array(V))
+    expected = 1 / (1 + onp.exp(-(X @ V))) @ V.T
+    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), expected, rtol=1e-5)
+    assert len(list(net.collect_params())) == 3

@@ -8,6 +8,7 @@ import numpy as onp
 import pytest
 
 from conftest import assert_user_error
+from d2l_autorec.config import AutoRecConfig, make_config
 from d2l_autorec import AutoRec
 
 QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
@@ -139,3 +140,40 @@ def test_a_batch_of_more_rows_than_there_are(command):
     assert process.returncode == 0
     assert "--batch-size 256 is more than the 80 rows: every step takes all 80" in process.stderr
     assert "train RMSE 0.0000" not in process.stderr
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
+    (["--model", "mf", "--based", "user"], ["--based is an option of --model autorec: --model mf"]),
+    (["--factors", "3"], ["--factors is an option of --model mf: --model autorec has no such"]),
+    (["--model", "mf", "--preset", "paper"], ["--preset paper is not for --model mf: choose one of "
+                                              "chapter, best"]),
+    (["--preset", "paper"], ["--preset paper scales its weight decay by the size of a MovieLens"]),
+    (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
+    (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
+    (["--tied", "--hidden", "5,4"], ["--tied needs a first and last hidden layer of equal size"]),
+    (["--encoder-activation", "swish"], ["--encoder-activation is swish: it must be one of identi"]),
+    (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
+])
+def test_user_errors_of_models(command, tmp_path, arguments, fragments):
+    assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_is_defaults_that_options_override():
+    paper = make_config({"preset": "paper", "dataset": "ml-1m"})
+    assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (True, 0.0, "weights", 256)
+    assert paper.wd == pytest.approx(100 / (6040 * 3706))
+    user = make_config({"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False,
+                        "wd": 1.0})
+    assert (user.clip, user.wd, user.batch_size) == (False, 1.0, 64)
+    assert make_config({}) == make_config({"preset": "chapter"}) == AutoRecConfig()
+    best = make_config({"preset": "best", "epochs": 7})
+    assert best.refit and best.val_ratio == 0.1 and best.epochs == 7
+
+
+def test_config_json_shows_the_outcome_of_a_preset(command, tmp_path):
+    process = command("run", *QUICK, "--preset", "best")
+    assert process.returncode == 0, process.stderr
+    options = json.loads((tmp_path / "out" / "config.json").read_text())["options"]
+    assert options["preset"] == "best" and options["refit"] and options["epochs"] == 2

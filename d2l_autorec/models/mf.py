@@ -68,13 +68,13 @@ class ClosedForm(MF):
         """Set the parameters from training ratings."""
         values = ratings.values.astype(onp.float64) + ratings.offset
         mean = values.mean()
+        item_bias, user_bias = onp.zeros(ratings.num_items), onp.zeros(ratings.num_users)
+        if self._damping is not None:
+            residual = values - mean
+            item_bias = self._shrunk(ratings.items, residual, ratings.num_items)
+            user_bias = self._shrunk(ratings.users, residual - item_bias[ratings.items],
+                                     ratings.num_users)
         self.mean.set_data(np.array([mean]))
-        if self._damping is None:
-            return
-        residual = values - mean
-        item_bias = self._shrunk(ratings.items, residual, ratings.num_items)
-        user_bias = self._shrunk(ratings.users, residual - item_bias[ratings.items],
-                                 ratings.num_users)
         self.item_bias.weight.set_data(np.array(item_bias[:, None]))
         self.user_bias.weight.set_data(np.array(user_bias[:, None]))
 

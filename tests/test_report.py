@@ -1,0 +1,96 @@
+"""The report: runs are shared, resumed and not repeated; figures and remarks are right."""
+
+import argparse
+import json
+
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec import report, tables
+from d2l_autorec.config import make_config
+from d2l_autorec.report import Line, configs_of, name_of, section, verdict
+
+QUICK = ("--quick", "--table", "chapter", "--out", "out")
+
+
+def test_quick_report_and_again(command, tmp_path):
+    """Every row is there; the second time no run is repeated."""
+    first = command("report", *QUICK)
+    assert first.returncode == 0, first.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "No figure here is a result" in text
+    for row in tables.TABLES["chapter"].rows:
+        assert f"| {row.label} |" in text and f"| {row.label} |" in first.stdout
+    assert (tmp_path / "out" / "chapter.png").stat().st_size > 5000
+    results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
+    assert len(results) == 6
+    again = command("report", *QUICK)
+    assert again.stdout == first.stdout and again.stderr == "report: out/report.md\n"
+    assert results == {path: path.stat().st_mtime_ns for path in results}
+
+
+def test_a_stopped_run_is_resumed(command, tmp_path):
+    """A run without its result, but with a checkpoint, goes on and ends as if never stopped."""
+    command("report", *QUICK)
+    folder = next(tmp_path.glob("out/runs/autorec-*"))
+    wanted = json.loads((folder / "result.json").read_text())["test_rmse"]
+    options = json.loads((folder / "config.json").read_text())["options"]
+    (folder / "result.json").unlink()
+    process = command("report", *QUICK)
+    assert process.returncode == 0 and f"{folder.name}" in process.stderr
+    assert json.loads((folder / "result.json").read_text())["test_rmse"] == wanted
+    assert json.loads((folder / "config.json").read_text())["options"] == options
+
+
+def options_of(**given):
+    return argparse.Namespace(**{"data_dir": None, "threads": None, "seeds": None, "quick": False,
+                                 **given})
+
+
+def test_seeds_and_folds():
+    chapter, folds = tables.TABLES["chapter"], tables.TABLES["folds"]
+    assert [c.seed for c in configs_of(chapter, chapter.rows[0], options_of())] == [0, 1, 2, 3, 4]
+    assert [c.seed for c in configs_of(chapter, chapter.rows[0], options_of(seeds=2))] == [0, 1]
+    splits = [c.split for c in configs_of(folds, folds.rows[0], options_of(seeds=2))]
+    assert splits == ["u1", "u2", "u3", "u4", "u5"]
+
+
+def test_runs_are_told_apart_and_shared():
+    paper = {"preset": "paper", "dataset": "ml-1m"}
+    assert name_of(make_config(paper)) == name_of(make_config({**paper, "quiet": True}))
+    assert name_of(make_config(paper)) != name_of(make_config({**paper, "hidden": (499,)}))
+    depth, paper_table = (tables.TABLES[name] for name in ("depth", "paper"))
+    shallow = configs_of(depth, depth.rows[0], options_of())[0]
+    assert name_of(shallow) in {name_of(config) for row in paper_table.rows
+                                for config in configs_of(paper_table, row, options_of())}
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_row_is_a_configuration(name):
+    table = tables.TABLES[name]
+    for row in table.rows:
+        for config in configs_of(table, row, options_of()):
+            assert config.dataset == table.options["dataset"]
+
+
+def test_means_deviations_and_verdicts_by_hand():
+    row = tables.Row("a model", {}, aim=0.5, tried="more epochs")
+    line = Line(row, [{"test_rmse": v, "test_mae": 1.0} for v in (0.4, 0.5, 0.9)])
+    table = tables.TABLES["chapter"]
+    assert line.shown("test_rmse") == "0.6000 ± 0.2646"  # sqrt((.04 + .01 + .09) / 2)
+    assert verdict(table, line) == "missed by 0.1000 (at most 0.500)"
+    text = section(table, [line])
+    assert "- a model: more epochs" in text and "| 0.6000 ± 0.2646 |" in text
+    single = Line(row, [{"test_rmse": 0.5, "test_mae": 1.0}])
+    assert single.shown("test_rmse") == "0.5000" and verdict(table, single).startswith("yes")
+    assert "more epochs" not in section(table, [single])
+
+
+def test_errors(command):
+    assert_user_error(command("report", "--table", "odd"), "'odd' is none of chapter, folds")
+    assert_user_error(command("report", "--seeds", "0"), "--seeds is 0: it must be at least 1")
+
+
+def test_help(command):
+    assert "--quick" in command("report", "--help").stdout
+    assert report.EXAMPLES.splitlines()[1].strip() in command("report", "--help").stdout
