@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -238,8 +239,8 @@ def _environment(role: str, rank: int, host: Host) -> Dict[str, str]:
         own[WORKER] = str(rank)
     if host.name is None:
         return own
-    return {**{name: value for name, value in os.environ.items() if name.startswith(FORWARDED)
-  X
+    return {**{name: value for name, value in os.environ.items() if name.startswith(FORWARDED)},
+            **own}
 
 
 def _address_towards(address: str) -> str:
@@ -277,21 +278,29 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
         By SIGINT, SIGTERM or SIGHUP; every process is ended then.
     """
     processes: List[Process] = []
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads: end, and the guards end the rest
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        for job in jobs:
-            processes.append(_start(job, ssh))
-        failed = _wait(processes)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # ending takes GRACE + 2 seconds at most
-        _end(processes)
+    with _on_signals(_interrupt):
+        try:
+            for job in jobs:
+                processes.append(_start(job, ssh))
+            failed = _wait(processes)
+        finally:
+            with _on_signals(signal.SIG_IGN):  # ending takes GRACE + 1 seconds at most
+                _end(processes)
     if failed is None:
         return 0
     print(f"d2l_autorec.launch: error: {failed.failure()}", file=sys.stderr)
     return failed.exit_code()
+
+
+@contextmanager
+def _on_signals(handler: Any) -> Iterator[None]:
+    usual = {number: signal.signal(number, handler)
+             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, was in usual.items():
+            signal.signal(number, was)
 
 
 def _start(job: Job, ssh: str) -> Process:
@@ -341,4 +350,5 @@ def _settle(processes: Sequence[Process], seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads: end, and the guards end the rest
     sys.exit(run_command("d2l_autorec.launch", main))

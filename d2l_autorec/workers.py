@@ -50,10 +50,10 @@ class Workers:
         self._check_ranks()
 
     def _check_ranks(self) -> None:
-        taken = onp.zeros(self.size)
-        if 0 <= self.rank < self.size:
-            taken[self.rank] = 1
-        if not (self.sum(taken) == 1).all():
+        if self.store is None:
+            return
+        taken = onp.arange(self.size, dtype=onp.float32) == self.rank
+        if not (self._add(taken) == 1).all():
             raise ConfigError(f"{WORKER} is {self.rank}: the {self.size} workers must have each "
                               f"its own number from 0 to {self.size - 1}, or none of them any")
 
@@ -92,22 +92,24 @@ class Workers:
             mx.npx.waitall()
 
     def sum(self, values: onp.ndarray) -> onp.ndarray:
-        """The sum of all workers' `values`, in float64; the same on every worker.
+        """The sum of all workers' `values`, in float64; the same to the bit on every worker.
+
+        The store itself adds in float32, in the order in which workers arrive;
+        so it only carries the values here, and each worker adds them by rank.
 
         Parameters
         ----------
         values : ndarray, shape (n,)
         """
-        values = onp.asarray(values, dtype=onp.float64)
-        if self.store is None or not values.size:
-            return values
-        total = np.zeros(values.shape, dtype="float64")
-        key = self._keys.get(values.size)
-        if key is None:  # a key has one shape for ever
-            key = self._keys[values.size] = FIRST_KEY + len(self._keys)
-            self.store.init(key, total)
-        self.store.pushpull(key, np.array(values, dtype="float64"), out=total)
-        return total.asnumpy()
+        own = onp.asarray(values, dtype=onp.float64)
+        if self.store is None or not own.size:
+            return own
+        packed = _pack(own.tobytes())
+        table = onp.zeros((self.size, len(packed)), dtype=onp.float32)
+        table[self.rank] = packed
+        rows = [onp.frombuffer(_unpack(row, own.nbytes))
+                for row in self._add(table.ravel()).reshape(table.shape)]
+        return onp.sum(rows, axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
         """What worker 0 gives, on every worker; that of the others is ignored."""
@@ -115,8 +117,20 @@ class Workers:
             return content
         first = self.rank == 0
         length = int(self.sum([len(content) * first])[0])
-        packed = _pack(content) if first else onp.zeros(-(-length // 6))
-        return _unpack(self.sum(packed), length)
+        packed = _pack(content if first else bytes(length))
+        return _unpack(self._add(packed), length)
+
+    def _add(self, values: onp.ndarray) -> onp.ndarray:
+        """The store's sum, in float32."""
+        if not values.size:
+            return values
+        total = np.zeros(values.shape, dtype="float32")
+        key = self._keys.get(values.size)
+        if key is None:  # a key has one shape for ever
+            key = self._keys[values.size] = FIRST_KEY + len(self._keys)
+            self.store.init(key, total)
+        self.store.pushpull(key, np.array(values, dtype="float32"), out=total)
+        return total.asnumpy()
 
     def barrier(self) -> None:
         """Wait until every worker is here."""
@@ -158,7 +172,7 @@ def leave(code: int) -> NoReturn:
     An open store waits at the interpreter's exit until every worker is done,
     and those wait for this one: nobody would ever learn of its failure.
     """
-    if code and sys.excepthook is _leave_with_traceback:
+    if code and os.environ.get("DMLC_ROLE") == "worker":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -172,13 +186,13 @@ def _leave_with_traceback(kind: Type[BaseException], error: BaseException,
 
 
 def _pack(content: bytes) -> onp.ndarray:
-    """Six bytes a number, which float64 holds exactly: the store adds nothing but floats."""
-    count = -(-len(content) // 6)
-    wide = onp.zeros((count, 8), dtype=onp.uint8)
-    wide[:, :6] = onp.frombuffer(content.ljust(count * 6, b"\0"), dtype=onp.uint8).reshape(-1, 6)
-    return wide.view("<u8").ravel().astype(onp.float64)
+    """Three bytes a number, which float32 holds exactly: the store adds nothing else."""
+    count = -(-len(content) // 3)
+    wide = onp.zeros((count, 4), dtype=onp.uint8)
+    wide[:, :3] = onp.frombuffer(content.ljust(count * 3, b"\0"), dtype=onp.uint8).reshape(-1, 3)
+    return wide.view("<u4").ravel().astype(onp.float32)
 
 
 def _unpack(packed: onp.ndarray, length: int) -> bytes:
     """The reverse of `_pack`."""
-    return packed.astype("<u8").view(onp.uint8).reshape(-1, 8)[:, :6].tobytes()[:length]
+    return packed.astype("<u4").view(onp.uint8).reshape(-1, 4)[:, :3].tobytes()[:length]
