@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
 import mxnet as mx
 import numpy as onp
 from mxnet import np
+from mxnet.base import _LIB, check_call
 
 from .errors import ConfigError
 
@@ -25,7 +26,9 @@ FIRST_KEY = 1 << 20  # below it are a trainer's parameters
 class Workers:
     """A run's processes, of which this is one; by default the only one.
 
-    All methods but `share` are for every worker to call, in the same order.
+    All methods but `share` are for every worker to call, in the same order. A
+    context manager, which closes itself unless the block fails; a process
+    that failed is to be left by `leave`.
 
     Parameters
     ----------
@@ -137,11 +140,31 @@ class Workers:
         if self.store:
             self.store._barrier()
 
+    def close(self) -> None:
+        """Wait until every worker is done; the servers then end by themselves.
+
+        Left to Python, the store may outlive the interpreter (a trainer is in
+        reference cycles), and its threads then abort the process.
+        """
+        if self.store:
+            mx.npx.waitall()
+            handle, self.store.handle = self.store.handle, None
+            self.store = None
+            check_call(_LIB.MXKVStoreFree(handle))
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        if kind is None:  # after a failure it would wait for workers that wait for this one
+            self.close()
+
 
 def connect(kvstore: Optional[str] = None) -> Workers:
     """Join the parameter server that the environment tells of; does nothing for one process.
 
-    From then on this process must be left by `leave`.
+    An uncaught exception then ends this process at once, see `leave`.
 
     Parameters
     ----------
@@ -169,7 +192,7 @@ def connect(kvstore: Optional[str] = None) -> Workers:
 def leave(code: int) -> NoReturn:
     """End this process; after a failure at once.
 
-    An open store waits at the interpreter's exit until every worker is done,
+    At the interpreter's exit an open store waits until every worker is done,
     and those wait for this one: nobody would ever learn of its failure.
     """
     if code and os.environ.get("DMLC_ROLE") == "worker":

@@ -15,6 +15,8 @@ from d2l_autorec.workers import connect, leave
 
 ROWS, BATCH = 37, 10  # 7 rows in the last batch; 1 with BATCH 12, fewer than workers
 
+NEVER_FREED = []
+
 
 def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     """Three epochs of a small net on the workers' shares; its parameters as one vector."""
@@ -28,6 +30,7 @@ def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     net.hybridize()
     trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.01},
                             kvstore=workers.store or "device", update_on_kvstore=False)
+    NEVER_FREED.append(trainer)  # the store must end before the interpreter all the same
     workers.begin(trainer)
     for begin in [*range(0, ROWS, batch)] * 3:
         whole = [np.array(part[begin:begin + batch], dtype="float32") for part in (x, y)]
@@ -59,8 +62,12 @@ def check_sums(workers):
 
 
 def main(task, folder=None):
-    workers = connect("dist_sync")
-    folder = folder and Path(folder)
+    with connect("dist_sync") as workers:
+        perform(workers, task, folder and Path(folder))
+    print(f"pid {os.getpid()} done", file=sys.stderr)
+
+
+def perform(workers, task, folder):
     if task == "sums":
         check_sums(workers)
     elif task.startswith("train"):
@@ -78,8 +85,6 @@ def main(task, folder=None):
         while True:
             workers.sum([1.0])
             time.sleep(0.01)
-    workers.barrier()
-    print(f"pid {os.getpid()} done", file=sys.stderr)
 
 
 if __name__ == "__main__":
