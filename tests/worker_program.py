@@ -15,8 +15,6 @@ from d2l_autorec.workers import connect, leave
 
 ROWS, BATCH = 37, 10  # 7 rows in the last batch; 1 with BATCH 12, fewer than workers
 
-NEVER_FREED = []
-
 
 def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     """Three epochs of a small net on the workers' shares; its parameters as one vector."""
@@ -30,7 +28,7 @@ def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     net.hybridize()
     trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.01},
                             kvstore=workers.store or "device", update_on_kvstore=False)
-    NEVER_FREED.append(trainer)  # the store must end before the interpreter all the same
+    mx.kept = trainer  # to the interpreter's end; the store must end before
     workers.begin(trainer)
     for begin in [*range(0, ROWS, batch)] * 3:
         whole = [np.array(part[begin:begin + batch], dtype="float32") for part in (x, y)]
