@@ -1,0 +1,256 @@
+"""The launcher and the workers, with real processes of MXNet's parameter server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mxnet as mx
+import numpy as onp
+import pytest
+
+import worker_program
+from conftest import assert_user_error
+from d2l_autorec import workers
+from d2l_autorec.errors import ConfigError
+from d2l_autorec.workers import Workers
+
+PROGRAM = (sys.executable, worker_program.__file__)
+LAUNCH = (sys.executable, "-m", "d2l_autorec.launch")
+
+
+def launch(tmp_path, *arguments, **environment):
+    """The finished launcher; whatever it started carries the folder in its environment."""
+    process = start(tmp_path, *arguments, **environment)
+    out, err = process.communicate(timeout=120)
+    assert survivors(tmp_path) == []
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def start(tmp_path, *arguments, **environment):
+    return subprocess.Popen(
+        [*LAUNCH, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path), "OMP_NUM_THREADS": "1",
+             "PYTHONPATH": str(Path(workers.__file__).parents[1]), **environment})
+
+
+def survivors(tmp_path):
+    """Processes that the launcher of this test left, at most a moment after it ended."""
+    deadline = time.monotonic() + 2
+    while (found := marked(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def marked(tmp_path, *variables):
+    """Numbers of the live processes with this test's environment, less zombies."""
+    wanted = [f"D2L_AUTOREC_TEST={tmp_path}", *variables]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if set(wanted) <= set(environment):  # a zombie's is empty
+            found.append(int(folder.name))
+    return found
+
+
+def main_process(tmp_path, *variables):
+    """The one of them that its guard and its own children have as group leader."""
+    return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
+
+
+@pytest.mark.parametrize("servers, count", [(1, 2), (2, 3)])
+def test_sums(tmp_path, servers, count):
+    process = launch(tmp_path, "-n", count, "-s", servers, "--", *PROGRAM, "sums")
+    assert process.returncode == 0, process.stderr
+    assert sorted(process.stdout.splitlines()) == [f"[worker {k}] sums of {count} are right"
+                                                   for k in range(count)]
+    lines = process.stderr.splitlines()
+    assert len(lines) == count and all(line.endswith("done") for line in lines), lines
+
+
+@pytest.mark.parametrize("servers, count, contexts, batch", [
+    (1, 2, 1, 10), (2, 3, 1, 12), (1, 2, 2, 12)])
+def test_training_equals_one_process(tmp_path, servers, count, contexts, batch):
+    """With a last batch of 7 rows or of 1, fewer than workers; on several contexts a worker."""
+    process = launch(tmp_path, "-n", count, "-s", servers, "--", *PROGRAM,
+                     f"train-{contexts}-{batch}", tmp_path)
+    assert process.returncode == 0, process.stderr
+    alone = worker_program.train(Workers(), 1, batch)
+    for rank in range(count):
+        onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
+
+
+def begin_endless(tmp_path, *options):
+    process = start(tmp_path, "-n", 2, "-s", 1, *options, "--", *PROGRAM, "endless", tmp_path)
+    while not all((tmp_path / f"ready-{k}").exists() for k in range(2)):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    time.sleep(0.3)
+    return process
+
+
+@pytest.mark.parametrize("victim, variables", [
+    ("worker 1", ("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=1")),
+    ("server 0", ("DMLC_ROLE=server",)),
+    ("scheduler 0", ("DMLC_ROLE=scheduler",))])
+def test_a_kill_ends_everything(tmp_path, victim, variables):
+    process = begin_endless(tmp_path)
+    began = time.monotonic()
+    os.kill(main_process(tmp_path, *variables), signal.SIGKILL)
+    _, err = process.communicate(timeout=20)
+    assert survivors(tmp_path) == [] and time.monotonic() - began < 10
+    assert process.returncode == 137
+    assert f"d2l_autorec.launch: error: {victim} was killed by SIGKILL" in err.splitlines()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143),
+                                          (signal.SIGKILL, -9)])
+def test_nothing_outlives_the_launcher(tmp_path, number, code):
+    process = begin_endless(tmp_path)
+    began = time.monotonic()
+    process.send_signal(number)
+    process.wait(timeout=20)
+    while marked(tmp_path) and time.monotonic() - began < 10:
+        time.sleep(0.05)
+    assert marked(tmp_path) == [] and process.returncode == code
+    if code > 0:
+        assert process.stderr.read().splitlines()[-1] == (
+            f"d2l_autorec.launch: stopped: {number.name}; every process was ended")
+
+
+def test_an_exception_in_one_worker_is_shown_last(tmp_path):
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *PROGRAM, "raise")
+    assert process.returncode == 1
+    lines = process.stderr.splitlines()
+    assert "d2l_autorec.launch: error: worker 1 ended with exit code 1; its last lines:" in lines
+    assert lines[-1] == "  RuntimeError: the second worker fails"
+    assert "[worker 1] RuntimeError: the second worker fails" in lines
+
+
+def test_a_user_error_of_all_workers_keeps_its_exit_code(tmp_path):
+    process = launch(tmp_path, "-n", 3, "-s", 1, "--", *PROGRAM, "user-error")
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1] == "  worker_program: error: a wrong option"
+
+
+def test_streams_and_unfinished_lines(tmp_path):
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
+                     "echo to stdout; printf 'no newline, %s' $D2L_AUTOREC_WORKER >&2")
+    assert process.returncode == 0
+    assert sorted(process.stdout.splitlines()) == [f"[worker {k}] to stdout" for k in range(2)]
+    assert sorted(process.stderr.splitlines()) == [f"[worker {k}] no newline, {k}"
+                                                   for k in range(2)]
+
+
+def test_a_stubborn_worker_is_killed(tmp_path):
+    began = time.monotonic()
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
+                     "[ $D2L_AUTOREC_WORKER = 1 ] && exit 7; trap '' TERM; sleep 60; sleep 60")
+    assert process.returncode == 7 and time.monotonic() - began < 10
+
+
+def test_a_missing_command(tmp_path):
+    process = launch(tmp_path, "-n", 1, "-s", 1, "--", "no-such-program")
+    assert process.returncode == 127 and "no-such-program" in process.stderr.splitlines()[-1]
+
+
+def fake_ssh(folder):
+    """A script that runs its second argument as sshd would, and notes the first."""
+    script = folder / "fake-ssh"
+    script.write_text(f'#!/bin/sh\necho "$1" >>{folder}/called\ncd /\nexec sh -c "$2"\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_hosts(tmp_path):
+    (tmp_path / "hosts").write_text("# two\nme@first 127.0.0.1\n\n127.0.0.1\n")
+    process = launch(tmp_path, "-n", 3, "-s", 1, "--hosts", "hosts", "--ssh", fake_ssh(tmp_path),
+                     "--", *PROGRAM, "sums")
+    assert process.returncode == 0, process.stderr
+    assert sorted((tmp_path / "called").read_text().split()) == [
+        "127.0.0.1", "me@first", "me@first", "me@first"]
+    assert "[worker 2] sums of 3 are right" in process.stdout.splitlines()
+
+
+def test_remote_processes_end_with_the_launcher(tmp_path):
+    (tmp_path / "hosts").write_text("127.0.0.1\n")
+    process = begin_endless(tmp_path, "--hosts", "hosts", "--ssh", fake_ssh(tmp_path))
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    while marked(tmp_path) and time.monotonic() - began < 10:
+        time.sleep(0.05)
+    assert marked(tmp_path) == []
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (("-n", "0", "-s", "1", "--", "true"), ("-n/--workers", "'0'", "from 1")),
+    (("-n", "2", "-s", "x", "--", "true"), ("-s/--servers", "'x'", "from 1")),
+    (("-s", "1", "--", "true"), ("-n/--workers",)),
+    (("-n", "2", "-s", "1"), ("no command", "behind --")),
+    (("-n", "2", "-s", "1", "--hosts", "nowhere", "--", "true"), ("nowhere", "one machine a line")),
+    (("-n", "2", "-s", "1", "--hosts", "empty", "--", "true"), ("empty", "no machine")),
+    (("-n", "2", "-s", "1", "--hosts", "odd", "--", "true"), ("a b c", "its address")),
+    (("-n", "2", "-s", "1", "--hosts", "unknown", "--", "true"), ("no.invalid", "ADDRESS")),
+    (("-n", "2", "-s", "1", "--hosts", "mixed", "--", "true"), ("127.0.0.1", "cannot reach")),
+    (("-n", "2", "-s", "1", "--address", "192.0.2.1", "--", "true"), ("192.0.2.1", "no address")),
+    (("-n", "2", "-s", "1", "--hosts", "here", "--ssh", "no-such", "--", "true"),
+     ("no-such", "--ssh"))])
+def test_bad_arguments_in_one_line(tmp_path, in_process, monkeypatch, arguments, fragments):
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"empty": "\n# none\n", "odd": "a b c\n", "unknown": "no.invalid\n",
+                       "mixed": "127.0.0.1\n192.0.2.7\n", "here": "127.0.0.1\n"}.items():
+        (tmp_path / name).write_text(text)
+    usual = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert_user_error(in_process("launch", *arguments), "d2l_autorec.launch: error", *fragments)
+    assert usual == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("rows", range(1, 8))
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_make_up_the_batch(rows, count):
+    batch, seen = [mx.np.arange(rows)], []
+    for rank in range(count):
+        alone = Workers()
+        alone.rank, alone.size = rank, count
+        (part,), weight = alone.share(batch)
+        assert len(part) >= 1
+        seen += part.tolist() if weight else []
+    assert seen == list(range(rows))
+
+
+def test_one_process_is_a_run_of_one_worker():
+    alone = workers.connect("device")
+    assert (alone.rank, alone.size, alone.store) == (0, 1, None)
+    assert alone.sum([1.5, 2]).tolist() == [1.5, 2] and alone.broadcast(b"x") == b"x"
+    alone.barrier()
+
+
+@pytest.mark.parametrize("environment, fragment", [
+    ({}, "d2l_autorec.launch"), ({"DMLC_ROLE": "worker", "D2L_AUTOREC_WORKER": "one"}, "'one'")])
+def test_no_parameter_server(monkeypatch, environment, fragment):
+    for name in ("DMLC_ROLE", "D2L_AUTOREC_WORKER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=fragment):
+        workers.connect("dist_sync")
+
+
+def test_numbers_that_workers_share_are_refused(tmp_path):
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "env", "D2L_AUTOREC_WORKER=0", *PROGRAM,
+                     "sums")
+    assert process.returncode == 1
+    assert "its own number from 0 to 1" in process.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("length", range(20))
+def test_packing_bytes(length):
+    content = bytes(range(255, 255 - length, -1))
+    assert workers._unpack(workers._pack(content), length) == content

@@ -1,0 +1,90 @@
+"""Two network namespaces with addresses of their own, as two machines."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as onp
+import pytest
+
+import worker_program
+from d2l_autorec import workers
+from d2l_autorec.workers import Workers
+from test_launch import survivors
+
+ADDRESSES = ("10.213.7.1", "10.213.7.2")
+
+
+def ip(*arguments):
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture
+def machines():
+    """Names of two namespaces joined by a cable; skips where they cannot be made."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces are root's to make")
+    if shutil.which("ip") is None:
+        pytest.skip("there is no `ip` (iproute2)")
+    names = [f"d2l-{os.getpid()}-{side}" for side in "ab"]
+    ends = [f"d2l{side}{os.getpid()}"[:15] for side in "ab"]
+    try:
+        join(names, ends)
+    except subprocess.CalledProcessError as error:
+        remove(names)
+        pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
+    yield names
+    remove(names)
+
+
+def join(names, ends):
+    for name in names:
+        ip("netns", "add", name)
+    ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+    for name, end, address in zip(names, ends, ADDRESSES):
+        ip("link", "set", end, "netns", name)
+        ip("-n", name, "address", "add", f"{address}/24", "dev", end)
+        ip("-n", name, "link", "set", end, "up")
+        ip("-n", name, "link", "set", "lo", "up")
+        ip("netns", "exec", name, "true")
+
+
+def remove(names):
+    for name in names:  # the cable goes with them
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def launch_over(machines, folder, *program):
+    """One server, and a worker on each machine; the launcher and its scheduler on the first."""
+    ssh = folder / "ssh"
+    ssh.write_text('#!/bin/sh\nexec ip netns exec "$1" sh -c "$2"\n')
+    ssh.chmod(0o755)
+    (folder / "hosts").write_text("".join(f"{name} {address}\n"
+                                          for name, address in zip(machines, ADDRESSES)))
+    # each worker says first where it is
+    command = ["sh", "-c", 'ip netns identify; exec "$@"', "sh", sys.executable, *program]
+    process = subprocess.run(
+        ["ip", "netns", "exec", machines[0], sys.executable, "-m", "d2l_autorec.launch", "-n", "2",
+         "-s", "1", "--hosts", "hosts", "--ssh", str(ssh), "--", *command],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "D2L_AUTOREC_TEST": str(folder), "OMP_NUM_THREADS": "1",
+             "PYTHONPATH": str(Path(workers.__file__).parents[1])})
+    assert survivors(folder) == []
+    assert process.returncode == 0, process.stderr
+    for rank, name in enumerate(machines):
+        assert f"[worker {rank}] {name}" in process.stdout.splitlines()
+    return process
+
+
+def test_sums_across_two_machines(machines, tmp_path):
+    process = launch_over(machines, tmp_path, worker_program.__file__, "sums")
+    assert "[worker 1] sums of 2 are right" in process.stdout.splitlines()
+
+
+def test_training_across_two_machines_equals_one_process(machines, tmp_path):
+    launch_over(machines, tmp_path, worker_program.__file__, "train-1-10", str(tmp_path))
+    alone = worker_program.train(Workers())
+    for rank in range(2):
+        onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
