@@ -18,6 +18,7 @@ import numpy as onp
 from mxnet import autograd, np
 from mxnet.base import _LIB, check_call
 from numba import get_num_threads
+from scipy.sparse import csr_matrix
 
 from . import kernels
 from .errors import ConfigError, DataWarning
@@ -98,6 +99,11 @@ class CSRBatch:
     def values(self) -> np.ndarray:
         """Observed entries, shape (n,)."""
         return to_mxnet(self.data, self.ctx)
+
+    def dense(self) -> np.ndarray:
+        """All entries, shape (B, C)."""
+        matrix = csr_matrix((self.data, self.indices, self.indptr), self.shape)
+        return to_mxnet(matrix.toarray(), self.ctx)
 
     @cached_property
     def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
