@@ -9,7 +9,7 @@ from mxnet import autograd, np, npx
 from mxnet.gluon import Parameter, nn
 
 from ..errors import ConfigError
-from ..sparse import CSRBatch, numpy_view
+from ..sparse import CSRBatch
 from .layers import InputDense
 
 BIAS_DEVIATION = 0.001
@@ -84,7 +84,7 @@ def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
     """While training, zeros for `share` of the entries and the others scaled up."""
     if not share or not autograd.is_training():
         return batch
-    return _with_data(batch, numpy_view(npx.dropout(batch.values, p=share)).copy())
+    return _with_data(batch, npx.dropout(batch.values, p=share).asnumpy())
 
 
 def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
