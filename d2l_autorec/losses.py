@@ -4,7 +4,7 @@ from typing import Any, Callable, Tuple
 
 from mxnet import np, npx
 
-from .sparse import CSRBatch
+from .sparse import CSRBatch, multinomial_nll
 
 
 def observed_errors(prediction: Any, label: Any) -> Tuple[Any, Any]:
@@ -87,6 +87,8 @@ class MultinomialLoss:
 
     def __call__(self, prediction: Any, label: Any) -> Any:
         logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
-        clicks = label.dense() if isinstance(label, CSRBatch) else label
-        loss = -(npx.log_softmax(logits, axis=-1) * clicks).sum(axis=1)
+        if isinstance(label, CSRBatch):
+            loss = multinomial_nll(label, logits)
+        else:
+            loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
         return loss if divergence is None else loss + self._beta() * divergence
