@@ -182,3 +182,38 @@ def adam_step(starts, rows, positions, threads, values, hidden, weight, mean, va
                     mean[c, k] = m
                     variance[c, k] = v
                     weight[c, k] -= lr * m / (math.sqrt(v) + epsilon)
+
+
+@njit(**KERNEL)
+def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
+    """out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
+
+    Leaves exp(logits - largest of the row) and their sums for the gradient.
+    """
+    for b in prange(len(logits)):
+        top = logits[b, 0]
+        for c in range(logits.shape[1]):
+            top = max(top, logits[b, c])
+        total = np.float32(0)
+        for c in range(logits.shape[1]):
+            exponentials[b, c] = math.exp(logits[b, c] - top)
+            total += exponentials[b, c]
+        sums[b] = total
+        normaliser, loss = top + math.log(total), np.float32(0)
+        for j in range(indptr[b], indptr[b + 1]):
+            loss += values[j] * (normaliser - logits[b, columns[j]])
+        out[b] = loss
+
+
+@njit(**KERNEL)
+def multinomial_gradient(indptr, columns, values, exponentials, sums, upstream, out):
+    """out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C), in place."""
+    for b in prange(len(out)):
+        clicks = np.float32(0)
+        for j in range(indptr[b], indptr[b + 1]):
+            clicks += values[j]
+        scale = upstream[b] * clicks / sums[b]
+        for c in range(out.shape[1]):
+            out[b, c] = scale * exponentials[b, c]
+        for j in range(indptr[b], indptr[b + 1]):
+            out[b, columns[j]] -= upstream[b] * values[j]

@@ -1,10 +1,10 @@
 """Losses over observed ratings; of dense batches and of sparse ones."""
 
-from typing import Any, Tuple
+from typing import Any, Callable, Tuple
 
-from mxnet import np
+from mxnet import np, npx
 
-from .sparse import CSRBatch
+from .sparse import CSRBatch, multinomial_nll
 
 
 def observed_errors(prediction: Any, label: Any) -> Tuple[Any, Any]:
@@ -59,3 +59,36 @@ class MaskedRootLoss:
         errors, _ = observed_errors(prediction, label)
         root = np.sqrt(np.square(errors).sum() + 1e-12)  # finite gradient where nothing is wrong
         return np.broadcast_to(root, (label.shape[0],))
+
+
+def no_penalty() -> float:
+    """A beta of 0."""
+    return 0.0
+
+
+class MultinomialLoss:
+    """Each row's negative log likelihood of its clicks, plus beta times its KL divergence.
+
+    -sum_i x_i log softmax(logits)_i + beta KL (Liang et al. 2018, equations 3 and 7).
+    It is not averaged: `trainer.step(rows)` divides by the rows, once.
+
+    Parameters
+    ----------
+    beta : callable
+        Called without arguments for each batch; see `anneal`. Not used where the
+        prediction is logits alone.
+
+    Shape: logits (batch_size, columns), or a pair of them and the KL divergences (batch_size,);
+    label (batch_size, columns), an ndarray or a CSRBatch -> (batch_size,).
+    """
+
+    def __init__(self, beta: Callable[[], float] = no_penalty) -> None:
+        self._beta = beta
+
+    def __call__(self, prediction: Any, label: Any) -> Any:
+        logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
+        if isinstance(label, CSRBatch):
+            loss = multinomial_nll(label, logits)
+        else:
+            loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
+        return loss if divergence is None else loss + self._beta() * divergence

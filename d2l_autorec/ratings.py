@@ -140,8 +140,8 @@ class Ratings:
         optional = {} if self.timestamps is None else {"timestamps": self.timestamps}
         np.savez_compressed(
             path, users=self.users, items=self.items, values=self.values, scale=self.scale,
-            user_ids=_storable(self.user_ids), item_ids=_storable(self.item_ids),
-            title_ids=_storable(np.array(list(self.titles))), name=np.array(self.name),
+            user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
+            title_ids=storable_ids(np.array(list(self.titles))), name=np.array(self.name),
             title_texts=np.array(list(self.titles.values()), dtype=str), **optional)
 
     @classmethod
@@ -156,9 +156,9 @@ class Ratings:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 columns = dict(stored)
-            titles = dict(zip(_usable(columns.pop("title_ids")).tolist(),
+            titles = dict(zip(usable_ids(columns.pop("title_ids")).tolist(),
                               columns.pop("title_texts").tolist()))
-            ids = {key: _usable(columns.pop(key)) for key in ("user_ids", "item_ids")}
+            ids = {key: usable_ids(columns.pop(key)) for key in ("user_ids", "item_ids")}
             low, high = columns.pop("scale").tolist()
             name = str(columns.pop("name"))
             return cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
@@ -178,9 +178,11 @@ class Ratings:
         return digest.hexdigest()
 
 
-def _storable(ids: np.ndarray) -> np.ndarray:
+def storable_ids(ids: np.ndarray) -> np.ndarray:
+    """Ids in a type that an .npz file holds without pickling."""
     return ids.astype(str) if ids.dtype == object else ids
 
 
-def _usable(ids: np.ndarray) -> np.ndarray:
+def usable_ids(ids: np.ndarray) -> np.ndarray:
+    """The reverse of `storable_ids`."""
     return ids.astype(object) if ids.dtype.kind == "U" else ids

@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import json
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, IO, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, IO, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ HOW_TO_NAME = "say which is which with --columns user=NAME,item=NAME,rating=NAME
 DUPLICATES = ("error", "last", "mean")
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 SAMPLE_BYTES = 1 << 16
+NUMERIC = {"rating": "float32", "timestamp": "float64"}
+JSON_LINE = ('{"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000}, '
+             "or name its keys with --columns")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class TableFormat:
 
 def read_ratings(path: Union[str, Path], columns: Optional[str] = None,
                  separator: Optional[str] = None, duplicates: str = "error",
-                 scale: Optional[Tuple[float, float]] = None) -> Ratings:
-    """Read a csv, tsv or dat file of ratings, gzipped or not.
+                 scale: Optional[Tuple[float, float]] = None, implicit: bool = False) -> Ratings:
+    """Read a csv, tsv, dat or JSON lines file of ratings, gzipped or not.
 
     Parameters
     ----------
@@ -63,13 +67,15 @@ def read_ratings(path: Union[str, Path], columns: Optional[str] = None,
         'user=NAME,item=NAME,rating=NAME[,timestamp=NAME]', names of the
         header or field numbers from 0. By default usual names are
         recognised; a file without a header has user, item, rating and
-        perhaps timestamp in its first fields.
+        perhaps timestamp in its first fields. Keys of JSON lines are names too.
     separator : str, optional
         By default the one of `SEPARATORS` that gives three fields or more.
     duplicates : {'error', 'last', 'mean'}
         What becomes of several ratings of one item by one user.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
+    implicit : bool
+        The file may do without ratings: each row is then a 1.
 
     Returns
     -------
@@ -82,7 +88,7 @@ def read_ratings(path: Union[str, Path], columns: Optional[str] = None,
         One line with file, line or column, and the remedy.
     """
     path = Path(path)
-    frame, locate = read_frame(path, columns, separator)
+    frame, locate = read_frame(path, columns, separator, implicit)
     return ratings_from_frame(frame, path.name, duplicates, scale, locate)
 
 
@@ -113,8 +119,8 @@ def _as_objects(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"user": object, "item": object})
 
 
-def read_frame(path: Path, columns: Optional[str] = None, separator: Optional[str] = None
-               ) -> Tuple[pd.DataFrame, Callable[[int], str]]:
+def read_frame(path: Path, columns: Optional[str] = None, separator: Optional[str] = None,
+               implicit: bool = False) -> Tuple[pd.DataFrame, Callable[[int], str]]:
     """A file's checked columns user, item (categories), rating (float32) and perhaps timestamp.
 
     Returns
@@ -123,12 +129,14 @@ def read_frame(path: Path, columns: Optional[str] = None, separator: Optional[st
     locate : callable
         Row number to 'FILE, line N', for errors.
     """
-    layout = detect_format(path, columns, separator)
+    is_json = _first_lines(path)[0].lstrip().startswith("{")
+    layout = None if is_json else detect_format(path, columns, separator, implicit)
 
     def locate(row: int) -> str:
-        return f"{path}, line {_line_number(path, row + layout.header)}"
+        return f"{path}, line {_line_number(path, row + (not is_json and layout.header))}"
 
-    frame = _parse(path, layout, locate)
+    frame = (_parse_json(path, columns, implicit) if is_json else _parse(path, layout, locate))
+    frame = _checked_numbers(frame, locate)
     if not len(frame):
         raise DataError(f"{path} has no ratings: each line must hold a user, an item and a rating")
     for role in ("user", "item"):
@@ -139,8 +147,8 @@ def read_frame(path: Path, columns: Optional[str] = None, separator: Optional[st
     return frame, locate
 
 
-def detect_format(path: Path, columns: Optional[str] = None, separator: Optional[str] = None
-                  ) -> TableFormat:
+def detect_format(path: Path, columns: Optional[str] = None, separator: Optional[str] = None,
+                  implicit: bool = False) -> TableFormat:
     """Find separator, header and columns from the first lines.
 
     Raises
@@ -149,20 +157,26 @@ def detect_format(path: Path, columns: Optional[str] = None, separator: Optional
         If the file cannot be read, is not text, or has too few columns.
     """
     lines = _first_lines(path)
-    separator = _unescape(separator) if separator else _separator_of(lines)
+    needed = needed_roles(implicit)
+    separator = _unescape(separator) if separator else _separator_of(lines, len(needed))
     if separator != "::" and len(separator) != 1:
         raise DataError(f"--separator is {separator!r}: it must be a character, ::, tab or space")
     fields = [_fields(line, separator) for line in lines]
     width = len(fields[0])
-    if width < 3:
+    if width < len(needed):
         raise DataError(f"{path}, line 1: {width} column{'s' * (width > 1)} (separated by "
-                        f"{separator!r}), but user, item and rating are needed; name another "
-                        "separator with --separator if that is the reason")
+                        f"{separator!r}), but {', '.join(needed[:-1])} and {needed[-1]} are "
+                        "needed; name another separator with --separator if that is the reason")
     if len(fields) > 1 and len(fields[1]) != width:
         raise DataError(f"{path}: line 1 has {width} columns and the next {len(fields[1])} "
                         f"(separated by {separator!r}): give every line the same columns")
-    header, positions = _columns_of(path, fields, columns)
+    header, positions = _columns_of(path, fields, columns, needed)
     return TableFormat(separator, header, positions, width)
+
+
+def needed_roles(implicit: bool) -> Tuple[str, ...]:
+    """The columns that a file must have."""
+    return ROLES[:2] if implicit else ROLES[:3]
 
 
 def _unescape(separator: str) -> str:
@@ -205,10 +219,10 @@ def _not_utf8(path: Path, line: int) -> DataError:
     return DataError(f"{path}, line {line}: bytes that are not UTF-8 text; save the file as UTF-8")
 
 
-def _separator_of(lines: Sequence[str]) -> str:
+def _separator_of(lines: Sequence[str], fewest: int) -> str:
     counts = {sep: [len(_fields(line, sep)) for line in lines] for sep in SEPARATORS}
-    steady = [sep for sep in SEPARATORS if counts[sep][0] >= 3 and len(set(counts[sep])) == 1]
-    wide = [sep for sep in SEPARATORS if counts[sep][0] >= 3]
+    steady = [sep for sep in SEPARATORS if counts[sep][0] >= fewest and len(set(counts[sep])) == 1]
+    wide = [sep for sep in SEPARATORS if counts[sep][0] >= fewest]
     most = max(SEPARATORS, key=lambda sep: counts[sep][0])
     return (steady or wide or [most])[0]
 
@@ -224,18 +238,16 @@ def _fields(line: str, separator: str) -> List[str]:
     return row.iloc[0].tolist()
 
 
-def _columns_of(path: Path, fields: List[List[str]], columns: Optional[str]
-                ) -> Tuple[bool, Dict[str, int]]:
+def _columns_of(path: Path, fields: List[List[str]], columns: Optional[str],
+                needed: Sequence[str]) -> Tuple[bool, Dict[str, int]]:
     """Whether there is a header, and where each role stands."""
-    wanted = _parse_columns(columns) if columns else {}
+    wanted = _parse_columns(columns, needed) if columns else {}
     width, first = len(fields[0]), [name.strip().lower() for name in fields[0]]
     by_name = {role: name for role, name in wanted.items() if not name.isdecimal()}
-    rating = int(wanted["rating"]) if wanted and not by_name else 2
-    header = bool(by_name) or (rating < width and not _is_number(fields[0][rating]))
+    header = bool(by_name) or _is_header(first, int(wanted.get("rating", width)) if wanted else 2)
     if by_name or (header and not wanted):
-        wanted = wanted or {role: name for role in ROLES for name in first
-                            if name in KNOWN_NAMES[role]}
-        missing = [role for role in ROLES[:3] if role not in wanted]
+        wanted = wanted or _known_names(first)
+        missing = [role for role in needed if role not in wanted]
         if missing:
             raise DataError(f"{path}, line 1: no column for {missing[0]} among "
                             f"{', '.join(map(repr, fields[0]))}; {HOW_TO_NAME}")
@@ -249,18 +261,29 @@ def _columns_of(path: Path, fields: List[List[str]], columns: Optional[str]
     return header, positions
 
 
+def _is_header(first: List[str], rating: int) -> bool:
+    """Whether the first line has a name where ratings stand, or, without ratings, known names."""
+    if rating < len(first):
+        return not _is_number(first[rating])
+    return {"user", "item"} <= set(_known_names(first))
+
+
+def _known_names(names: Sequence[str]) -> Dict[str, str]:
+    return {role: name for role in ROLES for name in names if name in KNOWN_NAMES[role]}
+
+
 def _position(names: List[str], name: str) -> int:
     return names.index(name) if name in names else -1
 
 
-def _parse_columns(text: str) -> Dict[str, str]:
+def _parse_columns(text: str, needed: Sequence[str]) -> Dict[str, str]:
     parts = [part.partition("=") for part in text.split(",")]
     columns = {role.strip(): name.strip() for role, _, name in parts}
     unknown = [role for role in columns if role not in ROLES]
     if unknown or not all(columns.values()) or len(columns) < len(parts):
         raise DataError(f"--columns is {text!r}: it must be like user=userId,item=movieId,"
                         "rating=rating[,timestamp=time], each once")
-    missing = [role for role in ROLES[:3] if role not in columns]
+    missing = [role for role in needed if role not in columns]
     if missing:
         raise DataError(f"--columns {text} does not say which column is the {missing[0]}: "
                         f"{HOW_TO_NAME}")
@@ -276,8 +299,7 @@ def _is_number(text: str) -> bool:
 
 
 def _parse(path: Path, layout: TableFormat, locate: Callable[[int], str]) -> pd.DataFrame:
-    numeric = {role: kind for role, kind in (("rating", "float32"), ("timestamp", "float64"))
-               if role in layout.columns}
+    numeric = {role: kind for role, kind in NUMERIC.items() if role in layout.columns}
     try:
         raw = _read_csv(path, layout, {layout.columns[role]: kind
                                        for role, kind in numeric.items()})
@@ -289,8 +311,14 @@ def _parse(path: Path, layout: TableFormat, locate: Callable[[int], str]) -> pd.
         raise DataError(f"{path} is a damaged gzip file ({error}): make it anew") from error
     except ValueError as error:
         raise _non_numeric(path, layout, numeric, locate) from error
-    frame = pd.DataFrame({role: raw.pop(position) for role, position in layout.columns.items()})
-    for role in numeric:
+    return pd.DataFrame({role: raw.pop(position) for role, position in layout.columns.items()})
+
+
+def _checked_numbers(frame: pd.DataFrame, locate: Callable[[int], str]) -> pd.DataFrame:
+    """Ratings and whole timestamps, all finite; where there are no ratings, ones."""
+    if "rating" not in frame:
+        frame["rating"] = np.ones(len(frame), dtype=np.float32)
+    for role in (role for role in NUMERIC if role in frame):
         bad = ~np.isfinite(frame[role].to_numpy())
         if bad.any():
             row = int(bad.argmax())
@@ -300,6 +328,68 @@ def _parse(path: Path, layout: TableFormat, locate: Callable[[int], str]) -> pd.
     if "timestamp" in frame:
         frame["timestamp"] = _whole_times(frame["timestamp"], locate)
     return frame
+
+
+def _parse_json(path: Path, columns: Optional[str], implicit: bool) -> pd.DataFrame:
+    """JSON lines, as the Amazon reviews come: an object a line, of which three or four keys count.
+    """
+    ids, codes, numbers, keys = ({"user": {}, "item": {}}, {"user": [], "item": []},
+                                 {role: [] for role in NUMERIC}, {})
+    for number, record in _json_records(path):
+        keys = keys or _json_keys(path, record, columns, needed_roles(implicit))
+        for role, key in keys.items():
+            value = record.get(key)
+            if role in NUMERIC:
+                numbers[role].append(_json_number(value, f"{path}, line {number}", key))
+            else:  # None and "" become -1: no id
+                known = ids[role]
+                codes[role].append(-1 if value in (None, "") else
+                                   known.setdefault(str(value), len(known)))
+    frame = {role: pd.Categorical.from_codes(codes[role], list(ids[role])) for role in codes}
+    frame.update({role: np.array(numbers[role], dtype=kind) for role, kind in NUMERIC.items()
+                  if role in keys})
+    return pd.DataFrame(frame)
+
+
+def _json_records(path: Path) -> Iterator[Tuple[int, Dict[str, Any]]]:
+    """Line numbers, from 1, and objects; blank lines are left out."""
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    record = json.loads(line.decode("utf-8-sig"))
+                    if not isinstance(record, dict):
+                        raise ValueError("not an object")
+                    yield number, record
+    except BAD_GZIP as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}): make it anew") from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number) from error
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: not a JSON object ({error}); correct or delete "
+                        f"the line: each must be like {JSON_LINE}") from error
+
+
+def _json_keys(path: Path, record: Dict[str, Any], columns: Optional[str], needed: Sequence[str]
+               ) -> Dict[str, str]:
+    """Role to key, found in the first line."""
+    spelled = {key.lower(): key for key in record}
+    wanted = _parse_columns(columns, needed) if columns else _known_names(list(spelled))
+    missing = [wanted.get(role, role) for role in {**dict.fromkeys(needed), **wanted}
+               if wanted.get(role, "").lower() not in spelled]
+    if missing:
+        raise DataError(f"{path}, line 1: no key for {missing[0]} among "
+                        f"{', '.join(map(repr, record))}; {HOW_TO_NAME}")
+    return {role: spelled[name.lower()] for role, name in wanted.items()}
+
+
+def _json_number(value: Any, place: str, key: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}: {key!r} is {value!r}, not a number; correct or delete the "
+                        f"line: each must be like {JSON_LINE}") from error
 
 
 def _whole_times(times: pd.Series, locate: Callable[[int], str]) -> pd.Series:

@@ -250,6 +250,41 @@ class _MaskedDecode(_SparseFunction):
                 *self._weight_gradient(values, self._hidden))
 
 
+def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
+    """-sum_i x_i log softmax(logits)_i of each row x of a sparse batch.
+
+    In one pass over the logits, without a dense x; MXNet's operators take three times as long.
+
+    Shape: (B, C), (B, C) -> (B,).
+    """
+    return _MultinomialLikelihood(batch)(logits)
+
+
+class _MultinomialLikelihood(autograd.Function):
+    """logits -> negative log likelihood of each row's clicks."""
+
+    def __init__(self, batch: CSRBatch) -> None:
+        super().__init__()
+        self._batch = batch
+
+    def forward(self, logits: Any) -> Any:
+        batch = self._batch
+        out = np.empty((len(batch),), ctx=batch.ctx)
+        self._exponentials = np.empty(batch.shape, ctx=batch.ctx)
+        self._sums = onp.empty(len(batch), dtype=onp.float32)
+        kernels.multinomial_loss(batch.indptr, batch.indices, batch.data, numpy_view(logits),
+                                 numpy_view(self._exponentials), self._sums, numpy_view(out))
+        return out
+
+    def backward(self, upstream: Any) -> Any:
+        batch = self._batch
+        out = np.empty(batch.shape, ctx=batch.ctx)
+        kernels.multinomial_gradient(batch.indptr, batch.indices, batch.data,
+                                     numpy_view(self._exponentials), self._sums,
+                                     numpy_view(upstream), numpy_view(out))
+        return out.as_nd_ndarray()
+
+
 def as_numpy(values: Any) -> onp.ndarray:
     """A NumPy array, or a view of an MXNet one."""
     return values if isinstance(values, onp.ndarray) else numpy_view(values)

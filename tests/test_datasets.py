@@ -161,3 +161,22 @@ def test_generated_set_has_the_shape_of_the_real_one():
 def test_impossible_generated_sets(shape):
     with pytest.raises(DataError, match=f"{shape[2]} generated ratings of {shape[0]} users"):
         synthetic_ratings(*shape)
+
+
+RATINGS_CSV = "userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n1,29,0.5,1112484676\n"
+MOVIES_CSV = 'movieId,title,genres\n2,"Jumanji, the film (1995)",Adventure\n29,Été (1995),Drama\n'
+
+
+def test_ml20m_is_downloaded_and_parsed(server, tmp_path, monkeypatch):
+    archive = make_zip({"ml-20m/ratings.csv": RATINGS_CSV, "ml-20m/movies.csv": MOVIES_CSV})
+    (server / "ml-20m.zip").write_bytes(archive)
+    with pytest.raises(DataError, match="ml-20m is not in"):  # not what the publisher made
+        load_ratings("ml-20m", tmp_path / "other")
+    digest = "sha256:" + hashlib.sha256(archive).hexdigest()
+    record = dataclasses.replace(datasets.DATASETS["ml-20m"], digest=digest, counts=(1, 2, 2))
+    monkeypatch.setitem(datasets.DATASETS, "ml-20m", record)
+    ratings = load_ratings("ml-20m", tmp_path / "cache")
+    assert ratings.name == "ml-20m" and ratings.scale == (0.5, 5.0)
+    assert ratings.item_ids[ratings.items].tolist() == [2, 29]
+    assert ratings.values.tolist() == [3.5, 0.5]
+    assert ratings.titles == {2: "Jumanji, the film (1995)", 29: "Été (1995)"}

@@ -17,7 +17,7 @@ from d2l_autorec.errors import ConfigError, DataWarning
 from d2l_autorec.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.experiment import train_model
 from d2l_autorec.loaders import BATCHES, train_loader
-from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss
+from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss
 from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
 from d2l_autorec.train import fit
 
@@ -58,6 +58,29 @@ def test_kernels_equal_numpy(problem):
     onp.testing.assert_allclose(gradient, x.T @ hidden, **close)
     onp.testing.assert_allclose(kernels.column_sums(batch.groups[0], batch.groups[2], matrix.data),
                                 x.sum(0), **close)
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(), st.sampled_from([0.1, 1, 300]))
+def test_multinomial_likelihood_equals_that_of_dense_rows(problem, spread):
+    matrix, weight, _, _, hidden = problem
+    dense, losses, gradients = np.array(matrix.toarray()), [], []
+    for label in (dense, batch_of(matrix)):
+        logits = np.array(hidden @ weight.T * spread)
+        logits.attach_grad()
+        with autograd.record():
+            loss = MultinomialLoss()(logits, label) * np.arange(1, len(hidden) + 1)
+        loss.backward()
+        losses.append(loss.asnumpy())
+        gradients.append(logits.grad.asnumpy())
+    onp.testing.assert_allclose(*losses, rtol=1e-4, atol=1e-3)
+    onp.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
+
+
+def test_a_likelihood_of_no_number_is_none():
+    batch = batch_of(sp.csr_matrix(onp.ones((2, 3), dtype="float32")))
+    logits = np.array([[1, onp.nan, 2], [1, 2, 3]], dtype="float32")
+    assert onp.isnan(MultinomialLoss()(logits, batch).asnumpy()).tolist() == [True, False]
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,6 +1,7 @@
 """Ratings files: the layouts that are recognised, and every way to get one wrong."""
 
 import gzip
+import json
 
 import numpy as np
 import pandas as pd
@@ -237,3 +238,79 @@ def test_train_and_test_files(tmp_path):
     (tmp_path / "b").write_text("ann,y,5\nbob,x,1\n")
     with pytest.raises(DataError, match="1 \\(user, item\\) pairs are in both .*must not be"):
         read_train_and_test(tmp_path / "a", tmp_path / "b")
+
+
+AMAZON = [{"reviewerID": "A1", "asin": "0005", "reviewerName": "J", "helpful": [0, 1],
+           "reviewText": "so, so", "overall": 5.0, "unixReviewTime": 1203984000},
+          {"reviewerID": "A2", "asin": "0005", "overall": 3, "unixReviewTime": 1203984001},
+          {"overall": 1.0, "asin": "B00X", "unixReviewTime": 1203984002, "reviewerID": "A1"}]
+
+
+def json_lines(tmp_path, lines):
+    path = tmp_path / "reviews_5.json"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line)
+                              for line in lines) + "\n")
+    return path
+
+
+def test_amazon_json_lines(tmp_path):
+    path = json_lines(tmp_path, [AMAZON[0], "", *AMAZON[1:]])
+    ratings = read_ratings(path)
+    assert triples(ratings) == [("A1", "0005", 5), ("A2", "0005", 3), ("A1", "B00X", 1)]
+    assert ratings.timestamps.tolist() == [1203984000, 1203984001, 1203984002]
+    zipped = tmp_path / "reviews_5.json.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_ratings(zipped).fingerprint == ratings.fingerprint
+
+
+def test_json_lines_with_own_keys_and_without_ratings(tmp_path):
+    path = json_lines(tmp_path, [{"who": 7, "what": "x"}, {"who": 8, "what": "x"}])
+    with pytest.raises(DataError, match="line 1: no key for user among 'who', 'what'; say which"):
+        read_ratings(path)
+    ratings = read_ratings(path, "user=who,item=what", implicit=True)
+    assert triples(ratings) == [(7, "x", 1), (8, "x", 1)]
+
+
+@pytest.mark.parametrize("line, message", [
+    ('{"reviewerID": "A3", "asin": ', "line 3: not a JSON object .*correct or delete the line"),
+    ("A3,0005,5.0", "line 3: not a JSON object"),
+    ("[1, 2]", r"line 3: not a JSON object \(not an object\)"),
+    ({"reviewerID": "A3", "asin": "0005"}, "line 3: 'overall' is None, not a number"),
+    ({**AMAZON[0], "overall": "good"}, "line 3: 'overall' is 'good', not a number"),
+    ({**AMAZON[0], "overall": float("nan")}, "line 3: the rating is missing or not finite"),
+    ({**AMAZON[0], "asin": None}, "line 3: the item id is empty")])
+def test_malformed_json_line(tmp_path, line, message):
+    path = json_lines(tmp_path, [AMAZON[1], "", line])
+    with pytest.raises(DataError, match=f"reviews_5.json, {message}") as caught:
+        read_ratings(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_cut_json_gzip(tmp_path):
+    path = tmp_path / "r.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(AMAZON[0]).encode() * 1)[:-4])
+    with pytest.raises(DataError, match="damaged gzip"):
+        read_ratings(path)
+
+
+@pytest.mark.parametrize("text, options", [
+    ("user,item\nann,x\nbob,y\n", {}), ("ann,x\nbob,y\n", {}), ("ann\tx\nbob\ty\n", {}),
+    ("userId,movieId,timestamp\nann,x,3\nbob,y,4\n", {}),
+    ("item,user\nx,ann\ny,bob\n", {}), ("x,ann\ny,bob\n", {"columns": "user=1,item=0"}),
+    ("a,b\nann,x\nbob,y\n", {"columns": "user=a,item=b"})])
+def test_implicit_layouts(tmp_path, text, options):
+    path = tmp_path / "clicks.csv"
+    path.write_text(text)
+    assert triples(read_ratings(path, implicit=True, **options)) == [("ann", "x", 1),
+                                                                     ("bob", "y", 1)]
+    with pytest.raises(DataError, match="rating"):
+        read_ratings(path, **options)
+
+
+def test_implicit_file_with_ratings_keeps_them(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text(text_of(",", ["userId", "movieId", "rating", "timestamp"]))
+    assert triples(read_ratings(path, implicit=True)) == [row[:3] for row in ROWS]
+    path.write_text("ann\nbob\n")
+    with pytest.raises(DataError, match="1 column .*but user and item are needed"):
+        read_ratings(path, implicit=True)

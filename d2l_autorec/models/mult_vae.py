@@ -1,0 +1,239 @@
+"""Mult-VAE and Mult-DAE (Liang et al., 2018): autoencoders that rank items by clicks."""
+
+import math
+from typing import Any, List, Sequence, Tuple, Union
+
+import mxnet as mx
+import numpy as onp
+from mxnet import autograd, np, npx
+from mxnet.gluon import Parameter, nn
+
+from ..errors import ConfigError
+from ..sparse import CSRBatch
+from .layers import InputDense
+
+BIAS_DEVIATION = 0.001
+TINY = 1e-12  # keeps rows without a click at zero
+
+
+class TruncatedNormal(mx.init.Initializer):
+    """Normal around 0, without the values beyond two standard deviations.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation before the cut.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__(sigma=sigma)
+        self._sigma = sigma
+
+    def _init_weight(self, name: str, array: Any) -> None:
+        edge = math.erf(math.sqrt(2))  # the share within two standard deviations
+        uniform = np.random.uniform(-edge, edge, size=array.shape, ctx=array.ctx)
+        array[:] = npx.erfinv(uniform) * (self._sigma * math.sqrt(2))
+
+
+class ClickEncoder(nn.HybridBlock):
+    """x / |x| -> dropout -> InputDense -> activation [-> dropout -> Dense -> activation]...
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        From the columns of x to the code.
+    dropout : sequence of float
+        One for each layer: the share of its inputs that training drops.
+    last : str, optional
+        Activation of the last layer; the others have tanh.
+
+    Shape: (batch_size, sizes[0]), an ndarray or a CSRBatch -> (batch_size, sizes[-1]).
+    """
+
+    def __init__(self, sizes: Sequence[int], dropout: Sequence[float], last: Any = None,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._dropout = dropout[0]
+        with self.name_scope():
+            self.first = InputDense(sizes[1], sizes[0], "tanh" if len(sizes) > 2 else last)
+            self.rest = dense_layers(sizes[1:], dropout[1:], last)
+        self.first.weight.init = mx.init.Xavier()
+        self.first.bias.init = TruncatedNormal(BIAS_DEVIATION)
+        self.first.bias.wd_mult = 0.0
+
+    def forward(self, x: Any) -> np.ndarray:
+        if not isinstance(x, CSRBatch):
+            return super().forward(x)
+        return self.rest(self.first(drop_out(normalised(x), self._dropout)))
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
+        kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
+        return self.rest(self.first(kept))
+
+
+def normalised(batch: CSRBatch) -> CSRBatch:
+    """Rows of Euclidean length 1; empty ones stay empty."""
+    counts = onp.diff(batch.indptr)
+    rows = onp.repeat(onp.arange(len(counts)), counts)
+    norms = onp.sqrt(onp.bincount(rows, onp.square(batch.data), minlength=len(counts)))
+    return _with_data(batch, batch.data / onp.maximum(norms, TINY)[rows].astype(onp.float32))
+
+
+def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
+    """While training, zeros for `share` of the entries and the others scaled up."""
+    if not share or not autograd.is_training():
+        return batch
+    return _with_data(batch, npx.dropout(batch.values, p=share).asnumpy())
+
+
+def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
+    return CSRBatch(batch.indptr, batch.indices, data, batch.shape[1], batch.ctx)
+
+
+def dense_layers(sizes: Sequence[int], dropout: Sequence[float], last: Any = None
+                 ) -> nn.HybridSequential:
+    """Dropout and Dense for each step of `sizes`; tanh after each but the last, that has `last`."""
+    layers = nn.HybridSequential()
+    for k, (inputs, units, share) in enumerate(zip(sizes, sizes[1:], dropout)):
+        dense = nn.Dense(units, in_units=inputs, activation="tanh" if k < len(sizes) - 2 else last,
+                         weight_initializer=mx.init.Xavier(),
+                         bias_initializer=TruncatedNormal(BIAS_DEVIATION))
+        dense.bias.wd_mult = 0.0
+        if share:
+            layers.add(nn.Dropout(share))
+        layers.add(dense)
+    return layers
+
+
+class MultDAE(nn.HybridBlock):
+    """Denoising autoencoder: x -> encoder -> tanh code -> mirrored decoder -> logits.
+
+    Every layer but the last has tanh, the code included. While training,
+    entries of the normalised input are dropped.
+
+    Parameters
+    ----------
+    hidden : sequence of int
+        Layer sizes from the first hidden layer to the code; the decoder
+        mirrors them: (600, 200) is columns -> 600 -> 200 -> 600 -> columns.
+    columns : int
+        Number of items.
+    dropout : float or sequence of float
+        Share of the input that is dropped; or one share for the input of
+        each of the 2 len(hidden) layers.
+
+    Raises
+    ------
+    ConfigError
+        If a size or share is out of range, or their numbers do not match.
+
+    Shape: (batch_size, columns), an ndarray or a CSRBatch -> (batch_size, columns).
+
+    Source: Liang et al. 2018, section 2; weights are Glorot-uniform, biases
+    normal (0.001) within two standard deviations and without weight decay.
+    """
+
+    def __init__(self, hidden: Sequence[int], columns: int,
+                 dropout: Union[float, Sequence[float]] = 0.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        shares, depth = layer_dropouts(hidden, dropout), len(hidden)
+        encoder, decoder = self._sizes(tuple(hidden), columns)
+        with self.name_scope():
+            self.encoder = ClickEncoder(encoder, shares[:depth], self._code_activation)
+            self.decoder = dense_layers(decoder, shares[depth:])
+
+    _code_activation: Any = "tanh"
+
+    @staticmethod
+    def _sizes(hidden: Tuple[int, ...], columns: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+        """Layer sizes of encoder and decoder, from input to output."""
+        return (columns, *hidden), (*hidden[::-1], columns)
+
+    def sparse_weights(self) -> List[Parameter]:
+        """The weight that the sparse kernels read and write: the first layer's."""
+        return [self.encoder.first.weight]
+
+    def forward(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+        """Logits; see the class for shapes."""
+        return self.decoder(self.encoder(x)) if isinstance(x, CSRBatch) else super().forward(x)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return self.decoder(self.encoder(x))
+
+
+class MultVAE(MultDAE):
+    """Variational autoencoder: x -> encoder -> mean, log variance -> z -> decoder -> logits.
+
+    While `autograd.is_training()`, z = mean + noise * exp(log variance / 2);
+    else z = mean. The code has no activation and z enters the decoder as it is.
+
+    Parameters
+    ----------
+    hidden, columns, dropout
+        As for `MultDAE`; the encoder ends in 2 * hidden[-1] units: the mean
+        and the logarithm of the variance of the code.
+
+    Shape: (batch_size, columns), an ndarray or a CSRBatch -> (batch_size, columns);
+    in training also the KL divergence of each row: ((batch_size, columns), (batch_size,)).
+
+    Notes
+    -----
+    Sampling stands outside the part that `hybridize` traces: a Python
+    condition inside it would be frozen at the first call. What is traced
+    as a whole is the prediction; in training, encoder and decoder each are.
+
+    Source: Liang et al. 2018, sections 2.1-2.3.
+    """
+
+    _code_activation = None
+
+    @staticmethod
+    def _sizes(hidden: Tuple[int, ...], columns: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+        return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
+
+    def forward(self, x: Union[np.ndarray, CSRBatch]
+                ) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
+        """Logits; in training also the KL divergence of each row."""
+        if not autograd.is_training() and not isinstance(x, CSRBatch):
+            return super().forward(x)
+        mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
+        if not autograd.is_training():
+            return self.decoder(mean)
+        noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
+        logits = self.decoder(mean + noise * np.exp(log_variance / 2))
+        return logits, kl_divergence(mean, log_variance)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        mean, _ = F.np.split(self.encoder(x), 2, axis=1)
+        return self.decoder(mean)
+
+
+def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
+    """KL(N(mean, variance) || N(0, 1)) of each row: sum of (s^2 + m^2 - 1 - log s^2) / 2.
+
+    Shape: (batch_size, K), (batch_size, K) -> (batch_size,).
+    """
+    return (np.exp(log_variance) + np.square(mean) - 1 - log_variance).sum(axis=1) / 2
+
+
+def layer_dropouts(hidden: Sequence[int], dropout: Union[float, Sequence[float]]
+                   ) -> Tuple[float, ...]:
+    """One dropout share for each of the 2 len(hidden) layers; see `MultDAE`."""
+    if not len(hidden) or any(units < 1 for units in hidden):
+        raise ConfigError(f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
+                          "from 1, separated by commas, as in 600,200")
+    layers = 2 * len(hidden)
+    shares = (tuple(dropout) if isinstance(dropout, (tuple, list))
+              else (dropout,) + (0.0,) * (layers - 1))
+    if len(shares) != layers:
+        raise ConfigError(f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "
+                          f"{_listed(hidden)} makes {layers} layers: give one value, for the "
+                          f"input, or {layers}")
+    if not all(0 <= share < 1 for share in shares):
+        raise ConfigError(f"--dropout is {_listed(shares)}: each share must be from 0 to below 1")
+    return shares
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,78 @@
+"""Popularity and EASE against the measured reference and the plain formula."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+from scipy import sparse as sp
+
+from d2l_autorec import baselines
+from d2l_autorec.baselines import EASE, Popularity, needed_memory
+from d2l_autorec.clicks import prepare_clicks
+from d2l_autorec.datasets import load_ratings
+from d2l_autorec.errors import ConfigError
+from d2l_autorec.ranking import RankingEvaluation
+from d2l_autorec.sparse import CSRBatch
+
+CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
+
+
+@pytest.mark.realdata
+@pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+def test_popularity_on_ml100k(data_dir):
+    clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
+    scorer = Popularity(clicks.train)
+    found = [RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])(scorer)
+             for part in (clicks.validation, clicks.test)]
+    assert round(found[0]["ndcg@100"], 4) == 0.3066
+    assert {name: round(value, 4) for name, value in found[1].items()} == {
+        "ndcg@100": 0.2588, "recall@20": 0.1856, "recall@50": 0.3122}
+
+
+@pytest.mark.realdata
+@pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
+    clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
+    evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])
+    assert evaluation(EASE(clicks.train, 200))["ndcg@100"] == pytest.approx(0.481, abs=0.001)
+
+
+@pytest.mark.parametrize("block", [1, 7, 30, 1024])
+def test_ease_equals_the_formula(monkeypatch, block):
+    monkeypatch.setattr(baselines, "BLOCK", block)
+    dense = CLICKS.toarray().astype(float)
+    inverse = np.linalg.inv(dense.T @ dense + 3 * np.eye(30))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    model, rows = EASE(CLICKS, 3), CLICKS[:5]
+    batches = (mx.np.array(rows.toarray()), rows,
+               CSRBatch(rows.indptr, rows.indices, rows.data, 30))
+    for batch in batches:
+        np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
+
+
+def test_weights_solve_the_problem_they_are_said_to():
+    """Column j regresses item j on all others: the gradient of that ridge problem vanishes."""
+    dense, model = CLICKS.toarray().astype(float), EASE(CLICKS, 3)
+    weights = model(np.eye(30))
+    residual = dense.T @ (dense - dense @ weights) - 3 * weights
+    np.fill_diagonal(residual, 0)
+    np.testing.assert_allclose(residual, 0, atol=1e-9)
+
+
+def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(baselines, "gram_matrix", None)
+    huge = sp.csr_matrix((2, 10 ** 6), dtype="float32")
+    with pytest.raises(ConfigError, match="EASE of 1000000 items needs 74.* GiB, and 8.0 GiB are "
+                                          "available, enough for 3.* items: drop rare items"):
+        EASE(huge, memory=8 * 2 ** 30)
+
+
+def test_the_limit_that_is_named_holds():
+    for memory in (10 ** 6, 2 ** 30, 2 ** 40):
+        items = baselines._largest(memory)
+        assert needed_memory(items) <= memory < needed_memory(items + 1)
+
+
+def test_bad_penalty():
+    with pytest.raises(ConfigError, match="penalty is 0: it must be above 0"):
+        EASE(CLICKS, 0)

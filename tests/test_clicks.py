@@ -1,0 +1,179 @@
+"""Ranking data: the published preparation number for number, filters, mistakes, files."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from d2l_autorec.clicks import PIECES, Clicks, prepare_clicks
+from d2l_autorec.datasets import load_ratings, synthetic_ratings
+from d2l_autorec.errors import ConfigError, DataError, DataWarning
+from d2l_autorec.ratings import Ratings
+from d2l_autorec.readers import ratings_from_frame, read_ratings
+
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+SHA256 = {"train": "23693562f2fef13a", "validation_tr": "3f94bc457cfeb746",
+          "validation_te": "c06e969e5a2bc577", "test_tr": "a78a399d8c6c5944",
+          "test_te": "024a5de7cd2c281b"}
+
+
+@pytest.fixture(scope="module")
+def ml100k(data_dir):
+    return prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
+
+
+@pytest.mark.realdata
+def test_counts_on_ml100k(ml100k):
+    assert ml100k.counts() == {
+        "train_users": 738, "heldout_users": 100, "items": 1415, "train_clicks": 43_606,
+        "validation_tr_clicks": 4839, "validation_te_clicks": 1161, "test_tr_clicks": 4612,
+        "test_te_clicks": 1105}
+    assert len(ml100k.user_ids) == 938
+    assert ml100k.train_user_ids[:3].tolist() == [849, 336, 232]
+    assert ml100k.item_ids[:3].tolist() == [474, 465, 1014]
+    lost = ml100k.dropped["items of no training user"]
+    assert lost + sum(len(pairs) for pairs in ml100k.pairs.values()) == 55_361
+
+
+@pytest.mark.realdata
+def test_files_on_ml100k_are_the_published_ones(ml100k, tmp_path):
+    ml100k.write_csv(tmp_path, header=("user", "item"))
+    for piece, prefix in SHA256.items():
+        content = (tmp_path / f"{piece}.csv").read_bytes()
+        assert hashlib.sha256(content).hexdigest()[:16] == prefix, piece
+    users = pd.read_csv(tmp_path / "users.csv")
+    assert users["id"].tolist() == ml100k.user_ids.tolist()
+    assert pd.read_csv(tmp_path / "items.csv")["id"].tolist() == ml100k.item_ids.tolist()
+
+
+def test_no_global_random_state():
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    prepare_clicks(synthetic_ratings(60, 40, 1200), heldout_users=10)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10 ** 6), st.sampled_from([None, 3, 4]), st.integers(0, 6),
+       st.integers(0, 6), st.sampled_from([1, 4, 0.2]))
+def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"user": rng.integers(0, 30, 300), "item": rng.integers(0, 20, 300),
+                          "rating": rng.integers(1, 6, 300)}).drop_duplicates(["user", "item"])
+    rows = [row for row in frame.itertuples() if threshold is None or row.rating >= threshold]
+    for column, fewest in (("item", min_item), ("user", min_user)):
+        seen = [getattr(row, column) for row in rows]
+        rows = [row for row in rows if seen.count(getattr(row, column)) >= fewest]
+    users = sorted({row.user for row in rows})
+    count = int(heldout if heldout >= 1 else heldout * len(users))
+    ratings = ratings_from_frame(frame.reset_index(drop=True))
+    if not 1 <= count or len(users) <= 2 * count:
+        with pytest.raises(DataError, match="no clicks are left|--heldout-users"):
+            prepare_clicks(ratings, threshold, min_user, min_item, heldout)
+        return
+    clicks = prepare_clicks(ratings, threshold, min_user, min_item, heldout)
+    assert sorted(clicks.user_ids.tolist()) == users
+    training = set(clicks.train_user_ids.tolist())
+    vocabulary = list(dict.fromkeys(row.item for row in rows if row.user in training))
+    assert clicks.item_ids.tolist() == vocabulary
+    found = {(clicks.user_ids[u], clicks.item_ids[i])
+             for piece in PIECES for u, i in clicks.pairs[piece].tolist()}
+    assert found == {(row.user, row.item) for row in rows if row.item in vocabulary}
+    for part in (clicks.validation, clicks.test):
+        assert part.fold_in.multiply(part.held_out).nnz == 0
+        total = (part.fold_in + part.held_out).sum(axis=1).A1
+        np.testing.assert_array_equal(
+            part.held_out.sum(axis=1).A1, [int(0.2 * n) if n >= 5 else 0 for n in total])
+        assert part.fold_in.shape == (count, len(vocabulary)) == part.held_out.shape
+
+
+@pytest.mark.realdata
+def test_matrices_are_binary_over_the_same_columns(ml100k):
+    assert ml100k.train.shape == (738, 1415) and set(ml100k.train.data) == {1}
+    assert ml100k.train.dtype == np.float32
+    assert ml100k.test.fold_in.nnz == 4612 and ml100k.test.held_out.nnz == 1105
+    row = ml100k.test.fold_in[0].indices
+    assert len(ml100k.test.user_ids) == 100 and len(row) == ml100k.test.fold_in[0].nnz
+
+
+def by_names(size=40):
+    """Users 'u9', 'u10', ... whose clicks need no filter."""
+    return pd.DataFrame([(f"u{u}", f"i{(u + k) % 7}", 1.0) for u in range(size) for k in range(6)],
+                        columns=["user", "item", "rating"])
+
+
+def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
+    names = prepare_clicks(ratings_from_frame(by_names()), heldout_users=5)
+    expected = np.array(sorted(f"u{u}" for u in range(40)), dtype=object)
+    order = np.random.RandomState(98765).permutation(40)
+    assert names.user_ids.tolist() == expected[order].tolist()
+    frame = by_names()
+    frame["user"] = frame["user"].str[1:].astype(int)
+    numbers = prepare_clicks(ratings_from_frame(frame), heldout_users=5)
+    assert numbers.user_ids.tolist() == np.arange(40)[order].tolist()
+
+
+def test_implicit_file(tmp_path):
+    path = tmp_path / "clicks.csv"
+    by_names()[["user", "item"]].to_csv(path, index=False)
+    ratings = read_ratings(path, implicit=True)
+    assert set(ratings.values) == {1}
+    explicit = prepare_clicks(ratings_from_frame(by_names()), heldout_users=5)
+    assert prepare_clicks(ratings, heldout_users=5).fingerprint == explicit.fingerprint
+
+
+@pytest.mark.parametrize("heldout", [0, -3, 0.5, 0.9, 2.5])
+def test_impossible_heldout_users(heldout):
+    with pytest.raises(ConfigError, match="--heldout-users is .*a fraction of them below 0.5"):
+        prepare_clicks(synthetic_ratings(60, 40, 1200), heldout_users=heldout)
+
+
+@pytest.mark.parametrize("heldout", [20, 30, 1000])
+def test_too_few_users(heldout):
+    with pytest.raises(DataError, match=f"--heldout-users {heldout} .*of the 40 .*from 1 to 19"):
+        prepare_clicks(ratings_from_frame(by_names()), heldout_users=heldout)
+
+
+def test_nothing_left():
+    with pytest.raises(DataError, match="no clicks are left of the 240 .*--threshold 9"):
+        prepare_clicks(ratings_from_frame(by_names()), threshold=9)
+
+
+def test_dropped_rows_are_counted_and_said():
+    frame = pd.concat([by_names(), pd.DataFrame([("poor", "i1", 1.0), ("u1", "rare", 1.0)],
+                                                columns=["user", "item", "rating"])])
+    ratings = ratings_from_frame(frame.reset_index(drop=True))
+    with pytest.warns(DataWarning, match=r"242 .*1 \(items with few clicks\), "
+                                         r"1 \(users with few clicks\)"):
+        clicks = prepare_clicks(ratings, min_item_clicks=2, heldout_users=5)
+    assert clicks.dropped["items with few clicks"] == 1
+
+
+@pytest.mark.parametrize("frame", [by_names(), by_names().replace("u", "", regex=True)])
+def test_save_and_load(tmp_path, frame):
+    whole = ratings_from_frame(frame)
+    titles = {whole.item_ids[0]: "Amélie"}
+    clicks = prepare_clicks(Ratings(whole.users, whole.items, whole.values, whole.user_ids,
+                                    whole.item_ids, titles=titles, name="mine"), heldout_users=5)
+    clicks.save(tmp_path / "c.npz")
+    again = Clicks.load(tmp_path / "c.npz")
+    assert again.fingerprint == clicks.fingerprint and again.name == "mine"
+    assert again.titles == titles and again.dropped == clicks.dropped
+    assert again.user_ids.dtype == clicks.user_ids.dtype
+    assert (again.test.held_out != clicks.test.held_out).nnz == 0
+
+
+def test_fingerprint_tells_clicks_apart():
+    whole = ratings_from_frame(by_names())
+    prints = {prepare_clicks(whole, heldout_users=n).fingerprint for n in (4, 5, 6)}
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no zip file"])
+def test_damaged_file(tmp_path, content):
+    path = tmp_path / "c.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="missing or damaged"):
+        Clicks.load(path)

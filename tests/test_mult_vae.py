@@ -1,0 +1,354 @@
+"""Mult-VAE and Mult-DAE: golden values, sampling, dropout, loss, annealing; the known defects."""
+
+import itertools
+
+import mxnet as mx
+import numpy as onp
+import pytest
+from mxnet import autograd, gluon, np
+from mxnet.gluon import nn
+from scipy import sparse as sp
+
+from d2l_autorec.anneal import Anneal, anneal_schedule, best_beta, second_pass
+from d2l_autorec.errors import ConfigError
+from d2l_autorec.loaders import BATCHES, train_loader
+from d2l_autorec.losses import MultinomialLoss
+from d2l_autorec.models.layers import InputDense
+from d2l_autorec.models.mult_vae import MultDAE, MultVAE, TruncatedNormal, layer_dropouts
+from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
+
+ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
+MODELS, KERNELS = [MultVAE, MultDAE], ["dense", "sparse"]
+
+
+def batch_of(rows, kernel="dense"):
+    return BATCHES[kernel](sp.csr_matrix(rows))(list(range(len(rows))))
+
+
+def layers(net):
+    return [net.encoder.first, *(layer for stack in (net.encoder.rest, net.decoder)
+                                 for layer in stack if isinstance(layer, nn.Dense))]
+
+
+def golden(model, dropout=0.0):
+    """The network whose values the specification lists: W[o, i] = sin(1 + o in + i) / 2."""
+    net = model((3, 2), 6, dropout)
+    net.initialize()
+    for layer in layers(net):
+        units = layer.bias.shape[0]
+        inputs = layer.weight.data().size // units
+        weight = onp.sin(1 + onp.arange(units * inputs)).reshape(units, inputs) / 2
+        layer.weight.set_data(np.array(weight.T if isinstance(layer, InputDense) else weight))
+        layer.bias.set_data(np.array(onp.cos(onp.arange(units)) / 10))
+    return net
+
+
+def in_training(net, x):
+    with autograd.train_mode():
+        return net(x)
+
+
+def close(found, expected, tolerance=1e-5):
+    onp.testing.assert_allclose(found.asnumpy(), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hybridized", [True, False])
+def test_golden_values_of_the_vae(monkeypatch, kernel, hybridized):
+    net, x = golden(MultVAE), batch_of(ROWS, kernel)
+    if hybridized:
+        net.hybridize()
+    code = net.encoder(x)
+    close(code[0], [.273914, -.130586, .150009, -.293794])
+    close(MultinomialLoss()(net(x), x), [5.321149, 3.654695])
+    monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
+    logits, divergence = in_training(net, x)
+    close(divergence, [.071571, .097706])
+    close(MultinomialLoss(lambda: 0.2)((logits, divergence), x).mean(), 4.50485)
+    noise = np.array([[1, -1], [.5, 2]])
+    monkeypatch.setattr(np.random, "normal", lambda size, ctx: noise)
+    close(MultinomialLoss(lambda: 0.2)(in_training(net, x), x).mean(), 4.288911)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hybridized", [True, False])
+def test_golden_value_of_the_dae(kernel, hybridized):
+    net, x = golden(MultDAE), batch_of(ROWS, kernel)
+    if hybridized:
+        net.hybridize()
+    close(MultinomialLoss()(net(x), x).mean(), 4.487568)
+    close(MultinomialLoss()(in_training(net, x), x).mean(), 4.487568)
+
+
+@pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2),
+                                         (MultDAE, 4.487568)])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_layers_with_dropout_predict_as_those_without(model, loss, kernel):
+    """Defect 3: a tanh that came with each Dropout, on the input and on z."""
+    net, x = golden(model, (0.5,) * 4), batch_of(ROWS, kernel)
+    in_training(net, x)
+    close(MultinomialLoss()(net(x), x).mean(), loss)
+
+
+def calls(first):
+    return ("train", "predict") if first == "train" else ("predict", "train")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hybridized, first", itertools.product([True, False],
+                                                                ["train", "predict"]))
+def test_sampling_in_training_and_only_in_training(hybridized, first, kernel):
+    """Defect 1: noise at evaluation, or none ever, by whichever call came first."""
+    net, x = golden(MultVAE), batch_of(ROWS, kernel)
+    if hybridized:
+        net.hybridize()
+    for call in calls(first):
+        if call == "predict":
+            close(MultinomialLoss()(net(x), x), [5.321149, 3.654695])
+            with autograd.record(train_mode=False):
+                assert net(x).asnumpy().tobytes() == net(x).asnumpy().tobytes()
+        else:
+            samples = [in_training(net, x)[0].asnumpy() for _ in range(400)]
+            assert abs(samples[0] - samples[1]).max() > 1e-3
+            spread = onp.std(samples, axis=0)
+            close(np.array(spread[0]), expected_spread(net), 0.12)
+
+
+def expected_spread(net):
+    """Standard deviation of the first row's logits, of many draws with NumPy's generator."""
+    mean, log_variance = onp.split(net.encoder(np.array(ROWS[:1])).asnumpy(), 2, axis=1)
+    noise = onp.random.default_rng(0).normal(size=(4000, 2))
+    z = np.array(mean + noise * onp.exp(log_variance / 2), dtype="float32")
+    return net.decoder(z).asnumpy().std(axis=0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hybridized, first", itertools.product([True, False],
+                                                                ["train", "predict"]))
+def test_dropout_in_training_and_only_in_training(monkeypatch, model, hybridized, first, kernel):
+    monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
+    net, x = golden(model, 0.5), batch_of(ROWS, kernel)
+    if hybridized:
+        net.hybridize()
+    plain = golden(model)(x).asnumpy()
+    for call in calls(first):
+        if call == "predict":
+            onp.testing.assert_allclose(net(x).asnumpy(), plain, atol=1e-6)
+        else:
+            outputs = [in_training(net, x) for _ in range(40)]
+            outputs = [out[0] if model is MultVAE else out for out in outputs]
+            different = {out.asnumpy()[1].tobytes() for out in outputs}
+            assert len(different) == 4  # the second row has two clicks: kept or not, each
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_input_dropout_keeps_the_expected_input(kernel):
+    """Half the entries zero and the others doubled, after normalisation."""
+    rows = onp.ones((50, 40), dtype="float32")
+    net = MultDAE((40,), 40, 0.5)
+    net.initialize()
+    net.encoder.first.weight.set_data(np.eye(40) * 1e-3)
+    net.encoder.first.bias.set_data(np.zeros(40))
+    with autograd.train_mode():
+        seen = net.encoder(batch_of(rows, kernel)).asnumpy() * 1e3 * onp.sqrt(40)
+    assert set(onp.round(seen, 3).ravel().tolist()) == {0, 2}
+    assert 0.45 < (seen > 0).mean() < 0.55
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("hidden", [(4,), (5, 3), (6, 5, 4)])
+def test_sparse_and_dense_agree(model, hidden, monkeypatch):
+    monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.ones(size, ctx=ctx))
+    rng = onp.random.default_rng(0)
+    rows = (rng.uniform(size=(7, 20)) < 0.2).astype("float32")
+    rows[3] = 0  # nobody's row: no NaN
+    net, gradients = model(hidden, 20, 0.0), []
+    net.initialize(mx.init.Normal(0.5))
+    for kernel in KERNELS:
+        x = batch_of(rows, kernel)
+        with autograd.record():
+            loss = MultinomialLoss(lambda: 0.3)(net(x), x)
+        loss.backward()
+        assert loss.shape == (7,) and net(x).shape == (7, 20)
+        gradients.append([loss.asnumpy(), net(x).asnumpy(),
+                          *(p.grad().asnumpy() for p in net.collect_params().values())])
+    for dense, sparse in zip(*gradients):
+        onp.testing.assert_allclose(dense, sparse, rtol=1e-5, atol=5e-6)
+        assert onp.isfinite(dense).all()
+
+
+def test_an_empty_row_stays_zero():
+    net = golden(MultDAE)
+    empty = net(np.zeros((1, 6))).asnumpy()
+    onp.testing.assert_allclose(empty, net(batch_of(onp.zeros((1, 6), "float32"),
+                                                    "sparse")).asnumpy(), atol=1e-6)
+    first = net.encoder.first
+    close(net.encoder.first(np.zeros((1, 6))), onp.tanh(first.bias.data().asnumpy())[None])
+
+
+@pytest.mark.parametrize("hidden, dropout, message", [
+    ((600, 200), (0.5,), "--dropout has 1 values, 0.5, but --hidden 600,200 makes 4 layers"),
+    ((600, 200), (0.5, 0.1, 0.1), "has 3 values, .* makes 4 layers: give one value, for the "
+                                  "input, or 4"),
+    ((4,), (0.5,) * 4, "makes 2 layers"),
+    ((4,), 1.0, "each share must be from 0 to below 1"), ((4,), (0.1, -1), "each share"),
+    ((), 0.5, "--hidden is ''"), ((4, 0), 0.5, "--hidden is '4,0'")])
+@pytest.mark.parametrize("model", MODELS)
+def test_sizes_that_do_not_match(model, hidden, dropout, message):
+    """Defect 6: a short list of dropouts dropped layers."""
+    with pytest.raises(ConfigError, match=message):
+        model(hidden, 10, dropout)
+
+
+@pytest.mark.parametrize("hidden", [(4,), (5, 4), (7, 6, 5, 4)])
+def test_layer_sizes(hidden):
+    sizes = [(10, *hidden), (*hidden[::-1], 10)]
+    for model, code in ((MultDAE, hidden[-1]), (MultVAE, 2 * hidden[-1])):
+        net = model(hidden, 10, (0.5,) * (2 * len(hidden)))
+        outputs = [*hidden[:-1], code, *hidden[-2::-1], 10]
+        assert [layer.bias.shape[0] for layer in layers(net)] == outputs
+    assert layer_dropouts(hidden, 0.5) == (0.5,) + (0.0,) * (2 * len(hidden) - 1)
+    assert len(layers(net)) == sum(len(part) - 1 for part in sizes)
+
+
+def test_initial_values():
+    net = MultVAE((60, 20), 500)
+    net.initialize(mx.init.Zero(), ctx=[mx.cpu(0), mx.cpu(1)])  # each parameter has its own
+    for layer in layers(net):
+        weight, bias = layer.weight.data(mx.cpu(1)).asnumpy(), layer.bias.data(mx.cpu(1)).asnumpy()
+        limit = onp.sqrt(6 / sum(weight.shape))
+        assert 0.98 * limit < abs(weight).max() <= limit
+        assert weight.std() == pytest.approx(limit / onp.sqrt(3), rel=0.1)
+        assert 0 < abs(bias).max() <= 0.002
+
+
+def test_truncated_normal():
+    block = gluon.nn.Dense(100, in_units=500, weight_initializer=TruncatedNormal(0.001))
+    mx.random.seed(3)
+    block.initialize()
+    values = block.weight.data().asnumpy() * 1000
+    assert abs(values).max() <= 2 and values.std() == pytest.approx(0.8796, abs=0.01)
+    mx.random.seed(3)  # MXNet's random state, and nothing else
+    block.initialize(force_reinit=True)
+    onp.testing.assert_array_equal(block.weight.data().asnumpy() * 1000, values)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_batch_is_averaged_once(model, monkeypatch):
+    """Defect 2: an averaged loss and step(rows) together make weight decay rows times stronger."""
+    monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.ones(size, ctx=ctx))
+    net, x, decay = golden(model), np.array(ROWS), 0.5
+    before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
+    with autograd.record():
+        mean = MultinomialLoss(lambda: 0.2)(net(x), x).mean()
+    mean.backward()
+    gradients = {name: p.grad().asnumpy() for name, p in net.collect_params().items()}
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1.0, "wd": decay})
+    with autograd.record():
+        rows = MultinomialLoss(lambda: 0.2)(net(x), x)
+    rows.backward()
+    trainer.step(len(x))
+    for name, p in net.collect_params().items():
+        expected = gradients[name] + (0 if name.endswith("bias") else decay * before[name])
+        onp.testing.assert_allclose(before[name] - p.data().asnumpy(), expected, atol=1e-5)
+
+
+def test_beta_is_asked_for_at_each_batch():
+    betas = iter([0.0, 0.5])
+    loss = MultinomialLoss(lambda: next(betas))
+    pair = (np.zeros((1, 4)), np.array([2.0]))
+    label = np.array([[1.0, 0, 0, 1]])
+    close(loss(pair, label), [2 * onp.log(4)])
+    close(loss(pair, label), [2 * onp.log(4) + 1])
+
+
+def test_large_logits_give_a_finite_loss():
+    logits = np.array([[1000.0, -1000.0, 0]])
+    close(MultinomialLoss()(logits, np.array([[1.0, 1, 0]])), [2000])
+
+
+CLICKS = (onp.random.default_rng(2).uniform(size=(40, 30)) < 0.2).astype("float32")
+
+
+def trained(seed, kernel="dense", fused=False, model=MultVAE):
+    """Parameters after three epochs."""
+    net = model((8, 4), 30)
+    mx.random.seed(seed)
+    net.initialize()
+    net.hybridize()
+    weights = net.collect_params()
+    options = {"learning_rate": 0.01}
+    trainer = gluon.Trainer(weights, FusedAdam(net.sparse_weights(), **options)
+                            if fused else mx.optimizer.Adam(**options))
+    schedule, loader = Anneal(0.2, 0.1), train_loader(sp.csr_matrix(CLICKS), 10, seed,
+                                                      BATCHES[kernel])
+    loss = MultinomialLoss(lambda: schedule(trainer.optimizer.num_update))
+    for x in itertools.chain(loader, loader, loader):
+        with autograd.record():
+            rows = loss(net(x), x)
+        rows.backward()
+        trainer.step(len(x))
+    return [p.data().asnumpy() for p in weights.values()]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_seed_determines_the_training(kernel):
+    """Defect 7: initial values, noise, dropout and order all come from seeds."""
+    first, again, other = (trained(seed, kernel) for seed in (1, 1, 2))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again))
+    assert not any(onp.array_equal(a, b) for a, b in zip(first, other))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_optimizer_of_the_sparse_kernels(model):
+    for a, b in zip(trained(1, "sparse", False, model), trained(1, "sparse", True, model)):
+        onp.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_sparse_kernels_cover_both():
+    for model in MODELS:
+        assert choose_kernel("auto", model, [mx.cpu()])[0] == "sparse"
+        weight, = model((5, 3), 9).sparse_weights()
+        assert weight.shape[0] == 9
+
+
+def test_original_annealing():
+    schedule = anneal_schedule("original", 0.2, 1000)
+    assert [schedule(n) for n in (0, 1, 100, 200, 5000)] == [0, 0.001, 0.1, 0.2, 0.2]
+    assert anneal_schedule("original", 0.2)(1) == 1 / 200_000
+
+
+def test_recotour_annealing():
+    schedule = anneal_schedule("recotour", 0.5, total_updates=200)
+    assert schedule(170) == 0.5 == schedule(200) and schedule(85) == 0.25
+
+
+def test_constant_beta():
+    assert {anneal_schedule("constant", 0.3)(n) for n in (0, 1, 10 ** 6)} == {0.3}
+
+
+@pytest.mark.parametrize("schedule", ["original", "recotour"])
+def test_the_second_pass_has_the_slope_of_the_first(schedule):
+    """Defect 5: with another slope the best beta came at another update than where it was best."""
+    first = anneal_schedule(schedule, 1.0, 300, total_updates=400)
+    history = [(first(n), -abs(n - 120)) for n in range(0, 400, 20)]
+    second = second_pass(first, history)
+    assert second.cap == first(120)
+    assert [second(n) for n in range(121)] == [first(n) for n in range(121)]
+    assert {second(n) for n in range(120, 400)} == {second.cap}
+
+
+def test_the_best_beta():
+    assert best_beta([(0, .1), (.1, .4), (.2, .4), (.3, .2)]) == .1
+    with pytest.raises(ConfigError, match="--search-beta needs a beta that grows"):
+        second_pass(anneal_schedule("constant", 1.0), [(1, .1)])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("linear", 0.2), "--anneal is 'linear': choose one of original, recotour, constant"),
+    (("original", -1.0), "--anneal-cap is -1"), (("constant", float("nan")), "--anneal-cap is nan"),
+    (("original", 0.2, 0), "--anneal-steps is 0")])
+def test_impossible_annealing(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        anneal_schedule(*arguments)

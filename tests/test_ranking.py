@@ -1,0 +1,154 @@
+"""Recall and NDCG against a plain reference; the ranking evaluation of a network."""
+
+import math
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from mxnet import autograd
+from scipy import sparse as sp
+
+from d2l_autorec.baselines import Popularity
+from d2l_autorec.errors import DataError
+from d2l_autorec.loaders import DenseRows, SparseRows
+from d2l_autorec.metrics import hits_at, mean_and_error, ndcg_at, recall_at, top_items
+from d2l_autorec.models.mult_vae import MultVAE
+from d2l_autorec.ranking import RankingEvaluation, rank
+
+
+def plain_metrics(scores, fold_in, held_out, k):
+    """Recall@k and NDCG@k of one user, by a full sort of Python numbers."""
+    order = sorted(set(range(len(scores))) - set(fold_in), key=lambda item: (-scores[item], item))
+    ranks = [rank for rank, item in enumerate(order[:k], 1) if item in held_out]
+    if not held_out:
+        return math.nan, math.nan
+    ideal = sum(1 / math.log2(r + 1) for r in range(1, min(k, len(held_out)) + 1))
+    return (len(ranks) / min(k, len(held_out)),
+            sum(1 / math.log2(r + 1) for r in ranks) / ideal)
+
+
+@st.composite
+def rankings(draw):
+    """Scores with many ties, and disjoint fold-in and held-out clicks; users without either."""
+    users, items = draw(st.integers(1, 6)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 10 ** 6)))
+    scores = rng.integers(0, draw(st.sampled_from([2, 5, 10 ** 6])), (users, items))
+    kind = rng.choice(3, (users, items), p=draw(st.sampled_from([(.6, .2, .2), (.9, .1, 0),
+                                                                 (0, .5, .5)])))
+    return (scores.astype("float32"), sp.csr_matrix((kind == 1).astype("float32")),
+            sp.csr_matrix((kind == 2).astype("float32")))
+
+
+@settings(deadline=None, max_examples=200)
+@given(rankings(), st.integers(1, 50))
+def test_metrics_equal_the_plain_ones(problem, k):
+    scores, fold_in, held_out = problem
+    hits = hits_at(rank(scores.copy(), fold_in, k), held_out)
+    relevant = np.diff(held_out.indptr)
+    expected = np.array([plain_metrics(scores[u].tolist(), fold_in[u].indices.tolist(),
+                                       held_out[u].indices.tolist(), k)
+                         for u in range(len(scores))])
+    np.testing.assert_allclose(recall_at(hits, relevant, k), expected[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(ndcg_at(hits, relevant, k), expected[:, 1], rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(rankings(), st.integers(1, 50))
+def test_top_items_with_ties(problem, k):
+    scores = problem[0]
+    np.testing.assert_array_equal(top_items(scores, k),
+                                  np.argsort(-scores, axis=1, kind="stable")[:, :k])
+
+
+def test_ndcg_and_recall_by_hand():
+    hits = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    relevant = np.array([2, 0, 9])
+    np.testing.assert_allclose(recall_at(hits, relevant, 3), [1, np.nan, 1])
+    np.testing.assert_allclose(ndcg_at(hits, relevant, 3),
+                               [1.5 / (1 + 1 / math.log2(3)), np.nan, 1])
+    np.testing.assert_allclose(recall_at(hits, relevant, 2), [.5, np.nan, 1])
+
+
+def test_mean_and_standard_error():
+    assert mean_and_error(np.array([1., np.nan, 3.])) == (2, 1 / math.sqrt(2))
+    assert all(map(math.isnan, mean_and_error(np.array([np.nan]))))
+
+
+def test_no_full_sort(monkeypatch):
+    """No sort of more than the k chosen items of a row."""
+    widths = []
+    sort = np.argsort
+    monkeypatch.setattr(np, "argsort", lambda a, **kw: widths.append(a.shape) or sort(a, **kw))
+    top_items(np.random.default_rng(0).normal(size=(5, 3000)), 100)
+    assert widths == [(5, 100)]
+
+
+def test_scores_that_are_no_numbers_are_no_hits():
+    scores = np.full((1, 5), np.nan, dtype="float32")
+    ranked = rank(scores, sp.csr_matrix((1, 5)), 3)
+    assert ranked.tolist() == [[-1, -1, -1]]
+    assert not hits_at(ranked, sp.csr_matrix(np.ones((1, 5)))).any()
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    rng = np.random.default_rng(0)
+    kind = rng.choice(3, (37, 150), p=[.8, .15, .05])
+    kind[3:6][kind[3:6] == 2] = 0  # three users without held-out items
+    return [sp.csr_matrix((kind == k).astype("float32")) for k in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def net(clicks):
+    net = MultVAE((20, 5), clicks[0].shape[1])
+    net.initialize(mx.init.Normal(), ctx=[mx.cpu(i) for i in range(3)])
+    return net
+
+
+def test_the_report_counts_users(clicks, net):
+    evaluation = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10)
+    report = evaluation.report(net)
+    assert report["test_users"] == 34 and report["test_users_without_held_out"] == 3
+    for name, value in evaluation(net).items():
+        assert report[f"test_{name}"] == value
+        errors = evaluation.per_user(net)[name]
+        assert report[f"test_{name}_se"] == pytest.approx(np.std(errors) / math.sqrt(34))
+
+
+def test_evaluation_equals_the_plain_one(clicks):
+    fold_in, held_out = clicks
+    scorer = Popularity(fold_in)
+    values = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10).per_user(scorer)
+    scores = scorer(fold_in.toarray())
+    users = [u for u in range(37) if held_out[u].nnz]
+    for name, k, position in (("recall@20", 20, 0), ("recall@50", 50, 0), ("ndcg@100", 100, 1)):
+        expected = [plain_metrics(scores[u].tolist(), fold_in[u].indices.tolist(),
+                                  held_out[u].indices.tolist(), k)[position] for u in users]
+        np.testing.assert_allclose(values[name], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batchify", [DenseRows, SparseRows])
+def test_two_passes_are_identical_to_the_bit(clicks, net, batchify):
+    evaluation = RankingEvaluation(*clicks, [mx.cpu()], batchify, batch_size=16)
+    first = evaluation.per_user(net)
+    with autograd.record():  # a training call in between changes nothing
+        net(mx.np.array(clicks[0][:4].toarray()))
+    for name, values in evaluation.per_user(net).items():
+        assert values.tobytes() == first[name].tobytes()
+
+
+@pytest.mark.parametrize("batchify", [DenseRows, SparseRows])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_devices_and_blocks_do_not_matter(clicks, net, count, batchify):
+    whole = RankingEvaluation(*clicks, [mx.cpu()], batch_size=100)(net)
+    devices = [mx.cpu(i) for i in range(count)]
+    for batch_size in (11, 33, 100):  # 33: the last block has fewer rows than devices
+        found = RankingEvaluation(*clicks, devices, batchify, batch_size)(net)
+        assert found == pytest.approx(whole, abs=1e-9)
+
+
+def test_nobody_to_measure(clicks):
+    empty = sp.csr_matrix(clicks[1].shape, dtype="float32")
+    with pytest.raises(DataError, match="none of the 37 held-out users has a held-out item"):
+        RankingEvaluation(clicks[0], empty, [mx.cpu()])
