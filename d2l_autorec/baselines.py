@@ -14,18 +14,16 @@ BLOCK = 1024  # items whose products are in sparse form at once
 class Popularity:
     """Scores are the numbers of clicks in training, the same for every user.
 
-    Parameters
-    ----------
-    train : csr_matrix, shape (users, items)
-
     Shape: (batch_size, items) -> (batch_size, items).
     """
 
-    def __init__(self, train: sparse.csr_matrix) -> None:
+    def fit(self, train: sparse.csr_matrix) -> "Popularity":
+        """Count the clicks of a matrix of shape (users, items)."""
         self._clicks = np.bincount(train.indices, minlength=train.shape[1]).astype(np.float32)
+        return self
 
     def __call__(self, fold_in: Any) -> np.ndarray:
-        return np.tile(self._clicks, (len(fold_in), 1))
+        return np.tile(self._clicks, (fold_in.shape[0], 1))
 
 
 class EASE:
@@ -35,8 +33,6 @@ class EASE:
 
     Parameters
     ----------
-    train : csr_matrix, shape (users, items)
-        X.
     penalty : float
         Lambda of the paper.
     memory : int, optional
@@ -45,23 +41,28 @@ class EASE:
     Raises
     ------
     ConfigError
-        If the penalty is not above 0, or there are too many items for the
-        memory; before anything is computed.
+        If the penalty is not above 0; by `fit`, if there are too many items for
+        the memory, before anything is computed.
 
     Shape: (batch_size, items), an ndarray or a CSRBatch -> (batch_size, items).
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, equation 8.
     """
 
-    def __init__(self, train: sparse.csr_matrix, penalty: float = 500.0,
-                 memory: Optional[int] = None) -> None:
+    def __init__(self, penalty: float = 500.0, memory: Optional[int] = None) -> None:
         if not 0 < penalty < float("inf"):
             raise ConfigError(f"EASE's penalty is {penalty:g}: it must be above 0")
-        check_memory(train.shape[1], available_memory() if memory is None else memory)
-        inverse = _inverse(gram_matrix(train, penalty))
+        self._penalty, self._memory = penalty, memory
+
+    def fit(self, train: sparse.csr_matrix) -> "EASE":
+        """Solve for the weights; X is `train`, of shape (users, items)."""
+        memory = available_memory() if self._memory is None else self._memory
+        check_memory(train.shape[1], memory)
+        inverse = _inverse(gram_matrix(train, self._penalty))
         inverse /= -np.diag(inverse).copy()  # column j by P_jj
         np.fill_diagonal(inverse, 0)
         self._weights = inverse
+        return self
 
     def __call__(self, fold_in: Any) -> np.ndarray:
         return as_csr(fold_in) @ self._weights

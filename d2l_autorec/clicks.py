@@ -132,6 +132,13 @@ class Clicks:
         matrix.data[:] = 1
         return matrix
 
+    def interactions(self) -> Ratings:
+        """Every click of every user as a rating of 1, to recommend by."""
+        users, items = np.concatenate([self.pairs[piece] for piece in PIECES]).T
+        return Ratings(users, items, np.ones(len(users), dtype=np.float32),
+                       user_ids=self.user_ids, item_ids=self.item_ids, scale=(1.0, 1.0),
+                       titles=self.titles, name=self.name)
+
     def counts(self) -> Dict[str, int]:
         """Sizes for the result file: users, items, and clicks of each piece."""
         return {"train_users": self.num_train_users, "heldout_users": self.heldout_users,

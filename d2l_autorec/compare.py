@@ -15,19 +15,23 @@ EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/a runs/b --figure compare.png
 """
 COLUMNS = {"run": "run", "model": "model", "dataset": "dataset", "epochs": "epochs",
-           "test_rmse": "test RMSE", "test_mae": "MAE", "train_seconds": "seconds"}
-DIGITS = {"test_rmse": 4, "test_mae": 4, "train_seconds": 1}
+           "test_rmse": "test RMSE", "test_mae": "MAE", "test_ndcg@100": "test NDCG@100",
+           "test_recall@20": "Recall@20", "test_recall@50": "Recall@50",
+           "train_seconds": "seconds"}
+DIGITS = {"train_seconds": 1, **{name: 4 for name in COLUMNS if name.startswith("test_")}}
+METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
 DATA_KEYS = ("train_sha256", "test_sha256")
 LINE_STYLES = ("-", "--", "-.", ":")
 
 
 class FinishedRun(NamedTuple):
-    """What a comparison reads of a run folder; `curve` is (epoch, test RMSE) pairs."""
+    """What a comparison reads of a run folder; `curve` is (epoch, value of `metric`) pairs."""
 
     path: str
     result: Dict[str, Any]
     data: Tuple[str, ...]
     curve: List[Tuple[int, float]]
+    metric: str
 
     def row(self) -> Dict[str, Any]:
         """The run's line of the table, by `COLUMNS`."""
@@ -35,7 +39,11 @@ class FinishedRun(NamedTuple):
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
         known = {**self.result, "run": self.path, "model": model}
-        return {key: known[key] for key in COLUMNS}
+        missing = [key for key in ("dataset", "epochs", "train_seconds", self.metric)
+                   if key not in known]
+        if missing:
+            raise KeyError(missing[0])
+        return {key: known[key] for key in COLUMNS if key in known}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -71,9 +79,11 @@ def read_run(path: Path) -> FinishedRun:
         data = json.loads((path / "config.json").read_text(encoding="utf-8"))["data"]
         with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        curve = [(int(line["epoch"]), float(line["test_rmse"])) for line in lines
-                 if line["phase"] == lines[-1]["phase"]]  # of a refit run, the refit
-        run = FinishedRun(str(path), result, tuple(data[key] for key in DATA_KEYS), curve)
+        metric = next((name for name in METRICS if name in result), METRICS[0])
+        curve = [(int(line["epoch"]), float(line[metric])) for line in lines
+                 if line["phase"] == lines[-1]["phase"]  # of a refit run, the refit
+                 and line[metric]]  # of evaluated epochs
+        run = FinishedRun(str(path), result, tuple(data[key] for key in DATA_KEYS), curve, metric)
         run.row()  # raises where something is missing
         return run
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -95,8 +105,9 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 
 def table(rows: Sequence[Dict[str, Any]]) -> str:
     """The rows as aligned text; numbers to the right."""
-    shown = [list(COLUMNS.values())]
-    shown += [[_shown(key, row[key]) for key in COLUMNS] for row in rows]
+    keys = [key for key in COLUMNS if any(key in row for row in rows)]
+    shown = [[COLUMNS[key] for key in keys]]
+    shown += [[_shown(key, row.get(key, "")) for key in keys] for row in rows]
     widths = [max(map(len, texts)) for texts in zip(*shown)]
     return "\n".join("  ".join(
         text.ljust(width) if place < 3 else text.rjust(width)
@@ -104,20 +115,25 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    return f"{value:.{DIGITS[key]}f}" if key in DIGITS else str(value)
+    return f"{value:.{DIGITS[key]}f}" if key in DIGITS and value != "" else str(value)
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> None:
-    """Draw test RMSE against epochs, a line for each run.
+    """Draw test RMSE, or NDCG@100, against epochs, a line for each run.
 
     Raises
     ------
     ConfigError
-        If the file cannot be written, or its ending is no format of figures.
+        If the file cannot be written, its ending is no format of figures, or
+        the runs have no metric in common.
     """
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
 
     from .files import replacing
+    metrics = {run.metric for run in runs}
+    if len(metrics) > 1:
+        raise ConfigError("--figure: some runs predict ratings and some rank clicks, which have no "
+                          "metric in common: draw them apart")
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for place, run in enumerate(runs):
@@ -125,7 +141,8 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         # beyond ten runs the colours repeat: the style of the line then tells them apart
         axes.plot(epochs, errors, LINE_STYLES[place // 10 % 4], color=f"C{place % 10}",
                   marker="o" if len(epochs) == 1 else "", label=run.path)
-    axes.set(xlabel="epoch", ylabel="test RMSE (rating units)")
+    unit = " (rating units)" if metrics == {"test_rmse"} else ""
+    axes.set(xlabel="epoch", ylabel=COLUMNS[metrics.pop()] + unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()

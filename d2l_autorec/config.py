@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError, DataError
-from .options import (AT_LEAST_1, DEVICES, DROPOUT, PENALTY, POSITIVE, RATIO, SEED, SIZES, THREADS,
-                      Check, Sizes, check_values, flag, one_of, option, redefault, shown)
+from .options import (AT_LEAST_0, AT_LEAST_1, DEVICES, DROPOUT, HELD_OUT, PENALTY, POSITIVE, RATIO,
+                      SEED, SHARES, SIZES, THREADS, Check, Shares, Sizes, check_values, flag,
+                      one_of, option, redefault, shown)
 from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
@@ -15,7 +16,7 @@ OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", 
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
           "u1", "u2", "u3", "u4", "u5", "ua", "ub")
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
-MODELS = ("autorec", "mf", "bias", "mean")
+MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
 PRESETS = ("chapter", "paper", "best")
 
 
@@ -26,7 +27,7 @@ class Score(NamedTuple):
     higher_is_better: bool
 
 
-RMSE = Score("rmse", False)
+RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class RunConfig:
     """
 
     model: str = option("autorec", "model", "autorec; mf: biased matrix factorization; bias: user "
-                        "and item means; mean: the global mean", one_of(MODELS))
+                        "and item means; mean: the global mean. Of clicks: mult-vae, mult-dae; "
+                        "popularity; ease: a linear autoencoder in closed form", one_of(MODELS))
     preset: str = option("chapter", "model", "a set of defaults, which options override. chapter: "
                          "the book's; paper: those of the model's paper; best: the lowest "
                          "validation error found", one_of(PRESETS))
@@ -71,6 +73,8 @@ class RunConfig:
                              AT_LEAST_1)
     patience: int = option(10, "training", "with validation, stop after N epochs without a better "
                            "validation score", AT_LEAST_1)
+    eval_every: int = option(1, "training", "evaluate after every N-th epoch, and after the last",
+                             AT_LEAST_1, metavar="N")
     lr_schedule: str = option("constant", "training", "learning rate over epochs: see --lr-step",
                               one_of(("constant", "step", "cosine", "plateau")))
     lr_step: int = option(10, "training", "step: epochs from one cut to the next; plateau: epochs "
@@ -119,6 +123,11 @@ class RunConfig:
             raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
                               "drop one of them")
 
+    @property
+    def second_phase(self) -> Optional[str]:
+        """The phase that follows the search, if one does."""
+        return None
+
     def own_files(self) -> list:
         """Which options name files of the user's own."""
         return ["--ratings"] if self.ratings else []
@@ -165,6 +174,10 @@ class RatingConfig(RunConfig):
                                "chapter's)", POSITIVE)
 
     score = RMSE
+
+    @property
+    def second_phase(self) -> Optional[str]:
+        return "refit" if self.refit else None
 
     def own_files(self) -> list:
         return [flag(name) for name in ("ratings", "train", "test") if getattr(self, name)]
@@ -213,8 +226,8 @@ class AutoRecConfig(RatingConfig):
                                      "to the rating scale", one_of(ACTIVATIONS))
     tied: bool = option(False, "model", "the decoder has the encoder's weights; first and last "
                         "hidden layer must be of equal size")
-    dropout: float = option(0.05, "model", "dropout after the first hidden layer (the chapter's)",
-                            DROPOUT)
+    dropout: Shares = option((0.05,), "model", "dropout after the first hidden layer (the "
+                             "chapter's)", DROPOUT)
     loss: str = option("l2", "model", "l2: half the mean squared error of a row (the chapter's); "
                        "root: root of a batch's sum of squared errors, on one device",
                        one_of(("l2", "root")))
@@ -254,8 +267,110 @@ class MeanConfig(RatingConfig):
     model: str = redefault(RunConfig, "model", "mean")
 
 
-CONFIGS: Dict[str, type] = {"autorec": AutoRecConfig, "mf": MFConfig, "bias": BiasConfig,
-                            "mean": MeanConfig}
+@dataclass(frozen=True)
+class RankingConfig(RunConfig):
+    """Models that rank items by clicks: how ratings become clicks, and who is held out."""
+
+    threshold: Optional[float] = option(None, "data", "lowest rating that is a click (default: 4 "
+                                        "for MovieLens; of your own file every row is one)")
+    min_user_clicks: int = option(5, "data", "users with fewer clicks are dropped (the original's)",
+                                  AT_LEAST_0, metavar="N")
+    min_item_clicks: int = option(0, "data", "items with fewer clicks are dropped (the original's)",
+                                  AT_LEAST_0, metavar="N")
+    heldout_users: float = option(0.1, "data", "users for validation, and as many again for the "
+                                  "test: a number, or a fraction of all", HELD_OUT,
+                                  metavar="N|FRACTION")
+    batch_size: int = redefault(RunConfig, "batch_size", 500)
+
+    @property
+    def score(self) -> Score:
+        """NDCG@100 decides on the best epoch."""
+        return NDCG
+
+
+@dataclass(frozen=True)
+class ClickAutoencoderConfig(RankingConfig):
+    """What Mult-VAE and Mult-DAE share: Liang et al. 2018 and their notebook."""
+
+    lr: float = redefault(RunConfig, "lr", 1e-3)
+    wd: float = redefault(RunConfig, "wd", 0.0)
+    decay: str = redefault(RunConfig, "decay", "weights")
+    epochs: int = redefault(RunConfig, "epochs", 200)
+    patience: int = redefault(RunConfig, "patience", 200)
+    hidden: Sizes = option((600, 200), "model", "hidden units up to the code (the original's "
+                           "600,200); the decoder mirrors them", SIZES)
+    dropout: Shares = option((0.5,), "model", "share of the input that is dropped; or one share "
+                             "for the input of each layer, as in 0.5,0,0,0", SHARES)
+    early_stopping: str = option("ndcg@100", "training", "the validation score that decides. loss: "
+                                 "negative log likelihood of held-out clicks",
+                                 one_of(("ndcg@100", "loss")))
+
+    @property
+    def score(self) -> Score:
+        return NDCG if self.early_stopping == "ndcg@100" else Score("loss", False)
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        layers = 2 * len(self.hidden)
+        if len(self.dropout) not in (1, layers):
+            raise ConfigError(f"--dropout has {len(self.dropout)} values, but --hidden "
+                              f"{shown(self.hidden)} makes {layers} layers: give one value, for "
+                              f"the input, or {layers}")
+
+
+@dataclass(frozen=True)
+class MultVAEConfig(ClickAutoencoderConfig):
+    """Mult-VAE, and how beta, the weight of its KL divergence, grows."""
+
+    model: str = redefault(RunConfig, "model", "mult-vae")
+    anneal: str = option("original", "training", "growth of beta. original: 1 / --anneal-steps an "
+                         "update, up to the cap; recotour: to the cap at 85 % of all updates; "
+                         "constant: the cap", one_of(("original", "recotour", "constant")))
+    anneal_cap: float = option(0.2, "training", "highest beta (the original's)", PENALTY)
+    anneal_steps: int = option(200_000, "training", "updates in which an original beta would reach "
+                               "1", AT_LEAST_1, metavar="N")
+    search_beta: bool = option(False, "training", "anneal to 1, note the beta with the best "
+                               "validation score, then train anew up to that beta with the same "
+                               "slope")
+
+    @property
+    def second_phase(self) -> Optional[str]:
+        return "best-beta" if self.search_beta else None
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        if self.search_beta and self.anneal == "constant":
+            raise ConfigError("--search-beta needs a beta that grows: choose --anneal original or "
+                              "recotour")
+
+
+@dataclass(frozen=True)
+class MultDAEConfig(ClickAutoencoderConfig):
+    """Mult-DAE."""
+
+    model: str = redefault(RunConfig, "model", "mult-dae")
+    wd: float = redefault(RunConfig, "wd", 2e-5)
+
+
+@dataclass(frozen=True)
+class PopularityConfig(RankingConfig):
+    """Items by number of clicks."""
+
+    model: str = redefault(RunConfig, "model", "popularity")
+
+
+@dataclass(frozen=True)
+class EASEConfig(RankingConfig):
+    """EASE, a linear autoencoder in closed form (Steck, 2019)."""
+
+    model: str = redefault(RunConfig, "model", "ease")
+    penalty: float = option(500.0, "model", "lambda, on the squares of its weights", POSITIVE)
+
+
+CONFIGS: Dict[str, type] = {
+    "autorec": AutoRecConfig, "mf": MFConfig, "bias": BiasConfig, "mean": MeanConfig,
+    "mult-vae": MultVAEConfig, "mult-dae": MultDAEConfig, "popularity": PopularityConfig,
+    "ease": EASEConfig}
 
 
 def make_config(given: Dict[str, Any]) -> RunConfig:

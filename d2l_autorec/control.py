@@ -5,7 +5,7 @@ run that was never stopped.
 """
 
 import math
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from mxnet import lr_scheduler
 
@@ -33,25 +33,27 @@ def learning_rate(config: RunConfig, history: Sequence[EpochRecord]) -> float:
     return config.lr
 
 
-def _plateaus(history: Sequence[EpochRecord], patience: int, score_of: Score) -> int:
-    best, since, count = math.inf, 0, 0
-    for score in _costs(history, score_of):
-        best, since = (score, 0) if score < best else (best, since + 1)
-        if since == patience:
-            count, since = count + 1, 0
+def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
+    best, last, count = math.inf, 0, 0
+    for epoch, cost in _costs(history, score):
+        if cost < best:
+            best, last = cost, epoch
+        elif epoch - last >= patience:
+            count, last = count + 1, epoch
     return count
 
 
-def _costs(history: Sequence[EpochRecord], score: Score) -> List[float]:
-    """The validation scores, the lower the better; empty without validation."""
+def _costs(history: Sequence[EpochRecord], score: Score) -> List[Tuple[int, float]]:
+    """Epochs and validation scores, the lower the better; of evaluated epochs only."""
     sign = -1 if score.higher_is_better else 1
-    return [sign * record.validation[score.metric] for record in history if record.validation]
+    return [(record.epoch, sign * record.validation[score.metric]) for record in history
+            if record.validation]
 
 
 def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> Optional[int]:
     """The first epoch with the best validation score, from 1; None without validation."""
     costs = _costs(history, score)
-    return 1 + min(range(len(costs)), key=costs.__getitem__) if costs else None
+    return min(costs, key=lambda pair: pair[1])[0] if costs else None
 
 
 def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:

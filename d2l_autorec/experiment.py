@@ -12,19 +12,21 @@ import mxnet as mx
 from mxnet import gluon
 
 from .checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
-from .config import RunConfig
+from .config import CONFIGS, RankingConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
 from .devices import resolve_devices
 from .errors import ConfigError, DataError, Interrupted, NumericalError
 from .files import FolderLock, read_json
 from .interrupt import SignalWatch
 from .progress import Bar, label_of
+from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
 from .sparse import FusedAdam, choose_kernel
 from .train import EpochRecord, fit
 
-TASKS = {"autorec": RatingTask, "mf": RatingTask, "bias": RatingTask, "mean": RatingTask}
+TASKS = {name: RankingTask if issubclass(config, RankingConfig) else RatingTask
+         for name, config in CONFIGS.items()}
 CHECKPOINT = "checkpoint.bin"
 
 
@@ -36,7 +38,7 @@ class Experiment:
     ----------
     config : RunConfig
     devices : list of Context
-    task : RatingTask
+    task : RatingTask or RankingTask
         The data and what is to be learned from them.
     kernel, why : str
         Dense or sparse, and the reason.
@@ -57,7 +59,7 @@ class Experiment:
 
 
 def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, Any]:
-    """Train as `config` says, print the result and write the run folder.
+    """Train as `config` says and write the run folder.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`). CPU threads are the
     command's to set, before MXNet is imported.
@@ -71,7 +73,7 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
     Returns
     -------
     dict
-        What result.json holds.
+        What result.json holds, and 'run', the folder.
 
     Raises
     ------
@@ -87,8 +89,7 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
         result = read_json(resume / "result.json")
         print(f"{resume} is finished already", file=sys.stderr)
         (resume / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
-        tell(config, result, resume)
-        return result
+        return {**result, "run": str(resume)}
     experiment = prepare(config)
     path = resume or Path(config.out or f"runs/{config.model}-{experiment.task.train.name}-"
                           f"{time.strftime('%Y%m%d-%H%M%S')}")
@@ -102,8 +103,7 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
             folder.begin(config, experiment.task.about_data(), experiment.task.train,
                          {"chosen": experiment.kernel, "why": experiment.why}, experiment.devices)
         result = train_phases(experiment, folder)
-    tell(config, result, path)
-    return result
+    return {**result, "run": str(path)}
 
 
 def prepare(config: RunConfig) -> Experiment:
@@ -138,14 +138,15 @@ def train_phases(experiment: Experiment, folder: RunFolder) -> Dict[str, Any]:
         if checkpoint.phase == "search":
             net, evaluation = run_phase(experiment, folder, checkpoint, config.epochs, watch)
             phases["search"] = checkpoint.history
-            if getattr(config, "refit", False):
-                checkpoint = Checkpoint(identity, "refit", search=checkpoint.history)
+            if config.second_phase:
+                checkpoint = Checkpoint(identity, config.second_phase, search=checkpoint.history)
                 checkpoint.save(path)
-        if checkpoint.phase == "refit":
+        if checkpoint.phase != "search":
             phases["search"] = checkpoint.search
-            net, evaluation = run_phase(experiment, folder, checkpoint,
-                                        best_epoch(checkpoint.search, config.score), watch)
-            phases["refit"] = checkpoint.history
+            epochs = (best_epoch(checkpoint.search, config.score)
+                      if checkpoint.phase == "refit" else config.epochs)
+            net, evaluation = run_phase(experiment, folder, checkpoint, epochs, watch)
+            phases[checkpoint.phase] = checkpoint.history
     result = describe(experiment, phases, evaluation.report(net))
     folder.finish(net, phases, result, config.score.metric)
     path.unlink(missing_ok=True)
@@ -175,7 +176,7 @@ def run_phase(experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint,
         restore(*state, checkpoint.arrays)
     if should_stop(checkpoint.history, config.patience, config.score):
         epochs = len(checkpoint.history)
-    label = checkpoint.phase if checkpoint.search or getattr(config, "refit", False) else ""
+    label = checkpoint.phase if config.second_phase else ""
     with Bar(epochs, config.quiet or config.json, len(checkpoint.history), label,
              config.score.metric) as bar:
         train_epochs(experiment, Recorder(config, folder, checkpoint, state, bar), evaluations,
@@ -189,11 +190,12 @@ def train_epochs(experiment: Experiment, recorder: "Recorder", evaluations: Dict
                  epochs: int, watch: SignalWatch) -> None:
     """`fit`, with what was reached kept whenever it ends early."""
     net, trainer, loader = recorder.state
+    config, checkpoint = experiment.config, recorder.checkpoint
+    loss = experiment.task.loss(checkpoint.phase, trainer, checkpoint.search)
     try:
-        fit(net, loader, experiment.task.loss(), trainer, epochs, experiment.devices,
-            lambda: {name: metrics(net) for name, metrics in evaluations.items()}, recorder,
-            experiment.config.seed, recorder.checkpoint.history, recorder.learning_rate,
-            watch.check)
+        fit(net, loader, loss, trainer, epochs, experiment.devices,
+            Measurement(recorder, evaluations, loss, epochs), recorder, config.seed,
+            checkpoint.history, recorder.learning_rate, watch.check)
     except NumericalError as error:
         raise recorder.keep_last_good(error) from error
     except Interrupted:
@@ -201,13 +203,30 @@ def train_epochs(experiment: Experiment, recorder: "Recorder", evaluations: Dict
         raise
 
 
+class Measurement:
+    """What is measured after an epoch: beta, and every `--eval-every` epochs the metrics."""
+
+    def __init__(self, recorder: "Recorder", evaluations: Dict[str, Any], loss: Any, epochs: int
+                 ) -> None:
+        self._recorder, self._evaluations, self._loss = recorder, evaluations, loss
+        self._epochs = epochs
+
+    def __call__(self) -> Dict[str, Any]:
+        net, epoch = self._recorder.state[0], len(self._recorder.checkpoint.history) + 1
+        beta = {"beta": self._loss.beta()} if hasattr(self._loss, "beta") else {}
+        if epoch % self._recorder.config.eval_every and epoch < self._epochs:
+            return beta
+        return {**beta, **{name: metrics(net) for name, metrics in self._evaluations.items()}}
+
+
 def make_network(experiment: Experiment, phase: str) -> Any:
     """The network of a phase on all devices, its initial values seeded."""
     config, task = experiment.config, experiment.task
     mx.random.seed(config.seed)
     net = task.network(phase)
-    net.initialize(init=task.initializer(), ctx=experiment.devices)
-    net.hybridize(config.hybridize)
+    if hasattr(net, "initialize"):
+        net.initialize(init=task.initializer(), ctx=experiment.devices)
+        net.hybridize(config.hybridize)
     return net
 
 
@@ -216,7 +235,8 @@ def fit_at_once(net: Any, part: Any, evaluations: Dict[str, Any]) -> EpochRecord
     start = time.perf_counter()
     net.fit(part)
     seconds = time.perf_counter() - start
-    return EpochRecord(1, None, None, len(part), seconds,
+    size = part.nnz if hasattr(part, "nnz") else len(part)
+    return EpochRecord(1, None, None, size, seconds,
                        **{name: metrics(net) for name, metrics in evaluations.items()})
 
 
@@ -225,18 +245,18 @@ class Recorder:
 
     def __init__(self, config: RunConfig, folder: RunFolder, checkpoint: Checkpoint,
                  state: Tuple[Any, Any, Any], bar: Bar) -> None:
-        self._config, self._folder, self._bar = config, folder, bar
+        self.config, self._folder, self._bar = config, folder, bar
         self.checkpoint, self.state = checkpoint, state
 
     def __call__(self, history: List[EpochRecord]) -> bool:
         """Record the last epoch; True where training should stop."""
         checkpoint, done = self.checkpoint, len(history)
         checkpoint.history = history
-        if best_epoch(history, self._config.score) == done:
+        if best_epoch(history, self.config.score) == done:
             checkpoint.best = parameters_of(self.state[0])
         checkpoint.arrays = capture(*self.state)
-        stop = should_stop(history, self._config.patience, self._config.score)
-        if stop or done % self._config.checkpoint_every == 0:
+        stop = should_stop(history, self.config.patience, self.config.score)
+        if stop or done % self.config.checkpoint_every == 0:
             self.save()
         self._bar.update(history)
         return stop
@@ -252,7 +272,7 @@ class Recorder:
         """The next epoch's; a refit goes through the rates of the search again."""
         if self.checkpoint.phase == "refit":
             return self.checkpoint.search[len(history)].lr
-        return learning_rate(self._config, history)
+        return learning_rate(self.config, history)
 
     def keep_last_good(self, error: NumericalError) -> NumericalError:
         """Write model.params from the last checkpoint; the error with that added."""
@@ -269,7 +289,8 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
              report: Dict[str, Any]) -> Dict[str, Any]:
     """What result.json holds."""
     config, search, history = experiment.config, phases["search"], list(phases.values())[-1]
-    best, metric = best_epoch(search, config.score), config.score.metric
+    deciding = history if history[-1].validation else search
+    best, metric = best_epoch(deciding, config.score), config.score.metric
     seconds = sum(record.seconds for h in phases.values() for record in h)
     ratings = sum(record.ratings for h in phases.values() for record in h)
     train_rmse = {} if history[-1].train_rmse is None else {"train_rmse": history[-1].train_rmse}
@@ -278,23 +299,25 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
             "kernel": experiment.kernel,
             "devices": [str(device) for device in experiment.devices],
             "epochs": len(history), "best_epoch": best,
-            f"validation_{metric}": search[best - 1].validation[metric] if best else None,
+            f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
+            **({} if deciding[-1].beta is None else {"best_beta": deciding[best - 1].beta}),
             "train_loss": history[-1].train_loss, **train_rmse, **report,
             "train_seconds": seconds, "ratings_per_second": ratings / max(seconds, 1e-9)}
 
 
-def tell(config: RunConfig, result: Dict[str, Any], path: Path) -> None:
-    """Print the result, in the task's words or as JSON; what else is to be said on stderr."""
+def tell(config: RunConfig, result: Dict[str, Any]) -> None:
+    """Print the result of `train_model`, in the task's words or as JSON; what else is to be said on stderr."""
     task, metric = TASKS[config.model], config.score.metric
-    print(json.dumps({**result, "run": str(path)}) if config.json else task.summary(result))
-    if result["best_epoch"]:
+    print(json.dumps(result) if config.json else task.summary(result))
+    if result["best_epoch"] and result["train_loss"] is not None:
         print(f"best epoch {result['best_epoch']}, validation {label_of(metric)} "
               f"{result[f'validation_{metric}']:.4f}; parameters "
-              f"{'refitted on all training ratings' if config.refit else 'of that epoch'}",
+              + ("refitted on all training ratings" if config.second_phase == "refit"
+                 else "of that epoch"),
               file=sys.stderr)
     for remark in task.remarks(result):
         print(remark, file=sys.stderr)
-    print(f"run folder: {path}", file=sys.stderr)
+    print(f"run folder: {result['run']}", file=sys.stderr)
 
 
 def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .cli import Parser, run_command
+from .config import RankingConfig
 from .engine import start_mxnet
 from .errors import ConfigError, DataError
 
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
 FORMATS = ("mxnet", "onnx")
 TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
 HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
+TINY = 1e-12  # as in the network: a row without a click stays zero
 INPUT = "data"  # the name that HybridBlock.export gives it
 
 
@@ -84,7 +86,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
         If a file's predictions differ from the network's by more than
         `TOLERANCE`. Nothing is written then.
     """
-    if not hasattr(run.net, "encoder"):
+    if not hasattr(run.net, "affine_layers"):
         raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
                           "to export: its tables stand in model.params")
     if "onnx" in formats:
@@ -102,8 +104,11 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
 
 
 def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> List[Path]:
+    from mxnet import np
     plain, rows = plain_network(run.net), _sample(run)
     expected = run.net(rows).asnumpy()
+    if isinstance(run.config, RankingConfig):
+        rows = rows / np.maximum(np.sqrt((rows ** 2).sum(axis=1, keepdims=True)), TINY)
     symbol, parameters = written = _export_mxnet(plain, rows, folder)
     _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
     if "mxnet" not in formats:
@@ -131,7 +136,9 @@ def plain_network(net: Any) -> Any:
     """The same function as `net` made of layers that MXNet's ONNX converter knows.
 
     `InputDense` multiplies by np.dot, for which it has no conversion: nn.Dense
-    with the transposed weight is equal to it. Dropout does nothing here.
+    with the transposed weight is equal to it. Dropout does nothing here, a
+    Mult-VAE's code is its mean, and the rows of a Mult-VAE or Mult-DAE must
+    have length 1 already.
 
     Returns
     -------
@@ -139,19 +146,15 @@ def plain_network(net: Any) -> Any:
         (batch_size, columns) -> (batch_size, columns)
     """
     from mxnet.gluon import nn
-    columns, hidden = net.encoder.weight.shape
-    encoder = nn.Dense(hidden, in_units=columns)
-    decoder = nn.Dense(columns, in_units=net.decoder.weight.shape[1])
     plain = nn.HybridSequential()
-    plain.add(encoder, *filter(None, [net.encoder.act]), *net.inner, decoder)
-    encoder.initialize()
-    decoder.initialize()
-    if net.output is not None:
-        plain.add(net.output.act, scaling(columns, *net.output.line()))
-    encoder.weight.set_data(net.encoder.weight.data().T)
-    encoder.bias.set_data(net.encoder.bias.data())
-    decoder.weight.set_data(net.decoder.weight.data())
-    decoder.bias.set_data(net.decoder.bias.data())
+    for weight, bias, activation in net.affine_layers():
+        layer = nn.Dense(weight.shape[0], in_units=weight.shape[1])
+        layer.initialize()
+        layer.weight.set_data(weight)
+        layer.bias.set_data(bias)
+        plain.add(layer, *filter(None, [activation]))
+    if getattr(net, "output", None) is not None:
+        plain.add(net.output.act, scaling(net.last_layer.weight.shape[0], *net.output.line()))
     return plain
 
 
@@ -170,7 +173,7 @@ def _sample(run: Any) -> Any:
     """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
     import numpy as np
     from mxnet import np as mxnp
-    matrix = run.ratings.to_csr(run.config.based)
+    matrix = run.ratings.to_csr(getattr(run.config, "based", "user"))
     rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
     dense = matrix[rows].toarray()
     return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
@@ -229,19 +232,35 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 def describe(run: Any) -> Dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
+    ratings, based = run.ratings, getattr(run.config, "based", "user")
+    clicks = isinstance(run.config, RankingConfig)
+    return {
+        "model": run.config.model, "dataset": ratings.name, "based": based,
+        "scale": list(ratings.scale), "offset": ratings.offset,
+        "clip": getattr(run.config, "clip", False), "input": INPUT,
+        **(_click_steps() if clicks else _rating_steps(run)),
+        "user_ids": ratings.user_ids.tolist(), "item_ids": ratings.item_ids.tolist(),
+        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()]}
+
+
+def _click_steps() -> Dict[str, str]:
+    return {
+        "preprocessing": "A row of the input holds the clicks of one user, float32: column c is 1 "
+                         "where they clicked item_ids[c], else 0; then divide the row by its "
+                         "Euclidean length.",
+        "postprocessing": "Column c of the output is the score of item_ids[c]: rank by it, without "
+                          "the items of the input."}
+
+
+def _rating_steps(run: Any) -> Dict[str, str]:
     ratings, based = run.ratings, run.config.based
     row, column = ("item", "user") if based == "item" else ("user", "item")
     before, after = _steps(ratings.offset, ratings.scale, run.config.clip)
     return {
-        "model": run.config.model, "dataset": ratings.name, "based": based,
-        "scale": list(ratings.scale), "offset": ratings.offset, "clip": run.config.clip,
-        "input": INPUT,
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
                          f"is that of {column}_ids[c], 0 = unobserved{before}.",
         "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
-                          "Use a mean where a user or an item has no training rating.",
-        "user_ids": ratings.user_ids.tolist(), "item_ids": ratings.item_ids.tolist(),
-        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()]}
+                          "Use a mean where a user or an item has no training rating."}
 
 
 def _steps(offset: float, scale: Tuple[float, float], clip: bool) -> Tuple[str, str]:

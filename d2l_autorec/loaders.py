@@ -99,12 +99,16 @@ BATCHES = {"dense": DenseRows, "sparse": SparseRows}
 
 
 def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed: int,
-                 batchify: type = DenseRows) -> gluon.data.DataLoader:
-    """Shuffled batches; rows left over at the end of an epoch open the next one."""
+                 batchify: type = DenseRows, last_batch: str = "rollover"
+                 ) -> gluon.data.DataLoader:
+    """Shuffled batches; rows left over at the end of an epoch open the next one.
+
+    With `last_batch` 'keep' they are a short batch of their own.
+    """
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     shuffle = EpochShuffle(matrix.shape[0], seed)
     return gluon.data.DataLoader(
-        rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, "rollover"),
+        rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, last_batch),
         batchify_fn=batchify(matrix))
 
 

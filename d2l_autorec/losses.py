@@ -82,8 +82,10 @@ class MultinomialLoss:
     label (batch_size, columns), an ndarray or a CSRBatch -> (batch_size,).
     """
 
+    predicts_ratings = False
+
     def __init__(self, beta: Callable[[], float] = no_penalty) -> None:
-        self._beta = beta
+        self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:
         logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
@@ -91,4 +93,4 @@ class MultinomialLoss:
             loss = multinomial_nll(label, logits)
         else:
             loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
-        return loss if divergence is None else loss + self._beta() * divergence
+        return loss if divergence is None else loss + self.beta() * divergence

@@ -12,12 +12,13 @@ from typing import Any, List, Tuple
 import numpy as np
 from scipy import sparse
 
+from .config import RankingConfig
 from .errors import DataError, DataWarning
 from .ids import IdMap
 from .predict import Predictor, Scored, check_count, predictor_of, top
 from .run_folder import SavedRun
 
-LAYOUT = "it must have the two columns item,rating"
+LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
 # The ridge is this for each hidden unit, as |h|^2 grows with their number. Checked on ml-100k
 # (H = 500, 25 epochs) by keeping 94 of the 943 users out of training, for three choices of the 94:
 #   test RMSE of               first (933 ratings)  second (1032)  third (976)
@@ -86,11 +87,11 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
     if predictor.user_table is None:
         row = sparse.csr_matrix((targets, (np.zeros(len(targets), dtype=int), items[warm])),
                                 shape=(1, ratings.num_items))
-        weight, bias = predictor.encode(row)[0], np.float32(0)
+        products = predictor.scores_of_rows(row)[0]
     else:
         weight, bias = fold_in(predictor, items[warm], targets)
-    products = predictor.item_vectors @ weight + predictor.item_biases + bias
-    scores = predictor.rated(products) - np.float32(ratings.offset)
+        products = predictor.rated(predictor.item_vectors @ weight + predictor.item_biases + bias)
+    scores = products - np.float32(ratings.offset)
     scores[predictor.cold_items] = values.mean()
     return scores
 
@@ -134,6 +135,8 @@ def fold_in(predictor: Predictor, items: np.ndarray, targets: np.ndarray
 def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
     """The ratings of one person: a csv file with the columns item,rating, header or not.
 
+    Of a run that ranks items by clicks the file has the column item alone.
+
     Returns
     -------
     items : ndarray of int64, shape (rated,)
@@ -147,7 +150,8 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
         If the file cannot be read, a rating is no number or outside the
         run's scale, an item occurs twice, or no item is known.
     """
-    names, texts = _read_columns(path)
+    names, texts = _read_columns(path, ["item"] if isinstance(run.config, RankingConfig)
+                                 else ["item", "rating"])
     values = _numbers(path, texts, run.ratings.scale)
     seen = set()
     for name in names:
@@ -166,28 +170,30 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
     return items[items >= 0], values[items >= 0]
 
 
-def _read_columns(path: Path) -> Tuple[List[str], List[str]]:
-    """The two columns as text, without the header."""
+def _read_columns(path: Path, columns: List[str]) -> Tuple[List[str], List[str]]:
+    """Items and ratings as text, without the header; ones where there is no rating column."""
     import pandas as pd
 
     from .readers import KNOWN_NAMES
+    layout = LAYOUT[len(columns)]
     try:
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False,
                             skipinitialspace=True, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(f"{path} cannot be read ({reason}): {LAYOUT}") from error
-    if frame.shape[1] != 2:
-        raise DataError(f"{path} has {frame.shape[1]} columns: {LAYOUT}")
+        raise DataError(f"{path} cannot be read ({reason}): {layout}") from error
+    if frame.shape[1] != len(columns):
+        raise DataError(f"{path} has {frame.shape[1]} columns: {layout}")
     first = [text.strip().lower() for text in frame.iloc[0]]
-    if _number(first[1]) is None:
-        if first[0] not in KNOWN_NAMES["item"] or first[1] not in KNOWN_NAMES["rating"]:
-            raise DataError(f"{path} begins with {','.join(first)!r}: {LAYOUT}, in this order, "
-                            "with or without a header")
-        frame = frame.iloc[1:]
+    known = all(name in KNOWN_NAMES[role] for name, role in zip(first, columns))
+    if len(columns) == 2 and _number(first[1]) is None and not known:
+        raise DataError(f"{path} begins with {','.join(first)!r}: {layout}, in this order, "
+                        "with or without a header")
+    frame = frame.iloc[1:] if known else frame
     if not len(frame):
-        raise DataError(f"{path} has no ratings: {LAYOUT}")
-    return frame[0].str.strip().tolist(), frame[1].tolist()
+        raise DataError(f"{path} has no ratings: {layout}")
+    values = frame[1].tolist() if len(columns) == 2 else ["1"] * len(frame)
+    return frame[0].str.strip().tolist(), values
 
 
 def _numbers(path: Path, texts: List[str], scale: Tuple[float, float]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 from .errors import ConfigError
 
 GROUPS = ("data", "model", "training", "devices", "output")
-Sizes = Tuple[int, ...]  # as in 500,250,500
+Sizes, Shares = Tuple[int, ...], Tuple[float, ...]  # as in 500,250,500 and 0.5,0
 
 
 class Check(NamedTuple):
@@ -21,13 +21,17 @@ class Check(NamedTuple):
     allowed: str
 
 
+AT_LEAST_0 = Check(lambda v: v >= 0, "at least 0")
 AT_LEAST_1 = Check(lambda v: v >= 1, "at least 1")
 DEVICES = Check(lambda v: 1 <= v <= 64, "from 1 to 64")
 THREADS = Check(lambda v: 1 <= v <= 512, "from 1 to 512")
 POSITIVE = Check(lambda v: 0 < v < float("inf"), "above 0 and finite")
 PENALTY = Check(lambda v: 0 <= v < float("inf"), "0 or more and finite")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-DROPOUT = Check(lambda v: 0 <= v < 1, "at least 0 and below 1")
+DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
+SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
+HELD_OUT = Check(lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
+                 "a number of users from 1, or a fraction below 0.5")
 SIZES = Check(lambda v: v and all(size >= 1 for size in v), "whole numbers of at least 1")
 SEED = Check(lambda v: 0 <= v < 2**31, "from 0 to 2147483647")
 
@@ -129,7 +133,7 @@ def _metavar(spec: dataclasses.Field) -> str:
     check = spec.metadata["check"]
     if check is not None and check.allowed.startswith("one of "):
         return "{" + check.allowed[len("one of "):].replace(", ", ",") + "}"
-    return {int: "N", float: "X", Sizes: "N,..."}.get(spec.type, "TEXT")
+    return {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}.get(spec.type, "TEXT")
 
 
 def _parser_of(annotation: Any) -> Callable[[str], Any]:
@@ -139,6 +143,8 @@ def _parser_of(annotation: Any) -> Callable[[str], Any]:
         return _number
     if annotation == Sizes:
         return _whole_numbers
+    if annotation == Shares:
+        return _numbers
     return str
 
 
@@ -151,6 +157,10 @@ def _whole_number(text: str) -> int:
 
 def _whole_numbers(text: str) -> Tuple[int, ...]:
     return tuple(_whole_number(part) for part in text.split(","))
+
+
+def _numbers(text: str) -> Tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(","))
 
 
 def _number(text: str) -> float:

@@ -19,8 +19,9 @@ def save_curve(history: Sequence[EpochRecord], title: str, path: Path, metric: s
              "validation": [r.validation.get(metric) for r in history],
              "test": [r.test.get(metric) for r in history]}
     for (part, values), style in zip(lines.items(), ("-", ":", "--")):
-        if None not in values:
-            axes.plot(epochs, values, style, marker=marker, label=f"{part} {label}")
+        points = [(epoch, value) for epoch, value in zip(epochs, values) if value is not None]
+        if points:
+            axes.plot(*zip(*points), style, marker=marker, label=f"{part} {label}")
     unit = f"{label} (rating units)" if metric == "rmse" else label
     axes.set(xlabel="epoch", ylabel=unit, title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)

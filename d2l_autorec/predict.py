@@ -129,6 +129,9 @@ def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
     """
     check_count(n)
     predictor = predictor_of(run)
+    if predictor.item_vectors is None:
+        raise ConfigError(f"--similar-items needs item vectors, and --model {run.config.model} has "
+                          "none: train mult-vae, mult-dae or a model of ratings")
     position = int(predictor.items.positions([item])[0])
     if predictor.cold_items[position]:
         warnings.warn(f"item {item} has no training rating: its neighbours say nothing",
@@ -178,6 +181,7 @@ class Predictor:
     ----------
     users, items : IdMap
     item_vectors, item_biases : ndarray of float32, shapes (items, H) and (items,)
+        No vectors, None, of a closed form.
     user_table : ndarray of float32, shape (users, H), or None
         User vectors; None where the encoder makes them of a user's ratings.
     user_biases : ndarray of float32, shape (users,)
@@ -195,16 +199,18 @@ class Predictor:
         self.user_table: Optional[np.ndarray] = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
         self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
-        if getattr(run.net, "reads_pairs", False):
+        if not hasattr(run.net, "collect_params"):
+            self.item_vectors = None  # a closed form: it maps rows to scores, and no more
+        elif getattr(run.net, "reads_pairs", False):
             self._take_tables()
-        elif run.config.based == "item":
+        elif getattr(run.config, "based", "user") == "item":
             self.item_vectors = self._encode_rows(self.ratings.to_csr("item"))
             self.user_table, self.user_biases = self._decoder()
         else:
             self.item_vectors, self.item_biases = self._decoder()
 
     def _decoder(self) -> Tuple[np.ndarray, np.ndarray]:
-        decoder = self.run.net.decoder
+        decoder = self.run.net.last_layer
         return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
 
     def _take_tables(self) -> None:
@@ -229,7 +235,7 @@ class Predictor:
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        return np.clip(ratings, *self.ratings.scale) if self.run.config.clip else ratings
+        return np.clip(ratings, *self.ratings.scale) if getattr(self.run.config, "clip", False) else ratings
 
     def rated(self, products: np.ndarray) -> np.ndarray:
         """The activation of the decoder."""
@@ -242,13 +248,20 @@ class Predictor:
         output = getattr(self.run.net, "output", None)
         return ratings if output is None else output.inverse(ratings)
 
+    def scores_of_rows(self, matrix: Any) -> np.ndarray:
+        """Outputs of a model whose input is users' rows, shape (rows, items)."""
+        if self.item_vectors is None:
+            return np.asarray(self.run.net(matrix), dtype=np.float32)
+        return self.rated(self.encode(matrix) @ self.item_vectors.T + self.item_biases)
+
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""
-        vectors = (self.encode(self._seen[users]) if self.user_table is None
-                   else self.user_table[users])
-        raw = self.rated(vectors @ self.item_vectors.T + self.user_biases[users, None]
-                         + self.item_biases)
-        cold, means = self._means.at(users[:, None], np.arange(len(self.item_vectors)))
+        if self.user_table is None:
+            raw = self.scores_of_rows(self._seen[users])
+        else:
+            raw = self.rated(self.user_table[users] @ self.item_vectors.T
+                             + self.user_biases[users, None] + self.item_biases)
+        cold, means = self._means.at(users[:, None], np.arange(len(self.item_biases)))
         return np.where(cold, means, raw) - np.float32(self.ratings.offset)
 
     def pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -274,7 +287,7 @@ class Predictor:
 
     def _blocks(self, users: np.ndarray) -> Iterator[Tuple[int, np.ndarray]]:
         """Runs of users whose predictions for all items fit into `CELLS`, and where they begin."""
-        size = max(1, CELLS // len(self.item_vectors))
+        size = max(1, CELLS // len(self.item_biases))
         for start in range(0, len(users), size):
             yield start, users[start:start + size]
 

@@ -11,13 +11,15 @@ LAMBDA = 100.0
 # Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
 # are clipped to the scale. They optimise with L-BFGS and RProp; here it is Adam, whose rate, epochs
 # and batches were chosen on validation ratings of ML-1M.
-PAPER: Options = dict(dropout=0.0, decay="weights", clip=True, lr=1e-3, lr_schedule="cosine")
+PAPER: Options = dict(dropout=(0.0,), decay="weights", clip=True, lr=1e-3, lr_schedule="cosine")
 PAPER_ROWS: Dict[str, Options] = {"item": dict(batch_size=256, epochs=120),
                                   "user": dict(batch_size=64, epochs=35)}
 # Chosen on validation ratings of ML-100K.
 BEST: Dict[str, Options] = {
-    "autorec": dict(val_ratio=0.1, epochs=200, refit=True),
-    "mf": dict(val_ratio=0.1, epochs=100, refit=True, patience=3, center=True, wd=5e-5)}
+    "autorec": dict(val_ratio=0.1, epochs=100, refit=True, lr_schedule="cosine", patience=100,
+                    wd=2e-5, decay="weights", clip=True),
+    "mf": dict(val_ratio=0.1, epochs=60, refit=True, patience=3, factors=100, lr=1e-3, wd=1e-4,
+               center=True, clip=True)}
 PRESETS = {"autorec": ("chapter", "paper", "best"), "mf": ("chapter", "best"),
            "bias": ("chapter",), "mean": ("chapter",)}
 
@@ -31,9 +33,9 @@ def preset(given: Options) -> Options:
         If the model, or for `paper` the data set, has no such preset.
     """
     model, name = given.get("model", "autorec"), given.get("preset", "chapter")
-    if name not in PRESETS[model]:
+    if name not in PRESETS.get(model, ("chapter",)):
         raise ConfigError(f"--preset {name} is not for --model {model}: choose one of "
-                          f"{', '.join(PRESETS[model])}")
+                          f"{', '.join(PRESETS.get(model, ('chapter',)))}")
     if name == "paper":
         users, items = _shape(given.get("dataset", "auto"))
         # The chapter's loss is the sum of squared errors divided by rows and columns.

@@ -1,6 +1,6 @@
 """A network's ranking of the items that held-out users did click, but did not show it."""
 
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -32,6 +32,9 @@ class RankingEvaluation:
         `DenseRows` or `SparseRows`.
     batch_size : int
         Users in a block.
+    with_loss : bool
+        Whether the metrics have 'loss' too: the mean over users of the negative
+        log likelihood of their held-out clicks under softmax(scores).
 
     Raises
     ------
@@ -41,14 +44,14 @@ class RankingEvaluation:
 
     def __init__(self, fold_in: sparse.csr_matrix, held_out: sparse.csr_matrix,
                  devices: Sequence[mx.Context], batchify: type = DenseRows,
-                 batch_size: int = 500) -> None:
+                 batch_size: int = 500, with_loss: bool = False) -> None:
         measured = np.flatnonzero(np.diff(held_out.indptr))
         if not len(measured):
             raise DataError(f"none of the {held_out.shape[0]} held-out users has a held-out item: "
                             "take more users with --heldout-users, or users with at least 5 clicks")
         self.users_without_held_out = held_out.shape[0] - len(measured)
         self._fold_in, self._held_out = fold_in[measured], held_out[measured]
-        self._devices = devices
+        self._devices, self._with_loss = devices, with_loss
         self._loader = eval_loader(self._fold_in, batch_size, batchify)
 
     def __call__(self, network: Callable) -> Dict[str, float]:
@@ -72,23 +75,36 @@ class RankingEvaluation:
 
     def per_user(self, network: Callable) -> Dict[str, np.ndarray]:
         """Metric name to one value for each user that has held-out items, in row order."""
-        hits = self._hits(network)
         relevant = np.diff(self._held_out.indptr)
-        return {name: metric(hits, relevant, k) for name, (metric, k) in METRICS.items()}
+        blocks = list(self._blocks(network))
+        hits = np.concatenate([hits for hits, _ in blocks])
+        values = {name: metric(hits, relevant, k) for name, (metric, k) in METRICS.items()}
+        if self._with_loss:
+            values["loss"] = np.concatenate([losses for _, losses in blocks])
+        return values
 
-    def _hits(self, network: Callable) -> np.ndarray:
-        """Which of each user's first 100 items are held-out ones; bool, shape (users, 100)."""
-        hits: List[np.ndarray] = []
+    def _blocks(self, network: Callable) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """For each block which of the first 100 items are held-out ones, and the losses."""
         row = 0
         for batch in self._loader:
             shards = [shard for shard in split_and_load([batch], self._devices) if shard.weight]
             outputs = [network(shard.arrays[0]) for shard in shards]  # all start before one ends
             for output in outputs:
                 block = slice(row, row + len(output))
-                ranked = rank(_to_numpy(output), self._fold_in[block], DEEPEST)
-                hits.append(hits_at(ranked, self._held_out[block]))
+                scores, held_out = _to_numpy(output), self._held_out[block]
+                losses = likelihood_loss(scores, held_out) if self._with_loss else np.empty(0)
+                ranked = rank(scores, self._fold_in[block], DEEPEST)
+                yield hits_at(ranked, held_out), losses
                 row = block.stop
-        return np.concatenate(hits)
+
+
+def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
+    """-sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
+    highest = scores.max(axis=1, keepdims=True)
+    normaliser = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
+    cells = held_out.tocoo()
+    terms = (normaliser[cells.row] - scores[cells.row, cells.col]) * cells.data
+    return np.bincount(cells.row, terms, minlength=len(scores))
 
 
 def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:

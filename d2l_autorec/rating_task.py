@@ -89,7 +89,7 @@ class RatingTask:
         """For parameters that have none of their own."""
         return mx.init.Normal(self.config.init_sigma)
 
-    def loss(self) -> Any:
+    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Any:
         """(prediction, label) to one loss a row."""
         if self.pairs:
             return gluon.loss.L2Loss()

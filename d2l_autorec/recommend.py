@@ -36,7 +36,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if options.all is not None:
         _tell_written(write_all(run, Path(options.all), options.n, not options.quiet), options)
         return
-    _print_scored(_asked_for(run, options), options)
+    _print_scored(_asked_for(run, options), options, score_name(run))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,9 +73,15 @@ def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
     return recommend(run, options.user, options.n)
 
 
-def _print_scored(found: List[Any], options: argparse.Namespace) -> None:
+def score_name(run: Any) -> str:
+    """What a run's scores are."""
+    from .config import RankingConfig
+    return "score" if isinstance(run.config, RankingConfig) else "predicted_rating"
+
+
+def _print_scored(found: List[Any], options: argparse.Namespace, score: str) -> None:
     """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
-    column = "similarity" if options.similar_items is not None else "predicted_rating"
+    column = "similarity" if options.similar_items is not None else score
     if options.items is None and len(found) < options.n:
         print(f"only {len(found)} items are left to choose from, {options.n} were asked for"
               if found else "every item is rated already: there is nothing to recommend",
@@ -99,7 +105,8 @@ def _print_table(found: List[Any], column: str) -> None:
 def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[str, Any]:
     """Write the best unseen items of every user to a csv file, or leave what was there.
 
-    Columns user, item, predicted_rating, rank (from 1); users in index order.
+    Columns user, item, predicted_rating (score, of a model of clicks), rank (from 1); users in
+    index order.
 
     Parameters
     ----------
@@ -130,7 +137,7 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
     rows = fewer = 0
     with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["user", "item", "predicted_rating", "rank"])
+        writer.writerow(["user", "item", score_name(run), "rank"])
         everyone = predictor.best(np.arange(len(users)), n)
         for user, best, scores in tqdm(everyone, total=len(users), unit="user",
                                        disable=not progress, dynamic_ncols=True):

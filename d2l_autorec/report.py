@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import platform
@@ -123,12 +122,11 @@ def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
     if (folder / "result.json").exists():
         return read_json(folder / "result.json")
     started = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        if (folder / "config.json").exists():
-            kept = dataclasses.replace(read_config(folder), data_dir=config.data_dir)
-            result = train_model(kept, resume=folder)
-        else:
-            result = train_model(dataclasses.replace(config, out=str(folder)))
+    if (folder / "config.json").exists():
+        kept = dataclasses.replace(read_config(folder), data_dir=config.data_dir)
+        result = train_model(kept, resume=folder)
+    else:
+        result = train_model(dataclasses.replace(config, out=str(folder)))
     print(f"{label}: {folder.name}, {time.perf_counter() - started:.0f} s", file=sys.stderr,
           flush=True)
     return result

@@ -36,8 +36,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     config = resumed_config(folder, given) if folder else make_config(given)
     threads = recorded_threads(folder) if folder else config.threads
     start_mxnet(threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
-    from .experiment import train_model
-    train_model(config, resume=folder)
+    from .experiment import tell, train_model
+    tell(config, train_model(config, resume=folder))
 
 
 def recorded_threads(folder: Path) -> Optional[int]:

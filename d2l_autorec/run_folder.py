@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Sequence
 
 from mxnet import MXNetError
 
-from .config import RunConfig, read_config
+from .clicks import Clicks
+from .config import RankingConfig, RunConfig, read_config
 from .errors import ConfigError, DataError
 from .files import replacing, write_atomically
 from .models import build
@@ -50,9 +51,9 @@ class RunFolder:
         with replacing(self.path / name) as unfinished:
             save(str(unfinished))
 
-    def begin(self, config: RunConfig, data: Dict[str, Any], train: Ratings,
+    def begin(self, config: RunConfig, data: Dict[str, Any], train: Any,
               kernel: Dict[str, str], devices: Sequence[Any]) -> None:
-        """ratings.npz (training ratings, ids, titles) and, last, config.json.
+        """ratings.npz or clicks.npz (training data, ids, titles) and, last, config.json.
 
         Raises
         ------
@@ -62,7 +63,8 @@ class RunFolder:
         if (self.path / "config.json").exists():
             raise ConfigError(f"{self.path} holds a run already: go on with it by --resume "
                               f"{self.path}, or name another folder with --out")
-        self.write_with("ratings.npz", lambda path: train.save(Path(path)))
+        name = "ratings.npz" if isinstance(train, Ratings) else "clicks.npz"
+        self.write_with(name, lambda path: train.save(Path(path)))
         self.write_json("config.json", {
             "options": dataclasses.asdict(config), "data": data,
             "devices": [str(device) for device in devices], "kernel": kernel,
@@ -71,7 +73,8 @@ class RunFolder:
     def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any],
                metric: str) -> None:
         """Write parameters, metrics, curve of `metric` and, last, result.json."""
-        self.write_with("model.params", net.save_parameters)
+        if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
+            self.write_with("model.params", net.save_parameters)
         self.write_metrics(phases)
         title = f"{result['model']} on {result['dataset']}"
         history = list(phases.values())[-1]
@@ -93,7 +96,10 @@ class RunFolder:
 def columns_of(record: EpochRecord) -> Dict[str, Any]:
     """An epoch as a row of metrics.csv."""
     row = {"epoch": record.epoch, "lr": record.lr, "train_loss": record.train_loss,
-           "train_rmse": record.train_rmse, "ratings": record.ratings, "seconds": record.seconds}
+           "train_rmse": record.train_rmse, "beta": record.beta, "ratings": record.ratings,
+           "seconds": record.seconds}
+    row = {name: value for name, value in row.items()
+           if value is not None or name in ("train_loss",)}
     for part, metrics in (("validation", record.validation), ("test", record.test)):
         row.update({f"{part}_{name}": value for name, value in metrics.items()})
     return row
@@ -118,7 +124,8 @@ class SavedRun:
     path : Path
     config : RunConfig
     ratings : Ratings
-        The training ratings, with the maps to the user's own ids and titles.
+        The training ratings, or every click, with the maps to the user's own
+        ids and titles.
     net : HybridBlock
         With the trained parameters, on the CPU.
     """
@@ -141,8 +148,14 @@ def load_run(path: Path) -> SavedRun:
     if not (path / "result.json").exists():
         raise DataError(f"{path} holds a run that has not finished: finish it with python -m "
                         f"d2l_autorec.run --resume {path}")
-    ratings = Ratings.load(path / "ratings.npz")
-    net = build(config, ratings)
+    if isinstance(config, RankingConfig):
+        clicks = Clicks.load(path / "clicks.npz")
+        net, ratings = build(config, clicks), clicks.interactions()
+    else:
+        ratings = Ratings.load(path / "ratings.npz")
+        net = build(config, ratings)
+    if not hasattr(net, "load_parameters"):
+        return SavedRun(path, config, ratings, net.fit(clicks.train))
     try:
         net.load_parameters(str(path / "model.params"))
     except (MXNetError, ValueError, AssertionError, OSError) as error:

@@ -50,8 +50,8 @@ def choose_kernel(asked: str, network: Any, devices: Sequence[mx.Context]) -> Tu
         if asked == "sparse":
             raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
         return "dense", "the sparse kernels run on CPUs only"
-    if getattr(network, "reads_pairs", False):
-        return "dense", "its input is observed ratings alone: there is nothing to skip"
+    if getattr(network, "reads_pairs", False) or not hasattr(network, "collect_params"):
+        return "dense", "it has no layer over whole rows: there is nothing to skip"
     if not hasattr(network, "sparse_weights"):
         name = type(network).__name__
         warnings.warn(f"the sparse kernels do not cover {name}: it trains dense", DataWarning,

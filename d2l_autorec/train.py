@@ -35,6 +35,8 @@ class EpochRecord:
         Metric name to value, after the epoch; `validation` may be empty.
     lr : float
         The learning rate of the epoch.
+    beta : float or None
+        The weight of a KL divergence after the epoch, where there is one.
     """
 
     epoch: int
@@ -45,6 +47,7 @@ class EpochRecord:
     test: Dict[str, float] = field(default_factory=dict)
     validation: Dict[str, float] = field(default_factory=dict)
     lr: float = 0.0
+    beta: Optional[float] = None
 
 
 def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
@@ -74,8 +77,21 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
                   for output, shard in zip(outputs, shards)]
     autograd.backward(losses)
     trainer.step(len(batch[0]))
-    return [_sums(output, shard.arrays[-1], row_losses) * shard.weight
+    sums = _sums if predicts_ratings(loss) else _loss_and_count
+    return [sums(output, shard.arrays[-1], row_losses) * shard.weight
             for output, shard, row_losses in zip(outputs, shards, losses)]
+
+
+def predicts_ratings(loss: Callable) -> bool:
+    """Whether what the loss compares are ratings, so that there is a train RMSE."""
+    return getattr(loss, "predicts_ratings", True)
+
+
+def _loss_and_count(_: Any, label: Any, losses: Any) -> Any:
+    """As `_sums`, of a loss that is no error of ratings."""
+    if isinstance(label, CSRBatch):
+        return onp.array([numpy_view(losses).sum(), 0, len(label.data)])
+    return np.stack([losses.sum(), np.zeros((), ctx=label.ctx), label.sum()])
 
 
 def _sums(output: Any, label: Any, losses: Any) -> Any:
@@ -115,8 +131,9 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
     sums[-1:] = [_to_host(step) for step in sums[-1:]]
     _check_finite(sums, epoch)
     loss_sum, squared, observed = map(float, sum(map(_to_host, sums), onp.zeros(3)))
-    return EpochRecord(epoch, loss_sum / max(rows, 1), math.sqrt(squared / max(observed, 1)),
-                       int(observed), time.perf_counter() - start)
+    rmse = math.sqrt(squared / max(observed, 1)) if predicts_ratings(loss) else None
+    return EpochRecord(epoch, loss_sum / max(rows, 1), rmse, int(observed),
+                       time.perf_counter() - start)
 
 
 def _check_finite(sums: Sequence[Any], epoch: int) -> None:
@@ -148,7 +165,8 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
     Parameters
     ----------
     evaluate : callable
-        Returns {'test': metrics} and perhaps 'validation', metric name to value.
+        Returns {'test': metrics} and perhaps 'validation', metric name to
+        value; also 'beta'.
     on_epoch : callable
         Gets the history after each epoch: the progress bar, the curve, the
         checkpoint. True ends the training.

@@ -1,7 +1,5 @@
 """Small finished runs for the tests of recommend, export and compare."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as onp
@@ -14,10 +12,9 @@ SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigm
 
 
 def finish(out: Path, **options) -> SavedRun:
-    """Train a small run into `out`, without a word, and load it."""
+    """Train a small run into `out` and load it."""
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        train_model(AutoRecConfig(out=str(out), **given))
+    train_model(AutoRecConfig(out=str(out), **given))
     return load_run(out)
 
 

@@ -20,7 +20,7 @@ CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 @pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
 def test_popularity_on_ml100k(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
-    scorer = Popularity(clicks.train)
+    scorer = Popularity().fit(clicks.train)
     found = [RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])(scorer)
              for part in (clicks.validation, clicks.test)]
     assert round(found[0]["ndcg@100"], 4) == 0.3066
@@ -33,7 +33,7 @@ def test_popularity_on_ml100k(data_dir):
 def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])
-    assert evaluation(EASE(clicks.train, 200))["ndcg@100"] == pytest.approx(0.481, abs=0.001)
+    assert evaluation(EASE(200).fit(clicks.train))["ndcg@100"] == pytest.approx(0.481, abs=0.001)
 
 
 @pytest.mark.parametrize("block", [1, 7, 30, 1024])
@@ -43,7 +43,7 @@ def test_ease_equals_the_formula(monkeypatch, block):
     inverse = np.linalg.inv(dense.T @ dense + 3 * np.eye(30))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    model, rows = EASE(CLICKS, 3), CLICKS[:5]
+    model, rows = EASE(3).fit(CLICKS), CLICKS[:5]
     batches = (mx.np.array(rows.toarray()), rows,
                CSRBatch(rows.indptr, rows.indices, rows.data, 30))
     for batch in batches:
@@ -52,7 +52,7 @@ def test_ease_equals_the_formula(monkeypatch, block):
 
 def test_weights_solve_the_problem_they_are_said_to():
     """Column j regresses item j on all others: the gradient of that ridge problem vanishes."""
-    dense, model = CLICKS.toarray().astype(float), EASE(CLICKS, 3)
+    dense, model = CLICKS.toarray().astype(float), EASE(3).fit(CLICKS)
     weights = model(np.eye(30))
     residual = dense.T @ (dense - dense @ weights) - 3 * weights
     np.fill_diagonal(residual, 0)
@@ -64,7 +64,7 @@ def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
     huge = sp.csr_matrix((2, 10 ** 6), dtype="float32")
     with pytest.raises(ConfigError, match="EASE of 1000000 items needs 74.* GiB, and 8.0 GiB are "
                                           "available, enough for 3.* items: drop rare items"):
-        EASE(huge, memory=8 * 2 ** 30)
+        EASE(memory=8 * 2 ** 30).fit(huge)
 
 
 def test_the_limit_that_is_named_holds():
@@ -75,4 +75,4 @@ def test_the_limit_that_is_named_holds():
 
 def test_bad_penalty():
     with pytest.raises(ConfigError, match="penalty is 0: it must be above 0"):
-        EASE(CLICKS, 0)
+        EASE(0)

@@ -118,7 +118,7 @@ def test_the_report_counts_users(clicks, net):
 
 def test_evaluation_equals_the_plain_one(clicks):
     fold_in, held_out = clicks
-    scorer = Popularity(fold_in)
+    scorer = Popularity().fit(fold_in)
     values = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10).per_user(scorer)
     scores = scorer(fold_in.toarray())
     users = [u for u in range(37) if held_out[u].nnz]

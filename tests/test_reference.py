@@ -138,7 +138,7 @@ def test_reconstruction_of_held_out_items(data_dir, tmp_path):
     """The PyTorch tutorial's settings on ml-latest-small: 200 hidden, root loss, 10 % of items."""
     train_model(AutoRecConfig(
         dataset="ml-latest-small", data_dir=str(data_dir), split="held-out-rows", loss="root",
-        hidden=(200,), lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=0.0,
+        hidden=(200,), lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=(0.0,),
         out=str(tmp_path / "run"), quiet=True))
     curve = pd.read_csv(tmp_path / "run" / "metrics.csv")["test_rmse"].to_numpy()
     print("reconstruction RMSE", curve[0], "->", curve[-1])

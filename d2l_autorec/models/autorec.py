@@ -7,7 +7,7 @@ from mxnet.gluon import Parameter, nn
 from mxnet.initializer import Xavier
 
 from ..sparse import CSRBatch, masked_decode
-from .layers import InputDense, OutputDense, RatingActivation, activation
+from .layers import Affine, InputDense, OutputDense, RatingActivation, activation
 
 
 class AutoRec(nn.HybridBlock):
@@ -71,6 +71,18 @@ class AutoRec(nn.HybridBlock):
     def sparse_weights(self) -> List[Parameter]:
         """The weights that the sparse kernels read and write."""
         return [self.encoder.weight, self.decoder.weight]
+
+    @property
+    def last_layer(self) -> OutputDense:
+        """The decoder."""
+        return self.decoder
+
+    def affine_layers(self) -> List[Affine]:
+        """Every layer but `output`: weight (units, inputs), bias, activation."""
+        dense = [layer for layer in self.inner if isinstance(layer, nn.Dense)]
+        layers = [(self.encoder.weight.data().T, self.encoder.bias.data(), self.encoder.act)]
+        layers += [(layer.weight.data(), layer.bias.data(), self.encoder.act) for layer in dense]
+        return [*layers, (self.decoder.weight.data(), self.decoder.bias.data(), None)]
 
     def hidden(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
         """What the decoder reads, shape (batch_size, hidden units of the last layer)."""

@@ -10,6 +10,9 @@ from ..sparse import CSRBatch, encode
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
 
 
+Affine = Tuple[Any, Any, Optional[nn.HybridBlock]]  # weight (units, inputs), bias, activation
+
+
 def activation(name: str) -> Optional[nn.HybridBlock]:
     """A layer that applies an activation; None for 'identity'."""
     if name == "identity":

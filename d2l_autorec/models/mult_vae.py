@@ -10,7 +10,7 @@ from mxnet.gluon import Parameter, nn
 
 from ..errors import ConfigError
 from ..sparse import CSRBatch
-from .layers import InputDense
+from .layers import Affine, InputDense
 
 BIAS_DEVIATION = 0.001
 TINY = 1e-12  # keeps rows without a click at zero
@@ -55,7 +55,8 @@ class ClickEncoder(nn.HybridBlock):
         super().__init__(**kwargs)
         self._dropout = dropout[0]
         with self.name_scope():
-            self.first = InputDense(sizes[1], sizes[0], "tanh" if len(sizes) > 2 else last)
+            self.first = InputDense(sizes[1], sizes[0],
+                                    "tanh" if len(sizes) > 2 else last or "identity")
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
         self.first.weight.init = mx.init.Xavier()
         self.first.bias.init = TruncatedNormal(BIAS_DEVIATION)
@@ -150,9 +151,33 @@ class MultDAE(nn.HybridBlock):
         """Layer sizes of encoder and decoder, from input to output."""
         return (columns, *hidden), (*hidden[::-1], columns)
 
+    @property
+    def last_layer(self) -> nn.Dense:
+        """The layer whose outputs are the items."""
+        return self.decoder[-1]
+
+    def affine_layers(self) -> List[Affine]:
+        """Every layer at prediction, after the rows' normalisation; see `Affine`."""
+        first = self.encoder.first
+        dense = [layer for layer in [*self.encoder.rest, *self.decoder]
+                 if isinstance(layer, nn.Dense)]
+        return [(first.weight.data().T, first.bias.data(), first.act),
+                *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense)]
+
     def sparse_weights(self) -> List[Parameter]:
         """The weight that the sparse kernels read and write: the first layer's."""
         return [self.encoder.first.weight]
+
+    def hidden(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+        """What the last layer reads, at prediction; shape (batch_size, hidden[0])."""
+        code = self.code(x)
+        for layer in list(self.decoder)[:-1]:
+            code = layer(code)
+        return code
+
+    def code(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+        """The code at prediction, shape (batch_size, hidden[-1])."""
+        return self.encoder(x)
 
     def forward(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
         """Logits; see the class for shapes."""
@@ -192,14 +217,26 @@ class MultVAE(MultDAE):
     def _sizes(hidden: Tuple[int, ...], columns: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
 
+    def affine_layers(self) -> List[Affine]:
+        """As of a Mult-DAE; of the code's layer only the mean."""
+        layers = super().affine_layers()
+        place = len(layers) // 2 - 1  # the decoder has as many as the encoder
+        weight, bias, act = layers[place]
+        layers[place] = (weight[:len(weight) // 2], bias[:len(bias) // 2], act)
+        return layers
+
+    def code(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+        """The mean of the code."""
+        return np.split(self.encoder(x), 2, axis=1)[0]
+
     def forward(self, x: Union[np.ndarray, CSRBatch]
                 ) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
         """Logits; in training also the KL divergence of each row."""
         if not autograd.is_training() and not isinstance(x, CSRBatch):
             return super().forward(x)
-        mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
         if not autograd.is_training():
-            return self.decoder(mean)
+            return self.decoder(self.code(x))
+        mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
         noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
         logits = self.decoder(mean + noise * np.exp(log_variance / 2))
         return logits, kl_divergence(mean, log_variance)
