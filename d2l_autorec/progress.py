@@ -49,7 +49,8 @@ class Curve:
 
     def __init__(self, num_epochs: int) -> None:
         from d2l import mxnet as d2l
-        self._animator = d2l.Animator(xlabel="epoch", xlim=[1, num_epochs], ylim=[0, 2],
+        self._animator = d2l.Animator(xlabel="epoch", ylabel="RMSE (rating units)",
+                                      xlim=[1, num_epochs], ylim=[0, 2],
                                       legend=["train RMSE", "test RMSE"])
 
     def update(self, history: Sequence[EpochRecord]) -> None:

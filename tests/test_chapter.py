@@ -114,3 +114,4 @@ def test_listing_in_jupyter(data_dir, tmp_path):
     assert 0.87 < printed_rmse(text) < 0.93
     figures = [o for o in outputs if "image/svg+xml" in o.get("data", {})]
     assert len(figures) == 1  # the animation leaves its last frame
+    assert "<!-- RMSE (rating units) -->" in figures[0]["data"]["image/svg+xml"]
