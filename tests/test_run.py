@@ -116,7 +116,7 @@ def test_help_groups_options_and_shows_defaults(command):
     text = command("run", "--help").stdout
     for fragment in ("\ndata:", "\nmodel:", "\ntraining:", "\ndevices:", "\noutput:",
                      "\nexamples:", "[500; mult-vae, mult-dae: 600,200]", "[0.002; mult-vae"):
-        assert fragment in text
+        assert fragment in text or fragment in " ".join(text.split())
     assert text.count("  python -m d2l_autorec.run") == 3
 
 
