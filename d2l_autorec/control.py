@@ -57,6 +57,9 @@ def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> Optional[
 
 
 def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
-    """Whether the last `patience` epochs brought no better validation score."""
+    """Whether the last `patience` epochs brought no better validation score.
+
+    Only after an epoch that was evaluated: the others cannot bring one.
+    """
     best = best_epoch(history, score)
-    return best is not None and len(history) - best >= patience
+    return best is not None and bool(history[-1].validation) and len(history) - best >= patience

@@ -213,7 +213,7 @@ class Measurement:
 
     def __call__(self) -> Dict[str, Any]:
         net, epoch = self._recorder.state[0], len(self._recorder.checkpoint.history) + 1
-        beta = {"beta": self._loss.beta()} if hasattr(self._loss, "beta") else {}
+        beta = {"beta": self._loss.beta()} if getattr(self._loss, "beta", None) else {}
         if epoch % self._recorder.config.eval_every and epoch < self._epochs:
             return beta
         return {**beta, **{name: metrics(net) for name, metrics in self._evaluations.items()}}
@@ -300,7 +300,7 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
             "devices": [str(device) for device in experiment.devices],
             "epochs": len(history), "best_epoch": best,
             f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
-            **({} if deciding[-1].beta is None else {"best_beta": deciding[best - 1].beta}),
+            **({} if deciding[-1].beta is None else {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
             "train_loss": history[-1].train_loss, **train_rmse, **report,
             "train_seconds": seconds, "ratings_per_second": ratings / max(seconds, 1e-9)}
 

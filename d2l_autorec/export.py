@@ -87,8 +87,10 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
         `TOLERANCE`. Nothing is written then.
     """
     if not hasattr(run.net, "affine_layers"):
+        how = ("python -m d2l_autorec.recommend ranks by it" if isinstance(run.config, RankingConfig)
+               else "its tables stand in model.params")
         raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
-                          "to export: its tables stand in model.params")
+                          f"to export: {how}")
     if "onnx" in formats:
         _check_onnx()
     try:

@@ -1,6 +1,6 @@
 """Losses over observed ratings; of dense batches and of sparse ones."""
 
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from mxnet import np, npx
 
@@ -61,11 +61,6 @@ class MaskedRootLoss:
         return np.broadcast_to(root, (label.shape[0],))
 
 
-def no_penalty() -> float:
-    """A beta of 0."""
-    return 0.0
-
-
 class MultinomialLoss:
     """Each row's negative log likelihood of its clicks, plus beta times its KL divergence.
 
@@ -74,9 +69,9 @@ class MultinomialLoss:
 
     Parameters
     ----------
-    beta : callable
-        Called without arguments for each batch; see `anneal`. Not used where the
-        prediction is logits alone.
+    beta : callable, optional
+        Called without arguments for each batch; see `anneal`. Without one there is no
+        penalty, as where the prediction is logits alone.
 
     Shape: logits (batch_size, columns), or a pair of them and the KL divergences (batch_size,);
     label (batch_size, columns), an ndarray or a CSRBatch -> (batch_size,).
@@ -84,7 +79,7 @@ class MultinomialLoss:
 
     predicts_ratings = False
 
-    def __init__(self, beta: Callable[[], float] = no_penalty) -> None:
+    def __init__(self, beta: Optional[Callable[[], float]] = None) -> None:
         self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:
@@ -93,4 +88,6 @@ class MultinomialLoss:
             loss = multinomial_nll(label, logits)
         else:
             loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
-        return loss if divergence is None else loss + self.beta() * divergence
+        if divergence is None or self.beta is None:
+            return loss
+        return loss + self.beta() * divergence

@@ -8,6 +8,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from .anneal import Anneal, anneal_schedule, second_pass
+from .baselines import available_memory, check_memory
 from .clicks import Clicks, prepare_clicks
 from .config import RankingConfig
 from .datasets import load_ratings
@@ -44,6 +45,8 @@ class RankingTask:
     def __init__(self, config: RankingConfig, devices: Sequence[mx.Context]) -> None:
         self.config, self.devices = config, devices
         self.train = load_clicks(config)
+        if config.model == "ease":
+            check_memory(self.train.num_items, available_memory())
         hidden = max(getattr(config, "hidden", (1,)))
         if hidden * self.train.num_items >= 2 ** 31:
             raise ConfigError(f"--hidden is {hidden}: with {self.train.num_items} items it must be "

@@ -51,9 +51,11 @@ class Line(NamedTuple):
         return math.sqrt(sum((r[metric] - mean) ** 2 for r in self.results) / (count - 1))
 
     def shown(self, metric: str) -> str:
-        """'0.9067 ± 0.0050'."""
+        """'0.9067 ± 0.0050', and in parentheses the standard error over users if there is one."""
         deviation = self.deviation(metric)
-        return f"{self.mean(metric):.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+        error = f" ({self.mean(f'{metric}_se'):.4f})" if f"{metric}_se" in self.results[0] else ""
+        return (f"{self.mean(metric):.4f}"
+                + ("" if deviation is None else f" ± {deviation:.4f}") + error)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -110,7 +112,8 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunC
         values = range(options.seeds)
     configs = [make_config({**table.options, **row.options, table.vary: value})
                for value in values[:1 if options.quick else None]]
-    quick = {**QUICK, **({"split": "random"} if table.vary == "split" else {})}
+    quick = {**QUICK, **({"split": "random"} if table.vary == "split" else {}),
+             **({"heldout_users": 20} if "heldout_users" in table.options else {})}
     return [dataclasses.replace(config, **shared, **(quick if options.quick else {}))
             for config in configs]
 
@@ -188,7 +191,7 @@ def heading(quick: bool) -> str:
     warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
     return (f"# Reproduction report\n{warning if quick else ''}\n"
             f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation over "
-            "runs.\n")
+            "runs; in parentheses, of rankings, the standard error over users.\n")
 
 
 def processor() -> str:

@@ -98,6 +98,25 @@ def test_claims_are_judged_on_average_and_run_by_run():
     assert "better than" not in section(table, lines, quick=True)
 
 
+def test_standard_errors_and_aims_of_rankings_by_hand():
+    table, row = tables.TABLES["ranking"], tables.Row("a model", {}, aim=0.45)
+    line = Line(row, [{f"test_{name}{end}": v for name in ("ndcg@100", "recall@20", "recall@50")
+                       for end, v in (("", value), ("_se", 0.02))} for value in (0.4, 0.5)])
+    assert line.shown("test_ndcg@100") == "0.4500 ± 0.0707 (0.0200)"
+    assert verdict(table, line).startswith("yes (at least 0.450)")
+    assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
+
+
+def test_quick_report_of_rankings(command, tmp_path):
+    process = command("report", "--quick", "--table", "ranking-1m", "--out", "out")
+    assert process.returncode == 0, process.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| model | test NDCG@100 | Recall@20 | Recall@50 | runs |" in text
+    for row in tables.TABLES["ranking-1m"].rows:
+        assert f"| {row.label} |" in text
+    assert (tmp_path / "out" / "ranking-1m.png").stat().st_size > 5000
+
+
 def test_errors(command):
     assert_user_error(command("report", "--table", "odd"), "'odd' is none of chapter, folds")
     assert_user_error(command("report", "--seeds", "0"), "--seeds is 0: it must be at least 1")
