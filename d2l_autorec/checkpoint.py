@@ -65,11 +65,6 @@ class Checkpoint:
         write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
     @classmethod
-    def load(cls, path: Path, run: str) -> "Checkpoint":
-        """Read a checkpoint of the run `run`; see `parse`."""
-        return cls.parse(path.read_bytes(), path, run)
-
-    @classmethod
     def parse(cls, content: bytes, path: Path, run: str) -> "Checkpoint":
         """The checkpoint of the run `run` that the file `path` holds.
 

@@ -210,12 +210,12 @@ def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optiona
 
 def last_checkpoint(experiment: Experiment, folder: Optional[RunFolder]) -> Checkpoint:
     """What to go on from; worker 0 reads the file for all."""
-    path, identity = Path(CHECKPOINT), experiment.identity()
-    if folder:
-        path = folder.path / CHECKPOINT
-    content = path.read_bytes() if folder and path.exists() else b""
-    content = experiment.workers.broadcast(content)
-    return Checkpoint.parse(content, path, identity) if content else Checkpoint(identity)
+    path = folder.path / CHECKPOINT if folder else Path(CHECKPOINT)
+    identity, workers = experiment.identity(), experiment.workers
+    if not workers.agree(folder is not None and path.exists()):
+        return Checkpoint(identity)
+    content = workers.broadcast(path.read_bytes() if folder else b"")
+    return Checkpoint.parse(content, path, identity)
 
 
 def advice(experiment: Experiment, folder: Optional[RunFolder]) -> str:

@@ -30,7 +30,7 @@ CASES = {
     "dense": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "dense"},
     "mf": {**RATINGS, "model": "mf", "batch_size": 100, "lr": 0.01},
     "mult-dae": {"model": "mult-dae", "dataset": "synthetic:70x90x1500", "threshold": 3.0,
-                 "heldout_users": 10.0, "hidden": (8,), "dropout": (0.0,), "batch_size": 49,
+                 "heldout_users": 10.0, "hidden": (8, 4), "dropout": (0.0,), "batch_size": 49,
                  "epochs": 3}}
 
 
