@@ -6,7 +6,7 @@ A field is declared once: its default, its range, its help text and its group.
 import argparse
 import dataclasses
 from dataclasses import field
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError
 
@@ -99,9 +99,8 @@ def add_option_of(parser: argparse.ArgumentParser, config: type, name: str) -> N
 
 def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) -> None:
     spec = next(iter(specs.values()))
-    names, help_text = flag(spec.name), spec.metadata["help"]
-    if len(specs) < models and spec.name != "model":
-        help_text = f"{', '.join(specs)}: {help_text}"
+    names = flag(spec.name)
+    help_text = _help(specs, models).replace("%", "%%")  # argparse formats it
     check, defaults = spec.metadata["check"], _defaults(specs)
     if defaults:
         help_text += f" [{defaults}]"
@@ -116,6 +115,16 @@ def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) ->
                        default=argparse.SUPPRESS)
 
 
+def _help(specs: Dict[str, dataclasses.Field], models: int) -> str:
+    """The help of an option, with the models that it is for where it is not for all."""
+    by_text: Dict[str, List[str]] = {}
+    for model, spec in specs.items():
+        by_text.setdefault(spec.metadata["help"], []).append(model)
+    if len(by_text) == 1 and len(specs) == models:
+        return next(iter(by_text))
+    return ". ".join(f"{', '.join(owners)}: {text}" for text, owners in by_text.items())
+
+
 def _defaults(specs: Dict[str, dataclasses.Field]) -> str:
     """'25', or '25; mf 20' where models differ; '' where there is none."""
     first = next(iter(specs.values())).default
@@ -124,9 +133,12 @@ def _defaults(specs: Dict[str, dataclasses.Field]) -> str:
     if isinstance(first, bool):
         words = {True: "yes", False: "no"}
         return words[first]
-    others = [f"{model} {shown(spec.default)}" for model, spec in specs.items()
-              if spec.default != first and spec.name != "model"]
-    return "; ".join([shown(first), *others])
+    others: Dict[str, List[str]] = {}
+    for model, spec in specs.items():
+        if spec.default != first and spec.name != "model":
+            others.setdefault(shown(spec.default), []).append(model)
+    return "; ".join([shown(first), *(f"{', '.join(models)}: {value}"
+                                      for value, models in others.items())])
 
 
 def _metavar(spec: dataclasses.Field) -> str:

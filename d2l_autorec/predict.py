@@ -21,6 +21,7 @@ from .errors import ConfigError, DataWarning
 from .evaluate import MeanFallback
 from .ids import IdMap
 from .loaders import SparseRows
+from .metrics import top_items
 from .run_folder import SavedRun
 
 ENCODE_ROWS = 1024
@@ -162,12 +163,8 @@ def top(scores: np.ndarray, n: int) -> np.ndarray:
     -------
     ndarray of int64, shape (min(n, scores above -inf),)
     """
-    n = min(n, int((scores > -np.inf).sum()))
-    if not n:
-        return np.empty(0, dtype=np.int64)
-    lowest = np.partition(scores, len(scores) - n)[len(scores) - n]
-    candidates = np.flatnonzero(scores >= lowest)
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:n]
+    best = top_items(scores[None], n)[0]
+    return best[scores[best] > -np.inf]
 
 
 class Predictor:

@@ -17,7 +17,7 @@ PAPER_ROWS: Dict[str, Options] = {"item": dict(batch_size=256, epochs=120),
 # Chosen on validation ratings of ML-100K.
 BEST: Dict[str, Options] = {
     "autorec": dict(val_ratio=0.1, epochs=100, refit=True, lr_schedule="cosine", patience=100,
-                    wd=2e-5, decay="weights", clip=True),
+                    wd=2e-5, decay="weights", dropout=(0.3,), clip=True),
     "mf": dict(val_ratio=0.1, epochs=60, refit=True, patience=3, factors=100, lr=1e-3, wd=1e-4,
                center=True, clip=True)}
 PRESETS = {"autorec": ("chapter", "paper", "best"), "mf": ("chapter", "best"),

@@ -142,18 +142,31 @@ def name_of(config: RunConfig) -> str:
 
 
 def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
-    """A table in Markdown, with a remark for every figure that was not reached."""
+    """A table in Markdown; whether its claims hold, and a remark for what was not reached."""
     titles = [table.heads.get(metric, metric) for metric in table.metrics]
     head = ["model", *titles, "runs", "published", "reached"]
     rows = [[line.row.label, *(line.shown(metric) for metric in table.metrics),
              str(len(line.results)), line.row.published,
              "" if quick else verdict(table, line)] for line in lines]
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
-    remarks = [f"- {line.row.label}: {line.row.tried}" for line in lines
+    remarks = [f"- {line.row.label}, not reached: {line.row.tried}" for line in lines
                if line.row.tried and not quick and "missed" in verdict(table, line)]
+    if not quick:
+        remarks = [*(claim(table, lines, *labels) for labels in table.claims), *remarks]
     return "\n".join([f"## {table.title}", "", table.data, "", *text, "",
-                      *(["Not reached, and what was tried:", "", *remarks, ""] if remarks else []),
+                      *([*remarks, ""] if remarks else []),
                       f"![{table.title}]({table.name}.png)", ""])
+
+
+def claim(table: Table, lines: Sequence[Line], better: str, worse: str) -> str:
+    """Whether the first of two rows is better, on average and run by run."""
+    metric, sign = table.metrics[0], 1 if table.higher_is_better else -1
+    first, second = (next(line for line in lines if line.row.label == label)
+                     for label in (better, worse))
+    lead = sign * (first.mean(metric) - second.mean(metric))
+    wins = sum(sign * (a[metric] - b[metric]) > 0 for a, b in zip(first.results, second.results))
+    return (f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
+            f"({wins} of {len(first.results)} runs)")
 
 
 def verdict(table: Table, line: Line) -> str:

@@ -17,7 +17,7 @@ from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_
 from d2l_autorec.metrics import rmse
 from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
 from d2l_autorec.experiment import Experiment, make_network, make_trainer
-from d2l_autorec.rating_task import RatingTask
+from d2l_autorec.rating_task import RatingTask, load_and_split
 from d2l_autorec.run_folder import SavedRun
 from d2l_autorec.train import fit
 from finished import by_hand, finish, own_file

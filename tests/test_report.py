@@ -1,6 +1,7 @@
 """The report: runs are shared, resumed and not repeated; figures and remarks are right."""
 
 import argparse
+import dataclasses
 import json
 
 import pytest
@@ -79,11 +80,22 @@ def test_means_deviations_and_verdicts_by_hand():
     table = tables.TABLES["chapter"]
     assert line.shown("test_rmse") == "0.6000 ± 0.2646"  # sqrt((.04 + .01 + .09) / 2)
     assert verdict(table, line) == "missed by 0.1000 (at most 0.500)"
+    table = dataclasses.replace(table, claims=())
     text = section(table, [line])
-    assert "- a model: more epochs" in text and "| 0.6000 ± 0.2646 |" in text
+    assert "- a model, not reached: more epochs" in text and "| 0.6000 ± 0.2646 |" in text
     single = Line(row, [{"test_rmse": 0.5, "test_mae": 1.0}])
     assert single.shown("test_rmse") == "0.5000" and verdict(table, single).startswith("yes")
     assert "more epochs" not in section(table, [single])
+
+
+def test_claims_are_judged_on_average_and_run_by_run():
+    table = dataclasses.replace(tables.TABLES["chapter"], claims=[("a", "b"), ("b", "a")])
+    lines = [Line(tables.Row(name, {}), [{"test_rmse": v, "test_mae": 1.0} for v in values])
+             for name, values in (("a", (0.9, 0.8, 0.7)), ("b", (0.8, 0.9, 1.0)))]
+    text = section(table, lines)
+    assert "- a better than b: yes, by 0.1000 (2 of 3 runs)" in text
+    assert "- b better than a: no, by -0.1000 (1 of 3 runs)" in text
+    assert "better than" not in section(table, lines, quick=True)
 
 
 def test_errors(command):

@@ -11,16 +11,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import mxnet as mx
 import numpy as onp
 import pytest
 
 from conftest import assert_user_error
-from d2l_autorec import AutoRec, AutoRecConfig, checkpoint, control, files
+from d2l_autorec import AutoRec, AutoRecConfig, checkpoint, control, experiment, files
 from d2l_autorec.checkpoint import Checkpoint, capture, restore
+from d2l_autorec.config import make_config, read_config
 from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.errors import ConfigError, DataError, NumericalError
+from d2l_autorec.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.experiment import make_trainer, train_model
 from d2l_autorec.files import FolderLock, write_atomically
 from d2l_autorec.loaders import BATCHES, train_loader
@@ -137,6 +139,31 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
     assert first.keys() == second.keys()
     for name in first:
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.mark.parametrize("options", [
+    dict(model="mf", factors=4, batch_size=64, val_ratio=0.1, refit=True, lr=0.02),
+    dict(hidden=(12, 6, 12), batch_size=32), dict(hidden=(8,), tied=True, batch_size=32),
+    dict(based="user", decay="weights", batch_size=16, hidden=(8,), eval_every=3,
+         decoder_activation="sigmoid", lr_schedule="cosine")], ids=str)
+def test_every_model_resumes_to_the_bit(options, tmp_path, monkeypatch):
+    """Stopped in the third epoch, and gone on with."""
+    config = make_config({"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True,
+                          **options})
+    train_model(replace(config, out=str(tmp_path / "whole")))
+    path, stops = tmp_path / "run", [2]
+
+    def rate(config, history):
+        if len(history) in stops:
+            stops.clear()
+            raise Interrupted(signal.SIGINT, "go on")
+        return control.learning_rate(config, history)
+    monkeypatch.setattr(experiment, "learning_rate", rate)
+    with pytest.raises(Interrupted):
+        train_model(replace(config, out=str(path)))
+    assert (path / "checkpoint.bin").exists()
+    train_model(read_config(path), resume=path)
+    assert outcome(path) == outcome(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
