@@ -65,15 +65,14 @@ class Checkpoint:
         write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
     @classmethod
-    def load(cls, path: Path, run: str) -> "Checkpoint":
-        """Read a checkpoint of the run `run`.
+    def parse(cls, content: bytes, path: Path, run: str) -> "Checkpoint":
+        """The checkpoint of the run `run` that the file `path` holds.
 
         Raises
         ------
         DataError
-            If the file is truncated, altered, or of another run.
+            If the content is truncated, altered, or of another run.
         """
-        content = path.read_bytes()
         start = len(MAGIC) + hashlib.sha256().digest_size
         if not content.startswith(MAGIC) or \
                 hashlib.sha256(content[start:]).digest() != content[len(MAGIC):start]:

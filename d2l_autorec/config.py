@@ -17,7 +17,10 @@ SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
           "u1", "u2", "u3", "u4", "u5", "ua", "ub")
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
+CLOSED_FORM = ("bias", "mean", "popularity", "ease")
 PRESETS = ("chapter", "paper", "best")
+DISTRIBUTED = ("dist_sync", "dist_async")
+KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 
 
 class Score(NamedTuple):
@@ -85,10 +88,17 @@ class RunConfig:
                             one_of(OPTIMIZERS))
     seed: int = option(0, "training", "seeds split, initialisation, order of rows and dropout",
                        SEED)
-    gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1 (default: every visible "
-                                 "GPU, else the CPU)", metavar="LIST")
+    gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1; all; or none (default: "
+                                 "every visible GPU, else the CPU)", metavar="all|none|LIST")
     cpus: Optional[int] = option(None, "devices", "train on N CPU contexts, which behave as N "
                                  "devices", DEVICES, metavar="N")
+    kvstore: str = option("auto", "devices", "who adds up gradients. local, device: the CPU, the "
+                          "GPUs; none: nobody, on one device; auto: none, else device or local; "
+                          "dist_sync, dist_async: a parameter server and workers, see python -m "
+                          "d2l_autorec.launch", one_of(KVSTORES))
+    preload: str = option("auto", "devices", "whether dense rows are copied to the GPUs once "
+                          "instead of batch by batch; auto: where they fit",
+                          one_of(("auto", "yes", "no")))
     threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
                                     "every CPU)", THREADS, metavar="N")
     kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
@@ -119,9 +129,30 @@ class RunConfig:
             raise ConfigError("--columns, --separator and --scale describe your own file: name it "
                               "with --ratings, or --train and --test")
         self.rating_scale()
-        if self.gpus is not None and self.cpus is not None:
+        if self.gpus not in (None, "none") and self.cpus is not None:
             raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
                               "drop one of them")
+        if self.kvstore in DISTRIBUTED:
+            self._check_distributed()
+
+    def _check_distributed(self) -> None:
+        """Raise ConfigError for what several workers cannot do together."""
+        excluded = [("model", self.model in CLOSED_FORM, "it is computed at once, by one process"),
+                    ("loss", getattr(self, "loss", "") == "root",
+                     "it is one number for a whole batch")]
+        if self.kvstore == "dist_async":  # optimizer and its state are the servers'
+            excluded += [
+                ("lr_schedule", self.lr_schedule != "constant", "the servers' learning rate is "
+                 "set once, at the start"),
+                ("refit", self.second_phase == "refit", "the servers cannot begin anew"),
+                ("anneal", getattr(self, "anneal", "constant") != "constant", "nobody counts the "
+                 "updates of all workers")]
+        for name, true, why in excluded:
+            if true:
+                value = getattr(self, name)
+                shown_value = "" if value is True else f" {value}"
+                raise ConfigError(f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
+                                  f"each other: {why}")
 
     @property
     def second_phase(self) -> Optional[str]:

@@ -40,9 +40,14 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False) -> None:
     os.environ.setdefault("NUMBA_NUM_THREADS", count)
     if one_cpu:
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
-    with _without_stderr():  # the engine announces itself there
-        import mxnet
-        mxnet.nd.zeros(1).wait_to_read()
+    try:
+        with _without_stderr():  # the engine announces itself there
+            import mxnet
+            mxnet.nd.zeros(1).wait_to_read()
+    except OSError as error:  # a CUDA build where libcuda.so.1, the driver's, is not there
+        raise ConfigError(f"MXNet cannot be loaded ({error}): install the NVIDIA driver if this "
+                          "is a CUDA build, or the CPU build, pip install 'd2l_autorec[cpu]'"
+                          ) from error
 
 
 def has_gpu() -> bool:

@@ -1,7 +1,7 @@
 """A trained network and test ratings to metrics."""
 
 import math
-from typing import Any, Dict, Iterable, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as onp
@@ -128,8 +128,8 @@ class RatingEvaluation:
         What a row of the network's input is.
     clip : bool
         Whether predictions are clipped to the rating scale.
-    batchify : type
-        `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
+    batchify : callable
+        `DenseRows`, `Resident` or `SparseRows`; `PairRows` for a network whose input is
         pairs of user and item, and then `based` is 'user'.
     reconstruct : bool
         Feed the test rows themselves, for rows held out as a whole: then
@@ -137,7 +137,7 @@ class RatingEvaluation:
     """
 
     def __init__(self, train: Ratings, test: Ratings, devices: Sequence[mx.Context],
-                 based: str = "item", clip: bool = False, batchify: type = DenseRows,
+                 based: str = "item", clip: bool = False, batchify: Callable = DenseRows,
                  reconstruct: bool = False) -> None:
         matrix = train.to_csr(based)
         self._wanted = test.to_csr(based)

@@ -4,7 +4,9 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -14,16 +16,19 @@ from mxnet import gluon
 from .checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from .config import CONFIGS, RankingConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
-from .devices import resolve_devices
-from .errors import ConfigError, DataError, Interrupted, NumericalError
+from .devices import (choose_kvstore, choose_preload, out_of_memory_in_one_line,
+                      resolve_devices)
+from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
 from .files import FolderLock, read_json
 from .interrupt import SignalWatch
+from .loaders import BATCHES, Resident
 from .progress import Bar, label_of
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
 from .sparse import FusedAdam, choose_kernel
 from .train import EpochRecord, fit
+from .workers import Workers, connect
 
 TASKS = {name: RankingTask if issubclass(config, RankingConfig) else RatingTask
          for name, config in CONFIGS.items()}
@@ -42,6 +47,10 @@ class Experiment:
         The data and what is to be learned from them.
     kernel, why : str
         Dense or sparse, and the reason.
+    preload : str
+        Whether the data are copied to the devices once, and the reason.
+    workers : Workers
+        The processes of the run. Worker 0 evaluates, and has the folder.
     """
 
     config: RunConfig
@@ -49,16 +58,26 @@ class Experiment:
     task: Any
     kernel: str
     why: str
+    preload: str = "no"
+    workers: Workers = field(default_factory=Workers)
+
+    def device_names(self) -> List[str]:
+        """The devices of all workers, each of which has as many as this one."""
+        names, size = [str(device) for device in self.devices], self.workers.size
+        if size == 1:
+            return names
+        return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
     def identity(self) -> str:
         """A digest of what the run computes; ties a checkpoint to its run."""
         options = {name: value for name, value in vars(self.config).items()
-                   if name not in ("out", "quiet", "json", "data_dir", "ratings", "train", "test")}
+                   if name not in ("out", "quiet", "json", "data_dir", "ratings", "train", "test",
+                                "preload")}
         text = json.dumps([options, self.task.about_data()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, Any]:
+def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Dict[str, Any]]:
     """Train as `config` says and write the run folder.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`). CPU threads are the
@@ -73,7 +92,8 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
     Returns
     -------
     dict
-        What result.json holds, and 'run', the folder.
+        What result.json holds, and 'run', the folder. None in every worker
+        but the first, where there are several.
 
     Raises
     ------
@@ -85,13 +105,28 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
         If SIGINT or SIGTERM asked to stop.
     """
     mx.npx.set_np()
-    if resume and (resume / "result.json").exists():
-        result = read_json(resume / "result.json")
-        print(f"{resume} is finished already", file=sys.stderr)
-        (resume / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
-        return {**result, "run": str(resume)}
-    experiment = prepare(config)
-    path = resume or Path(config.out or f"runs/{config.model}-{experiment.task.train.name}-"
+    with out_of_memory_in_one_line(), connect(config.kvstore) as workers:
+        if workers.agree(bool(resume) and (resume / "result.json").exists()):
+            return finished(resume) if workers.rank == 0 else None
+        experiment = prepare(config, workers)
+        if workers.rank:
+            train_phases(experiment, None)
+            return None
+        return run_in_folder(experiment, resume)
+
+
+def finished(path: Path) -> Dict[str, Any]:
+    """The result of a run that needs no resuming."""
+    result = read_json(path / "result.json")
+    print(f"{path} is finished already", file=sys.stderr)
+    (path / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
+    return {**result, "run": str(path)}
+
+
+def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, Any]:
+    """Train in a new folder, or in the one to go on with; the result."""
+    config, task = experiment.config, experiment.task
+    path = resume or Path(config.out or f"runs/{config.model}-{task.train.name}-"
                           f"{time.strftime('%Y%m%d-%H%M%S')}")
     with FolderLock(path):
         folder = RunFolder(path)
@@ -100,18 +135,34 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Dict[str, A
         if resume:
             check_unchanged(experiment, path)
         else:
-            folder.begin(config, experiment.task.about_data(), experiment.task.train,
-                         {"chosen": experiment.kernel, "why": experiment.why}, experiment.devices)
+            folder.begin(config, task.about_data(), task.train,
+                         {"chosen": experiment.kernel, "why": experiment.why,
+                          "preload": experiment.preload}, experiment.device_names())
         result = train_phases(experiment, folder)
     return {**result, "run": str(path)}
 
 
-def prepare(config: RunConfig) -> Experiment:
-    """Devices, data and kernel of a configuration; see `train_model` for errors."""
+def prepare(config: RunConfig, workers: Workers) -> Experiment:
+    """Devices, data and kernel of a configuration; see `train_model` for errors.
+
+    Raises DataError where a worker has other options or data than worker 0.
+    """
     devices = resolve_devices(config.gpus, config.cpus)
+    choose_kvstore(config.kvstore, devices)  # raises before any data are read
     task = TASKS[config.model](config, devices)
     kernel, why = choose_kernel(config.kernel, task.network("search"), devices)
-    return Experiment(config, devices, task, kernel, why)
+    needed = task.dense_bytes() if kernel == "dense" else 0
+    preload, reason = choose_preload(config.preload, needed, devices)
+    if preload:
+        task.batches = {**BATCHES, "dense": Resident(devices)}
+    elif config.preload == "yes":
+        warnings.warn(f"--preload yes: {reason}", DataWarning, stacklevel=2)
+    experiment = Experiment(config, devices, task, kernel, why,
+                            f"{'yes' if preload else 'no'}: {reason}", workers)
+    if workers.agree(experiment.identity()) != experiment.identity():
+        raise DataError(f"worker {workers.rank} has other options or ratings than worker 0: give "
+                        "all the same, and the same files")
+    return experiment
 
 
 def check_unchanged(experiment: Experiment, path: Path) -> None:
@@ -120,41 +171,63 @@ def check_unchanged(experiment: Experiment, path: Path) -> None:
     if began["data"] != experiment.task.about_data():
         raise DataError(f"the ratings are not those that the run in {path} began with: bring "
                         "them back, or begin a new run")
-    now = {"devices": [str(device) for device in experiment.devices],
-           "kernel": experiment.kernel}
+    now = {"devices": experiment.device_names(), "kernel": experiment.kernel}
     before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
     if now != before:
         raise ConfigError(f"the run in {path} began with {before}, and here there are {now}: "
                           "resume it on a machine like the first, or begin a new run")
 
 
-def train_phases(experiment: Experiment, folder: RunFolder) -> Dict[str, Any]:
-    """Search, then perhaps refit, from the last checkpoint if there is one; write the result."""
-    path, config = folder.path / CHECKPOINT, experiment.config
-    identity = experiment.identity()
-    checkpoint = Checkpoint.load(path, identity) if path.exists() else Checkpoint(identity)
+def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optional[Dict[str, Any]]:
+    """Search, then perhaps refit, from the last checkpoint if there is one; write the result.
+
+    Without a folder, as in every worker but the first, train along and return None.
+    """
+    config, checkpoint = experiment.config, last_checkpoint(experiment, folder)
     phases = {}
-    with SignalWatch(f"go on with python -m d2l_autorec.run --resume {folder.path}") as watch:
+    with SignalWatch(advice(experiment, folder)) as watch:
         if checkpoint.phase == "search":
             net, evaluation = run_phase(experiment, folder, checkpoint, config.epochs, watch)
             phases["search"] = checkpoint.history
             if config.second_phase:
-                checkpoint = Checkpoint(identity, config.second_phase, search=checkpoint.history)
-                checkpoint.save(path)
+                checkpoint = Checkpoint(checkpoint.run, config.second_phase,
+                                        search=checkpoint.history)
+                if folder:
+                    checkpoint.save(folder.path / CHECKPOINT)
         if checkpoint.phase != "search":
             phases["search"] = checkpoint.search
             epochs = (best_epoch(checkpoint.search, config.score)
                       if checkpoint.phase == "refit" else config.epochs)
             net, evaluation = run_phase(experiment, folder, checkpoint, epochs, watch)
             phases[checkpoint.phase] = checkpoint.history
+    if folder is None:
+        return None
     result = describe(experiment, phases, evaluation.report(net))
     folder.finish(net, phases, result, config.score.metric)
-    path.unlink(missing_ok=True)
+    (folder.path / CHECKPOINT).unlink(missing_ok=True)
     return result
 
 
-def run_phase(experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint, epochs: int,
-              watch: SignalWatch) -> Tuple[Any, Any]:
+def last_checkpoint(experiment: Experiment, folder: Optional[RunFolder]) -> Checkpoint:
+    """What to go on from; worker 0 reads the file for all."""
+    path = folder.path / CHECKPOINT if folder else Path(CHECKPOINT)
+    identity, workers = experiment.identity(), experiment.workers
+    if not workers.agree(folder is not None and path.exists()):
+        return Checkpoint(identity)
+    content = workers.broadcast(path.read_bytes() if folder else b"")
+    return Checkpoint.parse(content, path, identity)
+
+
+def advice(experiment: Experiment, folder: Optional[RunFolder]) -> str:
+    """How to go on after a signal."""
+    if folder is None:
+        return "worker 0 says how to go on"
+    started = ", started by d2l_autorec.launch as before" if experiment.workers.store else ""
+    return f"go on with python -m d2l_autorec.run --resume {folder.path}{started}"
+
+
+def run_phase(experiment: Experiment, folder: Optional[RunFolder], checkpoint: Checkpoint,
+              epochs: int, watch: SignalWatch) -> Tuple[Any, Any]:
     """Train one phase to its end; `checkpoint` then holds its history.
 
     Returns
@@ -164,23 +237,27 @@ def run_phase(experiment: Experiment, folder: RunFolder, checkpoint: Checkpoint,
     evaluation : callable
         Of the test part.
     """
-    config, task = experiment.config, experiment.task
+    config, task, workers = experiment.config, experiment.task, experiment.workers
     evaluations = task.evaluations(checkpoint.phase, experiment.kernel)
     net = make_network(experiment, checkpoint.phase)
     if hasattr(net, "fit"):
         checkpoint.history = [fit_at_once(net, task.part(checkpoint.phase), evaluations)]
         return net, evaluations["test"]
-    trainer = make_trainer(net, config, experiment.devices, experiment.kernel)
+    trainer = make_trainer(net, config, experiment.devices, experiment.kernel, workers)
     state = net, trainer, task.loader(checkpoint.phase, experiment.kernel)
     if checkpoint.arrays:
         restore(*state, checkpoint.arrays)
+        if workers.asynchronous and workers.rank == 0:
+            warnings.warn("resumed with parameters only: the optimizer's moments were the "
+                          "servers', and start anew", DataWarning, stacklevel=2)
+    workers.begin(trainer)
     if should_stop(checkpoint.history, config.patience, config.score):
         epochs = len(checkpoint.history)
     label = checkpoint.phase if config.second_phase else ""
-    with Bar(epochs, config.quiet or config.json, len(checkpoint.history), label,
+    with Bar(epochs, config.quiet or config.json or folder is None, len(checkpoint.history), label,
              config.score.metric) as bar:
-        train_epochs(experiment, Recorder(config, folder, checkpoint, state, bar), evaluations,
-                     epochs, watch)
+        recorder = Recorder(config, folder, checkpoint, state, bar)
+        train_epochs(experiment, recorder, evaluations, epochs, watch)
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
     return net, evaluations["test"]
@@ -194,8 +271,9 @@ def train_epochs(experiment: Experiment, recorder: "Recorder", evaluations: Dict
     loss = experiment.task.loss(checkpoint.phase, trainer, checkpoint.search)
     try:
         fit(net, loader, loss, trainer, epochs, experiment.devices,
-            Measurement(recorder, evaluations, loss, epochs), recorder, config.seed,
-            checkpoint.history, recorder.learning_rate, watch.check)
+            Measurement(recorder, evaluations, loss, epochs, experiment.workers), recorder,
+            config.seed, checkpoint.history, recorder.learning_rate, watch.check,
+            experiment.workers)
     except NumericalError as error:
         raise recorder.keep_last_good(error) from error
     except Interrupted:
@@ -204,19 +282,24 @@ def train_epochs(experiment: Experiment, recorder: "Recorder", evaluations: Dict
 
 
 class Measurement:
-    """What is measured after an epoch: beta, and every `--eval-every` epochs the metrics."""
+    """What is measured after an epoch: beta, and every `--eval-every` epochs the metrics.
 
-    def __init__(self, recorder: "Recorder", evaluations: Dict[str, Any], loss: Any, epochs: int
-                 ) -> None:
+    Worker 0 measures, and the others hear of it, so that all decide alike.
+    """
+
+    def __init__(self, recorder: "Recorder", evaluations: Dict[str, Any], loss: Any, epochs: int,
+                 workers: Workers) -> None:
         self._recorder, self._evaluations, self._loss = recorder, evaluations, loss
-        self._epochs = epochs
+        self._epochs, self._workers = epochs, workers
 
     def __call__(self) -> Dict[str, Any]:
         net, epoch = self._recorder.state[0], len(self._recorder.checkpoint.history) + 1
         beta = {"beta": self._loss.beta()} if getattr(self._loss, "beta", None) else {}
         if epoch % self._recorder.config.eval_every and epoch < self._epochs:
             return beta
-        return {**beta, **{name: metrics(net) for name, metrics in self._evaluations.items()}}
+        found = {} if self._workers.rank else {
+            name: metrics(net) for name, metrics in self._evaluations.items()}
+        return {**beta, **self._workers.agree(found)}
 
 
 def make_network(experiment: Experiment, phase: str) -> Any:
@@ -241,9 +324,12 @@ def fit_at_once(net: Any, part: Any, evaluations: Dict[str, Any]) -> EpochRecord
 
 
 class Recorder:
-    """What happens after each epoch: best parameters, checkpoint, metrics.csv, progress."""
+    """What happens after each epoch: best parameters, checkpoint, metrics.csv, progress.
 
-    def __init__(self, config: RunConfig, folder: RunFolder, checkpoint: Checkpoint,
+    Without a folder nothing is kept, and the history alone decides when to stop.
+    """
+
+    def __init__(self, config: RunConfig, folder: Optional[RunFolder], checkpoint: Checkpoint,
                  state: Tuple[Any, Any, Any], bar: Bar) -> None:
         self.config, self._folder, self._bar = config, folder, bar
         self.checkpoint, self.state = checkpoint, state
@@ -252,10 +338,12 @@ class Recorder:
         """Record the last epoch; True where training should stop."""
         checkpoint, done = self.checkpoint, len(history)
         checkpoint.history = history
+        stop = should_stop(history, self.config.patience, self.config.score)
+        if self._folder is None:
+            return stop
         if best_epoch(history, self.config.score) == done:
             checkpoint.best = parameters_of(self.state[0])
         checkpoint.arrays = capture(*self.state)
-        stop = should_stop(history, self.config.patience, self.config.score)
         if stop or done % self.config.checkpoint_every == 0:
             self.save()
         self._bar.update(history)
@@ -263,6 +351,8 @@ class Recorder:
 
     def save(self) -> None:
         """Write the state after the last epoch to the folder."""
+        if self._folder is None:
+            return
         checkpoint = self.checkpoint
         checkpoint.save(self._folder.path / CHECKPOINT)
         phases = {"search": checkpoint.search} if checkpoint.search else {}
@@ -277,6 +367,8 @@ class Recorder:
     def keep_last_good(self, error: NumericalError) -> NumericalError:
         """Write model.params from the last checkpoint; the error with that added."""
         arrays, net = self.checkpoint.arrays, self.state[0]
+        if self._folder is None:
+            return error
         if not arrays:
             return NumericalError(f"{error}; no epoch was finished, so no parameters are kept")
         set_parameters(net, arrays)
@@ -297,7 +389,7 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
     return {"model": config.model, "preset": config.preset,
             "dataset": experiment.task.train.name, **experiment.task.describe(),
             "kernel": experiment.kernel,
-            "devices": [str(device) for device in experiment.devices],
+            "devices": experiment.device_names(),
             "epochs": len(history), "best_epoch": best,
             f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
             **({} if deciding[-1].beta is None else {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
@@ -306,7 +398,7 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
 
 
 def tell(config: RunConfig, result: Dict[str, Any]) -> None:
-    """Print the result of `train_model`, in the task's words or as JSON; what else is to be said on stderr."""
+    """Print the result of `train_model`, in words or as JSON; what else is to be said on stderr."""
     task, metric = TASKS[config.model], config.score.metric
     print(json.dumps(result) if config.json else task.summary(result))
     if result["best_epoch"] and result["train_loss"] is not None:
@@ -320,20 +412,27 @@ def tell(config: RunConfig, result: Dict[str, Any]) -> None:
     print(f"run folder: {result['run']}", file=sys.stderr)
 
 
-def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str
-                 ) -> gluon.Trainer:
+def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str,
+                 workers: Optional[Workers] = None) -> gluon.Trainer:
     """A gluon.Trainer with the optimizer that `config` names.
 
     Adam is fused with the sparse gradients on a single device; several sum
     their gradients first, and so need them written out.
     """
+    store = workers.store if workers else None
+    updates_there = bool(workers and workers.asynchronous)
     options = {"learning_rate": config.lr, "wd": config.wd}
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.wd_mult = 0.0 if "bias" in name else 1.0
     sparse = net.sparse_weights() if kernel == "sparse" else []
-    fused = config.optimizer == "adam" and len(devices) == 1 and len(set(sparse)) == len(sparse)
+    fused = (config.optimizer == "adam" and len(devices) == 1 and not store
+             and len(set(sparse)) == len(sparse))
     if sparse and fused:  # tied weights get the sum of two gradients, so they need it written out
         return gluon.Trainer(net.collect_params(), FusedAdam(sparse, **options))
-    return gluon.Trainer(net.collect_params(), config.optimizer, options,
-                         update_on_kvstore=False)  # a checkpoint reads its state
+    trainer = gluon.Trainer(net.collect_params(), config.optimizer, options,
+                            store or choose_kvstore(config.kvstore, devices),
+                            update_on_kvstore=updates_there)  # else a checkpoint has its state
+    if updates_there:  # the servers' copy of the optimizer has no parameters to ask
+        trainer.optimizer.wd_mult = {k: p.wd_mult for k, p in enumerate(trainer._params)}
+    return trainer

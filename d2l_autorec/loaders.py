@@ -1,7 +1,10 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple, Union
+import hashlib
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from weakref import WeakValueDictionary
 
+import mxnet as mx
 import numpy as onp
 from mxnet import gluon, np
 from scipy import sparse
@@ -95,11 +98,70 @@ class PairRows:
                 np.array(values, dtype="float32")]
 
 
+class DenseTable:
+    """A matrix, dense, on each of several devices."""
+
+    def __init__(self, matrix: sparse.csr_matrix, devices: Sequence[mx.Context]) -> None:
+        self._copies = {device: np.empty(matrix.shape, ctx=device) for device in devices}
+        for begin in range(0, matrix.shape[0], 1024):  # the host never holds all of it dense
+            part = matrix[begin:begin + 1024].toarray().astype("float32")
+            for copy in self._copies.values():
+                copy[begin:begin + len(part)] = np.array(part, ctx=copy.ctx)
+
+    def take(self, rows: onp.ndarray, device: mx.Context) -> np.ndarray:
+        """The rows of these numbers, (len(rows), columns), on a device."""
+        return np.take(self._copies[device], np.array(rows, dtype="int32", ctx=device), axis=0)
+
+
+class ResidentBatch:
+    """Row numbers; the rows themselves are on the devices, and stand in for a dense batch."""
+
+    def __init__(self, table: DenseTable, rows: onp.ndarray) -> None:
+        self._table, self._rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> "ResidentBatch":
+        return ResidentBatch(self._table, self._rows[part])
+
+    def as_in_ctx(self, device: mx.Context) -> np.ndarray:
+        """The rows on `device`, dense."""
+        return self._table.take(self._rows, device)
+
+
+class ResidentRows:
+    """Batchify function: row numbers to a ResidentBatch."""
+
+    def __init__(self, table: DenseTable) -> None:
+        self._table = table
+
+    def __call__(self, rows: List[int]) -> ResidentBatch:
+        return ResidentBatch(self._table, onp.asarray(rows))
+
+
+class Resident:
+    """What makes `ResidentRows` of a matrix; loaders of equal matrices share one copy a device."""
+
+    def __init__(self, devices: Sequence[mx.Context]) -> None:
+        self._devices = devices
+        self._tables: WeakValueDictionary = WeakValueDictionary()
+
+    def __call__(self, matrix: sparse.csr_matrix) -> ResidentRows:
+        digest = hashlib.sha256(str(matrix.shape).encode())
+        for part in (matrix.indptr, matrix.indices, matrix.data):
+            digest.update(part.tobytes())
+        table = self._tables.get(digest.digest())
+        if table is None:
+            table = self._tables[digest.digest()] = DenseTable(matrix, self._devices)
+        return ResidentRows(table)
+
+
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}
 
 
 def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed: int,
-                 batchify: type = DenseRows, last_batch: str = "rollover"
+                 batchify: Callable = DenseRows, last_batch: str = "rollover"
                  ) -> gluon.data.DataLoader:
     """Shuffled batches; rows left over at the end of an epoch open the next one.
 
@@ -113,7 +175,7 @@ def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed:
 
 
 def eval_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int = 1024,
-                batchify: type = DenseRows) -> gluon.data.DataLoader:
+                batchify: Callable = DenseRows) -> gluon.data.DataLoader:
     """Every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",

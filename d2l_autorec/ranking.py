@@ -28,8 +28,8 @@ class RankingEvaluation:
     fold_in, held_out : csr_matrix, shape (users, items)
         What the network is given, and what it should rank first.
     devices : sequence of Context
-    batchify : type
-        `DenseRows` or `SparseRows`.
+    batchify : callable
+        `DenseRows`, `Resident` or `SparseRows`.
     batch_size : int
         Users in a block.
     with_loss : bool
@@ -43,7 +43,7 @@ class RankingEvaluation:
     """
 
     def __init__(self, fold_in: sparse.csr_matrix, held_out: sparse.csr_matrix,
-                 devices: Sequence[mx.Context], batchify: type = DenseRows,
+                 devices: Sequence[mx.Context], batchify: Callable = DenseRows,
                  batch_size: int = 500, with_loss: bool = False) -> None:
         measured = np.flatnonzero(np.diff(held_out.indptr))
         if not len(measured):

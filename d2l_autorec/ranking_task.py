@@ -44,6 +44,7 @@ class RankingTask:
 
     def __init__(self, config: RankingConfig, devices: Sequence[mx.Context]) -> None:
         self.config, self.devices = config, devices
+        self.batches = BATCHES  # or, for 'dense', what is on the devices already
         self.train = load_clicks(config)
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
@@ -56,6 +57,11 @@ class RankingTask:
         """What config.json says of the data."""
         return {"name": self.train.name, **self.train.counts(), "dropped": self.train.dropped,
                 "train_sha256": self.train.fingerprint, "test_sha256": self.train.fingerprint}
+
+    def dense_bytes(self) -> int:
+        """Memory of the rows of all users, dense."""
+        parts = (self.train.train, self.train.test.fold_in, self.train.validation.fold_in)
+        return 4 * self.train.num_items * sum(part.shape[0] for part in parts)
 
     def part(self, phase: str) -> Any:
         """Clicks of the training users; of every phase."""
@@ -93,14 +99,15 @@ class RankingTask:
 
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of training users, shuffled; a short last one is kept, as in the original."""
-        return train_loader(self.train.train, self._rows(), self.config.seed, BATCHES[kernel],
+        return train_loader(self.train.train, self._rows(), self.config.seed,
+                            self.batches[kernel],
                             "keep")
 
     def evaluations(self, phase: str, kernel: str) -> Dict[str, RankingEvaluation]:
         """Metrics of the test and validation users."""
         trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
-        return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices, BATCHES[kernel],
-                                        with_loss=trained)
+        return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices,
+                                        self.batches[kernel],                                        with_loss=trained)
                 for name, part in (("test", self.train.test), ("validation", self.train.validation))}
 
     def describe(self) -> Dict[str, Any]:

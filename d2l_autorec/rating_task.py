@@ -46,6 +46,7 @@ class RatingTask:
 
     def __init__(self, config: RatingConfig, devices: Sequence[mx.Context]) -> None:
         self.config, self.devices = config, devices
+        self.batches = BATCHES  # or, for 'dense', what is on the devices already
         self.pairs = config.model != "autorec"  # its input is pairs of user and item, not rows
         if not self.pairs and config.loss == "root" and len(devices) > 1:
             raise ConfigError(f"--loss root is one number for a whole batch, but there are "
@@ -77,6 +78,11 @@ class RatingTask:
                 "train_ratings": len(self.train), "train_sha256": self.train.fingerprint,
                 "test_ratings": len(self.test), "test_sha256": self.test.fingerprint}
 
+    def dense_bytes(self) -> int:
+        """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
+        tables = 2 if self.config.split == "held-out-rows" else 1  # those of the test are others
+        return 0 if self.pairs else 4 * tables * self.train.num_items * self.train.num_users
+
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
         return self.fitting if phase == "search" else self.train
@@ -99,9 +105,9 @@ class RatingTask:
         """Batches of a phase, shuffled."""
         if self.pairs:
             table: Any = Pairs.of(self.part(phase))
-            batchify: type = PairRows
+            batchify: Any = PairRows
         else:
-            table, batchify = self.part(phase).to_csr(self.config.based), BATCHES[kernel]
+            table, batchify = self.part(phase).to_csr(self.config.based), self.batches[kernel]
         rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
         return train_loader(table, rows, self.config.seed, batchify)
 
@@ -110,7 +116,7 @@ class RatingTask:
         wanted = {"test": self.test}
         if phase == "search" and self.validation is not None:
             wanted["validation"] = self.validation
-        config, batchify = self.config, PairRows if self.pairs else BATCHES[kernel]
+        config, batchify = self.config, PairRows if self.pairs else self.batches[kernel]
         return {name: RatingEvaluation(self.part(phase), ratings, self.devices,
                                        "user" if self.pairs else config.based, config.clip,
                                        batchify, config.split == "held-out-rows")

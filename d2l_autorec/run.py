@@ -1,23 +1,24 @@
 """`python -m d2l_autorec.run`: train a model, print its test RMSE, leave a run folder."""
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from .cli import Parser, run_command
-from .config import CONFIGS, RunConfig, make_config, read_config
+from .cli import Parser, leave, run_command
+from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config, read_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
 from .files import read_json
 from .options import add_options, flag, shown
 
-FREE_OPTIONS = ("quiet", "json", "data_dir")  # they do not change what a run computes
+FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
   python -m d2l_autorec.run --ratings mine.csv --based user  on your own file
   python -m d2l_autorec.run --dataset synthetic --epochs 5   without any file or internet
+  python -m d2l_autorec.launch -n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
+                                                             two workers of one run
 
 exit codes: 0 done, 2 user error, 3 loss not finite, 130/143 stopped by SIGINT/SIGTERM
 """
@@ -35,9 +36,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     folder = given.pop("resume", None)
     config = resumed_config(folder, given) if folder else make_config(given)
     threads = recorded_threads(folder) if folder else config.threads
-    start_mxnet(threads, config.cpus == 1 or (not config.cpus and not has_gpu()))
+    start_mxnet(threads, on_one_cpu(config))
     from .experiment import tell, train_model
-    tell(config, train_model(config, resume=folder))
+    result = train_model(config, resume=folder)
+    if result is not None:
+        tell(config, result)
+
+
+def on_one_cpu(config: RunConfig) -> bool:
+    """Whether one CPU context alone will train."""
+    if config.kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
+        return False
+    return config.cpus == 1 or not config.cpus and (config.gpus == "none" or not has_gpu())
 
 
 def recorded_threads(folder: Path) -> Optional[int]:
@@ -65,4 +75,4 @@ def resumed_config(folder: Path, given: Dict[str, Any]) -> RunConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.run", main))
+    leave(run_command("d2l_autorec.run", main))

@@ -52,7 +52,7 @@ class RunFolder:
             save(str(unfinished))
 
     def begin(self, config: RunConfig, data: Dict[str, Any], train: Any,
-              kernel: Dict[str, str], devices: Sequence[Any]) -> None:
+              kernel: Dict[str, str], devices: Sequence[str]) -> None:
         """ratings.npz or clicks.npz (training data, ids, titles) and, last, config.json.
 
         Raises
@@ -67,7 +67,7 @@ class RunFolder:
         self.write_with(name, lambda path: train.save(Path(path)))
         self.write_json("config.json", {
             "options": dataclasses.asdict(config), "data": data,
-            "devices": [str(device) for device in devices], "kernel": kernel,
+            "devices": list(devices), "kernel": kernel,
             "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
 
     def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any],

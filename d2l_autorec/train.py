@@ -13,6 +13,9 @@ from .devices import split_and_load, try_all_gpus
 from .errors import NumericalError
 from .losses import observed_errors
 from .sparse import CSRBatch, numpy_view
+from .workers import Workers
+
+ALONE = Workers()
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class EpochRecord:
 
 
 def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
-               devices: Sequence[mx.Context]) -> List[Any]:
+               devices: Sequence[mx.Context], workers: Workers = ALONE) -> Any:
     """Forward, backward and update on one batch spread over the devices.
 
     Parameters
@@ -63,23 +66,35 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
         (prediction, label) to one loss a row.
     trainer : gluon.Trainer
     devices : sequence of Context
+    workers : Workers
+        The processes that the batch is spread over first.
 
     Returns
     -------
-    list of ndarray, shape (3,)
-        For each device: sum of row losses, sum of squared errors over
-        observed ratings, number of observed ratings.
+    ndarray, shape (3,)
+        Of this worker's rows: sum of row losses, sum of squared errors over
+        observed ratings, number of observed ratings. It may be an MXNet array
+        that is still being computed.
     """
-    shards = split_and_load(batch, devices)
+    rows = len(batch[0])
+    share, weight = workers.share(batch)
+    shards = split_and_load(share, devices, weight)
     with autograd.record():
         outputs = [net(*(shard.arrays[:-1] or shard.arrays)) for shard in shards]
         losses = [loss(output, shard.arrays[-1]) * shard.weight
                   for output, shard in zip(outputs, shards)]
-    autograd.backward(losses)
-    trainer.step(len(batch[0]))
+    if workers.asynchronous:  # servers apply each gradient alone, and are not told its rows
+        autograd.backward(losses, [np.full_like(part, 1 / len(share[0])) for part in losses])
+        trainer.step(1)
+    else:
+        autograd.backward(losses)
+        trainer.step(rows)
     sums = _sums if predicts_ratings(loss) else _loss_and_count
-    return [sums(output, shard.arrays[-1], row_losses) * shard.weight
-            for output, shard, row_losses in zip(outputs, shards, losses)]
+    parts = [sums(output, shard.arrays[-1], row_losses) * shard.weight
+             for output, shard, row_losses in zip(outputs, shards, losses)]
+    if isinstance(parts[0], np.ndarray):  # added on a device: one number for the host to wait for
+        parts = [part.as_in_ctx(devices[0]) for part in parts]
+    return sum(parts[1:], parts[0])
 
 
 def predicts_ratings(loss: Callable) -> bool:
@@ -105,13 +120,15 @@ def _sums(output: Any, label: Any, losses: Any) -> Any:
 
 def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
                 devices: Sequence[mx.Context], epoch: int,
-                after_step: Callable[[], None] = lambda: None) -> EpochRecord:
+                after_step: Callable[[], None] = lambda: None, workers: Workers = ALONE
+                ) -> EpochRecord:
     """One pass over `train_iter`; `after_step` may end it by raising.
 
     Raises
     ------
     NumericalError
-        At the step whose loss is not finite; of dense batches one step later.
+        At the step whose loss is not finite; of dense batches one step later,
+        and of several workers, which end together, after the epoch.
 
     Notes
     -----
@@ -121,37 +138,38 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
     sums, rows, start = [], 0, time.perf_counter()
     for batch in train_iter:
         batch = batch if isinstance(batch, (list, tuple)) else [batch]
-        sums.append(train_step(net, batch, loss, trainer, devices))
+        sums.append(train_step(net, batch, loss, trainer, devices, workers))
         rows += len(batch[0])
         if len(sums) > 1:
             sums[-2] = _to_host(sums[-2])  # waits for the step before
-        _check_finite(sums, epoch)
+        if workers.size == 1:
+            _check_finite(sums, epoch)
         after_step()
     mx.npx.waitall()
-    sums[-1:] = [_to_host(step) for step in sums[-1:]]
-    _check_finite(sums, epoch)
-    loss_sum, squared, observed = map(float, sum(map(_to_host, sums), onp.zeros(3)))
+    own = onp.array([_to_host(step) for step in sums]).reshape(-1, 3)
+    steps = workers.sum(own.ravel()).reshape(-1, 3)
+    _check_finite(steps, epoch, since=1)
+    loss_sum, squared, observed = map(float, steps.sum(axis=0))
     rmse = math.sqrt(squared / max(observed, 1)) if predicts_ratings(loss) else None
     return EpochRecord(epoch, loss_sum / max(rows, 1), rmse, int(observed),
                        time.perf_counter() - start)
 
 
-def _check_finite(sums: Sequence[Any], epoch: int) -> None:
-    """Raise NumericalError for the last two steps, as far as they are on the host."""
-    for batch in range(max(len(sums) - 1, 1), len(sums) + 1):
+def _check_finite(sums: Sequence[Any], epoch: int, since: Optional[int] = None) -> None:
+    """Raise NumericalError for a step `since` a number, as far as they are on the host.
+
+    By default for the last two.
+    """
+    for batch in range(since or max(len(sums) - 1, 1), len(sums) + 1):
         step = sums[batch - 1]
-        loss = step if isinstance(step, onp.ndarray) else step[0]
-        if isinstance(loss, onp.ndarray) and not onp.isfinite(loss[0]):
+        if isinstance(step, onp.ndarray) and not onp.isfinite(step[0]):
             raise NumericalError(f"the loss is not finite in epoch {epoch} at batch {batch}: most "
                                  "likely the learning rate is too high; try --lr ten times lower")
 
 
 def _to_host(step: Any) -> onp.ndarray:
-    """The sum over devices of one step's sums, float64."""
-    if isinstance(step, onp.ndarray):
-        return step
-    return onp.sum([p.asnumpy() if isinstance(p, np.ndarray) else p for p in step], axis=0,
-                   dtype=onp.float64)
+    """One step's sums, float64."""
+    return step if isinstance(step, onp.ndarray) else step.asnumpy().astype(onp.float64)
 
 
 def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs: int,
@@ -159,7 +177,8 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
         on_epoch: Callable[[List[EpochRecord]], bool], seed: Optional[int] = None,
         history: Sequence[EpochRecord] = (),
         learning_rate: Optional[Callable[[List[EpochRecord]], float]] = None,
-        after_step: Callable[[], None] = lambda: None) -> List[EpochRecord]:
+        after_step: Callable[[], None] = lambda: None, workers: Workers = ALONE
+        ) -> List[EpochRecord]:
     """Train up to `num_epochs` epochs, evaluating after each.
 
     Parameters
@@ -172,12 +191,12 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
         checkpoint. True ends the training.
     seed : int, optional
         Seeds MXNet's random numbers (dropout) anew for each epoch, from
-        (seed, epoch). By default the caller's random state is used.
+        (seed, epoch, worker). By default the caller's random state is used.
     history : sequence of EpochRecord
         Epochs that are done already.
     learning_rate : callable, optional
         History to the rate of the next epoch. By default the trainer's stays.
-    after_step : callable
+    after_step, workers
         As in `train_epoch`.
 
     Returns
@@ -188,19 +207,22 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
     history = list(history)
     for epoch in range(len(history) + 1, num_epochs + 1):
         if seed is not None:
-            mx.random.seed(epoch_seed(seed, epoch))
+            mx.random.seed(epoch_seed(seed, epoch, workers.rank))
         if learning_rate is not None:
             trainer.set_learning_rate(learning_rate(history))
-        record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step)
+        record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step,
+                             workers)
+        workers.collect(trainer)
         history.append(replace(record, lr=trainer.learning_rate, **evaluate()))
         if on_epoch(history):
             break
     return history
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A 31-bit seed for MXNet that (seed, epoch) determines."""
-    return int(onp.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1)
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """A 31-bit seed for MXNet that (seed, epoch, rank) determines; workers drop out differently."""
+    entropy = [seed, epoch, rank] if rank else [seed, epoch]
+    return int(onp.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
 def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, loss: Callable,

@@ -5,6 +5,7 @@ All so make the same number of steps, and a run of several workers computes
 what one process does with the whole batches.
 """
 
+import json
 import os
 import sys
 import traceback
@@ -16,10 +17,11 @@ import numpy as onp
 from mxnet import np
 from mxnet.base import _LIB, check_call
 
+from .cli import leave
+from .config import DISTRIBUTED
 from .errors import ConfigError
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
-DISTRIBUTED = ("dist_sync", "dist_async")
 FIRST_KEY = 1 << 20  # below it are a trainer's parameters
 
 
@@ -41,6 +43,9 @@ class Workers:
     Attributes
     ----------
     rank, size : int
+    asynchronous : bool
+        Whether the servers update parameters, with each worker's gradient by
+        itself, as soon as it comes.
     store : KVStore or None
         For `gluon.Trainer`; see `begin`.
     """
@@ -49,7 +54,9 @@ class Workers:
         self.store = store
         self.size = store.num_workers if store else 1
         self.rank = rank if rank is not None else store.rank if store else 0
+        self.asynchronous = store is not None and "async" in store.type
         self._keys: Dict[int, int] = {}
+        self._begun = False
         self._check_ranks()
 
     def _check_ranks(self) -> None:
@@ -78,6 +85,8 @@ class Workers:
         weight : float
             1, or 0 for a stand-in row.
         """
+        if self.size == 1:
+            return list(arrays), 1.0
         rows = len(arrays[0])
         begin, end = self.rank * rows // self.size, (self.rank + 1) * rows // self.size
         part = slice(begin, end) if begin < end else slice(0, 1)
@@ -89,10 +98,25 @@ class Workers:
         Left to the first step, MXNet 1.9.1 reads the initial parameters back
         while gradients are sent already, and at times gets a gradient instead.
         """
-        if self.store:
-            trainer._init_kvstore()
-            trainer._init_params()
-            mx.npx.waitall()
+        if self.store is None:
+            return
+        trainer._init_kvstore()
+        if self._begun:  # only gradients are summed under the keys, which are there already
+            trainer._params_to_init = []
+        trainer._init_params()
+        mx.npx.waitall()
+        self._begun = True
+
+    def collect(self, trainer: Any) -> None:
+        """Read the servers' parameters, where they are what trains, once all have come so far."""
+        if not self.asynchronous:
+            return
+        mx.npx.waitall()
+        self.barrier()
+        for key, parameter in enumerate(trainer._params):
+            self.store.pull(key, out=parameter.list_data())
+        mx.npx.waitall()
+        self.barrier()  # nobody trains on before all have read
 
     def sum(self, values: onp.ndarray) -> onp.ndarray:
         """The sum of all workers' `values`, in float64; the same to the bit on every worker.
@@ -122,6 +146,12 @@ class Workers:
         length = int(self.sum([len(content) * first])[0])
         packed = _pack(content if first else bytes(length))
         return _unpack(self._add(packed), length)
+
+    def agree(self, value: Any) -> Any:
+        """Worker 0's value, which JSON can hold, on every worker."""
+        if self.store is None:
+            return value
+        return json.loads(self.broadcast(json.dumps(value).encode()))
 
     def _add(self, values: onp.ndarray) -> onp.ndarray:
         """The store's sum, in float32."""
@@ -181,25 +211,13 @@ def connect(kvstore: Optional[str] = None) -> Workers:
     if os.environ.get("DMLC_ROLE") != "worker":
         raise ConfigError(f"--kvstore {kvstore} needs MXNet's parameter server, and DMLC_ROLE is "
                           f"{os.environ.get('DMLC_ROLE')!r}: start with python -m "
-                          "d2l_autorec.launch -n WORKERS -s SERVERS -- python -m d2l_autorec.run")
+                          "d2l_autorec.launch -n WORKERS -s SERVERS -- python -m d2l_autorec.run "
+                          "..., or set the DMLC_* variables yourself, see README.md")
     number = os.environ.get(WORKER)
     if number is not None and not number.isdecimal():
         raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
     sys.excepthook = _leave_with_traceback
     return Workers(mx.kv.create(kvstore), None if number is None else int(number))
-
-
-def leave(code: int) -> NoReturn:
-    """End this process; after a failure at once.
-
-    At the interpreter's exit an open store waits until every worker is done,
-    and those wait for this one: nobody would ever learn of its failure.
-    """
-    if code and os.environ.get("DMLC_ROLE") == "worker":
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 def _leave_with_traceback(kind: Type[BaseException], error: BaseException,

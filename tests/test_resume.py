@@ -392,4 +392,4 @@ def test_unpickling_is_never_tried(tmp_path):
     run.arrays = {"x": onp.array([{}], dtype=object)}
     run.save(path)
     with pytest.raises((DataError, ValueError), match="cannot be read|allow_pickle"):
-        Checkpoint.load(path, "run")
+        Checkpoint.parse(path.read_bytes(), path, "run")

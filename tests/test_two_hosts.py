@@ -11,7 +11,10 @@ import pytest
 
 import worker_program
 from d2l_autorec import workers
+from d2l_autorec.config import make_config
+from d2l_autorec.experiment import train_model
 from d2l_autorec.workers import Workers
+from test_distributed import CASES, parameters, words
 from test_launch import survivors
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
@@ -88,3 +91,13 @@ def test_training_across_two_machines_equals_one_process(machines, tmp_path):
     alone = worker_program.train(Workers())
     for rank in range(2):
         onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
+
+
+def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
+    options = CASES["sparse"]
+    train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    launch_over(machines, tmp_path, "-m", "d2l_autorec.run", *words(options), "--kvstore",
+                "dist_sync", "--out", "together", "--quiet")
+    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
+    for name in alone:
+        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)

@@ -1,0 +1,247 @@
+"""Training with MXNet's parameter server: `launch -- run --kvstore dist_sync` as a user calls it.
+
+Every worker compiles nothing: the kernels are cached by the single process run before.
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mxnet as mx
+import numpy as onp
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec.config import make_config
+from d2l_autorec.errors import ConfigError
+from d2l_autorec.experiment import train_model
+from test_launch import launch, main_process, start, survivors
+from test_resume import outcome
+
+RUN = (sys.executable, "-m", "d2l_autorec.run")
+# batches of 32 items of 90 roll over; of 100 of 700 ratings of 16 clicking users, a short one is left
+RATINGS = {"dataset": "synthetic:70x90x1500", "epochs": 3, "val_ratio": 0.1}
+CASES = {
+    "sparse": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "sparse"},
+    "dense": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "dense"},
+    "mf": {**RATINGS, "model": "mf", "batch_size": 100, "lr": 0.01},
+    "mult-dae": {"model": "mult-dae", "dataset": "synthetic:70x90x1500", "threshold": 3.0,
+                 "heldout_users": 10.0, "hidden": (8, 4), "dropout": (0.0,), "batch_size": 49,
+                 "epochs": 3}}
+
+
+def words(options):
+    """Options as they are written on the command line."""
+    return [word for name, value in options.items() for word in (
+        "--" + name.replace("_", "-"),
+        ",".join(map(str, value)) if isinstance(value, tuple) else str(value))]
+
+
+def parameters(folder):
+    return {name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()}
+
+
+def numbers(folder):
+    """Every metric of every epoch, and the numbers of the result; without the times."""
+    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    result = json.loads((folder / "result.json").read_text())
+    table = [[float(v) for name, v in row.items() if v and name not in ("phase", "seconds")]
+             for row in rows]
+    return sum(table, []) + [value for name, value in result.items() if isinstance(value, float)
+                             and name not in ("train_seconds", "ratings_per_second")]
+
+
+@pytest.mark.parametrize("case, servers, count", [
+    ("sparse", 1, 2), ("sparse", 2, 3), ("dense", 2, 3), ("mf", 1, 2), ("mult-dae", 2, 3)])
+def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
+    train_model(make_config({**CASES[case], "quiet": True, "out": str(tmp_path / "alone")}))
+    process = launch(tmp_path, "-n", count, "-s", servers, "--", *RUN, *words(CASES[case]),
+                     "--kvstore", "dist_sync", "--out", "together", "--json")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("\n") == 1  # worker 0 alone prints
+    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
+    assert alone.keys() == together.keys()
+    for name in alone:
+        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
+    assert numbers(tmp_path / "together") == pytest.approx(numbers(tmp_path / "alone"), rel=1e-4)
+    result = json.loads((tmp_path / "together" / "result.json").read_text())
+    assert result["devices"] == [f"worker {rank} cpu(0)" for rank in range(count)]
+
+
+def test_refit_with_workers(tmp_path):
+    """The second phase has a trainer of its own on the same servers."""
+    options = {**CASES["sparse"], "lr_schedule": "plateau", "lr_step": 1}
+    command = [*words(options), "--refit"]
+    train_model(make_config({**options, "refit": True, "quiet": True,
+                             "out": str(tmp_path / "alone")}))
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *command, "--kvstore", "dist_sync",
+                     "--out", "together", "--quiet")
+    assert process.returncode == 0, process.stderr
+    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
+    for name in alone:
+        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
+
+
+# small batches: an epoch takes long enough to be hit
+LONG = {"dataset": "synthetic:70x400x3000", "hidden": (8,), "batch_size": 4, "epochs": 5,
+        "dropout": (0.2,)}
+
+
+def begin(tmp_path, *options):
+    """A launcher of two workers in their third epoch or later."""
+    process = start(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *options, "--out", "run")
+    seen = []
+    while not seen or "epoch 2/" not in seen[-1]:
+        seen.append(process.stderr.readline())
+        assert process.poll() is None, "".join(seen) + process.stderr.read()
+    time.sleep(0.1)
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The outcome of the long run with two workers."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = launch(folder, "-n", 2, "-s", 1, "--", *RUN, *words(LONG), "--kvstore", "dist_sync",
+                     "--out", "run", "--quiet")
+    assert process.returncode == 0, process.stderr
+    return outcome(folder / "run")
+
+
+def resume(tmp_path):
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--resume", "run", "--quiet")
+    assert process.returncode == 0, process.stderr
+    assert not (tmp_path / "run" / "checkpoint.bin").exists()
+    return process
+
+
+@pytest.mark.parametrize("variables", [
+    ("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=0"), ("DMLC_ROLE=server",),
+    ("DMLC_ROLE=scheduler",)], ids=["worker", "server", "scheduler"])
+def test_a_kill_in_mid_epoch_loses_nothing(tmp_path, undisturbed, variables):
+    process = begin(tmp_path, *words(LONG), "--kvstore", "dist_sync")
+    began = time.monotonic()
+    os.kill(main_process(tmp_path, *variables), signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert survivors(tmp_path) == [] and time.monotonic() - began < 10
+    assert process.returncode == 137 and not (tmp_path / "run" / "result.json").exists()
+    resume(tmp_path)
+    assert outcome(tmp_path / "run") == undisturbed  # to the bit: a sum of two has one order
+
+
+def test_ctrl_c(tmp_path, undisturbed):
+    process = begin(tmp_path, *words(LONG), "--kvstore", "dist_sync")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert survivors(tmp_path) == [] and time.monotonic() - began < 10
+    assert process.returncode == 130, err
+    resume(tmp_path)
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_dist_async_of_one_worker_is_plain_training(tmp_path):
+    """Its optimizer runs on the server: with another decay of biases it would end elsewhere."""
+    options = {**CASES["sparse"], "decay": "weights", "wd": 0.01}
+    train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    process = launch(tmp_path, "-n", 1, "-s", 1, "--", *RUN, *words(options), "--kvstore",
+                     "dist_async", "--out", "run", "--quiet")
+    assert process.returncode == 0, process.stderr
+    alone, there = parameters(tmp_path / "alone"), parameters(tmp_path / "run")
+    for name in alone:
+        onp.testing.assert_allclose(there[name], alone[name], rtol=0, atol=1e-5)
+
+
+def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
+    options = {**LONG, "lr": 0.005, "epochs": 6}
+    process = begin(tmp_path, *words(options), "--kvstore", "dist_async")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130 and survivors(tmp_path) == []
+    process = resume(tmp_path)
+    assert process.stderr.count("resumed with parameters only: the optimizer's moments were") == 1
+    rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
+    errors = [float(row["test_rmse"]) for row in rows]
+    assert len(errors) == 6 and errors[-1] < 1.3 < errors[0]
+
+
+def test_a_user_error_of_all_workers(tmp_path):
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--kvstore", "dist_sync", "--lr", "0")
+    assert process.returncode == 2
+    line = "d2l_autorec.run: error: --lr is 0.0: it must be above 0 and finite"
+    lines = process.stderr.splitlines()
+    assert lines[-1] == f"  {line}" and "Traceback" not in process.stderr
+    assert {text.partition("] ")[2] for text in lines[:-2]} == {line}
+
+
+def test_a_user_error_of_worker_0_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *words(CASES["sparse"]), "--kvstore",
+                     "dist_sync", "--out", "run")
+    assert process.returncode == 2
+    assert "run holds a run already" in process.stderr.splitlines()[-1]
+
+
+def test_workers_with_other_options_are_told(tmp_path):
+    program = " ".join(RUN + tuple(words(CASES["sparse"])))
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
+                     f"exec {program} --kvstore dist_sync --out run --seed $D2L_AUTOREC_WORKER")
+    assert process.returncode == 2
+    assert "worker 1 has other options or ratings than worker 0" in process.stderr
+
+
+def test_a_loss_that_is_not_finite_ends_all_workers(tmp_path):
+    options = {**CASES["sparse"], "lr": 1e30}
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *words(options), "--kvstore",
+                     "dist_sync", "--out", "run", "--quiet")
+    assert process.returncode == 3
+    assert "the loss is not finite in epoch 1 at batch" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("kvstore", ["dist_sync", "dist_async"])
+def test_without_the_launcher(command, kvstore):
+    process = command("run", "--dataset", "synthetic", "--kvstore", kvstore)
+    assert_user_error(process, f"--kvstore {kvstore} needs", "d2l_autorec.launch", "DMLC_")
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"loss": "root"}, "--kvstore dist_sync and --loss root exclude each other"),
+    ({"model": "bias"}, "--kvstore dist_sync and --model bias exclude each other"),
+    ({"kvstore": "dist_async", "lr_schedule": "cosine"},
+     "--kvstore dist_async and --lr-schedule cosine exclude each other"),
+    ({"kvstore": "dist_async", "refit": True, "val_ratio": 0.1},
+     "--kvstore dist_async and --refit exclude each other"),
+    ({"kvstore": "dist_async", "model": "mult-vae"},
+     "--kvstore dist_async and --anneal original exclude each other")])
+def test_what_workers_cannot_do_together(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config({"kvstore": "dist_sync", **options})
+
+
+def test_by_hand(tmp_path):
+    """The recipe of README.md: the processes and their DMLC_* variables, without the launcher."""
+    with open(tmp_path / "script.sh", "w") as script:
+        script.write(f"""
+            export DMLC_PS_ROOT_URI=127.0.0.1 DMLC_PS_ROOT_PORT={free_port()}
+            export DMLC_NUM_WORKER=2 DMLC_NUM_SERVER=1 DMLC_NODE_HOST=127.0.0.1
+            DMLC_ROLE=scheduler {sys.executable} -c 'import mxnet' &
+            DMLC_ROLE=server {sys.executable} -c 'import mxnet' &
+            export DMLC_ROLE=worker
+            run="{' '.join(RUN)} {' '.join(words(CASES['sparse']))} --kvstore dist_sync --out run"
+            $run & $run && wait
+        """)
+    subprocess.run(["sh", "script.sh"], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def free_port():
+    import socket
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
