@@ -137,7 +137,8 @@ def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
 
 def name_of(config: RunConfig) -> str:
     """A folder name that tells configurations apart; tables share the runs they share."""
-    free = ("out", "quiet", "json", "data_dir", "threads", "checkpoint_every", "preset")
+    free = ("out", "quiet", "json", "data_dir", "threads", "checkpoint_every", "preset", "kvstore",
+            "preload")
     options = {name: value for name, value in vars(config).items() if name not in free}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     dataset = config.dataset.replace(":", "-")
