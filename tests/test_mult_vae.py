@@ -352,3 +352,21 @@ def test_the_best_beta():
 def test_impossible_annealing(arguments, message):
     with pytest.raises(ConfigError, match=message):
         anneal_schedule(*arguments)
+
+
+@pytest.mark.parametrize("kind", [MultVAE, MultDAE])
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_single_hidden_layer_is_trained(kind, hybridize, sparse):
+    """I -> 2 -> I: every parameter has a gradient."""
+    net = kind((2,), 6)
+    net.initialize()
+    net.hybridize(hybridize)
+    rows = sp.csr_matrix(onp.eye(4, 6, dtype="float32"))
+    x = (CSRBatch(rows.indptr, rows.indices, rows.data, 6) if sparse
+         else np.array(rows.toarray()))
+    with autograd.record():
+        loss = MultinomialLoss(lambda: 0.2)(net(x), x).sum()
+    loss.backward()
+    for name, parameter in net._collect_params_with_prefix().items():
+        assert onp.abs(parameter.grad().asnumpy()).max() > 0, name

@@ -65,12 +65,16 @@ class ClickEncoder(nn.HybridBlock):
     def forward(self, x: Any) -> np.ndarray:
         if not isinstance(x, CSRBatch):
             return super().forward(x)
-        return self.rest(self.first(drop_out(normalised(x), self._dropout)))
+        return self._deeper(self.first(drop_out(normalised(x), self._dropout)))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
         kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
-        return self.rest(self.first(kept))
+        return self._deeper(self.first(kept))
+
+    def _deeper(self, code: Any) -> Any:
+        """The layers after the first; a traced identity would have no graph."""
+        return self.rest(code) if len(self.rest) else code
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
