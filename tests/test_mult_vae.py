@@ -359,7 +359,7 @@ def test_impossible_annealing(arguments, message):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_single_hidden_layer_is_trained(kind, hybridize, sparse):
     """I -> 2 -> I: every parameter has a gradient."""
-    net = kind((2,), 6)
+    net = kind((2,), 6, 0.0)
     net.initialize()
     net.hybridize(hybridize)
     rows = sp.csr_matrix(onp.eye(4, 6, dtype="float32"))
