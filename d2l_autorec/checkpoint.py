@@ -105,7 +105,9 @@ def parameters_of(net: Any) -> Arrays:
 def set_parameters(net: Any, arrays: Arrays) -> None:
     """The reverse of `parameters_of`, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(nd.array(arrays[f"parameter/{name}"]).as_np_ndarray())
+        value = nd.array(arrays[f"parameter/{name}"]).as_np_ndarray()
+        for data in parameter.list_data():  # set_data refuses where servers update
+            data[:] = value.as_in_ctx(data.ctx)
 
 
 def capture(net: Any, trainer: Any, loader: Any) -> Arrays:

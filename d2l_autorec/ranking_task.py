@@ -107,7 +107,7 @@ class RankingTask:
         """Metrics of the test and validation users."""
         trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
         return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices,
-                                        self.batches[kernel],                                        with_loss=trained)
+                                        self.batches[kernel], with_loss=trained)
                 for name, part in (("test", self.train.test), ("validation", self.train.validation))}
 
     def describe(self) -> Dict[str, Any]:

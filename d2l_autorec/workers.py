@@ -20,9 +20,10 @@ from mxnet.base import _LIB, check_call
 from .cli import leave
 from .config import DISTRIBUTED
 from .errors import ConfigError
+from .server_optimizer import FIRST_KEY, ServerOptimizer
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
-FIRST_KEY = 1 << 20  # below it are a trainer's parameters
+_OPENED: List[Any] = []  # a store that is freed waits for all workers, so no failure frees one
 
 
 class Workers:
@@ -57,6 +58,8 @@ class Workers:
         self.asynchronous = store is not None and "async" in store.type
         self._keys: Dict[int, int] = {}
         self._begun = False
+        if self.asynchronous:
+            store.set_optimizer(ServerOptimizer())
         self._check_ranks()
 
     def _check_ranks(self) -> None:
@@ -101,6 +104,8 @@ class Workers:
         if self.store is None:
             return
         trainer._init_kvstore()
+        if self.asynchronous:
+            self.store.set_optimizer(ServerOptimizer(trainer.optimizer))
         if self._begun:  # only gradients are summed under the keys, which are there already
             trainer._params_to_init = []
         trainer._init_params()
@@ -158,11 +163,23 @@ class Workers:
         if not values.size:
             return values
         total = np.zeros(values.shape, dtype="float32")
+        if self.asynchronous:
+            return self._add_once(np.array(values, dtype="float32"), total)
         key = self._keys.get(values.size)
         if key is None:  # a key has one shape for ever
             key = self._keys[values.size] = FIRST_KEY + len(self._keys)
             self.store.init(key, total)
         self.store.pushpull(key, np.array(values, dtype="float32"), out=total)
+        return total.asnumpy()
+
+    def _add_once(self, values: np.ndarray, total: np.ndarray) -> onp.ndarray:
+        """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
+        key = self._keys[len(self._keys)] = FIRST_KEY + len(self._keys)
+        self.store.init(key, total)
+        self.store.push(key, values)
+        mx.npx.waitall()
+        self.barrier()
+        self.store.pull(key, out=total)
         return total.asnumpy()
 
     def barrier(self) -> None:
@@ -217,7 +234,8 @@ def connect(kvstore: Optional[str] = None) -> Workers:
     if number is not None and not number.isdecimal():
         raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
     sys.excepthook = _leave_with_traceback
-    return Workers(mx.kv.create(kvstore), None if number is None else int(number))
+    _OPENED.append(mx.kv.create(kvstore))
+    return Workers(_OPENED[-1], None if number is None else int(number))
 
 
 def _leave_with_traceback(kind: Type[BaseException], error: BaseException,

@@ -15,7 +15,6 @@ import d2l_autorec
 from conftest import assert_user_error
 from d2l_autorec import devices, loaders
 from d2l_autorec.config import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig
-from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataWarning
 from d2l_autorec.evaluate import predict_at, predict_pairs
 from d2l_autorec.experiment import make_trainer, train_model

@@ -1,7 +1,4 @@
-"""Training with MXNet's parameter server: `launch -- run --kvstore dist_sync` as a user calls it.
-
-Every worker compiles nothing: the kernels are cached by the single process run before.
-"""
+"""Training with MXNet's parameter server: `launch -- run --kvstore dist_sync` as users call it."""
 
 import csv
 import json
@@ -23,7 +20,7 @@ from test_launch import launch, main_process, start, survivors
 from test_resume import outcome
 
 RUN = (sys.executable, "-m", "d2l_autorec.run")
-# batches of 32 items of 90 roll over; of 100 of 700 ratings of 16 clicking users, a short one is left
+# batches of 32 of 90 items roll over; the last one of mult-dae is short
 RATINGS = {"dataset": "synthetic:70x90x1500", "epochs": 3, "val_ratio": 0.1}
 CASES = {
     "sparse": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "sparse"},
@@ -42,7 +39,8 @@ def words(options):
 
 
 def parameters(folder):
-    return {name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()}
+    arrays = mx.nd.load(str(folder / "model.params"))
+    return {name: array.asnumpy() for name, array in arrays.items()}
 
 
 def numbers(folder):
