@@ -19,8 +19,11 @@ QUICK: Dict[str, Dict[str, Any]] = {  # for each notebook: every parameter, smal
         DATASET="auto", USER=196, ITEM=50, EPOCHS=2, MF_EPOCHS=1, STOP=STOP, SEEDS=(0,),
         WEIGHT_DECAYS=(1e-4,), HIDDEN=20, HIDDEN_SIZES=(5, 20), DEPTHS=((20,), (20, 10)),
         GRID_HIDDEN=5, ENCODERS=("identity", "sigmoid"),
-        DECODERS=("identity", "sigmoid"), CONTEXT_EPOCHS=1, RUNS=None)}
-TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=1)
+        DECODERS=("identity", "sigmoid"), CONTEXT_EPOCHS=1, RUNS=None),
+    "mult_vae.ipynb": dict(
+        DATASET="auto", HELDOUT=0.1, USER=196, ITEM=50, DIMS=((8, 4), (10, 5)), EPOCHS=5,
+        BATCH=50, SEED=0, RUNS=None)}
+TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=3)
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
