@@ -65,12 +65,16 @@ class ClickEncoder(nn.HybridBlock):
     def forward(self, x: Any) -> np.ndarray:
         if not isinstance(x, CSRBatch):
             return super().forward(x)
-        return self.rest(self.first(drop_out(normalised(x), self._dropout)))
+        return self._through_rest(self.first(drop_out(normalised(x), self._dropout)))
+
+    def _through_rest(self, hidden: Any) -> Any:
+        """`rest` of what the first layer made; hybridized without layers it loses the gradient."""
+        return self.rest(hidden) if len(self.rest) else hidden
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
         kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
-        return self.rest(self.first(kept))
+        return self._through_rest(self.first(kept))
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
