@@ -466,11 +466,12 @@ def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
     assert "no metric in common: draw them apart" in process.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("hidden", [(8,), (12, 6), (12, 8, 6)])
 @pytest.mark.parametrize("model", MODELS)
-def test_sparse_and_dense_runs_agree(tmp_path, model):
+def test_sparse_and_dense_runs_agree(tmp_path, model, hidden):
     """Without dropout both draw the same noise, in the same order."""
     for kernel in ("sparse", "dense"):
-        finish(tmp_path / kernel, model, kernel=kernel, dropout=(0.0,), epochs=3)
+        finish(tmp_path / kernel, model, kernel=kernel, hidden=hidden, dropout=(0.0,), epochs=3)
     sparse, dense = (parameters(tmp_path / kernel) for kernel in ("sparse", "dense"))
     for name in dense:
         onp.testing.assert_allclose(sparse[name], dense[name], atol=1e-4, err_msg=name)
