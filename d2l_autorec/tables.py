@@ -164,4 +164,4 @@ TABLES: Dict[str, Table] = {table.name: table for table in (
               Row("Mult-DAE 200", {**DAE, "hidden": (200,), "epochs": 120}),
               Row("Mult-VAE 200", {"model": "mult-vae", "hidden": (200,), "epochs": 120})),
           **RANKING, claims=(("Mult-DAE 200", "EASE, penalty 1000"),
-                             ("Mult-VAE 200", "EASE, penalty 1000")))}
+                             ("Mult-VAE 200", "EASE, penalty 1000"))))}
