@@ -391,7 +391,8 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
             "devices": experiment.device_names(),
             "epochs": len(history), "best_epoch": best,
             f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
-            **({} if deciding[-1].beta is None else {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
+            **({} if deciding[-1].beta is None else
+               {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
             "train_loss": history[-1].train_loss, **train_rmse, **report,
             "train_seconds": seconds, "ratings_per_second": ratings / max(seconds, 1e-9)}
 

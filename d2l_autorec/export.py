@@ -87,8 +87,8 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
         `TOLERANCE`. Nothing is written then.
     """
     if not hasattr(run.net, "affine_layers"):
-        how = ("python -m d2l_autorec.recommend ranks by it" if isinstance(run.config, RankingConfig)
-               else "its tables stand in model.params")
+        how = ("python -m d2l_autorec.recommend ranks by it"
+               if isinstance(run.config, RankingConfig) else "its tables stand in model.params")
         raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
                           f"to export: {how}")
     if "onnx" in formats:

@@ -191,8 +191,8 @@ def heading(quick: bool) -> str:
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
     return (f"# Reproduction report\n{warning if quick else ''}\n"
-            f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation over "
-            "runs; in parentheses, of rankings, the standard error over users.\n")
+            f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
+            "over runs; in parentheses, of rankings, the standard error over users.\n")
 
 
 def processor() -> str:

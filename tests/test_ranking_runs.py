@@ -269,8 +269,8 @@ def test_dropout_of_each_layer(tmp_path, in_process, model):
     (["--model", "mf", "--heldout-users", "3"], "--heldout-users is an option of --model mult-vae "
                                                 "and mult-dae and popularity and ease"),
     (["--model", "mult-vae", "--refit"], "--refit is an option of --model autorec"),
-    (["--model", "mult-vae", "--early-stopping", "rmse"], "--early-stopping is rmse: it must be one "
-                                                          "of ndcg@100, loss"),
+    (["--model", "mult-vae", "--early-stopping", "rmse"], "--early-stopping is rmse: it must be "
+                                                          "one of ndcg@100, loss"),
     (["--model", "mult-vae", "--anneal", "linear"], "--anneal is linear: it must be one of orig"),
     (["--model", "mult-vae", "--anneal-cap", "-1"], "--anneal-cap is -1.0: it must be 0 or more"),
     (["--model", "mult-vae", "--search-beta", "--anneal", "constant"], "--search-beta needs a beta "
@@ -282,7 +282,7 @@ def test_dropout_of_each_layer(tmp_path, in_process, model):
                                                     "validation and 100 for the test of the"),
     (["--model", "ease", "--penalty", "0"], "--penalty is 0.0: it must be above 0"),
     (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
-    (["--model", "popularity", "--min-user-clicks", "-1"], "--min-user-clicks is -1: it must be at"),
+    (["--model", "popularity", "--min-user-clicks", "-1"], "--min-user-clicks is -1: it must be"),
 ])
 def test_user_errors(in_process, tmp_path, arguments, message):
     out = tmp_path / "run"
