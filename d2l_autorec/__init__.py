@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "AutoRec": "models.autorec",
+    "MF": "models.mf",
+    "MultVAE": "models.mult_vae",
+    "MultDAE": "models.mult_vae",
     "evaluator": "evaluate",
     "train_recsys_rating": "train",
     "read_data_ml100k": "chapter",
@@ -23,6 +26,9 @@ _EXPORTS = {
     "Ratings": "ratings",
     "load_ratings": "datasets",
     "AutoRecConfig": "config",
+    "make_config": "config",
+    "train_model": "experiment",
+    "load_run": "run_folder",
 }
 __all__ = sorted(_EXPORTS)
 
