@@ -329,7 +329,7 @@ def test_fold_in_of_ml100k_users(data_dir):
     task.train = task.fitting = train.part(~onp.isin(train.users, new))
     experiment = Experiment(config, [mx.cpu()], task, "sparse", "")
     net = make_network(experiment, "search")
-    fit(net, task.loader("search", "sparse"), task.loss(),
+    fit(net, task.loader("search", "sparse"), task.loss("search", None, ()),
         make_trainer(net, config, [mx.cpu()], "sparse"), config.epochs, [mx.cpu()], dict,
         lambda history: False, config.seed)
     predictor = predictor_of(SavedRun(None, config, task.train, net))

@@ -55,12 +55,17 @@ def test_early_stopping_and_refit_beat_25_epochs(data_dir, tmp_path):
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_kernels_agree_on_ml_1m(data_dir, tmp_path):
-    """After 20 epochs the same test RMSE to three digits."""
+    """After 20 epochs the same test RMSE, as closely as one kernel agrees with itself.
+
+    The order of summation, which the number of threads decides, is amplified over the epochs: with
+    one thread and with two the dense kernel ends at 0.87526 and 0.87601, the sparse one at 0.87578
+    and 0.87600. Parity step by step is what test_kernels.py checks, to 1e-4.
+    """
     sparse, dense = (train_model(AutoRecConfig(
         dataset="ml-1m", data_dir=str(data_dir), epochs=20, kernel=kernel, quiet=True,
         out=str(tmp_path / kernel)))["test_rmse"] for kernel in ("sparse", "dense"))
     print(f"\nML-1M, 20 epochs: sparse {sparse:.5f}, dense {dense:.5f}")
-    assert round(sparse, 3) == round(dense, 3) or abs(sparse - dense) < 0.0005
+    assert abs(sparse - dense) < 0.001
 
 
 def test_autorec_beats_the_item_mean_on_generated_ratings(tmp_path):
