@@ -3,7 +3,7 @@
 With these, its listing runs on `import d2l_autorec as d2l`.
 """
 
-from typing import Any, Dict, List, Tuple, Union
+from typing import Dict, List, Tuple, Union
 
 import numpy as onp
 import pandas as pd

@@ -313,6 +313,8 @@ class RankingConfig(RunConfig):
                                   metavar="N|FRACTION")
     batch_size: int = redefault(RunConfig, "batch_size", 500)
 
+    based, clip = "user", False  # a row is a user's clicks, and scores have no scale
+
     @property
     def score(self) -> Score:
         """NDCG@100 decides on the best epoch."""

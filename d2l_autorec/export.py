@@ -89,8 +89,8 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
     if not hasattr(run.net, "affine_layers"):
         how = ("python -m d2l_autorec.recommend ranks by it"
                if isinstance(run.config, RankingConfig) else "its tables stand in model.params")
-        raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
-                          f"to export: {how}")
+        raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no "
+                          f"network to export: {how}")
     if "onnx" in formats:
         _check_onnx()
     try:
@@ -175,7 +175,7 @@ def _sample(run: Any) -> Any:
     """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
     import numpy as np
     from mxnet import np as mxnp
-    matrix = run.ratings.to_csr(getattr(run.config, "based", "user"))
+    matrix = run.ratings.to_csr(run.config.based)
     rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
     dense = matrix[rows].toarray()
     return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
@@ -234,12 +234,12 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 def describe(run: Any) -> Dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
-    ratings, based = run.ratings, getattr(run.config, "based", "user")
+    ratings, based = run.ratings, run.config.based
     clicks = isinstance(run.config, RankingConfig)
     return {
         "model": run.config.model, "dataset": ratings.name, "based": based,
         "scale": list(ratings.scale), "offset": ratings.offset,
-        "clip": getattr(run.config, "clip", False), "input": INPUT,
+        "clip": run.config.clip, "input": INPUT,
         **(_click_steps() if clicks else _rating_steps(run)),
         "user_ids": ratings.user_ids.tolist(), "item_ids": ratings.item_ids.tolist(),
         "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()]}

@@ -117,9 +117,10 @@ def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
 
     An item's vector is its hidden representation (item-based), or its row of
     decoder weights (user-based: there the decoder's outputs are the items), or
-    its factors (matrix factorization). Vectors are taken relative to the mean vector: sigmoid outputs are all
-    positive, so that without this every cosine is close to 1. Items without
-    training ratings have no vector of their own and are left out.
+    its factors (matrix factorization). Vectors are taken relative to the mean
+    vector: sigmoid outputs are all positive, so that without this every cosine
+    is close to 1. Items without training ratings have no vector of their own
+    and are left out.
 
     Raises
     ------
@@ -200,7 +201,7 @@ class Predictor:
             self.item_vectors = None  # a closed form: it maps rows to scores, and no more
         elif getattr(run.net, "reads_pairs", False):
             self._take_tables()
-        elif getattr(run.config, "based", "user") == "item":
+        elif run.config.based == "item":
             self.item_vectors = self._encode_rows(self.ratings.to_csr("item"))
             self.user_table, self.user_biases = self._decoder()
         else:
@@ -232,7 +233,7 @@ class Predictor:
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        return np.clip(ratings, *self.ratings.scale) if getattr(self.run.config, "clip", False) else ratings
+        return np.clip(ratings, *self.ratings.scale) if self.run.config.clip else ratings
 
     def rated(self, products: np.ndarray) -> np.ndarray:
         """The activation of the decoder."""

@@ -100,15 +100,15 @@ class RankingTask:
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of training users, shuffled; a short last one is kept, as in the original."""
         return train_loader(self.train.train, self._rows(), self.config.seed,
-                            self.batches[kernel],
-                            "keep")
+                            self.batches[kernel], "keep")
 
     def evaluations(self, phase: str, kernel: str) -> Dict[str, RankingEvaluation]:
         """Metrics of the test and validation users."""
         trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
+        parts = {"test": self.train.test, "validation": self.train.validation}
         return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices,
                                         self.batches[kernel], with_loss=trained)
-                for name, part in (("test", self.train.test), ("validation", self.train.validation))}
+                for name, part in parts.items()}
 
     def describe(self) -> Dict[str, Any]:
         """What result.json says beside the metrics."""

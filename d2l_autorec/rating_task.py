@@ -1,9 +1,8 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
-import sys
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Sequence
 
 import mxnet as mx
 import numpy as np

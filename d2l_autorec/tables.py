@@ -79,9 +79,9 @@ _FLOOR = (Row("global mean", {"model": "mean"}), Row("user and item means", {"mo
           Row("matrix factorization", {"model": "mf", **BEST}))
 _LINEAR = ("a linear encoder sums thousands of ratings, and Adam then overshoots: rates of 3e-5 to "
            "1e-3 were tried, the best on validation ratings is shown; the paper has L-BFGS")
-_DEEP = ("the paper pretrains it layer by layer; here it starts at random, and of rates from 1e-3 to "
-         "5e-3, decays from 1e-6 to 2e-5, batches of 64 to 256, sigmoid and elu, the best on "
-         "validation ratings is shown")
+_DEEP = ("the paper pretrains it layer by layer; here it starts at random, and of rates from "
+         "1e-3 to 5e-3, decays from 1e-6 to 2e-5, batches of 64 to 256, sigmoid and elu, the "
+         "best on validation ratings is shown")
 RANKING = dict(metrics=("test_ndcg@100", "test_recall@20", "test_recall@50"),
                heads={"test_ndcg@100": "test NDCG@100", "test_recall@20": "Recall@20",
                       "test_recall@50": "Recall@50"}, higher_is_better=True)

@@ -147,7 +147,8 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
     known = onp.unique(run.ratings.users)
     onp.testing.assert_allclose(hidden.T @ left, ridge * (
         weight - predictor.user_table[known].mean(axis=0)), atol=1e-3)
-    assert left.sum() == pytest.approx(ridge * (bias - predictor.user_biases[known].mean()), abs=1e-3)
+    assert left.sum() == pytest.approx(ridge * (bias - predictor.user_biases[known].mean()),
+                                       abs=1e-3)
 
 
 def test_new_user_is_not_told_what_they_rated(run):

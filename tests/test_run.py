@@ -152,7 +152,8 @@ def test_a_batch_of_more_rows_than_there_are(command):
     (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
     (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
     (["--tied", "--hidden", "5,4"], ["--tied needs a first and last hidden layer of equal size"]),
-    (["--encoder-activation", "swish"], ["--encoder-activation is swish: it must be one of identi"]),
+    (["--encoder-activation", "swish"],
+     ["--encoder-activation is swish: it must be one of identi"]),
     (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
 ])
 def test_user_errors_of_models(command, tmp_path, arguments, fragments):
@@ -162,7 +163,8 @@ def test_user_errors_of_models(command, tmp_path, arguments, fragments):
 
 def test_a_preset_is_defaults_that_options_override():
     paper = make_config({"preset": "paper", "dataset": "ml-1m"})
-    assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (True, (0.0,), "weights", 256)
+    assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (
+        True, (0.0,), "weights", 256)
     assert paper.wd == pytest.approx(100 / (6040 * 3706))
     user = make_config({"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False,
                         "wd": 1.0})
