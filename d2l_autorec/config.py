@@ -206,6 +206,10 @@ class RatingConfig(RunConfig):
 
     score = RMSE
 
+    def weight_decay(self, num_users: int, num_items: int) -> float:
+        """The weight decay for an interaction matrix of this size."""
+        return self.wd
+
     @property
     def second_phase(self) -> Optional[str]:
         return "refit" if self.refit else None
@@ -262,9 +266,30 @@ class AutoRecConfig(RatingConfig):
     loss: str = option("l2", "model", "l2: half the mean squared error of a row (the chapter's); "
                        "root: root of a batch's sum of squared errors, on one device",
                        one_of(("l2", "root")))
+    regularization: Optional[float] = option(None, "training", "instead of --wd: the paper's "
+                                             "lambda, which means the same on a matrix of any "
+                                             "size; the weight decay is lambda / (users x items)",
+                                             PENALTY, metavar="LAMBDA")
+
+    def weight_decay(self, num_users: int, num_items: int) -> float:
+        """The weight decay for an interaction matrix of this size.
+
+        The paper adds lambda / 2 |weights|^2 to half the sum of squared errors
+        over observed ratings (equation 2). The chapter's loss is that sum
+        divided by users x items, and so is lambda.
+        """
+        if self.regularization is None:
+            return self.wd
+        return self.regularization / (num_users * num_items)
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
+        if self.regularization is not None and self.wd != RunConfig.wd:
+            raise ConfigError(f"--wd {self.wd:g} and --regularization {self.regularization:g} "
+                              "exclude each other: they are one penalty in two units")
+        if self.regularization is not None and self.loss != "l2":
+            raise ConfigError(f"--regularization and --loss {self.loss} exclude each other: the "
+                              "paper's lambda goes with the squared error; give --wd")
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(f"--tied needs a first and last hidden layer of equal size, but "
                               f"--hidden is {shown(self.hidden)}")
@@ -379,10 +404,14 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
 @dataclass(frozen=True)
 class MultDAEConfig(ClickAutoencoderConfig):
-    """Mult-DAE."""
+    """Mult-DAE.
+
+    The original adds 0.01 / 500 times the sum of squared weights to its loss;
+    weight decay is the gradient of that, 2 x 2e-5 times a weight.
+    """
 
     model: str = redefault(RunConfig, "model", "mult-dae")
-    wd: float = redefault(RunConfig, "wd", 2e-5)
+    wd: float = redefault(RunConfig, "wd", 4e-5)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .errors import DataError, DataWarning
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
+from .streams import Purpose, generator
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 10  # seconds; an offline machine goes on soon
@@ -262,7 +263,7 @@ def synthetic_ratings(num_users: int = 943, num_items: int = 1682, num_ratings: 
     if not low <= num_ratings <= high:
         raise DataError(f"{num_ratings} generated ratings of {num_users} users and {num_items} "
                         f"items: the number must be from {low} to {high}")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, Purpose.GENERATED_RATINGS)
     users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
     values = _low_rank_values(users, items, num_users, num_items, rng)
     timestamps = 880_000_000 + rng.integers(0, 20_000_000, size=num_ratings)

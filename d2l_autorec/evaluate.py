@@ -155,11 +155,13 @@ class RatingEvaluation:
 
     def predict(self, network: Any) -> onp.ndarray:
         """Predictions on the user's scale, unclipped, in the order of `truth`."""
+        return onp.where(self._cold, self._fallback, self._raw(network))
+
+    def _raw(self, network: Any) -> onp.ndarray:
+        """What the network predicts, where training saw nothing too."""
         if self._pairs:
-            raw = predict_pairs(network, self._loader, self._devices) - self._offset
-        else:
-            raw = predict_at(network, self._loader, self._wanted, self._devices) - self._offset
-        return onp.where(self._cold, self._fallback, raw)
+            return predict_pairs(network, self._loader, self._devices) - self._offset
+        return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
 
     def __call__(self, network: Any) -> Dict[str, float]:
         """RMSE and MAE over all test ratings."""
@@ -172,15 +174,20 @@ class RatingEvaluation:
         return {"rmse": rmse(truth, shown[chosen]), "mae": mae(truth, shown[chosen])}
 
     def report(self, network: Any) -> Dict[str, Any]:
-        """What result.json says of the test: clipped or not, with and without cold ratings."""
-        predictions, warm = self.predict(network), ~self._cold
+        """What result.json says of the test: clipped or not, with and without cold ratings.
+
+        `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
+        """
+        raw, warm = self._raw(network), ~self._cold
+        predictions = onp.where(self._cold, self._fallback, raw)
         variants = {"test": self._metrics(predictions, self._clip),
                     "test_unclipped": self._metrics(predictions, False),
                     "test_clipped": self._metrics(predictions, True),
                     "test_without_cold": self._metrics(predictions, self._clip, warm)}
         flat = {f"{variant}_{name}": None if math.isnan(value) else value
                 for variant, values in variants.items() for name, value in values.items()}
-        return {**flat, "cold_test_ratings": int(self._cold.sum())}
+        return {**flat, "cold_test_ratings": int(self._cold.sum()),
+                "chapter_rmse": rmse(self.truth, raw)}
 
 
 def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp.ndarray,

@@ -26,6 +26,7 @@ from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
 from .sparse import FusedAdam, choose_kernel
+from .streams import Purpose, mxnet_seed
 from .train import EpochRecord, fit
 from .workers import Workers, connect
 
@@ -242,7 +243,8 @@ def run_phase(experiment: Experiment, folder: Optional[RunFolder], checkpoint: C
     if hasattr(net, "fit"):
         checkpoint.history = [fit_at_once(net, task.part(checkpoint.phase), evaluations)]
         return net, evaluations["test"]
-    trainer = make_trainer(net, config, experiment.devices, experiment.kernel, workers)
+    trainer = make_trainer(net, config, experiment.devices, experiment.kernel, workers,
+                           task.weight_decay())
     state = net, trainer, task.loader(checkpoint.phase, experiment.kernel)
     if checkpoint.arrays:
         restore(*state, checkpoint.arrays)
@@ -304,7 +306,7 @@ class Measurement:
 def make_network(experiment: Experiment, phase: str) -> Any:
     """The network of a phase on all devices, its initial values seeded."""
     config, task = experiment.config, experiment.task
-    mx.random.seed(config.seed)
+    mx.random.seed(mxnet_seed(config.seed, Purpose.INITIAL_VALUES))
     net = task.network(phase)
     if hasattr(net, "initialize"):
         net.initialize(init=task.initializer(), ctx=experiment.devices)
@@ -413,15 +415,17 @@ def tell(config: RunConfig, result: Dict[str, Any]) -> None:
 
 
 def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str,
-                 workers: Optional[Workers] = None) -> gluon.Trainer:
-    """A gluon.Trainer with the optimizer that `config` names.
+                 workers: Optional[Workers] = None, weight_decay: Optional[float] = None
+                 ) -> gluon.Trainer:
+    """A gluon.Trainer with the optimizer that `config` names; `weight_decay` for `config.wd`.
 
     Adam is fused with the sparse gradients on a single device; several sum
     their gradients first, and so need them written out.
     """
     store = workers.store if workers else None
     updates_there = bool(workers and workers.asynchronous)
-    options = {"learning_rate": config.lr, "wd": config.wd}
+    options = {"learning_rate": config.lr,
+               "wd": config.wd if weight_decay is None else weight_decay}
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.wd_mult = 0.0 if "bias" in name else 1.0

@@ -12,6 +12,7 @@ from scipy import sparse
 from .kernels import take_rows
 from .ratings import Ratings
 from .sparse import CSRBatch
+from .streams import Purpose, generator
 
 
 class EpochShuffle(gluon.data.Sampler):
@@ -37,7 +38,7 @@ class EpochShuffle(gluon.data.Sampler):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[int]:
-        order = onp.random.default_rng([self._seed, self.epoch]).permutation(self._length)
+        order = generator(self._seed, Purpose.ROW_ORDER, self.epoch).permutation(self._length)
         self.epoch += 1
         return iter(order.tolist())
 

@@ -71,6 +71,10 @@ class RankingTask:
         """The uninitialised network."""
         return build(self.config, self.train)
 
+    def weight_decay(self) -> float:
+        """What Adam and its like are given."""
+        return self.config.wd
+
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own: all have."""
         return mx.init.Xavier()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Dict, Sequence
 
 import mxnet as mx
-import numpy as np
 from mxnet import gluon
 
 from . import splits
@@ -18,6 +17,7 @@ from .losses import MaskedL2Loss, MaskedRootLoss
 from .models import build
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
+from .streams import Purpose, generator
 from .train import EpochRecord, summary
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
@@ -54,7 +54,7 @@ class RatingTask:
         self._check_size()
         self.fitting, self.validation = self.train, None
         if config.val_ratio:
-            rng = np.random.default_rng([config.seed, 1])
+            rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
 
     def _check_size(self) -> None:
@@ -89,6 +89,10 @@ class RatingTask:
     def network(self, phase: str) -> Any:
         """The uninitialised network of a phase."""
         return build(self.config, self.part(phase))
+
+    def weight_decay(self) -> float:
+        """What Adam and its like are given, for the ratings at hand."""
+        return self.config.weight_decay(self.train.num_users, self.train.num_items)
 
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own."""
@@ -128,7 +132,7 @@ class RatingTask:
             getattr(config, name) == value for name, value in CHAPTERS_DATA.items()) and \
             getattr(config, "based", "item") == "item"
         based = {} if self.pairs else {"based": config.based}
-        return {**based, "comparable_with_chapter": comparable, "train_ratings": len(self.train),
+        return {**based, "weight_decay": self.weight_decay(), "comparable_with_chapter": comparable, "train_ratings": len(self.train),
                 "test_ratings": len(self.test),
                 "validation_ratings": len(self.validation or ())}
 
@@ -166,7 +170,7 @@ def load_and_split(config: RatingConfig) -> splits.Split:
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
     """The training and test parts that `--split` asks for."""
-    rng = np.random.default_rng(config.seed)
+    rng = generator(config.seed, Purpose.SPLIT)
     if config.split == "seq-aware":
         return splits.seq_aware_split(ratings)
     if config.split == "time":

@@ -13,6 +13,7 @@ from .devices import split_and_load, try_all_gpus
 from .errors import NumericalError
 from .losses import observed_errors
 from .sparse import CSRBatch, numpy_view
+from .streams import Purpose, mxnet_seed
 from .workers import Workers
 
 ALONE = Workers()
@@ -207,7 +208,7 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
     history = list(history)
     for epoch in range(len(history) + 1, num_epochs + 1):
         if seed is not None:
-            mx.random.seed(epoch_seed(seed, epoch, workers.rank))
+            mx.random.seed(mxnet_seed(seed, Purpose.DROPOUT, epoch, workers.rank))
         if learning_rate is not None:
             trainer.set_learning_rate(learning_rate(history))
         record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step,
@@ -217,12 +218,6 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
         if on_epoch(history):
             break
     return history
-
-
-def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """A 31-bit seed for MXNet that (seed, epoch, rank) determines; workers drop out differently."""
-    entropy = [seed, epoch, rank] if rank else [seed, epoch]
-    return int(onp.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
 def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, loss: Callable,

@@ -75,6 +75,18 @@ def test_cold_ratings_get_the_fallback(based, offset, devices):
     assert report["test_clipped_rmse"] == pytest.approx(onp.sqrt((clipped ** 2).mean()))
 
 
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_the_chapters_own_figure_stands_beside_ours(based):
+    """Its evaluator gives cold ratings no mean and clips nothing."""
+    train, test = parts()
+    report = RatingEvaluation(train, test, [mx.cpu()], based, clip=True).report(
+        lambda x: 2 * x + 1)
+    rows = [np.array(train.to_csr(based).toarray())]
+    expected = evaluator(lambda x: 2 * x + 1, rows, test.to_csr(based), [mx.cpu()])
+    assert report["chapter_rmse"] == pytest.approx(expected, rel=1e-9)
+    assert report["chapter_rmse"] != report["test_rmse"]
+
+
 @pytest.mark.parametrize("clip", [False, True])
 def test_clip_decides_what_counts(clip):
     evaluation = RatingEvaluation(*parts(), [mx.cpu()], clip=clip)

@@ -8,8 +8,10 @@ import numpy as onp
 import pytest
 
 from conftest import assert_user_error
-from d2l_autorec.config import AutoRecConfig, make_config
 from d2l_autorec import AutoRec
+from d2l_autorec.config import AutoRecConfig, make_config
+from d2l_autorec.datasets import load_ratings
+from d2l_autorec.experiment import train_model
 
 QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
 
@@ -148,7 +150,11 @@ def test_a_batch_of_more_rows_than_there_are(command):
     (["--factors", "3"], ["--factors is an option of --model mf: --model autorec has no such"]),
     (["--model", "mf", "--preset", "paper"], ["--preset paper is not for --model mf: choose one of "
                                               "chapter, best"]),
-    (["--preset", "paper"], ["--preset paper scales its weight decay by the size of a MovieLens"]),
+    (["--wd", "1e-3", "--regularization", "5"],
+     ["--wd 0.001 and --regularization 5 exclude each other"]),
+    (["--regularization", "5", "--loss", "root"],
+     ["--regularization and --loss root exclude each other"]),
+    (["--regularization", "-1"], ["--regularization is -1.0: it must be 0 or more"]),
     (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
     (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
     (["--tied", "--hidden", "5,4"], ["--tied needs a first and last hidden layer of equal size"]),
@@ -165,13 +171,28 @@ def test_a_preset_is_defaults_that_options_override():
     paper = make_config({"preset": "paper", "dataset": "ml-1m"})
     assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (
         True, (0.0,), "weights", 256)
-    assert paper.wd == pytest.approx(100 / (6040 * 3706))
+    assert paper.weight_decay(6040, 3706) == pytest.approx(100 / (6040 * 3706))
     user = make_config({"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False,
                         "wd": 1.0})
     assert (user.clip, user.wd, user.batch_size) == (False, 1.0, 64)
     assert make_config({}) == make_config({"preset": "chapter"}) == AutoRecConfig()
     best = make_config({"preset": "best", "epochs": 7})
     assert best.refit and best.val_ratio == 0.1 and best.epochs == 7
+
+
+@pytest.mark.parametrize("options, expected", [
+    (dict(preset="paper"), 100 / (60 * 80)), (dict(preset="paper", wd=0.25), 0.25),
+    (dict(preset="best", regularization=48.0), 48 / (60 * 80)), (dict(), 1e-5)])
+def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
+    """The paper's lambda on a file of its own size, not on the book's 943 x 1682."""
+    ratings = load_ratings("synthetic:60x80x900")
+    mine = tmp_path / "mine.csv"
+    rows = zip(ratings.users, ratings.items, ratings.values)
+    mine.write_text("".join(f"{user},{item},{value:g}\n" for user, item, value in rows))
+    config = make_config({"ratings": str(mine), "quiet": True, "cpus": 1, "epochs": 1,
+                          "hidden": (4,), "out": str(tmp_path / "out"), **options})
+    result = train_model(config)
+    assert result["weight_decay"] == pytest.approx(expected)
 
 
 def test_config_json_shows_the_outcome_of_a_preset(command, tmp_path):

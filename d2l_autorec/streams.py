@@ -1,0 +1,48 @@
+"""Every random stream of a run, each derived from (seed, purpose, epoch, worker)."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What random numbers are for. A value, once given, stays: runs are repeatable by it."""
+
+    SPLIT = 1
+    VALIDATION = 2
+    GENERATED_RATINGS = 3
+    INITIAL_VALUES = 4
+    ROW_ORDER = 5
+    DROPOUT = 6
+
+
+def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
+    """NumPy's generator for a purpose; no two purposes or epochs share one.
+
+    Parameters
+    ----------
+    seed : int
+        The run's, from 0 to 2^31 - 1.
+    purpose : Purpose
+    epoch : int
+        0 where a run needs the stream once.
+    """
+    return np.random.default_rng(_sequence(seed, purpose, epoch, 0))
+
+
+def mxnet_seed(seed: int, purpose: Purpose, epoch: int = 0, worker: int = 0) -> int:
+    """A 31-bit seed for `mx.random.seed`, which has one stream for everything.
+
+    Parameters
+    ----------
+    seed, purpose, epoch
+        As for `generator`.
+    worker : int
+        The process of a run of several: their dropout must differ.
+    """
+    return int(_sequence(seed, purpose, epoch, worker).generate_state(1)[0] >> 1)
+
+
+def _sequence(seed: int, purpose: Purpose, epoch: int, worker: int) -> np.random.SeedSequence:
+    # always four numbers: NumPy pads with zeros, so that [7] and [7, 0] would be one stream
+    return np.random.SeedSequence([seed, int(purpose), epoch, worker])

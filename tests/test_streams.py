@@ -1,0 +1,53 @@
+"""No two purposes of a run, and no two of its epochs, draw the same random numbers."""
+
+import itertools
+
+import mxnet as mx
+import pytest
+
+from d2l_autorec.config import AutoRecConfig
+from d2l_autorec.datasets import load_ratings, synthetic_ratings
+from d2l_autorec.loaders import EpochShuffle
+from d2l_autorec.rating_task import RatingTask
+from d2l_autorec.streams import Purpose, generator, mxnet_seed
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2 ** 31 - 1])
+def test_every_stream_is_another(seed):
+    numbers = {(purpose, epoch): tuple(generator(seed, purpose, epoch).integers(2 ** 62, size=2))
+               for purpose, epoch in itertools.product(Purpose, range(4))}
+    assert len(set(numbers.values())) == len(numbers)
+
+
+def test_every_seed_for_mxnet_is_another_and_in_its_range():
+    seeds = [mxnet_seed(seed, purpose, epoch, worker) for seed, purpose, epoch, worker
+             in itertools.product(range(4), Purpose, range(4), range(3))]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2 ** 31 for seed in seeds)
+
+
+def test_streams_stay_as_they_are():
+    """A change here changes every published figure of the package."""
+    assert generator(0, Purpose.SPLIT).integers(1000, size=3).tolist() == [522, 889, 992]
+    assert mxnet_seed(0, Purpose.DROPOUT, 1) == 874890815
+
+
+def test_the_split_is_not_the_order_of_the_first_epoch():
+    """`default_rng(s)` and `default_rng([s, 0])` are one stream: they were, once."""
+    for epoch in range(3):
+        order = list(EpochShuffle(1000, 5))
+        assert order != generator(5, Purpose.SPLIT).permutation(1000).tolist()
+        assert order != generator(5, Purpose.VALIDATION).permutation(1000).tolist()
+
+
+def test_what_a_run_draws_comes_from_its_own_streams():
+    config = AutoRecConfig(dataset="synthetic:50x40x900", val_ratio=0.3, seed=4, quiet=True)
+    ratings = load_ratings(config.dataset, seed=4)
+    task = RatingTask(config, [mx.cpu()])
+
+    is_test = generator(4, Purpose.SPLIT).uniform(size=900) >= 0.9
+    assert task.test.values.tolist() == ratings.values[is_test].tolist()
+
+    draws = generator(4, Purpose.VALIDATION).uniform(size=len(task.train))
+    assert task.validation.values.tolist() == task.train.values[draws >= 0.7].tolist()
+    assert not (synthetic_ratings(50, 40, 900, seed=5).values == ratings.values).all()
