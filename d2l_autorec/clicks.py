@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from scipy import sparse
@@ -24,6 +24,7 @@ SEED = 98765  # the original's: its published users come from it
 HELD_OUT_SHARE = 0.2
 FEWEST_TO_SPLIT = 5  # a user with fewer clicks holds none out
 PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
+INPUTS = ("train", "validation_tr", "test_tr")  # what a network is given; the rest it is to find
 
 
 class HeldOutUsers(NamedTuple):
@@ -132,9 +133,9 @@ class Clicks:
         matrix.data[:] = 1
         return matrix
 
-    def interactions(self) -> Ratings:
-        """Every click of every user as a rating of 1, to recommend by."""
-        users, items = np.concatenate([self.pairs[piece] for piece in PIECES]).T
+    def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
+        """The clicks of these pieces, by default all, as ratings of 1."""
+        users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
         return Ratings(users, items, np.ones(len(users), dtype=np.float32),
                        user_ids=self.user_ids, item_ids=self.item_ids, scale=(1.0, 1.0),
                        titles=self.titles, name=self.name)

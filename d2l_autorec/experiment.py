@@ -135,7 +135,7 @@ def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, A
         if resume:
             check_unchanged(experiment, path)
         else:
-            folder.begin(config, task.about_data(), task.train,
+            folder.begin(config, task.about_data(), task.save,
                          {"chosen": experiment.kernel, "why": experiment.why,
                           "preload": experiment.preload}, experiment.device_names())
         result = train_phases(experiment, folder)

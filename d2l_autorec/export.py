@@ -175,7 +175,7 @@ def _sample(run: Any) -> Any:
     """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
     import numpy as np
     from mxnet import np as mxnp
-    matrix = run.ratings.to_csr(run.config.based)
+    matrix = run.inputs.to_csr(run.config.based)
     rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
     dense = matrix[rows].toarray()
     return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")

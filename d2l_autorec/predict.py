@@ -79,8 +79,8 @@ def recommend(run: SavedRun, user: Any, n: int = 10) -> List[Scored]:
     list of Scored
         Best first, by unclipped rating; ties go to the item with more
         ratings. Fewer than `n` if fewer are unseen; empty if none is.
-        Unseen means: not rated in the training part of the data. Items that
-        nobody rated there are left out: `predict` has only the user's mean
+        Unseen means: not rated in the training part of the data, validation
+        ratings included. Items that nobody rated there are left out: `predict` has only the user's mean
         for them, which says nothing about the item.
 
     Raises
@@ -184,15 +184,15 @@ class Predictor:
         User vectors; None where the encoder makes them of a user's ratings.
     user_biases : ndarray of float32, shape (users,)
     cold_users, cold_items : ndarray of bool, shapes (users,) and (items,)
-        Which have no training rating.
+        Which have no rating among the run's inputs.
     """
 
     def __init__(self, run: SavedRun) -> None:
         self.run, self.ratings = run, run.ratings
         self.users = IdMap(self.ratings.user_ids, "user")
         self.items = IdMap(self.ratings.item_ids, "item")
-        self._seen = self.ratings.to_csr("user")
-        self._means = MeanFallback(self._seen)
+        self._seen, self._inputs = self.ratings.to_csr("user"), run.inputs.to_csr("user")
+        self._means = MeanFallback(self._inputs)
         self.cold_users, self.cold_items = self._means.no_row, self._means.no_column
         self.user_table: Optional[np.ndarray] = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
@@ -202,7 +202,7 @@ class Predictor:
         elif getattr(run.net, "reads_pairs", False):
             self._take_tables()
         elif run.config.based == "item":
-            self.item_vectors = self._encode_rows(self.ratings.to_csr("item"))
+            self.item_vectors = self._encode_rows(run.inputs.to_csr("item"))
             self.user_table, self.user_biases = self._decoder()
         else:
             self.item_vectors, self.item_biases = self._decoder()
@@ -255,7 +255,7 @@ class Predictor:
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""
         if self.user_table is None:
-            raw = self.scores_of_rows(self._seen[users])
+            raw = self.scores_of_rows(self._inputs[users])
         else:
             raw = self.rated(self.user_table[users] @ self.item_vectors.T
                              + self.user_biases[users, None] + self.item_biases)

@@ -63,6 +63,10 @@ class RankingTask:
         parts = (self.train.train, self.train.test.fold_in, self.train.validation.fold_in)
         return 4 * self.train.num_items * sum(part.shape[0] for part in parts)
 
+    def save(self, path: Path) -> None:
+        """Write the clicks of all users, by pieces."""
+        self.train.save(path)
+
     def part(self, phase: str) -> Any:
         """Clicks of the training users; of every phase."""
         return self.train.train

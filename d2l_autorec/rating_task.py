@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from . import splits
@@ -81,6 +82,21 @@ class RatingTask:
         """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
         tables = 2 if self.config.split == "held-out-rows" else 1  # those of the test are others
         return 0 if self.pairs else 4 * tables * self.train.num_items * self.train.num_users
+
+    def save(self, path: Path) -> None:
+        """Write the ratings that are known when training is over, and which of them are inputs.
+
+        The others are validation ratings that the network never saw: they are
+        no input of what is served, as they were none of what was measured, but
+        the user has rated those items.
+        """
+        known, is_input = self.train, None
+        if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
+            known = self.train.joined(self.test)
+        elif self.validation is not None and not self.config.refit:
+            known = self.fitting.joined(self.validation)
+            is_input = np.arange(len(known)) < len(self.fitting)
+        known.save(path, is_input)
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""

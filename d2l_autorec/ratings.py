@@ -135,9 +135,28 @@ class Ratings:
                        values=self.values[chosen],
                        timestamps=None if self.timestamps is None else self.timestamps[chosen])
 
-    def save(self, path: Path) -> None:
-        """Write everything to an .npz file; nothing in it is pickled."""
+    def joined(self, other: "Ratings") -> "Ratings":
+        """These ratings and then those of another part of the same data set."""
+        times = None
+        if self.timestamps is not None:
+            times = np.concatenate([self.timestamps, other.timestamps])
+
+        return replace(self, users=np.concatenate([self.users, other.users]),
+                       items=np.concatenate([self.items, other.items]),
+                       values=np.concatenate([self.values, other.values]), timestamps=times)
+
+    def save(self, path: Path, is_input: Optional[np.ndarray] = None) -> None:
+        """Write everything to an .npz file; nothing in it is pickled.
+
+        Parameters
+        ----------
+        path : Path
+        is_input : ndarray of bool, shape (n,), optional
+            Which ratings a trained network is given; see `load_known`.
+        """
         optional = {} if self.timestamps is None else {"timestamps": self.timestamps}
+        if is_input is not None:
+            optional["is_input"] = is_input
         np.savez_compressed(
             path, users=self.users, items=self.items, values=self.values, scale=self.scale,
             user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
@@ -153,6 +172,17 @@ class Ratings:
         DataError
             If the file is missing or damaged.
         """
+        return cls.load_known(path)[0]
+
+    @classmethod
+    def load_known(cls, path: Path) -> Tuple["Ratings", Optional[np.ndarray]]:
+        """Read what `save` wrote: the ratings, and which of them are inputs where it says so.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
         try:
             with np.load(path, allow_pickle=False) as stored:
                 columns = dict(stored)
@@ -161,9 +191,15 @@ class Ratings:
             ids = {key: usable_ids(columns.pop(key)) for key in ("user_ids", "item_ids")}
             low, high = columns.pop("scale").tolist()
             name = str(columns.pop("name"))
-            return cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
+            is_input = columns.pop("is_input", None)
+            ratings = cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is missing or damaged ({error})") from error
+
+        if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
+            raise DataError(f"{path} is damaged: it does not say of every rating whether it is "
+                            "an input")
+        return ratings, is_input
 
     @cached_property
     def fingerprint(self) -> str:

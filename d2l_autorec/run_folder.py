@@ -6,16 +6,17 @@ import io
 import json
 import os
 import platform
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 from mxnet import MXNetError
 
-from .clicks import Clicks
-from .config import RankingConfig, RunConfig, read_config
-from .errors import ConfigError, DataError
+from .clicks import INPUTS, Clicks
+from .config import RankingConfig, RatingConfig, RunConfig, read_config
+from .errors import ConfigError, DataError, DataWarning
 from .files import replacing, write_atomically
 from .models import build
 from .plots import save_curve
@@ -51,9 +52,9 @@ class RunFolder:
         with replacing(self.path / name) as unfinished:
             save(str(unfinished))
 
-    def begin(self, config: RunConfig, data: Dict[str, Any], train: Any,
+    def begin(self, config: RunConfig, data: Dict[str, Any], save_data: Callable[[Path], None],
               kernel: Dict[str, str], devices: Sequence[str]) -> None:
-        """ratings.npz or clicks.npz (training data, ids, titles) and, last, config.json.
+        """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json.
 
         Raises
         ------
@@ -63,8 +64,8 @@ class RunFolder:
         if (self.path / "config.json").exists():
             raise ConfigError(f"{self.path} holds a run already: go on with it by --resume "
                               f"{self.path}, or name another folder with --out")
-        name = "ratings.npz" if isinstance(train, Ratings) else "clicks.npz"
-        self.write_with(name, lambda path: train.save(Path(path)))
+        name = "clicks.npz" if isinstance(config, RankingConfig) else "ratings.npz"
+        self.write_with(name, lambda path: save_data(Path(path)))
         self.write_json("config.json", {
             "options": dataclasses.asdict(config), "data": data,
             "devices": list(devices), "kernel": kernel,
@@ -124,8 +125,12 @@ class SavedRun:
     path : Path
     config : RunConfig
     ratings : Ratings
-        The training ratings, or every click, with the maps to the user's own
-        ids and titles.
+        What each user is known to have rated or clicked: never recommended.
+        With the maps to the user's own ids and titles.
+    inputs : Ratings
+        The part of it that the network is given, which is what it was
+        measured with. Left out are validation ratings of a run without a refit,
+        and the held-out clicks of validation and test users.
     net : HybridBlock
         With the trained parameters, on the CPU.
     """
@@ -133,6 +138,7 @@ class SavedRun:
     path: Path
     config: RunConfig
     ratings: Ratings
+    inputs: Ratings
     net: Any
 
 
@@ -150,15 +156,29 @@ def load_run(path: Path) -> SavedRun:
                         f"d2l_autorec.run --resume {path}")
     if isinstance(config, RankingConfig):
         clicks = Clicks.load(path / "clicks.npz")
-        net, ratings = build(config, clicks), clicks.interactions()
+        net = build(config, clicks)
+        ratings, inputs = clicks.interactions(), clicks.interactions(INPUTS)
     else:
-        ratings = Ratings.load(path / "ratings.npz")
-        net = build(config, ratings)
+        ratings, inputs = _known_ratings(path / "ratings.npz", config)
+        net = build(config, inputs)
     if not hasattr(net, "load_parameters"):
-        return SavedRun(path, config, ratings, net.fit(clicks.train))
+        return SavedRun(path, config, ratings, inputs, net.fit(clicks.train))
     try:
         net.load_parameters(str(path / "model.params"))
     except (MXNetError, ValueError, AssertionError, OSError) as error:
         raise DataError(f"{path / 'model.params'} is missing or damaged "
                         f"({str(error).splitlines()[0]})") from error
-    return SavedRun(path, config, ratings, net)
+    return SavedRun(path, config, ratings, inputs, net)
+
+
+def _known_ratings(path: Path, config: RatingConfig) -> Tuple[Ratings, Ratings]:
+    """All known ratings, and those that are inputs."""
+    ratings, is_input = Ratings.load_known(path)
+    if is_input is not None:
+        return ratings, ratings.part(is_input)
+
+    if config.val_ratio and not config.refit:
+        warnings.warn(f"{path} does not say which ratings are validation ratings, as it is from "
+                      "version 0.1.0: predictions will not be quite those that result.json "
+                      "measured; train anew to mend it", DataWarning, stacklevel=3)
+    return ratings, ratings

@@ -1,0 +1,107 @@
+"""What is served is what was measured: result.json again, from the run folder alone."""
+
+import math
+
+import numpy as np
+import pytest
+
+from d2l_autorec.clicks import Clicks
+from d2l_autorec.config import make_config
+from d2l_autorec.experiment import train_model
+from d2l_autorec.metrics import hits_at, mae, ndcg_at, recall_at, rmse
+from d2l_autorec.predict import predict, predictor_of, recommend
+from d2l_autorec.rating_task import RatingTask, load_and_split
+from d2l_autorec.run_folder import load_run
+
+SMALL = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
+AUTOREC = dict(hidden=(6,), batch_size=16, init_sigma=0.3, epochs=4, lr=0.01)
+VALIDATED = dict(val_ratio=0.3, patience=2)
+RATING_RUNS = {
+    "chapter": AUTOREC,
+    "validation": {**AUTOREC, **VALIDATED},
+    "validation and refit": {**AUTOREC, **VALIDATED, "refit": True},
+    "user-based, validation": {**AUTOREC, **VALIDATED, "based": "user"},
+    "dense": {**AUTOREC, **VALIDATED, "kernel": "dense"},
+    "three devices": {**AUTOREC, **VALIDATED, "cpus": 3},
+    "deep, bounded": {**AUTOREC, **VALIDATED, "hidden": (6, 3, 6), "decoder_activation": "tanh"},
+    "tied": {**AUTOREC, **VALIDATED, "tied": True},
+    "paper": {**AUTOREC, "preset": "paper"},
+    "best": {"preset": "best", "hidden": (6,), "epochs": 3},
+    "time": {**AUTOREC, **VALIDATED, "split": "time"},
+    "seq-aware": {**AUTOREC, **VALIDATED, "split": "seq-aware"},
+    "k-fold": {**AUTOREC, **VALIDATED, "split": "k-fold", "fold": 2},
+    "held-out items": {**AUTOREC, "split": "held-out-rows"},
+    "held-out users": {**AUTOREC, "split": "held-out-rows", "based": "user"},
+    "mf": dict(model="mf", epochs=8, factors=4, **VALIDATED),
+    "mf best": dict(model="mf", preset="best", epochs=4, factors=4),
+    "means": dict(model="bias", val_ratio=0.3),
+    "mean": dict(model="mean"),
+}
+CLICKS = dict(heldout_users=12, threshold=3.0, min_user_clicks=1)
+TRAINED = dict(epochs=3, hidden=(8,), batch_size=16, **CLICKS)
+RANKING_RUNS = {
+    "mult-vae": dict(model="mult-vae", **TRAINED),
+    "best beta": dict(model="mult-vae", search_beta=True, anneal_steps=20, **TRAINED),
+    "mult-dae": dict(model="mult-dae", **TRAINED),
+    "dense mult-dae": dict(model="mult-dae", kernel="dense", **TRAINED),
+    "popularity": dict(model="popularity", **CLICKS),
+    "ease": dict(model="ease", penalty=20.0, **CLICKS),
+}
+
+
+def finished(options, folder):
+    result = train_model(make_config({**SMALL, **options, "out": str(folder)}))
+    return result, load_run(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", RATING_RUNS)
+def test_predictions_are_those_that_were_measured(name, tmp_path):
+    result, run = finished(RATING_RUNS[name], tmp_path / "run")
+    _, test = load_and_split(run.config)
+    served = predict(run, test.user_ids[test.users], test.item_ids[test.items])
+    assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)
+    assert mae(test.values, served) == pytest.approx(result["test_mae"], abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["validation", "mf", "validation and refit"])
+def test_validation_ratings_are_seen(name, tmp_path):
+    """They are no input unless refitted, but nobody is recommended what they have rated."""
+    result, run = finished(RATING_RUNS[name], tmp_path / "run")
+    task = RatingTask(run.config, [])
+    refitted = run.config.refit
+    assert len(run.inputs) == len(task.train if refitted else task.fitting)
+    assert len(run.ratings) == len(task.train)
+    for user in range(run.ratings.num_users):
+        rated = set(task.train.items[task.train.users == user].tolist())
+        offered = {item - 1 for item, _, _ in recommend(run, run.ratings.user_ids[user], 80)}
+        assert not rated & offered
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", RANKING_RUNS)
+def test_rankings_are_those_that_were_measured(name, tmp_path):
+    result, run = finished(RANKING_RUNS[name], tmp_path / "run")
+    clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
+    first = len(clicks.user_ids) - clicks.heldout_users
+    scores = predictor_of(run).unclipped(np.arange(first, len(clicks.user_ids)))
+
+    scores[clicks.test.fold_in.nonzero()] = -np.inf
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :100]
+    ranked[np.take_along_axis(scores, ranked, axis=1) == -np.inf] = -1
+    hits, relevant = hits_at(ranked, clicks.test.held_out), np.diff(clicks.test.held_out.indptr)
+
+    for metric, k, key in ((ndcg_at, 100, "ndcg@100"), (recall_at, 20, "recall@20"),
+                           (recall_at, 50, "recall@50")):
+        expected = result[f"test_{key}"]
+        assert not math.isnan(expected)
+        assert np.nanmean(metric(hits, relevant, k)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_held_out_clicks_are_seen_and_no_input(tmp_path):
+    _, run = finished(RANKING_RUNS["mult-dae"], tmp_path / "run")
+    clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
+    held_out = sum(len(clicks.pairs[f"{part}_te"]) for part in ("validation", "test"))
+    assert held_out and len(run.ratings) - len(run.inputs) == held_out
