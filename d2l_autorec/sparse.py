@@ -10,8 +10,9 @@ import ctypes
 import math
 import warnings
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cached_property
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as onp
@@ -148,8 +149,8 @@ def encode(batch: CSRBatch, weight: Any, bias: Any) -> np.ndarray:
     -------
     ndarray, shape (B, H)
     """
-    inputs = (bias.data(batch.ctx), *_differentiable(weight, batch))
-    return _Encode(batch, weight)(*inputs)
+    function = _Encode(batch, weight, bias)
+    return function.at(*function.trained())
 
 
 def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -> np.ndarray:
@@ -168,29 +169,72 @@ def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -
     ndarray, shape (n,)
         In the order of `batch.values`.
     """
-    inputs = (hidden, bias.data(batch.ctx), *_differentiable(weight, batch))
-    return _MaskedDecode(batch, weight)(*inputs)
+    function = _MaskedDecode(batch, weight, bias)
+    return function.at(*function.trained(), written(hidden))
 
 
-def _differentiable(weight: Any, batch: CSRBatch) -> Tuple[Any, ...]:
-    """The weight as an input of the graph, unless its optimizer takes the gradient in factors."""
-    if not getattr(weight, "takes_factors", False):
-        return (weight.data(batch.ctx),)
-    if autograd.is_recording():
-        weight.factors = Future()
-        batch.awaited.append(weight.factors)
-        weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
-    return ()
+def written(array: Any) -> Any:
+    """`array`, or a view of it in the graph where it is a leaf with a gradient of its own.
+
+    An autograd.Function writes gradients, and drops one that is to be added
+    to what is there (grad_req 'add'). Behind a view it is written, and the
+    view's own backward pass adds it.
+    """
+    if autograd.is_recording() and array.grad is not None:
+        return array.reshape(array.shape)
+    return array
 
 
 class _SparseFunction(autograd.Function):
-    """What the two functions share: the batch, the weight and its gradient."""
+    """What the two functions share: the batch, the parameters and their gradients.
 
-    def __init__(self, batch: CSRBatch, weight: Any) -> None:
+    MXNet's Function stops at the first input that needs no gradient, and
+    leaves those after it at zero. So its inputs are the parameters that are
+    trained and then, last, an input that may not be.
+    """
+
+    def __init__(self, batch: CSRBatch, weight: Any, bias: Any) -> None:
         super().__init__()
-        self._batch, self._parameter = batch, weight
+        self._batch, self._parameter, self._bias_parameter = batch, weight, bias
         self._weight = numpy_view(weight.data(batch.ctx))
-        self._factors = getattr(weight, "factors", None)
+        self._bias = numpy_view(bias.data(batch.ctx))
+        self._factors = self._promise_factors()
+
+    def _promise_factors(self) -> Optional[Future]:
+        """Where the optimizer will find the weight's gradient, if it takes it in factors.
+
+        The weight is then no input of the graph, and it is the bias that lets
+        MXNet run the backward pass.
+        """
+        weight, batch = self._parameter, self._batch
+        takes = getattr(weight, "takes_factors", False) and weight.grad_req == "write"
+        if not takes or self._bias_parameter.grad_req == "null" or not autograd.is_recording():
+            return None
+
+        if weight.factors is not None:
+            raise RuntimeError(f"{weight.name} is used a second time before trainer.step(), and "
+                               "FusedAdam knows the gradient of one use only: give the Trainer "
+                               "'adam'")
+        weight.factors = Future()
+        batch.awaited.append(weight.factors)
+        weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
+        return weight.factors
+
+    def trained(self) -> List[Any]:
+        """The parameters that are inputs of the graph: bias, weight, or fewer."""
+        ctx, inputs = self._batch.ctx, []
+        if self._bias_parameter.grad_req != "null":
+            inputs.append(_leaf(self._bias_parameter, ctx))
+        if self._parameter.grad_req != "null" and self._factors is None:
+            inputs.append(_leaf(self._parameter, ctx))
+        return inputs
+
+    def at(self, *inputs: Any) -> Any:
+        """The function's value; a constant where nothing that it depends on is trained."""
+        if inputs:
+            return self(*inputs)
+        with autograd.pause(train_mode=autograd.is_training()):
+            return self(*inputs)
 
     def backward(self, output_gradient: Any) -> Tuple[Any, ...]:
         """Gradients of the inputs; runs in a thread of MXNet's, while the optimizer waits."""
@@ -205,8 +249,17 @@ class _SparseFunction(autograd.Function):
     def _array(self, values: onp.ndarray) -> Any:
         return to_mxnet(values, self._batch.ctx).as_nd_ndarray()  # what autograd.Function takes
 
+    def _bias_gradient(self, compute: Callable[[], onp.ndarray]) -> List[Any]:
+        """The bias's gradient, if it has one."""
+        if self._bias_parameter.grad_req == "null":
+            return []
+        return [self._array(compute())]
+
     def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> List[Any]:
         """Row c is the sum over entries (b, c) of value * hidden[b]: in factors, or written out."""
+        if self._parameter.grad_req == "null":
+            return []
+
         if self._factors is not None:
             self._factors.set_result((self._batch, values, hidden))
             return []
@@ -216,27 +269,27 @@ class _SparseFunction(autograd.Function):
 
 
 class _Encode(_SparseFunction):
-    """(bias[, weight]) -> x weight + bias."""
+    """([bias][, weight]) -> x weight + bias."""
 
-    def forward(self, bias: Any, *_: Any) -> Any:
+    def forward(self, *_: Any) -> Any:
         batch = self._batch
-        out = np.empty((len(batch), len(bias)), ctx=batch.ctx)
-        kernels.weighted_columns(*batch.groups, batch.data, self._weight, numpy_view(bias),
+        out = np.empty((len(batch), len(self._bias)), ctx=batch.ctx)
+        kernels.weighted_columns(*batch.groups, batch.data, self._weight, self._bias,
                                  numpy_view(out))
         return out
 
     def _gradients(self, gradient: onp.ndarray) -> Tuple[Any, ...]:
-        return (self._array(gradient.sum(axis=0)),
+        return (*self._bias_gradient(lambda: gradient.sum(axis=0)),
                 *self._weight_gradient(self._batch.data, gradient))
 
 
 class _MaskedDecode(_SparseFunction):
-    """(hidden, bias[, weight]) -> hidden weight' + bias at the observed entries."""
+    """([bias, ][weight, ]hidden) -> hidden weight' + bias at the observed entries."""
 
-    def forward(self, hidden: Any, bias: Any, *_: Any) -> Any:
-        batch, self._hidden = self._batch, hidden
+    def forward(self, *inputs: Any) -> Any:
+        batch, self._hidden = self._batch, inputs[-1]
         out = np.empty((len(batch.data),), ctx=batch.ctx)
-        kernels.masked_products(*batch.groups, numpy_view(hidden), self._weight, numpy_view(bias),
+        kernels.masked_products(*batch.groups, numpy_view(self._hidden), self._weight, self._bias,
                                 numpy_view(out))
         return out
 
@@ -245,9 +298,15 @@ class _MaskedDecode(_SparseFunction):
         to_hidden = onp.empty(self._hidden.shape, dtype=onp.float32)
         zero = onp.zeros(to_hidden.shape[1], dtype=onp.float32)
         kernels.weighted_columns(*batch.groups, values, self._weight, zero, to_hidden)
-        to_bias = kernels.column_sums(batch.groups[0], batch.groups[2], values)
-        return (self._array(to_hidden), self._array(to_bias),
-                *self._weight_gradient(values, self._hidden))
+        to_bias = self._bias_gradient(
+            lambda: kernels.column_sums(batch.groups[0], batch.groups[2], values))
+        return (*to_bias, *self._weight_gradient(values, self._hidden), self._array(to_hidden))
+
+
+def _leaf(parameter: Any, ctx: mx.Context) -> Any:
+    """A trained parameter's array, as `written` puts it."""
+    array = parameter.data(ctx)
+    return written(array) if parameter.grad_req == "add" else array
 
 
 def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
@@ -257,7 +316,7 @@ def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
 
     Shape: (B, C), (B, C) -> (B,).
     """
-    return _MultinomialLikelihood(batch)(logits)
+    return _MultinomialLikelihood(batch)(written(logits))
 
 
 class _MultinomialLikelihood(autograd.Function):
@@ -307,21 +366,34 @@ class FusedAdam(mx.optimizer.Adam):
     def __init__(self, parameters: List[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for parameter in parameters:
-            parameter.takes_factors = True
+            parameter.takes_factors, parameter.factors = True, None
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         """One update; called by the Trainer."""
         parameter = self.param_dict[index]
-        if not getattr(parameter, "takes_factors", False):
+        if getattr(parameter, "factors", None) is None:  # its gradient is written out
             super().update(index, weight, grad, state)
             return
         self._update_count(index)
         t = self._index_update_count[index]
         lr = self._get_lr(index) * math.sqrt(1 - self.beta2 ** t) / (1 - self.beta1 ** t)
-        batch, values, hidden = parameter.factors.result()
+        batch, values, hidden = _computed(parameter)
         scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2,
                    self.epsilon)
         kernels.adam_step(*batch.groups, values, as_numpy(hidden),
                           numpy_view(weight, write=True), *map(numpy_view, state),
                           *map(onp.float32, scalars))
         parameter.factors = None
+
+
+def _computed(parameter: Any) -> Tuple[CSRBatch, onp.ndarray, Any]:
+    """The factors of a weight's gradient, once the backward pass is over."""
+    factors = parameter.factors
+    if not factors.done():
+        with suppress(mx.MXNetError):  # of a backward pass that failed: `factors` hold why
+            mx.npx.waitall()
+    if not factors.done():
+        parameter.factors = None
+        raise RuntimeError(f"no gradient reached {parameter.name}: the loss that was "
+                           "differentiated does not depend on the output it was used for")
+    return factors.result()

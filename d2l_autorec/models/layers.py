@@ -83,7 +83,9 @@ class OutputDense(nn.HybridBlock):
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
-        return F.npx.fully_connected(x, weight, bias, num_hidden=self._units, flatten=False)
+        # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
+        return F.npx.fully_connected(x, weight, num_hidden=self._units, flatten=False,
+                                     no_bias=True) + bias
 
 
 class RatingActivation(nn.HybridBlock):
