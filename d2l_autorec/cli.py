@@ -4,20 +4,48 @@ import argparse
 import os
 import sys
 import warnings
-from typing import Any, Callable, NoReturn, Optional, Sequence
+from typing import Any, Callable, List, NoReturn, Optional, Sequence, Set
 
-from .errors import Interrupted, NumericalError, UserError
+from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and whose help keeps its layout."""
+    """An argument parser whose errors are one line and whose help keeps its layout.
+
+    It refuses what argparse lets pass: an empty value, as an unset shell
+    variable leaves it, and an option that is given twice.
+    """
 
     def __init__(self, **kwargs):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(**kwargs)
+        self._met: Set[str] = set()
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        """As argparse's; a mistyped option comes with the one that was meant."""
+        self._met.clear()
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            typed = unknown[0].partition("=")[0]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}"
+                       + did_you_mean(typed, self._option_string_actions))
+        return options
+
+    def _get_values(self, action: argparse.Action, arg_strings: List[str]) -> Any:
+        """Called once each time that an option or positional argument is met."""
+        if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
+            return super()._get_values(action, arg_strings)
+        name = "/".join(action.option_strings) or action.metavar or action.dest
+        for text in arg_strings:
+            refuse_blank(name, text, getattr(action, "blank", False))
+        if action.option_strings:
+            if action.dest in self._met:
+                self.error(f"argument {name}: it is given more than once")
+            self._met.add(action.dest)
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")

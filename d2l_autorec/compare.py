@@ -48,6 +48,17 @@ class FinishedRun(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Parse `argv` and print the comparison."""
+    options = _parser().parse_args(argv)
+    runs = [read_run(Path(path)) for path in options.runs]
+    warn_of_different_data(runs)
+    if options.figure:
+        draw(runs, Path(options.figure))
+        print(f"figure: {options.figure}", file=sys.stderr)
+    rows = [run.row() for run in runs]
+    print(json.dumps(rows, indent=2) if options.json else table(rows))
+
+
+def _parser() -> Parser:
     parser = Parser(prog="python -m d2l_autorec.compare", epilog=EXAMPLES, description=(
         "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
         "Says so where runs had different data."))
@@ -56,14 +67,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--figure", metavar="FILE", help="draw the curves into this png, svg or "
                         "pdf file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args(argv)
-    runs = [read_run(Path(path)) for path in options.runs]
-    warn_of_different_data(runs)
-    if options.figure:
-        draw(runs, Path(options.figure))
-        print(f"figure: {options.figure}", file=sys.stderr)
-    rows = [run.row() for run in runs]
-    print(json.dumps(rows, indent=2) if options.json else table(rows))
+    return parser
 
 
 def read_run(path: Path) -> FinishedRun:

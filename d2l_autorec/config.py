@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, did_you_mean
 from .options import (AT_LEAST_0, AT_LEAST_1, DEVICES, DROPOUT, HELD_OUT, PENALTY, POSITIVE, RATIO,
-                      SEED, SHARES, SIZES, THREADS, Check, Shares, Sizes, check_values, flag,
-                      one_of, option, redefault, shown)
+                      SEED, SHARES, SIZES, THREADS, Check, Need, Shares, Sizes, as_tuples,
+                      check_needs, check_values, flag, one_of, option, redefault, shown, within)
 from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
@@ -20,7 +20,33 @@ MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity",
 CLOSED_FORM = ("bias", "mean", "popularity", "ease")
 PRESETS = ("chapter", "paper", "best")
 DISTRIBUTED = ("dist_sync", "dist_async")
+AUTOENCODERS = ("autorec", "mult-vae", "mult-dae")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
+EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
+FOLDS = within(2, 1000)  # each is a training of its own
+
+TRAINED = Need(lambda c: c.model not in CLOSED_FORM,
+               "--model {0.model} is computed at once, without epochs", "choose another --model")
+WHOLE_ROWS = Need(lambda c: c.model in AUTOENCODERS,
+                  "--model {0.model} reads no rows of a matrix", "choose another --model")
+VALIDATED = Need(lambda c: c.validated, "there is no validation", "add --val-ratio 0.1")
+CUTS = Need(lambda c: c.lr_schedule in ("step", "plateau"),
+            "--lr-schedule {0.lr_schedule} makes no cuts", "add --lr-schedule step")
+DECAYS = Need(lambda c: c.wd > 0, "--wd is 0", "add --wd 1e-5")
+OWN_FILE = Need(lambda c: c.own_files(), "it would describe your own file",
+                "name one with --ratings, or --train and --test")
+MOVIELENS = Need(lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
+                 "it is where MovieLens sets are, and the ratings are not of one",
+                 "choose a MovieLens set with --dataset")
+SPLIT_HERE = Need(lambda c: not c.train, "--train and --test are the split")
+BY_SHARE = Need(lambda c: c.split in ("random", "time", "held-out-rows"),
+                "--split {0.split} says which ratings are the test part", "choose another --split")
+BY_FOLD = Need(lambda c: c.split == "k-fold", "--split {0.split} has no such folds",
+               "add --split k-fold")
+CAPPED = Need(lambda c: not c.search_beta, "--search-beta anneals up to 1, and then to what it "
+              "found")
+BY_STEPS = Need(lambda c: c.anneal == "original", "--anneal {0.anneal} does not count steps",
+                "add --anneal original")
 
 
 class Score(NamedTuple):
@@ -55,37 +81,43 @@ class RunConfig:
                           "else generated ratings, with a warning", metavar="NAME")
     data_dir: Optional[str] = option(None, "data", "folder with ml-100k/u.data or ml-100k.zip, and "
                                      "where downloads go (default: $D2L_AUTOREC_DATA, else a "
-                                     "cache folder of yours)", metavar="DIR")
+                                     "cache folder of yours)", metavar="DIR", needs=(MOVIELENS,))
     ratings: Optional[str] = option(None, "data", "your own csv, tsv or dat file, gzipped or not, "
                                     "instead of --dataset", metavar="FILE")
     columns: Optional[str] = option(None, "data", "columns of your file by name or number from 0: "
                                     "user=userId,item=movieId,rating=rating[,timestamp=time] "
-                                    "(default: recognised)", metavar="MAP")
+                                    "(default: recognised)", metavar="MAP", needs=(OWN_FILE,))
     separator: Optional[str] = option(None, "data", "separator of your file: a character, ::, tab "
-                                      "or space (default: recognised)", metavar="SEP")
+                                      "or space (default: recognised)", metavar="SEP", blank=True,
+                                      needs=(OWN_FILE,))
     duplicates: str = option("error", "data", "what becomes of several ratings of an item by one "
-                             "user", one_of(("error", "last", "mean")))
+                             "user", one_of(("error", "last", "mean")), needs=(OWN_FILE,))
     scale: Optional[str] = option(None, "data", "lowest and highest rating of your file, as in 1,5 "
-                                  "(default: those that occur)", metavar="LOW,HIGH")
-    lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE)
-    wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY)
+                                  "(default: those that occur)", metavar="LOW,HIGH",
+                                  needs=(OWN_FILE,))
+    lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE,
+                       needs=(TRAINED,))
+    wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
     decay: str = option("all", "training", "what decays. all: weights and biases (the chapter's); "
-                        "weights: weights only (the paper's)", one_of(("all", "weights")))
-    epochs: int = option(25, "training", "passes over the rows (the chapter's)", AT_LEAST_1)
+                        "weights: weights only (the paper's)", one_of(("all", "weights")),
+                        needs=(TRAINED, DECAYS))
+    epochs: int = option(25, "training", "passes over the rows (the chapter's)", EPOCHS,
+                         needs=(TRAINED,))
     batch_size: int = option(256, "training", "rows a step, over all devices (the chapter's)",
-                             AT_LEAST_1)
+                             AT_LEAST_1, needs=(TRAINED,))
     patience: int = option(10, "training", "with validation, stop after N epochs without a better "
-                           "validation score", AT_LEAST_1)
+                           "validation score", AT_LEAST_1, needs=(TRAINED, VALIDATED))
     eval_every: int = option(1, "training", "evaluate after every N-th epoch, and after the last",
-                             AT_LEAST_1, metavar="N")
+                             AT_LEAST_1, metavar="N", needs=(TRAINED,))
     lr_schedule: str = option("constant", "training", "learning rate over epochs: see --lr-step",
-                              one_of(("constant", "step", "cosine", "plateau")))
+                              one_of(("constant", "step", "cosine", "plateau")), needs=(TRAINED,))
     lr_step: int = option(10, "training", "step: epochs from one cut to the next; plateau: epochs "
-                          "without a better validation score before a cut", AT_LEAST_1)
+                          "without a better validation score before a cut", AT_LEAST_1,
+                          needs=(TRAINED, CUTS))
     lr_factor: float = option(0.4, "training", "a cut of the learning rate multiplies it by this",
-                              RATIO)
+                              RATIO, needs=(TRAINED, CUTS))
     optimizer: str = option("adam", "training", "a Gluon optimizer (the chapter's: adam)",
-                            one_of(OPTIMIZERS))
+                            one_of(OPTIMIZERS), needs=(TRAINED,))
     seed: int = option(0, "training", "seeds split, initialisation, order of rows and dropout",
                        SEED)
     gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1; all; or none (default: "
@@ -95,28 +127,26 @@ class RunConfig:
     kvstore: str = option("auto", "devices", "who adds up gradients. local, device: the CPU, the "
                           "GPUs; none: nobody, on one device; auto: none, else device or local; "
                           "dist_sync, dist_async: a parameter server and workers, see python -m "
-                          "d2l_autorec.launch", one_of(KVSTORES))
+                          "d2l_autorec.launch", one_of(KVSTORES), needs=(TRAINED,))
     preload: str = option("auto", "devices", "whether dense rows are copied to the GPUs once "
                           "instead of batch by batch; auto: where they fit",
-                          one_of(("auto", "yes", "no")))
+                          one_of(("auto", "yes", "no")), needs=(WHOLE_ROWS,))
     threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
                                     "every CPU)", THREADS, metavar="N")
     kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
                          "over observed ratings only, on CPUs; auto: sparse where it can",
-                         one_of(("auto", "dense", "sparse")))
+                         one_of(("auto", "dense", "sparse")), needs=(WHOLE_ROWS,))
     hybridize: bool = option(True, "devices", "run the network as a compiled graph instead of "
-                             "layer by layer")
+                             "layer by layer", needs=(TRAINED,))
     out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",
                                 metavar="DIR")
     checkpoint_every: int = option(1, "output", "epochs from one checkpoint to the next",
-                                   AT_LEAST_1, metavar="N")
+                                   AT_LEAST_1, metavar="N", needs=(TRAINED,))
     quiet: bool = option(False, "output", "no progress bar, only the result")
     json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
 
     def __post_init__(self) -> None:
-        for spec in fields(self):  # JSON has lists only
-            if isinstance(getattr(self, spec.name), list):
-                object.__setattr__(self, spec.name, tuple(getattr(self, spec.name)))
+        as_tuples(self)
         check_values(self)
         self._check_combinations()
 
@@ -125,9 +155,8 @@ class RunConfig:
         if own and self.dataset != "auto":
             raise ConfigError(f"--dataset {self.dataset} and {own[0]} exclude each other: the "
                               "ratings come from one of them")
-        if not own and (self.columns or self.separator or self.scale):
-            raise ConfigError("--columns, --separator and --scale describe your own file: name it "
-                              "with --ratings, or --train and --test")
+        check_needs(self, [name for name in ("columns", "separator", "scale")
+                           if getattr(self, name) is not None])  # the default says nothing
         self.rating_scale()
         if self.gpus not in (None, "none") and self.cpus is not None:
             raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
@@ -153,6 +182,11 @@ class RunConfig:
                 shown_value = "" if value is True else f" {value}"
                 raise ConfigError(f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
                                   f"each other: {why}")
+
+    @property
+    def validated(self) -> bool:
+        """Whether part of the data is for validation."""
+        return True
 
     @property
     def second_phase(self) -> Optional[str]:
@@ -189,11 +223,13 @@ class RatingConfig(RunConfig):
                         "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
                         "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
                         "held-out-rows: --test-ratio of the items, reconstructed from their own "
-                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS))
-    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO)
-    folds: int = option(5, "data", "number of folds of --split k-fold",
-                        Check(lambda v: v >= 2, "at least 2"))
-    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1)
+                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS),
+                        needs=(SPLIT_HERE,))
+    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO,
+                               needs=(SPLIT_HERE, BY_SHARE))
+    folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
+    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1,
+                       needs=(BY_FOLD,))
     clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
                         "the chapter does not")
     val_ratio: float = option(0.0, "data", "share of the training ratings held out for early "
@@ -202,13 +238,17 @@ class RatingConfig(RunConfig):
     refit: bool = option(False, "training", "after early stopping, train anew on training and "
                          "validation ratings for the best number of epochs")
     init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
-                               "chapter's)", POSITIVE)
+                               "chapter's)", POSITIVE, needs=(TRAINED,))
 
     score = RMSE
 
     def weight_decay(self, num_users: int, num_items: int) -> float:
         """The weight decay for an interaction matrix of this size."""
         return self.wd
+
+    @property
+    def validated(self) -> bool:
+        return self.val_ratio > 0
 
     @property
     def second_phase(self) -> Optional[str]:
@@ -384,9 +424,10 @@ class MultVAEConfig(ClickAutoencoderConfig):
     anneal: str = option("original", "training", "growth of beta. original: 1 / --anneal-steps an "
                          "update, up to the cap; recotour: to the cap at 85 % of all updates; "
                          "constant: the cap", one_of(("original", "recotour", "constant")))
-    anneal_cap: float = option(0.2, "training", "highest beta (the original's)", PENALTY)
+    anneal_cap: float = option(0.2, "training", "highest beta (the original's)", PENALTY,
+                               needs=(CAPPED,))
     anneal_steps: int = option(200_000, "training", "updates in which an original beta would reach "
-                               "1", AT_LEAST_1, metavar="N")
+                               "1", AT_LEAST_1, metavar="N", needs=(BY_STEPS,))
     search_beta: bool = option(False, "training", "anneal to 1, note the beta with the best "
                                "validation score, then train anew up to that beta with the same "
                                "slope")
@@ -441,11 +482,13 @@ def make_config(given: Dict[str, Any]) -> RunConfig:
     Raises
     ------
     ConfigError
-        If a value or a combination is not allowed, or an option is another model's.
+        If a value or a combination is not allowed, or an option is another
+        model's or has no effect. What a preset sets may have none.
     """
     model = given.get("model", "autorec")
-    if model not in CONFIGS:
-        raise ConfigError(f"--model is {model}: it must be one of {', '.join(CONFIGS)}")
+    if not isinstance(model, str) or model not in CONFIGS:
+        raise ConfigError(f"--model is {model}: it must be one of {', '.join(CONFIGS)}"
+                          f"{did_you_mean(str(model), CONFIGS)}")
     known = {spec.name for spec in fields(CONFIGS[model])}
     for name in given:
         if name not in known:
@@ -453,7 +496,9 @@ def make_config(given: Dict[str, Any]) -> RunConfig:
                       if name in config.__dataclass_fields__]
             raise ConfigError(f"{flag(name)} is an option of --model {' and '.join(owners)}: "
                               f"--model {model} has no such thing; leave it out")
-    return CONFIGS[model](**{**preset(given), **given})
+    config = CONFIGS[model](**{**preset(given), **given})
+    check_needs(config, [name for name, value in given.items() if value is not None])
+    return config
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -12,7 +12,8 @@ from typing import Dict, Optional, Tuple, Union
 import numpy as np
 import pandas as pd
 
-from .errors import DataError, DataWarning
+from .environment import variable
+from .errors import DataError, DataWarning, did_you_mean
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
@@ -81,8 +82,9 @@ DATASETS: Dict[str, DataSet] = {record.name: record for record in (
 
 def default_data_dir() -> Path:
     """$D2L_AUTOREC_DATA, else a cache folder of the user's."""
-    if os.environ.get("D2L_AUTOREC_DATA"):
-        return Path(os.environ["D2L_AUTOREC_DATA"])
+    folder = variable("D2L_AUTOREC_DATA")
+    if folder is not None:
+        return Path(folder)
     import pooch
     return Path(pooch.os_cache("d2l_autorec"))
 
@@ -114,9 +116,10 @@ def load_ratings(dataset: str = "auto", data_dir: Union[str, Path, None] = None,
         return synthetic_ratings(*_synthetic_shape(dataset), seed=seed)
     record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
     if record is None:
-        raise DataError(f"no data set {dataset!r}: choose auto, synthetic, "
-                        f"{', '.join(DATASETS)}, or your own file with --ratings")
-    folder = Path(data_dir) if data_dir else default_data_dir()
+        raise DataError(f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
+                        "or your own file with --ratings"
+                        f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}")
+    folder = default_data_dir() if data_dir is None else Path(data_dir)
     try:
         path = fetch(record, folder, progress)
     except DataError as error:
@@ -186,8 +189,10 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
     target = folder / record.folder
     if (target / record.ratings_file).is_file():
         return target / record.ratings_file
+    # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
+    url = variable("D2L_AUTOREC_URL") or BASE_URL
     try:
-        _unpack(_download(record, folder, progress), target, record.ratings_file)
+        _unpack(_download(record, folder, url, progress), target, record.ratings_file)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{record.name} is not in {folder} and could not be downloaded ({_reason(error)}); put "
@@ -206,7 +211,7 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0]
 
 
-def _download(record: DataSet, folder: Path, progress: bool) -> Path:
+def _download(record: DataSet, folder: Path, url: str, progress: bool) -> Path:
     import pooch
     from pooch.hashes import hash_matches
     downloader = pooch.HTTPDownloader(progressbar=progress,
@@ -215,9 +220,7 @@ def _download(record: DataSet, folder: Path, progress: bool) -> Path:
     archive = folder / f"{record.name}.zip"
     if archive.is_file() and record.digest and not hash_matches(archive, record.digest):
         raise OSError(f"{archive} is there, but its hash is not {record.digest}: delete it")
-    # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
-    url = os.environ.get("D2L_AUTOREC_URL", BASE_URL) + f"{record.name}.zip"
-    return Path(pooch.retrieve(url, record.digest, f"{record.name}.zip", folder,
+    return Path(pooch.retrieve(f"{url}{record.name}.zip", record.digest, f"{record.name}.zip", folder,
                                downloader=downloader))
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional
 
+from .environment import check_role
 from .errors import ConfigError
 
 
@@ -32,6 +33,7 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False) -> None:
     """
     if "mxnet" in sys.modules:
         return
+    check_role()
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     count = os.environ.setdefault("OMP_NUM_THREADS", str(available_threads()))

@@ -1,6 +1,8 @@
 """What a user did wrong, in one line: the value, what is allowed, the way out."""
 
+import difflib
 import signal
+from typing import Iterable
 
 
 class UserError(ValueError):
@@ -29,3 +31,26 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, advice: str) -> None:
         super().__init__(f"{signal.Signals(signal_number).name}; {advice}")
         self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """', did you mean ...?' where a word is close to a known one, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
+    """Raise ConfigError for a value that an unset shell variable leaves.
+
+    Parameters
+    ----------
+    name : str
+        What has the value: an option, or a variable of the environment.
+    value : str
+    white_space : bool
+        Whether blanks are a value.
+    """
+    if value and (white_space or not value.isspace()):
+        return
+    raise ConfigError(f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
+                      "give it a value, or leave it out")

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from .cli import Parser, run_command
 from .config import RankingConfig
 from .engine import start_mxnet
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, did_you_mean
 
 EXAMPLES = """examples:
   python -m d2l_autorec.export runs/mine                    into runs/mine/export
@@ -35,7 +35,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from .run_folder import load_run
     mx.npx.set_np()
     run = load_run(Path(options.run))
-    folder = Path(options.out) if options.out else run.path / "export"
+    folder = run.path / "export" if options.out is None else Path(options.out)
     for path in export_run(run, folder, formats):
         print(path)
 
@@ -57,7 +57,8 @@ def _formats(text: str) -> List[str]:
     formats = [name.strip() for name in text.split(",")]
     for name in formats:
         if name not in FORMATS:
-            raise ConfigError(f"--format {text}: {name!r} is none of {', '.join(FORMATS)}")
+            raise ConfigError(f"--format {text}: {name!r} is none of {', '.join(FORMATS)}"
+                              f"{did_you_mean(name, FORMATS)}")
     return formats
 
 

@@ -9,6 +9,7 @@ when the launcher does, however that ends, here and on other machines.
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import socket
@@ -24,11 +25,18 @@ from types import FrameType
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .cli import Parser, run_command
+from .config import DISTRIBUTED
+from .environment import HOST, is_host
 from .errors import ConfigError, Interrupted
+from .options import brief, whole_number, within
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
 FORWARDED = ("DMLC_", "D2L_AUTOREC_", "MXNET_", "PS_", "OMP_", "NUMBA_", "CUDA_", "PYTHONPATH")
 SSH = "ssh -o BatchMode=yes -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+PROCESSES = within(1, 64)  # of a role; more is a slip, which would swamp a machine
+MOST_BYTES = 100_000  # of a hosts file
+USER_AT_HOST = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?{HOST}")
+RUN = "d2l_autorec.run"
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 # `cat` returns when the launcher closes the pipe, or is dead.
@@ -76,7 +84,7 @@ class Job:
         if self.host.name is None:
             return ["sh", "-c", script]
         script = f"cd {shlex.quote(os.getcwd())} || exit; {script}"
-        return [*shlex.split(ssh), self.host.name, shlex.join(["sh", "-c", script])]
+        return [*shlex.split(ssh), "--", self.host.name, shlex.join(["sh", "-c", script])]
 
 
 class Process:
@@ -138,9 +146,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if not command:
         raise ConfigError("there is no command for the workers: put it behind --, as in "
                           "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync")
+    _check_options(options, command)
     jobs = plan(options.workers, options.servers, read_hosts(options.hosts), options.address,
                 command)
-    code = run(jobs, options.ssh)
+    code = run(jobs, options.ssh or SSH)
     if code:
         sys.exit(code)
 
@@ -149,12 +158,13 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m d2l_autorec.launch", epilog=EXAMPLES, description=(
         "Start MXNet's parameter server (a scheduler and servers) and the workers that use it; "
         "when one process fails, end all others."))
-    parser.add_argument("-n", "--workers", type=_count, required=True, help="how many workers")
-    parser.add_argument("-s", "--servers", type=_count, required=True, help="how many servers")
+    count = whole_number(PROCESSES)
+    parser.add_argument("-n", "--workers", type=count, required=True, help="how many workers")
+    parser.add_argument("-s", "--servers", type=count, required=True, help="how many servers")
     parser.add_argument("--hosts", type=Path, metavar="FILE",
                         help="machines to spread them over [all run on this one]")
-    parser.add_argument("--ssh", default=SSH, metavar="COMMAND",
-                        help="called with a host and one line of shell [%(default)s]")
+    parser.add_argument("--ssh", metavar="COMMAND", help="with --hosts: called with --, a host and "
+                        f"one line of shell [{SSH}]")
     parser.add_argument("--address", help="where other machines reach this one [its address "
                                           "towards the first host]")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...",
@@ -162,10 +172,32 @@ def _parser() -> Parser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it is {text!r}: it must be a whole number from 1")
-    return int(text)
+def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
+    """Raise ConfigError for what would fail on the way, or start what does not belong together."""
+    if options.ssh is not None and options.hosts is None:
+        raise ConfigError("--ssh has no effect: everything runs on this machine; leave it out, or "
+                          "name others with --hosts")
+    try:
+        shlex.split(options.ssh or SSH)
+    except ValueError as error:
+        raise ConfigError(f"--ssh is {options.ssh!r}: it must be a command ({error})") from error
+    if options.address is not None and not is_host(options.address):
+        raise ConfigError(f"--address is {options.address!r}: it must be a machine's name or "
+                          "address")
+    if not _is_distributed(command):
+        raise ConfigError("every worker would do the whole run by itself, and all in one folder: "
+                          f"add --kvstore {' or '.join(DISTRIBUTED)} to the command, or start it "
+                          "without d2l_autorec.launch")
+
+
+def _is_distributed(command: Sequence[str]) -> bool:
+    """False for this package's own run without a parameter server; nothing is said of others."""
+    module = [word for flag, word in zip(command, command[1:]) if flag == "-m"]
+    if RUN not in module:
+        return True
+    words = [part for word in command for part in word.split("=", 1)]
+    stores = [word for flag, word in zip(words, words[1:]) if flag == "--kvstore"]
+    return "--resume" in words or any(store in DISTRIBUTED for store in stores)
 
 
 def read_hosts(path: Optional[Path]) -> List[Host]:
@@ -174,19 +206,19 @@ def read_hosts(path: Optional[Path]) -> List[Host]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, is empty, or names a machine that has no
-        address the others can reach.
+        If the file cannot be read, is empty or too long, or names what is no
+        machine or has no address that the others can reach.
     """
     if path is None:
         return [Host(None, "127.0.0.1")]
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--hosts {path} cannot be read ({error}): name a text file with one "
-                          "machine a line") from error
-    hosts = [_host(words, path) for words in lines if words and not words[0].startswith("#")]
-    if not hosts:
+    lines = [line.split() for line in _read_text(path).splitlines()]
+    named = [words for words in lines if words and not words[0].startswith("#")]
+    if not named:
         raise ConfigError(f"--hosts {path} names no machine: write one a line")
+    if not PROCESSES.accepts(len(named)):
+        raise ConfigError(f"--hosts {path} names {len(named)} machines: name at most 64, as there "
+                          "are at most 64 workers")
+    hosts = [_host(words, path) for words in named]
     local = [host for host in hosts if host.address.startswith("127.")]
     if local and len(local) < len(hosts):
         raise ConfigError(f"--hosts {path}: {local[0].name} is {local[0].address}, which other "
@@ -194,11 +226,26 @@ def read_hosts(path: Optional[Path]) -> List[Host]:
     return hosts
 
 
+def _read_text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")  # a pipe might keep its reader waiting for ever
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise OSError(f"it is longer than {MOST_BYTES} bytes")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--hosts {path} cannot be read ({error}): name a text file with one "
+                          "machine a line") from error
+
+
 def _host(words: Sequence[str], path: Path) -> Host:
     name, address = words[0], words[-1].rpartition("@")[2]
-    if len(words) > 2 or name.startswith("-"):
-        raise ConfigError(f"--hosts {path}: {' '.join(words)!r} must be a machine and, if need "
-                          "be, its address")
+    if len(words) > 2 or not USER_AT_HOST.fullmatch(name) or not is_host(address):
+        raise ConfigError(f"--hosts {path}: {brief(' '.join(words))!r} must be a machine and, if "
+                          "need be, its address, of letters, digits, dots, hyphens and "
+                          "underscores")
     try:
         return Host(name, socket.gethostbyname(address))
     except OSError as error:

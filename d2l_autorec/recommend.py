@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from .cli import Parser, run_command
 from .engine import start_mxnet
 from .errors import ConfigError
+from .options import AT_LEAST_1, whole_number
 
 EXAMPLES = """examples:
   python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
@@ -25,8 +26,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = _parser().parse_args(argv)
     if options.items is not None and options.user is None:
         raise ConfigError("--items needs --user ID: whose ratings are to be predicted")
-    if options.n < 1:
-        raise ConfigError(f"-n is {options.n}: it must be at least 1")
+    if options.items is not None and "n" in options:
+        raise ConfigError("-n has no effect: --items says which items; leave it out")
+    vars(options).setdefault("n", 10)
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
@@ -52,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--all", metavar="FILE", help="write the best unseen items of every user: "
                        "user,item,predicted_rating,rank")
     parser.add_argument("--items", metavar="A,B,...", help="with --user: rate these items instead")
-    parser.add_argument("-n", type=int, default=10, metavar="N", help="number of items [10]")
+    parser.add_argument("-n", type=whole_number(AT_LEAST_1), default=argparse.SUPPRESS,
+                        metavar="N", help="number of items [10]")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
     return parser
@@ -65,8 +68,6 @@ def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
         return similar_items(run, options.similar_items, options.n)
     if options.new_user is not None:
         return recommend_new_user(run, *read_new_user(Path(options.new_user), run), options.n)
-    if options.items == "":
-        raise ConfigError("--items is empty: give item ids separated by commas")
     if options.items is not None:
         # as csv, so that an id with a comma can be quoted
         return score(run, options.user, next(csv.reader([options.items], skipinitialspace=True)))

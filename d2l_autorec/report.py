@@ -18,11 +18,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from .cli import Parser, run_command
 from .config import RunConfig, make_config, read_config
 from .engine import has_gpu, start_mxnet
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 from .files import read_json, write_atomically
-from .options import add_option_of
+from .options import add_option_of, whole_number, within
 from .tables import TABLES, Row, Table
 
+SEEDS = within(1, 1000)  # each is hours of training
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
@@ -62,8 +63,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Parse `argv`, run what is not there yet, print and write the report."""
     options = _parser().parse_args(argv)
     tables = _tables(options.table)
-    if options.seeds is not None and options.seeds < 1:
-        raise ConfigError(f"--seeds is {options.seeds}: it must be at least 1")
+    if options.seeds is not None:
+        _check_seeds(tables, options.quick)
     start_mxnet(options.threads, one_cpu=not has_gpu())
     out, sections = Path(options.out), []
     for table in tables:
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "means, standard deviations and the published figures."))
     parser.add_argument("--table", default=",".join(TABLES), metavar="LIST", help="which tables, "
                         f"separated by commas [{','.join(TABLES)}]")
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each model, where a table "
+    parser.add_argument("--seeds", type=whole_number(SEEDS), metavar="N", help="runs of each model, where a table "
                         "has no folds (default: as each table says)")
     parser.add_argument("--quick", action="store_true", help="two epochs, one run each, on "
                         "generated ratings: shows that it works, and nothing else")
@@ -100,8 +101,18 @@ def _tables(text: str) -> List[Table]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in TABLES:
-            raise ConfigError(f"--table {text}: {name!r} is none of {', '.join(TABLES)}")
+            raise ConfigError(f"--table {text}: {name!r} is none of {', '.join(TABLES)}"
+                              f"{did_you_mean(name, TABLES)}")
     return [TABLES[name] for name in names]
+
+
+def _check_seeds(tables: Sequence[Table], quick: bool) -> None:
+    """Raise ConfigError where the number of seeds has no effect."""
+    if quick:
+        raise ConfigError("--seeds has no effect: --quick is one run each; leave it out")
+    if all(table.vary != "seed" for table in tables):
+        raise ConfigError("--seeds has no effect: the runs of this --table are folds, not seeds; "
+                          "leave it out")
 
 
 def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunConfig]:

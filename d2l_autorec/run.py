@@ -10,7 +10,7 @@ from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config, read_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
 from .files import read_json
-from .options import add_options, flag, shown
+from .options import add_options, check_needs, flag, shown
 
 FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
 EXAMPLES = """examples:
@@ -26,13 +26,7 @@ exit codes: 0 done, 2 user error, 3 loss not finite, 130/143 stopped by SIGINT/S
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Parse `argv`, and train or resume."""
-    parser = Parser(prog="python -m d2l_autorec.run", epilog=EXAMPLES, description=(
-        "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run folder. "
-        "Defaults stand in [brackets]."))
-    add_options(parser, CONFIGS)
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", default=argparse.SUPPRESS,
-                        help="go on with a run that was stopped; nothing else need be said")
-    given = vars(parser.parse_args(argv))
+    given = vars(_parser().parse_args(argv))
     folder = given.pop("resume", None)
     config = resumed_config(folder, given) if folder else make_config(given)
     threads = recorded_threads(folder) if folder else config.threads
@@ -41,6 +35,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     result = train_model(config, resume=folder)
     if result is not None:
         tell(config, result)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m d2l_autorec.run", epilog=EXAMPLES, description=(
+        "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run folder. "
+        "Defaults stand in [brackets]."))
+    add_options(parser, CONFIGS)
+    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", default=argparse.SUPPRESS,
+                        help="go on with a run that was stopped; nothing else need be said")
+    return parser
 
 
 def on_one_cpu(config: RunConfig) -> bool:
@@ -71,7 +75,9 @@ def resumed_config(folder: Path, given: Dict[str, Any]) -> RunConfig:
     if wrong:
         raise ConfigError(f"--resume {folder} goes on as the run began, but these differ: "
                           f"{', '.join(wrong)}; leave them out, or begin a new run")
-    return replace(config, **{name: given[name] for name in FREE_OPTIONS if name in given})
+    resumed = replace(config, **{name: given[name] for name in FREE_OPTIONS if name in given})
+    check_needs(resumed, given)
+    return resumed
 
 
 if __name__ == "__main__":

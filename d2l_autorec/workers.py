@@ -7,6 +7,7 @@ what one process does with the whole batches.
 
 import json
 import os
+import re
 import sys
 import traceback
 from types import TracebackType
@@ -19,6 +20,7 @@ from mxnet.base import _LIB, check_call
 
 from .cli import leave
 from .config import DISTRIBUTED
+from .environment import check_parameter_server
 from .errors import ConfigError
 from .server_optimizer import FIRST_KEY, ServerOptimizer
 
@@ -221,17 +223,13 @@ def connect(kvstore: Optional[str] = None) -> Workers:
     Raises
     ------
     ConfigError
-        If there is no parameter server, or two workers have the same number.
+        If the environment names no parameter server, or two workers have the same number.
     """
     if kvstore not in DISTRIBUTED:
         return Workers()
-    if os.environ.get("DMLC_ROLE") != "worker":
-        raise ConfigError(f"--kvstore {kvstore} needs MXNet's parameter server, and DMLC_ROLE is "
-                          f"{os.environ.get('DMLC_ROLE')!r}: start with python -m "
-                          "d2l_autorec.launch -n WORKERS -s SERVERS -- python -m d2l_autorec.run "
-                          "..., or set the DMLC_* variables yourself, see README.md")
+    check_parameter_server(kvstore)
     number = os.environ.get(WORKER)
-    if number is not None and not number.isdecimal():
+    if number is not None and not re.fullmatch("[0-9]{1,9}", number):
         raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
     sys.excepthook = _leave_with_traceback
     _OPENED.append(mx.kv.create(kvstore))

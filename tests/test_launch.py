@@ -1,6 +1,7 @@
 """The launcher and the workers, with real processes of MXNet's parameter server."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,9 +162,9 @@ def test_a_missing_command(tmp_path):
 
 
 def fake_ssh(folder):
-    """A script that runs its second argument as sshd would, and notes the first."""
+    """A script that, after --, notes a host and runs the line of shell as sshd would."""
     script = folder / "fake-ssh"
-    script.write_text(f'#!/bin/sh\necho "$1" >>{folder}/called\ncd /\nexec sh -c "$2"\n')
+    script.write_text(f'#!/bin/sh\nshift\necho "$1" >>{folder}/called\ncd /\nexec sh -c "$2"\n')
     script.chmod(0o755)
     return script
 
@@ -232,15 +233,36 @@ def test_one_process_is_a_run_of_one_worker():
     alone.barrier()
 
 
+SET = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9",
+       "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+
+
 @pytest.mark.parametrize("environment, fragment", [
-    ({}, "d2l_autorec.launch"), ({"DMLC_ROLE": "worker", "D2L_AUTOREC_WORKER": "one"}, "'one'")])
+    ({}, "DMLC_ROLE is not set: start with python -m d2l_autorec.launch"),
+    *(({**SET, name: None}, f"{name} is not set: start with") for name in SET),
+    *(({**SET, name: value}, f"{name} is {value!r}: it must be ") for name, value in [
+        ("DMLC_ROLE", "server"), ("DMLC_ROLE", ""), ("DMLC_PS_ROOT_PORT", ""),
+        ("DMLC_PS_ROOT_PORT", "0"), ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "x"),
+        ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_WORKER", "9" * 30), ("DMLC_NUM_SERVER", "1.5"),
+        ("DMLC_NUM_SERVER", "0"), ("DMLC_PS_ROOT_URI", ""), ("DMLC_PS_ROOT_URI", "a b"),
+        ("DMLC_PS_ROOT_URI", "tcp://x"), ("DMLC_NODE_HOST", "-x"), ("DMLC_NODE_HOST", "a\nb"),
+        ("D2L_AUTOREC_WORKER", "one"), ("D2L_AUTOREC_WORKER", ""), ("D2L_AUTOREC_WORKER", "²")])])
 def test_no_parameter_server(monkeypatch, environment, fragment):
-    for name in ("DMLC_ROLE", "D2L_AUTOREC_WORKER"):
+    """MXNet checks none of them, and dies of a segmentation fault without a port."""
+    for name in (*SET, "DMLC_NODE_HOST", "D2L_AUTOREC_WORKER"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=fragment):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=re.escape(fragment)):
         workers.connect("dist_sync")
+
+
+@pytest.mark.parametrize("role", ["server", "scheduler", "nonsense", ""])
+def test_a_command_is_no_server(command, role):
+    """MXNet serves as soon as it is imported, before any option is read."""
+    assert_user_error(command("run", "--model", "mean", "--dataset", "synthetic", DMLC_ROLE=role),
+                      f"DMLC_ROLE is {role!r}: it must be worker, or not be set")
 
 
 def test_numbers_that_workers_share_are_refused(tmp_path):

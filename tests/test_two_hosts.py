@@ -62,7 +62,7 @@ def remove(names):
 def launch_over(machines, folder, *program):
     """One server, and a worker on each machine; the launcher and its scheduler on the first."""
     ssh = folder / "ssh"
-    ssh.write_text('#!/bin/sh\nexec ip netns exec "$1" sh -c "$2"\n')
+    ssh.write_text('#!/bin/sh\nexec ip netns exec "$2" sh -c "$3"\n')
     ssh.chmod(0o755)
     (folder / "hosts").write_text("".join(f"{name} {address}\n"
                                           for name, address in zip(machines, ADDRESSES)))

@@ -1,0 +1,68 @@
+"""Variables of the environment: what this package's are, and MXNet's for several machines."""
+
+import os
+import re
+from typing import Optional
+
+from .errors import ConfigError, refuse_blank
+
+# What resolves: letters, digits, hyphens and underscores between dots, each part at most 63 long.
+HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*"
+HOW_TO_START = ("start with python -m d2l_autorec.launch -n WORKERS -s SERVERS -- python -m "
+                "d2l_autorec.run ..., or set the DMLC_* variables yourself, see README.md")
+NUMBERS = {"DMLC_PS_ROOT_PORT": 65535, "DMLC_NUM_WORKER": 1024, "DMLC_NUM_SERVER": 1024}
+
+
+def variable(name: str) -> Optional[str]:
+    """The value of a variable, None where it is not set.
+
+    Raises
+    ------
+    ConfigError
+        If it is set and empty: something else would be chosen silently.
+    """
+    value = os.environ.get(name)
+    if value is not None:
+        refuse_blank(name, value)
+    return value
+
+
+def is_host(text: str) -> bool:
+    """Whether a text can be a machine's name or IPv4 address."""
+    return re.fullmatch(HOST, text) is not None
+
+
+def check_role() -> None:
+    """Raise ConfigError where MXNet would not train, but serve, as soon as it is imported."""
+    role = os.environ.get("DMLC_ROLE", "worker")
+    if role != "worker":
+        raise ConfigError(f"DMLC_ROLE is {role!r}: it must be worker, or not be set; a server or "
+                          "scheduler is python -c 'import mxnet'")
+
+
+def check_parameter_server(kvstore: str) -> None:
+    """Check what MXNet reads, without a check of its own, when it joins a parameter server.
+
+    Parameters
+    ----------
+    kvstore : str
+        Which store asks for it.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is missing, or is nothing that MXNet can use; names variable and value.
+    """
+    for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
+        if name not in os.environ:
+            raise ConfigError(f"--kvstore {kvstore} needs MXNet's parameter server, and {name} is "
+                              f"not set: {HOW_TO_START}")
+    check_role()
+    for name, highest in NUMBERS.items():
+        value = os.environ[name]
+        if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= highest:
+            raise ConfigError(f"{name} is {value!r}: it must be a whole number from 1 to {highest}")
+    for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):  # the second need not be set
+        value = os.environ.get(name, "localhost")
+        if not is_host(value):
+            raise ConfigError(f"{name} is {value!r}: it must be a machine's name or address")
