@@ -174,7 +174,7 @@ def _read_columns(path: Path, columns: List[str]) -> Tuple[List[str], List[str]]
     """Items and ratings as text, without the header; ones where there is no rating column."""
     import pandas as pd
 
-    from .readers import KNOWN_NAMES
+    from .layout import KNOWN_NAMES
     layout = LAYOUT[len(columns)]
     try:
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False,

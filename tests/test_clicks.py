@@ -11,7 +11,8 @@ from d2l_autorec.clicks import PIECES, Clicks, prepare_clicks
 from d2l_autorec.datasets import load_ratings, synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataError, DataWarning
 from d2l_autorec.ratings import Ratings
-from d2l_autorec.readers import ratings_from_frame, read_ratings
+from d2l_autorec.frames import ratings_from_frame
+from d2l_autorec.readers import read_ratings
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
 SHA256 = {"train": "23693562f2fef13a", "validation_tr": "3f94bc457cfeb746",
