@@ -6,7 +6,8 @@ A field is declared once: its default, its range, its help text and its group.
 import argparse
 import dataclasses
 from dataclasses import field
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import (Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union, get_args,
+                    get_origin)
 
 from .errors import ConfigError
 
@@ -59,6 +60,18 @@ def check_values(config: Any) -> None:
         check, value = spec.metadata["check"], getattr(config, spec.name)
         if check is not None and value is not None and not check.accepts(value):
             raise ConfigError(f"{flag(spec.name)} is {shown(value)}: it must be {check.allowed}")
+
+
+def is_of(value: Any, annotation: Any) -> bool:
+    """Whether a value from JSON, which has lists only, is of a field's type."""
+    kinds = get_args(annotation)
+    if get_origin(annotation) is Union:
+        return any(is_of(value, kind) for kind in kinds)
+    if get_origin(annotation) is tuple:
+        return isinstance(value, list) and all(is_of(part, kinds[0]) for part in value)
+    if annotation in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if annotation is float else annotation)
 
 
 def flag(name: str) -> str:

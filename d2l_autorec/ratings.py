@@ -1,7 +1,6 @@
 """`Ratings`: the one checked value that every later stage takes."""
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -162,8 +161,9 @@ class Ratings:
             low, high = columns.pop("scale").tolist()
             name = str(columns.pop("name"))
             return cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is missing or damaged ({error})") from error
+        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
+            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                            "begin a new run") from error
 
     @cached_property
     def fingerprint(self) -> str:
