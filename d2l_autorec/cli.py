@@ -6,7 +6,9 @@ import sys
 import warnings
 from typing import Any, Callable, List, NoReturn, Optional, Sequence, Set
 
-from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
+from .errors import (DataWarning, Interrupted, NumericalError, UserError, did_you_mean,
+                     refuse_blank)
+from .interrupt import signals_raise
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
 
@@ -71,13 +73,16 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
     Returns
     -------
     int
-        0; 2 after a user error; 3 after a numerical failure; 130 or 143 after
-        SIGINT or SIGTERM. Internal errors propagate with their traceback.
+        0; 2 after a user error; 3 after a numerical failure; 130, 143 or 129
+        after SIGINT, SIGTERM or SIGHUP. Internal errors propagate with their traceback.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        # messages to the user, which no PYTHONWARNINGS or -W hides or turns into errors
+        warnings.simplefilter("default", DataWarning)
         try:
-            command(argv)
+            with signals_raise():
+                command(argv)
         except KeyboardInterrupt:
             print(f"{name}: stopped: SIGINT", file=sys.stderr)
             return 130
@@ -101,7 +106,7 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _exit_code(error: Exception) -> int:
+def _exit_code(error: BaseException) -> int:
     if isinstance(error, Interrupted):
         return error.exit_code
     return EXIT_NUMERICAL if isinstance(error, NumericalError) else EXIT_USER_ERROR

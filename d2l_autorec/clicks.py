@@ -8,7 +8,6 @@ The preparation is that of Liang et al. 2018 (Mult-VAE), number for number.
 
 import hashlib
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -203,8 +202,9 @@ class Clicks:
                        int(stored["heldout_users"]), str(stored["name"]),
                        dict(zip(usable_ids(stored["title_ids"]).tolist(), texts["title_texts"])),
                        dict(zip(texts["dropped_why"], texts["dropped_count"])))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is missing or damaged ({error})") from error
+        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
+            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                            "begin a new run") from error
 
 
 def _csv_field(text: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .cli import Parser, run_command
 from .errors import ConfigError, DataError, DataWarning
+from .plots import warning_of_figure
+from .run_record import read_record
 
 EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/*
@@ -52,8 +54,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     runs = [read_run(Path(path)) for path in options.runs]
     warn_of_different_data(runs)
     if options.figure:
-        draw(runs, Path(options.figure))
-        print(f"figure: {options.figure}", file=sys.stderr)
+        with warning_of_figure(Path(options.figure)):
+            draw(runs, Path(options.figure))
+            print(f"figure: {options.figure}", file=sys.stderr)
     rows = [run.row() for run in runs]
     print(json.dumps(rows, indent=2) if options.json else table(rows))
 
@@ -78,19 +81,20 @@ def read_run(path: Path) -> FinishedRun:
     DataError
         If one of them is missing or damaged.
     """
+    record = read_record(path)
+    result, data = record.finished(), record.about["data"]
     try:
-        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
-        data = json.loads((path / "config.json").read_text(encoding="utf-8"))["data"]
         with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         metric = next((name for name in METRICS if name in result), METRICS[0])
         curve = [(int(line["epoch"]), float(line[metric])) for line in lines
                  if line["phase"] == lines[-1]["phase"]  # of a refit run, the refit
                  and line[metric]]  # of evaluated epochs
-        run = FinishedRun(str(path), result, tuple(data[key] for key in DATA_KEYS), curve, metric)
-        run.row()  # raises where something is missing
+        run = FinishedRun(str(path), result, tuple(str(data[key]) for key in DATA_KEYS), curve,
+                          metric)
+        table([run.row()])  # raises where something is missing, or no number
         return run
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise DataError(f"{path} is not the folder of a finished run ({reason}): name one that "
                         "python -m d2l_autorec.run has written") from error
@@ -149,7 +153,8 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     axes.set(xlabel="epoch", ylabel=COLUMNS[metrics.pop()] + unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    axes.legend()
+    for text in axes.legend().get_texts():
+        text.set_parse_math(False)  # a folder may have a dollar sign in its name
     kind = path.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")

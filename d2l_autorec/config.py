@@ -1,11 +1,12 @@
 """One frozen dataclass per model; every default stands here once, with its source."""
 
-import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError, DataError, did_you_mean
+from .files import Sealed, read_sealed
 from .options import (AT_LEAST_0, AT_LEAST_1, DEVICES, DROPOUT, HELD_OUT, PENALTY, POSITIVE, RATIO,
                       SEED, SHARES, SIZES, THREADS, Check, Need, Shares, Sizes, as_tuples,
                       check_needs, check_values, flag, one_of, option, redefault, shown, within)
@@ -507,12 +508,43 @@ def read_config(folder: Path) -> RunConfig:
     Raises
     ------
     DataError
-        If there is none.
+        If there is none, or its config.json is damaged or was edited.
     """
+    path = folder / "config.json"
+    return config_of(read_begun(folder).content, path)
+
+
+def read_begun(folder: Path) -> Sealed:
+    """The config.json of a run folder; see `read_config` for errors."""
+    path = folder / "config.json"
+    if not os.path.isfile(path):
+        raise DataError(f"{folder} is not a run folder: it has no config.json; name a folder that "
+                        "python -m d2l_autorec.run has written")
+    return read_sealed(path)
+
+
+def config_of(about: Dict[str, Any], path: Path) -> RunConfig:
+    """The configuration that the content of a config.json, read from `path`, describes.
+
+    Raises
+    ------
+    DataError
+        If it describes none, as after an edit or by a later version.
+    """
+    options = about.get("options")
+    model = options.get("model") if isinstance(options, dict) else None
+    if not isinstance(model, str) or model not in CONFIGS:
+        raise DataError(f"{path} is missing or damaged (it names no model): restore it from a "
+                        "copy, or begin a new run")
+
+    known = {spec.name: spec for spec in fields(CONFIGS[model])}
+    unknown = [flag(name) for name in options if name not in known]
+    if unknown:
+        raise DataError(f"{path} has options that this version of d2l_autorec does not know "
+                        f"({', '.join(unknown)}): use the version that wrote it")
+
     try:
-        text = (folder / "config.json").read_text(encoding="utf-8")
-        options = json.loads(text)["options"]
-        return CONFIGS[options["model"]](**options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} is not a run folder: no readable config.json ({error}); name a "
-                        "folder that python -m d2l_autorec.run has written") from error
+        return CONFIGS[model](**options)
+    except ConfigError as error:
+        raise DataError(f"{path} was edited ({error}): restore it from a copy, or begin a new "
+                        "run") from error

@@ -25,11 +25,14 @@ class NumericalError(ArithmeticError):
     """The loss is not finite; the commands print it as one line and exit with 3."""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to end; the commands say how to resume and exit with 128 + signal."""
+class Interrupted(BaseException):
+    """A signal asked the command to end: it says how to go on, and exits with 128 + signal.
 
-    def __init__(self, signal_number: int, advice: str) -> None:
-        super().__init__(f"{signal.Signals(signal_number).name}; {advice}")
+    No Exception, as KeyboardInterrupt is none: nothing that handles errors may swallow it.
+    """
+
+    def __init__(self, signal_number: int, advice: str = "") -> None:
+        super().__init__("; ".join(filter(None, [signal.Signals(signal_number).name, advice])))
         self.exit_code = 128 + signal_number
 
 

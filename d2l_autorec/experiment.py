@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 import sys
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,13 +20,14 @@ from .control import best_epoch, learning_rate, should_stop
 from .devices import (choose_kvstore, choose_preload, out_of_memory_in_one_line,
                       resolve_devices)
 from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
-from .files import FolderLock, read_json
+from .files import FolderLock, remove_parts
 from .interrupt import SignalWatch
 from .loaders import BATCHES, Resident
 from .progress import Bar, label_of
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
+from .run_record import RunRecord, read_record
 from .sparse import FusedAdam, choose_kernel
 from .streams import Purpose, mxnet_seed
 from .train import EpochRecord, fit
@@ -117,10 +120,16 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Di
 
 def finished(path: Path) -> Dict[str, Any]:
     """The result of a run that needs no resuming."""
-    result = read_json(path / "result.json")
+    result = read_record(path).finished()
     print(f"{path} is finished already", file=sys.stderr)
-    (path / CHECKPOINT).unlink(missing_ok=True)  # a kill may have left it
+    remove_checkpoint(path)  # a kill may have left it
     return {**result, "run": str(path)}
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint of a finished run; one that cannot be removed is no harm."""
+    with suppress(OSError):
+        (path / CHECKPOINT).unlink(missing_ok=True)
 
 
 def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, Any]:
@@ -128,13 +137,14 @@ def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, A
     config, task = experiment.config, experiment.task
     path = resume or Path(config.out or f"runs/{config.model}-{task.train.name}-"
                           f"{time.strftime('%Y%m%d-%H%M%S')}")
-    with FolderLock(path):
-        folder = RunFolder(path)
-        for unfinished in path.glob(".part-*"):  # of a process that was killed
-            unfinished.unlink()
+    with FolderLock(path, new=not resume):
+        remove_parts(path)  # of a process that was killed
         if resume:
-            check_unchanged(experiment, path)
+            record = read_record(path)
+            check_unchanged(experiment, record)
+            folder = RunFolder(path, record.digests)
         else:
+            folder = RunFolder(path)
             folder.begin(config, task.about_data(), task.save,
                          {"chosen": experiment.kernel, "why": experiment.why,
                           "preload": experiment.preload}, experiment.device_names())
@@ -165,9 +175,9 @@ def prepare(config: RunConfig, workers: Workers) -> Experiment:
     return experiment
 
 
-def check_unchanged(experiment: Experiment, path: Path) -> None:
-    """Raise UserError unless data, devices and kernel are what the run in `path` began with."""
-    began = read_json(path / "config.json")
+def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
+    """Raise UserError unless data, devices and kernel are what the recorded run began with."""
+    path, began = record.path, record.about
     if began["data"] != experiment.task.about_data():
         raise DataError(f"the ratings are not those that the run in {path} began with: bring "
                         "them back, or begin a new run")
@@ -203,8 +213,9 @@ def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optiona
     if folder is None:
         return None
     result = describe(experiment, phases, evaluation.report(net))
-    folder.finish(net, phases, result, config.score.metric)
-    (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    folder.finish(net, phases, result)
+    folder.draw_curve(list(phases.values())[-1], result, config.score.metric)
+    remove_checkpoint(folder.path)
     return result
 
 
@@ -336,7 +347,14 @@ class Recorder:
         self.checkpoint, self.state = checkpoint, state
 
     def __call__(self, history: List[EpochRecord]) -> bool:
-        """Record the last epoch; True where training should stop."""
+        """Record the last epoch; True where training should stop.
+
+        Raises
+        ------
+        NumericalError
+            If a metric is not finite: what was recorded before stays.
+        """
+        check_finite(history[-1])
         checkpoint, done = self.checkpoint, len(history)
         checkpoint.history = history
         stop = should_stop(history, self.config.patience, self.config.score)
@@ -373,9 +391,18 @@ class Recorder:
         if not arrays:
             return NumericalError(f"{error}; no epoch was finished, so no parameters are kept")
         set_parameters(net, arrays)
-        self._folder.write_with("model.params", net.save_parameters)
+        self._folder.write_parameters(net)
         return NumericalError(f"{error}; the parameters of the last checkpoint are kept in "
                               f"{self._folder.path / 'model.params'}")
+
+
+def check_finite(record: EpochRecord) -> None:
+    """Raise NumericalError if the last step of an epoch has spoilt the network."""
+    for part, metrics in (("validation", record.validation), ("test", record.test)):
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise NumericalError(f"the {part} {label_of(name)} is not finite after epoch "
+                                     f"{record.epoch}: try --lr ten times lower")
 
 
 def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
@@ -386,7 +413,8 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
     best, metric = best_epoch(deciding, config.score), config.score.metric
     seconds = sum(record.seconds for h in phases.values() for record in h)
     ratings = sum(record.ratings for h in phases.values() for record in h)
-    train_rmse = {} if history[-1].train_rmse is None else {"train_rmse": history[-1].train_rmse}
+    served = history[(best_epoch(history, config.score) or len(history)) - 1]
+    train_rmse = {} if served.train_rmse is None else {"train_rmse": served.train_rmse}
     return {"model": config.model, "preset": config.preset,
             "dataset": experiment.task.train.name, **experiment.task.describe(),
             "kernel": experiment.kernel,
@@ -395,7 +423,7 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
             f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
             **({} if deciding[-1].beta is None else
                {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
-            "train_loss": history[-1].train_loss, **train_rmse, **report,
+            "train_loss": served.train_loss, **train_rmse, **report,
             "train_seconds": seconds, "ratings_per_second": ratings / max(seconds, 1e-9)}
 
 

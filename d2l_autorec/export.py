@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -13,12 +15,14 @@ from .cli import Parser, run_command
 from .config import RankingConfig
 from .engine import start_mxnet
 from .errors import ConfigError, DataError, did_you_mean
+from .files import PART, replacing
 
 EXAMPLES = """examples:
   python -m d2l_autorec.export runs/mine                    into runs/mine/export
   python -m d2l_autorec.export runs/mine --format mxnet     without the onnx extra
 """
 FORMATS = ("mxnet", "onnx")
+WRITTEN = ("metadata.json", "model-symbol.json", "model-0000.params", "model.onnx")
 TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
 HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
 TINY = 1e-12  # as in the network: a row without a click stays zero
@@ -94,16 +98,33 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
                           f"network to export: {how}")
     if "onnx" in formats:
         _check_onnx()
+    from mxnet import MXNetError
     try:
+        _check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export.", dir=folder) as unfinished:
+        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished, \
+                ExitStack() as copies:
             files = _write_checked(run, Path(unfinished), formats)
-            for path in files:
-                os.replace(path, folder / path.name)
-    except OSError as error:
-        raise ConfigError(f"the folder {folder} cannot be written ({error.strerror}): name "
+            for path in files:  # all are renamed into place once all are whole
+                shutil.copyfile(path, copies.enter_context(replacing(folder / path.name)))
+    except (OSError, MXNetError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ConfigError(f"the folder {folder} cannot be written ({reason}): name "
                           "another one with --out") from error
     return [folder / path.name for path in files]
+
+
+def _check_free(folder: Path) -> None:
+    """Raise ConfigError if the folder has files of these names that no export has written."""
+    there = [name for name in WRITTEN if os.path.lexists(folder / name)]
+    try:
+        known = json.loads((folder / "metadata.json").read_bytes())
+        ours = isinstance(known, dict) and {"model", "based", "item_ids"} <= known.keys()
+    except (OSError, ValueError):
+        ours = False
+    if there and not ours:
+        raise ConfigError(f"{folder} holds {', '.join(there)}, which no export has written: name "
+                          "another folder with --out")
 
 
 def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> List[Path]:

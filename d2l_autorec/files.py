@@ -1,67 +1,116 @@
-"""Files that are whole or not there, and folders that one process works in."""
+"""Files that are whole or not there, that know when they were altered, and folders that one
+process works in."""
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, Optional, Type
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Type
 
 from .errors import ConfigError, DataError
+
+PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
+FORMAT = 2  # of sealed JSON; files of earlier versions have no seal
+LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+         stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, of the same suffix, to be written in the block.
+    """A temporary file of the same suffix, to be written in the block.
 
-    At the end it is flushed to the disk and renamed into place; after an error
-    it is gone, and what stood at `path` stays.
+    At the end it is flushed to the disk and renamed into place, with the mode
+    of the file that it replaces; a symbolic link stays, and its target is
+    replaced. After an error the temporary file is gone, and what stood at
+    `path` stays.
 
     Raises
     ------
     ConfigError
-        If the folder is missing or read-only, or the disk full.
+        If the folder is missing or read-only, the disk full, or `path` no
+        regular file.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder: name a file")
     name = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.name, dir=path.parent)
+        target = _target_of(path)
+        handle, name = tempfile.mkstemp(prefix=PART, suffix=target.suffix, dir=target.parent)
         os.close(handle)
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp lets only the owner read
+        os.chmod(name, _mode_for(target))  # mkstemp lets only the owner read
         yield Path(name)
-        with open(name, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(name, path)
+        _sync(Path(name))
+        os.replace(name, target)
+        _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}): make room or choose "
-                          "another folder; what was there before is unharmed") from error
+        raise ConfigError(f"{path} cannot be written ({error.strerror or error}): make room or "
+                          "choose another folder; what was there before is unharmed") from error
     finally:
         if name is not None:
-            Path(name).unlink(missing_ok=True)
+            _remove(Path(name))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def read_json(path: Path) -> Dict[str, Any]:
-    """A file of JSON.
+def _target_of(path: Path) -> Path:
+    """The file that a write to `path` replaces, at the end of its links.
 
     Raises
     ------
-    DataError
-        If it is missing or damaged.
+    ConfigError
+        If it is a folder, device, pipe or socket, or where this process prints.
     """
+    if str(path) == "-":
+        raise ConfigError("- is no name of a file, and this cannot be written to stdout: name a "
+                          "file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or begin "
-                        "a new run") from error
+        found = os.stat(path)
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+        raise ConfigError(f"{path} is {kind}: name a file")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is read-only")
+    if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
+        raise ConfigError(f"{path} is where this command prints: name another file")
+    return Path(os.path.realpath(path))
+
+
+def _is_open_as(descriptor: int, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), found)
+    except OSError:  # closed
+        return False
+
+
+def _mode_for(target: Path) -> int:
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # the folder has become read-only: what is wrong is said already
+        pass
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -70,30 +119,134 @@ def write_atomically(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder of this package's."""
+    ours = re.compile(re.escape(PART) + r"\w{8}(\.\w+)?")
+    for path in folder.iterdir():
+        if ours.fullmatch(path.name) and path.is_file():
+            _remove(path)
+
+
+class Sealed(NamedTuple):
+    """What a file of sealed JSON says; `files` is name to digest, None of an earlier version."""
+
+    content: Dict[str, Any]
+    files: Optional[Dict[str, str]]
+
+
+def write_sealed(path: Path, content: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Write JSON with the digests of other files and, last, that of itself."""
+    sealed = {**content, "format": FORMAT, "files": dict(files)}
+    sealed["seal"] = _seal_of(sealed)
+    text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, text.encode())
+
+
+def read_sealed(path: Path) -> Sealed:
+    """Read what `write_sealed` wrote, or JSON of an earlier version.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged or was edited.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+        if not content.keys() & {"format", "seal"}:
+            return Sealed(content, None)
+        if content.pop("seal", None) != _seal_of(content):
+            raise ValueError("its content is not what was written")
+        if content.pop("format") != FORMAT:
+            raise ValueError("a later version of d2l_autorec has written it")
+        return Sealed(content, content.pop("files"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} is missing or damaged ({reason}): restore it from a copy, or "
+                        "begin a new run") from error
+
+
+def read_json(path: Path) -> Dict[str, Any]:
+    """The content of a file of JSON; see `read_sealed` for errors."""
+    return read_sealed(path).content
+
+
+def _seal_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the content, however it is laid out in the file."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_digests(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise DataError unless every file is there, as it was when its digest was taken."""
+    for name, digest in files.items():
+        path = folder / name
+        try:
+            found = digest_of(path)
+        except OSError as error:
+            raise DataError(f"{path} is missing or damaged ({error.strerror}): restore it from a "
+                            "copy, or begin a new run") from error
+        if found != digest:
+            raise DataError(f"{path} is damaged or was edited (its digest is not the one that the "
+                            "run noted): restore it from a copy, or begin a new run")
+
+
 class FolderLock:
-    """Holds a folder for this process; a context manager.
+    """Holds a run folder for this process; a context manager.
 
     The lock is the operating system's: it ends with the process, however that ends.
+
+    Parameters
+    ----------
+    folder : Path
+    new : bool
+        Whether to claim the folder for a run that begins: it must be missing
+        or empty, or claimed by a run that was killed before it began.
 
     Raises
     ------
     ConfigError
-        If the folder cannot be made or written, or another process holds it.
+        If the folder cannot be made or written, holds other files, or
+        another process holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, new: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(folder / ".lock", "a")
-        except OSError as error:
-            raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}): "
-                              "name another one with --out") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
+            if new:
+                _check_free(folder)
+            self._file = open(folder / LOCK, "ab", buffering=0)
+            self._hold(new)
+        except BlockingIOError as error:
             raise ConfigError(f"another process is at work in {folder}: wait for it, or name "
                               "another folder with --out") from error
+        except OSError as error:
+            raise ConfigError(f"the run folder {folder} cannot be written "
+                              f"({error.strerror or error}): name another one with "
+                              "--out") from error
+
+    def _hold(self, new: bool) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if new and not self._file.tell():
+                self._file.write(CLAIM)
+        except OSError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> "FolderLock":
         return self
@@ -101,3 +254,18 @@ class FolderLock:
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
                  trace: Optional[TracebackType]) -> None:
         self._file.close()
+
+
+def _check_free(folder: Path) -> None:
+    """Raise ConfigError if the folder holds a run, or files that no run of ours has left."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    if "config.json" in names:
+        raise ConfigError(f"{folder} holds a run already: go on with it by --resume {folder}, or "
+                          "name another folder with --out")
+    claim = (folder / LOCK).read_bytes() if LOCK in names else b""
+    if claim == CLAIM or not claim and set(names) <= {LOCK}:
+        return
+
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    raise ConfigError(f"{folder} holds files already ({shown}), which a run might replace: name a "
+                      "new or an empty folder with --out")

@@ -1,15 +1,42 @@
-"""SIGINT and SIGTERM end a run between two steps."""
+"""Signals end a run between two steps, and a command so that it tidies up."""
 
 import signal
 import threading
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 from .errors import Interrupted
 
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # SIGINT raises KeyboardInterrupt anyway
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise Interrupted in the block, so that no temporary file stays.
+
+    A signal that is ignored, as under nohup, or handled already is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _raise(number: int, frame: Optional[FrameType]) -> None:
+    raise Interrupted(number)
+
+
 class SignalWatch:
-    """Remembers the first SIGINT or SIGTERM, so that the step under way is finished.
+    """Remembers the first SIGINT, SIGTERM or SIGHUP, so that the step under way is finished.
 
     The second one has its usual effect at once. A checkpoint holds the state
     after an epoch: MXNet's random state cannot be read back, so one in
@@ -28,8 +55,9 @@ class SignalWatch:
 
     def __enter__(self) -> "SignalWatch":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._usual[number] = signal.signal(number, self._note)
+            for number in (signal.SIGINT, *ENDING):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    self._usual[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: Optional[FrameType]) -> None:

@@ -93,6 +93,7 @@ class RatingTask:
         known, is_input = self.train, None
         if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
             known = self.train.joined(self.test)
+            is_input = np.ones(len(known), dtype=bool)
         elif self.validation is not None and not self.config.refit:
             known = self.fitting.joined(self.validation)
             is_input = np.arange(len(known)) < len(self.fitting)

@@ -1,7 +1,6 @@
 """`Ratings`: the one checked value that every later stage takes."""
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -193,8 +192,9 @@ class Ratings:
             name = str(columns.pop("name"))
             is_input = columns.pop("is_input", None)
             ratings = cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is missing or damaged ({error})") from error
+        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
+            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                            "begin a new run") from error
 
         if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
             raise DataError(f"{path} is damaged: it does not say of every rating whether it is "

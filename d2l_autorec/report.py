@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -16,14 +17,17 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from .cli import Parser, run_command
-from .config import RunConfig, make_config, read_config
+from .config import RunConfig, make_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError, did_you_mean
-from .files import read_json, write_atomically
+from .files import write_atomically
 from .options import add_option_of, whole_number, within
+from .plots import warning_of_figure
+from .run_record import read_record
 from .tables import TABLES, Row, Table
 
 SEEDS = within(1, 1000)  # each is hours of training
+TITLE = "# Reproduction report"
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
@@ -67,16 +71,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         _check_seeds(tables, options.quick)
     start_mxnet(options.threads, one_cpu=not has_gpu())
     out, sections = Path(options.out), []
+    check_out(out, tables)
     for table in tables:
         lines = [Line(row, [run_once(config, out, f"{table.name}: {row.label}")
                             for config in configs_of(table, row, options)])
                  for row in table.rows]
         sections.append(section(table, lines, options.quick))
         print(sections[-1], flush=True)
-        from .report_figures import draw
-        draw(table, lines, out / f"{table.name}.png")
-    text = "\n".join([heading(options.quick), *sections])
-    write_atomically(out / "report.md", text.encode())
+        text = "\n".join([heading(options.quick), *sections])
+        write_atomically(out / "report.md", text.encode())
+        with warning_of_figure(out / f"{table.name}.png"):
+            from .report_figures import draw
+            draw(table, lines, out / f"{table.name}.png")
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
@@ -115,6 +121,20 @@ def _check_seeds(tables: Sequence[Table], quick: bool) -> None:
                           "leave it out")
 
 
+def check_out(out: Path, tables: Sequence[Table]) -> None:
+    """Raise ConfigError if files in `out` that no report has left would be replaced."""
+    names = ["report.md", *(f"{table.name}.png" for table in tables)]
+    there = [name for name in names if os.path.lexists(out / name)]
+    report = out / "report.md"
+    try:
+        ours = report.is_file() and report.read_bytes().startswith(TITLE.encode())
+    except OSError:
+        ours = False
+    if there and not ours:
+        raise ConfigError(f"{out} holds {', '.join(there)}, which no report has written: name "
+                          "another folder with --out")
+
+
 def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunConfig]:
     """The configurations of a row: one for each seed, or fold."""
     shared = {"data_dir": options.data_dir, "threads": options.threads, "quiet": True}
@@ -133,11 +153,12 @@ def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
     """The result of a configuration: read if the run has finished, resumed or begun if not."""
     from .experiment import train_model
     folder = out / "runs" / name_of(config)
-    if (folder / "result.json").exists():
-        return read_json(folder / "result.json")
     started = time.perf_counter()
     if (folder / "config.json").exists():
-        kept = dataclasses.replace(read_config(folder), data_dir=config.data_dir)
+        record = read_record(folder)
+        if record.result is not None:
+            return record.result
+        kept = dataclasses.replace(record.config, data_dir=config.data_dir)
         result = train_model(kept, resume=folder)
     else:
         result = train_model(dataclasses.replace(config, out=str(folder)))
@@ -201,7 +222,7 @@ def heading(quick: bool) -> str:
     from .run_folder import versions
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
-    return (f"# Reproduction report\n{warning if quick else ''}\n"
+    return (f"{TITLE}\n{warning if quick else ''}\n"
             f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
             "over runs; in parentheses, of rankings, the standard error over users.\n")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from .cli import Parser, leave, run_command
-from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config, read_config
+from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError
-from .files import read_json
 from .options import add_options, check_needs, flag, shown
+from .run_record import RunRecord, read_record
 
 FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
 EXAMPLES = """examples:
@@ -28,8 +28,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Parse `argv`, and train or resume."""
     given = vars(_parser().parse_args(argv))
     folder = given.pop("resume", None)
-    config = resumed_config(folder, given) if folder else make_config(given)
-    threads = recorded_threads(folder) if folder else config.threads
+    if folder is None:
+        config = make_config(given)
+        threads = config.threads
+    else:
+        record = read_record(folder)
+        config = resumed_config(record, given)
+        threads = record.threads  # sums depend on their number, in the last bits
     start_mxnet(threads, on_one_cpu(config))
     from .experiment import tell, train_model
     result = train_model(config, resume=folder)
@@ -54,26 +59,20 @@ def on_one_cpu(config: RunConfig) -> bool:
     return config.cpus == 1 or not config.cpus and (config.gpus == "none" or not has_gpu())
 
 
-def recorded_threads(folder: Path) -> Optional[int]:
-    """The number of threads that the run began with: sums depend on it in their last bits."""
-    recorded = read_json(folder / "config.json").get("threads")
-    return int(recorded) if recorded else None
-
-
-def resumed_config(folder: Path, given: Dict[str, Any]) -> RunConfig:
-    """The options of the run in `folder`; `given` may say them again, but not otherwise.
+def resumed_config(record: RunRecord, given: Dict[str, Any]) -> RunConfig:
+    """The options of a recorded run; `given` may say them again, but not otherwise.
 
     Raises
     ------
-    UserError
-        If the folder holds no run, or `given` contradicts it.
+    ConfigError
+        If `given` contradicts them.
     """
-    config = read_config(folder)
+    config = record.config
     kept = {name: value for name, value in given.items() if name not in FREE_OPTIONS}
     wrong = [f"{flag(name)} {shown(value)} (was {shown(getattr(config, name, 'not there'))})"
              for name, value in kept.items() if value != getattr(config, name, None)]
     if wrong:
-        raise ConfigError(f"--resume {folder} goes on as the run began, but these differ: "
+        raise ConfigError(f"--resume {record.path} goes on as the run began, but these differ: "
                           f"{', '.join(wrong)}; leave them out, or begin a new run")
     resumed = replace(config, **{name: given[name] for name in FREE_OPTIONS if name in given})
     check_needs(resumed, given)

@@ -2,85 +2,86 @@
 
 import csv
 import dataclasses
+import errno
 import io
-import json
 import os
 import platform
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from mxnet import MXNetError
+import numpy as onp
+from mxnet import MXNetError, nd
 
 from .clicks import INPUTS, Clicks
-from .config import RankingConfig, RatingConfig, RunConfig, read_config
-from .errors import ConfigError, DataError, DataWarning
-from .files import replacing, write_atomically
+from .config import RankingConfig, RatingConfig, RunConfig
+from .errors import DataError, DataWarning
+from .files import digest_of, replacing, write_sealed
 from .models import build
-from .plots import save_curve
+from .plots import save_curve, warning_of_figure
 from .ratings import Ratings
+from .run_record import RunRecord, read_record
 from .train import EpochRecord
 
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
 
 class RunFolder:
-    """Writes config.json, ratings.npz, metrics.csv, result.json, curve.png and model.params.
+    """Writes config.json, ratings.npz, metrics.csv, model.params, result.json and curve.png.
 
-    Each file is whole or not there. Hold the folder's lock meanwhile.
+    Each file is whole or not there, and result.json has the digests of all
+    that a run is loaded from. Hold the folder's lock meanwhile.
 
     Parameters
     ----------
     path : Path
+    digests : dict, optional
+        Of the files of a run to go on with: name to SHA-256.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, digests: Optional[Dict[str, str]] = None) -> None:
         self.path = path
+        self._digests = dict(digests or {})
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file atomically; see `write_atomically` for errors."""
-        write_atomically(self.path / name, content)
-
-    def write_json(self, name: str, content: Dict[str, Any]) -> None:
-        """Write `content` to the file `name`."""
-        self.write(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-    def write_with(self, name: str, save: Callable[[str], None]) -> None:
-        """Write a file that `save(path)` makes, atomically."""
+    def _write_with(self, name: str, save: Callable[[Path], None]) -> None:
+        """Write a file that `save(path)` makes, atomically, and note its digest."""
         with replacing(self.path / name) as unfinished:
-            save(str(unfinished))
+            save(unfinished)
+            digest = digest_of(unfinished)
+        self._digests[name] = digest
 
     def begin(self, config: RunConfig, data: Dict[str, Any], save_data: Callable[[Path], None],
               kernel: Dict[str, str], devices: Sequence[str]) -> None:
-        """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json.
-
-        Raises
-        ------
-        ConfigError
-            If the folder holds a run already.
-        """
-        if (self.path / "config.json").exists():
-            raise ConfigError(f"{self.path} holds a run already: go on with it by --resume "
-                              f"{self.path}, or name another folder with --out")
+        """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json."""
         name = "clicks.npz" if isinstance(config, RankingConfig) else "ratings.npz"
-        self.write_with(name, lambda path: save_data(Path(path)))
-        self.write_json("config.json", {
-            "options": dataclasses.asdict(config), "data": data,
-            "devices": list(devices), "kernel": kernel,
-            "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
+        self._write_with(name, save_data)
+        about = {"options": dataclasses.asdict(config), "data": data,
+                 "devices": list(devices), "kernel": kernel,
+                 "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()}
+        write_sealed(self.path / "config.json", about, self._digests)
+        self._digests["config.json"] = digest_of(self.path / "config.json")
 
-    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any],
-               metric: str) -> None:
-        """Write parameters, metrics, curve of `metric` and, last, result.json."""
+    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]],
+               result: Dict[str, Any]) -> None:
+        """Write parameters, metrics and, last, result.json."""
         if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
-            self.write_with("model.params", net.save_parameters)
+            self.write_parameters(net)
         self.write_metrics(phases)
-        title = f"{result['model']} on {result['dataset']}"
-        history = list(phases.values())[-1]
-        self.write_with("curve.png", lambda path: save_curve(history, title, Path(path), metric))
-        self.write_json("result.json", result)
+        write_sealed(self.path / "result.json", result, self._digests)
+
+    def write_parameters(self, net: Any) -> None:
+        """Write model.params."""
+        self._write_with("model.params", partial(save_parameters, net))
+
+    def draw_curve(self, history: Sequence[EpochRecord], result: Dict[str, Any],
+                   metric: str) -> None:
+        """Write curve.png; where it cannot be drawn, warn: the run has its result."""
+        path, title = self.path / "curve.png", f"{result['model']} on {result['dataset']}"
+        with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
+            save_curve(history, title, unfinished, metric)
 
     def write_metrics(self, phases: Dict[str, Sequence[EpochRecord]]) -> None:
         """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
@@ -91,7 +92,30 @@ class RunFolder:
         writer = csv.DictWriter(text, names)
         writer.writeheader()
         writer.writerows(rows)
-        self.write("metrics.csv", text.getvalue().encode())
+        content = text.getvalue().encode()
+        self._write_with("metrics.csv", lambda path: path.write_bytes(content))
+
+
+def save_parameters(net: Any, path: Path) -> None:
+    """Write a network's parameters, and read them back: MXNet does not tell of a full disk.
+
+    Raises
+    ------
+    OSError
+        If the file does not hold what the network does.
+    """
+    try:
+        net.save_parameters(str(path))
+        stored = nd.load(str(path))
+    except (MXNetError, ValueError) as error:
+        raise OSError(errno.EIO, "MXNet's file is not whole, as on a full disk") from error
+    for name, parameter in net._collect_params_with_prefix().items():
+        if name in stored and not _same(stored[name], parameter.list_data()[0]):
+            raise OSError(errno.EIO, f"{name} does not read back as it was written")
+
+
+def _same(stored: Any, live: Any) -> bool:
+    return stored.asnumpy().tobytes() == live.asnumpy().tobytes()
 
 
 def columns_of(record: EpochRecord) -> Dict[str, Any]:
@@ -150,35 +174,61 @@ def load_run(path: Path) -> SavedRun:
     DataError
         If it is no finished run, or one of its files is damaged.
     """
-    config = read_config(path)
-    if not (path / "result.json").exists():
-        raise DataError(f"{path} holds a run that has not finished: finish it with python -m "
-                        f"d2l_autorec.run --resume {path}")
+    record = read_record(path)
+    record.finished()
+    config = record.config
     if isinstance(config, RankingConfig):
         clicks = Clicks.load(path / "clicks.npz")
         net = build(config, clicks)
+        check_data(record, clicks)
         ratings, inputs = clicks.interactions(), clicks.interactions(INPUTS)
     else:
-        ratings, inputs = _known_ratings(path / "ratings.npz", config)
+        ratings, inputs = _known_ratings(record)
         net = build(config, inputs)
+
     if not hasattr(net, "load_parameters"):
         return SavedRun(path, config, ratings, inputs, net.fit(clicks.train))
-    try:
-        net.load_parameters(str(path / "model.params"))
-    except (MXNetError, ValueError, AssertionError, OSError) as error:
-        raise DataError(f"{path / 'model.params'} is missing or damaged "
-                        f"({str(error).splitlines()[0]})") from error
+
+    load_parameters(net, path / "model.params")
     return SavedRun(path, config, ratings, inputs, net)
 
 
-def _known_ratings(path: Path, config: RatingConfig) -> Tuple[Ratings, Ratings]:
+def _known_ratings(record: RunRecord) -> Tuple[Ratings, Ratings]:
     """All known ratings, and those that are inputs."""
+    path, config = record.path / "ratings.npz", record.config
     ratings, is_input = Ratings.load_known(path)
     if is_input is not None:
         return ratings, ratings.part(is_input)
 
+    check_data(record, ratings)
     if config.val_ratio and not config.refit:
         warnings.warn(f"{path} does not say which ratings are validation ratings, as it is from "
                       "version 0.1.0: predictions will not be quite those that result.json "
                       "measured; train anew to mend it", DataWarning, stacklevel=3)
     return ratings, ratings
+
+
+def check_data(record: RunRecord, data: Any) -> None:
+    """Raise DataError unless `data` are what the run was trained on, also of an earlier version."""
+    if record.about["data"]["train_sha256"] != data.fingerprint:
+        raise DataError(f"{record.path} has other ratings than the run was trained on: restore "
+                        "its .npz file from a copy, or begin a new run")
+
+
+def load_parameters(net: Any, path: Path) -> None:
+    """Read a network's parameters.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, of another network, or holds NaN.
+    """
+    try:
+        net.load_parameters(str(path))
+    except (MXNetError, ValueError, AssertionError, OSError, AttributeError) as error:
+        raise DataError(f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
+                        "from a copy, or begin a new run") from error
+    for name, parameter in net._collect_params_with_prefix().items():
+        if not onp.isfinite(parameter.data().asnumpy()).all():
+            raise DataError(f"{path} is damaged ({name} holds values that are not finite): "
+                            "restore it from a copy, or begin a new run")

@@ -16,6 +16,7 @@ from conftest import assert_user_error
 from d2l_autorec.config import make_config
 from d2l_autorec.errors import ConfigError
 from d2l_autorec.experiment import train_model
+from d2l_autorec.files import read_json
 from test_launch import launch, main_process, start, survivors
 from test_resume import outcome
 
@@ -46,7 +47,7 @@ def parameters(folder):
 def numbers(folder):
     """Every metric of every epoch, and the numbers of the result; without the times."""
     rows = list(csv.DictReader(open(folder / "metrics.csv")))
-    result = json.loads((folder / "result.json").read_text())
+    result = read_json(folder / "result.json")
     table = [[float(v) for name, v in row.items() if v and name not in ("phase", "seconds")]
              for row in rows]
     return sum(table, []) + [value for name, value in result.items() if isinstance(value, float)

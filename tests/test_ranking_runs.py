@@ -13,6 +13,7 @@ from conftest import assert_user_error
 from d2l_autorec import checkpoint, control, experiment, ranking_task
 from d2l_autorec.config import CONFIGS, MultDAEConfig, MultVAEConfig, make_config, read_config
 from d2l_autorec.experiment import train_model
+from d2l_autorec.files import read_json
 from d2l_autorec.run_folder import load_run
 from d2l_autorec.train import EpochRecord
 
@@ -49,7 +50,7 @@ def outcome(folder):
     """Parameters, metrics and result without their times."""
     rows = [{name: value for name, value in row.items() if name != "seconds"}
             for row in rows_of(folder)]
-    result = json.loads((folder / "result.json").read_text())
+    result = read_json(folder / "result.json")
     return ({name: values.tobytes() for name, values in parameters(folder).items()}, rows,
             {name: value for name, value in result.items()
              if name not in ("train_seconds", "ratings_per_second")})

@@ -24,7 +24,7 @@ from d2l_autorec.config import make_config, read_config
 from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.experiment import make_trainer, train_model
-from d2l_autorec.files import FolderLock, write_atomically
+from d2l_autorec.files import FolderLock, read_json, read_sealed, write_atomically, write_sealed
 from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MaskedL2Loss
 from d2l_autorec.train import EpochRecord, fit
@@ -40,7 +40,7 @@ def outcome(folder):
     rows = list(csv.DictReader(open(folder / "metrics.csv")))
     for row in rows:
         del row["seconds"]
-    result = json.loads((folder / "result.json").read_text())
+    result = read_json(folder / "result.json")
     return parameters, rows, {name: value for name, value in result.items()
                               if name not in ("train_seconds", "ratings_per_second")}
 
@@ -373,8 +373,8 @@ def test_other_devices_are_refused(tmp_path, in_process):
     out = tmp_path / "run"
     assert in_process("run", *RUN, "--epochs", "1", "--out", str(out), "--quiet").returncode == 0
     (out / "result.json").unlink()
-    config = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps({**config, "devices": ["gpu(0)"]}))
+    config, digests = read_sealed(out / "config.json")
+    write_sealed(out / "config.json", {**config, "devices": ["gpu(0)"]}, digests)
     assert_user_error(in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the "
                       "first")
 
