@@ -17,7 +17,7 @@ import numpy as onp
 from mxnet import MXNetError, nd
 
 from .clicks import INPUTS, Clicks
-from .config import RankingConfig, RatingConfig, RunConfig
+from .config import RankingConfig, RunConfig
 from .errors import DataError, DataWarning
 from .files import digest_of, replacing, write_sealed
 from .models import build
