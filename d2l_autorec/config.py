@@ -183,6 +183,8 @@ class RunConfig:
                 raise ConfigError(f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
                                   f"each other: {why}")
 
+    sized_by = ""  # the option that says how large the network is, where there is one
+
     @property
     def validated(self) -> bool:
         """Whether part of the data is for validation."""
@@ -303,6 +305,8 @@ class AutoRecConfig(RatingConfig):
                        "root: root of a batch's sum of squared errors, on one device",
                        one_of(("l2", "root")))
 
+    sized_by = "hidden"
+
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.tied and self.hidden[0] != self.hidden[-1]:
@@ -320,6 +324,8 @@ class MFConfig(RatingConfig):
                           "the chapter's biases have to learn it")
     epochs: int = redefault(RunConfig, "epochs", 20)
     batch_size: int = redefault(RunConfig, "batch_size", 512)
+
+    sized_by = "factors"
 
 
 @dataclass(frozen=True)
@@ -377,6 +383,8 @@ class ClickAutoencoderConfig(RankingConfig):
     early_stopping: str = option("ndcg@100", "training", "the validation score that decides. loss: "
                                  "negative log likelihood of held-out clicks",
                                  one_of(("ndcg@100", "loss")))
+
+    sized_by = "hidden"
 
     @property
     def score(self) -> Score:
