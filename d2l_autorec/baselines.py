@@ -6,6 +6,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from .errors import ConfigError
+from .memory import available_memory, check_fits
 from .sparse import CSRBatch
 
 BLOCK = 1024  # items whose products are in sparse form at once
@@ -75,26 +76,14 @@ def needed_memory(items: int) -> int:
 
 def check_memory(items: int, memory: Optional[int]) -> None:
     """Raise ConfigError if EASE of so many items does not fit; None is no known limit."""
-    if memory is not None and needed_memory(items) > memory:
-        raise ConfigError(
-            f"EASE of {items} items needs {needed_memory(items) / 2 ** 30:.1f} GiB, and "
-            f"{memory / 2 ** 30:.1f} GiB are available, enough for {_largest(memory)} items: drop "
-            "rare items with --min-item-clicks, or leave EASE out")
+    enough = "" if memory is None else f", enough for {_largest(memory)} items"
+    check_fits(needed_memory(items), memory, f"EASE of {items} items",
+               f"{enough}: drop rare items with --min-item-clicks, or leave EASE out")
 
 
 def _largest(memory: int) -> int:
     half = 12 * BLOCK  # the positive root of 8 n^2 + 24 BLOCK n = memory
     return int((np.sqrt(half * half + 8.0 * memory) - half) / 8)
-
-
-def available_memory() -> Optional[int]:
-    """Bytes that Linux says a new process can have; None where nothing says."""
-    try:
-        with open("/proc/meminfo") as lines:
-            fields = dict(line.split(":") for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def gram_matrix(train: sparse.csr_matrix, penalty: float) -> np.ndarray:

@@ -184,6 +184,8 @@ class RunConfig:
                 raise ConfigError(f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
                                   f"each other: {why}")
 
+    sized_by = ""  # the option that says how large the network is, where there is one
+
     @property
     def validated(self) -> bool:
         """Whether part of the data is for validation."""
@@ -323,6 +325,8 @@ class AutoRecConfig(RatingConfig):
             return self.wd
         return self.regularization / (num_users * num_items)
 
+    sized_by = "hidden"
+
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
@@ -346,6 +350,8 @@ class MFConfig(RatingConfig):
                           "the chapter's biases have to learn it")
     epochs: int = redefault(RunConfig, "epochs", 20)
     batch_size: int = redefault(RunConfig, "batch_size", 512)
+
+    sized_by = "factors"
 
 
 @dataclass(frozen=True)
@@ -403,6 +409,8 @@ class ClickAutoencoderConfig(RankingConfig):
     early_stopping: str = option("ndcg@100", "training", "the validation score that decides. loss: "
                                  "negative log likelihood of held-out clicks",
                                  one_of(("ndcg@100", "loss")))
+
+    sized_by = "hidden"
 
     @property
     def score(self) -> Score:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from .environment import variable
 from .errors import DataError, DataWarning, did_you_mean
+from .memory import available_memory, check_fits
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
@@ -21,6 +22,8 @@ from .streams import Purpose, generator
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 10  # seconds; an offline machine goes on soon
+MOST_RATINGS = 2**31 - 1  # their numbers are int32
+BYTES_A_RATING = 100  # of drawing pairs until enough of them differ
 CITATION = ("F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
             "ACM TiiS 5(4), 2015")
 LICENCE = ("GroupLens usage licence: research use, no redistribution, no commercial use without "
@@ -220,7 +223,7 @@ def _download(record: DataSet, folder: Path, url: str, progress: bool) -> Path:
     archive = folder / f"{record.name}.zip"
     if archive.is_file() and record.digest and not hash_matches(archive, record.digest):
         raise OSError(f"{archive} is there, but its hash is not {record.digest}: delete it")
-    return Path(pooch.retrieve(f"{url}{record.name}.zip", record.digest, f"{record.name}.zip", folder,
+    return Path(pooch.retrieve(url + archive.name, record.digest, archive.name, folder,
                                downloader=downloader))
 
 
@@ -241,7 +244,7 @@ def _unpack(archive: Path, target: Path, ratings_file: str) -> None:
 def _synthetic_shape(dataset: str) -> Tuple[int, ...]:
     if dataset == "synthetic":
         return ()
-    shape = re.fullmatch(r"synthetic:(\d+)x(\d+)x(\d+)", dataset)
+    shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", dataset)
     if shape is None:
         raise DataError(f"--dataset is {dataset}: a generated set is synthetic or "
                         "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000")
@@ -261,11 +264,15 @@ def synthetic_ratings(num_users: int = 943, num_items: int = 1682, num_ratings: 
     DataError
         If the number of ratings cannot cover every user and item, or leaves
         no unobserved entry.
+    ConfigError
+        If they do not fit into memory.
     """
-    low, high = max(num_users, num_items), num_users * num_items // 2
+    low, high = max(num_users, num_items), min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
         raise DataError(f"{num_ratings} generated ratings of {num_users} users and {num_items} "
                         f"items: the number must be from {low} to {high}")
+    check_fits(BYTES_A_RATING * num_ratings, available_memory(),
+               f"a generated set of {num_ratings} ratings", ": generate fewer")
     rng = generator(seed, Purpose.GENERATED_RATINGS)
     users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
     values = _low_rank_values(users, items, num_users, num_items, rng)

@@ -23,6 +23,8 @@ from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalE
 from .files import FolderLock, remove_parts
 from .interrupt import SignalWatch
 from .loaders import BATCHES, Resident
+from .network_size import check_network
+from .options import flag
 from .progress import Bar, label_of
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
@@ -160,7 +162,10 @@ def prepare(config: RunConfig, workers: Workers) -> Experiment:
     devices = resolve_devices(config.gpus, config.cpus)
     choose_kvstore(config.kvstore, devices)  # raises before any data are read
     task = TASKS[config.model](config, devices)
-    kernel, why = choose_kernel(config.kernel, task.network("search"), devices)
+    network = task.network("search")
+    kernel, why = choose_kernel(config.kernel, network, devices)
+    if config.sized_by:
+        check_network(network, task.batch_shape(kernel), devices, flag(config.sized_by))
     needed = task.dense_bytes() if kernel == "dense" else 0
     preload, reason = choose_preload(config.preload, needed, devices)
     if preload:

@@ -2,19 +2,19 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
 
 from .anneal import Anneal, anneal_schedule, second_pass
-from .baselines import available_memory, check_memory
+from .baselines import check_memory
 from .clicks import Clicks, prepare_clicks
 from .config import RankingConfig
 from .datasets import load_ratings
-from .errors import ConfigError
 from .loaders import BATCHES, train_loader
 from .losses import MultinomialLoss
+from .memory import available_memory
 from .models import build
 from .ranking import RankingEvaluation
 from .readers import read_ratings
@@ -48,10 +48,6 @@ class RankingTask:
         self.train = load_clicks(config)
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
-        hidden = max(getattr(config, "hidden", (1,)))
-        if hidden * self.train.num_items >= 2 ** 31:
-            raise ConfigError(f"--hidden is {hidden}: with {self.train.num_items} items it must be "
-                              f"below {2 ** 31 // self.train.num_items}")
 
     def about_data(self) -> Dict[str, Any]:
         """What config.json says of the data."""
@@ -104,6 +100,13 @@ class RankingTask:
 
     def _rows(self) -> int:
         return min(self.config.batch_size, self.train.num_train_users)
+
+    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+        """Rows of a step, and how many numbers are computed for each."""
+        numbers = sum(self.config.hidden)
+        if kernel == "dense":
+            numbers += self.train.num_items
+        return self._rows(), numbers
 
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of training users, shuffled; a short last one is kept, as in the original."""

@@ -1,8 +1,7 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
-import warnings
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +10,7 @@ from mxnet import gluon
 from . import splits
 from .config import RatingConfig
 from .datasets import load_official_fold, load_ratings
-from .errors import ConfigError, DataWarning
+from .errors import ConfigError
 from .evaluate import RatingEvaluation
 from .loaders import BATCHES, PairRows, Pairs, train_loader
 from .losses import MaskedL2Loss, MaskedRootLoss
@@ -52,23 +51,10 @@ class RatingTask:
             raise ConfigError(f"--loss root is one number for a whole batch, but there are "
                               f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
         self.train, self.test = load_and_split(config)
-        self._check_size()
         self.fitting, self.validation = self.train, None
         if config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
-
-    def _check_size(self) -> None:
-        """Raise ConfigError for a network that MXNet cannot index; say where batches shrink."""
-        config, shape = self.config, (self.train.num_items, self.train.num_users)
-        rows, columns = (len(self.train), 1) if self.pairs else (
-            shape if config.based == "item" else shape[::-1])
-        if not self.pairs and max(config.hidden) * columns >= 2 ** 31:
-            raise ConfigError(f"--hidden is {max(config.hidden)}: with rows of {columns} ratings "
-                              f"it must be below {2 ** 31 // columns}")
-        if rows < config.batch_size:
-            warnings.warn(f"--batch-size {config.batch_size} is more than the {rows} rows: every "
-                          f"step takes all {rows}", DataWarning, stacklevel=2)
 
     def about_data(self) -> Dict[str, Any]:
         """What config.json says of the data."""
@@ -130,6 +116,18 @@ class RatingTask:
             table, batchify = self.part(phase).to_csr(self.config.based), self.batches[kernel]
         rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
         return train_loader(table, rows, self.config.seed, batchify)
+
+    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+        """Rows of a step, and how many numbers are computed for each."""
+        if self.pairs:
+            return min(self.config.batch_size, len(self.fitting)), self.config.factors
+        rows, columns = self.train.num_items, self.train.num_users
+        if self.config.based == "user":
+            rows, columns = columns, rows
+        numbers = sum(self.config.hidden)
+        if kernel == "dense":
+            numbers += columns
+        return min(self.config.batch_size, rows), numbers
 
     def evaluations(self, phase: str, kernel: str) -> Dict[str, RatingEvaluation]:
         """Metrics after each epoch of a phase."""

@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "means, standard deviations and the published figures."))
     parser.add_argument("--table", default=",".join(TABLES), metavar="LIST", help="which tables, "
                         f"separated by commas [{','.join(TABLES)}]")
-    parser.add_argument("--seeds", type=whole_number(SEEDS), metavar="N", help="runs of each model, where a table "
-                        "has no folds (default: as each table says)")
+    parser.add_argument("--seeds", type=whole_number(SEEDS), metavar="N", help="runs of each "
+                        "model, where a table has no folds (default: as each table says)")
     parser.add_argument("--quick", action="store_true", help="two epochs, one run each, on "
                         "generated ratings: shows that it works, and nothing else")
     parser.add_argument("--out", default="runs/report", metavar="DIR", help="where runs, report.md "

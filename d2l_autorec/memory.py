@@ -1,0 +1,97 @@
+"""How much memory a process may have, and the refusal of what cannot fit."""
+
+import resource
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+from .errors import ConfigError
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+UNLIMITED = 2**60  # what version 1 of control groups says where there is no limit is above it
+GIB = 2**30
+
+
+def check_fits(needed: int, available: Optional[int], what: str, way_out: str) -> None:
+    """Raise ConfigError, before anything is allocated, for what cannot fit.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes.
+    available : int or None
+        Bytes; None is no known limit.
+    what, way_out : str
+        Subject of the message, and its advice.
+    """
+    if available is not None and needed > available:
+        raise ConfigError(f"{what} needs {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are "
+                          f"available{way_out}")
+
+
+def available_memory() -> Optional[int]:
+    """Bytes that this process can still have; None where nothing says.
+
+    The least of what the machine, its control group (a container's limit) and
+    `ulimit -v` leave.
+    """
+    limits = (_left_on_the_machine(), _left_in_the_control_group(), _left_of_the_address_space())
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _left_on_the_machine() -> Optional[int]:
+    return _kilobytes(PROC / "meminfo", "MemAvailable")
+
+
+def _left_in_the_control_group() -> Optional[int]:
+    """Of the group of this process and of all groups above it."""
+    try:
+        groups = [line.split(":", 2) for line in (PROC / "self/cgroup").read_text().splitlines()]
+    except (OSError, ValueError):
+        return None
+    limits = []
+    for _, controllers, path in (group for group in groups if len(group) == 3):
+        for folder, limit, usage, cache in _counters(controllers):
+            for group in (path, *map(str, Path(path).parents)):
+                limits.append(_left_in(folder / group.lstrip("/"), limit, usage, cache))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _counters(controllers: str) -> Tuple[Tuple[Path, str, str, str], ...]:
+    """Where a hierarchy of control groups is, and its names of limit, usage and file cache."""
+    if controllers == "":
+        return ((CGROUPS, "memory.max", "memory.current", "file"),)
+    if "memory" in controllers.split(","):
+        return ((CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                 "total_cache"),)
+    return ()
+
+
+def _left_in(group: Path, limit: str, usage: str, cache: str) -> Optional[int]:
+    try:
+        most = int((group / limit).read_text())  # 'max' where there is none
+        used = int((group / usage).read_text())
+        freeable = _words(group / "memory.stat").get(cache, "0")
+    except (OSError, ValueError):
+        return None
+    return None if most >= UNLIMITED else max(most - used + int(freeable), 0)
+
+
+def _left_of_the_address_space() -> Optional[int]:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = _kilobytes(PROC / "self/status", "VmSize")
+    if limit == resource.RLIM_INFINITY or used is None:
+        return None
+    return max(limit - used, 0)
+
+
+def _kilobytes(path: Path, name: str) -> Optional[int]:
+    try:
+        return int(_words(path)[f"{name}:"]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _words(path: Path) -> Dict[str, str]:
+    """First and second word of each line of a file."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    return {words[0]: words[1] for words in lines if len(words) > 1}
