@@ -65,6 +65,8 @@ class Clicks:
         Item id to title.
     dropped : dict
         Why to how many ratings.
+    origin : str
+        How the source was understood; see `Ratings`.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class Clicks:
     name: str = "clicks"
     titles: Dict[Any, str] = field(default_factory=dict, repr=False)
     dropped: Dict[str, int] = field(default_factory=dict)
+    origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         size = (len(self.user_ids), len(self.item_ids))
@@ -137,7 +140,7 @@ class Clicks:
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
         return Ratings(users, items, np.ones(len(users), dtype=np.float32),
                        user_ids=self.user_ids, item_ids=self.item_ids, scale=(1.0, 1.0),
-                       titles=self.titles, name=self.name)
+                       titles=self.titles, name=self.name, origin=self.origin)
 
     def counts(self) -> Dict[str, int]:
         """Sizes for the result file: users, items, and clicks of each piece."""
@@ -265,7 +268,7 @@ def prepare_clicks(ratings: Ratings, threshold: Optional[float] = None, min_user
     pairs = {"train": np.stack([users, items], axis=1)[training],
              **_split_heldout(users[order], items[order], len(permuted), count)}
     return Clicks(pairs, ratings.user_ids[permuted], ratings.item_ids[vocabulary], count,
-                  ratings.name, ratings.titles, dropped)
+                  ratings.name, ratings.titles, dropped, ratings.origin)
 
 
 def _filter(ratings: Ratings, threshold: Optional[float], min_user_clicks: int,

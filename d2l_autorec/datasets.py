@@ -16,6 +16,7 @@ from .environment import variable
 from .errors import DataError, DataWarning, did_you_mean
 from .memory import available_memory, check_fits
 from .ratings import Ratings
+from .frames import size_of
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
 from .streams import Purpose, generator
@@ -150,7 +151,8 @@ def load_official_fold(fold: str, data_dir: Union[str, Path, None] = None,
     parts = read_train_and_test(folder / f"{fold}.base", folder / f"{fold}.test", record.columns,
                                 record.separator, scale=record.scale)
     titles = read_titles(folder / record.titles_file)
-    train, test = (replace(part, name="ml-100k", titles=titles) for part in parts)
+    train, test = (replace(part, name="ml-100k", titles=titles,
+                           origin=f"ml-100k, {part.origin}") for part in parts)
     return train, test
 
 
@@ -162,7 +164,8 @@ def parse(record: DataSet, path: Path) -> Ratings:
         warnings.warn("{} has {} users, {} items and {} ratings, but {} was published with {}, {} "
                       "and {}".format(path, *found, record.name, *record.counts), DataWarning,
                       stacklevel=2)
-    return replace(ratings, name=record.name, titles=read_titles(path.parent / record.titles_file))
+    return replace(ratings, name=record.name, origin=f"{record.name}, {ratings.origin}",
+                   titles=read_titles(path.parent / record.titles_file))
 
 
 def read_titles(path: Path) -> Dict[int, str]:
@@ -173,7 +176,7 @@ def read_titles(path: Path) -> Dict[int, str]:
         table = pd.read_csv(path, usecols=["movieId", "title"], encoding="utf-8")
         return dict(zip(table["movieId"].tolist(), table["title"].astype(str)))
     separator = "::" if path.suffix == ".dat" else "|"
-    lines = path.read_text(encoding="latin-1").splitlines()
+    lines = path.read_text(encoding="latin-1").split("\n")  # splitlines() cuts at \x85 too
     rows = [line.split(separator) for line in lines]
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
 
@@ -277,8 +280,10 @@ def synthetic_ratings(num_users: int = 943, num_items: int = 1682, num_ratings: 
     users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
     values = _low_rank_values(users, items, num_users, num_items, rng)
     timestamps = 880_000_000 + rng.integers(0, 20_000_000, size=num_ratings)
-    return Ratings(users, items, values, np.arange(1, num_users + 1),
-                   np.arange(1, num_items + 1), timestamps, scale=(1.0, 5.0), name="synthetic")
+    user_ids, item_ids, scale = np.arange(1, num_users + 1), np.arange(1, num_items + 1), (1.0, 5.0)
+    return Ratings(users, items, values, user_ids, item_ids, timestamps, scale, name="synthetic",
+                   origin=f"synthetic: generated with seed {seed}; "
+                          f"{size_of(values, user_ids, item_ids, scale)}")
 
 
 def _long_tailed_pairs(num_users: int, num_items: int, count: int,

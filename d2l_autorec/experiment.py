@@ -73,12 +73,16 @@ class Experiment:
             return names
         return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
+    def data(self) -> Dict[str, Any]:
+        """What the data are; how their file was written does not matter."""
+        return without_origin(self.task.about_data())
+
     def identity(self) -> str:
         """A digest of what the run computes; ties a checkpoint to its run."""
         options = {name: value for name, value in vars(self.config).items()
                    if name not in ("out", "quiet", "json", "data_dir", "ratings", "train", "test",
                                 "preload")}
-        text = json.dumps([options, self.task.about_data()], sort_keys=True)
+        text = json.dumps([options, self.data()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -150,6 +154,8 @@ def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, A
             folder.begin(config, task.about_data(), task.save,
                          {"chosen": experiment.kernel, "why": experiment.why,
                           "preload": experiment.preload}, experiment.device_names())
+        if not config.quiet:
+            print(task.train.origin, file=sys.stderr)
         result = train_phases(experiment, folder)
     return {**result, "run": str(path)}
 
@@ -183,7 +189,7 @@ def prepare(config: RunConfig, workers: Workers) -> Experiment:
 def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
     """Raise UserError unless data, devices and kernel are what the recorded run began with."""
     path, began = record.path, record.about
-    if began["data"] != experiment.task.about_data():
+    if without_origin(began["data"]) != experiment.data():
         raise DataError(f"the ratings are not those that the run in {path} began with: bring "
                         "them back, or begin a new run")
     now = {"devices": experiment.device_names(), "kernel": experiment.kernel}
@@ -191,6 +197,11 @@ def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
     if now != before:
         raise ConfigError(f"the run in {path} began with {before}, and here there are {now}: "
                           "resume it on a machine like the first, or begin a new run")
+
+
+def without_origin(data: Dict[str, Any]) -> Dict[str, Any]:
+    """What config.json says of the data, but for how they were understood."""
+    return {key: value for key, value in data.items() if key != "origin"}
 
 
 def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optional[Dict[str, Any]]:

@@ -26,13 +26,17 @@ class IdMap:
         self._positions = {str(name): index for index, name in enumerate(ids.tolist())}
 
     def find(self, wanted: Iterable[Any]) -> np.ndarray:
-        """Positions of ids, -1 where there is none: 5 and '5' are the same id.
+        """Positions of ids, -1 where there is none: 5, '5' and ' 5' are the same id.
 
         Returns
         -------
         ndarray of int64
         """
-        return np.array([self._positions.get(str(name), -1) for name in wanted], dtype=np.int64)
+        return np.array([self._position(str(name)) for name in wanted], dtype=np.int64)
+
+    def _position(self, name: str) -> int:
+        without_blanks = self._positions.get(name.strip(" \t"), -1)  # as they are read
+        return self._positions.get(name, without_blanks)
 
     def positions(self, wanted: Iterable[Any]) -> np.ndarray:
         """Positions of ids that must all be known.

@@ -7,7 +7,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 import numpy as np
 from scipy import sparse
@@ -150,14 +150,26 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
         If the file cannot be read, a rating is no number or outside the
         run's scale, an item occurs twice, or no item is known.
     """
-    names, texts = _read_columns(path, ["item"] if isinstance(run.config, RankingConfig)
-                                 else ["item", "rating"])
-    values = _numbers(path, texts, run.ratings.scale)
-    seen = set()
-    for name in names:
-        if name in seen:
-            raise DataError(f"{path}: item {name!r} is rated more than once: keep one rating")
-        seen.add(name)
+    from .frame_ids import cleaned_ids
+    from .layout import Request
+    from .plausible import check_ratings, finite_numbers
+    from .readers import read_frame
+    count = 1 if isinstance(run.config, RankingConfig) else 2
+    request = Request(count, separator=",", roles=("item", "rating")[:count],
+                      exactly=LAYOUT[count])
+    frame, source = read_frame(path, request)
+    frame = finite_numbers(frame, source.locate)
+    values = frame["rating"].to_numpy(dtype=np.float32)
+    check_ratings(values, run.ratings.scale, source.locate, LAYOUT[count])
+    names = cleaned_ids(frame["item"], "item", source.locate).astype(str)
+    repeated = names.duplicated().to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
+        first = int((names == names[row]).to_numpy().argmax())
+        raise DataError(f"{source.locate(row)}: item {names[row]!r} is rated more than once "
+                        f"({values[first]:g} in {source.locate(first).split(', ')[-1]}, "
+                        f"{values[row]:g} here): keep one rating")
+    names = names.tolist()
     item_ids = IdMap(run.ratings.item_ids, "item")
     items = item_ids.find(names)
     unknown = [name for name, position in zip(names, items) if position < 0]
@@ -168,47 +180,3 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
                       f"left out: {', '.join(unknown[:5])}{', ...' if unknown[5:] else ''}",
                       DataWarning, stacklevel=2)
     return items[items >= 0], values[items >= 0]
-
-
-def _read_columns(path: Path, columns: List[str]) -> Tuple[List[str], List[str]]:
-    """Items and ratings as text, without the header; ones where there is no rating column."""
-    import pandas as pd
-
-    from .layout import KNOWN_NAMES
-    layout = LAYOUT[len(columns)]
-    try:
-        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False,
-                            skipinitialspace=True, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(f"{path} cannot be read ({reason}): {layout}") from error
-    if frame.shape[1] != len(columns):
-        raise DataError(f"{path} has {frame.shape[1]} columns: {layout}")
-    first = [text.strip().lower() for text in frame.iloc[0]]
-    known = all(name in KNOWN_NAMES[role] for name, role in zip(first, columns))
-    if len(columns) == 2 and _number(first[1]) is None and not known:
-        raise DataError(f"{path} begins with {','.join(first)!r}: {layout}, in this order, "
-                        "with or without a header")
-    frame = frame.iloc[1:] if known else frame
-    if not len(frame):
-        raise DataError(f"{path} has no ratings: {layout}")
-    values = frame[1].tolist() if len(columns) == 2 else ["1"] * len(frame)
-    return frame[0].str.strip().tolist(), values
-
-
-def _numbers(path: Path, texts: List[str], scale: Tuple[float, float]) -> np.ndarray:
-    for row, text in enumerate(texts, 1):
-        value: Any = _number(text)
-        if value is None:
-            raise DataError(f"{path}, rating {row}: {text!r} is not a number")
-        if not scale[0] <= value <= scale[1]:  # also where it is NaN
-            raise DataError(f"{path}, rating {row}: {text} is outside this run's scale "
-                            f"{scale[0]:g}..{scale[1]:g}")
-    return np.array(texts, dtype=np.float32)
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return None

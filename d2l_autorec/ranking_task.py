@@ -51,7 +51,8 @@ class RankingTask:
 
     def about_data(self) -> Dict[str, Any]:
         """What config.json says of the data."""
-        return {"name": self.train.name, **self.train.counts(), "dropped": self.train.dropped,
+        return {"name": self.train.name, "origin": self.train.origin, **self.train.counts(),
+                "dropped": self.train.dropped,
                 "train_sha256": self.train.fingerprint, "test_sha256": self.train.fingerprint}
 
     def dense_bytes(self) -> int:

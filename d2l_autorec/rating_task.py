@@ -58,7 +58,7 @@ class RatingTask:
 
     def about_data(self) -> Dict[str, Any]:
         """What config.json says of the data."""
-        return {"name": self.train.name, "users": self.train.num_users,
+        return {"name": self.train.name, "origin": self.train.origin, "users": self.train.num_users,
                 "items": self.train.num_items, "scale": list(self.train.scale),
                 "offset": self.train.offset,
                 "train_ratings": len(self.train), "train_sha256": self.train.fingerprint,

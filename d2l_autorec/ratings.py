@@ -33,6 +33,9 @@ class Ratings:
         Item id to title.
     name : str
         The data set's name, or the file's.
+    origin : str
+        How the source was understood, in a line; neither saved nor part of
+        the fingerprint.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class Ratings:
     scale: Optional[Tuple[float, float]] = None
     titles: Dict[Any, str] = field(default_factory=dict, repr=False)
     name: str = "ratings"
+    origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for attribute, dtype in (("users", np.int32), ("items", np.int32),
@@ -105,8 +109,7 @@ class Ratings:
 
         0 for a scale above 0; else the shift that puts the lowest rating at 1.
         """
-        low = self.scale[0]
-        return 0.0 if low > 0 else 1.0 - low
+        return offset_of(self.scale[0])
 
     def to_csr(self, based: str = "item") -> sparse.csr_matrix:
         """The interaction matrix, one row for each input vector of the network.
@@ -212,6 +215,11 @@ class Ratings:
                 digest.update("\0".join(array).encode() if text
                               else np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def offset_of(low: float) -> float:
+    """The shift of a scale whose lowest rating is `low`; see `Ratings.offset`."""
+    return 0.0 if low > 0 else 1.0 - low
 
 
 def storable_ids(ids: np.ndarray) -> np.ndarray:

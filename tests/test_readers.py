@@ -125,8 +125,8 @@ MALFORMED = {
     "user is empty": (PLAIN + ",20,3\n", [], ["line 4: the user id is empty"]),
     "item is empty": (PLAIN + "4,,3\n", [], ["line 4: the item id is empty"]),
     "user is quoted nothing": (PLAIN + '"",20,3\n', [], ["line 4: the user id is empty"]),
-    "line too short": (GOOD + "4,20\n", [], ["line 5: the rating is missing"]),
-    "line without timestamp": (GOOD + "4,20,3\n", [], ["line 5: the timestamp is missing"]),
+    "line too short": (GOOD + "4,20\n", [], ["line 5: 2 fields where the first line has 4"]),
+    "line without timestamp": (GOOD + "4,20,3\n", [], ["line 5: 3 fields where the first line has 4"]),
     "line too long": (GOOD + "4,20,3,400,5\n", [], ["line 5: 5 fields", "4"]),
     "line too long after a blank one": (GOOD + "\n4,20,3,400,5\n", [], ["line 6: 5 fields"]),
     "timestamp is a word": (GOOD + "4,20,3,noon\n", [], ["line 5: the timestamp 'noon'"]),
@@ -295,7 +295,8 @@ def test_cut_json_gzip(tmp_path):
 
 
 @pytest.mark.parametrize("text, options", [
-    ("user,item\nann,x\nbob,y\n", {}), ("ann,x\nbob,y\n", {}), ("ann\tx\nbob\ty\n", {}),
+    ("user,item\nann,x\nbob,y\n", {}), ("ann,x\nbob,y\n", {"columns": "user=0,item=1"}),
+    ("ann\tx\nbob\ty\n", {"columns": "user=0,item=1"}),
     ("userId,movieId,timestamp\nann,x,3\nbob,y,4\n", {}),
     ("item,user\nx,ann\ny,bob\n", {}), ("x,ann\ny,bob\n", {"columns": "user=1,item=0"}),
     ("a,b\nann,x\nbob,y\n", {"columns": "user=a,item=b"})])

@@ -182,12 +182,12 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{0},9\n", "rating 1: 9 is outside this run's scale 1..5"),
-    ("{0},nan\n", "rating 1: nan is outside this run's scale"),
+    ("{0},9\n", "line 1: the rating 9 is outside the scale 1,5"),
+    ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
     ("{0},4\n{0},4\n", "is rated more than once: keep one rating"),
-    ("{0},4\n{1},good\n", "rating 2: 'good' is not a number"),
+    ("{0},4\n{1},good\n", "line 2: the rating 'good' is not a number"),
     ("{0},4,1\n", "has 3 columns: it must have the two columns item,rating"),
-    ("rating,item\n4,{0}\n", "begins with 'rating,item': it must have the two columns"),
+    ("rating,film\n4,{0}\n", "begins with 'rating,film': it must have the two columns"),
     ("item,rating\n", "has no ratings"),
     ("", "cannot be read"),
     (None, "cannot be read (No such file or directory)")])
