@@ -1,4 +1,4 @@
-"""Damaged and edited run folders: one line that names the file, never a traceback, never silence."""
+"""Damaged and edited run folders: one line that names the file; no traceback, no silence."""
 
 import json
 import shutil
