@@ -78,7 +78,8 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        # messages to the user, which no PYTHONWARNINGS or -W hides or turns into errors
+        # PYTHONWARNINGS and -W neither end a command nor hide what it has to tell
+        warnings.filters[:] = [known for known in warnings.filters if known[0] != "error"]
         warnings.simplefilter("default", DataWarning)
         try:
             with signals_raise():

@@ -135,6 +135,13 @@ def load_ratings(dataset: str = "auto", data_dir: Union[str, Path, None] = None,
     return parse(record, path)
 
 
+def data_shown(name: str) -> str:
+    """A data set's name for a result, with a word of caution for generated ratings."""
+    if name == "synthetic":
+        return "GENERATED ratings (synthetic)"
+    return name
+
+
 def load_official_fold(fold: str, data_dir: Union[str, Path, None] = None,
                        progress: bool = False) -> Split:
     """ml-100k as its publisher splits it: u1..u5 (five folds), ua, ub (ten test ratings a user).

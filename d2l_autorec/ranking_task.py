@@ -11,7 +11,7 @@ from .anneal import Anneal, anneal_schedule, second_pass
 from .baselines import check_memory
 from .clicks import Clicks, prepare_clicks
 from .config import RankingConfig
-from .datasets import load_ratings
+from .datasets import data_shown, load_ratings
 from .loaders import BATCHES, train_loader
 from .losses import MultinomialLoss
 from .memory import available_memory
@@ -133,7 +133,8 @@ class RankingTask:
                             for key, name in (("ndcg@100", "NDCG@100"), ("recall@20", "Recall@20"),
                                               ("recall@50", "Recall@50")))
         names = ", ".join(result["devices"])
-        return (f"test {metrics}\n{result['ratings_per_second']:.1f} clicks/sec on [{names}]")
+        return (f"test {metrics} on {data_shown(result['dataset'])}\n"
+                f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]")
 
     @staticmethod
     def remarks(result: Dict[str, Any]) -> Sequence[str]:

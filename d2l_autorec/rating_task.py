@@ -9,7 +9,7 @@ from mxnet import gluon
 
 from . import splits
 from .config import RatingConfig
-from .datasets import load_official_fold, load_ratings
+from .datasets import data_shown, load_official_fold, load_ratings
 from .errors import ConfigError
 from .evaluate import RatingEvaluation
 from .loaders import BATCHES, PairRows, Pairs, train_loader
@@ -153,11 +153,13 @@ class RatingTask:
 
     @staticmethod
     def summary(result: Dict[str, Any]) -> str:
-        """The chapter's two closing lines; of a model in closed form its test RMSE."""
+        """The chapter's two closing lines, and on which data; in closed form the test RMSE."""
+        where = data_shown(result["dataset"])
         if result["train_loss"] is None:
-            return f"test RMSE {result['test_rmse']:.3f}"
-        return summary(result["train_loss"], result["test_rmse"], result["ratings_per_second"],
-                       result["devices"])
+            return f"test RMSE {result['test_rmse']:.3f} on {where}"
+        first, second = summary(result["train_loss"], result["test_rmse"],
+                                result["ratings_per_second"], result["devices"]).splitlines()
+        return f"{first} on {where}\n{second}"
 
     @staticmethod
     def remarks(result: Dict[str, Any]) -> Sequence[str]:

@@ -1,11 +1,13 @@
 """Small finished runs for the tests of recommend, export and compare."""
 
+import json
 from pathlib import Path
 
 import numpy as onp
 
 from d2l_autorec.config import AutoRecConfig
 from d2l_autorec.experiment import train_model
+from d2l_autorec.files import read_json
 from d2l_autorec.run_folder import SavedRun, load_run
 
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
@@ -16,6 +18,12 @@ def finish(out: Path, **options) -> SavedRun:
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
     train_model(AutoRecConfig(out=str(out), **given))
     return load_run(out)
+
+
+def strip_seals(folder: Path) -> None:
+    """Make of a run folder what earlier versions wrote: JSON without seal and digests."""
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps(read_json(path), indent=2) + "\n")
 
 
 def own_file(folder: Path, zero: bool = False) -> Path:

@@ -1,11 +1,12 @@
 """`python -m d2l_autorec.compare`."""
 
 import json
+import shutil
 
 import pytest
 
 from conftest import assert_user_error
-from finished import finish
+from finished import finish, strip_seals
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,20 @@ def test_user_errors(runs, in_process, tmp_path):
     good = str(runs / "a")
     assert_user_error(in_process("compare"), "the following arguments are required: RUN_DIR")
     assert_user_error(in_process("compare", good, str(tmp_path)),
-                      f"{tmp_path} is not the folder of a finished run")
+                      f"{tmp_path} is not a run folder: it has no config.json")
     assert_user_error(in_process("compare", good, "--figure", "c.xyz"),
                       "--figure c.xyz: name a file that ends in .png, .svg or .pdf")
     assert_user_error(in_process("compare", good, "--figure", str(tmp_path / "no" / "c.png")),
                       "cannot be written (No such file or directory)")
-    for name in ("result.json", "config.json", "metrics.csv"):
-        (tmp_path / name).write_bytes((runs / "a" / name).read_bytes())
-    (tmp_path / "result.json").write_text("{}")
-    assert_user_error(in_process("compare", str(tmp_path)), "('model' is missing)")
+
+
+def test_a_run_of_an_earlier_version_is_compared_and_its_damage_told(runs, in_process, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(runs / "a", old)
+    strip_seals(old)
+    assert in_process("compare", str(old)).stdout.splitlines()[1].split()[1:] == \
+        in_process("compare", str(runs / "a")).stdout.splitlines()[1].split()[1:]
+    (old / "result.json").write_text("{}")
+    assert_user_error(in_process("compare", str(old)), "('model' is missing)")
+    (old / "result.json").unlink()
+    assert_user_error(in_process("compare", str(old)), "has not finished: finish it with")

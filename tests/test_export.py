@@ -1,7 +1,9 @@
 """`python -m d2l_autorec.export`: the files give the network's predictions without this package."""
 
+import errno
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,14 +99,34 @@ def test_serving_example(run, in_process, tmp_path):
 
 @needs_onnx
 def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_path, monkeypatch):
+    (tmp_path / "metadata.json").write_text(json.dumps(export.describe(run)))
     (tmp_path / "model.onnx").write_text("old")
     monkeypatch.setattr(export, "_run_onnx", lambda path, rows: export._run_mxnet(
         path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01)
     process = in_process("export", str(run.path), "--out", str(tmp_path))
     assert_user_error(process, "model.onnx was not kept: its predictions differ from the network's "
                                "by up to 0.01", "0.0001 is allowed")
-    assert names(tmp_path) == ["model.onnx"]
+    assert names(tmp_path) == ["metadata.json", "model.onnx"]
     assert (tmp_path / "model.onnx").read_text() == "old"
+
+
+def test_files_of_the_users_are_not_replaced(run, in_process, tmp_path):
+    (tmp_path / "metadata.json").write_text('{"mine": 1}')
+    process = in_process("export", str(run.path), "--format", "mxnet", "--out", str(tmp_path))
+    assert_user_error(process, f"{tmp_path} holds metadata.json, which no export has written")
+    assert names(tmp_path) == ["metadata.json"]
+
+
+def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeypatch):
+    arguments = (str(run.path), "--format", "mxnet", "--out", str(tmp_path))
+    assert in_process("export", *arguments).returncode == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(export.shutil, "copyfile", full)
+    assert_user_error(in_process("export", *arguments), "cannot be written (No space left")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_without_the_extra(run, in_process, tmp_path, monkeypatch):
