@@ -23,9 +23,13 @@ class NumericalError(ArithmeticError):
     """The loss is not finite; the commands print it as one line and exit with 3."""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to end; the commands say how to resume and exit with 128 + signal."""
+class Interrupted(BaseException):
+    """A signal asked the run to end; the commands say how to resume and exit with 128 + signal.
 
-    def __init__(self, signal_number: int, advice: str) -> None:
-        super().__init__(f"{signal.Signals(signal_number).name}; {advice}")
+    No Exception, so that nobody who handles errors holds it up.
+    """
+
+    def __init__(self, signal_number: int, advice: str = "") -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name}; {advice}" if advice else name)
         self.exit_code = 128 + signal_number

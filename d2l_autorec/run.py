@@ -7,9 +7,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from .cli import Parser, leave, run_command
 from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config, read_config
-from .engine import has_gpu, start_mxnet
+from .engine import has_gpu, recorded_threads, start_mxnet
 from .errors import ConfigError
-from .files import read_json
 from .options import add_options, flag, shown
 
 FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
@@ -48,12 +47,6 @@ def on_one_cpu(config: RunConfig) -> bool:
     if config.kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
         return False
     return config.cpus == 1 or not config.cpus and (config.gpus == "none" or not has_gpu())
-
-
-def recorded_threads(folder: Path) -> Optional[int]:
-    """The number of threads that the run began with: sums depend on it in their last bits."""
-    recorded = read_json(folder / "config.json").get("threads")
-    return int(recorded) if recorded else None
 
 
 def resumed_config(folder: Path, given: Dict[str, Any]) -> RunConfig:

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import Any, Callable, Dict, Sequence
 
 from mxnet import MXNetError
 
+from . import kernels
 from .clicks import Clicks
 from .config import RankingConfig, RunConfig, read_config
 from .errors import ConfigError, DataError
@@ -68,7 +68,7 @@ class RunFolder:
         self.write_json("config.json", {
             "options": dataclasses.asdict(config), "data": data,
             "devices": list(devices), "kernel": kernel,
-            "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()})
+            "threads": str(kernels.threads()), "versions": versions()})
 
     def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]], result: Dict[str, Any],
                metric: str) -> None:
