@@ -5,19 +5,18 @@ import errno
 import lzma
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
 import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Callable, Iterator, NoReturn, Optional, Sequence, Tuple
 
+from .environment import variables
 from .errors import Interrupted, NumericalError, UserError
+from .interrupt import interrupting_signals
 from .output import standard_streams
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
@@ -74,7 +73,7 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],
         failure; 130 or 143 after SIGINT or SIGTERM. A reader of the output that
         goes away is no error. Bugs propagate with their traceback.
     """
-    with standard_streams() as output, _signals(), _own_warnings():
+    with standard_streams() as output, interrupting_signals(), _own_warnings():
         code = _exit_code(name, command, argv)
         output.flush()
         lost = output.failure
@@ -149,11 +148,10 @@ def _library_failed_to_load(error: Exception) -> bool:
 
 
 def _broken_installation(error: Exception) -> str:
-    own = [f"{name}={value}" for name, value in sorted(os.environ.items())
-           if name.startswith(LIBRARY_VARIABLES)]
+    own = variables(LIBRARY_VARIABLES)
     way_out = "install it again, pip install 'd2l_autorec[cpu]'"
     if own:
-        way_out = f"correct or unset {', '.join(own)}, or {way_out}"
+        way_out = f"correct or unset {own}, or {way_out}"
     return f"a library cannot be loaded ({type(error).__name__}: {error}): {way_out}"
 
 
@@ -176,27 +174,6 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Interrupted, where a program has not decided otherwise."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in usual.items():
-        if handler is not signal.SIG_IGN:  # as under nohup, or in the background of a shell
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: Optional[FrameType]) -> NoReturn:
-    raise Interrupted(number)
-
-
 def leave(code: int) -> NoReturn:
     """End this process; after a failure at once.
 
@@ -204,5 +181,8 @@ def leave(code: int) -> NoReturn:
     and those wait for this one: nobody would ever learn of its failure.
     """
     if code and os.environ.get("DMLC_ROLE") == "worker":
-        os._exit(code)  # `run_command` has flushed
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
     sys.exit(code)

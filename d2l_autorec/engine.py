@@ -2,21 +2,17 @@
 
 import ctypes
 import os
-import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional
 
 from . import kernels
+from .environment import MAX_THREADS, check_environment, omp_threads
 from .errors import ConfigError, DataError
 from .files import read_json
-from .kernels import MAX_THREADS, thread_count
 
 CPU = 1  # MXNet's number of this kind of device
-ENGINES = ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice")
-# What MXNet reads as text; it ends the process where any other variable of its is no number.
-TEXTS = re.compile("MXNET_(USE_OPERATOR_TUNING|.*(TYPE|BACKEND|PATH|HOME|REPO|DIR|FILE|URL|VERSION))")
 
 
 def available_threads() -> int:
@@ -67,8 +63,7 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int 
         If a variable of the environment would crash MXNet or numba, or MXNet
         cannot be loaded.
     """
-    given = thread_count("OMP_NUM_THREADS")
-    count = threads or given or available_threads()
+    count = threads or omp_threads() or available_threads()
     os.environ["OMP_NUM_THREADS"] = str(count)
     kernels.set_threads(count)
 
@@ -76,29 +71,16 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int 
         _set_omp_threads(count, cpus)
         return
 
-    _check_environment()
+    check_environment("MXNET_", "NUMBA_", "OMP_")
+    if sys.flags.optimize > 1:
+        raise ConfigError("PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
+                          "its docstrings; leave it out")
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
     if one_cpu:
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
     _import_mxnet()
-
-
-def _check_environment() -> None:
-    kernels.check_environment()
-    engine = os.environ.get("MXNET_ENGINE_TYPE")
-    if engine is not None and engine not in ENGINES:
-        raise ConfigError(f"MXNET_ENGINE_TYPE is {engine!r}: it must be one of "
-                          f"{', '.join(ENGINES)}")
-    for name, text in os.environ.items():
-        if not name.startswith("MXNET_") or TEXTS.fullmatch(name):
-            continue
-        if not re.fullmatch("-?[0-9]{1,9}([.][0-9]+)?|true|false", text):
-            raise ConfigError(f"{name} is {text!r}: MXNet takes numbers only; correct or unset it")
-    if sys.flags.optimize > 1:
-        raise ConfigError("PYTHONOPTIMIZE is 2, or -OO given: MXNet cannot be loaded without its "
-                          "docstrings; leave it out")
 
 
 def _import_mxnet() -> None:

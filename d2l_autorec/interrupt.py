@@ -1,11 +1,66 @@
-"""SIGINT and SIGTERM end a run between two steps."""
+"""SIGINT and SIGTERM end a command in one line, and a training between two steps."""
 
+import os
 import signal
+import sys
 import threading
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Iterator, NoReturn, Optional
 
 from .errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def quit_on_signals(name: str) -> None:
+    """Until the command begins: end this process, which has nothing to undo, in one line."""
+    def leave(number: int, frame: Optional[FrameType]) -> NoReturn:
+        text = f"{name}: stopped: {signal.Signals(number).name}\n"
+        try:
+            os.write(2, text.encode())
+        finally:
+            os._exit(128 + number)
+
+    _handle(leave)
+
+
+@contextmanager
+def interrupting_signals() -> Iterator[None]:
+    """In this block they raise Interrupted in the main thread, wherever it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = {number: signal.getsignal(number) for number in SIGNALS}
+    usual_hook, sys.unraisablehook = sys.unraisablehook, _raise_later
+    _handle(_interrupt)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual_hook
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def _handle(handler: Any) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored on purpose, as SIGINT by `&`
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> NoReturn:
+    raise Interrupted(number)
+
+
+def _raise_later(unraisable: Any) -> None:
+    """Where nothing can be raised, as in what C calls, ask for it again a moment later."""
+    error = unraisable.exc_value
+    if not isinstance(error, Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.01, os.kill, (os.getpid(), error.exit_code - 128))
+    again.daemon = True
+    again.start()
 
 
 class SignalWatch:
@@ -28,7 +83,7 @@ class SignalWatch:
 
     def __enter__(self) -> "SignalWatch":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._usual[number] = signal.signal(number, self._note)
         return self
 

@@ -5,50 +5,15 @@ models that need no kernel start without it.
 """
 
 import importlib
-import os
-import re
 import warnings
 from types import ModuleType
 from typing import Any, Optional
 
+from ..environment import check_environment, variables
 from ..errors import ConfigError, DataWarning
-
-MAX_THREADS = 512  # far more, and libgomp and numba crash
-LAYERS = ("default", "safe", "forksafe", "threadsafe", "omp", "tbb", "workqueue")
-FEATURE = "[+-][^,+-][^,]*"
-CHECKED = {  # variables that numba or LLVM answers with a crash
-    "NUMBA_CPU_FEATURES": (f"({FEATURE}(,{FEATURE})*)?", "features, each after + or -, as in "
-                           "+avx2,-avx512f"),
-    "NUMBA_THREADING_LAYER": ("|".join(LAYERS), f"one of {', '.join(LAYERS)}"),
-}
 
 _threads: Optional[int] = None
 _kernels: Optional[ModuleType] = None
-
-
-def thread_count(name: str) -> Optional[int]:
-    """The number in an environment variable, None where it is not set.
-
-    Raises
-    ------
-    ConfigError
-        If it is no whole number from 1 to `MAX_THREADS`.
-    """
-    text = os.environ.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_THREADS:
-        raise ConfigError(f"{name} is {text!r}: it must be from 1 to {MAX_THREADS}")
-    return int(text)
-
-
-def check_environment() -> None:
-    """Raise ConfigError where a variable would crash numba, which reads them on import."""
-    thread_count("NUMBA_NUM_THREADS")
-    for name, (allowed, said) in CHECKED.items():
-        text = os.environ.get(name)
-        if text is not None and not re.fullmatch(allowed, text):
-            raise ConfigError(f"{name} is {text!r}: it must be {said}")
 
 
 def set_threads(count: int) -> None:
@@ -81,7 +46,7 @@ def load() -> ModuleType:
     global _kernels
     if _kernels is not None:
         return _kernels
-    check_environment()
+    check_environment("NUMBA_")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "(?s).*nvironment variable")
@@ -89,7 +54,8 @@ def load() -> ModuleType:
             module.get_num_threads()  # starts them
     except (RuntimeError, RuntimeWarning, ValueError) as error:
         raise ConfigError(f"numba cannot start ({str(error).splitlines()[0]}): correct or unset "
-                          f"{_own_variables()}") from error
+                          f"{variables(('NUMBA_',)) or 'the variables NUMBA_*'}"
+                          ) from error
     _kernels = module
     if _threads is not None:
         _limit_pool()
@@ -103,12 +69,6 @@ def _limit_pool() -> None:
                       f"{config.NUMBA_NUM_THREADS} (NUMBA_NUM_THREADS): the sparse kernels compute "
                       "the same with these, more slowly", DataWarning, stacklevel=2)
     set_num_threads(min(_threads, config.NUMBA_NUM_THREADS))
-
-
-def _own_variables() -> str:
-    found = [f"{name}={value}" for name, value in sorted(os.environ.items())
-             if name.startswith("NUMBA_")]
-    return ", ".join(found) or "the variables NUMBA_*"
 
 
 def __getattr__(name: str) -> Any:

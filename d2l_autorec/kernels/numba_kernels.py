@@ -17,7 +17,7 @@ import math
 from typing import Tuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import get_num_threads, prange  # noqa: F401 (kernels.threads reads the first)
 
 from .cache import compiled
 
