@@ -32,10 +32,15 @@ _EXPORTS = {
 }
 __all__ = sorted(_EXPORTS)
 
+_IS_COMMAND = sys.argv[:1] == ["-m"]  # python -m d2l_autorec.<command>
+if _IS_COMMAND:
+    from .interrupt import quit_on_signals
+    quit_on_signals(__name__)
+
 if importlib.util.find_spec("mxnet") is None:
     _MISSING = ("d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
                 "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU")
-    if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>: a line, not a traceback
+    if _IS_COMMAND:  # a line, not a traceback
         print(_MISSING, file=sys.stderr)
         sys.exit(2)
     raise ImportError(_MISSING)

@@ -1,16 +1,44 @@
 """What every command shares: one-line errors, exit codes, warnings on stderr."""
 
 import argparse
+import errno
+import lzma
 import os
+import re
 import sys
+import traceback
 import warnings
-from typing import Any, Callable, List, NoReturn, Optional, Sequence, Set
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple
 
-from .errors import (DataWarning, Interrupted, NumericalError, UserError, did_you_mean,
-                     refuse_blank)
-from .interrupt import signals_raise
+from .environment import variables
+from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
+from .interrupt import interrupting_signals
+from .output import standard_streams
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
+PACKAGE = Path(__file__).parent
+LIBRARY_VARIABLES = ("MPL", "MXNET_", "NUMBA_", "PYTHONOPTIMIZE", "TQDM_")
+OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
+ADVICE = {
+    errno.ENOSPC: "make room, or choose another folder",
+    errno.EDQUOT: "make room, or choose another folder",
+    errno.EACCES: "see to its permissions, or choose another",
+    errno.EPERM: "see to its permissions, or choose another",
+    errno.EROFS: "choose another folder",
+    errno.ENOENT: "see whether its name is right",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EMFILE: "allow more open files, ulimit -n",
+    errno.ENFILE: "the machine has too many open files",
+    errno.ENOMEM: "the machine is out of memory",
+    errno.EIO: "the disk or the network behind it fails",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "a part of the path is a file",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,13 +81,9 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
+def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],
                 argv: Optional[Sequence[str]] = None) -> int:
-    """Run `command(argv)`; user errors become one line on stderr and exit code 2.
+    """Run `command(argv)`; what a user or a machine can do becomes one line and an exit code.
 
     Parameters
     ----------
@@ -73,25 +97,109 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], None],
     Returns
     -------
     int
-        0; 2 after a user error; 3 after a numerical failure; 130, 143 or 129
-        after SIGINT, SIGTERM or SIGHUP. Internal errors propagate with their traceback.
+        0; 2 after an error of the user's or the machine's; 3 after a numerical
+        failure; 130 or 143 after SIGINT or SIGTERM. A reader of the output that
+        goes away is no error. Bugs propagate with their traceback.
     """
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        # PYTHONWARNINGS and -W neither end a command nor hide what it has to tell
-        warnings.filters[:] = [known for known in warnings.filters if known[0] != "error"]
-        warnings.simplefilter("default", DataWarning)
-        try:
-            with signals_raise():
-                command(argv)
-        except KeyboardInterrupt:
-            print(f"{name}: stopped: SIGINT", file=sys.stderr)
-            return 130
-        except (UserError, NumericalError, Interrupted) as error:
-            kind = "stopped" if isinstance(error, Interrupted) else "error"
-            print(f"{name}: {kind}: {' '.join(str(error).splitlines())}", file=sys.stderr)
-            return _exit_code(error)
+    with standard_streams() as output, interrupting_signals(), _own_warnings():
+        code = _exit_code(name, command, argv)
+        output.flush()
+        lost = output.failure
+        if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
+            _print_error(name, f"error: stdout cannot be written ({lost.strerror}): all else was "
+                         "done")
+            return EXIT_USER_ERROR
+        return code
+
+
+def _exit_code(name: str, command: Callable[[Optional[Sequence[str]]], Any],
+               argv: Optional[Sequence[str]]) -> int:
+    try:
+        command(argv)
+    except SystemExit as request:  # --help
+        return request.code or 0
+    except BaseException as error:
+        line, code = explain(error)
+        if line is None:
+            raise
+        _print_error(name, line)
+        return code
     return 0
+
+
+def explain(error: BaseException) -> Tuple[Optional[str], int]:
+    """The line and the exit code of what users and machines can do; no line for a bug of ours."""
+    if isinstance(error, Interrupted):
+        return f"stopped: {error}", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped: SIGINT", 130
+    if isinstance(error, NumericalError):
+        return f"error: {error}", EXIT_NUMERICAL
+    text = _said_of(error)
+    return (None if text is None else f"error: {text}"), EXIT_USER_ERROR
+
+
+def _said_of(error: BaseException) -> Optional[str]:
+    """What is wrong, and the way out; None of a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, Exception) and _library_failed_to_load(error):
+        return _broken_installation(error)
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error or 'nothing more is said'}): take a smaller model or batch"
+    if isinstance(error, RecursionError):  # nothing here recurses but parsers of what users give
+        return "a file is nested too deeply to be read: restore it from a copy"
+    if isinstance(error, (zlib.error, lzma.LZMAError, zipfile.BadZipFile)):
+        return f"a compressed file is damaged ({error}): restore it from a copy"
+    if type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
+        return ("a device is out of memory: take a smaller --batch-size or --hidden, "
+                "or --preload no")
+    return None
+
+
+def _of_the_system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    where = f"{error.filename}: " if error.filename is not None else ""
+    advice = ADVICE.get(error.errno, "see to it, and try again")
+    return f"{where}{reason}: {advice}"
+
+
+def _library_failed_to_load(error: Exception) -> bool:
+    """Whether the error comes from the import of a module that is not of this package."""
+    if isinstance(error, ImportError):
+        return not (error.name or "").startswith(__package__)
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
+               for frame in frames)
+
+
+def _broken_installation(error: Exception) -> str:
+    own = variables(LIBRARY_VARIABLES)
+    way_out = "install it again, pip install 'd2l_autorec[cpu]'"
+    if own:
+        way_out = f"correct or unset {own}, or {way_out}"
+    return f"a library cannot be loaded ({type(error).__name__}: {error}): {way_out}"
+
+
+def _print_error(name: str, line: str) -> None:
+    print(f"{name}: {' '.join(line.split())}", file=sys.stderr)
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Warnings as one line each; those for programmers are not shown, nor are they errors."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:
@@ -101,13 +209,8 @@ def leave(code: int) -> NoReturn:
     and those wait for this one: nobody would ever learn of its failure.
     """
     if code and os.environ.get("DMLC_ROLE") == "worker":
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, Interrupted):
-        return error.exit_code
-    return EXIT_NUMERICAL if isinstance(error, NumericalError) else EXIT_USER_ERROR

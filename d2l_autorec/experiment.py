@@ -14,11 +14,13 @@ from typing import Any, Dict, List, Optional, Tuple
 import mxnet as mx
 from mxnet import gluon
 
+from . import kernels
 from .checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from .config import CONFIGS, RankingConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
 from .devices import (choose_kvstore, choose_preload, out_of_memory_in_one_line,
                       resolve_devices)
+from .engine import start_mxnet
 from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
 from .files import FolderLock, remove_parts
 from .interrupt import SignalWatch
@@ -89,8 +91,8 @@ class Experiment:
 def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Dict[str, Any]]:
     """Train as `config` says and write the run folder.
 
-    Switches MXNet to NumPy semantics (`npx.set_np()`). CPU threads are the
-    command's to set, before MXNet is imported.
+    Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
+    sparse kernels `config.threads` CPU threads, or those that the run began with.
 
     Parameters
     ----------
@@ -114,6 +116,8 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Di
         If SIGINT or SIGTERM asked to stop.
     """
     mx.npx.set_np()
+    threads = read_record(resume).threads if resume else config.threads
+    start_mxnet(threads, cpus=config.cpus or 1)
     with out_of_memory_in_one_line(), connect(config.kvstore) as workers:
         if workers.agree(bool(resume) and (resume / "result.json").exists()):
             return finished(resume) if workers.rank == 0 else None
@@ -172,6 +176,8 @@ def prepare(config: RunConfig, workers: Workers) -> Experiment:
     kernel, why = choose_kernel(config.kernel, network, devices)
     if config.sized_by:
         check_network(network, task.batch_shape(kernel), devices, flag(config.sized_by))
+    if kernel == "sparse":
+        kernels.load()  # says what is wrong with it before anything is written
     needed = task.dense_bytes() if kernel == "dense" else 0
     preload, reason = choose_preload(config.preload, needed, devices)
     if preload:

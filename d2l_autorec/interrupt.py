@@ -1,38 +1,66 @@
-"""Signals end a run between two steps, and a command so that it tidies up."""
+"""Signals end a command in one line, and a training between two steps."""
 
+import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, NoReturn, Optional
 
 from .errors import Interrupted
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)  # SIGINT raises KeyboardInterrupt anyway
+
+def quit_on_signals(name: str) -> None:
+    """Until the command begins: end this process, which has nothing to undo, in one line."""
+    def leave(number: int, frame: Optional[FrameType]) -> NoReturn:
+        text = f"{name}: stopped: {signal.Signals(number).name}\n"
+        try:
+            os.write(2, text.encode())
+        finally:
+            os._exit(128 + number)
+
+    _handle(leave)
 
 
 @contextmanager
-def signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Interrupted in the block, so that no temporary file stays.
-
-    A signal that is ignored, as under nohup, or handled already is left alone.
-    """
+def interrupting_signals() -> Iterator[None]:
+    """In this block they raise Interrupted in the main thread, wherever it is."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, _raise)
+    usual = {number: signal.getsignal(number) for number in SIGNALS}
+    usual_hook, sys.unraisablehook = sys.unraisablehook, _raise_later
+    _handle(_interrupt)
     try:
         yield
     finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+        sys.unraisablehook = usual_hook
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
-def _raise(number: int, frame: Optional[FrameType]) -> None:
+def _handle(handler: Any) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # not ignored, as by `&` and nohup
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> NoReturn:
     raise Interrupted(number)
+
+
+def _raise_later(unraisable: Any) -> None:
+    """Where nothing can be raised, as in what C calls, ask for it again a moment later."""
+    error = unraisable.exc_value
+    if not isinstance(error, Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.01, os.kill, (os.getpid(), error.exit_code - 128))
+    again.daemon = True
+    again.start()
 
 
 class SignalWatch:
@@ -55,8 +83,8 @@ class SignalWatch:
 
     def __enter__(self) -> "SignalWatch":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, *ENDING):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
                     self._usual[number] = signal.signal(number, self._note)
         return self
 

@@ -9,7 +9,7 @@ import numpy as onp
 from mxnet import gluon, np
 from scipy import sparse
 
-from .kernels import take_rows
+from . import kernels
 from .ratings import Ratings
 from .sparse import CSRBatch
 from .streams import Purpose, generator
@@ -55,7 +55,7 @@ class SparseRows:
     def __call__(self, rows: List[int]) -> CSRBatch:
         chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
         matrix = self._matrix
-        return CSRBatch(*take_rows(matrix.indptr, matrix.indices, matrix.data, chosen),
+        return CSRBatch(*kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, chosen),
                         matrix.shape[1])
 
 

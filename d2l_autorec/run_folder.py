@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import errno
 import io
-import os
 import platform
 import warnings
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import numpy as onp
 from mxnet import MXNetError, nd
 
+from . import kernels
 from .clicks import INPUTS, Clicks
 from .config import RankingConfig, RunConfig
 from .errors import DataError, DataWarning
@@ -60,7 +60,7 @@ class RunFolder:
         self._write_with(name, save_data)
         about = {"options": dataclasses.asdict(config), "data": data,
                  "devices": list(devices), "kernel": kernel,
-                 "threads": os.environ.get("OMP_NUM_THREADS"), "versions": versions()}
+                 "threads": str(kernels.threads()), "versions": versions()}
         write_sealed(self.path / "config.json", about, self._digests)
         self._digests["config.json"] = digest_of(self.path / "config.json")
 

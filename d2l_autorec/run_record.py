@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from .config import RunConfig, config_of, read_begun
+from .environment import MAX_THREADS
 from .errors import DataError
 from .files import check_digests, digest_of, read_sealed
 
@@ -88,8 +89,14 @@ def _check_about(about: Dict[str, Any], path: Path) -> None:
         ("data", isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys()),
         ("kernel", isinstance(kernel, dict) and "chosen" in kernel),
         ("devices", isinstance(about.get("devices"), list)),
-        ("threads", threads is None or isinstance(threads, str) and threads.isdecimal())
+        ("threads", threads is None or _is_thread_number(threads))
         ) if not right]
     if wrong:
         raise DataError(f"{path} was edited (what it says of its {wrong[0]} cannot be read): "
                         "restore it from a copy, or begin a new run")
+
+
+def _is_thread_number(recorded: Any) -> bool:
+    if not isinstance(recorded, str) or not recorded.isdecimal():
+        return False
+    return 1 <= int(recorded) <= MAX_THREADS

@@ -18,7 +18,6 @@ import mxnet as mx
 import numpy as onp
 from mxnet import autograd, np
 from mxnet.base import _LIB, check_call
-from numba import get_num_threads
 
 from . import kernels
 from .errors import ConfigError, DataWarning
@@ -109,7 +108,7 @@ class CSRBatch:
     def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
         """Entries by column, and the number of threads: what every kernel begins with."""
         return (*kernels.group_by_column(self.indptr, self.indices, self.shape[1]),
-                get_num_threads())
+                kernels.threads())
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:

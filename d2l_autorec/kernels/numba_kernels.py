@@ -17,16 +17,18 @@ import math
 from typing import Tuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, prange  # noqa: F401 (kernels.threads reads the first)
+
+from .cache import compiled
 
 # Sums may be reassociated (vectorised); NaN and infinity keep their meaning, so that a
 # diverged run shows.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 BLOCK = 16  # consecutive columns of a thread
-KERNEL = dict(parallel=True, fastmath=FAST, cache=True, nogil=True)
+KERNEL = dict(parallel=True, fastmath=FAST)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def group_by_column(indptr: np.ndarray, columns: np.ndarray, num_columns: int
                     ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR structure to (starts, rows, positions): a stable counting sort."""
@@ -47,7 +49,7 @@ def group_by_column(indptr: np.ndarray, columns: np.ndarray, num_columns: int
     return starts, rows, positions
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray
               ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(indptr, indices, data) of the chosen rows of a CSR matrix."""
@@ -63,7 +65,7 @@ def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: n
     return starts, columns, values
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def weighted_columns(starts, rows, positions, threads, values, weight, initial, out):
     """out[b] = initial + sum over entries (b, c) of value * weight[c]; (B, H), in place.
 
@@ -89,7 +91,7 @@ def weighted_columns(starts, rows, positions, threads, values, weight, initial, 
                 out[b, k] += partial[t, b, k]
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def masked_products(starts, rows, positions, threads, hidden, weight, bias, out):
     """out[position] = hidden[b] . weight[c] + bias[c] at the entries (b, c); (n,), in place."""
     for t in prange(threads):
@@ -98,7 +100,7 @@ def masked_products(starts, rows, positions, threads, hidden, weight, bias, out)
                 _products_of_column(c, starts, rows, positions, hidden, weight[c], bias[c], out)
 
 
-@njit(fastmath=FAST, cache=True, nogil=True)
+@compiled(fastmath=FAST)
 def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
     """Four entries at a time: a fifth faster, as the weights are read once for the four."""
     j, end = starts[c], starts[c + 1]
@@ -122,7 +124,7 @@ def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
         j += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def column_sums(starts, positions, values):
     """out[c] = sum of the values of column c; (C,)."""
     out = np.zeros(len(starts) - 1, dtype=np.float32)
@@ -132,7 +134,7 @@ def column_sums(starts, positions, values):
     return out
 
 
-@njit(fastmath=FAST, cache=True, nogil=True)
+@compiled(fastmath=FAST)
 def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
     """gradient[:] = sum over the entries (b, c) of column c of value * hidden[b]."""
     gradient[:] = 0
@@ -152,7 +154,7 @@ def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
         j += 1
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def weight_gradient(starts, rows, positions, threads, values, hidden, out):
     """out[c] = sum over entries (b, c) of value * hidden[b]; (C, H), every row written."""
     for t in prange(threads):
@@ -161,7 +163,7 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
                 _gradient_row(c, starts, rows, positions, values, hidden, out[c])
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def adam_step(starts, rows, positions, threads, values, hidden, weight, mean, variance,
               rescale, wd, lr, beta1, beta2, epsilon):
     """`weight_gradient` and Adam's update of each row while it is at hand; in place.
@@ -184,7 +186,7 @@ def adam_step(starts, rows, positions, threads, values, hidden, weight, mean, va
                     weight[c, k] -= lr * m / (math.sqrt(v) + epsilon)
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
     """out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
 
@@ -205,7 +207,7 @@ def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
         out[b] = loss
 
 
-@njit(**KERNEL)
+@compiled(**KERNEL)
 def multinomial_gradient(indptr, columns, values, exponentials, sums, upstream, out):
     """out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C), in place."""
     for b in prange(len(out)):

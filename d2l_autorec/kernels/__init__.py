@@ -1,0 +1,79 @@
+"""Arithmetic over observed entries only: the functions of `numba_kernels`, and their threads.
+
+A function's module, and with it numba, is loaded when the function is first used: commands and
+models that need no kernel start without it.
+"""
+
+import importlib
+import warnings
+from types import ModuleType
+from typing import Any, Optional
+
+from ..environment import check_environment, variables
+from ..errors import ConfigError, DataWarning
+
+_threads: Optional[int] = None
+_kernels: Optional[ModuleType] = None
+
+
+def set_threads(count: int) -> None:
+    """Deal columns to `count` threads from now on, in every thread of this process.
+
+    Sums depend on this number in their last bits, and on no other: where numba began with fewer
+    threads, they take several shares each, and a warning says so.
+    """
+    global _threads
+    _threads = count
+    if _kernels is not None:
+        _limit_pool()
+
+
+def threads() -> int:
+    """The number of shares that columns are dealt in: of `set_threads`, else numba's threads."""
+    if _threads is None:
+        return load().get_num_threads()
+    return _threads
+
+
+def load() -> ModuleType:
+    """The module of the compiled functions.
+
+    Raises
+    ------
+    ConfigError
+        If numba cannot start in this environment.
+    """
+    global _kernels
+    if _kernels is not None:
+        return _kernels
+    check_environment("NUMBA_")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "(?s).*nvironment variable")
+            module = importlib.import_module(f"{__name__}.numba_kernels")
+            module.get_num_threads()  # starts them
+    except (RuntimeError, RuntimeWarning, ValueError) as error:
+        raise ConfigError(f"numba cannot start ({str(error).splitlines()[0]}): correct or unset "
+                          f"{variables(('NUMBA_',)) or 'the variables NUMBA_*'}"
+                          ) from error
+    _kernels = module
+    if _threads is not None:
+        _limit_pool()
+    return module
+
+
+def _limit_pool() -> None:
+    from numba import config, set_num_threads
+    if _threads > config.NUMBA_NUM_THREADS:
+        warnings.warn(f"{_threads} threads are asked for, and numba began with "
+                      f"{config.NUMBA_NUM_THREADS} (NUMBA_NUM_THREADS): the sparse kernels compute "
+                      "the same with these, more slowly", DataWarning, stacklevel=2)
+    set_num_threads(min(_threads, config.NUMBA_NUM_THREADS))
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what Python looks for in a package
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(load(), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,123 @@
+"""Compiled kernels are kept on disk, where that can be done; where it cannot, they are compiled."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from ..errors import DataWarning
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+_told = False
+
+
+def compiled(**options: Any) -> Callable[[Callable], Any]:
+    """`numba.njit(nogil=True, **options)`, with a cache that never fails."""
+    def decorate(function: Callable) -> Any:
+        kernel = numba.njit(nogil=True, **options)(function)
+        if numba.config.DISABLE_JIT:
+            return kernel
+        try:
+            kernel._cache = KernelCache(function)  # enable_caching() can only make numba's own
+        except Exception as error:  # numba finds no folder
+            _tell(error)
+        return kernel
+    return decorate
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache, without which a kernel is compiled: a read-only or full disk is no error."""
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        locator = self._impl.locator
+        about = repr((numba.__version__, locator.get_source_stamp()))
+        self._cache_file = KernelFiles(Path(locator.get_cache_path()), self._impl.filename_base,
+                                       about)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Optional[Any]:
+        """The compiled function for a signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever is wrong with the file, the kernel can be compiled
+            _tell(error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled function, if that can be done."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _tell(error)
+
+
+class KernelFiles:
+    """A file for each compiled function, named by all that it depends on, and with its digest.
+
+    Numba's own files would run what a flipped bit made of the code, and two processes that begin
+    together can exchange the code of two signatures.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the function.
+    about : str
+        What a compiled function depends on beside its key.
+    """
+
+    def __init__(self, folder: Path, name: str, about: str) -> None:
+        self._folder, self._name, self._about = folder, name, about
+
+    def load(self, key: Any) -> Optional[Any]:
+        """What was saved under `key`, or None.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file cannot be read or is damaged.
+        """
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(code).digest() != digest:
+            raise ValueError(f"{path} is damaged")
+        return pickle.loads(code)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write `data` under `key`: whole, or not at all."""
+        code = dumps(data)
+        handle, unfinished = tempfile.mkstemp(prefix=".part-", dir=self._folder)
+        try:
+            with open(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(unfinished, self._path(key))
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+    def _path(self, key: Any) -> Path:
+        digest = hashlib.sha256(f"{self._about} {key!r}".encode()).hexdigest()[:16]
+        return self._folder / f"{self._name}.{digest}.nbc"
+
+
+def _tell(error: Exception) -> None:
+    """Say once in a process that there is no use of the cache, and why."""
+    global _told
+    if _told:
+        return
+    _told = True
+    warnings.warn("the sparse kernels are compiled now, as their cache cannot be used "
+                  f"({str(error).splitlines()[0]}): set NUMBA_CACHE_DIR to a folder that can be "
+                  "written, to do this only once", DataWarning, stacklevel=2)
