@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError, DataWarning
-from .ratings import Ratings
 from .frames import size_of
+from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
 
