@@ -14,9 +14,9 @@ import pandas as pd
 
 from .environment import variable
 from .errors import DataError, DataWarning, did_you_mean
+from .frames import size_of
 from .memory import available_memory, check_fits
 from .ratings import Ratings
-from .frames import size_of
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
 from .streams import Purpose, generator

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List
 import pandas as pd
 
 from .errors import DataError
-from .layout import NUMERIC, TableFormat, one_character
+from .layout import NUMERIC, TableFormat, one_character, refuse_comment
 from .textfile import blocks, line_number
 
 
@@ -106,26 +106,24 @@ class CheckedRows:
         layout = self._layout
         reader = csv.reader((one_character(line, layout.separator) for line in lines),
                             delimiter=layout.character, skipinitialspace=True, strict=True)
-        number = first
+        done = 0
         try:
-            for number, fields in enumerate(reader, first):
-                if reader.line_num != number - first + 1:
+            for fields in reader:
+                if reader.line_num != done + 1:
                     raise csv.Error("a quoted field goes on in the next line")
-                if fields in ([], [""]):
-                    continue
-                self.count += 1
-                self._check_line(number, lines[number - first], fields)
+                if fields not in ([], [""]):
+                    self.count += 1
+                    self._check_line(first + done, lines[done], fields)
+                done += 1
         except csv.Error as error:
-            raise DataError(f"{self._path}, line {number + (reader.line_num > number - first + 1)}"
-                            f": {error}; correct the quotes: each line must be one rating"
-                            ) from error
+            raise DataError(f"{self._path}, line {first + done}: {error}; correct the quotes: "
+                            "each line must be one rating") from error
 
     def _check_line(self, number: int, line: str, fields: List[str]) -> None:
-        if line.startswith("#"):
-            raise DataError(f"{self._path}, line {number}: begins with '#', and comments are not "
-                            "understood; delete the line, or quote the id")
+        place = f"{self._path}, line {number}"
+        refuse_comment(place, line)
         if len(fields) != self._layout.width:
-            raise DataError(f"{self._path}, line {number}: {len(fields)} fields where the first "
+            raise DataError(f"{place}: {len(fields)} fields where the first "
                             f"line has {self._layout.width}; quote fields that contain the "
                             "separator, or correct the line")
 

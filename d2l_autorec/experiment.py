@@ -158,8 +158,8 @@ def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, A
             folder.begin(config, task.about_data(), task.save,
                          {"chosen": experiment.kernel, "why": experiment.why,
                           "preload": experiment.preload}, experiment.device_names())
-        if not config.quiet:
-            print(task.train.origin, file=sys.stderr)
+            if not config.quiet:
+                print(task.train.origin, file=sys.stderr)
         result = train_phases(experiment, folder)
     return {**result, "run": str(path)}
 

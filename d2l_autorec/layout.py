@@ -126,11 +126,16 @@ def detect_format(path: Path, request: Request) -> TableFormat:
         understood in more than one way.
     """
     lines = first_lines(path)
+    for number, line in lines:
+        refuse_comment(f"{path}, line {number}", line)
     separator = _separator(path, [line for _, line in lines], request)
     rows = [fields_of(line, separator) for _, line in lines]
     place, width = f"{path}, line {lines[0][0]}", len(rows[0])
     if request.exactly and width != request.fewest:
         raise DataError(f"{path} has {width} column{'s' * (width > 1)}: {request.exactly}")
+    if width < request.fewest and lines[0][1].count('"') % 2:
+        raise DataError(f"{place}: a quote is not closed; correct the quotes: each line must be "
+                        "one rating")
     if width < request.fewest:
         raise _too_narrow(place, width, separator, request)
     if len(rows) > 1 and len(rows[1]) != width:
@@ -148,6 +153,13 @@ def detect_format(path: Path, request: Request) -> TableFormat:
     else:
         columns = {role: column for column, role in enumerate(request.roles[:width])}
     return TableFormat(separator, header, columns, names)
+
+
+def refuse_comment(place: str, line: str) -> None:
+    """Raise DataError for a line that looks like a comment."""
+    if line.startswith("#"):
+        raise DataError(f"{place}: begins with '#', and comments are not understood; delete the "
+                        "line, or quote the id")
 
 
 def _too_narrow(place: str, width: int, separator: str, request: Request) -> DataError:
@@ -194,7 +206,7 @@ def _separator(path: Path, lines: List[str], request: Request) -> str:
     if len(steady) > 1:
         choices = " or ".join(f"{sep!r} ({counts[sep][0]} columns)" for sep in steady)
         raise DataError(f"{path} may be separated by {choices}: say which with --separator "
-                        f"{shlex.quote(steady[0])}")
+                        f"{shlex.quote(max(steady, key=lambda sep: counts[sep][0]))}")
     most = max(SEPARATORS, key=lambda sep: counts[sep][0])
     return (steady or wide or [most])[0]
 

@@ -21,6 +21,7 @@ REFUSED: Dict[bytes, str] = {
     b"PK": "is a zip archive: unpack it and name the ratings file in it",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd: unpack it with unzstd",
     b"7z\xbc\xaf": "is a 7z archive: unpack it and name the ratings file in it",
+    b"[{": "is one JSON array: write one object a line, as jq -c '.[]' does",
     b"PAR1": "is a Parquet file: write it as csv",
     b"\xff\xfe": "is not text in UTF-8 but in UTF-16: save it as UTF-8",
     b"\xfe\xff": "is not text in UTF-8 but in UTF-16: save it as UTF-8",
@@ -97,6 +98,8 @@ def line_number(path: Path, record: int) -> int:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed; what goes wrong in the block is one line."""
     try:
+        if "\0" in str(path):
+            raise DataError(f"{str(path)!r} is no file name")
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise DataError(f"{path} is no file but a pipe or a device, and a ratings file is read "
                             "more than once: copy it to a file")

@@ -184,12 +184,14 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
 @pytest.mark.parametrize("content, message", [
     ("{0},9\n", "line 1: the rating 9 is outside the scale 1,5"),
     ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
-    ("{0},4\n{0},4\n", "is rated more than once: keep one rating"),
+    ("{0},4\n{0},4\n",
+     "line 2: item '1' is rated more than once (4 in line 1, 4 here): keep one rating"),
     ("{0},4\n{1},good\n", "line 2: the rating 'good' is not a number"),
     ("{0},4,1\n", "has 3 columns: it must have the two columns item,rating"),
-    ("rating,film\n4,{0}\n", "begins with 'rating,film': it must have the two columns"),
+    ("rating,film\n4,{0}\n",
+     "no column for item among 'rating', 'film'; it must have the two columns"),
     ("item,rating\n", "has no ratings"),
-    ("", "cannot be read"),
+    ("", "is empty"),
     (None, "cannot be read (No such file or directory)")])
 def test_new_user_errors(run, tmp_path, in_process, content, message):
     path = tmp_path / "me.csv"
