@@ -51,13 +51,13 @@ def one_of(choices: Tuple[str, ...]) -> Check:
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
-# MXNet counts in 32 bits. A rate or penalty above 1e9 only overflows the products of a float32.
-LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e9, 32
+# MXNet counts in 32 bits. A rate or penalty above 1e30 only overflows float32, which ends at 3e38.
+LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
 AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
 AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
 DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
-POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e9")
-PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e9")
+POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
+PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")

@@ -16,6 +16,7 @@ import worker_program
 from conftest import assert_user_error
 from d2l_autorec import workers
 from d2l_autorec.errors import ConfigError
+from d2l_autorec.launch import Host, Job, _is_distributed
 from d2l_autorec.workers import Workers
 
 PROGRAM = (sys.executable, worker_program.__file__)
@@ -211,6 +212,66 @@ def test_bad_arguments_in_one_line(tmp_path, in_process, monkeypatch, arguments,
     usual = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert_user_error(in_process("launch", *arguments), "d2l_autorec.launch: error", *fragments)
     assert usual == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("line", [
+    "-oProxyCommand=touch pwned", "$(touch pwned)", "a;b", "a b;c", "m@-x 1.1.1.1",
+    "-x@h 1.2.3.4", "x 1.2.3.4;true", "a" * 64, "é", "..", "a..b", "@", "x@", "[::1]", "'", "a\0b"])
+def test_names_that_are_no_machines(tmp_path, in_process, monkeypatch, line):
+    """They would be words of a command line, or of a shell on another machine."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hosts").write_text(f"{line}\n")
+    process = in_process("launch", "-n", "1", "-s", "1", "--hosts", "hosts", "--", "true")
+    assert_user_error(process, "--hosts hosts: ", "must be a machine and, if need be, its address")
+    assert os.listdir(tmp_path) == ["hosts"]
+
+
+def test_hosts_files_that_are_none(tmp_path, in_process, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary").write_bytes(b"\x00\x01\xff")
+    (tmp_path / "many").write_text("".join(f"host{k}\n" for k in range(5000)))
+    (tmp_path / "long").write_text("#" * 200_000)
+    for name, fragment in {
+            "pipe": "it is no file", "folder": "it is no file", "binary": "invalid start byte",
+            "many": "names 5000 machines: name at most 64", "/dev/zero": "it is no file",
+            "long": "it is longer than 100000 bytes"}.items():
+        process = in_process("launch", "-n", "1", "-s", "1", "--hosts", name, "--", "true")
+        assert_user_error(process, f"--hosts {name}", fragment)
+
+
+@pytest.mark.parametrize("arguments, fragment", [
+    (("-n", "65", "-s", "1", "--", "true"), "-n/--workers: it is '65'"),
+    (("-n", "1", "-s", "65", "--", "true"), "a whole number, from 1 to 64"),
+    (("-n", "1", "-s", "1", "--address=-x", "--", "true"), "--address is '-x'"),
+    (("-n", "1", "-s", "1", "--address", "a" * 99, "--", "true"), "a machine's name or address"),
+    (("-n", "1", "-s", "1", "--hosts", "h", "--ssh", "ssh '", "--", "true"), "No closing quot")])
+def test_more_bad_arguments(in_process, arguments, fragment):
+    assert_user_error(in_process("launch", *arguments), fragment)
+
+
+@pytest.mark.parametrize("words", [
+    ("python", "-m", "d2l_autorec.run"), ("python", "-m", "d2l_autorec.run", "--kvstore", "local"),
+    ("env", "A=1", "python3", "-u", "-m", "d2l_autorec.run", "--kvstore=device", "--quiet")])
+def test_independent_runs_are_not_started(in_process, words):
+    """They did the same work, in one folder."""
+    assert_user_error(in_process("launch", "-n", "2", "-s", "1", "--", *words),
+                      "every worker would do the whole run by itself", "add --kvstore dist_sync")
+
+
+@pytest.mark.parametrize("words", [
+    ("true",), ("python", "train.py"), ("python", "-m", "d2l_autorec.run", "--resume", "x"),
+    ("python", "-m", "d2l_autorec.run", "--kvstore=dist_async"),
+    ("python", "-m", "d2l_autorec.run", "--kvstore", "dist_sync")])
+def test_of_other_commands_nothing_is_said(words):
+    assert _is_distributed(words)
+
+
+def test_the_host_is_no_option_of_ssh():
+    """What comes after -- is none, whatever it begins with."""
+    job = Job("worker", 0, Host("me@there", "127.0.0.1"), {}, ["true"])
+    assert job.argv("ssh -p 22")[:5] == ["ssh", "-p", "22", "--", "me@there"]
 
 
 @pytest.mark.parametrize("rows", range(1, 8))

@@ -293,7 +293,7 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
     (["--similar-items", "1", "--items", "1"], ["--items needs --user ID"]),
     ([], ["one of the arguments --user --similar-items --new-user --all is required"]),
     (["--user", "1", "--all", "x"], ["not allowed with argument --user"]),
-    (["--user", "1", "-n", "0"], ["-n is 0: it must be at least 1"]),
+    (["--user", "1", "-n", "0"], ["-n: it is '0': it must be a whole number, at least 1"]),
     (["--all", "nowhere/x.csv"], ["nowhere/x.csv cannot be written (No such file or directory)"]),
     (["--all", "/"], ["/ is a folder: name a file"])])
 def test_user_errors(run, in_process, arguments, fragments):

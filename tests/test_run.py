@@ -65,7 +65,7 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, fragments", [
-    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e9"]),
+    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e30"]),
     (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
     (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
     (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
