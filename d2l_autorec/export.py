@@ -3,13 +3,12 @@
 import argparse
 import json
 import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .config import RankingConfig
 from .engine import start_mxnet
 from .errors import ConfigError, DataError
@@ -272,4 +271,4 @@ def _steps(offset: float, scale: Tuple[float, float], clip: bool) -> Tuple[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.export", main))
+    leave(run_command("d2l_autorec.export", main))

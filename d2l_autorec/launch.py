@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .errors import ConfigError, Interrupted
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
@@ -350,5 +350,4 @@ def _settle(processes: Sequence[Process], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads: end, and the guards end the rest
-    sys.exit(run_command("d2l_autorec.launch", main))
+    leave(run_command("d2l_autorec.launch", main))
