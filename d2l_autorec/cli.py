@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, List, NoReturn, Optional, Sequence, 
 from .environment import variables
 from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
 from .interrupt import interrupting_signals
-from .output import standard_streams
+from .output import discard, standard_streams
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
 PACKAGE = Path(__file__).parent
@@ -203,14 +203,16 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process; after a failure at once.
+    """End this process; a worker that failed at once.
 
     At the interpreter's exit an open store waits until every worker is done,
     and those wait for this one: nobody would ever learn of its failure.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     if code and os.environ.get("DMLC_ROLE") == "worker":
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
         os._exit(code)
+    if code:  # all is said: MXNet, where it was only half loaded, has something to add
+        discard(2)
     sys.exit(code)

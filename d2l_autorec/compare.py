@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .errors import ConfigError, DataError, DataWarning
 from .plots import warning_of_figure
 from .run_record import read_record
@@ -163,4 +163,4 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.compare", main))
+    leave(run_command("d2l_autorec.compare", main))

@@ -4,14 +4,13 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import tempfile
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .config import RankingConfig
 from .engine import start_mxnet
 from .errors import ConfigError, DataError, did_you_mean
@@ -294,4 +293,4 @@ def _steps(offset: float, scale: Tuple[float, float], clip: bool) -> Tuple[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.export", main))
+    leave(run_command("d2l_autorec.export", main))

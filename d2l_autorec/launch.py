@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .config import DISTRIBUTED
 from .environment import HOST, is_host
 from .errors import ConfigError, Interrupted
@@ -397,5 +397,4 @@ def _settle(processes: Sequence[Process], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads: end, and the guards end the rest
-    sys.exit(run_command("d2l_autorec.launch", main))
+    leave(run_command("d2l_autorec.launch", main))

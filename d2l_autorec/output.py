@@ -43,7 +43,7 @@ class Output:
             self._try("write", text.decode(self._stream.encoding))
         except OSError as error:
             self.failure = error
-            _discard(self._stream.fileno())
+            discard(self._stream.fileno())
 
     def isatty(self) -> bool:
         """Whether a person reads it."""
@@ -53,7 +53,7 @@ class Output:
         return getattr(self._stream, name)
 
 
-def _discard(descriptor: int) -> None:
+def discard(descriptor: int) -> None:
     """Let what is written to `descriptor` vanish: Python writes what it has left at its end."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .engine import start_mxnet
 from .errors import ConfigError
 from .options import AT_LEAST_1, whole_number
@@ -160,4 +160,4 @@ def _tell_written(written: Dict[str, Any], options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.recommend", main))
+    leave(run_command("d2l_autorec.recommend", main))

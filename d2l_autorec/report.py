@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from .cli import Parser, run_command
+from .cli import Parser, leave, run_command
 from .config import RunConfig, make_config
 from .engine import has_gpu, start_mxnet
 from .errors import ConfigError, did_you_mean
@@ -237,4 +237,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("d2l_autorec.report", main))
+    leave(run_command("d2l_autorec.report", main))

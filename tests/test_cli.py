@@ -1,0 +1,181 @@
+"""The boundary of the commands: errors, output streams and signals."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+
+import mxnet as mx
+import pytest
+
+from conftest import assert_user_error
+from d2l_autorec.cli import explain, run_command
+from d2l_autorec.errors import ConfigError, Interrupted, NumericalError
+from d2l_autorec.output import Output
+
+COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
+QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"
+
+
+def fail_with(error):
+    def command(argv):
+        raise error
+    return command
+
+
+@pytest.mark.parametrize("error, code, line", [
+    (ConfigError("--lr is 0"), 2, "error: --lr is 0"),
+    (NumericalError("the loss\nis nan"), 3, "error: the loss is nan"),
+    (Interrupted(signal.SIGTERM, "go on"), 143, "stopped: SIGTERM; go on"),
+    (KeyboardInterrupt(), 130, "stopped: SIGINT"),
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"), 2,
+     "error: a/b: No space left on device: make room"),
+    (PermissionError(errno.EACCES, "Permission denied", b"x"), 2, "Permission denied: see to its"),
+    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), 2, "error: Too many open files: allow more"),
+    (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: the disk"),
+    (OSError(errno.ELOOP, os.strerror(errno.ELOOP), "f"), 2, "in a circle"),
+    (OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "f"), 2, "a shorter name"),
+    (OSError("without a number"), 2, "error: without a number: "),
+    (MemoryError("Unable to allocate 7 TiB"), 2, "out of memory (Unable to allocate 7 TiB)"),
+    (RecursionError("deep"), 2, "nested too deeply"),
+    (zlib.error("invalid"), 2, "a compressed file is damaged (invalid)"),
+    (zipfile.BadZipFile("no zip"), 2, "a compressed file is damaged (no zip)"),
+    (ImportError("libgomp.so.1: cannot open", name="numba.x"), 2,
+     "a library cannot be loaded (ImportError: libgomp.so.1: cannot open)"),
+    (mx.MXNetError("Check failed: cudaMalloc failed: out of memory"), 2, "take a smaller --batch"),
+])
+def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
+    assert run_command("name", fail_with(error)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("name: ") and line in captured.err
+
+
+@pytest.mark.parametrize("error", [
+    TypeError("x"), KeyError("x"), AssertionError("x"), AttributeError("x"), IndexError("x"),
+    ZeroDivisionError("x"), mx.MXNetError("Check failed: shape"),
+    ImportError("cannot import name", name="d2l_autorec.train")])
+def test_bugs_keep_their_traceback(error):
+    assert explain(error)[0] is None
+    with pytest.raises(type(error)):
+        run_command("name", fail_with(error))
+
+
+def test_a_library_that_fails_while_it_is_imported(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_library.py").write_text("None.attribute\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def command(argv):
+        import broken_library  # noqa: F401
+    assert run_command("name", command) == 2
+    assert "a library cannot be loaded (AttributeError: 'NoneType'" in capsys.readouterr().err
+
+
+def test_warnings_are_one_line_whatever_the_environment_says(capsys, monkeypatch):
+    import warnings
+
+    def command(argv):
+        warnings.warn("one\ntwo", UserWarning, stacklevel=2)
+        warnings.warn("for programmers", DeprecationWarning, stacklevel=2)
+    for filters in ("error", "ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(filters)
+            assert run_command("name", command) == 0
+        assert capsys.readouterr().err == "warning: one two\n"
+
+
+class Broken:
+    """A stream whose disk is full."""
+
+    encoding = "utf-8"
+
+    def __init__(self, path):
+        self._file = open(path, "w")
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fileno(self):
+        return self._file.fileno()
+
+
+def test_output_remembers_what_failed_and_goes_on(tmp_path):
+    output = Output(Broken(tmp_path / "a"))
+    assert output.write("text") == 4
+    assert output.failure.errno == errno.ENOSPC
+    print("more", file=output, flush=True)
+    nowhere = Output(None)
+    print("text", file=nowhere, flush=True)
+    assert nowhere.failure is None and not nowhere.isatty()
+
+
+def test_output_writes_what_its_encoding_lacks(tmp_path):
+    with open(tmp_path / "a", "w", encoding="ascii") as file:
+        print("Am\u00e9lie \udcff", file=Output(file), flush=True)
+    assert (tmp_path / "a").read_text() == "Am\\xe9lie \\udcff\n"
+
+
+def shell(tmp_path, line):
+    return subprocess.run(["bash", "-c", line.replace("PY", f"{sys.executable} -m d2l_autorec")],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_into_a_full_disk_a_closed_stream_and_no_reader(tmp_path, verb):
+    full = shell(tmp_path, f"PY.{verb} --help > /dev/full")
+    assert_user_error(full, "stdout cannot be written (No space left on device)")
+    for line in (f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}", f"PY.{verb} --help >&-",
+                 f"PY.{verb} --help 2>&- < /dev/null"):
+        process = shell(tmp_path, line)
+        assert process.returncode == 0 and process.stderr == "", line
+    wrong = shell(tmp_path, f"PY.{verb} --no-such-option 2>&-")
+    assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("where, code", [
+    ("> /dev/full", 2), ("2>&1 | true; exit ${PIPESTATUS[0]}", 0), (">&- 2>&- <&-", 0),
+    ("2> /dev/full", 0)])
+def test_output_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
+    process = shell(tmp_path, f"PY.run {QUICK} --epochs 2 {where}")
+    assert process.returncode == code
+    assert "Traceback" not in process.stderr and "ignored" not in process.stderr
+    assert (tmp_path / "out" / "result.json").exists()
+    assert (tmp_path / "out" / "model.params").read_bytes()[:4] == b"\x12\x01\x00\x00"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.25, 0.6, 1.3, 2.5])
+def test_a_signal_at_any_moment_is_one_line(tmp_path, number, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "d2l_autorec.run", *QUICK.split(), "--epochs", "100000", "--quiet"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, err
+    errors = [line for line in err.splitlines() if not line.startswith("warning: ")]
+    assert len(errors) == 1 and "stopped: " + signal.Signals(number).name in errors[0]
+    assert list(tmp_path.rglob(".part-*")) == []
+
+
+def test_a_signal_that_nothing_could_raise_comes_again(capsys):
+    """As where Python is called by C: MXNet's custom operators, finalizers."""
+    class Finalizer:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass
+
+    def command(argv):
+        thing = Finalizer()
+        del thing
+        time.sleep(10)
+    start = time.monotonic()
+    assert run_command("name", command) == 130
+    assert time.monotonic() - start < 5
+    assert capsys.readouterr().err == "name: stopped: SIGINT\n"
