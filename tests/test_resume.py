@@ -216,6 +216,17 @@ def test_other_data_is_refused(tmp_path, in_process):
     assert_user_error(process, "the ratings are not those that the run in")
 
 
+def test_a_run_of_before_origins_were_recorded_goes_on(tmp_path, in_process):
+    out = tmp_path / "run"
+    assert in_process("run", *RUN, "--epochs", "1", "--out", str(out)).returncode == 0
+    (out / "result.json").unlink()
+    config = json.loads((out / "config.json").read_text())
+    assert config["data"].pop("origin").startswith("synthetic: generated with seed 0; ")
+    (out / "config.json").write_text(json.dumps(config))
+    process = in_process("run", "--resume", str(out))
+    assert process.returncode == 0, process.stderr
+
+
 def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
     out = str(tmp_path / "run")
     first = in_process("run", *RUN, "--epochs", "2", "--out", out, "--json")
