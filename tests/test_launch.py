@@ -216,7 +216,8 @@ def test_bad_arguments_in_one_line(tmp_path, in_process, monkeypatch, arguments,
 
 @pytest.mark.parametrize("line", [
     "-oProxyCommand=touch pwned", "$(touch pwned)", "a;b", "a b;c", "m@-x 1.1.1.1",
-    "-x@h 1.2.3.4", "x 1.2.3.4;true", "a" * 64, "é", "..", "a..b", "@", "x@", "[::1]", "'", "a\0b"])
+    "-x@h 1.1.1.1", "x 1.2.3.4;true", "a" * 64, "é", "..", "a..b", "@", "x@", "[::1]", "'",
+    "a\0b"])
 def test_names_that_are_no_machines(tmp_path, in_process, monkeypatch, line):
     """They would be words of a command line, or of a shell on another machine."""
     monkeypatch.chdir(tmp_path)
