@@ -190,7 +190,7 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
         If there is neither a folder nor a zip file nor a way to download.
     """
     target = folder / record.folder
-    if (target / record.ratings_file).is_file():
+    if os.path.isfile(target / record.ratings_file):  # False also where a name is too long
         return target / record.ratings_file
     try:
         _unpack(_download(record, folder, progress), target, record.ratings_file)
