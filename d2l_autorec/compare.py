@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from .cli import Parser, leave, run_command
 from .errors import ConfigError, DataError, DataWarning
 from .plots import warning_of_figure
-from .run_record import read_record
+from .run_record import read_record, refuse_run_file
 
 EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/*
@@ -132,7 +132,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     Raises
     ------
     ConfigError
-        If the file cannot be written, its ending is no format of figures, or
+        If the file cannot be written or is a run's own, its ending is no format of figures, or
         the runs have no metric in common.
     """
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
@@ -158,6 +158,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     kind = path.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
+    refuse_run_file(path)
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=120, format=kind)
 

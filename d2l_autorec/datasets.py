@@ -200,7 +200,7 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
         If there is neither a folder nor a zip file nor a way to download.
     """
     target = folder / record.folder
-    if (target / record.ratings_file).is_file():
+    if os.path.isfile(target / record.ratings_file):  # False also where a name is too long
         return target / record.ratings_file
     # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
     url = variable("D2L_AUTOREC_URL") or BASE_URL

@@ -130,7 +130,14 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Di
 
 def finished(path: Path) -> Dict[str, Any]:
     """The result of a run that needs no resuming."""
-    result = read_record(path).finished()
+    record = read_record(path)
+    result = record.finished()
+    task = TASKS[record.config.model]
+    try:
+        task.summary(result), task.remarks(result)
+    except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
+        raise DataError(f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
+                        "from a copy, or delete it and go on with --resume") from error
     print(f"{path} is finished already", file=sys.stderr)
     remove_checkpoint(path)  # a kill may have left it
     return {**result, "run": str(path)}

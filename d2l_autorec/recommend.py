@@ -126,13 +126,15 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
     Raises
     ------
     ConfigError
-        If `n` is below 1 or the file cannot be written.
+        If `n` is below 1, or the file cannot be written or is a run's own.
     """
     import numpy as np
     from tqdm.auto import tqdm
 
     from .files import replacing
     from .predict import predictor_of
+    from .run_record import refuse_run_file
+    refuse_run_file(path)
     predictor, ratings = predictor_of(run), run.ratings
     users, items = ratings.user_ids.tolist(), ratings.item_ids.tolist()
     rows = fewer = 0

@@ -7,10 +7,20 @@ from typing import Any, Dict, Optional
 
 from .config import RunConfig, config_of, read_begun
 from .environment import MAX_THREADS
-from .errors import DataError
-from .files import check_digests, digest_of, read_sealed
+from .errors import ConfigError, DataError
+from .files import LOCK, check_digests, digest_of, read_sealed
 
 TRAINING_DATA = ("ratings.npz", "clicks.npz")  # a run has one of them
+RUN_FILES = ("config.json", *TRAINING_DATA, "metrics.csv", "model.params", "result.json",
+             "curve.png", "checkpoint.bin", LOCK)
+
+
+def refuse_run_file(path: Path) -> None:
+    """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
+    target = Path(os.path.realpath(path))
+    if target.name in RUN_FILES and all(os.path.isfile(target.with_name(name))
+                                        for name in ("config.json", LOCK)):
+        raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,14 @@ def test_edited_options_are_named(old_folders, change, fragment):
     assert fragment in str(caught.value)
 
 
+@pytest.mark.parametrize("result", [{}, {"test_rmse": "x"}, {"devices": 3}, []])
+def test_an_edited_result_of_an_earlier_run(old_folders, in_process, result):
+    folder = old_folders["rating"]
+    with Damaged(folder / "result.json", json.dumps(result).encode()):
+        assert_user_error(in_process("run", "--resume", str(folder)), "result.json is ", "damaged")
+        assert_user_error(in_process("compare", str(folder)), str(folder))
+
+
 def test_permuted_ratings_of_an_earlier_run(old_folders):
     path = old_folders["rating"] / "ratings.npz"
     with onp.load(path) as file:
