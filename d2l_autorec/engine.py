@@ -46,7 +46,6 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int 
         cannot be loaded.
     """
     count = threads or omp_threads() or available_threads()
-    os.environ["OMP_NUM_THREADS"] = str(count)
     kernels.set_threads(count)
 
     if "mxnet" in sys.modules:
@@ -58,6 +57,7 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int 
     if sys.flags.optimize > 1:
         raise ConfigError("PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
                           "its docstrings; leave it out")
+    os.environ["OMP_NUM_THREADS"] = str(count)
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))

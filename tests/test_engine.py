@@ -1,0 +1,232 @@
+"""How MXNet and numba start: environment, threads, the cache of compiled kernels."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as onp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import d2l_autorec
+from conftest import assert_user_error
+from d2l_autorec import engine, kernels
+from d2l_autorec.environment import check_environment
+from d2l_autorec.errors import ConfigError, DataError, DataWarning
+from d2l_autorec.kernels import cache
+
+QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
+
+
+@pytest.mark.parametrize("name, values", [
+    ("OMP_NUM_THREADS", ["abc", "0", "-1", "4,2", "", "1000000000", "513", "\u0663", " 2", "1\n"]),
+    ("NUMBA_NUM_THREADS", ["x", "0", "-2", "100000", ""]),
+    ("OMP_STACKSIZE", ["foo", "900G", "-1"]),
+    ("NUMBA_THREADING_LAYER", ["foo", ""]),
+    ("NUMBA_CPU_FEATURES", ["foo", "+a,,+b", "+a,b"]),
+    ("MXNET_ENGINE_TYPE", ["foo", "", "naiveengine"]),
+    ("MXNET_CPU_WORKER_NTHREADS", ["-3", "abc", "0", "1000000"]),
+    ("MXNET_EXEC_BULK_EXEC_TRAIN", ["7", "foo", "-1"]),
+    ("MXNET_CPU_TEMP_COPY", ["-5", "x", "1.5"]),
+    ("MXNET_MKLDNN_CACHE_NUM", ["x", "1e9", "99999999999"]),
+])
+def test_variables_that_crash_the_libraries(monkeypatch, name, values):
+    for value in values:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError) as caught:
+            check_environment("OMP_", "NUMBA_", "MXNET_")
+        assert str(caught.value).startswith(f"{name} is {value!r}: it must be ")
+        assert str(caught.value).endswith("; correct or unset it")
+
+
+@pytest.mark.parametrize("name, value", [
+    ("OMP_NUM_THREADS", "512"), ("OMP_STACKSIZE", "4M"), ("NUMBA_CPU_FEATURES", "+avx2,-avx512f"),
+    ("NUMBA_THREADING_LAYER", "omp"), ("MXNET_ENGINE_TYPE", "ThreadedEngine"),
+    ("MXNET_MKLDNN_CACHE_NUM", "-1"), ("MXNET_HOME", "/a b"), ("MXNET_GPU_MEM_POOL_TYPE", "Round"),
+    ("NUMBA_CACHE_DIR", "/tmp"), ("OMP_PLACES", "cores")])
+def test_variables_that_may_stand(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    check_environment("OMP_", "NUMBA_", "MXNET_")
+
+
+@pytest.mark.parametrize("variables, fragment", [
+    ({"MXNET_CPU_TEMP_COPY": "x"}, "MXNET_CPU_TEMP_COPY is 'x'"),
+    ({"NUMBA_OPT": "foo"}, "numba cannot start (Environment variable 'NUMBA_OPT'"),
+    ({"NUMBA_THREADING_LAYER": "tbb"}, "correct or unset NUMBA_THREADING_LAYER=tbb"),
+    ({"TQDM_MININTERVAL": "x"}, "correct or unset TQDM_MININTERVAL=x, or install"),
+    ({"PYTHONOPTIMIZE": "2"}, "PYTHONOPTIMIZE is 2, or -OO was given"),
+])
+def test_nonsense_in_the_environment_is_one_line(command, tmp_path, variables, fragment):
+    process = command("run", *QUICK, "--batch-size", "16", **variables)
+    assert_user_error(process, fragment)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_without_kernels_start_without_numba(tmp_path):
+    code = ("import sys\nfrom d2l_autorec.run import main\n"
+            "for model in ('mean', 'mf'):\n"
+            "    main(['--dataset', 'synthetic:60x80x900', '--model', model, '--epochs', '1',"
+            " '--out', model, '--quiet'] if model == 'mf' else\n"
+            "         ['--dataset', 'synthetic:60x80x900', '--model', model, '--out', model,"
+            " '--quiet'])\n"
+            "assert 'numba' not in sys.modules\n")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+TRAIN = """
+import sys
+import mxnet, numba
+assert numba.config.NUMBA_NUM_THREADS == 2
+from d2l_autorec import AutoRecConfig, train_model
+for kernel in ("dense", "sparse"):
+    train_model(AutoRecConfig(dataset="synthetic:300x400x9000", epochs=2, hidden=(100,),
+                              threads=int(sys.argv[1]), kernel=kernel, quiet=True,
+                              out=f"python-{sys.argv[1]}-{kernel}"))
+"""
+
+
+def parameters(folder):
+    import mxnet as mx
+    return {name: array.asnumpy() for name, array in
+            mx.nd.load(str(folder / "model.params")).items()}
+
+
+def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
+    """To the bit, wherever the process began; and config.json has the number in force."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", TRAIN, "1"], cwd=tmp_path, env=environment, check=True,
+                   capture_output=True)
+    for kernel in ("dense", "sparse"):
+        process = command("run", "--dataset", "synthetic:300x400x9000", "--epochs", "2", "--hidden",
+                          "100", "--threads", "1", "--kernel", kernel, "--quiet", "--out", kernel,
+                          OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
+        assert process.returncode == 0, process.stderr
+        ours, theirs = (parameters(tmp_path / name) for name in (kernel, f"python-1-{kernel}"))
+        for name, values in ours.items():
+            onp.testing.assert_array_equal(values, theirs[name])
+        for folder in (kernel, f"python-1-{kernel}"):
+            assert engine.recorded_threads(tmp_path / folder) == 1
+
+
+def test_more_threads_than_numba_began_with_are_said_and_computed():
+    before = kernels.threads()
+    more = kernels.load().get_num_threads() + 3
+    try:
+        with pytest.warns(DataWarning, match=f"{more} threads are asked for, and numba began with"):
+            kernels.set_threads(more)
+        assert kernels.threads() == more
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kernels.set_threads(before)
+
+
+def test_threads_reach_the_threads_of_mxnet():
+    """OpenMP keeps the number for each thread; MXNet computes in threads of its own."""
+    import ctypes
+
+    import mxnet as mx
+    omp = ctypes.CDLL("libgomp.so.1")
+    seen, before = [], engine.omp_threads() or 1
+
+    try:
+        for count in (3, 1):
+            engine.start_mxnet(count)
+            assert omp.omp_get_max_threads() == count == kernels.threads()
+            work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(
+                lambda *_: seen.append(omp.omp_get_max_threads()))
+            context = (ctypes.c_int * 3)(engine.CPU, 0, 0)
+            mx.base._LIB.MXEnginePushSync(work, None, None, context, None, 0, None, 0, None,
+                                          ctypes.c_int(0), b"look")
+            mx.npx.waitall()
+        assert seen == [3, 1]
+    finally:
+        engine.start_mxnet(before)
+
+
+@pytest.mark.parametrize("recorded", ['"abc"', "0", "-1", "[2]", "1e9", "true", '"99999"', "{}"])
+def test_an_edited_number_of_threads(tmp_path, recorded):
+    (tmp_path / "config.json").write_text(f'{{"threads": {recorded}}}')
+    with pytest.raises(DataError, match="config.json is damaged .threads is "):
+        engine.recorded_threads(tmp_path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(flip=st.integers(0, 8 * 300), cut=st.integers(0, 300))
+def test_damaged_cache_files_are_never_run(tmp_path_factory, flip, cut):
+    folder = tmp_path_factory.mktemp("cache")
+    files = cache.KernelFiles(folder, "f", "stamp")
+    files.save("key", b"code" * 50)
+    assert files.load("key") == b"code" * 50 and files.load("other") is None
+    path = next(folder.iterdir())
+    content = bytearray(path.read_bytes())
+    content[flip // 8 % len(content)] ^= 1 << flip % 8
+    for damaged in (bytes(content), path.read_bytes()[:cut % len(content)]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            files.load("key")
+    files.save("key", b"new")
+    assert files.load("key") == b"new" and len(list(folder.iterdir())) == 1
+
+
+def triple(x):
+    return 3 * x
+
+
+@pytest.mark.parametrize("method", ["load", "save"])
+def test_a_cache_that_fails_is_said_once(monkeypatch, tmp_path, method):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(cache.KernelFiles, method, fail)
+    monkeypatch.setattr(cache, "_told", False)
+    monkeypatch.setattr(cache.numba.config, "CACHE_DIR", str(tmp_path))
+    with pytest.warns(DataWarning, match="compiled now.*No space left on device") as caught:
+        kernel = cache.compiled()(triple)
+        assert kernel(2) == 6 and kernel(2.0) == 6.0
+    assert len(caught) == 1
+
+
+def test_two_processes_with_a_cold_cache(tmp_path):
+    code = ("import numpy as np\nfrom d2l_autorec import kernels\n"
+            "for kind in ('int32', 'int64'):\n"
+            "    print(kernels.group_by_column(np.array([0, 1], kind), np.array([0], kind), 1)[0])")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    started = [subprocess.Popen([sys.executable, "-W", "error::UserWarning", "-c", code],
+                                env=environment, stdout=subprocess.PIPE, text=True)
+               for _ in range(3)]
+    for process in started:
+        assert process.communicate()[0] == "[0 1]\n[0 1]\n" and process.returncode == 0
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2 and list(tmp_path.rglob(".part-*")) == []
+
+
+def test_a_read_only_installation_without_a_home(tmp_path):
+    unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    if shutil.which("setpriv") is None or os.getuid() != 0:
+        unprivileged = []
+    package = tmp_path / "site" / "d2l_autorec"
+    shutil.copytree(Path(d2l_autorec.__file__).parent, package,
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (package, *package.rglob("*")):
+        folder.chmod(0o555)
+    environment = {**os.environ, "HOME": "/proc/nonexistent", "PYTHONPATH": str(package.parent),
+                   "MPLCONFIGDIR": str(tmp_path)}
+    environment.pop("XDG_CACHE_HOME", None)
+    environment.pop("NUMBA_CACHE_DIR", None)
+    try:
+        for options, warned in (((), 1), (("--model", "mean"), 0)):
+            out = ("--out", f"out-{warned}", "--quiet")
+            fitting = ("--epochs", "1", "--hidden", "8", "--batch-size", "16") if warned else ()
+            process = subprocess.run(
+                [*unprivileged, sys.executable, "-m", "d2l_autorec.run", "--dataset",
+                 "synthetic:60x80x900", *fitting, *options, *out],
+                cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert process.returncode == 0, process.stderr
+            assert process.stderr.count("their cache cannot be used") == warned
+            assert (tmp_path / f"out-{warned}" / "result.json").exists()
+    finally:
+        for folder in (package, *package.rglob("*")):
+            folder.chmod(0o755)

@@ -1,0 +1,168 @@
+"""Commands as a hostile user or a failing disk gives them, drawn at random.
+
+Whatever comes: an exit code that is documented, at most one error line beside warnings, no
+traceback, no file left half written.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from d2l_autorec.cli import run_command
+from finished import finish
+
+EXIT_CODES = {0, 2, 3, 130, 143}
+NUMBERS = ["0", "-1", "1", "2", "inf", "-inf", "nan", "1e300", "1e-300", "9" * 30, "0x10", "1_0",
+           "", " ", "\u0663", "x", "1,2", "8,", "0.5", "true", "\udcff", "a" * 5000]
+OPTIONS = ["--lr", "--wd", "--epochs", "--batch-size", "--dropout", "--seed", "--test-ratio",
+           "--val-ratio", "--patience", "--eval-every", "--lr-step", "--lr-factor", "--hidden",
+           "--threads", "--cpus", "--gpus", "--factors", "--damping", "--scale", "--fold"]
+JSON_VALUES = st.sampled_from([None, True, -1, 0, 1e308, "x", "", [], {}, [[]], "\ud800", 10 ** 30])
+TIMES = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SMALL = ["--dataset", "synthetic:20x30x200", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A finished run to damage copies of."""
+    return finish(tmp_path_factory.mktemp("run") / "run", dataset="synthetic:20x30x200").path
+
+
+def answered(verb, *arguments):
+    """Run a command, hold its answer to the rules, and return its exit code and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    main = importlib.import_module(f"d2l_autorec.{verb}").main
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_command(f"d2l_autorec.{verb}", main, list(arguments))
+    text = err.getvalue()
+    errors = [line for line in text.splitlines() if line.startswith(f"d2l_autorec.{verb}: ")]
+    assert code in EXIT_CODES, text
+    assert len(errors) == (code != 0), text
+    assert "Traceback" not in text + out.getvalue()
+    return code, text
+
+
+def hold_run_with(folder, name, value):
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    sized = [] if name == "--hidden" else ["--hidden", "4"]
+    code, _ = answered("run", *SMALL, *sized, f"{name}={value}", "--out", str(folder / "out"))
+    assert list(folder.rglob(".part-*")) == []
+    if code == 2:
+        assert not (folder / "out" / "result.json").exists()
+
+
+OPTION_VALUES = given(name=st.sampled_from(OPTIONS), value=st.sampled_from(NUMBERS))
+
+
+@OPTION_VALUES
+@settings(max_examples=40, **TIMES)
+def test_option_values(tmp_path, name, value):
+    hold_run_with(tmp_path, name, value)
+
+
+@pytest.mark.slow
+@OPTION_VALUES
+@settings(max_examples=1000, **TIMES)
+def test_many_option_values(tmp_path, name, value):
+    hold_run_with(tmp_path, name, value)
+
+
+def hold_damaged(run_folder, folder, name, damage):
+    """Serve, compare and resume a copy of the run, of which `damage` has changed one file."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run_folder, copy)
+    (copy / name).write_bytes(damage((copy / name).read_bytes()))
+    before = {path.name for path in copy.iterdir()}
+    answered("recommend", str(copy), "--user", "1", "-n", "3", "--json", "--quiet")
+    answered("compare", str(copy))
+    answered("run", "--resume", str(copy), "--quiet")
+    assert {path.name for path in copy.iterdir()} <= before | {".lock"}
+
+
+FLIPS = given(name=st.sampled_from(["config.json", "result.json", "metrics.csv", "ratings.npz",
+                                    "model.params"]),
+              place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+
+
+def flipped(place, bit, cut):
+    def damage(content):
+        at = int(place * len(content))
+        if cut:
+            return content[:at]
+        return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1:]
+    return damage
+
+
+@FLIPS
+@settings(max_examples=40, **TIMES)
+def test_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
+    hold_damaged(run_folder, tmp_path, name, flipped(place, bit, cut))
+
+
+@pytest.mark.slow
+@FLIPS
+@settings(max_examples=3000, **TIMES)
+def test_many_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
+    hold_damaged(run_folder, tmp_path, name, flipped(place, bit, cut))
+
+
+def edited(key, value):
+    """Put `value` in the place of a key, of any depth, that `key` from 0 to 1 points at."""
+    def damage(content):
+        document = json.loads(content)
+        places = [(document, name) for name in document]
+        places += [(inner, name) for inner in document.values() if isinstance(inner, dict)
+                   for name in inner]
+        holder, name = places[int(key * len(places))]
+        holder[name] = value
+        return json.dumps(document).encode()
+    return damage
+
+
+EDITS = given(name=st.sampled_from(["config.json", "result.json"]),
+              key=st.floats(0, 1, exclude_max=True), value=JSON_VALUES)
+
+
+@EDITS
+@settings(max_examples=40, **TIMES)
+def test_edited_json(run_folder, tmp_path, name, key, value):
+    hold_damaged(run_folder, tmp_path, name, edited(key, value))
+
+
+@pytest.mark.slow
+@EDITS
+@settings(max_examples=3000, **TIMES)
+def test_many_edits_of_json(run_folder, tmp_path, name, key, value):
+    hold_damaged(run_folder, tmp_path, name, edited(key, value))
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"", b"null", b"[]", b"NaN", b"\xff", b"{}"])
+def test_what_is_no_object(run_folder, tmp_path, name, text):
+    hold_damaged(run_folder, tmp_path, name, lambda content: text)
+
+
+@given(name=st.sampled_from(["OMP_NUM_THREADS", "D2L_AUTOREC_DATA", "D2L_AUTOREC_URL", "TMPDIR",
+                             "LANG", "COLUMNS", "HOME"]),
+       value=st.sampled_from([value for value in NUMBERS if "\udcff" != value]))
+@settings(max_examples=15, **TIMES)
+@example(name="OMP_NUM_THREADS", value="4,2")
+def test_variables(tmp_path, name, value):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        answered("run", *SMALL, "--model", "mean", "--out", str(tmp_path / "out"))
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
