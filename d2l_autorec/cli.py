@@ -54,7 +54,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**kwargs)
         self._met: Set[str] = set()
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None  # type: ignore[override]
+                   ) -> argparse.Namespace:  # argparse's is typed by overloads
         """As argparse's; a mistyped option comes with the one that was meant."""
         self._met.clear()
         options, unknown = self.parse_known_args(args, namespace)
@@ -68,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         """Called once each time that an option or positional argument is met."""
         if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
             return super()._get_values(action, arg_strings)
-        name = "/".join(action.option_strings) or action.metavar or action.dest
+        name = "/".join(action.option_strings) or str(action.metavar or action.dest)
         for text in arg_strings:
             refuse_blank(name, text, getattr(action, "blank", False))
         if action.option_strings:

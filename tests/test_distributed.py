@@ -171,7 +171,7 @@ def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
 def test_a_user_error_of_all_workers(tmp_path):
     process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--kvstore", "dist_sync", "--lr", "0")
     assert process.returncode == 2
-    line = "d2l_autorec.run: error: --lr is 0.0: it must be above 0 and finite"
+    line = "d2l_autorec.run: error: --lr is 0.0: it must be above 0 and at most 1e30"
     lines = process.stderr.splitlines()
     assert lines[-1] == f"  {line}" and "Traceback" not in process.stderr
     assert {text.partition("] ")[2] for text in lines[:-2]} == {line}
