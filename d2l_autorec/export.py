@@ -90,11 +90,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
         If a file's predictions differ from the network's by more than
         `TOLERANCE`. Nothing is written then.
     """
-    if not hasattr(run.net, "affine_layers"):
-        how = ("python -m d2l_autorec.recommend ranks by it"
-               if isinstance(run.config, RankingConfig) else "its tables stand in model.params")
-        raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no "
-                          f"network to export: {how}")
+    _check_network(run)
     if "onnx" in formats:
         _check_onnx()
     from mxnet import MXNetError
@@ -111,6 +107,16 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
         raise ConfigError(f"the folder {folder} cannot be written ({reason}): name "
                           "another one with --out") from error
     return [folder / path.name for path in files]
+
+
+def _check_network(run: Any) -> None:
+    if hasattr(run.net, "affine_layers"):
+        return
+    how = "its tables stand in model.params"
+    if isinstance(run.config, RankingConfig):
+        how = "python -m d2l_autorec.recommend ranks by it"
+    raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
+                      f"to export: {how}")
 
 
 def _check_free(folder: Path) -> None:

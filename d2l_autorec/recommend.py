@@ -135,8 +135,8 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
     from .predict import predictor_of
     from .run_record import refuse_run_file
     refuse_run_file(path)
-    predictor, ratings = predictor_of(run), run.ratings
-    users, items = ratings.user_ids.tolist(), ratings.item_ids.tolist()
+    predictor = predictor_of(run)
+    users, items = run.ratings.user_ids.tolist(), run.ratings.item_ids.tolist()
     rows = fewer = 0
     with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

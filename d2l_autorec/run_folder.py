@@ -46,7 +46,7 @@ class RunFolder:
         self.path = path
         self._digests = dict(digests or {})
 
-    def _write_with(self, name: str, save: Callable[[Path], None]) -> None:
+    def _write_with(self, name: str, save: Callable[[Path], Any]) -> None:
         """Write a file that `save(path)` makes, atomically, and note its digest."""
         with replacing(self.path / name) as unfinished:
             save(unfinished)

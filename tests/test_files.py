@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import assert_user_error
 from d2l_autorec import files, recommend
+from d2l_autorec.checkpoint import Checkpoint
 from d2l_autorec.cli import run_command
 from d2l_autorec.config import AutoRecConfig
 from d2l_autorec.errors import ConfigError
@@ -164,6 +166,18 @@ def test_no_room_for_the_parameters(tmp_path, limit):
     again = subprocess.run([sys.executable, "-m", "d2l_autorec.run", "--resume", "run"],
                            cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0 and "model.params" in names(tmp_path / "run")
+
+
+def test_a_folder_that_is_removed_during_the_run(in_process, tmp_path, monkeypatch):
+    save = Checkpoint.save
+
+    def removed(self, path):
+        shutil.rmtree(path.parent)
+        save(self, path)
+    monkeypatch.setattr(Checkpoint, "save", removed)
+    assert_user_error(in_process("run", *QUICK, "--out", str(tmp_path / "run")),
+                      "checkpoint.bin cannot be written (No such file or directory)")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "a/" * 2500 + "b"])
