@@ -135,7 +135,9 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         If the file cannot be written or is a run's own, its ending is no format of figures, or
         the runs have no metric in common.
     """
-    from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
+    from matplotlib.figure import (
+        Figure,  # no pyplot: needs no display, keeps no global figure
+    )
 
     from .files import replacing
     metrics = {run.metric for run in runs}

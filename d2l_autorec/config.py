@@ -7,9 +7,33 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .errors import ConfigError, DataError, did_you_mean
 from .files import Sealed, read_sealed
-from .options import (AT_LEAST_0, AT_LEAST_1, DEVICES, DROPOUT, HELD_OUT, PENALTY, POSITIVE, RATIO,
-                      SEED, SHARES, SIZES, THREADS, Check, Need, Shares, Sizes, as_tuples,
-                      check_needs, check_values, flag, one_of, option, redefault, shown, within)
+from .options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    DEVICES,
+    DROPOUT,
+    HELD_OUT,
+    PENALTY,
+    POSITIVE,
+    RATIO,
+    SEED,
+    SHARES,
+    SIZES,
+    THREADS,
+    Check,
+    Need,
+    Shares,
+    Sizes,
+    as_tuples,
+    check_needs,
+    check_values,
+    flag,
+    one_of,
+    option,
+    redefault,
+    shown,
+    within,
+)
 from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.

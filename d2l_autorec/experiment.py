@@ -18,8 +18,12 @@ from . import kernels
 from .checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from .config import CONFIGS, RankingConfig, RunConfig
 from .control import best_epoch, learning_rate, should_stop
-from .devices import (choose_kvstore, choose_preload, out_of_memory_in_one_line,
-                      resolve_devices)
+from .devices import (
+    choose_kvstore,
+    choose_preload,
+    out_of_memory_in_one_line,
+    resolve_devices,
+)
 from .engine import start_mxnet
 from .errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
 from .files import FolderLock, remove_parts

@@ -1,7 +1,17 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
 import hashlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    Union,
+)
 from weakref import WeakValueDictionary
 
 import mxnet as mx

@@ -42,7 +42,9 @@ def warning_of_figure(path: Path, fatal: tuple = (UserError,)) -> Iterator[None]
 def save_curve(history: "Sequence[EpochRecord]", title: str, path: Path, metric: str = "rmse"
                ) -> None:
     """Draw a metric of training (RMSE only), validation and test against epochs into a PNG file."""
-    from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
+    from matplotlib.figure import (
+        Figure,  # no pyplot: needs no display, keeps no global figure
+    )
 
     from .progress import label_of
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -16,7 +16,9 @@ def draw(table: Table, lines: Sequence[Any], path: Path) -> None:
     lines : sequence of Line
     path : Path
     """
-    from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
+    from matplotlib.figure import (
+        Figure,  # no pyplot: needs no display, keeps no global figure
+    )
     height = 4 if table.x_label else 1.2 + 0.4 * len(lines)
     figure = Figure(figsize=(7, height), layout="constrained")
     axes = figure.add_subplot()

@@ -11,8 +11,8 @@ import zlib
 
 import mxnet as mx
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec.cli import explain, run_command
 from d2l_autorec.errors import ConfigError, Interrupted, NumericalError
 from d2l_autorec.output import Output

@@ -5,13 +5,14 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from d2l_autorec.clicks import PIECES, Clicks, prepare_clicks
 from d2l_autorec.datasets import load_ratings, synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataError, DataWarning
-from d2l_autorec.ratings import Ratings
 from d2l_autorec.frames import ratings_from_frame
+from d2l_autorec.ratings import Ratings
 from d2l_autorec.readers import read_ratings
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")

@@ -6,10 +6,11 @@ import shutil
 import mxnet as mx
 import numpy as onp
 import pytest
+from conftest import assert_user_error
+from finished import SMALL, strip_seals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import assert_user_error
 from d2l_autorec import run_folder
 from d2l_autorec.compare import read_run
 from d2l_autorec.config import make_config
@@ -18,7 +19,6 @@ from d2l_autorec.experiment import train_model
 from d2l_autorec.files import read_json, read_sealed, write_sealed
 from d2l_autorec.run_folder import load_run
 from d2l_autorec.run_record import read_record
-from finished import SMALL, strip_seals
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
 RATINGS = {**SMALL, "dataset": "synthetic:30x40x300", "epochs": 2, "hidden": (4,)}
@@ -210,9 +210,9 @@ def test_edited_options_of_an_earlier_run_are_no_traceback(old_folders, data):
 
 @pytest.mark.parametrize("change, fragment", [
     ({"options": []}, "it names no model"),
-    ({"hidden": "x"}, "--hidden cannot be 'x'"),
-    ({"epochs": 2.5}, "--epochs cannot be 2.5"),
-    ({"lr": True}, "--lr cannot be True"),
+    ({"hidden": "x"}, "--hidden is 'x': it must be a whole number"),
+    ({"epochs": 2.5}, "--epochs is 2.5: it must be a whole number"),
+    ({"lr": True}, "--lr is True: it must be a number"),
     ({"lr": -1.0}, "--lr is -1.0: it must be above 0"),
     ({"momentum": 0.9}, "does not know (--momentum): use the version that wrote it")])
 def test_edited_options_are_named(old_folders, change, fragment):

@@ -10,8 +10,8 @@ import zipfile
 
 import numpy as np
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec import datasets
 from d2l_autorec.datasets import load_ratings, synthetic_ratings
 from d2l_autorec.errors import DataError, DataWarning

@@ -8,11 +8,11 @@ from unittest.mock import patch
 import mxnet as mx
 import numpy as onp
 import pytest
+from conftest import assert_user_error
 from mxnet import gluon, np
 from scipy import sparse
 
 import d2l_autorec
-from conftest import assert_user_error
 from d2l_autorec import devices, loaders
 from d2l_autorec.config import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig
 from d2l_autorec.errors import ConfigError, DataWarning

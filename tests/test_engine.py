@@ -1,5 +1,6 @@
 """How MXNet and numba start: environment, threads, the cache of compiled kernels."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,15 +10,17 @@ from pathlib import Path
 
 import numpy as onp
 import pytest
+from conftest import assert_user_error
+from finished import finish
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import d2l_autorec
-from conftest import assert_user_error
 from d2l_autorec import engine, kernels
 from d2l_autorec.environment import check_environment
 from d2l_autorec.errors import ConfigError, DataError, DataWarning
 from d2l_autorec.kernels import cache
+from d2l_autorec.run_record import read_record
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
 
@@ -109,7 +112,7 @@ def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
         for name, values in ours.items():
             onp.testing.assert_array_equal(values, theirs[name])
         for folder in (kernel, f"python-1-{kernel}"):
-            assert engine.recorded_threads(tmp_path / folder) == 1
+            assert read_record(tmp_path / folder).threads == 1
 
 
 def test_more_threads_than_numba_began_with_are_said_and_computed():
@@ -148,11 +151,16 @@ def test_threads_reach_the_threads_of_mxnet():
         engine.start_mxnet(before)
 
 
-@pytest.mark.parametrize("recorded", ['"abc"', "0", "-1", "[2]", "1e9", "true", '"99999"', "{}"])
+@pytest.mark.parametrize("recorded", ["abc", 0, -1, [2], 1e9, True, "99999", {}])
 def test_an_edited_number_of_threads(tmp_path, recorded):
-    (tmp_path / "config.json").write_text(f'{{"threads": {recorded}}}')
-    with pytest.raises(DataError, match="config.json is damaged .threads is "):
-        engine.recorded_threads(tmp_path)
+    run = finish(tmp_path / "run")
+    path = run.path / "config.json"
+    about = {name: value for name, value in json.loads(path.read_text()).items()
+             if name not in ("seal", "files", "format")}
+    (run.path / "result.json").unlink()
+    path.write_text(json.dumps({**about, "threads": recorded}))
+    with pytest.raises(DataError, match="what it says of its threads cannot be read"):
+        read_record(run.path)
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as onp
 import pytest
+from conftest import assert_user_error
+from finished import finish, own_file
 from mxnet import gluon, np
 
-from conftest import assert_user_error
 from d2l_autorec import export
 from d2l_autorec.predict import predict
-from finished import finish, own_file
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),

@@ -12,8 +12,9 @@ import sys
 import time
 
 import pytest
-
 from conftest import assert_user_error
+from finished import SMALL, finish
+
 from d2l_autorec import files, recommend
 from d2l_autorec.checkpoint import Checkpoint
 from d2l_autorec.cli import run_command
@@ -21,7 +22,6 @@ from d2l_autorec.config import AutoRecConfig
 from d2l_autorec.errors import ConfigError
 from d2l_autorec.experiment import train_model
 from d2l_autorec.files import FolderLock, read_json, replacing, write_atomically
-from finished import SMALL, finish
 
 QUICK = ("--dataset", "synthetic:30x40x300", "--hidden", "4", "--epochs", "2", "--batch-size", "16",
          "--quiet", "--cpus", "1")

@@ -12,11 +12,11 @@ import os
 import shutil
 
 import pytest
+from finished import finish
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.cli import run_command
-from finished import finish
 
 EXIT_CODES = {0, 2, 3, 130, 143}
 NUMBERS = ["0", "-1", "1", "2", "inf", "-inf", "nan", "1e300", "1e-300", "9" * 30, "0x10", "1_0",

@@ -6,15 +6,16 @@ import sys
 import mxnet as mx
 import numpy as onp
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse as sp
 
 from d2l_autorec import AutoRec, kernels, loaders
+from d2l_autorec.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataWarning
-from d2l_autorec.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.experiment import train_model
 from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss

@@ -11,9 +11,9 @@ from pathlib import Path
 import mxnet as mx
 import numpy as onp
 import pytest
-
 import worker_program
 from conftest import assert_user_error
+
 from d2l_autorec import workers
 from d2l_autorec.errors import ConfigError
 from d2l_autorec.launch import Host, Job, _is_distributed

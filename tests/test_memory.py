@@ -5,8 +5,8 @@ import resource
 
 import mxnet as mx
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec import datasets, memory, network_size
 from d2l_autorec.errors import ConfigError
 from d2l_autorec.memory import available_memory, check_fits

@@ -3,9 +3,9 @@
 import mxnet as mx
 import numpy as onp
 import pytest
+from conftest import assert_user_error
 from mxnet import autograd, gluon, np
 
-from conftest import assert_user_error
 from d2l_autorec.config import BiasConfig, MeanConfig, MFConfig
 from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.experiment import train_model

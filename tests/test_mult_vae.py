@@ -14,7 +14,12 @@ from d2l_autorec.errors import ConfigError
 from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MultinomialLoss
 from d2l_autorec.models.layers import InputDense
-from d2l_autorec.models.mult_vae import MultDAE, MultVAE, TruncatedNormal, layer_dropouts
+from d2l_autorec.models.mult_vae import (
+    MultDAE,
+    MultVAE,
+    TruncatedNormal,
+    layer_dropouts,
+)
 from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")

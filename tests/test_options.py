@@ -5,11 +5,17 @@ import importlib
 import os
 
 import pytest
+from conftest import assert_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import assert_user_error
-from d2l_autorec.config import CONFIGS, AutoRecConfig, MFConfig, MultVAEConfig, make_config
+from d2l_autorec.config import (
+    CONFIGS,
+    AutoRecConfig,
+    MFConfig,
+    MultVAEConfig,
+    make_config,
+)
 from d2l_autorec.environment import variable
 from d2l_autorec.errors import ConfigError, UserError
 from d2l_autorec.options import flag

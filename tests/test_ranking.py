@@ -5,7 +5,8 @@ import math
 import mxnet as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mxnet import autograd
 from scipy import sparse as sp
 

@@ -7,11 +7,17 @@ import warnings
 import mxnet as mx
 import numpy as onp
 import pytest
+from conftest import assert_user_error
 from mxnet import gluon, np
 
-from conftest import assert_user_error
 from d2l_autorec import checkpoint, control, experiment, ranking_task
-from d2l_autorec.config import CONFIGS, MultDAEConfig, MultVAEConfig, make_config, read_config
+from d2l_autorec.config import (
+    CONFIGS,
+    MultDAEConfig,
+    MultVAEConfig,
+    make_config,
+    read_config,
+)
 from d2l_autorec.experiment import train_model
 from d2l_autorec.files import read_json
 from d2l_autorec.run_folder import load_run

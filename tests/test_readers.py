@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec.errors import DataError, DataWarning
 from d2l_autorec.frames import ratings_from_frame
 from d2l_autorec.readers import read_ratings, read_train_and_test

@@ -8,19 +8,20 @@ import time
 import mxnet as mx
 import numpy as onp
 import pytest
-
 from conftest import assert_user_error
-from d2l_autorec import AutoRecConfig, new_user, predict as module
+from finished import by_hand, finish, own_file
+
+from d2l_autorec import AutoRecConfig, new_user
+from d2l_autorec import predict as module
 from d2l_autorec.errors import DataError, DataWarning
-from d2l_autorec.ids import IdMap
-from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_user
-from d2l_autorec.metrics import rmse
-from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
 from d2l_autorec.experiment import Experiment, make_network, make_trainer
+from d2l_autorec.ids import IdMap
+from d2l_autorec.metrics import rmse
+from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_user
+from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
 from d2l_autorec.rating_task import RatingTask, load_and_split
 from d2l_autorec.run_folder import SavedRun
 from d2l_autorec.train import fit
-from finished import by_hand, finish, own_file
 
 
 @pytest.fixture(scope="module", params=["item", "user"])

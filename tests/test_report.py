@@ -5,8 +5,8 @@ import dataclasses
 import json
 
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec import report, tables
 from d2l_autorec.config import make_config
 from d2l_autorec.report import Line, configs_of, name_of, section, verdict

@@ -16,15 +16,21 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec import AutoRec, AutoRecConfig, checkpoint, control, experiment, files
 from d2l_autorec.checkpoint import Checkpoint, capture, restore
 from d2l_autorec.config import make_config, read_config
 from d2l_autorec.datasets import synthetic_ratings
 from d2l_autorec.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.experiment import make_trainer, train_model
-from d2l_autorec.files import FolderLock, read_json, read_sealed, write_atomically, write_sealed
+from d2l_autorec.files import (
+    FolderLock,
+    read_json,
+    read_sealed,
+    write_atomically,
+    write_sealed,
+)
 from d2l_autorec.loaders import BATCHES, train_loader
 from d2l_autorec.losses import MaskedL2Loss
 from d2l_autorec.train import EpochRecord, fit

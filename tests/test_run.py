@@ -6,8 +6,8 @@ import json
 import mxnet as mx
 import numpy as onp
 import pytest
-
 from conftest import assert_user_error
+
 from d2l_autorec import AutoRec
 from d2l_autorec.config import AutoRecConfig, make_config
 from d2l_autorec.datasets import load_ratings

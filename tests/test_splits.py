@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from d2l_autorec.errors import DataError
 from d2l_autorec.ratings import Ratings

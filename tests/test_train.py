@@ -4,7 +4,8 @@ import mxnet as mx
 import numpy as onp
 import pytest
 from d2l import mxnet as d2l_book
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as onp
 import pytest
-
 import worker_program
+from test_distributed import CASES, parameters, words
+from test_launch import survivors
+
 from d2l_autorec import workers
 from d2l_autorec.config import make_config
 from d2l_autorec.experiment import train_model
 from d2l_autorec.workers import Workers
-from test_distributed import CASES, parameters, words
-from test_launch import survivors
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 

@@ -10,9 +10,10 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings, strategies as st
-
 from conftest import assert_user_error
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from d2l_autorec.errors import DataError
 from d2l_autorec.frames import ratings_from_frame
 from d2l_autorec.ids import IdMap

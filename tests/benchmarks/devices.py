@@ -39,6 +39,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     from d2l_autorec.engine import start_mxnet
     start_mxnet(None, one_cpu=kvstore == "auto" and contexts == 1)
     import mxnet as mx
+
     from d2l_autorec.config import AutoRecConfig
     from d2l_autorec.experiment import make_network, make_trainer, prepare
     from d2l_autorec.train import train_epoch

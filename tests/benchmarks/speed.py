@@ -62,12 +62,13 @@ def measure_torch(matrix: Any, test: Any, epochs: int, threads: int) -> Tuple[fl
 
 def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[float, float]:
     import mxnet as mx
+
     from d2l_autorec.config import AutoRecConfig
     from d2l_autorec.evaluate import predict_at
+    from d2l_autorec.experiment import make_trainer
     from d2l_autorec.loaders import BATCHES, eval_loader, train_loader
     from d2l_autorec.losses import MaskedL2Loss
     from d2l_autorec.models.autorec import AutoRec
-    from d2l_autorec.experiment import make_trainer
     from d2l_autorec.train import train_epoch
     mx.npx.set_np()
     net = AutoRec(HIDDEN, matrix.shape[1])
@@ -100,7 +101,8 @@ def measure_chapter(matrix: Any, test: Any, epochs: int) -> Tuple[float, float]:
     matplotlib.use("Agg")
     import mxnet as mx
     from d2l import mxnet as d2l
-    from mxnet import autograd, gluon, np as mnp
+    from mxnet import autograd, gluon
+    from mxnet import np as mnp
     from mxnet.gluon import nn
     mx.npx.set_np()
 

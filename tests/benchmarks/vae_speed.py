@@ -77,6 +77,7 @@ def prepare(folder: Path, scale: int) -> None:
 def package_parts(matrix: Any) -> Tuple[Any, ...]:
     """Network, trainer, loss and loader as `python -m d2l_autorec.run --model mult-vae` has."""
     import mxnet as mx
+
     from d2l_autorec.anneal import anneal_schedule
     from d2l_autorec.config import MultVAEConfig
     from d2l_autorec.experiment import make_trainer
@@ -99,6 +100,7 @@ def time_package(folder: Path, batches: int) -> Dict[str, float]:
     import itertools
 
     import mxnet as mx
+
     from d2l_autorec.train import train_epoch
     matrix = sparse.load_npz(folder / "train.npz")
     net, trainer, loss, loader = package_parts(matrix)
@@ -112,6 +114,7 @@ def time_package(folder: Path, batches: int) -> Dict[str, float]:
 def whole_package(folder: Path, batches: int) -> Dict[str, float]:
     """One whole epoch and one evaluation, and the peak memory of both."""
     import mxnet as mx
+
     from d2l_autorec.loaders import BATCHES
     from d2l_autorec.ranking import RankingEvaluation
     from d2l_autorec.train import train_epoch
