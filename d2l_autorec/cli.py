@@ -89,7 +89,9 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
+        # argparse repeats a value as long as it is
+        brief = re.sub(r"\S{200,}", lambda found: f"{found[0][:100]}...{found[0][-20:]}", message)
+        raise UserError(f"{brief} (see --help)")
 
 
 def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],

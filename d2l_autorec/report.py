@@ -69,12 +69,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     tables = _tables(options.table)
     if options.seeds is not None:
         _check_seeds(tables, options.quick)
+    configs = {(table.name, row.label): configs_of(table, row, options)
+               for table in tables for row in table.rows}
     start_mxnet(options.threads, one_cpu=not has_gpu())
     out, sections = Path(options.out), []
     check_out(out, tables)
+
     for table in tables:
         lines = [Line(row, [run_once(config, out, f"{table.name}: {row.label}")
-                            for config in configs_of(table, row, options)])
+                            for config in configs[table.name, row.label]])
                  for row in table.rows]
         sections.append(section(table, lines, options.quick))
         print(sections[-1], flush=True)

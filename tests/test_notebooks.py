@@ -23,7 +23,7 @@ QUICK: Dict[str, Dict[str, Any]] = {  # for each notebook: every parameter, smal
     "mult_vae.ipynb": dict(
         DATASET="auto", HELDOUT=0.1, USER=196, ITEM=50, DIMS=((8, 4), (10, 5)), EPOCHS=5,
         BATCH=50, SEED=0, RUNS=None)}
-TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=3)
+TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=80)
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
