@@ -16,25 +16,25 @@ _EXPORTS = {
     "MF": "models.mf",
     "MultVAE": "models.mult_vae",
     "MultDAE": "models.mult_vae",
-    "evaluator": "evaluate",
-    "train_recsys_rating": "train",
+    "evaluator": "evaluation.rating",
+    "train_recsys_rating": "training.loop",
     "read_data_ml100k": "chapter",
     "split_data_ml100k": "chapter",
     "load_data_ml100k": "chapter",
     "get_dataloader_workers": "chapter",
-    "try_all_gpus": "devices",
-    "Ratings": "ratings",
-    "load_ratings": "datasets",
-    "AutoRecConfig": "config",
-    "make_config": "config",
-    "train_model": "experiment",
-    "load_run": "run_folder",
+    "try_all_gpus": "training.devices",
+    "Ratings": "data.ratings",
+    "load_ratings": "data.movielens",
+    "AutoRecConfig": "runs.config",
+    "make_config": "runs.config",
+    "train_model": "runs.runner",
+    "load_run": "runs.run_folder",
 }
 __all__ = sorted(_EXPORTS)
 
 _IS_COMMAND = sys.argv[:1] == ["-m"]  # python -m d2l_autorec.<command>
 if _IS_COMMAND:
-    from .interrupt import quit_on_signals
+    from .support.interrupt import quit_on_signals
     quit_on_signals(__name__)
 
 if importlib.util.find_spec("mxnet") is None:

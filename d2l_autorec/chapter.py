@@ -9,8 +9,8 @@ import numpy as onp
 import pandas as pd
 from mxnet import np
 
-from .datasets import DATASETS, default_data_dir, fetch
-from .splits import latest_of_each
+from .data.movielens import DATASETS, default_data_dir, fetch
+from .data.splits import latest_of_each
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LoadedData = Tuple[List[int], List[int], List[int], Union[np.ndarray, Dict[int, List[int]]]]

@@ -7,10 +7,10 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .cli import Parser, leave, run_command
-from .errors import ConfigError, DataError, DataWarning
-from .plots import warning_of_figure
-from .run_record import read_record, refuse_run_file
+from .runs.figures import warning_of_figure
+from .runs.run_record import read_record, refuse_run_file
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError, DataError, DataWarning
 
 EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/*
@@ -139,7 +139,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         Figure,  # no pyplot: needs no display, keeps no global figure
     )
 
-    from .files import replacing
+    from .support.files import replacing
     metrics = {run.metric for run in runs}
     if len(metrics) > 1:
         raise ConfigError("--figure: some runs predict ratings and some rank clicks, which have no "

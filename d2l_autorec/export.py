@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .cli import Parser, leave, run_command
-from .config import RankingConfig
-from .engine import start_mxnet
-from .errors import ConfigError, DataError, did_you_mean
-from .files import PART, replacing
+from .runs.config import RankingConfig
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError, DataError, did_you_mean
+from .support.files import PART, replacing
+from .training.engine import start_mxnet
 
 EXAMPLES = """examples:
   python -m d2l_autorec.export runs/mine                    into runs/mine/export
@@ -35,7 +35,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .run_folder import load_run
+    from .runs.run_folder import load_run
     mx.npx.set_np()
     run = load_run(Path(options.run))
     folder = run.path / "export" if options.out is None else Path(options.out)

@@ -24,11 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .cli import Parser, leave, run_command
-from .config import DISTRIBUTED
-from .environment import HOST, is_host
-from .errors import ConfigError, Interrupted
-from .options import brief, whole_number, within
+from .runs.options import brief, whole_number, within
+from .support.cli import Parser, leave, run_command
+from .support.environment import DISTRIBUTED, HOST, is_host
+from .support.errors import ConfigError, Interrupted
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
 FORWARDED = ("DMLC_", "D2L_AUTOREC_", "MXNET_", "PS_", "OMP_", "NUMBA_", "CUDA_", "PYTHONPATH")

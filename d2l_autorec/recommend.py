@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from .cli import Parser, leave, run_command
-from .engine import start_mxnet
-from .errors import ConfigError
-from .options import AT_LEAST_1, whole_number
+from .runs.options import AT_LEAST_1, whole_number
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError
+from .training.engine import start_mxnet
 
 EXAMPLES = """examples:
   python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
@@ -32,7 +32,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .run_folder import load_run
+    from .runs.run_folder import load_run
     mx.npx.set_np()
     run = load_run(Path(options.run))
     if options.all is not None:
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
-    from .new_user import read_new_user, recommend_new_user
-    from .predict import recommend, score, similar_items
+    from .serving.new_user import read_new_user, recommend_new_user
+    from .serving.predictor import recommend, score, similar_items
     if options.similar_items is not None:
         return similar_items(run, options.similar_items, options.n)
     if options.new_user is not None:
@@ -76,7 +76,7 @@ def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
 
 def score_name(run: Any) -> str:
     """What a run's scores are."""
-    from .config import RankingConfig
+    from .runs.config import RankingConfig
     return "score" if isinstance(run.config, RankingConfig) else "predicted_rating"
 
 
@@ -131,9 +131,9 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
     import numpy as np
     from tqdm.auto import tqdm
 
-    from .files import replacing
-    from .predict import predictor_of
-    from .run_record import refuse_run_file
+    from .runs.run_record import refuse_run_file
+    from .serving.predictor import predictor_of
+    from .support.files import replacing
     refuse_run_file(path)
     predictor = predictor_of(run)
     users, items = run.ratings.user_ids.tolist(), run.ratings.item_ids.tolist()

@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from .cli import Parser, leave, run_command
-from .config import RunConfig, make_config
-from .engine import has_gpu, start_mxnet
-from .errors import ConfigError, did_you_mean
-from .files import write_atomically
-from .options import add_option_of, whole_number, within
-from .plots import warning_of_figure
-from .run_record import read_record
-from .tables import TABLES, Row, Table
+from .runs.config import RunConfig, make_config
+from .runs.figures import warning_of_figure
+from .runs.options import add_option_of, whole_number, within
+from .runs.paper_tables import TABLES, Row, Table
+from .runs.run_record import read_record
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError, did_you_mean
+from .support.files import write_atomically
+from .training.engine import has_gpu, start_mxnet
 
 SEEDS = within(1, 1000)  # each is hours of training
 TITLE = "# Reproduction report"
@@ -84,7 +84,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         text = "\n".join([heading(options.quick), *sections])
         write_atomically(out / "report.md", text.encode())
         with warning_of_figure(out / f"{table.name}.png"):
-            from .report_figures import draw
+            from .runs.report_figures import draw
             draw(table, lines, out / f"{table.name}.png")
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
@@ -154,7 +154,7 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunC
 
 def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
     """The result of a configuration: read if the run has finished, resumed or begun if not."""
-    from .experiment import train_model
+    from .runs.runner import train_model
     folder = out / "runs" / name_of(config)
     started = time.perf_counter()
     if (folder / "config.json").exists():
@@ -222,7 +222,7 @@ def verdict(table: Table, line: Line) -> str:
 
 def heading(quick: bool) -> str:
     """Date, machine and versions."""
-    from .run_folder import versions
+    from .runs.run_folder import versions
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
     return (f"{TITLE}\n{warning if quick else ''}\n"

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from .cli import Parser, leave, run_command
-from .config import CONFIGS, DISTRIBUTED, RunConfig, make_config
-from .engine import has_gpu, start_mxnet
-from .errors import ConfigError
-from .options import add_options, check_needs, flag, shown
-from .run_record import RunRecord, read_record
+from .runs.config import CONFIGS, RunConfig, make_config
+from .runs.options import add_options, check_needs, flag, shown
+from .runs.run_record import RunRecord, read_record
+from .support.cli import Parser, leave, run_command
+from .support.environment import DISTRIBUTED
+from .support.errors import ConfigError
+from .training.engine import has_gpu, start_mxnet
 
 FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
 EXAMPLES = """examples:
@@ -36,7 +37,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         config = resumed_config(record, given)
         threads = record.threads  # sums depend on their number, in the last bits
     start_mxnet(threads, on_one_cpu(config))
-    from .experiment import tell, train_model
+    from .runs.runner import tell, train_model
     result = train_model(config, resume=folder)
     if result is not None:
         tell(config, result)

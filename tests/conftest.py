@@ -10,7 +10,7 @@ import matplotlib
 import mxnet as mx
 import pytest
 
-from d2l_autorec.cli import run_command
+from d2l_autorec.support.cli import run_command
 
 matplotlib.use("Agg")
 mx.npx.set_np()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as onp
 
-from d2l_autorec.config import AutoRecConfig
-from d2l_autorec.experiment import train_model
-from d2l_autorec.files import read_json
-from d2l_autorec.run_folder import SavedRun, load_run
+from d2l_autorec.runs.config import AutoRecConfig
+from d2l_autorec.runs.run_folder import SavedRun, load_run
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.files import read_json
 
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 

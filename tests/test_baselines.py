@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 from scipy import sparse as sp
 
-from d2l_autorec import baselines
-from d2l_autorec.baselines import EASE, Popularity, needed_memory
-from d2l_autorec.clicks import prepare_clicks
-from d2l_autorec.datasets import load_ratings
-from d2l_autorec.errors import ConfigError
-from d2l_autorec.ranking import RankingEvaluation
-from d2l_autorec.sparse import CSRBatch
+from d2l_autorec.data.clicks import prepare_clicks
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.evaluation.ranking import RankingEvaluation
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.models import baselines
+from d2l_autorec.models.baselines import EASE, Popularity, needed_memory
+from d2l_autorec.support.errors import ConfigError
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 
 
 @pytest.mark.realdata
-@pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_popularity_on_ml100k(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     scorer = Popularity().fit(clicks.train)
@@ -29,7 +29,7 @@ def test_popularity_on_ml100k(data_dir):
 
 
 @pytest.mark.realdata
-@pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])

@@ -14,7 +14,7 @@ import pytest
 from d2l import mxnet as d2l_book
 
 import d2l_autorec
-from d2l_autorec.errors import DataError
+from d2l_autorec.support.errors import DataError
 
 LISTING = Path(__file__).with_name("chapter_listing.py")
 

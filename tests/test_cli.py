@@ -13,9 +13,9 @@ import mxnet as mx
 import pytest
 from conftest import assert_user_error
 
-from d2l_autorec.cli import explain, run_command
-from d2l_autorec.errors import ConfigError, Interrupted, NumericalError
-from d2l_autorec.output import Output
+from d2l_autorec.support.cli import explain, run_command
+from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
+from d2l_autorec.support.output import Output
 
 COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
 QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"
@@ -59,7 +59,7 @@ def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
 @pytest.mark.parametrize("error", [
     TypeError("x"), KeyError("x"), AssertionError("x"), AttributeError("x"), IndexError("x"),
     ZeroDivisionError("x"), mx.MXNetError("Check failed: shape"),
-    ImportError("cannot import name", name="d2l_autorec.train")])
+    ImportError("cannot import name", name="d2l_autorec.training.loop")])
 def test_bugs_keep_their_traceback(error):
     assert explain(error)[0] is None
     with pytest.raises(type(error)):

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.clicks import PIECES, Clicks, prepare_clicks
-from d2l_autorec.datasets import load_ratings, synthetic_ratings
-from d2l_autorec.errors import ConfigError, DataError, DataWarning
-from d2l_autorec.frames import ratings_from_frame
-from d2l_autorec.ratings import Ratings
-from d2l_autorec.readers import read_ratings
+from d2l_autorec.data.clicks import PIECES, Clicks, prepare_clicks
+from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.readers import read_ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 SHA256 = {"train": "23693562f2fef13a", "validation_tr": "3f94bc457cfeb746",
           "validation_te": "c06e969e5a2bc577", "test_tr": "a78a399d8c6c5944",
           "test_te": "024a5de7cd2c281b"}

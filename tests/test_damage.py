@@ -11,16 +11,16 @@ from finished import SMALL, strip_seals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec import run_folder
 from d2l_autorec.compare import read_run
-from d2l_autorec.config import make_config
-from d2l_autorec.errors import ConfigError, DataError, UserError
-from d2l_autorec.experiment import train_model
-from d2l_autorec.files import read_json, read_sealed, write_sealed
-from d2l_autorec.run_folder import load_run
-from d2l_autorec.run_record import read_record
+from d2l_autorec.runs import run_folder
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.run_folder import load_run
+from d2l_autorec.runs.run_record import read_record
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.errors import ConfigError, DataError, UserError
+from d2l_autorec.support.files import read_json, read_sealed, write_sealed
 
-pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 RATINGS = {**SMALL, "dataset": "synthetic:30x40x300", "epochs": 2, "hidden": (4,)}
 CLICKS = dict(model="mult-dae", dataset="synthetic:60x40x900", heldout_users=8, quiet=True, cpus=1,
               hidden=(4,), epochs=2)
@@ -282,7 +282,7 @@ def test_the_seal_itself_cannot_be_dropped(folders, tmp_path):
 
 
 def test_json_of_a_later_version(tmp_path, monkeypatch):
-    monkeypatch.setattr("d2l_autorec.files.FORMAT", 3)
+    monkeypatch.setattr("d2l_autorec.support.files.FORMAT", 3)
     write_sealed(tmp_path / "a.json", {"x": 1}, {})
     monkeypatch.undo()
     with pytest.raises(DataError, match="a later version of d2l_autorec has written it"):

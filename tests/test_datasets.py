@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import assert_user_error
 
-from d2l_autorec import datasets
-from d2l_autorec.datasets import load_ratings, synthetic_ratings
-from d2l_autorec.errors import DataError, DataWarning
+from d2l_autorec.data import datasets
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.support.errors import DataError, DataWarning
 
 U_DATA = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n"
 

@@ -13,17 +13,28 @@ from mxnet import gluon, np
 from scipy import sparse
 
 import d2l_autorec
-from d2l_autorec import devices, loaders
-from d2l_autorec.config import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig
-from d2l_autorec.errors import ConfigError, DataWarning
-from d2l_autorec.evaluate import predict_at, predict_pairs
-from d2l_autorec.experiment import make_trainer, train_model
-from d2l_autorec.loaders import BATCHES, PairRows, Pairs, eval_loader, train_loader
-from d2l_autorec.losses import MaskedL2Loss, MultinomialLoss
+from d2l_autorec.evaluation.rating import predict_at, predict_pairs
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.models.mf import MF
 from d2l_autorec.models.mult_vae import MultDAE, MultVAE
-from d2l_autorec.train import fit, train_epoch
+from d2l_autorec.runs.config import (
+    AutoRecConfig,
+    MFConfig,
+    MultDAEConfig,
+    MultVAEConfig,
+)
+from d2l_autorec.runs.runner import make_trainer, train_model
+from d2l_autorec.support.errors import ConfigError, DataWarning
+from d2l_autorec.training import devices, loaders
+from d2l_autorec.training.loaders import (
+    BATCHES,
+    PairRows,
+    Pairs,
+    eval_loader,
+    train_loader,
+)
+from d2l_autorec.training.loop import fit, train_epoch
+from d2l_autorec.training.losses import MaskedL2Loss, MultinomialLoss
 
 CONFIGS = {"autorec": AutoRecConfig, "mf": MFConfig, "mult-vae": MultVAEConfig,
            "mult-dae": MultDAEConfig}
@@ -254,7 +265,7 @@ def test_a_cuda_build_without_a_driver(tmp_path, command):
 def test_out_of_memory(tmp_path, monkeypatch, in_process, text):
     def fail(*_):
         raise mx.MXNetError(f"Traceback (most recent call last):\n  File x.cc, line 1\n{text}")
-    monkeypatch.setattr("d2l_autorec.experiment.fit", fail)
+    monkeypatch.setattr("d2l_autorec.runs.runner.fit", fail)
     assert_user_error(in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"),
                                  "--quiet"), "out of memory", "--batch-size or --hidden")
 
@@ -262,6 +273,6 @@ def test_out_of_memory(tmp_path, monkeypatch, in_process, text):
 def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
     def fail(*_):
         raise mx.MXNetError("shapes differ")
-    monkeypatch.setattr("d2l_autorec.experiment.fit", fail)
+    monkeypatch.setattr("d2l_autorec.runs.runner.fit", fail)
     with pytest.raises(mx.MXNetError, match="shapes differ"):
         train_model(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))

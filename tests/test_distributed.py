@@ -15,10 +15,10 @@ from conftest import assert_user_error
 from test_launch import launch, main_process, start, survivors
 from test_resume import outcome
 
-from d2l_autorec.config import make_config
-from d2l_autorec.errors import ConfigError
-from d2l_autorec.experiment import train_model
-from d2l_autorec.files import read_json
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.files import read_json
 
 RUN = (sys.executable, "-m", "d2l_autorec.run")
 # batches of 32 of 90 items roll over; the last one of mult-dae is short

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import d2l_autorec
-from d2l_autorec import engine, kernels
-from d2l_autorec.environment import check_environment
-from d2l_autorec.errors import ConfigError, DataError, DataWarning
+from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
-from d2l_autorec.run_record import read_record
+from d2l_autorec.runs.run_record import read_record
+from d2l_autorec.support.environment import check_environment
+from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
+from d2l_autorec.training import engine
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
 

@@ -7,8 +7,8 @@ from mxnet import np
 from scipy import sparse
 
 from d2l_autorec import evaluator
-from d2l_autorec.evaluate import RatingEvaluation, predict_at
-from d2l_autorec.ratings import Ratings
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.evaluation.rating import RatingEvaluation, predict_at
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")

@@ -15,7 +15,7 @@ from finished import finish, own_file
 from mxnet import gluon, np
 
 from d2l_autorec import export
-from d2l_autorec.predict import predict
+from d2l_autorec.serving.predictor import predict
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),

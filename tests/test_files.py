@@ -15,13 +15,14 @@ import pytest
 from conftest import assert_user_error
 from finished import SMALL, finish
 
-from d2l_autorec import files, recommend
-from d2l_autorec.checkpoint import Checkpoint
-from d2l_autorec.cli import run_command
-from d2l_autorec.config import AutoRecConfig
-from d2l_autorec.errors import ConfigError
-from d2l_autorec.experiment import train_model
-from d2l_autorec.files import FolderLock, read_json, replacing, write_atomically
+from d2l_autorec import recommend
+from d2l_autorec.runs.config import AutoRecConfig
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support import files
+from d2l_autorec.support.cli import run_command
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.files import FolderLock, read_json, replacing, write_atomically
+from d2l_autorec.training.checkpoint import Checkpoint
 
 QUICK = ("--dataset", "synthetic:30x40x300", "--hidden", "4", "--epochs", "2", "--batch-size", "16",
          "--quiet", "--cpus", "1")
@@ -141,9 +142,9 @@ def test_a_file_that_the_system_cuts_is_not_kept(tmp_path, limit):
 
 LIMITED = """
 import resource, sys
-from d2l_autorec.cli import run_command
+from d2l_autorec.support.cli import run_command
 from d2l_autorec.run import main
-from d2l_autorec import run_folder
+from d2l_autorec.runs import run_folder
 write = run_folder.RunFolder.write_parameters
 
 def limited(self, net):

@@ -11,10 +11,11 @@ import pytest
 from mxnet import autograd, gluon, np
 
 from d2l_autorec import AutoRec
-from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.loaders import DenseRows, SparseRows
-from d2l_autorec.losses import MaskedL2Loss
-from d2l_autorec.sparse import FusedAdam, multinomial_nll
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.kernels.functions import multinomial_nll
+from d2l_autorec.kernels.fused_adam import FusedAdam
+from d2l_autorec.training.loaders import DenseRows, SparseRows
+from d2l_autorec.training.losses import MaskedL2Loss
 
 MATRIX = synthetic_ratings(12, 9, 50).to_csr()
 NAMES = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
@@ -96,7 +97,7 @@ def test_a_forward_that_the_loss_does_not_use():
 
 def test_a_hidden_matrix_that_is_a_leaf_itself():
     """Someone trains it directly, and adds up its gradients."""
-    from d2l_autorec.sparse import masked_decode
+    from d2l_autorec.kernels.functions import masked_decode
     net, batch = network(), batch_of("sparse")
     hidden = np.random.normal(size=(9, 5))
     hidden.attach_grad("add")

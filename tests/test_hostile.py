@@ -16,7 +16,7 @@ from finished import finish
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.cli import run_command
+from d2l_autorec.support.cli import run_command
 
 EXIT_CODES = {0, 2, 3, 130, 143}
 NUMBERS = ["0", "-1", "1", "2", "inf", "-inf", "nan", "1e300", "1e-300", "9" * 30, "0x10", "1_0",

@@ -12,15 +12,18 @@ from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse as sp
 
-from d2l_autorec import AutoRec, kernels, loaders
-from d2l_autorec.config import ACTIVATIONS, AutoRecConfig
-from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.errors import ConfigError, DataWarning
-from d2l_autorec.experiment import train_model
-from d2l_autorec.loaders import BATCHES, train_loader
-from d2l_autorec.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss
-from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
-from d2l_autorec.train import fit
+from d2l_autorec import AutoRec, kernels
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.fused_adam import FusedAdam
+from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
+from d2l_autorec.runs.kernel_choice import choose_kernel
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.errors import ConfigError, DataWarning
+from d2l_autorec.training import loaders
+from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.loop import fit
+from d2l_autorec.training.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss
 
 
 @st.composite
@@ -251,7 +254,8 @@ def test_a_failed_backward_pass_is_an_error_and_no_hang():
 import mxnet as mx
 mx.npx.set_np()
 from d2l_autorec import AutoRec, kernels
-from d2l_autorec.sparse import CSRBatch, FusedAdam
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.fused_adam import FusedAdam
 import numpy, scipy.sparse
 kernels.column_sums = lambda *_: 1 / 0
 net = AutoRec(2, 3)

@@ -14,10 +14,10 @@ import pytest
 import worker_program
 from conftest import assert_user_error
 
-from d2l_autorec import workers
-from d2l_autorec.errors import ConfigError
 from d2l_autorec.launch import Host, Job, _is_distributed
-from d2l_autorec.workers import Workers
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.training import workers
+from d2l_autorec.training.workers import Workers
 
 PROGRAM = (sys.executable, worker_program.__file__)
 LAUNCH = (sys.executable, "-m", "d2l_autorec.launch")

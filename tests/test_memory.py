@@ -7,11 +7,13 @@ import mxnet as mx
 import pytest
 from conftest import assert_user_error
 
-from d2l_autorec import datasets, memory, network_size
-from d2l_autorec.errors import ConfigError
-from d2l_autorec.memory import available_memory, check_fits
+from d2l_autorec.data import datasets
 from d2l_autorec.models.autorec import AutoRec
-from d2l_autorec.network_size import check_network
+from d2l_autorec.runs import network_size
+from d2l_autorec.runs.network_size import check_network
+from d2l_autorec.support import memory
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.memory import available_memory, check_fits
 
 MIB, GIB = 2**20, 2**30
 

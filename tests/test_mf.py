@@ -6,15 +6,15 @@ import pytest
 from conftest import assert_user_error
 from mxnet import autograd, gluon, np
 
-from d2l_autorec.config import BiasConfig, MeanConfig, MFConfig
-from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.experiment import train_model
-from d2l_autorec.loaders import PairRows, Pairs, train_loader
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.models.mf import MF, ClosedForm
-from d2l_autorec.predict import predict
-from d2l_autorec.ratings import Ratings
-from d2l_autorec.run_folder import load_run
-from d2l_autorec.train import fit
+from d2l_autorec.runs.config import BiasConfig, MeanConfig, MFConfig
+from d2l_autorec.runs.run_folder import load_run
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.serving.predictor import predict
+from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
+from d2l_autorec.training.loop import fit
 
 USERS, ITEMS = onp.array([0, 1, 1]), onp.array([2, 0, 2])
 P, Q = onp.array([[1.0, 2], [3, 4]]), onp.array([[0.5, 1], [0, 0], [-1, 2]])
@@ -119,7 +119,7 @@ def test_run_and_predict(config, tmp_path):
     result = train_model(replace(config, dataset="synthetic:60x80x900", out=str(tmp_path / "run"),
                                  quiet=True, seed=1))
     run = load_run(tmp_path / "run")
-    from d2l_autorec.rating_task import load_and_split
+    from d2l_autorec.runs.rating_task import load_and_split
     _, test = load_and_split(run.config)
     predictions = predict(run, test.user_ids[test.users], test.item_ids[test.items])
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
@@ -148,7 +148,7 @@ def test_refit_and_early_stopping_of_mf(tmp_path):
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_decay_of_biases_is_a_choice(decay):
-    from d2l_autorec.experiment import make_trainer
+    from d2l_autorec.runs.runner import make_trainer
     net = make_net()
     make_trainer(net, MFConfig(decay=decay), [mx.cpu()], "dense")
     factors = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}

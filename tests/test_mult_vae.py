@@ -9,10 +9,8 @@ from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse as sp
 
-from d2l_autorec.anneal import Anneal, anneal_schedule, best_beta, second_pass
-from d2l_autorec.errors import ConfigError
-from d2l_autorec.loaders import BATCHES, train_loader
-from d2l_autorec.losses import MultinomialLoss
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.fused_adam import FusedAdam
 from d2l_autorec.models.layers import InputDense
 from d2l_autorec.models.mult_vae import (
     MultDAE,
@@ -20,7 +18,11 @@ from d2l_autorec.models.mult_vae import (
     TruncatedNormal,
     layer_dropouts,
 )
-from d2l_autorec.sparse import CSRBatch, FusedAdam, choose_kernel
+from d2l_autorec.runs.kernel_choice import choose_kernel
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.training.anneal import Anneal, anneal_schedule, best_beta, second_pass
+from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.losses import MultinomialLoss
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
 MODELS, KERNELS = [MultVAE, MultDAE], ["dense", "sparse"]

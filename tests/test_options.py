@@ -9,16 +9,16 @@ from conftest import assert_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.config import (
+from d2l_autorec.runs.config import (
     CONFIGS,
     AutoRecConfig,
     MFConfig,
     MultVAEConfig,
     make_config,
 )
-from d2l_autorec.environment import variable
-from d2l_autorec.errors import ConfigError, UserError
-from d2l_autorec.options import flag
+from d2l_autorec.runs.options import flag
+from d2l_autorec.support.environment import variable
+from d2l_autorec.support.errors import ConfigError, UserError
 
 COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}

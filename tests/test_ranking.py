@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from mxnet import autograd
 from scipy import sparse as sp
 
-from d2l_autorec.baselines import Popularity
-from d2l_autorec.errors import DataError
-from d2l_autorec.loaders import DenseRows, SparseRows
-from d2l_autorec.metrics import hits_at, mean_and_error, ndcg_at, recall_at, top_items
+from d2l_autorec.evaluation.metrics import (
+    hits_at,
+    mean_and_error,
+    ndcg_at,
+    recall_at,
+    top_items,
+)
+from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
+from d2l_autorec.models.baselines import Popularity
 from d2l_autorec.models.mult_vae import MultVAE
-from d2l_autorec.ranking import RankingEvaluation, rank
+from d2l_autorec.support.errors import DataError
+from d2l_autorec.training.loaders import DenseRows, SparseRows
 
 
 def plain_metrics(scores, fold_in, held_out, k):

@@ -10,18 +10,20 @@ import pytest
 from conftest import assert_user_error
 from mxnet import gluon, np
 
-from d2l_autorec import checkpoint, control, experiment, ranking_task
-from d2l_autorec.config import (
+from d2l_autorec.runs import ranking_task
+from d2l_autorec.runs import runner as experiment
+from d2l_autorec.runs.config import (
     CONFIGS,
     MultDAEConfig,
     MultVAEConfig,
     make_config,
     read_config,
 )
-from d2l_autorec.experiment import train_model
-from d2l_autorec.files import read_json
-from d2l_autorec.run_folder import load_run
-from d2l_autorec.train import EpochRecord
+from d2l_autorec.runs.run_folder import load_run
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.files import read_json
+from d2l_autorec.training import checkpoint, control
+from d2l_autorec.training.history import EpochRecord
 
 MODELS, BASELINES = ["mult-vae", "mult-dae"], ["popularity", "ease"]
 SMALL = dict(dataset="synthetic:200x80x5000", heldout_users=30, quiet=True, cpus=1)
@@ -29,7 +31,7 @@ NETWORK = dict(hidden=(12, 6), batch_size=40, lr=0.02, epochs=6)
 ARGUMENTS = ("--dataset", "synthetic:200x80x5000", "--heldout-users", "30", "--quiet")
 QUICK = (*ARGUMENTS, "--hidden", "12,6", "--batch-size", "40", "--epochs", "2")
 SUFFIXES = ("ndcg@100", "recall@20", "recall@50", "loss")
-pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.errors.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 
 
 def finish(out, model, **options):
@@ -336,7 +338,7 @@ def test_own_clicks(tmp_path, in_process, model):
 @pytest.mark.parametrize("options, expected", [
     ({}, lambda values: values >= 4), ({"threshold": 3.0}, lambda values: values >= 3)])
 def test_threshold(tmp_path, options, expected):
-    from d2l_autorec.datasets import load_ratings
+    from d2l_autorec.data.movielens import load_ratings
     result = finish(tmp_path / "run", "popularity", min_user_clicks=0, **options)
     values = load_ratings("synthetic:200x80x5000", None, 0, False).values
     kept = sum(result[f"{piece}_clicks"] for piece in (
@@ -530,6 +532,6 @@ def test_two_evaluations_are_identical(runs):
 
 
 def test_every_ranking_model_is_covered():
-    from d2l_autorec.config import RankingConfig
+    from d2l_autorec.runs.config import RankingConfig
     assert {name for name, config in CONFIGS.items() if issubclass(config, RankingConfig)} == {
         *MODELS, *BASELINES}

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.errors import DataError
-from d2l_autorec.frames import ratings_from_frame
-from d2l_autorec.ratings import Ratings
-from d2l_autorec.splits import held_out_rows_split, k_folds, time_split
+from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.splits import held_out_rows_split, k_folds, time_split
+from d2l_autorec.support.errors import DataError
 
 IDS = st.one_of(st.integers(-5, 40), st.text("abc019-", min_size=1, max_size=3))
 

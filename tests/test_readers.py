@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from conftest import assert_user_error
 
-from d2l_autorec.errors import DataError, DataWarning
-from d2l_autorec.frames import ratings_from_frame
-from d2l_autorec.readers import read_ratings, read_train_and_test
+from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.readers import read_ratings, read_train_and_test
+from d2l_autorec.support.errors import DataError, DataWarning
 
 ROWS = [("ann", "x", 4.5, 30), ("bob", "y", 1.0, 20), ("ann", "y", 3.0, 10)]
 

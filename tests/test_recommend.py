@@ -11,17 +11,28 @@ import pytest
 from conftest import assert_user_error
 from finished import by_hand, finish, own_file
 
-from d2l_autorec import AutoRecConfig, new_user
-from d2l_autorec import predict as module
-from d2l_autorec.errors import DataError, DataWarning
-from d2l_autorec.experiment import Experiment, make_network, make_trainer
-from d2l_autorec.ids import IdMap
-from d2l_autorec.metrics import rmse
-from d2l_autorec.new_user import predict_new_user, read_new_user, recommend_new_user
-from d2l_autorec.predict import predict, predictor_of, recommend, similar_items, top
-from d2l_autorec.rating_task import RatingTask, load_and_split
-from d2l_autorec.run_folder import SavedRun
-from d2l_autorec.train import fit
+from d2l_autorec import AutoRecConfig
+from d2l_autorec.data.ids import IdMap
+from d2l_autorec.evaluation.metrics import rmse
+from d2l_autorec.runs.rating_task import RatingTask, load_and_split
+from d2l_autorec.runs.run_folder import SavedRun
+from d2l_autorec.runs.runner import Experiment, make_network, make_trainer
+from d2l_autorec.serving import new_user
+from d2l_autorec.serving import predictor as module
+from d2l_autorec.serving.new_user import (
+    predict_new_user,
+    read_new_user,
+    recommend_new_user,
+)
+from d2l_autorec.serving.predictor import (
+    predict,
+    predictor_of,
+    recommend,
+    similar_items,
+    top,
+)
+from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.training.loop import fit
 
 
 @pytest.fixture(scope="module", params=["item", "user"])

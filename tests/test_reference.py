@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from d2l_autorec import AutoRecConfig
-from d2l_autorec.datasets import load_official_fold, load_ratings, synthetic_ratings
-from d2l_autorec.errors import DataWarning
-from d2l_autorec.experiment import train_model
-from d2l_autorec.rating_task import split_ratings
+from d2l_autorec.data.movielens import load_official_fold, load_ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.runs.rating_task import split_ratings
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.errors import DataWarning
 
 
 def chapter_rmse(data_dir, out, seed, **options):
@@ -157,7 +158,8 @@ def test_ml_1m_in_time_and_memory(data_dir):
     code = """
 import resource, sys, time
 import numpy, pandas, scipy.sparse
-from d2l_autorec import datasets, splits
+from d2l_autorec.data import datasets
+from d2l_autorec.data import splits
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, start = peak(), time.perf_counter()
 train, test = splits.random_split(datasets.load_ratings("ml-1m", sys.argv[1]), 0.1,

@@ -7,9 +7,10 @@ import json
 import pytest
 from conftest import assert_user_error
 
-from d2l_autorec import report, tables
-from d2l_autorec.config import make_config
+from d2l_autorec import report
 from d2l_autorec.report import Line, configs_of, name_of, section, verdict
+from d2l_autorec.runs import paper_tables as tables
+from d2l_autorec.runs.config import make_config
 
 QUICK = ("--quick", "--table", "chapter", "--out", "out")
 

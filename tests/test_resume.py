@@ -19,22 +19,31 @@ import pytest
 from conftest import assert_user_error
 from finished import strip_seals
 
-from d2l_autorec import AutoRec, AutoRecConfig, checkpoint, control, experiment, files
-from d2l_autorec.checkpoint import Checkpoint, capture, restore
-from d2l_autorec.config import make_config, read_config
-from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.errors import ConfigError, DataError, Interrupted, NumericalError
-from d2l_autorec.experiment import make_trainer, train_model
-from d2l_autorec.files import (
+from d2l_autorec import AutoRec, AutoRecConfig
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.runs import runner as experiment
+from d2l_autorec.runs.config import make_config, read_config
+from d2l_autorec.runs.runner import make_trainer, train_model
+from d2l_autorec.support import files
+from d2l_autorec.support.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    NumericalError,
+)
+from d2l_autorec.support.files import (
     FolderLock,
     read_json,
     read_sealed,
     write_atomically,
     write_sealed,
 )
-from d2l_autorec.loaders import BATCHES, train_loader
-from d2l_autorec.losses import MaskedL2Loss
-from d2l_autorec.train import EpochRecord, fit
+from d2l_autorec.training import checkpoint, control
+from d2l_autorec.training.checkpoint import Checkpoint, capture, restore
+from d2l_autorec.training.history import EpochRecord
+from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.loop import fit
+from d2l_autorec.training.losses import MaskedL2Loss
 
 RUN = ("--dataset", "synthetic:90x300x3000", "--hidden", "16", "--batch-size", "32",
        "--val-ratio", "0.1", "--lr-schedule", "plateau", "--lr-step", "2", "--patience", "6")
@@ -299,7 +308,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(command, tmp_path, kernel):
 
 def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     """A NaN in the third epoch: model.params is what a run of two epochs ends with."""
-    from d2l_autorec import rating_task
+    from d2l_autorec.runs import rating_task
 
     class Broken(MaskedL2Loss):
         calls = 0

@@ -9,9 +9,9 @@ import pytest
 from conftest import assert_user_error
 
 from d2l_autorec import AutoRec
-from d2l_autorec.config import AutoRecConfig, make_config
-from d2l_autorec.datasets import load_ratings
-from d2l_autorec.experiment import train_model
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.runs.runner import train_model
 
 QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2l_autorec.errors import DataError
-from d2l_autorec.ratings import Ratings
-from d2l_autorec.splits import random_split, seq_aware_split
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.splits import random_split, seq_aware_split
+from d2l_autorec.support.errors import DataError
 
 
 def ratings_of(users, times=None, values=None):

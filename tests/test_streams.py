@@ -5,11 +5,12 @@ import itertools
 import mxnet as mx
 import pytest
 
-from d2l_autorec.config import AutoRecConfig
-from d2l_autorec.datasets import load_ratings, synthetic_ratings
-from d2l_autorec.loaders import EpochShuffle
-from d2l_autorec.rating_task import RatingTask
-from d2l_autorec.streams import Purpose, generator, mxnet_seed
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.runs.config import AutoRecConfig
+from d2l_autorec.runs.rating_task import RatingTask
+from d2l_autorec.support.streams import Purpose, generator, mxnet_seed
+from d2l_autorec.training.loaders import EpochShuffle
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2 ** 31 - 1])

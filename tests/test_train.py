@@ -12,10 +12,10 @@ from scipy import sparse
 
 import d2l_autorec
 from d2l_autorec import AutoRec, evaluator
-from d2l_autorec.datasets import synthetic_ratings
-from d2l_autorec.devices import split_and_load
-from d2l_autorec.loaders import train_loader
-from d2l_autorec.train import fit, train_epoch
+from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.training.devices import split_and_load
+from d2l_autorec.training.loaders import train_loader
+from d2l_autorec.training.loop import fit, train_epoch
 
 
 class PlainAutoRec(nn.Block):

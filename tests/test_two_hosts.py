@@ -12,10 +12,10 @@ import worker_program
 from test_distributed import CASES, parameters, words
 from test_launch import survivors
 
-from d2l_autorec import workers
-from d2l_autorec.config import make_config
-from d2l_autorec.experiment import train_model
-from d2l_autorec.workers import Workers
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.training import workers
+from d2l_autorec.training.workers import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 

@@ -14,11 +14,11 @@ from conftest import assert_user_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.errors import DataError
-from d2l_autorec.frames import ratings_from_frame
-from d2l_autorec.ids import IdMap
-from d2l_autorec.ratings import Ratings
-from d2l_autorec.readers import read_ratings, read_train_and_test
+from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.ids import IdMap
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.readers import read_ratings, read_train_and_test
+from d2l_autorec.support.errors import DataError
 
 NUMBERS = "".join(f"{k % 7},{k},{1 + k % 5}\n" for k in range(40))
 TEXTS = "".join(f"u{k % 7},i{k},{1 + k % 5}\n" for k in range(40))

@@ -9,8 +9,8 @@ import warnings
 from types import ModuleType
 from typing import Any, Optional
 
-from ..environment import check_environment, variables
-from ..errors import ConfigError, DataWarning
+from ..support.environment import check_environment, variables
+from ..support.errors import ConfigError, DataWarning
 
 _threads: Optional[int] = None
 _kernels: Optional[ModuleType] = None

@@ -12,7 +12,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from ..errors import DataWarning
+from ..support.errors import DataWarning
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 

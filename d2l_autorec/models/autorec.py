@@ -6,7 +6,8 @@ from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
 from mxnet.initializer import Xavier
 
-from ..sparse import CSRBatch, masked_decode
+from ..kernels.csr import CSRBatch
+from ..kernels.functions import masked_decode
 from .layers import Affine, InputDense, OutputDense, RatingActivation, activation
 
 

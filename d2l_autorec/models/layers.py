@@ -5,7 +5,8 @@ from typing import Any, Optional, Tuple
 import numpy as onp
 from mxnet.gluon import Parameter, nn
 
-from ..sparse import CSRBatch, encode
+from ..kernels.csr import CSRBatch
+from ..kernels.functions import encode
 
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
 

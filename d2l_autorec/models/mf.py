@@ -6,7 +6,7 @@ import numpy as onp
 from mxnet import init, np
 from mxnet.gluon import nn
 
-from ..ratings import Ratings
+from ..data.ratings import Ratings
 
 
 class MF(nn.HybridBlock):

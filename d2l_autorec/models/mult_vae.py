@@ -8,8 +8,8 @@ import numpy as onp
 from mxnet import autograd, np, npx
 from mxnet.gluon import Parameter, nn
 
-from ..errors import ConfigError
-from ..sparse import CSRBatch
+from ..kernels.csr import CSRBatch
+from ..support.errors import ConfigError
 from .layers import Affine, InputDense
 
 BIAS_DEVIATION = 0.001

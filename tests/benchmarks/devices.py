@@ -36,14 +36,14 @@ def timed(call: Any, times: Dict[str, float], part: str) -> Any:
 
 def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     """One layout; worker 0 prints a line of JSON."""
-    from d2l_autorec.engine import start_mxnet
+    from d2l_autorec.training.engine import start_mxnet
     start_mxnet(None, one_cpu=kvstore == "auto" and contexts == 1)
     import mxnet as mx
 
-    from d2l_autorec.config import AutoRecConfig
-    from d2l_autorec.experiment import make_network, make_trainer, prepare
-    from d2l_autorec.train import train_epoch
-    from d2l_autorec.workers import connect
+    from d2l_autorec.runs.config import AutoRecConfig
+    from d2l_autorec.runs.runner import make_network, make_trainer, prepare
+    from d2l_autorec.training.loop import train_epoch
+    from d2l_autorec.training.workers import connect
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)
     with connect(kvstore) as workers:

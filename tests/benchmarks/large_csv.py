@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from d2l_autorec.datasets import synthetic_ratings
+from d2l_autorec.data.synthetic import synthetic_ratings
 
 READ = """
 import resource, sys, time
 import numpy
 from mxnet import npx
 npx.set_np()
-from d2l_autorec import loaders, readers, splits
+from d2l_autorec.training import loaders
+from d2l_autorec.data import readers
+from d2l_autorec.data import splits
 start = time.perf_counter()
 def tell(what):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 ** 2

@@ -37,8 +37,8 @@ CLAIMS = {"ml-100k": [("chapter", 10), ("torch", 3)], "ml-1m": [("torch", 3), ("
 
 def prepare(name: str, folder: Path) -> None:
     """Save the training and test matrices of a data set."""
-    from d2l_autorec.datasets import load_ratings
-    from d2l_autorec.splits import random_split
+    from d2l_autorec.data.movielens import load_ratings
+    from d2l_autorec.data.splits import random_split
     parts = random_split(load_ratings(name), 0.1, np.random.default_rng(0))
     for part, ratings in zip(("train", "test"), parts):
         sparse.save_npz(folder / f"{part}.npz", ratings.to_csr(), compressed=False)
@@ -63,13 +63,13 @@ def measure_torch(matrix: Any, test: Any, epochs: int, threads: int) -> Tuple[fl
 def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[float, float]:
     import mxnet as mx
 
-    from d2l_autorec.config import AutoRecConfig
-    from d2l_autorec.evaluate import predict_at
-    from d2l_autorec.experiment import make_trainer
-    from d2l_autorec.loaders import BATCHES, eval_loader, train_loader
-    from d2l_autorec.losses import MaskedL2Loss
+    from d2l_autorec.evaluation.rating import predict_at
     from d2l_autorec.models.autorec import AutoRec
-    from d2l_autorec.train import train_epoch
+    from d2l_autorec.runs.config import AutoRecConfig
+    from d2l_autorec.runs.runner import make_trainer
+    from d2l_autorec.training.loaders import BATCHES, eval_loader, train_loader
+    from d2l_autorec.training.loop import train_epoch
+    from d2l_autorec.training.losses import MaskedL2Loss
     mx.npx.set_np()
     net = AutoRec(HIDDEN, matrix.shape[1])
     net.initialize(init=mx.init.Normal(0.01))
@@ -142,7 +142,7 @@ def measure_chapter(matrix: Any, test: Any, epochs: int) -> Tuple[float, float]:
 def measure(contender: str, folder: Path, epochs: int, threads: int) -> None:
     """One contender in this process; prints a line of JSON."""
     if contender != "torch":
-        from d2l_autorec.engine import start_mxnet
+        from d2l_autorec.training.engine import start_mxnet
         start_mxnet(threads, one_cpu=contender == "sparse")
     matrix, test = (sparse.load_npz(folder / f"{part}.npz") for part in ("train", "test"))
     if contender == "torch":

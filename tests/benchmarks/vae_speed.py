@@ -78,12 +78,12 @@ def package_parts(matrix: Any) -> Tuple[Any, ...]:
     """Network, trainer, loss and loader as `python -m d2l_autorec.run --model mult-vae` has."""
     import mxnet as mx
 
-    from d2l_autorec.anneal import anneal_schedule
-    from d2l_autorec.config import MultVAEConfig
-    from d2l_autorec.experiment import make_trainer
-    from d2l_autorec.loaders import BATCHES, train_loader
-    from d2l_autorec.losses import MultinomialLoss
     from d2l_autorec.models.mult_vae import MultVAE
+    from d2l_autorec.runs.config import MultVAEConfig
+    from d2l_autorec.runs.runner import make_trainer
+    from d2l_autorec.training.anneal import anneal_schedule
+    from d2l_autorec.training.loaders import BATCHES, train_loader
+    from d2l_autorec.training.losses import MultinomialLoss
     mx.npx.set_np()
     mx.random.seed(0)
     net = MultVAE(HIDDEN, matrix.shape[1], 0.5)
@@ -101,7 +101,7 @@ def time_package(folder: Path, batches: int) -> Dict[str, float]:
 
     import mxnet as mx
 
-    from d2l_autorec.train import train_epoch
+    from d2l_autorec.training.loop import train_epoch
     matrix = sparse.load_npz(folder / "train.npz")
     net, trainer, loss, loader = package_parts(matrix)
     chosen = list(itertools.islice(loader, WARM_UP + batches))
@@ -115,9 +115,9 @@ def whole_package(folder: Path, batches: int) -> Dict[str, float]:
     """One whole epoch and one evaluation, and the peak memory of both."""
     import mxnet as mx
 
-    from d2l_autorec.loaders import BATCHES
-    from d2l_autorec.ranking import RankingEvaluation
-    from d2l_autorec.train import train_epoch
+    from d2l_autorec.evaluation.ranking import RankingEvaluation
+    from d2l_autorec.training.loaders import BATCHES
+    from d2l_autorec.training.loop import train_epoch
     net, trainer, loss, loader = package_parts(sparse.load_npz(folder / "train.npz"))
     record = train_epoch(net, loader, loss, trainer, [mx.cpu()], 1)
     start = time.perf_counter()
@@ -148,7 +148,7 @@ def measure(what: str, folder: Path, batches: int, threads: int) -> None:
         import torch
         torch.set_num_threads(threads)
     else:
-        from d2l_autorec.engine import start_mxnet
+        from d2l_autorec.training.engine import start_mxnet
         start_mxnet(threads, one_cpu=True)
     found = MEASURES[what](folder, batches)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 ** 2

@@ -1,0 +1,1 @@
+"""Ratings and clicks: read, generated, split. Imports no MXNet."""

@@ -1,0 +1,351 @@
+"""Ranking data: ratings to clicks, and to users that are trained on, validated and tested with.
+
+    Ratings -> clicks -> filters -> permuted users -> train | validation | test
+                                                              fold-in + held out, each
+
+The preparation is that of Liang et al. 2018 (Mult-VAE), number for number.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from scipy import sparse
+
+from ..support.errors import ConfigError, DataError, DataWarning
+from .ratings import Ratings, storable_ids, usable_ids
+
+SEED = 98765  # the original's: its published users come from it
+HELD_OUT_SHARE = 0.2
+FEWEST_TO_SPLIT = 5  # a user with fewer clicks holds none out
+PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
+INPUTS = ("train", "validation_tr", "test_tr")  # what a network is given; the rest it is to find
+
+
+class HeldOutUsers(NamedTuple):
+    """Users that training never sees.
+
+    Parameters
+    ----------
+    user_ids : ndarray
+        In row order.
+    fold_in : csr_matrix of float32, shape (users, items)
+        The clicks that the network is given.
+    held_out : csr_matrix of float32, shape (users, items)
+        The clicks that it should rank first. A row may be empty.
+    """
+
+    user_ids: np.ndarray
+    fold_in: sparse.csr_matrix
+    held_out: sparse.csr_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Clicks:
+    """Clicks of training users, and fold-in and held-out clicks of other users.
+
+    Parameters
+    ----------
+    pairs : dict
+        A name of `PIECES` to its (user, item) positions, ndarray of int32,
+        shape (n, 2), in the order of the csv files.
+    user_ids : ndarray
+        The user's own ids: training users, then validation, then test users.
+    item_ids : ndarray
+        Those that training users clicked, in the order of their first click in the file.
+    heldout_users : int
+        Users in the validation part, and as many in the test part.
+    name : str
+        The data set's name, or the file's.
+    titles : dict
+        Item id to title.
+    dropped : dict
+        Why to how many ratings.
+    origin : str
+        How the source was understood; see `Ratings`.
+
+    Raises
+    ------
+    DataError
+        If a position is out of range.
+    """
+
+    pairs: Dict[str, np.ndarray]
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    heldout_users: int
+    name: str = "clicks"
+    titles: Dict[Any, str] = field(default_factory=dict, repr=False)
+    dropped: Dict[str, int] = field(default_factory=dict)
+    origin: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        size = (len(self.user_ids), len(self.item_ids))
+        for piece in PIECES:
+            pairs = self.pairs[piece]
+            if pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any()):
+                raise DataError(f"{self.name}: a position in {piece} is outside {size}")
+            pairs.flags.writeable = False
+
+    @property
+    def num_items(self) -> int:
+        """Number of items, the length of a row."""
+        return len(self.item_ids)
+
+    @property
+    def num_train_users(self) -> int:
+        """Number of training users."""
+        return len(self.user_ids) - 2 * self.heldout_users
+
+    @property
+    def train_user_ids(self) -> np.ndarray:
+        """Ids of the training users, in the row order of `train`."""
+        return self.user_ids[:self.num_train_users]
+
+    @cached_property
+    def train(self) -> sparse.csr_matrix:
+        """Clicks of training users, users x items: 1 or nothing, float32."""
+        return self._matrix("train", 0, self.num_train_users)
+
+    @cached_property
+    def validation(self) -> HeldOutUsers:
+        """The users to choose parameters with."""
+        return self._held_out("validation", self.num_train_users)
+
+    @cached_property
+    def test(self) -> HeldOutUsers:
+        """The users to report."""
+        return self._held_out("test", self.num_train_users + self.heldout_users)
+
+    def _held_out(self, part: str, first: int) -> HeldOutUsers:
+        rows = self.heldout_users
+        return HeldOutUsers(self.user_ids[first:first + rows],
+                            self._matrix(f"{part}_tr", first, rows),
+                            self._matrix(f"{part}_te", first, rows))
+
+    def _matrix(self, piece: str, first: int, rows: int) -> sparse.csr_matrix:
+        users, items = self.pairs[piece].T
+        matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users - first, items)),
+                                   shape=(rows, self.num_items))
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        return matrix
+
+    def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
+        """The clicks of these pieces, by default all, as ratings of 1."""
+        users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
+        return Ratings(users, items, np.ones(len(users), dtype=np.float32),
+                       user_ids=self.user_ids, item_ids=self.item_ids, scale=(1.0, 1.0),
+                       titles=self.titles, name=self.name, origin=self.origin)
+
+    def counts(self) -> Dict[str, int]:
+        """Sizes for the result file: users, items, and clicks of each piece."""
+        return {"train_users": self.num_train_users, "heldout_users": self.heldout_users,
+                "items": self.num_items,
+                **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES}}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of pairs and ids: what the result file records."""
+        digest = hashlib.sha256(str(self.heldout_users).encode())
+        for piece in PIECES:
+            digest.update(f"{piece} {len(self.pairs[piece])}".encode())
+            digest.update(np.ascontiguousarray(self.pairs[piece]).data)
+        for ids in (self.user_ids, self.item_ids):
+            digest.update("\0".join(map(str, ids.tolist())).encode())
+        return digest.hexdigest()
+
+    def write_csv(self, folder: Path, header: Tuple[str, str] = ("uid", "sid")) -> None:
+        """Write PIECE.csv of positions for each piece, and the id maps users.csv and items.csv.
+
+        The files are the original's, so that other implementations can be run on them.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for piece in PIECES:
+            lines = [",".join(header), *(f"{u},{i}" for u, i in self.pairs[piece].tolist())]
+            (folder / f"{piece}.csv").write_text("\n".join(lines) + "\n", newline="\n")
+        for name, column, ids in (("users", header[0], self.user_ids),
+                                  ("items", header[1], self.item_ids)):
+            lines = [f"{column},id", *(f"{n},{_csv_field(id_)}" for n, id_ in enumerate(ids))]
+            (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8",
+                                                newline="\n")
+
+    def save(self, path: Path) -> None:
+        """Write everything to an .npz file; nothing in it is pickled."""
+        np.savez_compressed(
+            path, **{f"pairs/{piece}": self.pairs[piece] for piece in PIECES},
+            user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
+            heldout_users=self.heldout_users, name=np.array(self.name),
+            title_ids=storable_ids(np.array(list(self.titles))),
+            title_texts=np.array(list(self.titles.values()), dtype=str),
+            dropped_why=np.array(list(self.dropped), dtype=str),
+            dropped_count=np.array(list(self.dropped.values()), dtype=np.int64))
+
+    @classmethod
+    def load(cls, path: Path) -> "Clicks":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                stored = dict(file)
+            texts = {key: stored[key].tolist() for key in ("title_texts", "dropped_why",
+                                                           "dropped_count")}
+            return cls({piece: stored[f"pairs/{piece}"] for piece in PIECES},
+                       usable_ids(stored["user_ids"]), usable_ids(stored["item_ids"]),
+                       int(stored["heldout_users"]), str(stored["name"]),
+                       dict(zip(usable_ids(stored["title_ids"]).tolist(), texts["title_texts"])),
+                       dict(zip(texts["dropped_why"], texts["dropped_count"])))
+        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
+            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                            "begin a new run") from error
+
+
+def _csv_field(text: Any) -> str:
+    text = str(text)
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+
+
+def prepare_clicks(ratings: Ratings, threshold: Optional[float] = None, min_user_clicks: int = 5,
+                   min_item_clicks: int = 0, heldout_users: Union[int, float] = 0.1) -> Clicks:
+    """Turn ratings into clicks and split them by users.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        In file order.
+    threshold : float, optional
+        Lowest rating that is a click; by default every rating is one.
+    min_user_clicks : int
+        Users with fewer clicks are dropped, after the items.
+    min_item_clicks : int
+        Items with fewer clicks are dropped; 0 keeps all.
+    heldout_users : int or float
+        How many users are held out for validation, and as many again for the
+        test: a count from 1, or a fraction of all users, below 0.5.
+
+    Returns
+    -------
+    Clicks
+        A DataWarning tells what was dropped, beside what `threshold` asks for.
+
+    Raises
+    ------
+    ConfigError
+        If `heldout_users` is neither a count nor such a fraction.
+    DataError
+        If no click is left, or no user would be left to train on.
+
+    Notes
+    -----
+    Source: Liang et al. 2018, section 4.1, and its published notebook. Users
+    in ascending order of their ids are permuted; the last are the test users,
+    those before them validation. A user's clicks of items that no training
+    user clicked are dropped. With n >= 5 left, int(0.2 n) of them are held out.
+    """
+    _check_heldout(heldout_users)
+    kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
+    ascending = np.argsort(ratings.user_ids, kind="stable")
+    ascending = ascending[np.bincount(kept.users, minlength=ratings.num_users)[ascending] > 0]
+    count = _count_heldout(heldout_users, len(ascending))
+    permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
+    users = _positions(permuted, ratings.num_users)[kept.users]
+    training = users < len(permuted) - 2 * count
+    vocabulary = _first_appearances(kept.items[training])
+    items = _positions(vocabulary, ratings.num_items)[kept.items]
+    dropped["items of no training user"] = int((items < 0).sum())
+    _tell(ratings.name, len(ratings), dropped)
+    order = np.argsort(_positions(ascending, ratings.num_users)[kept.users], kind="stable")
+    pairs = {"train": np.stack([users, items], axis=1)[training],
+             **_split_heldout(users[order], items[order], len(permuted), count)}
+    return Clicks(pairs, ratings.user_ids[permuted], ratings.item_ids[vocabulary], count,
+                  ratings.name, ratings.titles, dropped, ratings.origin)
+
+
+def _filter(ratings: Ratings, threshold: Optional[float], min_user_clicks: int,
+            min_item_clicks: int) -> Tuple[Ratings, Dict[str, int]]:
+    """Threshold, then items, then users, one pass; and how many ratings each took."""
+    kept, sizes = ratings, [len(ratings)]
+    if threshold is not None:
+        kept = kept.part(kept.values >= threshold)
+    sizes.append(len(kept))
+    for column, fewest in (("items", min_item_clicks), ("users", min_user_clicks)):
+        index = getattr(kept, column)
+        kept = kept.part(np.bincount(index, minlength=1)[index] >= fewest)
+        sizes.append(len(kept))
+    if not len(kept):
+        raise DataError(f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
+                        f"(--threshold {threshold}, --min-item-clicks {min_item_clicks}, "
+                        f"--min-user-clicks {min_user_clicks}): lower one of them")
+    reasons = ("below the threshold", "items with few clicks", "users with few clicks")
+    return kept, dict(zip(reasons, (-np.diff(sizes)).tolist()))
+
+
+def _check_heldout(wanted: Union[int, float]) -> None:
+    if not (wanted >= 1 and wanted == int(wanted) or 0 < wanted < 0.5):
+        raise ConfigError(f"--heldout-users is {wanted:g}: it must be a number of users from 1, "
+                          "or a fraction of them below 0.5")
+
+
+def _count_heldout(wanted: Union[int, float], users: int) -> int:
+    count = int(wanted) if wanted >= 1 else int(wanted * users)
+    if count < 1 or users <= 2 * count:
+        raise DataError(f"--heldout-users {wanted:g} takes {count} users for validation and "
+                        f"{count} for the test of the {users} that have clicks enough: choose "
+                        f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
+                        "--min-user-clicks")
+    return count
+
+
+def _split_heldout(users: np.ndarray, items: np.ndarray, num_users: int, count: int
+                   ) -> Dict[str, np.ndarray]:
+    """Pairs to fold in and to hold out; the clicks come by user, ascending, then in file order."""
+    pairs = {}
+    for part, end in (("validation", num_users - count), ("test", num_users)):
+        mine = (users >= end - count) & (users < end) & (items >= 0)
+        clicks = np.stack([users[mine], items[mine]], axis=1)
+        held_out = _choose_held_out(clicks[:, 0])
+        pairs[f"{part}_tr"], pairs[f"{part}_te"] = clicks[~held_out], clicks[held_out]
+    return pairs
+
+
+def _positions(chosen: np.ndarray, size: int) -> np.ndarray:
+    """Old index to position in `chosen`, -1 where it is not there; int32, shape (size,)."""
+    positions = np.full(size, -1, dtype=np.int32)
+    positions[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return positions
+
+
+def _first_appearances(values: np.ndarray) -> np.ndarray:
+    """The different values, in order of their first appearance."""
+    different, first = np.unique(values, return_index=True)
+    return different[np.argsort(first)]
+
+
+def _choose_held_out(users: np.ndarray) -> np.ndarray:
+    """Mask, shape (n,), of the held-out clicks; the clicks of a user stand together."""
+    rng, mask = np.random.RandomState(SEED), np.zeros(len(users), dtype=bool)
+    bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()
+    for begin, end in zip(bounds, bounds[1:]):
+        if end - begin >= FEWEST_TO_SPLIT:
+            held_out = int(HELD_OUT_SHARE * (end - begin))
+            mask[begin + rng.choice(end - begin, held_out, replace=False)] = True
+    return mask
+
+
+def _tell(name: str, total: int, dropped: Dict[str, int]) -> None:
+    unasked = {why: count for why, count in dropped.items()
+               if count and why != "below the threshold"}
+    if unasked:
+        reasons = ", ".join(f"{count} ({why})" for why, count in unasked.items())
+        warnings.warn(f"{name}: of {total} ratings were dropped {reasons}", DataWarning,
+                      stacklevel=3)

@@ -1,0 +1,114 @@
+"""JSON lines to a frame: an object a line, of which two to four keys count."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import numpy as np
+import pandas as pd
+
+from ..support.errors import DataError
+from .layout import (
+    NUMERIC,
+    Request,
+    columns_asked_for,
+    columns_recognised,
+    is_number,
+    parse_columns,
+)
+from .textfile import blocks
+
+JSON_LINE = ('{"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000}, '
+             "or name its keys with --columns")
+
+
+def parse_json(path: Path, request: Request) -> Tuple[pd.DataFrame, Dict[str, str]]:
+    """JSON lines, as the Amazon reviews come.
+
+    Returns
+    -------
+    frame : DataFrame
+    keys : dict
+        Role to key, found in the first line.
+
+    Raises
+    ------
+    DataError
+        If a line is no object, has a key twice, or a value is of another kind:
+        an id must be a string or a whole number, null or '' is no id.
+    """
+    ids: Dict[str, Dict[str, int]] = {"user": {}, "item": {}}
+    codes: Dict[str, List[int]] = {role: [] for role in ids}
+    numbers: Dict[str, List[float]] = {role: [] for role in NUMERIC}
+    keys: Dict[str, str] = {}
+    for number, record in _records(path):
+        place = f"{path}, line {number}"
+        keys = keys or _keys(place, list(record), request)
+        for role, key in keys.items():
+            value = record.get(key)
+            if role in NUMERIC:
+                numbers[role].append(_number(value, place, key))
+            else:
+                codes[role].append(_code(value, ids[role], place, key))
+    frame = {role: pd.Categorical.from_codes(codes[role], list(ids[role]))
+             for role in keys if role in ids}
+    frame.update({role: np.array(numbers[role], dtype=kind) for role, kind in NUMERIC.items()
+                  if role in keys})
+    return pd.DataFrame(frame), keys
+
+
+def _records(path: Path) -> Iterator[Tuple[int, Dict[str, Any]]]:
+    """Line numbers, from 1, and objects; blank lines are left out."""
+    for first, block in blocks(path):
+        for number, line in enumerate(block[:-1].split(b"\n"), first):
+            if line.strip():
+                yield number, _record(path, number, line)
+
+
+def _record(path: Path, number: int, line: bytes) -> Dict[str, Any]:
+    try:
+        record = json.loads(line, object_pairs_hook=_without_repeats)
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}, line {number}: not a JSON object ({error}); correct or delete "
+                        f"the line: each must be like {JSON_LINE}") from error
+    return record
+
+
+def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {max(keys, key=keys.count)!r} twice")
+    return record
+
+
+def _keys(place: str, names: List[str], request: Request) -> Dict[str, str]:
+    if request.columns:
+        columns = columns_asked_for(place, names, parse_columns(request), request, "key")
+    else:
+        columns = columns_recognised(place, names, request, "key")
+    return {role: names[position] for role, position in columns.items()}
+
+
+def _code(value: Any, known: Dict[str, int], place: str, key: str) -> int:
+    """The code of an id; -1 where there is none."""
+    if value is None or value == "":
+        return -1
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise DataError(f"{place}: {key!r} is {json.dumps(value)}, but an id must be a string or "
+                        "a whole number; correct or delete the line")
+    return known.setdefault(str(value), len(known))
+
+
+def _number(value: Any, place: str, key: str) -> float:
+    if isinstance(value, str) and is_number(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"{place}: {key!r} is {value!r}, not a number; correct or delete the "
+                        f"line: each must be like {JSON_LINE}")
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return float("inf")

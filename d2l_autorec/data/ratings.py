@@ -1,0 +1,232 @@
+"""`Ratings`: the one checked value that every later stage takes."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+from scipy import sparse
+
+from ..support.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """Immutable (user, item, value[, timestamp]) triples and the maps to the ids they came with.
+
+    Parameters
+    ----------
+    users, items : ndarray of int32, shape (n,)
+        Positions in `user_ids` and `item_ids`.
+    values : ndarray of float32, shape (n,)
+        Ratings on the user's own scale.
+    user_ids, item_ids : ndarray
+        The ids of the source in index order: integers, or strings. A part of
+        a data set (a training set, say) keeps the ids of the whole.
+    timestamps : ndarray of int64, shape (n,), optional
+        Seconds since 1970, or any number that grows with time.
+    scale : (float, float), optional
+        Lowest and highest possible rating; by default those that occur.
+    titles : dict, optional
+        Item id to title.
+    name : str
+        The data set's name, or the file's.
+    origin : str
+        How the source was understood, in a line; neither saved nor part of
+        the fingerprint.
+
+    Raises
+    ------
+    DataError
+        If arrays differ in length, an index is out of range, or a value is
+        not finite or outside the scale.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    timestamps: Optional[np.ndarray] = None
+    scale: Optional[Tuple[float, float]] = None
+    titles: Dict[Any, str] = field(default_factory=dict, repr=False)
+    name: str = "ratings"
+    origin: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for attribute, dtype in (("users", np.int32), ("items", np.int32),
+                                 ("values", np.float32), ("timestamps", np.int64)):
+            if getattr(self, attribute) is not None:
+                self._freeze(attribute, np.asarray(getattr(self, attribute), dtype=dtype))
+        self._freeze("user_ids", np.asarray(self.user_ids))
+        self._freeze("item_ids", np.asarray(self.item_ids))
+        self._check()
+        if self.scale is None and len(self):
+            low, high = float(self.values.min()), float(self.values.max())
+            object.__setattr__(self, "scale", (low, high))
+
+    def _freeze(self, attribute: str, array: np.ndarray) -> None:
+        view = array.view()
+        view.flags.writeable = False
+        object.__setattr__(self, attribute, view)
+
+    def _check(self) -> None:
+        columns = [self.users, self.items, self.values]
+        columns += [] if self.timestamps is None else [self.timestamps]
+        lengths = [len(column) for column in columns]
+        if len(set(lengths)) > 1:
+            raise DataError(f"{self.name}: columns of different lengths {lengths}")
+        if not len(self):
+            return
+        for what, index, size in (("user", self.users, self.num_users),
+                                  ("item", self.items, self.num_items)):
+            if index.min() < 0 or index.max() >= size:
+                raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
+        if not np.isfinite(self.values).all():
+            raise DataError(f"{self.name}: a rating is not finite")
+        low, high = self.scale or (-np.inf, np.inf)
+        if self.values.min() < low or self.values.max() > high:
+            raise DataError(f"{self.name}: a rating is outside the scale {low:g}..{high:g}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def num_users(self) -> int:
+        """Number of user ids, those without a rating in this part included."""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """Number of item ids, those without a rating in this part included."""
+        return len(self.item_ids)
+
+    @property
+    def offset(self) -> float:
+        """What is added to a rating for training, so that 0 can mean "unobserved".
+
+        0 for a scale above 0; else the shift that puts the lowest rating at 1.
+        """
+        return offset_of(self.scale[0])
+
+    def to_csr(self, based: str = "item") -> sparse.csr_matrix:
+        """The interaction matrix, one row for each input vector of the network.
+
+        Parameters
+        ----------
+        based : {'item', 'user'}
+            'item': items x users; 'user': users x items.
+
+        Returns
+        -------
+        csr_matrix of float32
+            Ratings plus `offset`; column indices ascending within a row.
+        """
+        rows, columns = (self.items, self.users) if based == "item" else (self.users, self.items)
+        shape = (self.num_items, self.num_users)
+        matrix = sparse.csr_matrix((self.values + np.float32(self.offset), (rows, columns)),
+                                   shape=shape if based == "item" else shape[::-1])
+        matrix.sort_indices()
+        return matrix
+
+    def part(self, chosen: np.ndarray) -> "Ratings":
+        """The ratings that a mask or index array chooses, over the same index maps."""
+        return replace(self, users=self.users[chosen], items=self.items[chosen],
+                       values=self.values[chosen],
+                       timestamps=None if self.timestamps is None else self.timestamps[chosen])
+
+    def joined(self, other: "Ratings") -> "Ratings":
+        """These ratings and then those of another part of the same data set."""
+        times = None
+        if self.timestamps is not None:
+            times = np.concatenate([self.timestamps, other.timestamps])
+
+        return replace(self, users=np.concatenate([self.users, other.users]),
+                       items=np.concatenate([self.items, other.items]),
+                       values=np.concatenate([self.values, other.values]), timestamps=times)
+
+    def save(self, path: Path, is_input: Optional[np.ndarray] = None) -> None:
+        """Write everything to an .npz file; nothing in it is pickled.
+
+        Parameters
+        ----------
+        path : Path
+        is_input : ndarray of bool, shape (n,), optional
+            Which ratings a trained network is given; see `load_known`.
+        """
+        optional = {} if self.timestamps is None else {"timestamps": self.timestamps}
+        if is_input is not None:
+            optional["is_input"] = is_input
+        np.savez_compressed(
+            path, users=self.users, items=self.items, values=self.values, scale=self.scale,
+            user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
+            title_ids=storable_ids(np.array(list(self.titles))), name=np.array(self.name),
+            title_texts=np.array(list(self.titles.values()), dtype=str), **optional)
+
+    @classmethod
+    def load(cls, path: Path) -> "Ratings":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
+        return cls.load_known(path)[0]
+
+    @classmethod
+    def load_known(cls, path: Path) -> Tuple["Ratings", Optional[np.ndarray]]:
+        """Read what `save` wrote: the ratings, and which of them are inputs where it says so.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                columns = dict(stored)
+            titles = dict(zip(usable_ids(columns.pop("title_ids")).tolist(),
+                              columns.pop("title_texts").tolist()))
+            ids = {key: usable_ids(columns.pop(key)) for key in ("user_ids", "item_ids")}
+            low, high = columns.pop("scale").tolist()
+            name = str(columns.pop("name"))
+            is_input = columns.pop("is_input", None)
+            ratings = cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
+        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
+            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                            "begin a new run") from error
+
+        if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
+            raise DataError(f"{path} is damaged: it does not say of every rating whether it is "
+                            "an input")
+        return ratings, is_input
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of triples, timestamps and ids: what the result file records."""
+        digest = hashlib.sha256()
+        for array in (self.users, self.items, self.values, self.timestamps,
+                      self.user_ids, self.item_ids):
+            if array is not None:
+                text = array.dtype.kind in "OU"
+                digest.update("\0".join(array).encode() if text
+                              else np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def offset_of(low: float) -> float:
+    """The shift of a scale whose lowest rating is `low`; see `Ratings.offset`."""
+    return 0.0 if low > 0 else 1.0 - low
+
+
+def storable_ids(ids: np.ndarray) -> np.ndarray:
+    """Ids in a type that an .npz file holds without pickling."""
+    return ids.astype(str) if ids.dtype == object else ids
+
+
+def usable_ids(ids: np.ndarray) -> np.ndarray:
+    """The reverse of `storable_ids`."""
+    return ids.astype(object) if ids.dtype.kind == "U" else ids

@@ -1,0 +1,115 @@
+"""Splits of `Ratings` into a training and a test part over the same index maps."""
+
+from typing import List, Tuple
+
+import numpy as np
+
+from ..support.errors import DataError
+from .ratings import Ratings
+
+Split = Tuple[Ratings, Ratings]
+OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
+
+
+def random_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator) -> Split:
+    """Each rating is a test rating with probability `test_ratio` (the chapter's random mode).
+
+    Raises
+    ------
+    DataError
+        If either part would be empty; so do all splits here.
+    """
+    return _split(ratings, rng.uniform(size=len(ratings)) >= 1 - test_ratio,
+                  f"a random split with test ratio {test_ratio:g}")
+
+
+def seq_aware_split(ratings: Ratings) -> Split:
+    """Each user's latest rating is the test rating (the chapter's seq-aware mode).
+
+    Of several ratings at a user's latest time, the first in the file is taken.
+
+    Raises
+    ------
+    DataError
+        If there are no usable timestamps.
+    """
+    require_timestamps(ratings, "a seq-aware split")
+    return _split(ratings, latest_of_each(ratings.users, ratings.timestamps), "a seq-aware split")
+
+
+def time_split(ratings: Ratings, test_ratio: float) -> Split:
+    """The latest `test_ratio` of all ratings are the test ratings; equal times stay together.
+
+    The cut is at the time of the first rating of that share, so the test part
+    is at least `test_ratio`.
+
+    Raises
+    ------
+    DataError
+        If there are no usable timestamps.
+    """
+    require_timestamps(ratings, "a split by time")
+    first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
+    cut = np.partition(ratings.timestamps, first)[first]
+    return _split(ratings, ratings.timestamps >= cut,
+                  f"a split by time with test ratio {test_ratio:g}")
+
+
+def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> List[Split]:
+    """`folds` random splits; each rating is a test rating in exactly one of them.
+
+    Raises
+    ------
+    DataError
+        If there are fewer ratings than folds.
+    """
+    if not 2 <= folds <= len(ratings):
+        raise DataError(f"{folds} folds of {len(ratings)} ratings: choose from 2 to "
+                        f"{len(ratings)} with --folds")
+    fold_of = rng.permutation(len(ratings)) % folds
+    return [_split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}")
+            for fold in range(folds)]
+
+
+def held_out_rows_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator,
+                        based: str = "item") -> Split:
+    """All ratings of `test_ratio` of the items are test ratings; of the users, if user-based.
+
+    Such a row has no training rating, so only its reconstruction from its own
+    ratings can be measured, not a prediction.
+    """
+    rows, size = ((ratings.items, ratings.num_items) if based == "item"
+                  else (ratings.users, ratings.num_users))
+    held_out = np.zeros(size, dtype=bool)
+    held_out[rng.permutation(size)[:int(size * test_ratio)]] = True
+    return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
+
+
+def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Mask, shape (n,), of each user's latest row; the first in order where times are equal."""
+    position = np.arange(len(users))
+    order = np.lexsort((-position, timestamps, users))  # per user: oldest first, ties reversed
+    is_last = np.ones(len(users), dtype=bool)
+    is_last[:-1] = users[order][1:] != users[order][:-1]
+    mask = np.zeros(len(users), dtype=bool)
+    mask[order[is_last]] = True
+    return mask
+
+
+def require_timestamps(ratings: Ratings, split: str) -> None:
+    """Raise DataError unless the ratings have timestamps that tell rows apart."""
+    if ratings.timestamps is None:
+        raise DataError(f"{ratings.name} has no timestamps, which {split} needs: "
+                        "choose --split random")
+    if len(ratings) and (ratings.timestamps == ratings.timestamps[0]).all():
+        raise DataError(f"every timestamp of {ratings.name} is {ratings.timestamps[0]}, so "
+                        f"{split} would be a shuffle: choose --split random")
+
+
+def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
+    train, test = ratings.part(~is_test), ratings.part(is_test)
+    if not len(train) or not len(test):
+        raise DataError(f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
+                        f"{len(train)} for training and {len(test)} for testing: "
+                        "both must be above 0")
+    return train, test

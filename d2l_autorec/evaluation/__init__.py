@@ -1,0 +1,1 @@
+"""Metrics, and what measures a network by them."""

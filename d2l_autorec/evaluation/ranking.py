@@ -1,0 +1,134 @@
+"""A network's ranking of the items that held-out users did click, but did not show it."""
+
+from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from scipy import sparse
+
+from ..support.errors import DataError
+from ..training.devices import split_and_load
+from ..training.loaders import DenseRows, eval_loader
+from .metrics import hits_at, mean_and_error, ndcg_at, recall_at, top_items
+
+METRICS = {"ndcg@100": (ndcg_at, 100), "recall@20": (recall_at, 20), "recall@50": (recall_at, 50)}
+DEEPEST = max(k for _, k in METRICS.values())
+
+
+class RankingEvaluation:
+    """NDCG@100, Recall@20 and Recall@50 of held-out users.
+
+    fold-in clicks -> network -> scores, -inf at the fold-in clicks -> top 100 -> hits -> metrics
+
+    Users come in blocks, so that only one block of scores is ever in memory.
+    Users without held-out items are left out and counted.
+
+    Parameters
+    ----------
+    fold_in, held_out : csr_matrix, shape (users, items)
+        What the network is given, and what it should rank first.
+    devices : sequence of Context
+    batchify : callable
+        `DenseRows`, `Resident` or `SparseRows`.
+    batch_size : int
+        Users in a block.
+    with_loss : bool
+        Whether the metrics have 'loss' too: the mean over users of the negative
+        log likelihood of their held-out clicks under softmax(scores).
+
+    Raises
+    ------
+    DataError
+        If no user has a held-out item.
+    """
+
+    def __init__(self, fold_in: sparse.csr_matrix, held_out: sparse.csr_matrix,
+                 devices: Sequence[mx.Context], batchify: Callable = DenseRows,
+                 batch_size: int = 500, with_loss: bool = False) -> None:
+        measured = np.flatnonzero(np.diff(held_out.indptr))
+        if not len(measured):
+            raise DataError(f"none of the {held_out.shape[0]} held-out users has a held-out item: "
+                            "take more users with --heldout-users, or users with at least 5 clicks")
+        self.users_without_held_out = held_out.shape[0] - len(measured)
+        self._fold_in, self._held_out = fold_in[measured], held_out[measured]
+        self._devices, self._with_loss = devices, with_loss
+        self._loader = eval_loader(self._fold_in, batch_size, batchify)
+
+    def __call__(self, network: Callable) -> Dict[str, float]:
+        """Mean of each metric over users.
+
+        Parameters
+        ----------
+        network : callable
+            Maps a batch of fold-in rows, (B, items), to scores of the same
+            shape: an MXNet or a NumPy array.
+        """
+        return {name: mean_and_error(values)[0] for name, values in self.per_user(network).items()}
+
+    def report(self, network: Callable) -> Dict[str, Any]:
+        """What result.json says of the test: metrics, standard errors (`..._se`), users."""
+        flat: Dict[str, Any] = {}
+        for name, values in self.per_user(network).items():
+            flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
+        return {**flat, "test_users": self._fold_in.shape[0],
+                "test_users_without_held_out": self.users_without_held_out}
+
+    def per_user(self, network: Callable) -> Dict[str, np.ndarray]:
+        """Metric name to one value for each user that has held-out items, in row order."""
+        relevant = np.diff(self._held_out.indptr)
+        blocks = list(self._blocks(network))
+        hits = np.concatenate([hits for hits, _ in blocks])
+        values = {name: metric(hits, relevant, k) for name, (metric, k) in METRICS.items()}
+        if self._with_loss:
+            values["loss"] = np.concatenate([losses for _, losses in blocks])
+        return values
+
+    def _blocks(self, network: Callable) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """For each block which of the first 100 items are held-out ones, and the losses."""
+        row = 0
+        for batch in self._loader:
+            shards = [shard for shard in split_and_load([batch], self._devices) if shard.weight]
+            outputs = [network(shard.arrays[0]) for shard in shards]  # all start before one ends
+            for output in outputs:
+                block = slice(row, row + len(output))
+                scores, held_out = _to_numpy(output), self._held_out[block]
+                losses = likelihood_loss(scores, held_out) if self._with_loss else np.empty(0)
+                ranked = rank(scores, self._fold_in[block], DEEPEST)
+                yield hits_at(ranked, held_out), losses
+                row = block.stop
+
+
+def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
+    """-sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
+    highest = scores.max(axis=1, keepdims=True)
+    normaliser = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
+    cells = held_out.tocoo()
+    terms = (normaliser[cells.row] - scores[cells.row, cells.col]) * cells.data
+    return np.bincount(cells.row, terms, minlength=len(scores))
+
+
+def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
+    """The k best items of each user that are not in `fold_in`; best first.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (users, items)
+        Overwritten: -inf where `fold_in` has a click.
+    fold_in : csr_matrix, shape (users, items)
+    k : int
+
+    Returns
+    -------
+    ndarray of int, shape (users, min(k, items))
+        -1 where fewer than k items are left (or their scores are NaN).
+    """
+    cells = fold_in.tocoo()
+    scores[cells.row, cells.col] = -np.inf
+    ranked = top_items(scores, k)
+    ranked[~(np.take_along_axis(scores, ranked, axis=1) > -np.inf)] = -1
+    return ranked
+
+
+def _to_numpy(output: Any) -> np.ndarray:
+    """A copy that may be written to."""
+    return output.asnumpy() if hasattr(output, "asnumpy") else np.array(output)

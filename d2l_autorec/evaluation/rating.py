@@ -1,0 +1,247 @@
+"""A trained network and test ratings to metrics."""
+
+import math
+from typing import Any, Callable, Dict, Iterable, Sequence, Tuple, Union
+
+import mxnet as mx
+import numpy as onp
+from scipy import sparse
+
+from ..data.ratings import Ratings
+from ..kernels.csr import CSRBatch
+from ..training.devices import split_and_load
+from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
+from .metrics import mae, rmse
+
+
+def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse.csr_matrix],
+              devices: Sequence[mx.Context]) -> float:
+    """Test RMSE over the observed test ratings (the chapter's evaluator).
+
+    Parameters
+    ----------
+    network : Block
+        Maps a batch of training vectors to reconstructions of the same shape.
+    inter_matrix : iterable of ndarray
+        Batches of training vectors, in the row order of `test_data`.
+    test_data : ndarray or csr_matrix, shape (rows, columns)
+        Test ratings, 0 where there is none.
+    devices : sequence of Context
+
+    Returns
+    -------
+    float
+        NaN if there is no test rating.
+
+    Notes
+    -----
+    The chapter keeps every reconstruction and sums in float32; here a batch
+    is compared and dropped, and sums are float64.
+    """
+    if not sparse.issparse(test_data):
+        test_data = sparse.csr_matrix(onp.asarray(
+            test_data.asnumpy() if hasattr(test_data, "asnumpy") else test_data))
+    return rmse(test_data.data, predict_at(network, inter_matrix, test_data, devices))
+
+
+def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
+               devices: Sequence[mx.Context]) -> onp.ndarray:
+    """Predictions at the non-zeros of `wanted`, in the order of `wanted.data`.
+
+    Parameters
+    ----------
+    network, inter_matrix, devices
+        As in `evaluator`.
+    wanted : csr_matrix, shape (rows, columns)
+
+    Returns
+    -------
+    ndarray of float32, shape (wanted.nnz,)
+
+    Raises
+    ------
+    ValueError
+        If the batches have fewer or more rows than `wanted`.
+    """
+    predictions, row = [onp.empty(0, dtype=onp.float32)], 0
+    for batch in inter_matrix:
+        shards = [shard for shard in split_and_load([batch], devices) if shard.weight]
+        outputs = []  # every device starts before the first is waited for
+        for values in (shard.arrays[0] for shard in shards):
+            part = wanted[row:row + len(values)]
+            row += len(values)
+            if isinstance(values, CSRBatch):
+                at = CSRBatch(part.indptr, part.indices, part.data, part.shape[1], values.ctx)
+                outputs.append((part, network(values, at)))
+            else:
+                outputs.append((part, network(values)))
+        predictions.extend(_at(part, output.asnumpy()) for part, output in outputs)
+    if row != wanted.shape[0]:
+        raise ValueError(f"{row} rows were predicted, but the test data has {wanted.shape[0]}")
+    return onp.concatenate(predictions)
+
+
+def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) -> onp.ndarray:
+    """Predictions for batches of (users, items, values), in order.
+
+    Returns
+    -------
+    ndarray of float32, shape (pairs,)
+    """
+    predictions = [onp.empty(0, dtype=onp.float32)]
+    for batch in pairs:
+        shards = [shard for shard in split_and_load(batch, devices) if shard.weight]
+        outputs = [network(*shard.arrays[:2]) for shard in shards]
+        predictions.extend(output.asnumpy() for output in outputs)
+    return onp.concatenate(predictions)
+
+
+def _cells(matrix: sparse.csr_matrix) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+    """Rows, columns and values of the non-zeros, in the order of `matrix.data`."""
+    cells = matrix.tocoo()
+    return cells.row, cells.col, cells.data
+
+
+def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
+    """Predictions at the non-zeros of `part`: a sparse forward gives just these."""
+    if output.ndim == 1:
+        return output
+    cells = part.tocoo()
+    return output[cells.row, cells.col]
+
+
+class RatingEvaluation:
+    """Test metrics of a network, with a fallback where training saw nothing.
+
+    train ratings -> network -> predictions at test ratings -> fallback -> metrics
+
+    A test rating is cold if its item, or its user, has no training rating.
+    It is then predicted by the user's mean (item unseen), the item's mean
+    (user unseen) or the global mean (both), of the training ratings.
+
+    Parameters
+    ----------
+    train, test : Ratings
+        Over the same index maps.
+    devices : sequence of Context
+    based : {'item', 'user'}
+        What a row of the network's input is.
+    clip : bool
+        Whether predictions are clipped to the rating scale.
+    batchify : callable
+        `DenseRows`, `Resident` or `SparseRows`; `PairRows` for a network whose input is
+        pairs of user and item, and then `based` is 'user'.
+    reconstruct : bool
+        Feed the test rows themselves, for rows held out as a whole: then
+        nothing is cold, and the metrics are of reconstruction.
+    """
+
+    def __init__(self, train: Ratings, test: Ratings, devices: Sequence[mx.Context],
+                 based: str = "item", clip: bool = False, batchify: Callable = DenseRows,
+                 reconstruct: bool = False) -> None:
+        matrix = train.to_csr(based)
+        self._wanted = test.to_csr(based)
+        self._pairs = batchify is PairRows
+        source = Pairs(*_cells(self._wanted)) if self._pairs else (
+            self._wanted if reconstruct else matrix)
+        self._loader = eval_loader(source, batchify=batchify)
+        self._devices, self._clip = devices, clip
+        self._scale, self._offset = train.scale, train.offset
+        self.truth = self._wanted.data - train.offset
+        self._cold, fallback = cold_start(matrix, self._wanted)
+        self._fallback = fallback - train.offset
+        if reconstruct:
+            self._cold[:] = False
+
+    def predict(self, network: Any) -> onp.ndarray:
+        """Predictions on the user's scale, unclipped, in the order of `truth`."""
+        return onp.where(self._cold, self._fallback, self._raw(network))
+
+    def _raw(self, network: Any) -> onp.ndarray:
+        """What the network predicts, where training saw nothing too."""
+        if self._pairs:
+            return predict_pairs(network, self._loader, self._devices) - self._offset
+        return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
+
+    def __call__(self, network: Any) -> Dict[str, float]:
+        """RMSE and MAE over all test ratings."""
+        return self._metrics(self.predict(network), self._clip)
+
+    def _metrics(self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
+                 ) -> Dict[str, float]:
+        shown = onp.clip(predictions, *self._scale) if clip else predictions
+        truth = self.truth[chosen]
+        return {"rmse": rmse(truth, shown[chosen]), "mae": mae(truth, shown[chosen])}
+
+    def report(self, network: Any) -> Dict[str, Any]:
+        """What result.json says of the test: clipped or not, with and without cold ratings.
+
+        `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
+        """
+        raw, warm = self._raw(network), ~self._cold
+        predictions = onp.where(self._cold, self._fallback, raw)
+        variants = {"test": self._metrics(predictions, self._clip),
+                    "test_unclipped": self._metrics(predictions, False),
+                    "test_clipped": self._metrics(predictions, True),
+                    "test_without_cold": self._metrics(predictions, self._clip, warm)}
+        flat = {f"{variant}_{name}": None if math.isnan(value) else value
+                for variant, values in variants.items() for name, value in values.items()}
+        return {**flat, "cold_test_ratings": int(self._cold.sum()),
+                "chapter_rmse": rmse(self.truth, raw)}
+
+
+def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp.ndarray,
+                                                                            onp.ndarray]:
+    """Which non-zeros of `wanted` training says nothing about, and what to predict there.
+
+    Returns
+    -------
+    cold : ndarray of bool, shape (wanted.nnz,)
+    fallback : ndarray of float32, shape (wanted.nnz,)
+        As `MeanFallback`.
+    """
+    cells = wanted.tocoo()
+    return MeanFallback(train).at(cells.row, cells.col)
+
+
+class MeanFallback:
+    """What to predict where training saw nothing.
+
+    Parameters
+    ----------
+    train : csr_matrix, shape (rows, columns)
+        Training ratings.
+
+    Attributes
+    ----------
+    no_row, no_column : ndarray of bool
+        Which rows and columns are empty.
+    """
+
+    def __init__(self, train: sparse.csr_matrix) -> None:
+        rows, columns = onp.diff(train.indptr), onp.bincount(train.indices,
+                                                             minlength=train.shape[1])
+        self.no_row, self.no_column = rows == 0, columns == 0
+        self._row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(rows, 1)
+        self._column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(columns, 1)
+        self._mean = train.data.mean()
+
+    def at(self, rows: onp.ndarray, columns: onp.ndarray) -> Tuple[onp.ndarray, onp.ndarray]:
+        """Which of the cells are cold, and the mean to predict.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int
+            Cells; they may be shaped so that they broadcast.
+
+        Returns
+        -------
+        cold : ndarray of bool
+        fallback : ndarray of float32
+            Column mean where the row is empty, row mean where the column is,
+            global mean where both are.
+        """
+        no_row, no_column = self.no_row[rows], self.no_column[columns]
+        fallback = onp.where(no_row, self._column_means[columns], self._row_means[rows])
+        fallback = onp.where(no_row & no_column, self._mean, fallback)
+        return no_row | no_column, fallback.astype(onp.float32)

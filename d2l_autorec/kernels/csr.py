@@ -1,0 +1,96 @@
+"""Batches of sparse rows, and the memory that NumPy and MXNet share."""
+
+import ctypes
+from concurrent.futures import Future
+from functools import cached_property
+from typing import Any, List, Optional, Tuple
+
+import mxnet as mx
+import numpy as onp
+from mxnet import np
+from mxnet.base import _LIB, check_call
+
+from .. import kernels
+
+
+class CSRBatch:
+    """Rows of rating vectors with only their observed entries; stands in for a dense batch.
+
+    Parameters
+    ----------
+    indptr, indices : ndarray of int32
+        CSR structure of B rows.
+    data : ndarray of float32, shape (n,)
+        Observed entries.
+    columns : int
+        C, the length of a row.
+    ctx : Context
+        Where outputs are made: a CPU context.
+    """
+
+    def __init__(self, indptr: onp.ndarray, indices: onp.ndarray, data: onp.ndarray, columns: int,
+                 ctx: Optional[mx.Context] = None) -> None:
+        self.indptr, self.indices, self.data = indptr, indices, data
+        self.shape = (len(indptr) - 1, columns)
+        self.ctx = ctx or mx.cpu()
+        self.awaited: List[Future] = []  # gradients that an optimizer takes in factors
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> "CSRBatch":
+        if rows == slice(0, len(self)):
+            return self
+        indptr = self.indptr[rows.start:rows.stop + 1]
+        part = slice(indptr[0], indptr[-1])
+        return CSRBatch(indptr - indptr[0], self.indices[part], self.data[part], self.shape[1],
+                        self.ctx)
+
+    def as_in_ctx(self, ctx: mx.Context) -> "CSRBatch":
+        """The same rows, with outputs on `ctx`."""
+        if ctx == self.ctx:
+            return self
+        return CSRBatch(self.indptr, self.indices, self.data, self.shape[1], ctx)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Observed entries, shape (n,)."""
+        return to_mxnet(self.data, self.ctx)
+
+    @cached_property
+    def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
+        """Entries by column, and the number of threads: what every kernel begins with."""
+        return (*kernels.group_by_column(self.indptr, self.indices, self.shape[1]),
+                kernels.threads())
+
+
+
+def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
+    """The memory of a float32 CPU array as a NumPy array; no copy. It must not outlive `array`.
+
+    Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
+    round trip through its engine.
+    """
+    wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
+    check_call(wait(array.handle))
+    pointer = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
+    if not array.size:
+        return onp.empty(array.shape, dtype=onp.float32)
+    memory = (ctypes.c_float * array.size).from_address(pointer.value)
+    return onp.frombuffer(memory, dtype=onp.float32).reshape(array.shape)
+
+
+
+def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
+    """A CPU array with these float32 numbers, copied here and now: `np.array` takes ten times as
+    long for it, by way of MXNet's engine."""
+    array = np.empty(values.shape, ctx=ctx)
+    numpy_view(array)[...] = values
+    return array
+
+
+
+def as_numpy(values: Any) -> onp.ndarray:
+    """A NumPy array, or a view of an MXNet one."""
+    return values if isinstance(values, onp.ndarray) else numpy_view(values)

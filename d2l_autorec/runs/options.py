@@ -1,0 +1,296 @@
+"""Fields of a configuration that are also command-line options.
+
+A field is declared once: its default, its range, its help text and its group.
+"""
+
+import argparse
+import dataclasses
+import math
+import re
+from dataclasses import field
+from numbers import Integral, Real
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from ..support.errors import ConfigError, did_you_mean, refuse_blank
+
+GROUPS = ("data", "model", "training", "devices", "output")
+Sizes, Shares = Tuple[int, ...], Tuple[float, ...]  # as in 500,250,500 and 0.5,0
+KINDS = (((bool,), bool, "True or False"),  # before int, which has True and False too
+         ((int, Optional[int], Sizes), Integral, "a whole number"),
+         ((float, Optional[float], Shares), Real, "a number"),
+         ((str, Optional[str]), str, "a text"))
+NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
+
+
+class Check(NamedTuple):
+    """A test of a value, what is allowed in words, and the allowed words where they are few."""
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+    choices: Tuple[str, ...] = ()
+
+
+class Need(NamedTuple):
+    """When an option has an effect; why it has none else, and what would give it one.
+
+    `reason` is a format string, with the configuration as {0}.
+    """
+
+    met: Callable[[Any], bool]
+    reason: str
+    remedy: str = ""
+
+
+def within(low: int, high: int) -> Check:
+    """The check of a whole number."""
+    return Check(lambda v: low <= v <= high, f"from {low} to {high}")
+
+
+def one_of(choices: Tuple[str, ...]) -> Check:
+    """The check that a value is one of `choices`."""
+    return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
+
+
+# MXNet counts in 32 bits. A rate or penalty above 1e30 only overflows float32, which ends at 3e38.
+LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
+AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
+AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
+DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
+POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
+PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
+RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
+DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
+SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
+HELD_OUT = Check(lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
+                 "a number of users from 1, or a fraction below 0.5")
+SIZES = Check(lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
+              f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most")
+
+
+def option(default: Any, group: str, help: str, check: Optional[Check] = None,
+           needs: Tuple[Need, ...] = (), **meta: Any) -> Any:
+    """A dataclass field that is also a command-line option.
+
+    Parameters
+    ----------
+    default, group, help
+        Value, heading of the help (one of `GROUPS`), and text of the help.
+    check : Check, optional
+        What a value must pass.
+    needs : tuple of Need
+        Without any of these the option has no effect, and is refused where it is given.
+    **meta
+        metavar: what the help shows for a value; blank: whether a value may be white space.
+    """
+    return field(default=default,
+                 metadata=dict(group=group, help=help, check=check, needs=needs, **meta))
+
+
+def redefault(config: type, name: str, default: Any, source: str = "") -> Any:
+    """The option `name` of `config` with another default, for a dataclass that inherits it."""
+    spec = config.__dataclass_fields__[name]
+    return field(default=default, metadata={**spec.metadata, "source": source})
+
+
+def as_tuples(config: Any) -> None:
+    """Make a tuple of a list, which is what JSON has, and of one number where several may be."""
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if isinstance(value, list):
+            object.__setattr__(config, spec.name, tuple(value))
+        elif spec.type in (Sizes, Shares) and isinstance(value, Real):
+            object.__setattr__(config, spec.name, (value,))
+
+
+def check_values(config: Any) -> None:
+    """Raise ConfigError, one line, for the first value that is out of its range."""
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if value is not None or spec.default is not None:
+            _check_value(spec, value)
+
+
+def _check_value(spec: dataclasses.Field, value: Any) -> None:
+    name, check = flag(spec.name), spec.metadata["check"]
+    _check_type(spec, value)
+    if isinstance(value, str):
+        refuse_blank(name, value, spec.metadata.get("blank", False))
+    elif not all(map(_in_float32, _numbers_of(value))):
+        raise ConfigError(f"{name} is {brief(value)}: it must be a finite number, and not closer "
+                          "to 0 than 1e-37")
+    if check is not None and not check.accepts(value):
+        hint = did_you_mean(str(value), check.choices)
+        raise ConfigError(f"{name} is {brief(value)}: it must be {check.allowed}{hint}")
+
+
+def _check_type(spec: dataclasses.Field, value: Any) -> None:
+    """Raise ConfigError for what only a call from Python, or an edited file, can hold."""
+    kind, words = next((kind, words) for annotations, kind, words in KINDS
+                       if spec.type in annotations)
+    several = spec.type in (Sizes, Shares)
+    values = value if several and isinstance(value, tuple) else (value,)
+    truths = [isinstance(one, bool) for one in values]
+    if not all(isinstance(one, kind) for one in values) or any(truths) and kind is not bool:
+        raise ConfigError(f"{flag(spec.name)} is {value!r}: it must be {words}")
+
+
+def _numbers_of(value: Any) -> Tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _in_float32(value: Any) -> bool:
+    """Whether a number is finite, and not so small that float32 rounds it to 0."""
+    if isinstance(value, Integral):
+        return True  # of any size: its range is checked
+    return value == 0 or 1e-37 <= abs(value) < math.inf
+
+
+def check_needs(config: Any, given: Iterable[str]) -> None:
+    """Raise ConfigError, one line, for the first option of `given` that has no effect."""
+    for name in given:
+        for need in config.__dataclass_fields__[name].metadata["needs"]:
+            if not need.met(config):
+                remedy = f", or {need.remedy}" if need.remedy else ""
+                raise ConfigError(f"{flag(name)} has no effect: {need.reason.format(config)}; "
+                                  f"leave it out{remedy}")
+
+
+def flag(name: str) -> str:
+    """The option of a field: num_hidden is --num-hidden."""
+    return "--" + name.replace("_", "-")
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def brief(value: Any) -> str:
+    """As `shown`, cut where it is too long for a line."""
+    text = shown(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def add_options(parser: argparse.ArgumentParser, configs: Dict[str, type]) -> None:
+    """Give `parser` one option for each field of any of the dataclasses, in groups.
+
+    An option that is not given leaves no attribute: the dataclass has the default.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    configs : dict
+        Model name to its dataclass; the first is the default model.
+    """
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    declared: Dict[str, Dict[str, dataclasses.Field]] = {}
+    for model, config in configs.items():
+        for spec in dataclasses.fields(config):
+            declared.setdefault(spec.name, {})[model] = spec
+    for specs in declared.values():
+        _add_option(groups[next(iter(specs.values())).metadata["group"]], specs, len(configs))
+
+
+def add_option_of(parser: argparse.ArgumentParser, config: type, name: str) -> None:
+    """The option of a single field, for another command; None where it is not given."""
+    _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
+    parser.set_defaults(**{name: None})
+
+
+def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) -> None:
+    spec = next(iter(specs.values()))
+    names = flag(spec.name)
+    help_text = _help(specs, models).replace("%", "%%")  # argparse formats it
+    check, defaults = spec.metadata["check"], _defaults(specs)
+    if defaults:
+        help_text += f" [{defaults}]"
+    elif check is not None and spec.type is not bool:
+        help_text += f"; {check.allowed}"
+    if spec.type is bool:
+        group.add_argument(names, action=argparse.BooleanOptionalAction, dest=spec.name,
+                           default=argparse.SUPPRESS, help=help_text)
+        return
+    action = group.add_argument(names, dest=spec.name, type=_parser_of(spec.type), help=help_text,
+                                metavar=spec.metadata.get("metavar", _metavar(spec)),
+                                default=argparse.SUPPRESS)
+    action.blank = spec.metadata.get("blank", False)
+
+
+def _help(specs: Dict[str, dataclasses.Field], models: int) -> str:
+    """The help of an option, with the models that it is for where it is not for all."""
+    by_text: Dict[str, List[str]] = {}
+    for model, spec in specs.items():
+        by_text.setdefault(spec.metadata["help"], []).append(model)
+    if len(by_text) == 1 and len(specs) == models:
+        return next(iter(by_text))
+    return ". ".join(f"{', '.join(owners)}: {text}" for text, owners in by_text.items())
+
+
+def _defaults(specs: Dict[str, dataclasses.Field]) -> str:
+    """'25', or '25; mf 20' where models differ; '' where there is none."""
+    first = next(iter(specs.values())).default
+    if first is None:
+        return ""
+    if isinstance(first, bool):
+        words = {True: "yes", False: "no"}
+        return words[first]
+    others: Dict[str, List[str]] = {}
+    for model, spec in specs.items():
+        if spec.default != first and spec.name != "model":
+            others.setdefault(shown(spec.default), []).append(model)
+    return "; ".join([shown(first), *(f"{', '.join(models)}: {value}"
+                                      for value, models in others.items())])
+
+
+def _metavar(spec: dataclasses.Field) -> str:
+    check = spec.metadata["check"]
+    if check is not None and check.choices:
+        return "{" + ",".join(check.choices) + "}"
+    return {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}.get(spec.type, "TEXT")
+
+
+def _parser_of(annotation: Any) -> Callable[[str], Any]:
+    if annotation in (int, Optional[int]):
+        return _whole_number
+    if annotation in (float, Optional[float]):
+        return _number
+    if annotation == Sizes:
+        return _whole_numbers
+    if annotation == Shares:
+        return _numbers
+    return str
+
+
+def whole_number(check: Check) -> Callable[[str], int]:
+    """What argparse calls for an option that is no field of a configuration."""
+    def parse(text: str) -> int:
+        if not _is_whole(text) or not check.accepts(int(text)):
+            raise argparse.ArgumentTypeError(
+                f"it is {brief(text)!r}: it must be a whole number, {check.allowed}")
+        return int(text)
+    return parse
+
+
+def _is_whole(text: str) -> bool:
+    """Digits alone: int() would also take 1_000, blanks and the digits of other scripts."""
+    return re.fullmatch("-?[0-9]{1,4000}", text) is not None and text != "-0"
+
+
+def _whole_number(text: str) -> int:
+    if not _is_whole(text):
+        raise argparse.ArgumentTypeError(f"{brief(text)!r} is not a whole number")
+    return int(text)
+
+
+def _whole_numbers(text: str) -> Tuple[int, ...]:
+    return tuple(_whole_number(part) for part in text.split(","))
+
+
+def _numbers(text: str) -> Tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(","))
+
+
+def _number(text: str) -> float:
+    if not NUMBER.fullmatch(text) or text.startswith("-") and float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{brief(text)!r} is not a number")
+    return float(text)

@@ -1,0 +1,161 @@
+"""Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, Sequence, Tuple
+
+import mxnet as mx
+from mxnet import gluon
+
+from ..training.anneal import Anneal, anneal_schedule, second_pass
+from ..models.baselines import check_memory
+from ..data.clicks import Clicks, prepare_clicks
+from .config import RankingConfig
+from ..data.movielens import data_shown, load_ratings
+from ..training.loaders import BATCHES, train_loader
+from ..training.losses import MultinomialLoss
+from ..support.memory import available_memory
+from .networks import build
+from ..evaluation.ranking import RankingEvaluation
+from ..data.readers import read_ratings
+from ..training.history import EpochRecord
+
+MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
+
+
+class RankingTask:
+    """What an `Experiment` asks of clicks that are split by users.
+
+    Parameters
+    ----------
+    config : RankingConfig
+    devices : sequence of Context
+
+    Attributes
+    ----------
+    train : Clicks
+        Of all users; only the training users' are trained on.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be had, or do not fit the options.
+    """
+
+    def __init__(self, config: RankingConfig, devices: Sequence[mx.Context]) -> None:
+        self.config, self.devices = config, devices
+        self.batches = BATCHES  # or, for 'dense', what is on the devices already
+        self.train = load_clicks(config)
+        if config.model == "ease":
+            check_memory(self.train.num_items, available_memory())
+
+    def about_data(self) -> Dict[str, Any]:
+        """What config.json says of the data."""
+        return {"name": self.train.name, "origin": self.train.origin, **self.train.counts(),
+                "dropped": self.train.dropped,
+                "train_sha256": self.train.fingerprint, "test_sha256": self.train.fingerprint}
+
+    def dense_bytes(self) -> int:
+        """Memory of the rows of all users, dense."""
+        parts = (self.train.train, self.train.test.fold_in, self.train.validation.fold_in)
+        return 4 * self.train.num_items * sum(part.shape[0] for part in parts)
+
+    def save(self, path: Path) -> None:
+        """Write the clicks of all users, by pieces."""
+        self.train.save(path)
+
+    def part(self, phase: str) -> Any:
+        """Clicks of the training users; of every phase."""
+        return self.train.train
+
+    def network(self, phase: str) -> Any:
+        """The uninitialised network."""
+        return build(self.config, self.train)
+
+    def weight_decay(self) -> float:
+        """What Adam and its like are given."""
+        return self.config.wd
+
+    def initializer(self) -> mx.init.Initializer:
+        """For parameters that have none of their own: all have."""
+        return mx.init.Xavier()
+
+    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> MultinomialLoss:
+        """The loss of a phase; beta grows with the trainer's updates."""
+        if self.config.model != "mult-vae":
+            return MultinomialLoss()
+        schedule = self.schedule(phase, search)
+        return MultinomialLoss(partial(_beta_now, schedule, trainer))
+
+    def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Anneal:
+        """How beta grows: a beta search goes to 1, and then up to the best with the same slope."""
+        config = self.config
+        batches = -(-self.train.num_train_users // self._rows())
+        cap = 1.0 if config.search_beta else config.anneal_cap
+        schedule = anneal_schedule(config.anneal, cap, config.anneal_steps, config.epochs * batches)
+        if phase == "search":
+            return schedule
+        sign = 1 if config.score.higher_is_better else -1
+        return second_pass(schedule, [(record.beta, sign * record.validation[config.score.metric])
+                                      for record in search if record.validation])
+
+    def _rows(self) -> int:
+        return min(self.config.batch_size, self.train.num_train_users)
+
+    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+        """Rows of a step, and how many numbers are computed for each."""
+        numbers = sum(self.config.hidden)
+        if kernel == "dense":
+            numbers += self.train.num_items
+        return self._rows(), numbers
+
+    def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
+        """Batches of training users, shuffled; a short last one is kept, as in the original."""
+        return train_loader(self.train.train, self._rows(), self.config.seed,
+                            self.batches[kernel], "keep")
+
+    def evaluations(self, phase: str, kernel: str) -> Dict[str, RankingEvaluation]:
+        """Metrics of the test and validation users."""
+        trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
+        parts = {"test": self.train.test, "validation": self.train.validation}
+        return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices,
+                                        self.batches[kernel], with_loss=trained)
+                for name, part in parts.items()}
+
+    def describe(self) -> Dict[str, Any]:
+        """What result.json says beside the metrics."""
+        return self.train.counts()
+
+    @staticmethod
+    def summary(result: Dict[str, Any]) -> str:
+        """Test metrics, with standard errors over users."""
+        metrics = ", ".join(f"{name} {result[f'test_{key}']:.4f} ± {result[f'test_{key}_se']:.4f}"
+                            for key, name in (("ndcg@100", "NDCG@100"), ("recall@20", "Recall@20"),
+                                              ("recall@50", "Recall@50")))
+        names = ", ".join(result["devices"])
+        return (f"test {metrics} on {data_shown(result['dataset'])}\n"
+                f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]")
+
+    @staticmethod
+    def remarks(result: Dict[str, Any]) -> Sequence[str]:
+        """What else a person should know of the result."""
+        count = result["test_users_without_held_out"]
+        return [f"{count} test users have no held-out click and were left out"] if count else []
+
+
+def _beta_now(schedule: Anneal, trainer: Any) -> float:
+    return schedule(trainer.optimizer.num_update)
+
+
+def load_clicks(config: RankingConfig) -> Clicks:
+    """The clicks that the options ask for."""
+    threshold = config.threshold
+    if config.ratings:
+        ratings = read_ratings(Path(config.ratings), config.columns, config.separator,
+                               config.duplicates, config.rating_scale(), implicit=True)
+    else:
+        ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
+        if threshold is None:
+            threshold = MOVIELENS_THRESHOLD
+    return prepare_clicks(ratings, threshold, config.min_user_clicks, config.min_item_clicks,
+                          config.heldout_users)

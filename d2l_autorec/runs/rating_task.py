@@ -1,0 +1,200 @@
+"""Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
+
+from pathlib import Path
+from typing import Any, Dict, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..data import splits
+from .config import RatingConfig
+from ..data.movielens import data_shown, load_official_fold, load_ratings
+from ..support.errors import ConfigError
+from ..evaluation.rating import RatingEvaluation
+from ..training.loaders import BATCHES, PairRows, Pairs, train_loader
+from ..training.losses import MaskedL2Loss, MaskedRootLoss
+from .networks import build
+from ..data.ratings import Ratings
+from ..data.readers import read_ratings, read_train_and_test
+from ..support.streams import Purpose, generator
+from ..training.history import EpochRecord
+from ..training.loop import summary
+
+CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
+
+
+class RatingTask:
+    """What an `Experiment` asks of ratings that are split into training and test.
+
+    Parameters
+    ----------
+    config : RatingConfig
+    devices : sequence of Context
+
+    Attributes
+    ----------
+    train, test : Ratings
+    fitting, validation : Ratings or None
+        The parts of `train` that early stopping needs; without it all and None.
+
+    Raises
+    ------
+    UserError
+        If the data cannot be had, or do not fit the options.
+    """
+
+    def __init__(self, config: RatingConfig, devices: Sequence[mx.Context]) -> None:
+        self.config, self.devices = config, devices
+        self.batches = BATCHES  # or, for 'dense', what is on the devices already
+        self.pairs = config.model != "autorec"  # its input is pairs of user and item, not rows
+        if not self.pairs and config.loss == "root" and len(devices) > 1:
+            raise ConfigError(f"--loss root is one number for a whole batch, but there are "
+                              f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
+        self.train, self.test = load_and_split(config)
+        self.fitting, self.validation = self.train, None
+        if config.val_ratio:
+            rng = generator(config.seed, Purpose.VALIDATION)
+            self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
+
+    def about_data(self) -> Dict[str, Any]:
+        """What config.json says of the data."""
+        return {"name": self.train.name, "origin": self.train.origin, "users": self.train.num_users,
+                "items": self.train.num_items, "scale": list(self.train.scale),
+                "offset": self.train.offset,
+                "train_ratings": len(self.train), "train_sha256": self.train.fingerprint,
+                "test_ratings": len(self.test), "test_sha256": self.test.fingerprint}
+
+    def dense_bytes(self) -> int:
+        """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
+        tables = 2 if self.config.split == "held-out-rows" else 1  # those of the test are others
+        return 0 if self.pairs else 4 * tables * self.train.num_items * self.train.num_users
+
+    def save(self, path: Path) -> None:
+        """Write the ratings that are known when training is over, and which of them are inputs.
+
+        The others are validation ratings that the network never saw: they are
+        no input of what is served, as they were none of what was measured, but
+        the user has rated those items.
+        """
+        known, is_input = self.train, None
+        if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
+            known = self.train.joined(self.test)
+            is_input = np.ones(len(known), dtype=bool)
+        elif self.validation is not None and not self.config.refit:
+            known = self.fitting.joined(self.validation)
+            is_input = np.arange(len(known)) < len(self.fitting)
+        known.save(path, is_input)
+
+    def part(self, phase: str) -> Ratings:
+        """What a phase trains on."""
+        return self.fitting if phase == "search" else self.train
+
+    def network(self, phase: str) -> Any:
+        """The uninitialised network of a phase."""
+        return build(self.config, self.part(phase))
+
+    def weight_decay(self) -> float:
+        """What Adam and its like are given, for the ratings at hand."""
+        return self.config.weight_decay(self.train.num_users, self.train.num_items)
+
+    def initializer(self) -> mx.init.Initializer:
+        """For parameters that have none of their own."""
+        return mx.init.Normal(self.config.init_sigma)
+
+    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Any:
+        """(prediction, label) to one loss a row."""
+        if self.pairs:
+            return gluon.loss.L2Loss()
+        return MaskedRootLoss() if self.config.loss == "root" else MaskedL2Loss()
+
+    def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
+        """Batches of a phase, shuffled."""
+        if self.pairs:
+            table: Any = Pairs.of(self.part(phase))
+            batchify: Any = PairRows
+        else:
+            table, batchify = self.part(phase).to_csr(self.config.based), self.batches[kernel]
+        rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
+        return train_loader(table, rows, self.config.seed, batchify)
+
+    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+        """Rows of a step, and how many numbers are computed for each."""
+        if self.pairs:
+            return min(self.config.batch_size, len(self.fitting)), self.config.factors
+        rows, columns = self.train.num_items, self.train.num_users
+        if self.config.based == "user":
+            rows, columns = columns, rows
+        numbers = sum(self.config.hidden)
+        if kernel == "dense":
+            numbers += columns
+        return min(self.config.batch_size, rows), numbers
+
+    def evaluations(self, phase: str, kernel: str) -> Dict[str, RatingEvaluation]:
+        """Metrics after each epoch of a phase."""
+        wanted = {"test": self.test}
+        if phase == "search" and self.validation is not None:
+            wanted["validation"] = self.validation
+        config, batchify = self.config, PairRows if self.pairs else self.batches[kernel]
+        return {name: RatingEvaluation(self.part(phase), ratings, self.devices,
+                                       "user" if self.pairs else config.based, config.clip,
+                                       batchify, config.split == "held-out-rows")
+                for name, ratings in wanted.items()}
+
+    def describe(self) -> Dict[str, Any]:
+        """What result.json says beside the metrics."""
+        config = self.config
+        comparable = self.train.name == "ml-100k" and all(
+            getattr(config, name) == value for name, value in CHAPTERS_DATA.items()) and \
+            getattr(config, "based", "item") == "item"
+        based = {} if self.pairs else {"based": config.based}
+        return {**based, "weight_decay": self.weight_decay(), "comparable_with_chapter": comparable, "train_ratings": len(self.train),
+                "test_ratings": len(self.test),
+                "validation_ratings": len(self.validation or ())}
+
+    @staticmethod
+    def summary(result: Dict[str, Any]) -> str:
+        """The chapter's two closing lines, and on which data; in closed form the test RMSE."""
+        where = data_shown(result["dataset"])
+        if result["train_loss"] is None:
+            return f"test RMSE {result['test_rmse']:.3f} on {where}"
+        first, second = summary(result["train_loss"], result["test_rmse"],
+                                result["ratings_per_second"], result["devices"]).splitlines()
+        return f"{first} on {where}\n{second}"
+
+    @staticmethod
+    def remarks(result: Dict[str, Any]) -> Sequence[str]:
+        """What else a person should know of the result."""
+        if not result["cold_test_ratings"]:
+            return []
+        warm = result["test_without_cold_rmse"]
+        return [f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+                "user or item without training ratings and were predicted by a mean"
+                + ("" if warm is None else f"; test RMSE without them {warm:.3f}")]
+
+
+def load_and_split(config: RatingConfig) -> splits.Split:
+    """The training and test `Ratings` that the options ask for."""
+    layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
+    if config.train:
+        return read_train_and_test(Path(config.train), Path(config.test), *layout)
+    if config.split in splits.OFFICIAL_FOLDS:
+        return load_official_fold(config.split, config.data_dir, not config.quiet)
+    if config.ratings:
+        return split_ratings(config, read_ratings(config.ratings, *layout))
+    return split_ratings(config, load_ratings(config.dataset, config.data_dir, config.seed,
+                                              not config.quiet))
+
+
+def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
+    """The training and test parts that `--split` asks for."""
+    rng = generator(config.seed, Purpose.SPLIT)
+    if config.split == "seq-aware":
+        return splits.seq_aware_split(ratings)
+    if config.split == "time":
+        return splits.time_split(ratings, config.test_ratio)
+    if config.split == "k-fold":
+        return splits.k_folds(ratings, config.folds, rng)[config.fold - 1]
+    if config.split == "held-out-rows":
+        return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
+    return splits.random_split(ratings, config.test_ratio, rng)

@@ -1,0 +1,238 @@
+"""The run folder: what a run leaves behind."""
+
+import csv
+import dataclasses
+import errno
+import io
+import platform
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+import numpy as onp
+from mxnet import MXNetError, nd, npx
+
+from .. import kernels
+from ..data.clicks import INPUTS, Clicks
+from .config import RankingConfig, RunConfig
+from ..support.errors import DataError, DataWarning
+from ..support.files import digest_of, replacing, write_sealed
+from .networks import build
+from .figures import save_curve, warning_of_figure
+from ..data.ratings import Ratings
+from .run_record import RunRecord, read_record
+from ..training.history import EpochRecord
+
+PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
+
+
+class RunFolder:
+    """Writes config.json, ratings.npz, metrics.csv, model.params, result.json and curve.png.
+
+    Each file is whole or not there, and result.json has the digests of all
+    that a run is loaded from. Hold the folder's lock meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+    digests : dict, optional
+        Of the files of a run to go on with: name to SHA-256.
+    """
+
+    def __init__(self, path: Path, digests: Optional[Dict[str, str]] = None) -> None:
+        self.path = path
+        self._digests = dict(digests or {})
+
+    def _write_with(self, name: str, save: Callable[[Path], Any]) -> None:
+        """Write a file that `save(path)` makes, atomically, and note its digest."""
+        with replacing(self.path / name) as unfinished:
+            save(unfinished)
+            digest = digest_of(unfinished)
+        self._digests[name] = digest
+
+    def begin(self, config: RunConfig, data: Dict[str, Any], save_data: Callable[[Path], None],
+              kernel: Dict[str, str], devices: Sequence[str]) -> None:
+        """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json."""
+        name = "clicks.npz" if isinstance(config, RankingConfig) else "ratings.npz"
+        self._write_with(name, save_data)
+        about = {"options": dataclasses.asdict(config), "data": data,
+                 "devices": list(devices), "kernel": kernel,
+                 "threads": str(kernels.threads()), "versions": versions()}
+        write_sealed(self.path / "config.json", about, self._digests)
+        self._digests["config.json"] = digest_of(self.path / "config.json")
+
+    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]],
+               result: Dict[str, Any]) -> None:
+        """Write parameters, metrics and, last, result.json."""
+        if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
+            self.write_parameters(net)
+        self.write_metrics(phases)
+        write_sealed(self.path / "result.json", result, self._digests)
+
+    def write_parameters(self, net: Any) -> None:
+        """Write model.params."""
+        self._write_with("model.params", partial(save_parameters, net))
+
+    def draw_curve(self, history: Sequence[EpochRecord], result: Dict[str, Any],
+                   metric: str) -> None:
+        """Write curve.png; where it cannot be drawn, warn: the run has its result."""
+        path, title = self.path / "curve.png", f"{result['model']} on {result['dataset']}"
+        with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
+            save_curve(history, title, unfinished, metric)
+
+    def write_metrics(self, phases: Dict[str, Sequence[EpochRecord]]) -> None:
+        """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
+        rows = [{"phase": phase, **columns_of(record)}
+                for phase, history in phases.items() for record in history]
+        text = io.StringIO()
+        names = {name: None for row in rows for name in row}  # in order; a refit has no validation
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        content = text.getvalue().encode()
+        self._write_with("metrics.csv", lambda path: path.write_bytes(content))
+
+
+def save_parameters(net: Any, path: Path) -> None:
+    """Write a network's parameters, and read them back: MXNet does not tell of a full disk.
+
+    Raises
+    ------
+    OSError
+        If the file does not hold what the network does.
+    """
+    # not net.save_parameters, which writes the mean over devices: equal numbers, but for rounding
+    live = {name: parameter.list_data()[0]
+            for name, parameter in net._collect_params_with_prefix().items()}
+    try:
+        npx.save(str(path), live)
+        stored = nd.load(str(path))
+    except (MXNetError, ValueError) as error:
+        raise OSError(errno.EIO, "MXNet's file is not whole, as on a full disk") from error
+
+    for name, array in live.items():
+        if not _same(stored[name], array):
+            raise OSError(errno.EIO, f"{name} does not read back as it was written")
+
+
+def _same(stored: Any, live: Any) -> bool:
+    return stored.asnumpy().tobytes() == live.asnumpy().tobytes()
+
+
+def columns_of(record: EpochRecord) -> Dict[str, Any]:
+    """An epoch as a row of metrics.csv."""
+    row = {"epoch": record.epoch, "lr": record.lr, "train_loss": record.train_loss,
+           "train_rmse": record.train_rmse, "beta": record.beta, "ratings": record.ratings,
+           "seconds": record.seconds}
+    row = {name: value for name, value in row.items()
+           if value is not None or name in ("train_loss",)}
+    for part, metrics in (("validation", record.validation), ("test", record.test)):
+        row.update({f"{part}_{name}": value for name, value in metrics.items()})
+    return row
+
+
+def versions() -> Dict[str, str]:
+    """Versions of Python, MXNet, this package and what it computes with."""
+    import mxnet
+
+    from .. import __version__
+    found = {"d2l_autorec": __version__, "python": platform.python_version(),
+             "mxnet": mxnet.__version__}
+    return {**found, **{name: metadata.version(name) for name in PACKAGES}}
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A finished run, ready to predict.
+
+    Parameters
+    ----------
+    path : Path
+    config : RunConfig
+    ratings : Ratings
+        What each user is known to have rated or clicked: never recommended.
+        With the maps to the user's own ids and titles.
+    inputs : Ratings
+        The part of it that the network is given, which is what it was
+        measured with. Left out are validation ratings of a run without a refit,
+        and the held-out clicks of validation and test users.
+    net : HybridBlock
+        With the trained parameters, on the CPU.
+    """
+
+    path: Path
+    config: RunConfig
+    ratings: Ratings
+    inputs: Ratings
+    net: Any
+
+
+def load_run(path: Path) -> SavedRun:
+    """Open a run folder.
+
+    Raises
+    ------
+    DataError
+        If it is no finished run, or one of its files is damaged.
+    """
+    record = read_record(path)
+    record.finished()
+    config = record.config
+    if isinstance(config, RankingConfig):
+        clicks = Clicks.load(path / "clicks.npz")
+        net = build(config, clicks)
+        check_data(record, clicks)
+        ratings, inputs = clicks.interactions(), clicks.interactions(INPUTS)
+    else:
+        ratings, inputs = _known_ratings(record)
+        net = build(config, inputs)
+
+    if not hasattr(net, "load_parameters"):
+        return SavedRun(path, config, ratings, inputs, net.fit(clicks.train))
+
+    load_parameters(net, path / "model.params")
+    return SavedRun(path, config, ratings, inputs, net)
+
+
+def _known_ratings(record: RunRecord) -> Tuple[Ratings, Ratings]:
+    """All known ratings, and those that are inputs."""
+    path, config = record.path / "ratings.npz", record.config
+    ratings, is_input = Ratings.load_known(path)
+    if is_input is not None:
+        return ratings, ratings.part(is_input)
+
+    check_data(record, ratings)
+    if config.val_ratio and not config.refit:
+        warnings.warn(f"{path} does not say which ratings are validation ratings, as it is from "
+                      "version 0.1.0: predictions will not be quite those that result.json "
+                      "measured; train anew to mend it", DataWarning, stacklevel=3)
+    return ratings, ratings
+
+
+def check_data(record: RunRecord, data: Any) -> None:
+    """Raise DataError unless `data` are what the run was trained on, also of an earlier version."""
+    if record.about["data"]["train_sha256"] != data.fingerprint:
+        raise DataError(f"{record.path} has other ratings than the run was trained on: restore "
+                        "its .npz file from a copy, or begin a new run")
+
+
+def load_parameters(net: Any, path: Path) -> None:
+    """Read a network's parameters.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, of another network, or holds NaN.
+    """
+    try:
+        net.load_parameters(str(path))
+    except (MXNetError, ValueError, AssertionError, OSError, AttributeError) as error:
+        raise DataError(f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
+                        "from a copy, or begin a new run") from error
+    for name, parameter in net._collect_params_with_prefix().items():
+        if not onp.isfinite(parameter.data().asnumpy()).all():
+            raise DataError(f"{path} is damaged ({name} holds values that are not finite): "
+                            "restore it from a copy, or begin a new run")

@@ -1,0 +1,302 @@
+"""Predictions of a finished run: ratings by id, the best unseen items, similar items.
+
+    run -> Predictor -> item vectors (I, H), user vectors (B, H), biases -> ratings
+
+Every model predicts a rating as the product of a user's and an item's vector,
+plus their biases. AutoRec's vectors are hidden units and decoder rows:
+item-based, the encoder makes an item's vector of its ratings and the decoder
+has a row for each user; user-based it is the other way round. Matrix
+factorization has a table for each. No users x items matrix is ever made: a
+batch of users is.
+"""
+
+import warnings
+from functools import lru_cache
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from mxnet import np as mxnp
+
+from ..data.ids import IdMap
+from ..evaluation.metrics import top_items
+from ..evaluation.rating import MeanFallback
+from ..runs.run_folder import SavedRun
+from ..support.errors import ConfigError, DataWarning
+from ..training.loaders import SparseRows
+
+ENCODE_ROWS = 1024
+CELLS = 1 << 22  # predictions held at a time: 16 MiB
+
+
+class Scored(NamedTuple):
+    """An item, its title ('' if unknown), and its predicted rating or its similarity."""
+
+    item: Any
+    title: str
+    score: float
+
+
+def predict(run: SavedRun, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
+    """Predicted ratings of pairs of users and items.
+
+    Parameters
+    ----------
+    run : SavedRun
+        What `load_run` returns; `npx.set_np()` is the caller's.
+    users, items : sequence of id, length n
+        The ids of the ratings file; '5' and 5 are the same.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        On the scale of the ratings file; clipped to it if the run has `clip`.
+        A mean (see `MeanFallback`) where user or item has no training rating.
+
+    Raises
+    ------
+    DataError
+        If an id is unknown; the nearest known ones are named.
+    ValueError
+        If `users` and `items` differ in length.
+    """
+    if len(users) != len(items):
+        raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
+    predictor = predictor_of(run)
+    return predictor.pairs(predictor.users.positions(users), predictor.items.positions(items))
+
+
+def recommend(run: SavedRun, user: Any, n: int = 10) -> List[Scored]:
+    """The items with the highest predicted ratings among those that a user has not rated.
+
+    Parameters
+    ----------
+    run : SavedRun
+    user : id
+    n : int
+
+    Returns
+    -------
+    list of Scored
+        Best first, by unclipped rating; ties go to the item with more
+        ratings. Fewer than `n` if fewer are unseen; empty if none is.
+        Unseen means: not rated in the training part of the data, validation
+        ratings included. Items that nobody rated there are left out: `predict` has only the user's mean
+        for them, which says nothing about the item.
+
+    Raises
+    ------
+    ConfigError
+        If `n` is below 1.
+    DataError
+        If the user is unknown.
+    """
+    predictor = predictor_of(run)
+    position = predictor.users.positions([user])
+    if predictor.cold_users[position[0]]:
+        warnings.warn(f"user {user} has no training rating: the items' mean ratings are shown",
+                      DataWarning, stacklevel=2)
+    (_, items, ratings), = predictor.best(position, n)
+    return predictor.scored(items, ratings)
+
+
+def score(run: SavedRun, user: Any, items: Sequence[Any]) -> List[Scored]:
+    """What a user would give each of `items`, in the order given, as `predict`.
+
+    Raises
+    ------
+    DataError
+        If the user or an item is unknown.
+    """
+    ratings = predict(run, [user] * len(items), items)
+    predictor = predictor_of(run)
+    return predictor.scored(predictor.items.positions(items), ratings)
+
+
+def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
+    """The items whose vectors have the highest cosine with that of `item`.
+
+    An item's vector is its hidden representation (item-based), or its row of
+    decoder weights (user-based: there the decoder's outputs are the items), or
+    its factors (matrix factorization). Vectors are taken relative to the mean
+    vector: sigmoid outputs are all positive, so that without this every cosine
+    is close to 1. Items without training ratings have no vector of their own
+    and are left out.
+
+    Raises
+    ------
+    ConfigError
+        If `n` is below 1.
+    DataError
+        If the item is unknown.
+    """
+    check_count(n)
+    predictor = predictor_of(run)
+    if predictor.item_vectors is None:
+        raise ConfigError(f"--similar-items needs item vectors, and --model {run.config.model} has "
+                          "none: train mult-vae, mult-dae or a model of ratings")
+    position = int(predictor.items.positions([item])[0])
+    if predictor.cold_items[position]:
+        warnings.warn(f"item {item} has no training rating: its neighbours say nothing",
+                      DataWarning, stacklevel=2)
+    vectors = predictor.item_vectors - predictor.item_vectors[~predictor.cold_items].mean(axis=0)
+    norms = np.linalg.norm(vectors, axis=1)
+    cosines = vectors @ vectors[position] / np.maximum(norms * norms[position], 1e-12)
+    cosines[predictor.cold_items] = -np.inf
+    cosines[position] = -np.inf
+    nearest = top(cosines, n)
+    return predictor.scored(nearest, cosines[nearest])
+
+
+def check_count(n: int) -> None:
+    """Raise a ConfigError unless `n`, the number of items asked for, is at least 1."""
+    if n < 1:
+        raise ConfigError(f"-n is {n}: it must be at least 1")
+
+
+def top(scores: np.ndarray, n: int) -> np.ndarray:
+    """Positions of the `n` highest scores, best first, ties in order; never of a -inf.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (items,)
+
+    Returns
+    -------
+    ndarray of int64, shape (min(n, scores above -inf),)
+    """
+    best = top_items(scores[None], n)[0]
+    return best[scores[best] > -np.inf]
+
+
+class Predictor:
+    """Item vectors and id maps of a run, computed once.
+
+    Parameters
+    ----------
+    run : SavedRun
+
+    Attributes
+    ----------
+    users, items : IdMap
+    item_vectors, item_biases : ndarray of float32, shapes (items, H) and (items,)
+        No vectors, None, of a closed form.
+    user_table : ndarray of float32, shape (users, H), or None
+        User vectors; None where the encoder makes them of a user's ratings.
+    user_biases : ndarray of float32, shape (users,)
+    cold_users, cold_items : ndarray of bool, shapes (users,) and (items,)
+        Which have no rating among the run's inputs.
+    """
+
+    def __init__(self, run: SavedRun) -> None:
+        self.run, self.ratings = run, run.ratings
+        self.users = IdMap(self.ratings.user_ids, "user")
+        self.items = IdMap(self.ratings.item_ids, "item")
+        self._seen, self._inputs = self.ratings.to_csr("user"), run.inputs.to_csr("user")
+        self._means = MeanFallback(self._inputs)
+        self.cold_users, self.cold_items = self._means.no_row, self._means.no_column
+        self.user_table: Optional[np.ndarray] = None
+        self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
+        self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
+        if not hasattr(run.net, "collect_params"):
+            self.item_vectors = None  # a closed form: it maps rows to scores, and no more
+        elif getattr(run.net, "reads_pairs", False):
+            self._take_tables()
+        elif run.config.based == "item":
+            self.item_vectors = self._encode_rows(run.inputs.to_csr("item"))
+            self.user_table, self.user_biases = self._decoder()
+        else:
+            self.item_vectors, self.item_biases = self._decoder()
+
+    def _decoder(self) -> Tuple[np.ndarray, np.ndarray]:
+        decoder = self.run.net.last_layer
+        return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
+
+    def _take_tables(self) -> None:
+        """The vectors and biases of a matrix factorization."""
+        tables = {name: value.data().asnumpy()
+                  for name, value in self.run.net._collect_params_with_prefix().items()}
+        none = np.zeros((1, 1), dtype=np.float32)
+        self.user_biases = tables["user_bias.weight"][:, 0] + tables["mean"]
+        self.item_biases = tables["item_bias.weight"][:, 0]
+        self.user_table = tables.get("P.weight", none.repeat(len(self.user_biases), axis=0))
+        self.item_vectors = tables.get("Q.weight", none.repeat(len(self.item_biases), axis=0))
+
+    def encode(self, matrix: Any) -> np.ndarray:
+        """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
+        rows = SparseRows(matrix)
+        return self.run.net.hidden(rows(range(matrix.shape[0]))).asnumpy()
+
+    def _encode_rows(self, matrix: Any) -> np.ndarray:
+        starts = range(0, matrix.shape[0], ENCODE_ROWS)
+        return np.concatenate([self.encode(matrix[start:start + ENCODE_ROWS])
+                               for start in starts])
+
+    def shown(self, ratings: np.ndarray) -> np.ndarray:
+        """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
+        return np.clip(ratings, *self.ratings.scale) if self.run.config.clip else ratings
+
+    def rated(self, products: np.ndarray) -> np.ndarray:
+        """The activation of the decoder."""
+        if getattr(self.run.net, "output", None) is None:
+            return products
+        return self.run.net.output(mxnp.array(products, dtype="float32")).asnumpy()
+
+    def before_activation(self, ratings: np.ndarray) -> np.ndarray:
+        """The reverse of `rated`, for ratings in the network's units."""
+        output = getattr(self.run.net, "output", None)
+        return ratings if output is None else output.inverse(ratings)
+
+    def scores_of_rows(self, matrix: Any) -> np.ndarray:
+        """Outputs of a model whose input is users' rows, shape (rows, items)."""
+        if self.item_vectors is None:
+            return np.asarray(self.run.net(matrix), dtype=np.float32)
+        return self.rated(self.encode(matrix) @ self.item_vectors.T + self.item_biases)
+
+    def unclipped(self, users: np.ndarray) -> np.ndarray:
+        """Predictions for all items on the user's scale, shape (users, items)."""
+        if self.user_table is None:
+            raw = self.scores_of_rows(self._inputs[users])
+        else:
+            raw = self.rated(self.user_table[users] @ self.item_vectors.T
+                             + self.user_biases[users, None] + self.item_biases)
+        cold, means = self._means.at(users[:, None], np.arange(len(self.item_biases)))
+        return np.where(cold, means, raw) - np.float32(self.ratings.offset)
+
+    def pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Predictions for pairs of positions, shape (n,); each user is encoded once."""
+        distinct, row = np.unique(users, return_inverse=True)
+        predictions = np.empty(len(users), dtype=np.float32)
+        for start, block in self._blocks(distinct):
+            of_block = np.flatnonzero((row >= start) & (row < start + len(block)))
+            table = self.unclipped(block)
+            predictions[of_block] = table[row[of_block] - start, items[of_block]]
+        return self.shown(predictions)
+
+    def best(self, users: np.ndarray, n: int) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+        """For each user (user, item positions, ratings) of the `n` best unseen items."""
+        check_count(n)
+        for _, block in self._blocks(users):
+            scores, seen = self.unclipped(block), self._seen[block].tocoo()
+            scores[seen.row, seen.col] = -np.inf
+            scores[:, self.cold_items] = -np.inf
+            for user, row in zip(block.tolist(), scores):
+                items = top(row, n)
+                yield user, items, self.shown(row[items])
+
+    def _blocks(self, users: np.ndarray) -> Iterator[Tuple[int, np.ndarray]]:
+        """Runs of users whose predictions for all items fit into `CELLS`, and where they begin."""
+        size = max(1, CELLS // len(self.item_biases))
+        for start in range(0, len(users), size):
+            yield start, users[start:start + size]
+
+    def scored(self, items: np.ndarray, scores: np.ndarray) -> List[Scored]:
+        """Positions and scores with the items' own ids and titles."""
+        ids = self.ratings.item_ids[items].tolist()
+        return [Scored(item, self.ratings.titles.get(item, ""), float(score))
+                for item, score in zip(ids, scores)]
+
+
+@lru_cache(maxsize=1)
+def predictor_of(run: SavedRun) -> Predictor:
+    """The `Predictor` of a run; the latest one is kept, for calls in a loop."""
+    return Predictor(run)

@@ -1,0 +1,231 @@
+"""What every command shares: one-line errors, exit codes, warnings on stderr."""
+
+import argparse
+import errno
+import lzma
+import os
+import re
+import sys
+import traceback
+import warnings
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
+
+from .environment import variables
+from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
+from .interrupt import interrupting_signals
+from .output import discard, standard_streams
+
+EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
+PACKAGE = Path(__file__).parents[1]
+LIBRARY_VARIABLES = ("MPL", "MXNET_", "NUMBA_", "PYTHONOPTIMIZE", "TQDM_")
+OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
+ADVICE = {
+    errno.ENOSPC: "make room, or choose another folder",
+    errno.EDQUOT: "make room, or choose another folder",
+    errno.EACCES: "see to its permissions, or choose another",
+    errno.EPERM: "see to its permissions, or choose another",
+    errno.EROFS: "choose another folder",
+    errno.ENOENT: "see whether its name is right",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EMFILE: "allow more open files, ulimit -n",
+    errno.ENFILE: "the machine has too many open files",
+    errno.ENOMEM: "the machine is out of memory",
+    errno.EIO: "the disk or the network behind it fails",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "a part of the path is a file",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and whose help keeps its layout.
+
+    It refuses what argparse lets pass: an empty value, as an unset shell
+    variable leaves it, and an option that is given twice.
+    """
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(**kwargs)
+        self._met: Set[str] = set()
+
+    def parse_args(self, args: Any = None, namespace: Any = None  # type: ignore[override]
+                   ) -> argparse.Namespace:  # argparse's is typed by overloads
+        """As argparse's; a mistyped option comes with the one that was meant."""
+        self._met.clear()
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            typed = unknown[0].partition("=")[0]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}"
+                       + did_you_mean(typed, self._option_string_actions))
+        return options
+
+    def _get_values(self, action: argparse.Action, arg_strings: List[str]) -> Any:
+        """Called once each time that an option or positional argument is met."""
+        if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
+            return super()._get_values(action, arg_strings)
+        name = "/".join(action.option_strings) or str(action.metavar or action.dest)
+        for text in arg_strings:
+            refuse_blank(name, text, getattr(action, "blank", False))
+        if action.option_strings:
+            if action.dest in self._met:
+                self.error(f"argument {name}: it is given more than once")
+            self._met.add(action.dest)
+        return super()._get_values(action, arg_strings)
+
+    def error(self, message: str) -> NoReturn:
+        # argparse repeats a value as long as it is
+        brief = re.sub(r"\S{200,}", lambda found: f"{found[0][:100]}...{found[0][-20:]}", message)
+        raise UserError(f"{brief} (see --help)")
+
+
+def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],
+                argv: Optional[Sequence[str]] = None) -> int:
+    """Run `command(argv)`; what a user or a machine can do becomes one line and an exit code.
+
+    Parameters
+    ----------
+    name : str
+        The command's name, printed before the error.
+    command : callable
+        Takes the argument list (None: `sys.argv`).
+    argv : sequence of str, optional
+        Arguments, for calls from Python.
+
+    Returns
+    -------
+    int
+        0; 2 after an error of the user's or the machine's; 3 after a numerical
+        failure; 130 or 143 after SIGINT or SIGTERM. A reader of the output that
+        goes away is no error. Bugs propagate with their traceback.
+    """
+    with standard_streams() as output, interrupting_signals(), _own_warnings():
+        code = _exit_code(name, command, argv)
+        output.flush()
+        lost = output.failure
+        if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
+            _print_error(name, f"error: stdout cannot be written ({lost.strerror}): all else was "
+                         "done")
+            return EXIT_USER_ERROR
+        return code
+
+
+def _exit_code(name: str, command: Callable[[Optional[Sequence[str]]], Any],
+               argv: Optional[Sequence[str]]) -> int:
+    try:
+        command(argv)
+    except SystemExit as request:  # --help
+        return request.code or 0
+    except BaseException as error:
+        line, code = explain(error)
+        if line is None:
+            raise
+        _print_error(name, line)
+        return code
+    return 0
+
+
+def explain(error: BaseException) -> Tuple[Optional[str], int]:
+    """The line and the exit code of what users and machines can do; no line for a bug of ours."""
+    if isinstance(error, Interrupted):
+        return f"stopped: {error}", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped: SIGINT", 130
+    if isinstance(error, NumericalError):
+        return f"error: {error}", EXIT_NUMERICAL
+    text = _said_of(error)
+    return (None if text is None else f"error: {text}"), EXIT_USER_ERROR
+
+
+def _said_of(error: BaseException) -> Optional[str]:
+    """What is wrong, and the way out; None of a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, Exception) and _library_failed_to_load(error):
+        return _broken_installation(error)
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error or 'nothing more is said'}): take a smaller model or batch"
+    if isinstance(error, RecursionError):  # nothing here recurses but parsers of what users give
+        return "a file is nested too deeply to be read: restore it from a copy"
+    if isinstance(error, (zlib.error, lzma.LZMAError, zipfile.BadZipFile)):
+        return f"a compressed file is damaged ({error}): restore it from a copy"
+    if type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
+        return ("a device is out of memory: take a smaller --batch-size or --hidden, "
+                "or --preload no")
+    return None
+
+
+def _of_the_system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    where = f"{error.filename}: " if error.filename is not None else ""
+    advice = ADVICE.get(error.errno, "see to it, and try again")
+    return f"{where}{reason}: {advice}"
+
+
+def _library_failed_to_load(error: Exception) -> bool:
+    """Whether the error comes from the import of a module that is not of this package."""
+    if isinstance(error, ImportError):
+        return not (error.name or "").startswith(PACKAGE.name)
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
+               for frame in frames)
+
+
+def _broken_installation(error: Exception) -> str:
+    own = variables(LIBRARY_VARIABLES)
+    way_out = "install it again, pip install 'd2l_autorec[cpu]'"
+    if own:
+        way_out = f"correct or unset {own}, or {way_out}"
+    return f"a library cannot be loaded ({type(error).__name__}: {error}): {way_out}"
+
+
+def _print_error(name: str, line: str) -> None:
+    print(f"{name}: {' '.join(line.split())}", file=sys.stderr)
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Warnings as one line each; those for programmers are not shown, nor are they errors."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; a worker that failed at once.
+
+    At the interpreter's exit an open store waits until every worker is done,
+    and those wait for this one: nobody would ever learn of its failure.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    if code and os.environ.get("DMLC_ROLE") == "worker":
+        os._exit(code)
+    if code:  # all is said: MXNet, where it was only half loaded, has something to add
+        discard(2)
+    sys.exit(code)

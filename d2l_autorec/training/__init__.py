@@ -1,0 +1,1 @@
+"""The loop and what it takes: loaders, losses, devices, schedules, checkpoints."""

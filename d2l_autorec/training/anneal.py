@@ -1,0 +1,94 @@
+"""Beta, the weight of the KL divergence, as a function of the number of updates."""
+
+from dataclasses import dataclass, replace
+from typing import Iterable, Optional, Tuple
+
+from ..support.errors import ConfigError
+
+SCHEDULES = ("original", "recotour", "constant")
+ORIGINAL_STEPS = 200_000
+ANNEALED_SHARE = 0.85  # of a run's updates: 170 of RecoTour's 200 epochs
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """beta = min(cap, slope * update).
+
+    Parameters
+    ----------
+    cap : float
+        The highest beta.
+    slope : float, optional
+        Growth of beta with each update; without one, beta is `cap` throughout.
+    """
+
+    cap: float
+    slope: Optional[float] = None
+
+    def __call__(self, update: int) -> float:
+        """Beta of the update that comes after `update` others."""
+        return self.cap if self.slope is None else min(self.cap, self.slope * update)
+
+    def up_to(self, cap: float) -> "Anneal":
+        """The same slope up to another cap: beta is what it was until it gets there."""
+        return replace(self, cap=cap)
+
+
+def anneal_schedule(schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS,
+                    total_updates: int = 0) -> Anneal:
+    """The schedule that `--anneal` names.
+
+    Parameters
+    ----------
+    schedule : {'original', 'recotour', 'constant'}
+        'original': beta would reach 1 after `anneal_steps` updates, whatever the cap
+        (Liang et al.'s notebook). 'recotour': beta reaches the cap at 85 % of
+        `total_updates` (RecoTour). 'constant': the cap throughout.
+    cap : float
+    anneal_steps : int
+        For 'original'.
+    total_updates : int
+        For 'recotour': updates of the whole run.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"--anneal is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+    if not 0 <= cap < float("inf"):
+        raise ConfigError(f"--anneal-cap is {cap:g}: it must be 0 or above")
+    if schedule == "original":
+        if anneal_steps < 1:
+            raise ConfigError(f"--anneal-steps is {anneal_steps}: it must be 1 or above")
+        return Anneal(cap, 1 / anneal_steps)
+    if schedule == "recotour":
+        return Anneal(cap, cap / max(ANNEALED_SHARE * total_updates, 1))
+    return Anneal(cap)
+
+
+def second_pass(schedule: Anneal, history: Iterable[Tuple[float, float]]) -> Anneal:
+    """The schedule of the second pass: up to the best beta of the first, with its slope.
+
+    Parameters
+    ----------
+    schedule : Anneal
+        Of the first pass.
+    history : iterable of (float, float)
+        Beta and validation NDCG@100 at each evaluation of the first pass.
+
+    Raises
+    ------
+    ConfigError
+        If the first pass had one constant beta.
+    """
+    if schedule.slope is None:
+        raise ConfigError("--search-beta needs a beta that grows: choose --anneal original or "
+                          "recotour")
+    return schedule.up_to(best_beta(history))
+
+
+def best_beta(history: Iterable[Tuple[float, float]]) -> float:
+    """The beta with the highest NDCG@100; of equal ones the earliest."""
+    return max(history, key=lambda pair: pair[1])[0]

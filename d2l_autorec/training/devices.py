@@ -1,0 +1,185 @@
+"""Devices: which MXNet contexts to use, and how a batch is spread over them."""
+
+from contextlib import contextmanager
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import mxnet as mx
+
+from ..support.errors import ConfigError
+
+
+def try_all_gpus() -> List[mx.Context]:
+    """Every visible GPU, or `[cpu()]` where there is none.
+
+    d2l 1.0.3's function of this name promises the same in its docstring but
+    returns `[]` without a GPU; the chapter's listing then divides by zero.
+    """
+    return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
+
+
+def resolve_devices(gpus: Optional[str] = None, cpus: Optional[int] = None) -> List[mx.Context]:
+    """The contexts that `--gpus` and `--cpus` ask for.
+
+    Parameters
+    ----------
+    gpus : str, optional
+        Comma-separated GPU numbers, 'all' or 'none'. By default every visible
+        GPU, and the CPU where there is none.
+    cpus : int, optional
+        Number of CPU contexts. Several behave as several devices.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is not visible; says how many are, and whether this build of
+        MXNet can use any.
+    """
+    if cpus is not None or gpus == "none":
+        return [mx.cpu(i) for i in range(cpus or 1)]
+    visible = _visible_gpus()
+    if gpus is None:
+        return [mx.gpu(i) for i in range(visible)] or [mx.cpu()]
+    numbers = list(range(visible)) if gpus == "all" else _gpu_numbers(gpus)
+    if not numbers or max(numbers) >= visible:
+        way_out = (f"name GPUs from 0 to {visible - 1}" if visible else
+                   "see nvidia-smi and $CUDA_VISIBLE_DEVICES" if _built_with_cuda() else
+                   "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'")
+        has = "has" if _built_with_cuda() else "has no"
+        raise ConfigError(f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
+                          f"CUDA; leave --gpus out, or {way_out}")
+    return [mx.gpu(i) for i in numbers]
+
+
+def _built_with_cuda() -> bool:
+    return mx.runtime.Features().is_enabled("CUDA")
+
+
+def _visible_gpus() -> int:
+    try:
+        return mx.context.num_gpus()
+    except mx.MXNetError as error:  # a CUDA build, and the driver is too old or not running
+        raise ConfigError(f"CUDA cannot be used ({_first_line(error)}): see whether nvidia-smi "
+                          "works, or train on the CPU with --gpus none") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, of an MXNet error: its last line is the message of the check that failed."""
+    return str(error).strip().splitlines()[-1].strip()
+
+
+@contextmanager
+def out_of_memory_in_one_line() -> Iterator[None]:
+    """Raise ConfigError instead of MXNet's error where a device has no memory left."""
+    try:
+        yield
+    except mx.MXNetError as error:
+        text = str(error).lower()
+        if "out of memory" not in text and "failed to allocate" not in text:
+            raise
+        raise ConfigError("a device is out of memory: take a smaller --batch-size or --hidden, "
+                          "or --preload no") from error
+
+
+def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> Optional[str]:
+    """Who adds up the gradients of one process: None, 'local' (the CPU) or 'device' (the GPUs).
+
+    Raises
+    ------
+    ConfigError
+        If it should be nobody, and there are several devices.
+    """
+    if asked == "none" and len(devices) > 1:
+        raise ConfigError(f"--kvstore none is for one device, and there are {len(devices)}: choose "
+                          "local or device, or --cpus 1")
+    if asked == "none" or len(devices) == 1:
+        return None
+    if asked == "auto":
+        return "local" if devices[0].device_type == "cpu" else "device"
+    return asked
+
+
+def free_memory(device: mx.Context) -> Optional[int]:
+    """Free bytes of a GPU; None of a CPU, whose memory the data are in already."""
+    return mx.context.gpu_memory_info(device.device_id)[0] if device.device_type == "gpu" else None
+
+
+def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> Tuple[bool, str]:
+    """Whether to copy the data to each device once, and why.
+
+    Parameters
+    ----------
+    asked : {'auto', 'yes', 'no'}
+    needed : int
+        Bytes of all rows, dense; 0 where they are not used dense.
+    devices : sequence of Context
+
+    Raises
+    ------
+    ConfigError
+        If it was asked for, and does not fit.
+    """
+    if asked == "no":
+        return False, "--preload no"
+    free = [free_memory(device) for device in devices]
+    if not needed or None in free:
+        return False, "nothing to copy: " + ("the devices are CPUs" if needed else
+                                             "no dense rows are used")
+    # half is left for parameters, their optimizer state and activations
+    fits, limit = 2 * needed <= min(free), "" if asked == "yes" else " half of"
+    text = f"{needed / 1e9:.3f} GB in{limit} the {min(free) / 1e9:.3f} GB that are free"
+    if asked == "yes" and needed > min(free):
+        raise ConfigError(f"--preload yes: the data do not fit, {text}: choose --preload no")
+    return fits or asked == "yes", ("" if fits or asked == "yes" else "they do not fit: ") + text
+
+
+def _gpu_numbers(text: str) -> List[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--gpus is {text!r}: it must be GPU numbers separated by commas, "
+                          "as in 0,1")
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"--gpus is {text!r}: each GPU can be named once")
+    return numbers
+
+
+class Shard(NamedTuple):
+    """One device's part of a batch."""
+
+    arrays: List[Any]
+    weight: float  # 1, or 0 for a stand-in row
+
+
+def split_and_load(arrays: Sequence[Any], devices: Sequence[mx.Context], weight: float = 1.0
+                   ) -> List[Shard]:
+    """Spread a batch over the devices; every device gets at least one row.
+
+    Rows go out as evenly as they divide. `gluon.utils.split_and_load` raises
+    when they do not (its default), or when there are fewer rows than devices.
+
+    A device that is left without a row gets row 0 with weight 0: its gradient
+    is then a true zero. Without it, the gradient of its last step would stand
+    (`grad_req='write'`) and be summed a second time.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        Features and, last, the label; same number of rows.
+    devices : sequence of Context
+    weight : float
+        Of the batch: 0 where it is a stand-in itself.
+
+    Returns
+    -------
+    list of Shard
+        One per device, in order.
+    """
+    rows, count = len(arrays[0]), len(devices)
+    shards = []
+    for k, device in enumerate(devices):
+        begin, end = k * rows // count, (k + 1) * rows // count
+        idle = begin == end
+        part = slice(0, 1) if idle else slice(begin, end)
+        shards.append(Shard([array[part].as_in_ctx(device) for array in arrays],
+                            weight * (not idle)))
+    return shards

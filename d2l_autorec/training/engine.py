@@ -1,0 +1,112 @@
+"""How MXNet starts: CPU threads and engine, which it reads once, when it is imported."""
+
+import ctypes
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+from .. import kernels
+from ..support.environment import check_environment, check_role, omp_threads
+from ..support.errors import ConfigError
+
+CPU = 1  # MXNet's number of this kind of device
+
+
+def available_threads() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int = 1) -> None:
+    """Give MXNet and the sparse kernels `threads` CPU threads, and import MXNet.
+
+    Left alone, MXNet takes half of the CPUs, 1 of 2. Both thread pools are OpenMP's and work in
+    turn, never at once. Sums depend on their number in the last bits. Where MXNet is imported
+    already, its threads are changed, and those of the kernels, and nothing else.
+
+    Parameters
+    ----------
+    threads : int, optional
+        By default OMP_NUM_THREADS where it is set, else `available_threads()`.
+    one_cpu : bool
+        Training will be on a single CPU context. MXNet then runs each operator
+        in the calling thread (its NaiveEngine), unless MXNET_ENGINE_TYPE says
+        otherwise: steps are short, and handing each operator to another thread
+        took a third of their time.
+    cpus : int
+        CPU contexts that will be used. Each has a thread of MXNet's, with a
+        number of its own.
+
+    Raises
+    ------
+    ConfigError
+        If a variable of the environment would crash MXNet or numba, or MXNet
+        cannot be loaded.
+    """
+    count = threads or omp_threads() or available_threads()
+    kernels.set_threads(count)
+
+    if "mxnet" in sys.modules:
+        _set_omp_threads(count, cpus)
+        return
+
+    check_role()
+    check_environment("MXNET_", "NUMBA_", "OMP_")
+    if sys.flags.optimize > 1:
+        raise ConfigError("PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
+                          "its docstrings; leave it out")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if threads is not None:
+        os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
+    if one_cpu:
+        os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
+    _import_mxnet()
+
+
+def _import_mxnet() -> None:
+    try:
+        with _without_stderr():  # the engine announces itself there
+            import mxnet
+            mxnet.nd.zeros(1).wait_to_read()
+    except OSError as error:  # a CUDA build where libcuda.so.1, the driver's, is not there
+        raise ConfigError(f"MXNet cannot be loaded ({error}): install the NVIDIA driver if this "
+                          "is a CUDA build, or the CPU build, pip install 'd2l_autorec[cpu]'"
+                          ) from error
+
+
+def _set_omp_threads(count: int, cpus: int) -> None:
+    """OpenMP keeps the number by thread: set it in those of MXNet's engine, and in this one."""
+    from mxnet import npx
+    from mxnet.base import _LIB, check_call
+
+    def set_here(*_: Any) -> None:
+        _LIB.MXSetNumOMPThreads(ctypes.c_int(count))
+
+    set_here()
+    work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(set_here)
+    for number in range(cpus):
+        context = (ctypes.c_int * 3)(CPU, number, 0)
+        check_call(_LIB.MXEnginePushSync(work, None, None, context, None, 0, None, 0, None,
+                                         ctypes.c_int(0), b"threads"))
+    npx.waitall()
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver shows a device: a guess that does not need MXNet."""
+    return Path("/dev/nvidiactl").exists() or sys.platform == "win32"
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

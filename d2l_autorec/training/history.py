@@ -1,0 +1,49 @@
+"""What the epochs of a training measured."""
+
+from dataclasses import dataclass, field
+from typing import Dict, NamedTuple, Optional
+
+
+class Score(NamedTuple):
+    """The validation metric that decides on the best epoch."""
+
+    metric: str
+    higher_is_better: bool
+
+
+RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch measured.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    train_loss : float or None
+        Mean of the loss over the rows of the epoch; None without training.
+    train_rmse : float or None
+        Over the observed ratings of the epoch, while training (dropout on).
+    ratings : int
+        Observed ratings that were trained on.
+    seconds : float
+        Training alone, without evaluation.
+    test, validation : dict
+        Metric name to value, after the epoch; `validation` may be empty.
+    lr : float
+        The learning rate of the epoch.
+    beta : float or None
+        The weight of a KL divergence after the epoch, where there is one.
+    """
+
+    epoch: int
+    train_loss: Optional[float]
+    train_rmse: Optional[float]
+    ratings: int
+    seconds: float
+    test: Dict[str, float] = field(default_factory=dict)
+    validation: Dict[str, float] = field(default_factory=dict)
+    lr: float = 0.0
+    beta: Optional[float] = None

@@ -1,0 +1,206 @@
+"""Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
+
+import hashlib
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    Union,
+)
+from weakref import WeakValueDictionary
+
+import mxnet as mx
+import numpy as onp
+from mxnet import gluon, np
+from scipy import sparse
+
+from .. import kernels
+from ..data.ratings import Ratings
+from ..kernels.csr import CSRBatch
+from ..support.streams import Purpose, generator
+
+
+class EpochShuffle(gluon.data.Sampler):
+    """Row numbers 0..length-1 in an order that (seed, epoch) determines.
+
+    MXNet's random state cannot be read back; an order that depends on the
+    epoch alone makes a resumed run see the rows that the stopped one would have.
+
+    Parameters
+    ----------
+    length : int
+    seed : int
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that the next pass belongs to; grows by one with each pass.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length = length
+        self._seed = seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        order = generator(self._seed, Purpose.ROW_ORDER, self.epoch).permutation(self._length)
+        self.epoch += 1
+        return iter(order.tolist())
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class SparseRows:
+    """Batchify function: row numbers to a CSRBatch."""
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        self._matrix = matrix
+
+    def __call__(self, rows: List[int]) -> CSRBatch:
+        chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
+        matrix = self._matrix
+        return CSRBatch(*kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, chosen),
+                        matrix.shape[1])
+
+
+class DenseRows:
+    """Batchify function: row numbers to a dense batch, so that only one batch is ever dense."""
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        self._matrix = matrix
+
+    def __call__(self, rows: List[int]) -> np.ndarray:
+        return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
+
+
+class Pairs(NamedTuple):
+    """Ratings as rows (user, item, value): the input of matrix factorization."""
+
+    users: onp.ndarray
+    items: onp.ndarray
+    values: onp.ndarray
+
+    @classmethod
+    def of(cls, ratings: Ratings) -> "Pairs":
+        """Indices and values, with the offset that keeps 0 free."""
+        return cls(ratings.users, ratings.items, ratings.values + onp.float32(ratings.offset))
+
+    @property
+    def shape(self) -> Tuple[int, int]:
+        """Rows and columns."""
+        return len(self.users), len(self)
+
+
+class PairRows:
+    """Batchify function: row numbers to users, items and values, each of shape (batch_size,)."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    def __call__(self, rows: List[int]) -> List[np.ndarray]:
+        users, items, values = (column[rows] for column in self._pairs)
+        return [np.array(users, dtype="int32"), np.array(items, dtype="int32"),
+                np.array(values, dtype="float32")]
+
+
+class DenseTable:
+    """A matrix, dense, on each of several devices."""
+
+    def __init__(self, matrix: sparse.csr_matrix, devices: Sequence[mx.Context]) -> None:
+        self._copies = {device: np.empty(matrix.shape, ctx=device) for device in devices}
+        for begin in range(0, matrix.shape[0], 1024):  # the host never holds all of it dense
+            part = matrix[begin:begin + 1024].toarray().astype("float32")
+            for copy in self._copies.values():
+                copy[begin:begin + len(part)] = np.array(part, ctx=copy.ctx)
+
+    def take(self, rows: onp.ndarray, device: mx.Context) -> np.ndarray:
+        """The rows of these numbers, (len(rows), columns), on a device."""
+        return np.take(self._copies[device], np.array(rows, dtype="int32", ctx=device), axis=0)
+
+
+class ResidentBatch:
+    """Row numbers; the rows themselves are on the devices, and stand in for a dense batch."""
+
+    def __init__(self, table: DenseTable, rows: onp.ndarray) -> None:
+        self._table, self._rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> "ResidentBatch":
+        return ResidentBatch(self._table, self._rows[part])
+
+    def as_in_ctx(self, device: mx.Context) -> np.ndarray:
+        """The rows on `device`, dense."""
+        return self._table.take(self._rows, device)
+
+
+class ResidentRows:
+    """Batchify function: row numbers to a ResidentBatch."""
+
+    def __init__(self, table: DenseTable) -> None:
+        self._table = table
+
+    def __call__(self, rows: List[int]) -> ResidentBatch:
+        return ResidentBatch(self._table, onp.asarray(rows))
+
+
+class Resident:
+    """What makes `ResidentRows` of a matrix; loaders of equal matrices share one copy a device."""
+
+    def __init__(self, devices: Sequence[mx.Context]) -> None:
+        self._devices = devices
+        self._tables: WeakValueDictionary = WeakValueDictionary()
+
+    def __call__(self, matrix: sparse.csr_matrix) -> ResidentRows:
+        digest = hashlib.sha256(str(matrix.shape).encode())
+        for part in (matrix.indptr, matrix.indices, matrix.data):
+            digest.update(part.tobytes())
+        table = self._tables.get(digest.digest())
+        if table is None:
+            table = self._tables[digest.digest()] = DenseTable(matrix, self._devices)
+        return ResidentRows(table)
+
+
+BATCHES = {"dense": DenseRows, "sparse": SparseRows}
+
+
+def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed: int,
+                 batchify: Callable = DenseRows, last_batch: str = "rollover"
+                 ) -> gluon.data.DataLoader:
+    """Shuffled batches; rows left over at the end of an epoch open the next one.
+
+    With `last_batch` 'keep' they are a short batch of their own.
+    """
+    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
+    shuffle = EpochShuffle(matrix.shape[0], seed)
+    return gluon.data.DataLoader(
+        rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, last_batch),
+        batchify_fn=batchify(matrix))
+
+
+def eval_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int = 1024,
+                batchify: Callable = DenseRows) -> gluon.data.DataLoader:
+    """Every row once, in order."""
+    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
+    return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",
+                                 batchify_fn=batchify(matrix))
+
+
+def loader_state(loader: gluon.data.DataLoader) -> Dict[str, onp.ndarray]:
+    """What a training loader's next pass depends on: its epoch and the rows rolled over."""
+    batches = loader._batch_sampler
+    return {"loader/epoch": onp.array(batches._sampler.epoch),
+            "loader/rolled_over": onp.array(batches._prev, dtype=onp.int64)}
+
+
+def restore_loader(loader: gluon.data.DataLoader, state: Dict[str, Any]) -> None:
+    """The reverse of `loader_state`."""
+    loader._batch_sampler._sampler.epoch = int(state["loader/epoch"])
+    loader._batch_sampler._prev = state["loader/rolled_over"].tolist()

@@ -1,0 +1,76 @@
+"""What a person sees while a model trains: a bar, or in a notebook the animated curve."""
+
+import sys
+from typing import Any, Sequence
+
+from tqdm.auto import tqdm
+
+from .history import EpochRecord
+
+
+class Bar:
+    """A tqdm bar over epochs with the latest scores; where stderr is no terminal, lines."""
+
+    def __init__(self, num_epochs: int, disable: bool = False, done: int = 0,
+                 label: str = "", metric: str = "rmse") -> None:
+        self._epochs, self._label, self._metric = num_epochs, label, metric
+        self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
+        self._bar = tqdm(total=num_epochs, initial=done, desc=label or None, unit="epoch",
+                         disable=disable or self._lines, dynamic_ncols=True)
+
+    def update(self, history: Sequence[EpochRecord]) -> None:
+        """Move on by one epoch."""
+        record = history[-1]
+        metric = self._metric
+        parts = {"train": record.train_rmse if metric == "rmse" else None,
+                 "validation": record.validation.get(metric), "test": record.test.get(metric)}
+        text = ", ".join(f"{name} {label_of(metric)} {value:.4f}" for name, value in parts.items()
+                         if value is not None)
+        if self._lines:
+            print(f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
+                  file=sys.stderr, flush=True)
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+
+def label_of(metric: str) -> str:
+    """A metric's name as people write it: RMSE, NDCG@100."""
+    return metric.upper() if metric in ("rmse", "mae") or metric.startswith("ndcg") else metric
+
+
+class Curve:
+    """The chapter's animated figure, for a notebook."""
+
+    def __init__(self, num_epochs: int) -> None:
+        from d2l import mxnet as d2l
+        self._animator = d2l.Animator(xlabel="epoch", ylabel="RMSE (rating units)",
+                                      xlim=[1, num_epochs], ylim=[0, 2],
+                                      legend=["train RMSE", "test RMSE"])
+
+    def update(self, history: Sequence[EpochRecord]) -> None:
+        """Draw one more epoch."""
+        record = history[-1]
+        self._animator.add(record.epoch, (record.train_rmse, record.test["rmse"]))
+
+    def __enter__(self) -> "Curve":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+def open_progress(num_epochs: int) -> Any:
+    """A Curve in a notebook, else a Bar; both are context managers with `update(history)`."""
+    return Curve(num_epochs) if in_notebook() else Bar(num_epochs)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")

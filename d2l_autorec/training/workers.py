@@ -1,0 +1,254 @@
+"""The workers of one run: which part of a batch is whose, and sums over all of them.
+
+Every worker walks through the same global batches and takes its rows of each.
+All so make the same number of steps, and a run of several workers computes
+what one process does with the whole batches.
+"""
+
+import json
+import os
+import re
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
+
+import mxnet as mx
+import numpy as onp
+from mxnet import np
+from mxnet.base import _LIB, check_call
+
+from ..support.cli import leave
+from ..support.environment import DISTRIBUTED, check_parameter_server
+from ..support.errors import ConfigError
+from .server_optimizer import FIRST_KEY, ServerOptimizer
+
+WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
+_OPENED: List[Any] = []  # a store that is freed waits for all workers, so no failure frees one
+
+
+class Workers:
+    """A run's processes, of which this is one; by default the only one.
+
+    All methods but `share` are for every worker to call, in the same order. A
+    context manager, which closes itself unless the block fails; a process
+    that failed is to be left by `leave`.
+
+    Parameters
+    ----------
+    store : KVStore, optional
+        MXNet's parameter server. Without one the run is this process alone.
+    rank : int, optional
+        From 0. By default the number that the store gave, which differs from
+        run to run.
+
+    Attributes
+    ----------
+    rank, size : int
+    asynchronous : bool
+        Whether the servers update parameters, with each worker's gradient by
+        itself, as soon as it comes.
+    store : KVStore or None
+        For `gluon.Trainer`; see `begin`.
+    """
+
+    def __init__(self, store: Optional[Any] = None, rank: Optional[int] = None) -> None:
+        self.store = store
+        self.size = store.num_workers if store else 1
+        self.rank = rank if rank is not None else store.rank if store else 0
+        self.asynchronous = store is not None and "async" in store.type
+        self._keys: Dict[int, int] = {}
+        self._begun = False
+        if self.asynchronous:
+            store.set_optimizer(ServerOptimizer())
+        self._check_ranks()
+
+    def _check_ranks(self) -> None:
+        if self.store is None:
+            return
+        taken = onp.arange(self.size, dtype=onp.float32) == self.rank
+        if not (self._add(taken) == 1).all():
+            raise ConfigError(f"{WORKER} is {self.rank}: the {self.size} workers must have each "
+                              f"its own number from 0 to {self.size - 1}, or none of them any")
+
+    def share(self, arrays: Sequence[Any]) -> Tuple[List[Any], float]:
+        """This worker's rows of a global batch, and their weight.
+
+        Rows go out as evenly as they divide. A worker that is left without one
+        gets row 0 with weight 0: it makes the step like all others, and its
+        gradient is a true zero.
+
+        Parameters
+        ----------
+        arrays : sequence of ndarray or CSRBatch
+            Same number of rows.
+
+        Returns
+        -------
+        arrays : list
+        weight : float
+            1, or 0 for a stand-in row.
+        """
+        if self.size == 1:
+            return list(arrays), 1.0
+        rows = len(arrays[0])
+        begin, end = self.rank * rows // self.size, (self.rank + 1) * rows // self.size
+        part = slice(begin, end) if begin < end else slice(0, 1)
+        return [array[part] for array in arrays], float(begin < end)
+
+    def begin(self, trainer: Any) -> None:
+        """Give the store a trainer's parameters, once, before the first step.
+
+        Left to the first step, MXNet 1.9.1 reads the initial parameters back
+        while gradients are sent already, and at times gets a gradient instead.
+        """
+        if self.store is None:
+            return
+        trainer._init_kvstore()
+        if self.asynchronous:
+            self.store.set_optimizer(ServerOptimizer(trainer.optimizer))
+        if self._begun:  # only gradients are summed under the keys, which are there already
+            trainer._params_to_init = []
+        trainer._init_params()
+        mx.npx.waitall()
+        self._begun = True
+
+    def collect(self, trainer: Any) -> None:
+        """Read the servers' parameters, where they are what trains, once all have come so far."""
+        if not self.asynchronous:
+            return
+        mx.npx.waitall()
+        self.barrier()
+        for key, parameter in enumerate(trainer._params):
+            self.store.pull(key, out=parameter.list_data())
+        mx.npx.waitall()
+        self.barrier()  # nobody trains on before all have read
+
+    def sum(self, values: onp.ndarray) -> onp.ndarray:
+        """The sum of all workers' `values`, in float64; the same to the bit on every worker.
+
+        The store itself adds in float32, in the order in which workers arrive;
+        so it only carries the values here, and each worker adds them by rank.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n,)
+        """
+        own = onp.asarray(values, dtype=onp.float64)
+        if self.store is None or not own.size:
+            return own
+        packed = _pack(own.tobytes())
+        table = onp.zeros((self.size, len(packed)), dtype=onp.float32)
+        table[self.rank] = packed
+        rows = [onp.frombuffer(_unpack(row, own.nbytes))
+                for row in self._add(table.ravel()).reshape(table.shape)]
+        return onp.sum(rows, axis=0)
+
+    def broadcast(self, content: bytes) -> bytes:
+        """What worker 0 gives, on every worker; that of the others is ignored."""
+        if self.store is None:
+            return content
+        first = self.rank == 0
+        length = int(self.sum([len(content) * first])[0])
+        packed = _pack(content if first else bytes(length))
+        return _unpack(self._add(packed), length)
+
+    def agree(self, value: Any) -> Any:
+        """Worker 0's value, which JSON can hold, on every worker."""
+        if self.store is None:
+            return value
+        return json.loads(self.broadcast(json.dumps(value).encode()))
+
+    def _add(self, values: onp.ndarray) -> onp.ndarray:
+        """The store's sum, in float32."""
+        if not values.size:
+            return values
+        total = np.zeros(values.shape, dtype="float32")
+        if self.asynchronous:
+            return self._add_once(np.array(values, dtype="float32"), total)
+        key = self._keys.get(values.size)
+        if key is None:  # a key has one shape for ever
+            key = self._keys[values.size] = FIRST_KEY + len(self._keys)
+            self.store.init(key, total)
+        self.store.pushpull(key, np.array(values, dtype="float32"), out=total)
+        return total.asnumpy()
+
+    def _add_once(self, values: np.ndarray, total: np.ndarray) -> onp.ndarray:
+        """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
+        key = self._keys[len(self._keys)] = FIRST_KEY + len(self._keys)
+        self.store.init(key, total)
+        self.store.push(key, values)
+        mx.npx.waitall()
+        self.barrier()
+        self.store.pull(key, out=total)
+        return total.asnumpy()
+
+    def barrier(self) -> None:
+        """Wait until every worker is here."""
+        if self.store:
+            self.store._barrier()
+
+    def close(self) -> None:
+        """Wait until every worker is done; the servers then end by themselves.
+
+        Left to Python, the store may outlive the interpreter (a trainer is in
+        reference cycles), and its threads then abort the process.
+        """
+        if self.store:
+            mx.npx.waitall()
+            handle, self.store.handle = self.store.handle, None
+            self.store = None
+            check_call(_LIB.MXKVStoreFree(handle))
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        if kind is None:  # after a failure it would wait for workers that wait for this one
+            self.close()
+
+
+def connect(kvstore: Optional[str] = None) -> Workers:
+    """Join the parameter server that the environment tells of; does nothing for one process.
+
+    An uncaught exception then ends this process at once, see `leave`.
+
+    Parameters
+    ----------
+    kvstore : str, optional
+        'dist_sync' or 'dist_async'; anything else is a single process.
+
+    Raises
+    ------
+    ConfigError
+        If the environment names no parameter server, or two workers have the same number.
+    """
+    if kvstore not in DISTRIBUTED:
+        return Workers()
+    check_parameter_server(kvstore)
+    number = os.environ.get(WORKER)
+    if number is not None and not re.fullmatch("[0-9]{1,9}", number):
+        raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
+    sys.excepthook = _leave_with_traceback
+    _OPENED.append(mx.kv.create(kvstore))
+    return Workers(_OPENED[-1], None if number is None else int(number))
+
+
+def _leave_with_traceback(kind: Type[BaseException], error: BaseException,
+                          trace: Optional[TracebackType]) -> NoReturn:
+    traceback.print_exception(kind, error, trace)
+    leave(1)
+
+
+def _pack(content: bytes) -> onp.ndarray:
+    """Three bytes a number, which float32 holds exactly: the store adds nothing else."""
+    count = -(-len(content) // 3)
+    wide = onp.zeros((count, 4), dtype=onp.uint8)
+    wide[:, :3] = onp.frombuffer(content.ljust(count * 3, b"\0"), dtype=onp.uint8).reshape(-1, 3)
+    return wide.view("<u4").ravel().astype(onp.float32)
+
+
+def _unpack(packed: onp.ndarray, length: int) -> bytes:
+    """The reverse of `_pack`."""
+    return packed.astype("<u4").view(onp.uint8).reshape(-1, 4)[:, :3].tobytes()[:length]
