@@ -7,7 +7,7 @@ quick and has no side effects. `npx.set_np()` is the caller's.
 import importlib
 import importlib.util
 import sys
-from typing import Any, List
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -35,11 +35,14 @@ __all__ = sorted(_EXPORTS)
 _IS_COMMAND = sys.argv[:1] == ["-m"]  # python -m d2l_autorec.<command>
 if _IS_COMMAND:
     from .support.interrupt import quit_on_signals
+
     quit_on_signals(__name__)
 
 if importlib.util.find_spec("mxnet") is None:
-    _MISSING = ("d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
-                "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU")
+    _MISSING = (
+        "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
+        "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
+    )
     if _IS_COMMAND:  # a line, not a traceback
         print(_MISSING, file=sys.stderr)
         sys.exit(2)
@@ -54,5 +57,5 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> List[str]:
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(_EXPORTS))

@@ -3,8 +3,6 @@
 With these, its listing runs on `import d2l_autorec as d2l`.
 """
 
-from typing import Dict, List, Tuple, Union
-
 import numpy as onp
 import pandas as pd
 from mxnet import np
@@ -13,10 +11,10 @@ from .data.movielens import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
-LoadedData = Tuple[List[int], List[int], List[int], Union[np.ndarray, Dict[int, List[int]]]]
+LoadedData = tuple[list[int], list[int], list[int], np.ndarray | dict[int, list[int]]]
 
 
-def read_data_ml100k() -> Tuple[pd.DataFrame, int, int]:
+def read_data_ml100k() -> tuple[pd.DataFrame, int, int]:
     """MovieLens 100K as a frame, with its numbers of users and items.
 
     Returns
@@ -36,9 +34,13 @@ def read_data_ml100k() -> Tuple[pd.DataFrame, int, int]:
     return data, data.user_id.nunique(), data.item_id.nunique()
 
 
-def split_data_ml100k(data: pd.DataFrame, num_users: int, num_items: int,
-                      split_mode: str = "random", test_ratio: float = 0.1
-                      ) -> Tuple[pd.DataFrame, pd.DataFrame]:
+def split_data_ml100k(
+    data: pd.DataFrame,
+    num_users: int,
+    num_items: int,
+    split_mode: str = "random",
+    test_ratio: float = 0.1,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split in random or seq-aware mode; the same rows as d2l's, given the same MXNet seed.
 
     Parameters
@@ -76,8 +78,9 @@ def split_data_ml100k(data: pd.DataFrame, num_users: int, num_items: int,
     return data.iloc[order[~is_test[order]]].reset_index(drop=True), test
 
 
-def load_data_ml100k(data: pd.DataFrame, num_users: int, num_items: int,
-                     feedback: str = "explicit") -> LoadedData:
+def load_data_ml100k(
+    data: pd.DataFrame, num_users: int, num_items: int, feedback: str = "explicit"
+) -> LoadedData:
     """Lists of users, items (from 0) and scores, and the interactions.
 
     Parameters
@@ -114,7 +117,7 @@ def load_data_ml100k(data: pd.DataFrame, num_users: int, num_items: int,
         return users.tolist(), items.tolist(), scores.tolist(), np.array(dense)
     if feedback != "implicit":
         raise ValueError(f"feedback is {feedback!r}: it must be 'explicit' or 'implicit'")
-    inter: Dict[int, List[int]] = {}
+    inter: dict[int, list[int]] = {}
     for user, item in zip(users.tolist(), items.tolist()):
         inter.setdefault(user, []).append(item)
     return users.tolist(), items.tolist(), [1] * len(users), inter

@@ -4,8 +4,9 @@ import csv
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from .runs.figures import warning_of_figure
 from .runs.run_record import read_record, refuse_run_file
@@ -16,10 +17,18 @@ EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/*
   python -m d2l_autorec.compare runs/a runs/b --figure compare.png
 """
-COLUMNS = {"run": "run", "model": "model", "dataset": "dataset", "epochs": "epochs",
-           "test_rmse": "test RMSE", "test_mae": "MAE", "test_ndcg@100": "test NDCG@100",
-           "test_recall@20": "Recall@20", "test_recall@50": "Recall@50",
-           "train_seconds": "seconds"}
+COLUMNS = {
+    "run": "run",
+    "model": "model",
+    "dataset": "dataset",
+    "epochs": "epochs",
+    "test_rmse": "test RMSE",
+    "test_mae": "MAE",
+    "test_ndcg@100": "test NDCG@100",
+    "test_recall@20": "Recall@20",
+    "test_recall@50": "Recall@50",
+    "train_seconds": "seconds",
+}
 DIGITS = {"train_seconds": 1, **{name: 4 for name in COLUMNS if name.startswith("test_")}}
 METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
 DATA_KEYS = ("train_sha256", "test_sha256")
@@ -30,25 +39,26 @@ class FinishedRun(NamedTuple):
     """What a comparison reads of a run folder; `curve` is (epoch, value of `metric`) pairs."""
 
     path: str
-    result: Dict[str, Any]
-    data: Tuple[str, ...]
-    curve: List[Tuple[int, float]]
+    result: dict[str, Any]
+    data: tuple[str, ...]
+    curve: list[tuple[int, float]]
     metric: str
 
-    def row(self) -> Dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The run's line of the table, by `COLUMNS`."""
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
         known = {**self.result, "run": self.path, "model": model}
-        missing = [key for key in ("dataset", "epochs", "train_seconds", self.metric)
-                   if key not in known]
+        missing = [
+            key for key in ("dataset", "epochs", "train_seconds", self.metric) if key not in known
+        ]
         if missing:
             raise KeyError(missing[0])
         return {key: known[key] for key in COLUMNS if key in known}
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and print the comparison."""
     options = _parser().parse_args(argv)
     runs = [read_run(Path(path)) for path in options.runs]
@@ -62,13 +72,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m d2l_autorec.compare", epilog=EXAMPLES, description=(
-        "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
-        "Says so where runs had different data."))
-    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run "
-                        "has written")
-    parser.add_argument("--figure", metavar="FILE", help="draw the curves into this png, svg or "
-                        "pdf file")
+    parser = Parser(
+        prog="python -m d2l_autorec.compare",
+        epilog=EXAMPLES,
+        description=(
+            "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
+            "Says so where runs had different data."
+        ),
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run has written"
+    )
+    parser.add_argument(
+        "--figure", metavar="FILE", help="draw the curves into this png, svg or pdf file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -87,39 +104,53 @@ def read_run(path: Path) -> FinishedRun:
         with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         metric = next((name for name in METRICS if name in result), METRICS[0])
-        curve = [(int(line["epoch"]), float(line[metric])) for line in lines
-                 if line["phase"] == lines[-1]["phase"]  # of a refit run, the refit
-                 and line[metric]]  # of evaluated epochs
-        run = FinishedRun(str(path), result, tuple(str(data[key]) for key in DATA_KEYS), curve,
-                          metric)
+        curve = [
+            (int(line["epoch"]), float(line[metric]))
+            for line in lines
+            if line["phase"] == lines[-1]["phase"]  # of a refit run, the refit
+            and line[metric]
+        ]  # of evaluated epochs
+        run = FinishedRun(
+            str(path), result, tuple(str(data[key]) for key in DATA_KEYS), curve, metric
+        )
         table([run.row()])  # raises where something is missing, or no number
         return run
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise DataError(f"{path} is not the folder of a finished run ({reason}): name one that "
-                        "python -m d2l_autorec.run has written") from error
+        raise DataError(
+            f"{path} is not the folder of a finished run ({reason}): name one that "
+            "python -m d2l_autorec.run has written"
+        ) from error
 
 
 def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
     """Warn if the runs were not trained and tested on the same ratings."""
-    groups: Dict[Tuple[str, ...], List[str]] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
     for run in runs:
         groups.setdefault(run.data, []).append(run.path)
     if len(groups) > 1:
         listed = "; ".join(", ".join(paths) for paths in groups.values())
-        warnings.warn(f"the runs had {len(groups)} different pairs of training and test ratings, "
-                      f"so their errors are not comparable: {listed}", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"the runs had {len(groups)} different pairs of training and test ratings, "
+            f"so their errors are not comparable: {listed}",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
-def table(rows: Sequence[Dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as aligned text; numbers to the right."""
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
     shown = [[COLUMNS[key] for key in keys]]
     shown += [[_shown(key, row.get(key, "")) for key in keys] for row in rows]
     widths = [max(map(len, texts)) for texts in zip(*shown)]
-    return "\n".join("  ".join(
-        text.ljust(width) if place < 3 else text.rjust(width)
-        for place, (text, width) in enumerate(zip(line, widths))) for line in shown)
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if place < 3 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths))
+        )
+        for line in shown
+    )
 
 
 def _shown(key: str, value: Any) -> str:
@@ -140,17 +171,26 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     )
 
     from .support.files import replacing
+
     metrics = {run.metric for run in runs}
     if len(metrics) > 1:
-        raise ConfigError("--figure: some runs predict ratings and some rank clicks, which have no "
-                          "metric in common: draw them apart")
+        raise ConfigError(
+            "--figure: some runs predict ratings and some rank clicks, which have no "
+            "metric in common: draw them apart"
+        )
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for place, run in enumerate(runs):
         epochs, errors = zip(*run.curve)
         # beyond ten runs the colours repeat: the style of the line then tells them apart
-        axes.plot(epochs, errors, LINE_STYLES[place // 10 % 4], color=f"C{place % 10}",
-                  marker="o" if len(epochs) == 1 else "", label=run.path)
+        axes.plot(
+            epochs,
+            errors,
+            LINE_STYLES[place // 10 % 4],
+            color=f"C{place % 10}",
+            marker="o" if len(epochs) == 1 else "",
+            label=run.path,
+        )
     unit = " (rating units)" if metrics == {"test_rmse"} else ""
     axes.set(xlabel="epoch", ylabel=COLUMNS[metrics.pop()] + unit)
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -6,9 +6,10 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 from .runs.config import RankingConfig
 from .support.cli import Parser, leave, run_command
@@ -28,7 +29,7 @@ TINY = 1e-12  # as in the network: a row without a click stays zero
 INPUT = "data"  # the name that HybridBlock.export gives it
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, export and print what was written."""
     options = _parser().parse_args(argv)
     formats = _formats(options.format)
@@ -36,6 +37,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     import mxnet as mx
 
     from .runs.run_folder import load_run
+
     mx.npx.set_np()
     run = load_run(Path(options.run))
     folder = run.path / "export" if options.out is None else Path(options.out)
@@ -44,28 +46,40 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m d2l_autorec.export", epilog=EXAMPLES, description=(
-        "Write a finished run's network as files that load without this package, with "
-        "metadata.json: ids, titles and what to do before and after. Each file is loaded and "
-        "compared with the network first."))
+    parser = Parser(
+        prog="python -m d2l_autorec.export",
+        epilog=EXAMPLES,
+        description=(
+            "Write a finished run's network as files that load without this package, with "
+            "metadata.json: ids, titles and what to do before and after. Each file is loaded and "
+            "compared with the network first."
+        ),
+    )
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     parser.add_argument("--out", metavar="DIR", help="folder to write [RUN_DIR/export]")
-    parser.add_argument("--format", default="mxnet,onnx", metavar="LIST", help="mxnet "
-                        "(model-symbol.json, model-0000.params), onnx (model.onnx, needs "
-                        f"{HOW_TO_INSTALL}), or both, separated by a comma [mxnet,onnx]")
+    parser.add_argument(
+        "--format",
+        default="mxnet,onnx",
+        metavar="LIST",
+        help="mxnet "
+        "(model-symbol.json, model-0000.params), onnx (model.onnx, needs "
+        f"{HOW_TO_INSTALL}), or both, separated by a comma [mxnet,onnx]",
+    )
     return parser
 
 
-def _formats(text: str) -> List[str]:
+def _formats(text: str) -> list[str]:
     formats = [name.strip() for name in text.split(",")]
     for name in formats:
         if name not in FORMATS:
-            raise ConfigError(f"--format {text}: {name!r} is none of {', '.join(FORMATS)}"
-                              f"{did_you_mean(name, FORMATS)}")
+            raise ConfigError(
+                f"--format {text}: {name!r} is none of {', '.join(FORMATS)}"
+                f"{did_you_mean(name, FORMATS)}"
+            )
     return formats
 
 
-def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List[Path]:
+def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write model files and metadata.json; files of an earlier export are replaced.
 
     Parameters
@@ -94,18 +108,22 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> List
     if "onnx" in formats:
         _check_onnx()
     from mxnet import MXNetError
+
     try:
         _check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished, \
-                ExitStack() as copies:
+        with (
+            tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished,
+            ExitStack() as copies,
+        ):
             files = _write_checked(run, Path(unfinished), formats)
             for path in files:  # all are renamed into place once all are whole
                 shutil.copyfile(path, copies.enter_context(replacing(folder / path.name)))
     except (OSError, MXNetError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ConfigError(f"the folder {folder} cannot be written ({reason}): name "
-                          "another one with --out") from error
+        raise ConfigError(
+            f"the folder {folder} cannot be written ({reason}): name another one with --out"
+        ) from error
     return [folder / path.name for path in files]
 
 
@@ -115,8 +133,9 @@ def _check_network(run: Any) -> None:
     how = "its tables stand in model.params"
     if isinstance(run.config, RankingConfig):
         how = "python -m d2l_autorec.recommend ranks by it"
-    raise ConfigError(f"{run.path} is a run of --model {run.config.model}, which has no network "
-                      f"to export: {how}")
+    raise ConfigError(
+        f"{run.path} is a run of --model {run.config.model}, which has no network to export: {how}"
+    )
 
 
 def _check_free(folder: Path) -> None:
@@ -128,16 +147,19 @@ def _check_free(folder: Path) -> None:
     except (OSError, ValueError):
         ours = False
     if there and not ours:
-        raise ConfigError(f"{folder} holds {', '.join(there)}, which no export has written: name "
-                          "another folder with --out")
+        raise ConfigError(
+            f"{folder} holds {', '.join(there)}, which no export has written: name "
+            "another folder with --out"
+        )
 
 
-def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> List[Path]:
+def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> list[Path]:
     from mxnet import np
+
     plain, rows = plain_network(run.net), _sample(run)
     expected = run.net(rows).asnumpy()
     if isinstance(run.config, RankingConfig):
-        rows = rows / np.maximum(np.sqrt((rows ** 2).sum(axis=1, keepdims=True)), TINY)
+        rows = rows / np.maximum(np.sqrt((rows**2).sum(axis=1, keepdims=True)), TINY)
     symbol, parameters = written = _export_mxnet(plain, rows, folder)
     _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
     if "mxnet" not in formats:
@@ -147,8 +169,9 @@ def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> List[Path]
         _compare(_run_onnx(path, rows), expected, path.name)
         written.append(path)
     metadata = folder / "metadata.json"
-    metadata.write_text(json.dumps(describe(run), ensure_ascii=False, indent=1) + "\n",
-                        encoding="utf-8")
+    metadata.write_text(
+        json.dumps(describe(run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     return [*written, metadata]
 
 
@@ -157,8 +180,10 @@ def _check_onnx() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"--format onnx needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
-                          "or choose --format mxnet") from error
+        raise ConfigError(
+            f"--format onnx needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+            "or choose --format mxnet"
+        ) from error
 
 
 def plain_network(net: Any) -> Any:
@@ -175,6 +200,7 @@ def plain_network(net: Any) -> Any:
         (batch_size, columns) -> (batch_size, columns)
     """
     from mxnet.gluon import nn
+
     plain = nn.HybridSequential()
     for weight, bias, activation in net.affine_layers():
         layer = nn.Dense(weight.shape[0], in_units=weight.shape[1])
@@ -191,6 +217,7 @@ def scaling(columns: int, factor: float, summand: float) -> Any:
     """y = factor x + summand for every column, as a BatchNorm: the converter has no such sum."""
     from mxnet import np
     from mxnet.gluon import nn
+
     layer = nn.BatchNorm(in_channels=columns)  # at prediction gamma x / sqrt(1 + epsilon) + beta
     layer.initialize()
     layer.gamma.set_data(np.full(columns, factor * (1 + layer._kwargs["eps"]) ** 0.5))
@@ -202,13 +229,14 @@ def _sample(run: Any) -> Any:
     """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
     import numpy as np
     from mxnet import np as mxnp
+
     matrix = run.inputs.to_csr(run.config.based)
     rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
     dense = matrix[rows].toarray()
     return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
 
 
-def _export_mxnet(plain: Any, rows: Any, folder: Path) -> List[Path]:
+def _export_mxnet(plain: Any, rows: Any, folder: Path) -> list[Path]:
     plain.hybridize()
     plain(rows)  # export writes the graph that this call traces
     plain.export(str(folder / "model"))
@@ -217,6 +245,7 @@ def _export_mxnet(plain: Any, rows: Any, folder: Path) -> List[Path]:
 
 def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
     from mxnet import gluon
+
     with warnings.catch_warnings():  # a graph does not say the type of its input: float32
         warnings.filterwarnings("ignore", "\\s*Cannot decide type")
         block = gluon.SymbolBlock.imports(str(symbol), [INPUT], str(parameters))
@@ -227,10 +256,18 @@ def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -
     import mxnet as mx
     import numpy as np
     import onnx
+
     with warnings.catch_warnings():  # MXNet's converter calls onnx by names of older releases
         warnings.simplefilter("ignore", DeprecationWarning)
-        mx.onnx.export_model(str(symbol), str(parameters), [(1, columns)], np.float32, str(path),
-                             dynamic=True, dynamic_input_shapes=[("batch", columns)])
+        mx.onnx.export_model(
+            str(symbol),
+            str(parameters),
+            [(1, columns)],
+            np.float32,
+            str(path),
+            dynamic=True,
+            dynamic_input_shapes=[("batch", columns)],
+        )
     model = onnx.load(str(path))
     weights = {weight.name for weight in model.graph.initializer}
     # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn
@@ -243,6 +280,7 @@ def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -
 
 def _run_onnx(path: Path, rows: Any) -> Any:
     import onnxruntime
+
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {INPUT: rows.asnumpy()})[0]
 
@@ -250,49 +288,62 @@ def _run_onnx(path: Path, rows: Any) -> Any:
 def _compare(found: Any, expected: Any, name: str) -> None:
     """Raise unless the predictions of the file `name` are the network's."""
     import numpy as np
+
     if found.shape != expected.shape:
-        raise DataError(f"{name} was not kept: it predicts {found.shape} ratings where the network "
-                        f"predicts {expected.shape}")
+        raise DataError(
+            f"{name} was not kept: it predicts {found.shape} ratings where the network "
+            f"predicts {expected.shape}"
+        )
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
-        raise DataError(f"{name} was not kept: its predictions differ from the network's by up to "
-                        f"{difference:g}, and {TOLERANCE:g} is allowed")
+        raise DataError(
+            f"{name} was not kept: its predictions differ from the network's by up to "
+            f"{difference:g}, and {TOLERANCE:g} is allowed"
+        )
 
 
-def describe(run: Any) -> Dict[str, Any]:
+def describe(run: Any) -> dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
     ratings, based = run.ratings, run.config.based
     clicks = isinstance(run.config, RankingConfig)
     return {
-        "model": run.config.model, "dataset": ratings.name, "based": based,
-        "scale": list(ratings.scale), "offset": ratings.offset,
-        "clip": run.config.clip, "input": INPUT,
+        "model": run.config.model,
+        "dataset": ratings.name,
+        "based": based,
+        "scale": list(ratings.scale),
+        "offset": ratings.offset,
+        "clip": run.config.clip,
+        "input": INPUT,
         **(_click_steps() if clicks else _rating_steps(run)),
-        "user_ids": ratings.user_ids.tolist(), "item_ids": ratings.item_ids.tolist(),
-        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()]}
+        "user_ids": ratings.user_ids.tolist(),
+        "item_ids": ratings.item_ids.tolist(),
+        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
+    }
 
 
-def _click_steps() -> Dict[str, str]:
+def _click_steps() -> dict[str, str]:
     return {
         "preprocessing": "A row of the input holds the clicks of one user, float32: column c is 1 "
-                         "where they clicked item_ids[c], else 0; then divide the row by its "
-                         "Euclidean length.",
+        "where they clicked item_ids[c], else 0; then divide the row by its "
+        "Euclidean length.",
         "postprocessing": "Column c of the output is the score of item_ids[c]: rank by it, without "
-                          "the items of the input."}
+        "the items of the input.",
+    }
 
 
-def _rating_steps(run: Any) -> Dict[str, str]:
+def _rating_steps(run: Any) -> dict[str, str]:
     ratings, based = run.ratings, run.config.based
     row, column = ("item", "user") if based == "item" else ("user", "item")
     before, after = _steps(ratings.offset, ratings.scale, run.config.clip)
     return {
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
-                         f"is that of {column}_ids[c], 0 = unobserved{before}.",
+        f"is that of {column}_ids[c], 0 = unobserved{before}.",
         "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
-                          "Use a mean where a user or an item has no training rating."}
+        "Use a mean where a user or an item has no training rating.",
+    }
 
 
-def _steps(offset: float, scale: Tuple[float, float], clip: bool) -> Tuple[str, str]:
+def _steps(offset: float, scale: tuple[float, float], clip: bool) -> tuple[str, str]:
     before = f"; add {offset:g} to each rating" if offset else ""
     after = f"; subtract {offset:g}" if offset else ""
     return before, after + (f"; clip to {scale[0]:g}..{scale[1]:g}" if clip else "; do not clip")

@@ -18,11 +18,12 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, BinaryIO
 
 from .runs.options import brief, whole_number, within
 from .support.cli import Parser, leave, run_command
@@ -39,11 +40,13 @@ RUN = "d2l_autorec.run"
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 # `cat` returns when the launcher closes the pipe, or is dead.
-GUARD = ("exec 3<&0 </dev/null; "
-         "(trap '' TERM INT HUP; cat <&3; kill -TERM 0; n=0; "
-         f"while kill -0 $$ && [ $n -lt {GRACE * 10:.0f} ]; do sleep 0.1; n=$((n+1)); done; "
-         "kill -KILL 0) >/dev/null 2>&1 & "
-         "exec 3<&-; ")
+GUARD = (
+    "exec 3<&0 </dev/null; "
+    "(trap '' TERM INT HUP; cat <&3; kill -TERM 0; n=0; "
+    f"while kill -0 $$ && [ $n -lt {GRACE * 10:.0f} ]; do sleep 0.1; n=$((n+1)); done; "
+    "kill -KILL 0) >/dev/null 2>&1 & "
+    "exec 3<&-; "
+)
 EXAMPLES = """examples:
   python -m d2l_autorec.launch -n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
   python -m d2l_autorec.launch -n 4 -s 2 --hosts hosts.txt -- python -m d2l_autorec.run ...
@@ -62,7 +65,7 @@ failed (128 + signal where one killed it); 130/143 stopped by SIGINT/SIGTERM
 class Host:
     """A machine: its name for ssh (None: this one) and the address the others reach it by."""
 
-    name: Optional[str]
+    name: str | None
     address: str
 
 
@@ -73,10 +76,10 @@ class Job:
     role: str
     rank: int
     host: Host
-    environment: Dict[str, str]
+    environment: dict[str, str]
     command: Sequence[str]
 
-    def argv(self, ssh: str) -> List[str]:
+    def argv(self, ssh: str) -> list[str]:
         """The arguments that start it, under its guard."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         script = GUARD + "exec " + shlex.join(["env", *variables, *self.command])
@@ -95,11 +98,16 @@ class Process:
         self.role, self.name = job.role, f"{job.role} {job.rank}"
         self.last_lines: deque = deque(maxlen=LAST_LINES)
         self._process = subprocess.Popen(
-            job.argv(ssh), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True)
-        self._pumps = [threading.Thread(target=self._pump, args=pipe, daemon=True)
-                       for pipe in ((self._process.stdout, sys.stdout),
-                                    (self._process.stderr, sys.stderr))]
+            job.argv(ssh),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._pumps = [
+            threading.Thread(target=self._pump, args=pipe, daemon=True)
+            for pipe in ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
+        ]
         for pump in self._pumps:
             pump.start()
 
@@ -110,7 +118,7 @@ class Process:
             with self._printing:
                 print(f"[{self.name}] {text}", file=sink, flush=True)
 
-    def exit_code(self) -> Optional[int]:
+    def exit_code(self) -> int | None:
         """None while it runs; 128 + signal where one killed it."""
         code = self._process.poll()
         return 128 - code if code is not None and code < 0 else code
@@ -138,55 +146,77 @@ class Process:
         return f"{self.name} {how}; its last lines:{lines}" if lines else f"{self.name} {how}"
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, start everything, and wait for it."""
     options = _parser().parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        raise ConfigError("there is no command for the workers: put it behind --, as in "
-                          "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync")
+        raise ConfigError(
+            "there is no command for the workers: put it behind --, as in "
+            "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync"
+        )
     _check_options(options, command)
-    jobs = plan(options.workers, options.servers, read_hosts(options.hosts), options.address,
-                command)
+    jobs = plan(
+        options.workers, options.servers, read_hosts(options.hosts), options.address, command
+    )
     code = run(jobs, options.ssh or SSH)
     if code:
         sys.exit(code)
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m d2l_autorec.launch", epilog=EXAMPLES, description=(
-        "Start MXNet's parameter server (a scheduler and servers) and the workers that use it; "
-        "when one process fails, end all others."))
+    parser = Parser(
+        prog="python -m d2l_autorec.launch",
+        epilog=EXAMPLES,
+        description=(
+            "Start MXNet's parameter server (a scheduler and servers) and the workers that use it; "
+            "when one process fails, end all others."
+        ),
+    )
     count = whole_number(PROCESSES)
     parser.add_argument("-n", "--workers", type=count, required=True, help="how many workers")
     parser.add_argument("-s", "--servers", type=count, required=True, help="how many servers")
-    parser.add_argument("--hosts", type=Path, metavar="FILE",
-                        help="machines to spread them over [all run on this one]")
-    parser.add_argument("--ssh", metavar="COMMAND", help="with --hosts: called with --, a host and "
-                        f"one line of shell [{SSH}]")
-    parser.add_argument("--address", help="where other machines reach this one [its address "
-                                          "towards the first host]")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...",
-                        help="what a worker runs")
+    parser.add_argument(
+        "--hosts",
+        type=Path,
+        metavar="FILE",
+        help="machines to spread them over [all run on this one]",
+    )
+    parser.add_argument(
+        "--ssh",
+        metavar="COMMAND",
+        help=f"with --hosts: called with --, a host and one line of shell [{SSH}]",
+    )
+    parser.add_argument(
+        "--address", help="where other machines reach this one [its address towards the first host]"
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what a worker runs"
+    )
     return parser
 
 
 def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
     """Raise ConfigError for what would fail on the way, or start what does not belong together."""
     if options.ssh is not None and options.hosts is None:
-        raise ConfigError("--ssh has no effect: everything runs on this machine; leave it out, or "
-                          "name others with --hosts")
+        raise ConfigError(
+            "--ssh has no effect: everything runs on this machine; leave it out, or "
+            "name others with --hosts"
+        )
     try:
         shlex.split(options.ssh or SSH)
     except ValueError as error:
         raise ConfigError(f"--ssh is {options.ssh!r}: it must be a command ({error})") from error
     if options.address is not None and not is_host(options.address):
-        raise ConfigError(f"--address is {options.address!r}: it must be a machine's name or "
-                          "address")
+        raise ConfigError(
+            f"--address is {options.address!r}: it must be a machine's name or address"
+        )
     if not _is_distributed(command):
-        raise ConfigError("every worker would do the whole run by itself, and all in one folder: "
-                          f"add --kvstore {' or '.join(DISTRIBUTED)} to the command, or start it "
-                          "without d2l_autorec.launch")
+        raise ConfigError(
+            "every worker would do the whole run by itself, and all in one folder: "
+            f"add --kvstore {' or '.join(DISTRIBUTED)} to the command, or start it "
+            "without d2l_autorec.launch"
+        )
 
 
 def _is_distributed(command: Sequence[str]) -> bool:
@@ -199,7 +229,7 @@ def _is_distributed(command: Sequence[str]) -> bool:
     return "--resume" in words or any(store in DISTRIBUTED for store in stores)
 
 
-def read_hosts(path: Optional[Path]) -> List[Host]:
+def read_hosts(path: Path | None) -> list[Host]:
     """The machines that a file names; without one this machine alone.
 
     Raises
@@ -215,13 +245,17 @@ def read_hosts(path: Optional[Path]) -> List[Host]:
     if not named:
         raise ConfigError(f"--hosts {path} names no machine: write one a line")
     if not PROCESSES.accepts(len(named)):
-        raise ConfigError(f"--hosts {path} names {len(named)} machines: name at most 64, as there "
-                          "are at most 64 workers")
+        raise ConfigError(
+            f"--hosts {path} names {len(named)} machines: name at most 64, as there "
+            "are at most 64 workers"
+        )
     hosts = [_host(words, path) for words in named]
     local = [host for host in hosts if host.address.startswith("127.")]
     if local and len(local) < len(hosts):
-        raise ConfigError(f"--hosts {path}: {local[0].name} is {local[0].address}, which other "
-                          f"machines cannot reach: write '{local[0].name} ADDRESS'")
+        raise ConfigError(
+            f"--hosts {path}: {local[0].name} is {local[0].address}, which other "
+            f"machines cannot reach: write '{local[0].name} ADDRESS'"
+        )
     return hosts
 
 
@@ -235,25 +269,30 @@ def _read_text(path: Path) -> str:
             raise OSError(f"it is longer than {MOST_BYTES} bytes")
         return content.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--hosts {path} cannot be read ({error}): name a text file with one "
-                          "machine a line") from error
+        raise ConfigError(
+            f"--hosts {path} cannot be read ({error}): name a text file with one machine a line"
+        ) from error
 
 
 def _host(words: Sequence[str], path: Path) -> Host:
     name, address = words[0], words[-1].rpartition("@")[2]
     if len(words) > 2 or not USER_AT_HOST.fullmatch(name) or not is_host(address):
-        raise ConfigError(f"--hosts {path}: {brief(' '.join(words))!r} must be a machine and, if "
-                          "need be, its address, of letters, digits, dots, hyphens and "
-                          "underscores")
+        raise ConfigError(
+            f"--hosts {path}: {brief(' '.join(words))!r} must be a machine and, if "
+            "need be, its address, of letters, digits, dots, hyphens and "
+            "underscores"
+        )
     try:
         return Host(name, socket.gethostbyname(address))
     except OSError as error:
-        raise ConfigError(f"--hosts {path}: {address} has no IPv4 address ({error}): write "
-                          f"'{name} ADDRESS'") from error
+        raise ConfigError(
+            f"--hosts {path}: {address} has no IPv4 address ({error}): write '{name} ADDRESS'"
+        ) from error
 
 
-def plan(workers: int, servers: int, hosts: Sequence[Host], address: Optional[str],
-         command: Sequence[str]) -> List[Job]:
+def plan(
+    workers: int, servers: int, hosts: Sequence[Host], address: str | None, command: Sequence[str]
+) -> list[Job]:
     """What to start, and where: scheduler, servers, workers.
 
     Raises
@@ -262,31 +301,51 @@ def plan(workers: int, servers: int, hosts: Sequence[Host], address: Optional[st
         If `address` is not one of this machine's.
     """
     here = Host(None, address or _address_towards(hosts[0].address))
-    common = {"DMLC_PS_ROOT_URI": here.address, "DMLC_PS_ROOT_PORT": str(_free_port(here.address)),
-              "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
+    common = {
+        "DMLC_PS_ROOT_URI": here.address,
+        "DMLC_PS_ROOT_PORT": str(_free_port(here.address)),
+        "DMLC_NUM_WORKER": str(workers),
+        "DMLC_NUM_SERVER": str(servers),
+    }
     # A process of these two roles serves inside the import, and then exits.
     python = command[0] if Path(command[0]).name.startswith("python") else sys.executable
     serve = [python, "-c", "import mxnet"]
-    places = [("scheduler", 0, here), *_deal("server", servers, hosts),
-              *_deal("worker", workers, hosts)]
-    return [Job(role, rank, host, {**_environment(role, rank, host), **common},
-                command if role == "worker" else serve) for role, rank, host in places]
+    places = [
+        ("scheduler", 0, here),
+        *_deal("server", servers, hosts),
+        *_deal("worker", workers, hosts),
+    ]
+    return [
+        Job(
+            role,
+            rank,
+            host,
+            {**_environment(role, rank, host), **common},
+            command if role == "worker" else serve,
+        )
+        for role, rank, host in places
+    ]
 
 
-def _deal(role: str, count: int, hosts: Sequence[Host]) -> Iterator[Tuple[str, int, Host]]:
+def _deal(role: str, count: int, hosts: Sequence[Host]) -> Iterator[tuple[str, int, Host]]:
     """Ranks 0 to `count` - 1 dealt round the hosts."""
     return ((role, rank, hosts[rank % len(hosts)]) for rank in range(count))
 
 
-def _environment(role: str, rank: int, host: Host) -> Dict[str, str]:
-    own = {"DMLC_ROLE": role, "DMLC_NODE_HOST": host.address,
-           "PYTHONUNBUFFERED": "1"}  # lines are passed on as they are written
+def _environment(role: str, rank: int, host: Host) -> dict[str, str]:
+    own = {
+        "DMLC_ROLE": role,
+        "DMLC_NODE_HOST": host.address,
+        "PYTHONUNBUFFERED": "1",
+    }  # lines are passed on as they are written
     if role == "worker":
         own[WORKER] = str(rank)
     if host.name is None:
         return own
-    return {**{name: value for name, value in os.environ.items() if name.startswith(FORWARDED)},
-            **own}
+    return {
+        **{name: value for name, value in os.environ.items() if name.startswith(FORWARDED)},
+        **own,
+    }
 
 
 def _address_towards(address: str) -> str:
@@ -295,8 +354,10 @@ def _address_towards(address: str) -> str:
         try:
             probe.connect((address, 9))
         except OSError as error:
-            raise ConfigError(f"there is no way to {address} ({error.strerror}): correct the "
-                              "hosts file, or give --address") from error
+            raise ConfigError(
+                f"there is no way to {address} ({error.strerror}): correct the "
+                "hosts file, or give --address"
+            ) from error
         return probe.getsockname()[0]
 
 
@@ -305,8 +366,10 @@ def _free_port(address: str) -> int:
         try:
             probe.bind((address, 0))
         except OSError as error:
-            raise ConfigError(f"--address {address} is no address of this machine "
-                              f"({error.strerror}): see `ip address`") from error
+            raise ConfigError(
+                f"--address {address} is no address of this machine "
+                f"({error.strerror}): see `ip address`"
+            ) from error
         return probe.getsockname()[1]
 
 
@@ -323,7 +386,7 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
     Interrupted
         By SIGINT, SIGTERM or SIGHUP; every process is ended then.
     """
-    processes: List[Process] = []
+    processes: list[Process] = []
     with _on_signals(_interrupt):
         try:
             for job in jobs:
@@ -340,8 +403,10 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
 
 @contextmanager
 def _on_signals(handler: Any) -> Iterator[None]:
-    usual = {number: signal.signal(number, handler)
-             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    usual = {
+        number: signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
@@ -353,15 +418,16 @@ def _start(job: Job, ssh: str) -> Process:
     try:
         return Process(job, ssh)
     except OSError as error:
-        raise ConfigError(f"{job.argv(ssh)[0]} cannot be started ({error.strerror}): give another "
-                          "one with --ssh") from error
+        raise ConfigError(
+            f"{job.argv(ssh)[0]} cannot be started ({error.strerror}): give another one with --ssh"
+        ) from error
 
 
-def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number, "every process was ended")
 
 
-def _wait(processes: Sequence[Process]) -> Optional[Process]:
+def _wait(processes: Sequence[Process]) -> Process | None:
     """The first process that failed, or None once all workers have ended with 0.
 
     A server or scheduler that ends with 0 has heard that every worker is done.

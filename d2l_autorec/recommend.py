@@ -4,8 +4,9 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 from .runs.options import AT_LEAST_1, whole_number
 from .support.cli import Parser, leave, run_command
@@ -21,7 +22,7 @@ EXAMPLES = """examples:
 """
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and print what is asked for."""
     options = _parser().parse_args(argv)
     if options.items is not None and options.user is None:
@@ -33,6 +34,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     import mxnet as mx
 
     from .runs.run_folder import load_run
+
     mx.npx.set_np()
     run = load_run(Path(options.run))
     if options.all is not None:
@@ -42,28 +44,47 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m d2l_autorec.recommend", epilog=EXAMPLES, description=(
-        "Predicted ratings of a finished run, on the scale of its ratings file. Items that a user "
-        "rated in the training part are never recommended, nor are items that nobody rated there."))
+    parser = Parser(
+        prog="python -m d2l_autorec.recommend",
+        epilog=EXAMPLES,
+        description=(
+            "Predicted ratings of a finished run, on the scale of its ratings file. Items that a "
+            "user rated in the training part are never recommended, nor are items that nobody "
+            "rated there."
+        ),
+    )
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--user", metavar="ID", help="the best unseen items of this user")
     asked.add_argument("--similar-items", metavar="ID", help="nearest items, by cosine similarity")
-    asked.add_argument("--new-user", metavar="FILE", help="best items for someone who was not in "
-                       "training: a csv file with the columns item,rating")
-    asked.add_argument("--all", metavar="FILE", help="write the best unseen items of every user: "
-                       "user,item,predicted_rating,rank")
+    asked.add_argument(
+        "--new-user",
+        metavar="FILE",
+        help="best items for someone who was not in "
+        "training: a csv file with the columns item,rating",
+    )
+    asked.add_argument(
+        "--all",
+        metavar="FILE",
+        help="write the best unseen items of every user: user,item,predicted_rating,rank",
+    )
     parser.add_argument("--items", metavar="A,B,...", help="with --user: rate these items instead")
-    parser.add_argument("-n", type=whole_number(AT_LEAST_1), default=argparse.SUPPRESS,
-                        metavar="N", help="number of items [10]")
+    parser.add_argument(
+        "-n",
+        type=whole_number(AT_LEAST_1),
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="number of items [10]",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
     return parser
 
 
-def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
+def _asked_for(run: Any, options: argparse.Namespace) -> list[Any]:
     from .serving.new_user import read_new_user, recommend_new_user
     from .serving.predictor import recommend, score, similar_items
+
     if options.similar_items is not None:
         return similar_items(run, options.similar_items, options.n)
     if options.new_user is not None:
@@ -77,24 +98,35 @@ def _asked_for(run: Any, options: argparse.Namespace) -> List[Any]:
 def score_name(run: Any) -> str:
     """What a run's scores are."""
     from .runs.config import RankingConfig
+
     return "score" if isinstance(run.config, RankingConfig) else "predicted_rating"
 
 
-def _print_scored(found: List[Any], options: argparse.Namespace, score: str) -> None:
+def _print_scored(found: list[Any], options: argparse.Namespace, score: str) -> None:
     """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
     column = "similarity" if options.similar_items is not None else score
     if options.items is None and len(found) < options.n:
-        print(f"only {len(found)} items are left to choose from, {options.n} were asked for"
-              if found else "every item is rated already: there is nothing to recommend",
-              file=sys.stderr)
+        print(
+            f"only {len(found)} items are left to choose from, {options.n} were asked for"
+            if found
+            else "every item is rated already: there is nothing to recommend",
+            file=sys.stderr,
+        )
     if options.json:
-        print(json.dumps([{"item": item, "title": title, column: round(score, 6)}
-                          for item, title, score in found], indent=2))
+        print(
+            json.dumps(
+                [
+                    {"item": item, "title": title, column: round(score, 6)}
+                    for item, title, score in found
+                ],
+                indent=2,
+            )
+        )
     elif found:
         _print_table(found, column.replace("_", " "))
 
 
-def _print_table(found: List[Any], column: str) -> None:
+def _print_table(found: list[Any], column: str) -> None:
     rows = [("item", "title", column)]
     rows += [(str(item), title, f"{score:.3f}") for item, title, score in found]
     widths = [max(map(len, texts)) for texts in zip(*rows)]
@@ -103,7 +135,7 @@ def _print_table(found: List[Any], column: str) -> None:
         print(f"{item:<{widths[0]}}  {middle}{score:>{widths[2]}}")
 
 
-def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[str, Any]:
+def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> dict[str, Any]:
     """Write the best unseen items of every user to a csv file, or leave what was there.
 
     Columns user, item, predicted_rating (score, of a model of clicks), rank (from 1); users in
@@ -134,6 +166,7 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
     from .runs.run_record import refuse_run_file
     from .serving.predictor import predictor_of
     from .support.files import replacing
+
     refuse_run_file(path)
     predictor = predictor_of(run)
     users, items = run.ratings.user_ids.tolist(), run.ratings.item_ids.tolist()
@@ -142,23 +175,27 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> Dict[
         writer = csv.writer(file)
         writer.writerow(["user", "item", score_name(run), "rank"])
         everyone = predictor.best(np.arange(len(users)), n)
-        for user, best, scores in tqdm(everyone, total=len(users), unit="user",
-                                       disable=not progress, dynamic_ncols=True):
+        for user, best, scores in tqdm(
+            everyone, total=len(users), unit="user", disable=not progress, dynamic_ncols=True
+        ):
             ranked = enumerate(zip(best.tolist(), scores.tolist()), 1)
-            writer.writerows((users[user], items[item], f"{score:.6g}", rank)
-                             for rank, (item, score) in ranked)
+            writer.writerows(
+                (users[user], items[item], f"{score:.6g}", rank) for rank, (item, score) in ranked
+            )
             rows, fewer = rows + len(best), fewer + (len(best) < n)
     return {"file": str(path), "rows": rows, "users": len(users), "users_with_fewer": fewer}
 
 
-def _tell_written(written: Dict[str, Any], options: argparse.Namespace) -> None:
+def _tell_written(written: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(written, indent=2))
         return
     print("{rows} recommendations for {users} users: {file}".format(**written))
     if written["users_with_fewer"]:
-        print(f"{written['users_with_fewer']} users have fewer than {options.n} unseen items",
-              file=sys.stderr)
+        print(
+            f"{written['users_with_fewer']} users have fewer than {options.n} unseen items",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m d2l_autorec.report`: the published tables, run here and set beside what was published.
 
-    tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md, figures
+tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md, figures
 """
 
 import argparse
@@ -13,8 +13,9 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 from .runs.config import RunConfig, make_config
 from .runs.figures import warning_of_figure
@@ -42,13 +43,13 @@ class Line(NamedTuple):
     """A row of a table with the figures of its runs."""
 
     row: Row
-    results: List[Dict[str, Any]]
+    results: list[dict[str, Any]]
 
     def mean(self, metric: str) -> float:
         """Mean over the runs."""
         return sum(result[metric] for result in self.results) / len(self.results)
 
-    def deviation(self, metric: str) -> Optional[float]:
+    def deviation(self, metric: str) -> float | None:
         """Standard deviation over the runs (n - 1); None for a single one."""
         if len(self.results) < 2:
             return None
@@ -59,59 +60,96 @@ class Line(NamedTuple):
         """'0.9067 ± 0.0050', and in parentheses the standard error over users if there is one."""
         deviation = self.deviation(metric)
         error = f" ({self.mean(f'{metric}_se'):.4f})" if f"{metric}_se" in self.results[0] else ""
-        return (f"{self.mean(metric):.4f}"
-                + ("" if deviation is None else f" ± {deviation:.4f}") + error)
+        return (
+            f"{self.mean(metric):.4f}"
+            + ("" if deviation is None else f" ± {deviation:.4f}")
+            + error
+        )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, run what is not there yet, print and write the report."""
     options = _parser().parse_args(argv)
     tables = _tables(options.table)
     if options.seeds is not None:
         _check_seeds(tables, options.quick)
-    configs = {(table.name, row.label): configs_of(table, row, options)
-               for table in tables for row in table.rows}
+    configs = {
+        (table.name, row.label): configs_of(table, row, options)
+        for table in tables
+        for row in table.rows
+    }
     start_mxnet(options.threads, one_cpu=not has_gpu())
     out, sections = Path(options.out), []
     check_out(out, tables)
 
     for table in tables:
-        lines = [Line(row, [run_once(config, out, f"{table.name}: {row.label}")
-                            for config in configs[table.name, row.label]])
-                 for row in table.rows]
+        lines = [
+            Line(
+                row,
+                [
+                    run_once(config, out, f"{table.name}: {row.label}")
+                    for config in configs[table.name, row.label]
+                ],
+            )
+            for row in table.rows
+        ]
         sections.append(section(table, lines, options.quick))
         print(sections[-1], flush=True)
         text = "\n".join([heading(options.quick), *sections])
         write_atomically(out / "report.md", text.encode())
         with warning_of_figure(out / f"{table.name}.png"):
             from .runs.report_figures import draw
+
             draw(table, lines, out / f"{table.name}.png")
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m d2l_autorec.report", epilog=EXAMPLES, description=(
-        "Reproduce the published tables: train every model of each, several times, and print "
-        "means, standard deviations and the published figures."))
-    parser.add_argument("--table", default=",".join(TABLES), metavar="LIST", help="which tables, "
-                        f"separated by commas [{','.join(TABLES)}]")
-    parser.add_argument("--seeds", type=whole_number(SEEDS), metavar="N", help="runs of each "
-                        "model, where a table has no folds (default: as each table says)")
-    parser.add_argument("--quick", action="store_true", help="two epochs, one run each, on "
-                        "generated ratings: shows that it works, and nothing else")
-    parser.add_argument("--out", default="runs/report", metavar="DIR", help="where runs, report.md "
-                        "and figures go [runs/report]")
+    parser = Parser(
+        prog="python -m d2l_autorec.report",
+        epilog=EXAMPLES,
+        description=(
+            "Reproduce the published tables: train every model of each, several times, and print "
+            "means, standard deviations and the published figures."
+        ),
+    )
+    parser.add_argument(
+        "--table",
+        default=",".join(TABLES),
+        metavar="LIST",
+        help=f"which tables, separated by commas [{','.join(TABLES)}]",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=whole_number(SEEDS),
+        metavar="N",
+        help="runs of each model, where a table has no folds (default: as each table says)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="two epochs, one run each, on "
+        "generated ratings: shows that it works, and nothing else",
+    )
+    parser.add_argument(
+        "--out",
+        default="runs/report",
+        metavar="DIR",
+        help="where runs, report.md and figures go [runs/report]",
+    )
     for name in ("data_dir", "threads"):
         add_option_of(parser, RunConfig, name)
     return parser
 
 
-def _tables(text: str) -> List[Table]:
+def _tables(text: str) -> list[Table]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in TABLES:
-            raise ConfigError(f"--table {text}: {name!r} is none of {', '.join(TABLES)}"
-                              f"{did_you_mean(name, TABLES)}")
+            raise ConfigError(
+                f"--table {text}: {name!r} is none of {', '.join(TABLES)}"
+                f"{did_you_mean(name, TABLES)}"
+            )
     return [TABLES[name] for name in names]
 
 
@@ -120,8 +158,9 @@ def _check_seeds(tables: Sequence[Table], quick: bool) -> None:
     if quick:
         raise ConfigError("--seeds has no effect: --quick is one run each; leave it out")
     if all(table.vary != "seed" for table in tables):
-        raise ConfigError("--seeds has no effect: the runs of this --table are folds, not seeds; "
-                          "leave it out")
+        raise ConfigError(
+            "--seeds has no effect: the runs of this --table are folds, not seeds; leave it out"
+        )
 
 
 def check_out(out: Path, tables: Sequence[Table]) -> None:
@@ -134,27 +173,37 @@ def check_out(out: Path, tables: Sequence[Table]) -> None:
     except OSError:
         ours = False
     if there and not ours:
-        raise ConfigError(f"{out} holds {', '.join(there)}, which no report has written: name "
-                          "another folder with --out")
+        raise ConfigError(
+            f"{out} holds {', '.join(there)}, which no report has written: name "
+            "another folder with --out"
+        )
 
 
-def configs_of(table: Table, row: Row, options: argparse.Namespace) -> List[RunConfig]:
+def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunConfig]:
     """The configurations of a row: one for each seed, or fold."""
     shared = {"data_dir": options.data_dir, "threads": options.threads, "quiet": True}
     values: Sequence[Any] = table.values
     if table.vary == "seed" and options.seeds is not None:
         values = range(options.seeds)
-    configs = [make_config({**table.options, **row.options, table.vary: value})
-               for value in values[:1 if options.quick else None]]
-    quick = {**QUICK, **({"split": "random"} if table.vary == "split" else {}),
-             **({"heldout_users": 20} if "heldout_users" in table.options else {})}
-    return [dataclasses.replace(config, **shared, **(quick if options.quick else {}))
-            for config in configs]
+    configs = [
+        make_config({**table.options, **row.options, table.vary: value})
+        for value in values[: 1 if options.quick else None]
+    ]
+    quick = {
+        **QUICK,
+        **({"split": "random"} if table.vary == "split" else {}),
+        **({"heldout_users": 20} if "heldout_users" in table.options else {}),
+    }
+    return [
+        dataclasses.replace(config, **shared, **(quick if options.quick else {}))
+        for config in configs
+    ]
 
 
-def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
+def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     """The result of a configuration: read if the run has finished, resumed or begun if not."""
     from .runs.runner import train_model
+
     folder = out / "runs" / name_of(config)
     started = time.perf_counter()
     if (folder / "config.json").exists():
@@ -165,15 +214,27 @@ def run_once(config: RunConfig, out: Path, label: str) -> Dict[str, Any]:
         result = train_model(kept, resume=folder)
     else:
         result = train_model(dataclasses.replace(config, out=str(folder)))
-    print(f"{label}: {folder.name}, {time.perf_counter() - started:.0f} s", file=sys.stderr,
-          flush=True)
+    print(
+        f"{label}: {folder.name}, {time.perf_counter() - started:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
     return result
 
 
 def name_of(config: RunConfig) -> str:
     """A folder name that tells configurations apart; tables share the runs they share."""
-    free = ("out", "quiet", "json", "data_dir", "threads", "checkpoint_every", "preset", "kvstore",
-            "preload")
+    free = (
+        "out",
+        "quiet",
+        "json",
+        "data_dir",
+        "threads",
+        "checkpoint_every",
+        "preset",
+        "kvstore",
+        "preload",
+    )
     options = {name: value for name, value in vars(config).items() if name not in free}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     dataset = config.dataset.replace(":", "-")
@@ -184,28 +245,51 @@ def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     """A table in Markdown; whether its claims hold, and a remark for what was not reached."""
     titles = [table.heads.get(metric, metric) for metric in table.metrics]
     head = ["model", *titles, "runs", "published", "reached"]
-    rows = [[line.row.label, *(line.shown(metric) for metric in table.metrics),
-             str(len(line.results)), line.row.published,
-             "" if quick else verdict(table, line)] for line in lines]
+    rows = [
+        [
+            line.row.label,
+            *(line.shown(metric) for metric in table.metrics),
+            str(len(line.results)),
+            line.row.published,
+            "" if quick else verdict(table, line),
+        ]
+        for line in lines
+    ]
     text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
-    remarks = [f"- {line.row.label}, not reached: {line.row.tried}" for line in lines
-               if line.row.tried and not quick and "missed" in verdict(table, line)]
+    remarks = [
+        f"- {line.row.label}, not reached: {line.row.tried}"
+        for line in lines
+        if line.row.tried and not quick and "missed" in verdict(table, line)
+    ]
     if not quick:
         remarks = [*(claim(table, lines, *labels) for labels in table.claims), *remarks]
-    return "\n".join([f"## {table.title}", "", table.data, "", *text, "",
-                      *([*remarks, ""] if remarks else []),
-                      f"![{table.title}]({table.name}.png)", ""])
+    return "\n".join(
+        [
+            f"## {table.title}",
+            "",
+            table.data,
+            "",
+            *text,
+            "",
+            *([*remarks, ""] if remarks else []),
+            f"![{table.title}]({table.name}.png)",
+            "",
+        ]
+    )
 
 
 def claim(table: Table, lines: Sequence[Line], better: str, worse: str) -> str:
     """Whether the first of two rows is better, on average and run by run."""
     metric, sign = table.metrics[0], 1 if table.higher_is_better else -1
-    first, second = (next(line for line in lines if line.row.label == label)
-                     for label in (better, worse))
+    first, second = (
+        next(line for line in lines if line.row.label == label) for label in (better, worse)
+    )
     lead = sign * (first.mean(metric) - second.mean(metric))
     wins = sum(sign * (a[metric] - b[metric]) > 0 for a, b in zip(first.results, second.results))
-    return (f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
-            f"({wins} of {len(first.results)} runs)")
+    return (
+        f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
+        f"({wins} of {len(first.results)} runs)"
+    )
 
 
 def verdict(table: Table, line: Line) -> str:
@@ -223,11 +307,14 @@ def verdict(table: Table, line: Line) -> str:
 def heading(quick: bool) -> str:
     """Date, machine and versions."""
     from .runs.run_folder import versions
+
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
-    return (f"{TITLE}\n{warning if quick else ''}\n"
-            f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
-            "over runs; in parentheses, of rankings, the standard error over users.\n")
+    return (
+        f"{TITLE}\n{warning if quick else ''}\n"
+        f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
+        "over runs; in parentheses, of rankings, the standard error over users.\n"
+    )
 
 
 def processor() -> str:

@@ -1,9 +1,10 @@
 """`python -m d2l_autorec.run`: train a model, print its test RMSE, leave a run folder."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
 from .runs.options import add_options, check_needs, flag, shown
@@ -25,7 +26,7 @@ exit codes: 0 done, 2 user error, 3 loss not finite, 130/143 stopped by SIGINT/S
 """
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
     given = vars(_parser().parse_args(argv))
     folder = given.pop("resume", None)
@@ -38,18 +39,29 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         threads = record.threads  # sums depend on their number, in the last bits
     start_mxnet(threads, on_one_cpu(config))
     from .runs.runner import tell, train_model
+
     result = train_model(config, resume=folder)
     if result is not None:
         tell(config, result)
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m d2l_autorec.run", epilog=EXAMPLES, description=(
-        "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run folder. "
-        "Defaults stand in [brackets]."))
+    parser = Parser(
+        prog="python -m d2l_autorec.run",
+        epilog=EXAMPLES,
+        description=(
+            "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run "
+            "folder. Defaults stand in [brackets]."
+        ),
+    )
     add_options(parser, CONFIGS)
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", default=argparse.SUPPRESS,
-                        help="go on with a run that was stopped; nothing else need be said")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN_DIR",
+        default=argparse.SUPPRESS,
+        help="go on with a run that was stopped; nothing else need be said",
+    )
     return parser
 
 
@@ -60,7 +72,7 @@ def on_one_cpu(config: RunConfig) -> bool:
     return config.cpus == 1 or not config.cpus and (config.gpus == "none" or not has_gpu())
 
 
-def resumed_config(record: RunRecord, given: Dict[str, Any]) -> RunConfig:
+def resumed_config(record: RunRecord, given: dict[str, Any]) -> RunConfig:
     """The options of a recorded run; `given` may say them again, but not otherwise.
 
     Raises
@@ -70,11 +82,16 @@ def resumed_config(record: RunRecord, given: Dict[str, Any]) -> RunConfig:
     """
     config = record.config
     kept = {name: value for name, value in given.items() if name not in FREE_OPTIONS}
-    wrong = [f"{flag(name)} {shown(value)} (was {shown(getattr(config, name, 'not there'))})"
-             for name, value in kept.items() if value != getattr(config, name, None)]
+    wrong = [
+        f"{flag(name)} {shown(value)} (was {shown(getattr(config, name, 'not there'))})"
+        for name, value in kept.items()
+        if value != getattr(config, name, None)
+    ]
     if wrong:
-        raise ConfigError(f"--resume {record.path} goes on as the run began, but these differ: "
-                          f"{', '.join(wrong)}; leave them out, or begin a new run")
+        raise ConfigError(
+            f"--resume {record.path} goes on as the run began, but these differ: "
+            f"{', '.join(wrong)}; leave them out, or begin a new run"
+        )
     resumed = replace(config, **{name: given[name] for name in FREE_OPTIONS if name in given})
     check_needs(resumed, given)
     return resumed

@@ -5,6 +5,7 @@ instead of taking the package's. `--book` does so too and takes everything else
 from d2l itself, repaired only so that it runs: a device list that is not
 empty, and data from a local folder.
 """
+
 import os
 import sys
 
@@ -16,6 +17,7 @@ npx.set_np()
 
 if "--book" in sys.argv:
     from d2l import mxnet as d2l
+
     d2l.try_all_gpus = lambda: [mx.cpu()]
     d2l.download_extract = lambda name: os.path.join(os.environ["D2L_AUTOREC_DATA"], name)
 else:
@@ -24,10 +26,11 @@ else:
 if "--own" not in sys.argv and "--book" not in sys.argv:
     AutoRec, evaluator = d2l.AutoRec, d2l.evaluator
 else:
+
     class AutoRec(nn.Block):
         def __init__(self, num_hidden, num_users, dropout=0.05):
             super().__init__()
-            self.encoder = nn.Dense(num_hidden, activation='sigmoid')
+            self.encoder = nn.Dense(num_hidden, activation="sigmoid")
             self.decoder = nn.Dense(num_users)
             self.dropout = nn.Dropout(dropout)
 
@@ -43,21 +46,41 @@ else:
             for shard in gluon.utils.split_and_load(rows, devices, even_split=False):
                 parts.extend(network(shard).asnumpy())
         error = test_data - np.sign(test_data) * np.array(parts)
-        return float(np.sqrt(np.sum(error ** 2) / np.sum(np.sign(test_data))))
+        return float(np.sqrt(np.sum(error**2) / np.sum(np.sign(test_data))))
+
 
 devices = d2l.try_all_gpus()
 df, num_users, num_items = d2l.read_data_ml100k()
 train_data, test_data = d2l.split_data_ml100k(df, num_users, num_items)
 _, _, _, train_inter_mat = d2l.load_data_ml100k(train_data, num_users, num_items)
 _, _, _, test_inter_mat = d2l.load_data_ml100k(test_data, num_users, num_items)
-train_iter = gluon.data.DataLoader(train_inter_mat, shuffle=True, last_batch="rollover",
-                                   batch_size=256, num_workers=d2l.get_dataloader_workers())
-test_iter = gluon.data.DataLoader(np.array(train_inter_mat), shuffle=False, last_batch="keep",
-                                  batch_size=1024, num_workers=d2l.get_dataloader_workers())
+train_iter = gluon.data.DataLoader(
+    train_inter_mat,
+    shuffle=True,
+    last_batch="rollover",
+    batch_size=256,
+    num_workers=d2l.get_dataloader_workers(),
+)
+test_iter = gluon.data.DataLoader(
+    np.array(train_inter_mat),
+    shuffle=False,
+    last_batch="keep",
+    batch_size=1024,
+    num_workers=d2l.get_dataloader_workers(),
+)
 net = AutoRec(500, num_users)
 net.initialize(ctx=devices, force_reinit=True, init=mx.init.Normal(0.01))
-lr, num_epochs, wd, optimizer = 0.002, 25, 1e-5, 'adam'
+lr, num_epochs, wd, optimizer = 0.002, 25, 1e-5, "adam"
 loss = gluon.loss.L2Loss()
-trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": lr, 'wd': wd})
-d2l.train_recsys_rating(net, train_iter, test_iter, loss, trainer, num_epochs, devices, evaluator,
-                        inter_mat=test_inter_mat)
+trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": lr, "wd": wd})
+d2l.train_recsys_rating(
+    net,
+    train_iter,
+    test_iter,
+    loss,
+    trainer,
+    num_epochs,
+    devices,
+    evaluator,
+    inter_mat=test_inter_mat,
+)

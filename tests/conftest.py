@@ -31,21 +31,31 @@ def data_dir() -> Path:
 @pytest.fixture
 def command(tmp_path):
     """Run `python -m d2l_autorec.VERB ARGS` in an empty folder, offline; returns the process."""
+
     def call(verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         env = {**os.environ, "D2L_AUTOREC_URL": "http://127.0.0.1:9/", **environment}
-        return subprocess.run([sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
-                              cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+        return subprocess.run(
+            [sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
     return call
 
 
 @pytest.fixture
 def in_process(capsys):
     """Like `command`, but without the start of a new interpreter."""
+
     def call(verb: str, *arguments: str) -> subprocess.CompletedProcess:
         module = importlib.import_module(f"d2l_autorec.{verb}")
         code = run_command(f"d2l_autorec.{verb}", module.main, list(arguments))
         captured = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
+
     return call
 
 

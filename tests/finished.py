@@ -30,8 +30,10 @@ def own_file(folder: Path, zero: bool = False) -> Path:
     """Ratings by users u0.. of items named 'a,0'..; 0..4 if `zero`, else 1..5."""
     rng = onp.random.default_rng(3)
     path = folder / "mine.csv"
-    lines = [f'u{cell // 20},"a,{cell % 20}",{rng.integers(5) + (not zero)}'
-             for cell in rng.choice(30 * 20, 300, replace=False)]
+    lines = [
+        f'u{cell // 20},"a,{cell % 20}",{rng.integers(5) + (not zero)}'
+        for cell in rng.choice(30 * 20, 300, replace=False)
+    ]
     path.write_text("user,item,rating\n" + "\n".join(lines) + "\n")
     return path
 
@@ -42,15 +44,26 @@ def by_hand(run: SavedRun) -> onp.ndarray:
     table = onp.zeros((ratings.num_users, ratings.num_items))
     table[ratings.users, ratings.items] = ratings.values + ratings.offset
     x = table.T if item_based else table
-    v, mu, w, b = (p.data().asnumpy().astype(float) for p in
-                   (run.net.encoder.weight, run.net.encoder.bias,
-                    run.net.decoder.weight, run.net.decoder.bias))
+    v, mu, w, b = (
+        p.data().asnumpy().astype(float)
+        for p in (
+            run.net.encoder.weight,
+            run.net.encoder.bias,
+            run.net.decoder.weight,
+            run.net.decoder.bias,
+        )
+    )
     out = 1 / (1 + onp.exp(-(x @ v + mu))) @ w.T + b
     out = out.T if item_based else out
     rated = table > 0
     for user, item in onp.ndindex(out.shape):
         of_user, of_item = table[user][rated[user]], table[:, item][rated[:, item]]
         if not len(of_user) or not len(of_item):
-            out[user, item] = (of_item.mean() if len(of_item) else of_user.mean()
-                               if len(of_user) else table[rated].mean())
+            out[user, item] = (
+                of_item.mean()
+                if len(of_item)
+                else of_user.mean()
+                if len(of_user)
+                else table[rated].mean()
+            )
     return out - ratings.offset

@@ -3,6 +3,7 @@
 RATINGS is JSON, {id: rating}: of one item by its users (an item-based run), or by one user of
 items (user-based). Prints the predictions for every id as JSON.
 """
+
 import json
 import sys
 

@@ -21,11 +21,16 @@ CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 def test_popularity_on_ml100k(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     scorer = Popularity().fit(clicks.train)
-    found = [RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])(scorer)
-             for part in (clicks.validation, clicks.test)]
+    found = [
+        RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])(scorer)
+        for part in (clicks.validation, clicks.test)
+    ]
     assert round(found[0]["ndcg@100"], 4) == 0.3066
     assert {name: round(value, 4) for name, value in found[1].items()} == {
-        "ndcg@100": 0.2588, "recall@20": 0.1856, "recall@50": 0.3122}
+        "ndcg@100": 0.2588,
+        "recall@20": 0.1856,
+        "recall@50": 0.3122,
+    }
 
 
 @pytest.mark.realdata
@@ -44,8 +49,11 @@ def test_ease_equals_the_formula(monkeypatch, block):
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     model, rows = EASE(3).fit(CLICKS), CLICKS[:5]
-    batches = (mx.np.array(rows.toarray()), rows,
-               CSRBatch(rows.indptr, rows.indices, rows.data, 30))
+    batches = (
+        mx.np.array(rows.toarray()),
+        rows,
+        CSRBatch(rows.indptr, rows.indices, rows.data, 30),
+    )
     for batch in batches:
         np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
 
@@ -61,14 +69,17 @@ def test_weights_solve_the_problem_they_are_said_to():
 
 def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(baselines, "gram_matrix", None)
-    huge = sp.csr_matrix((2, 10 ** 6), dtype="float32")
-    with pytest.raises(ConfigError, match="EASE of 1000000 items needs 74.* GiB, and 8.0 GiB are "
-                                          "available, enough for 3.* items: drop rare items"):
-        EASE(memory=8 * 2 ** 30).fit(huge)
+    huge = sp.csr_matrix((2, 10**6), dtype="float32")
+    with pytest.raises(
+        ConfigError,
+        match="EASE of 1000000 items needs 74.* GiB, and 8.0 GiB are "
+        "available, enough for 3.* items: drop rare items",
+    ):
+        EASE(memory=8 * 2**30).fit(huge)
 
 
 def test_the_limit_that_is_named_holds():
-    for memory in (10 ** 6, 2 ** 30, 2 ** 40):
+    for memory in (10**6, 2**30, 2**40):
         items = baselines._largest(memory)
         assert needed_memory(items) <= memory < needed_memory(items + 1)
 

@@ -22,12 +22,21 @@ LISTING = Path(__file__).with_name("chapter_listing.py")
 def table(rows=400, users=30, items=50, seed=0):
     """Ratings with ties in time; every user from 1 to `users` occurs."""
     rng = onp.random.default_rng(seed)
-    pairs = rng.permutation(users * items)[:rows - users]
+    pairs = rng.permutation(users * items)[: rows - users]
     missing = [u * items for u in range(users) if u * items not in set(pairs.tolist())]
     pairs = onp.concatenate([pairs, missing]).astype("int64")
-    return pd.DataFrame({"user_id": pairs // items + 1, "item_id": pairs % items + 1,
-                         "rating": rng.integers(1, 6, len(pairs)),
-                         "timestamp": rng.integers(0, 5, len(pairs))}), users, items
+    return (
+        pd.DataFrame(
+            {
+                "user_id": pairs // items + 1,
+                "item_id": pairs % items + 1,
+                "rating": rng.integers(1, 6, len(pairs)),
+                "timestamp": rng.integers(0, 5, len(pairs)),
+            }
+        ),
+        users,
+        items,
+    )
 
 
 @pytest.mark.parametrize("mode", ["random", "seq-aware"])
@@ -56,11 +65,19 @@ def test_load_is_the_books(feedback):
         onp.testing.assert_array_equal(ours[3].asnumpy(), theirs[3].asnumpy())
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: d2l_autorec.split_data_ml100k(*table(), "alphabetical"),
-     "split_mode is 'alphabetical': it must be 'random' or 'seq-aware'"),
-    (lambda: d2l_autorec.load_data_ml100k(*table(), feedback="clicks"),
-     "feedback is 'clicks': it must be 'explicit' or 'implicit'")])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda: d2l_autorec.split_data_ml100k(*table(), "alphabetical"),
+            "split_mode is 'alphabetical': it must be 'random' or 'seq-aware'",
+        ),
+        (
+            lambda: d2l_autorec.load_data_ml100k(*table(), feedback="clicks"),
+            "feedback is 'clicks': it must be 'explicit' or 'implicit'",
+        ),
+    ],
+)
 def test_unknown_modes_are_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -88,8 +105,11 @@ def test_read_ml_100k(data_dir):
 
 
 def printed_rmse(text):
-    found = re.search(r"train loss (0\.\d{3}), test RMSE (\d\.\d{3})\n[\d.]+ ratings/sec on "
-                      r"\[cpu\(0\)\]", text)
+    found = re.search(
+        r"train loss (0\.\d{3}), test RMSE (\d\.\d{3})\n[\d.]+ ratings/sec on "
+        r"\[cpu\(0\)\]",
+        text,
+    )
     assert found, text
     assert 0.01 < float(found[1]) < 0.05  # d2l prints 0.000
     return float(found[2])
@@ -107,8 +127,12 @@ def test_listing_as_a_script(data_dir, own):
 def test_listing_in_jupyter(data_dir, tmp_path):
     source = LISTING.read_text()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
-                            resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
     outputs = notebook.cells[0].outputs
     text = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
     assert 0.87 < printed_rmse(text) < 0.93

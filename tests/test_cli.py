@@ -24,30 +24,52 @@ QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"
 def fail_with(error):
     def command(argv):
         raise error
+
     return command
 
 
-@pytest.mark.parametrize("error, code, line", [
-    (ConfigError("--lr is 0"), 2, "error: --lr is 0"),
-    (NumericalError("the loss\nis nan"), 3, "error: the loss is nan"),
-    (Interrupted(signal.SIGTERM, "go on"), 143, "stopped: SIGTERM; go on"),
-    (KeyboardInterrupt(), 130, "stopped: SIGINT"),
-    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"), 2,
-     "error: a/b: No space left on device: make room"),
-    (PermissionError(errno.EACCES, "Permission denied", b"x"), 2, "Permission denied: see to its"),
-    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), 2, "error: Too many open files: allow more"),
-    (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: the disk"),
-    (OSError(errno.ELOOP, os.strerror(errno.ELOOP), "f"), 2, "in a circle"),
-    (OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "f"), 2, "a shorter name"),
-    (OSError("without a number"), 2, "error: without a number: "),
-    (MemoryError("Unable to allocate 7 TiB"), 2, "out of memory (Unable to allocate 7 TiB)"),
-    (RecursionError("deep"), 2, "nested too deeply"),
-    (zlib.error("invalid"), 2, "a compressed file is damaged (invalid)"),
-    (zipfile.BadZipFile("no zip"), 2, "a compressed file is damaged (no zip)"),
-    (ImportError("libgomp.so.1: cannot open", name="numba.x"), 2,
-     "a library cannot be loaded (ImportError: libgomp.so.1: cannot open)"),
-    (mx.MXNetError("Check failed: cudaMalloc failed: out of memory"), 2, "take a smaller --batch"),
-])
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (ConfigError("--lr is 0"), 2, "error: --lr is 0"),
+        (NumericalError("the loss\nis nan"), 3, "error: the loss is nan"),
+        (Interrupted(signal.SIGTERM, "go on"), 143, "stopped: SIGTERM; go on"),
+        (KeyboardInterrupt(), 130, "stopped: SIGINT"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"),
+            2,
+            "error: a/b: No space left on device: make room",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", b"x"),
+            2,
+            "Permission denied: see to its",
+        ),
+        (
+            OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+            2,
+            "error: Too many open files: allow more",
+        ),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: the disk"),
+        (OSError(errno.ELOOP, os.strerror(errno.ELOOP), "f"), 2, "in a circle"),
+        (OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "f"), 2, "a shorter name"),
+        (OSError("without a number"), 2, "error: without a number: "),
+        (MemoryError("Unable to allocate 7 TiB"), 2, "out of memory (Unable to allocate 7 TiB)"),
+        (RecursionError("deep"), 2, "nested too deeply"),
+        (zlib.error("invalid"), 2, "a compressed file is damaged (invalid)"),
+        (zipfile.BadZipFile("no zip"), 2, "a compressed file is damaged (no zip)"),
+        (
+            ImportError("libgomp.so.1: cannot open", name="numba.x"),
+            2,
+            "a library cannot be loaded (ImportError: libgomp.so.1: cannot open)",
+        ),
+        (
+            mx.MXNetError("Check failed: cudaMalloc failed: out of memory"),
+            2,
+            "take a smaller --batch",
+        ),
+    ],
+)
 def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
     assert run_command("name", fail_with(error)) == code
     captured = capsys.readouterr()
@@ -56,10 +78,19 @@ def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
     assert captured.err.startswith("name: ") and line in captured.err
 
 
-@pytest.mark.parametrize("error", [
-    TypeError("x"), KeyError("x"), AssertionError("x"), AttributeError("x"), IndexError("x"),
-    ZeroDivisionError("x"), mx.MXNetError("Check failed: shape"),
-    ImportError("cannot import name", name="d2l_autorec.training.loop")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("x"),
+        KeyError("x"),
+        AssertionError("x"),
+        AttributeError("x"),
+        IndexError("x"),
+        ZeroDivisionError("x"),
+        mx.MXNetError("Check failed: shape"),
+        ImportError("cannot import name", name="d2l_autorec.training.loop"),
+    ],
+)
 def test_bugs_keep_their_traceback(error):
     assert explain(error)[0] is None
     with pytest.raises(type(error)):
@@ -72,6 +103,7 @@ def test_a_library_that_fails_while_it_is_imported(tmp_path, monkeypatch, capsys
 
     def command(argv):
         import broken_library  # noqa: F401
+
     assert run_command("name", command) == 2
     assert "a library cannot be loaded (AttributeError: 'NoneType'" in capsys.readouterr().err
 
@@ -82,6 +114,7 @@ def test_warnings_are_one_line_whatever_the_environment_says(capsys, monkeypatch
     def command(argv):
         warnings.warn("one\ntwo", UserWarning, stacklevel=2)
         warnings.warn("for programmers", DeprecationWarning, stacklevel=2)
+
     for filters in ("error", "ignore"):
         with warnings.catch_warnings():
             warnings.simplefilter(filters)
@@ -121,25 +154,39 @@ def test_output_writes_what_its_encoding_lacks(tmp_path):
 
 
 def shell(tmp_path, line):
-    return subprocess.run(["bash", "-c", line.replace("PY", f"{sys.executable} -m d2l_autorec")],
-                          cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        ["bash", "-c", line.replace("PY", f"{sys.executable} -m d2l_autorec")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_help_into_a_full_disk_a_closed_stream_and_no_reader(tmp_path, verb):
     full = shell(tmp_path, f"PY.{verb} --help > /dev/full")
     assert_user_error(full, "stdout cannot be written (No space left on device)")
-    for line in (f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}", f"PY.{verb} --help >&-",
-                 f"PY.{verb} --help 2>&- < /dev/null"):
+    for line in (
+        f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}",
+        f"PY.{verb} --help >&-",
+        f"PY.{verb} --help 2>&- < /dev/null",
+    ):
         process = shell(tmp_path, line)
         assert process.returncode == 0 and process.stderr == "", line
     wrong = shell(tmp_path, f"PY.{verb} --no-such-option 2>&-")
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "")
 
 
-@pytest.mark.parametrize("where, code", [
-    ("> /dev/full", 2), ("2>&1 | true; exit ${PIPESTATUS[0]}", 0), (">&- 2>&- <&-", 0),
-    ("2> /dev/full", 0)])
+@pytest.mark.parametrize(
+    "where, code",
+    [
+        ("> /dev/full", 2),
+        ("2>&1 | true; exit ${PIPESTATUS[0]}", 0),
+        (">&- 2>&- <&-", 0),
+        ("2> /dev/full", 0),
+    ],
+)
 def test_output_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
     process = shell(tmp_path, f"PY.run {QUICK} --epochs 2 {where}")
     assert process.returncode == code
@@ -153,7 +200,11 @@ def test_output_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
 def test_a_signal_at_any_moment_is_one_line(tmp_path, number, seconds):
     process = subprocess.Popen(
         [sys.executable, "-m", "d2l_autorec.run", *QUICK.split(), "--epochs", "100000", "--quiet"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     time.sleep(seconds)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
@@ -165,6 +216,7 @@ def test_a_signal_at_any_moment_is_one_line(tmp_path, number, seconds):
 
 def test_a_signal_that_nothing_could_raise_comes_again(capsys):
     """As where Python is called by C: MXNet's custom operators, finalizers."""
+
     class Finalizer:
         def __del__(self):
             os.kill(os.getpid(), signal.SIGINT)
@@ -175,6 +227,7 @@ def test_a_signal_that_nothing_could_raise_comes_again(capsys):
         thing = Finalizer()
         del thing
         time.sleep(10)
+
     start = time.monotonic()
     assert run_command("name", command) == 130
     assert time.monotonic() - start < 5

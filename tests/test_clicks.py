@@ -17,9 +17,13 @@ from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
-SHA256 = {"train": "23693562f2fef13a", "validation_tr": "3f94bc457cfeb746",
-          "validation_te": "c06e969e5a2bc577", "test_tr": "a78a399d8c6c5944",
-          "test_te": "024a5de7cd2c281b"}
+SHA256 = {
+    "train": "23693562f2fef13a",
+    "validation_tr": "3f94bc457cfeb746",
+    "validation_te": "c06e969e5a2bc577",
+    "test_tr": "a78a399d8c6c5944",
+    "test_te": "024a5de7cd2c281b",
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,15 @@ def ml100k(data_dir):
 @pytest.mark.realdata
 def test_counts_on_ml100k(ml100k):
     assert ml100k.counts() == {
-        "train_users": 738, "heldout_users": 100, "items": 1415, "train_clicks": 43_606,
-        "validation_tr_clicks": 4839, "validation_te_clicks": 1161, "test_tr_clicks": 4612,
-        "test_te_clicks": 1105}
+        "train_users": 738,
+        "heldout_users": 100,
+        "items": 1415,
+        "train_clicks": 43_606,
+        "validation_tr_clicks": 4839,
+        "validation_te_clicks": 1161,
+        "test_tr_clicks": 4612,
+        "test_te_clicks": 1105,
+    }
     assert len(ml100k.user_ids) == 938
     assert ml100k.train_user_ids[:3].tolist() == [849, 336, 232]
     assert ml100k.item_ids[:3].tolist() == [474, 465, 1014]
@@ -59,12 +69,22 @@ def test_no_global_random_state():
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10 ** 6), st.sampled_from([None, 3, 4]), st.integers(0, 6),
-       st.integers(0, 6), st.sampled_from([1, 4, 0.2]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([None, 3, 4]),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from([1, 4, 0.2]),
+)
 def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"user": rng.integers(0, 30, 300), "item": rng.integers(0, 20, 300),
-                          "rating": rng.integers(1, 6, 300)}).drop_duplicates(["user", "item"])
+    frame = pd.DataFrame(
+        {
+            "user": rng.integers(0, 30, 300),
+            "item": rng.integers(0, 20, 300),
+            "rating": rng.integers(1, 6, 300),
+        }
+    ).drop_duplicates(["user", "item"])
     rows = [row for row in frame.itertuples() if threshold is None or row.rating >= threshold]
     for column, fewest in (("item", min_item), ("user", min_user)):
         seen = [getattr(row, column) for row in rows]
@@ -81,14 +101,18 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
     training = set(clicks.train_user_ids.tolist())
     vocabulary = list(dict.fromkeys(row.item for row in rows if row.user in training))
     assert clicks.item_ids.tolist() == vocabulary
-    found = {(clicks.user_ids[u], clicks.item_ids[i])
-             for piece in PIECES for u, i in clicks.pairs[piece].tolist()}
+    found = {
+        (clicks.user_ids[u], clicks.item_ids[i])
+        for piece in PIECES
+        for u, i in clicks.pairs[piece].tolist()
+    }
     assert found == {(row.user, row.item) for row in rows if row.item in vocabulary}
     for part in (clicks.validation, clicks.test):
         assert part.fold_in.multiply(part.held_out).nnz == 0
         total = (part.fold_in + part.held_out).sum(axis=1).A1
         np.testing.assert_array_equal(
-            part.held_out.sum(axis=1).A1, [int(0.2 * n) if n >= 5 else 0 for n in total])
+            part.held_out.sum(axis=1).A1, [int(0.2 * n) if n >= 5 else 0 for n in total]
+        )
         assert part.fold_in.shape == (count, len(vocabulary)) == part.held_out.shape
 
 
@@ -103,8 +127,10 @@ def test_matrices_are_binary_over_the_same_columns(ml100k):
 
 def by_names(size=40):
     """Users 'u9', 'u10', ... whose clicks need no filter."""
-    return pd.DataFrame([(f"u{u}", f"i{(u + k) % 7}", 1.0) for u in range(size) for k in range(6)],
-                        columns=["user", "item", "rating"])
+    return pd.DataFrame(
+        [(f"u{u}", f"i{(u + k) % 7}", 1.0) for u in range(size) for k in range(6)],
+        columns=["user", "item", "rating"],
+    )
 
 
 def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
@@ -145,11 +171,20 @@ def test_nothing_left():
 
 
 def test_dropped_rows_are_counted_and_said():
-    frame = pd.concat([by_names(), pd.DataFrame([("poor", "i1", 1.0), ("u1", "rare", 1.0)],
-                                                columns=["user", "item", "rating"])])
+    frame = pd.concat(
+        [
+            by_names(),
+            pd.DataFrame(
+                [("poor", "i1", 1.0), ("u1", "rare", 1.0)], columns=["user", "item", "rating"]
+            ),
+        ]
+    )
     ratings = ratings_from_frame(frame.reset_index(drop=True))
-    with pytest.warns(DataWarning, match=r"242 .*1 \(items with few clicks\), "
-                                         r"1 \(users with few clicks\)"):
+    with pytest.warns(
+        DataWarning,
+        match=r"242 .*1 \(items with few clicks\), "
+        r"1 \(users with few clicks\)",
+    ):
         clicks = prepare_clicks(ratings, min_item_clicks=2, heldout_users=5)
     assert clicks.dropped["items with few clicks"] == 1
 
@@ -158,8 +193,18 @@ def test_dropped_rows_are_counted_and_said():
 def test_save_and_load(tmp_path, frame):
     whole = ratings_from_frame(frame)
     titles = {whole.item_ids[0]: "Amélie"}
-    clicks = prepare_clicks(Ratings(whole.users, whole.items, whole.values, whole.user_ids,
-                                    whole.item_ids, titles=titles, name="mine"), heldout_users=5)
+    clicks = prepare_clicks(
+        Ratings(
+            whole.users,
+            whole.items,
+            whole.values,
+            whole.user_ids,
+            whole.item_ids,
+            titles=titles,
+            name="mine",
+        ),
+        heldout_users=5,
+    )
     clicks.save(tmp_path / "c.npz")
     again = Clicks.load(tmp_path / "c.npz")
     assert again.fingerprint == clicks.fingerprint and again.name == "mine"

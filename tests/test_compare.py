@@ -12,8 +12,11 @@ from finished import finish, strip_seals
 def runs(tmp_path_factory):
     """Two runs on the same ratings, and one on others."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, options in (("a", {}), ("b", {"based": "user", "epochs": 1}),
-                          ("other", {"dataset": "synthetic:50x70x700"})):
+    for name, options in (
+        ("a", {}),
+        ("b", {"based": "user", "epochs": 1}),
+        ("other", {"dataset": "synthetic:50x70x700"}),
+    ):
         finish(folder / name, **options)
     return folder
 
@@ -26,18 +29,32 @@ def test_table(runs, in_process):
     for name, line in zip("ab", lines):
         result = json.loads((runs / name / "result.json").read_text())
         assert line.split() == [
-            str(runs / name), "autorec", f"({result['based']}-based)", "synthetic",
-            str(result["epochs"]), f"{result['test_rmse']:.4f}", f"{result['test_mae']:.4f}",
-            f"{result['train_seconds']:.1f}"]
+            str(runs / name),
+            "autorec",
+            f"({result['based']}-based)",
+            "synthetic",
+            str(result["epochs"]),
+            f"{result['test_rmse']:.4f}",
+            f"{result['test_mae']:.4f}",
+            f"{result['train_seconds']:.1f}",
+        ]
 
 
 def test_json_and_figure(runs, in_process, tmp_path):
     figure = tmp_path / "c.png"
-    process = in_process("compare", str(runs / "a"), str(runs / "b"), "--json", "--figure",
-                         str(figure))
+    process = in_process(
+        "compare", str(runs / "a"), str(runs / "b"), "--json", "--figure", str(figure)
+    )
     first, second = json.loads(process.stdout)
-    assert list(first) == ["run", "model", "dataset", "epochs", "test_rmse", "test_mae",
-                           "train_seconds"]
+    assert list(first) == [
+        "run",
+        "model",
+        "dataset",
+        "epochs",
+        "test_rmse",
+        "test_mae",
+        "train_seconds",
+    ]
     assert (first["epochs"], second["epochs"]) == (3, 1)
     assert process.stderr == f"figure: {figure}\n"
     assert figure.read_bytes().startswith(b"\x89PNG") and list(tmp_path.iterdir()) == [figure]
@@ -47,6 +64,7 @@ def test_figure_is_of_the_curves(runs, tmp_path):
     from pathlib import Path
 
     from d2l_autorec.compare import draw, read_run
+
     finished = [read_run(runs / name) for name in ("a", "b")]
     assert [epoch for epoch, _ in finished[0].curve] == [1, 2, 3]
     assert finished[0].curve[-1][1] == finished[0].result["test_rmse"]
@@ -57,27 +75,37 @@ def test_figure_is_of_the_curves(runs, tmp_path):
 def test_different_data_is_said(runs, command):
     process = command("compare", *(str(runs / name) for name in ("a", "other", "b")))
     assert process.returncode == 0 and len(process.stdout.splitlines()) == 4
-    assert ("warning: the runs had 2 different pairs of training and test ratings, so their errors "
-            f"are not comparable: {runs / 'a'}, {runs / 'b'}; {runs / 'other'}\n" == process.stderr)
+    assert (
+        "warning: the runs had 2 different pairs of training and test ratings, so their errors "
+        f"are not comparable: {runs / 'a'}, {runs / 'b'}; {runs / 'other'}\n" == process.stderr
+    )
 
 
 def test_user_errors(runs, in_process, tmp_path):
     good = str(runs / "a")
     assert_user_error(in_process("compare"), "the following arguments are required: RUN_DIR")
-    assert_user_error(in_process("compare", good, str(tmp_path)),
-                      f"{tmp_path} is not a run folder: it has no config.json")
-    assert_user_error(in_process("compare", good, "--figure", "c.xyz"),
-                      "--figure c.xyz: name a file that ends in .png, .svg or .pdf")
-    assert_user_error(in_process("compare", good, "--figure", str(tmp_path / "no" / "c.png")),
-                      "cannot be written (No such file or directory)")
+    assert_user_error(
+        in_process("compare", good, str(tmp_path)),
+        f"{tmp_path} is not a run folder: it has no config.json",
+    )
+    assert_user_error(
+        in_process("compare", good, "--figure", "c.xyz"),
+        "--figure c.xyz: name a file that ends in .png, .svg or .pdf",
+    )
+    assert_user_error(
+        in_process("compare", good, "--figure", str(tmp_path / "no" / "c.png")),
+        "cannot be written (No such file or directory)",
+    )
 
 
 def test_a_run_of_an_earlier_version_is_compared_and_its_damage_told(runs, in_process, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(runs / "a", old)
     strip_seals(old)
-    assert in_process("compare", str(old)).stdout.splitlines()[1].split()[1:] == \
-        in_process("compare", str(runs / "a")).stdout.splitlines()[1].split()[1:]
+    assert (
+        in_process("compare", str(old)).stdout.splitlines()[1].split()[1:]
+        == in_process("compare", str(runs / "a")).stdout.splitlines()[1].split()[1:]
+    )
     (old / "result.json").write_text("{}")
     assert_user_error(in_process("compare", str(old)), "('model' is missing)")
     (old / "result.json").unlink()

@@ -22,8 +22,15 @@ from d2l_autorec.support.files import read_json, read_sealed, write_sealed
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 RATINGS = {**SMALL, "dataset": "synthetic:30x40x300", "epochs": 2, "hidden": (4,)}
-CLICKS = dict(model="mult-dae", dataset="synthetic:60x40x900", heldout_users=8, quiet=True, cpus=1,
-              hidden=(4,), epochs=2)
+CLICKS = dict(
+    model="mult-dae",
+    dataset="synthetic:60x40x900",
+    heldout_users=8,
+    quiet=True,
+    cpus=1,
+    hidden=(4,),
+    epochs=2,
+)
 OPTIONS = {"rating": RATINGS, "ranking": CLICKS}
 DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}
 FILES = ("config.json", "result.json", "metrics.csv", "model.params", "DATA")
@@ -41,8 +48,10 @@ def folders(tmp_path_factory):
 def content_of(folder):
     """All that a loaded run consists of."""
     run, record = load_run(folder), read_record(folder)
-    parameters = {name: value.data().asnumpy().tobytes()
-                  for name, value in run.net._collect_params_with_prefix().items()}
+    parameters = {
+        name: value.data().asnumpy().tobytes()
+        for name, value in run.net._collect_params_with_prefix().items()
+    }
     return parameters, run.ratings.fingerprint, run.config, record.result, record.about
 
 
@@ -96,9 +105,12 @@ def test_damage_anywhere_is_told(folders, data):
     original, content = content_of(folder), (folder / name).read_bytes()
     position = data.draw(st.integers(0, len(content) - 1))
     damage = data.draw(st.sampled_from(["flip", "cut", "insert", "zero"]))
-    changed = {"flip": flipped(content, position, data.draw(st.integers(0, 7))),
-               "cut": content[:position], "insert": content[:position] + b"7" + content[position:],
-               "zero": content[:position] + bytes(len(content) - position)}[damage]
+    changed = {
+        "flip": flipped(content, position, data.draw(st.integers(0, 7))),
+        "cut": content[:position],
+        "insert": content[:position] + b"7" + content[position:],
+        "zero": content[:position] + bytes(len(content) - position),
+    }[damage]
     with Damaged(folder / name, changed):
         assert_told(folder, name, original)
 
@@ -117,12 +129,19 @@ def test_missing_files_are_told(folders, kind, file, tmp_path):
 @pytest.mark.parametrize("file", ["metrics.csv", "model.params", "ratings.npz"])
 def test_every_command_verifies(folders, in_process, verb, file):
     folder = folders["rating"]
-    arguments = {"recommend": (str(folder), "--user", "1"), "compare": (str(folder),),
-                 "export": (str(folder), "--format", "mxnet"), "run": ("--resume", str(folder))}
+    arguments = {
+        "recommend": (str(folder), "--user", "1"),
+        "compare": (str(folder),),
+        "export": (str(folder), "--format", "mxnet"),
+        "run": ("--resume", str(folder)),
+    }
     content = (folder / file).read_bytes()
     with Damaged(folder / file, flipped(content, len(content) // 2, 0)):
-        assert_user_error(in_process(verb, *arguments[verb]), f"{file} is damaged or was edited",
-                          "restore it from a copy, or begin a new run")
+        assert_user_error(
+            in_process(verb, *arguments[verb]),
+            f"{file} is damaged or was edited",
+            "restore it from a copy, or begin a new run",
+        )
 
 
 @pytest.fixture
@@ -143,19 +162,19 @@ def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
             except DataError as error:
                 assert "\n" not in str(error) and name in str(error)
             else:
-                assert False, f"byte {position} of {name}"
+                raise AssertionError(f"byte {position} of {name}")
 
 
 def test_an_unfinished_run_goes_on_to_the_same_parameters(unfinished, folders):
     record = read_record(unfinished)
     train_model(record.config, resume=unfinished)
-    ends = [mx.nd.load(str(folder / "model.params"))
-            for folder in (unfinished, folders["rating"])]
+    ends = [mx.nd.load(str(folder / "model.params")) for folder in (unfinished, folders["rating"])]
     for name in ends[0]:
         onp.testing.assert_array_equal(ends[0][name].asnumpy(), ends[1][name].asnumpy())
 
 
 # What earlier versions wrote has no digests.
+
 
 @pytest.fixture(scope="module")
 def old_folders(folders, tmp_path_factory):
@@ -187,9 +206,11 @@ def test_damage_of_an_earlier_run_is_no_traceback(old_folders, kind, file):
                 assert "\n" not in str(error)
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                    lambda part: st.lists(part, max_size=3)
-                    | st.dictionaries(st.text(), part, max_size=3), max_leaves=4)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3),
+    max_leaves=4,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -208,13 +229,17 @@ def test_edited_options_of_an_earlier_run_are_no_traceback(old_folders, data):
             assert str(folder) in str(error)
 
 
-@pytest.mark.parametrize("change, fragment", [
-    ({"options": []}, "it names no model"),
-    ({"hidden": "x"}, "--hidden is 'x': it must be a whole number"),
-    ({"epochs": 2.5}, "--epochs is 2.5: it must be a whole number"),
-    ({"lr": True}, "--lr is True: it must be a number"),
-    ({"lr": -1.0}, "--lr is -1.0: it must be above 0"),
-    ({"momentum": 0.9}, "does not know (--momentum): use the version that wrote it")])
+@pytest.mark.parametrize(
+    "change, fragment",
+    [
+        ({"options": []}, "it names no model"),
+        ({"hidden": "x"}, "--hidden is 'x': it must be a whole number"),
+        ({"epochs": 2.5}, "--epochs is 2.5: it must be a whole number"),
+        ({"lr": True}, "--lr is True: it must be a number"),
+        ({"lr": -1.0}, "--lr is -1.0: it must be above 0"),
+        ({"momentum": 0.9}, "does not know (--momentum): use the version that wrote it"),
+    ],
+)
 def test_edited_options_are_named(old_folders, change, fragment):
     folder = old_folders["rating"]
     config = read_json(folder / "config.json")
@@ -249,14 +274,20 @@ def test_permuted_ratings_of_an_earlier_run(old_folders):
     path.write_bytes(before)
 
 
-@pytest.mark.parametrize("change, fragment", [
-    (lambda array: array * onp.nan, "holds values that are not finite"),
-    (lambda array: array + onp.inf, "holds values that are not finite"),
-    (lambda array: array[:-1], "model.params is missing or damaged")], ids=["nan", "inf", "shape"])
+@pytest.mark.parametrize(
+    "change, fragment",
+    [
+        (lambda array: array * onp.nan, "holds values that are not finite"),
+        (lambda array: array + onp.inf, "holds values that are not finite"),
+        (lambda array: array[:-1], "model.params is missing or damaged"),
+    ],
+    ids=["nan", "inf", "shape"],
+)
 def test_parameters_that_cannot_be(old_folders, change, fragment):
     path = old_folders["rating"] / "model.params"
-    stored = {name: mx.nd.array(change(array.asnumpy()))
-              for name, array in mx.nd.load(str(path)).items()}
+    stored = {
+        name: mx.nd.array(change(array.asnumpy())) for name, array in mx.nd.load(str(path)).items()
+    }
     before = path.read_bytes()
     mx.nd.save(str(path), stored)
     try:
@@ -275,8 +306,9 @@ def test_the_seal_itself_cannot_be_dropped(folders, tmp_path):
         (folder / "result.json").write_text(text.replace(f'"{key}"', f'"x{key}"'))
         with pytest.raises(DataError, match="result.json is missing or damaged"):
             read_record(folder)
-    (folder / "result.json").write_text(json.dumps(read_sealed(folders["rating"] / "result.json")
-                                                   .content))
+    (folder / "result.json").write_text(
+        json.dumps(read_sealed(folders["rating"] / "result.json").content)
+    )
     with pytest.raises(DataError, match="result.json is not what this run has written"):
         read_record(folder)
 
@@ -300,6 +332,7 @@ def test_parameters_that_mxnet_did_not_write_whole(folders, tmp_path, monkeypatc
         save(net, path)
         with open(path, "rb+") as file:
             file.truncate(len(good) - 5)
+
     monkeypatch.setattr(type(run.net), "save_parameters", cut)
     with pytest.raises(ConfigError, match="model.params cannot be written .MXNet's file is not"):
         folder.write_parameters(run.net)

@@ -41,6 +41,7 @@ def expect(monkeypatch, archive):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Serves a folder on loopback; returns the folder."""
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -51,7 +52,7 @@ def server(tmp_path, monkeypatch):
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[:len(body) // 2])  # the connection breaks half way
+                self.wfile.write(body[: len(body) // 2])  # the connection breaks half way
             else:
                 super().do_GET()
 
@@ -124,6 +125,7 @@ def test_interrupted_unpack(server, tmp_path, monkeypatch):
     def interrupted(self, path):
         extract(self, path)
         raise KeyboardInterrupt
+
     monkeypatch.setattr(zipfile.ZipFile, "extractall", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_ratings("ml-100k", cache)
@@ -153,7 +155,7 @@ def test_generated_set_has_the_shape_of_the_real_one():
     for index, size in ((ratings.users, 943), (ratings.items, 1682)):
         counts = np.sort(np.bincount(index, minlength=size))[::-1]
         assert counts.min() >= 1
-        assert counts[:size // 10].sum() > 0.25 * counts.sum()  # a long tail
+        assert counts[: size // 10].sum() > 0.25 * counts.sum()  # a long tail
     assert ratings.fingerprint == synthetic_ratings().fingerprint
     assert ratings.fingerprint != synthetic_ratings(seed=1).fingerprint
 

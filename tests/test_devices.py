@@ -36,8 +36,12 @@ from d2l_autorec.training.loaders import (
 from d2l_autorec.training.loop import fit, train_epoch
 from d2l_autorec.training.losses import MaskedL2Loss, MultinomialLoss
 
-CONFIGS = {"autorec": AutoRecConfig, "mf": MFConfig, "mult-vae": MultVAEConfig,
-           "mult-dae": MultDAEConfig}
+CONFIGS = {
+    "autorec": AutoRecConfig,
+    "mf": MFConfig,
+    "mult-vae": MultVAEConfig,
+    "mult-dae": MultDAEConfig,
+}
 USERS = 11
 SMALL = dict(dataset="synthetic:60x80x900", hidden=(8,), batch_size=32, epochs=2, quiet=True)
 
@@ -54,9 +58,12 @@ def rows_of(count, seed=0):
 
 
 def network(model, dropout=0.0):
-    return {"autorec": lambda: AutoRec(6, USERS, dropout), "mf": lambda: MF(3, 40, USERS),
-            "mult-vae": lambda: MultVAE((6, 3), USERS, dropout),
-            "mult-dae": lambda: MultDAE((6, 3), USERS, dropout)}[model]()
+    return {
+        "autorec": lambda: AutoRec(6, USERS, dropout),
+        "mf": lambda: MF(3, 40, USERS),
+        "mult-vae": lambda: MultVAE((6, 3), USERS, dropout),
+        "mult-dae": lambda: MultDAE((6, 3), USERS, dropout),
+    }[model]()
 
 
 def table_and_batches(model, matrix, kernel):
@@ -66,7 +73,9 @@ def table_and_batches(model, matrix, kernel):
     return Pairs(cells.row, cells.col, cells.data), PairRows
 
 
-def trained(model, kernel, count, matrix, batch_size, last_batch, dropout=0.0, noise=None):
+def trained(  # noqa: PLR0913
+    model, kernel, count, matrix, batch_size, last_batch, dropout=0.0, noise=None
+):
     """Parameters and history after two epochs on `count` contexts."""
     contexts = cpus(count)
     mx.random.seed(5)
@@ -74,11 +83,21 @@ def trained(model, kernel, count, matrix, batch_size, last_batch, dropout=0.0, n
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
     trainer = make_trainer(net, CONFIGS[model](lr=0.01), contexts, kernel)
     loss = {"autorec": MaskedL2Loss, "mf": gluon.loss.L2Loss}.get(
-        model, lambda: MultinomialLoss(lambda: 0.3))()
+        model, lambda: MultinomialLoss(lambda: 0.3)
+    )()
     table, batchify = table_and_batches(model, matrix, kernel)
     with patch.object(np.random, "normal", noise or np.random.normal):
-        history = fit(net, train_loader(table, batch_size, 0, batchify, last_batch), loss, trainer,
-                      2, contexts, dict, lambda _: None, seed=3)
+        history = fit(
+            net,
+            train_loader(table, batch_size, 0, batchify, last_batch),
+            loss,
+            trainer,
+            2,
+            contexts,
+            dict,
+            lambda _: None,
+            seed=3,
+        )
     return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()], history
 
 
@@ -88,9 +107,18 @@ def noise_of_the_unit(size, ctx):
     return np.broadcast_to(unit, size)
 
 
-@pytest.mark.parametrize("model, kernel", [
-    ("autorec", "dense"), ("autorec", "sparse"), ("mf", "dense"), ("mult-vae", "dense"),
-    ("mult-vae", "sparse"), ("mult-dae", "dense"), ("mult-dae", "sparse")])
+@pytest.mark.parametrize(
+    "model, kernel",
+    [
+        ("autorec", "dense"),
+        ("autorec", "sparse"),
+        ("mf", "dense"),
+        ("mult-vae", "dense"),
+        ("mult-vae", "sparse"),
+        ("mult-dae", "dense"),
+        ("mult-dae", "sparse"),
+    ],
+)
 @pytest.mark.parametrize("last_batch", ["keep", "rollover"])
 def test_every_number_of_devices_gives_the_same_parameters(model, kernel, last_batch):
     """Batches of 6 on 2, 3 and 5 devices; 1 to 5 rows are left over, or none."""
@@ -100,24 +128,28 @@ def test_every_number_of_devices_gives_the_same_parameters(model, kernel, last_b
             matrix = matrix[:8]
             cells = matrix.tocoo()
             keep = slice(0, 12 + left)
-            matrix = type(matrix)((cells.data[keep], (cells.row[keep], cells.col[keep])),
-                                  shape=matrix.shape)
+            matrix = type(matrix)(
+                (cells.data[keep], (cells.row[keep], cells.col[keep])), shape=matrix.shape
+            )
         one, record = trained(model, kernel, 1, matrix, 6, last_batch, noise=noise_of_the_unit)
         for count in (2, 3, 5):
-            many, history = trained(model, kernel, count, matrix, 6, last_batch,
-                                    noise=noise_of_the_unit)
+            many, history = trained(
+                model, kernel, count, matrix, 6, last_batch, noise=noise_of_the_unit
+            )
             for ours, theirs in zip(many, one):
                 onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
             assert [h.train_loss for h in history] == pytest.approx(
-                [h.train_loss for h in record], rel=1e-5)
+                [h.train_loss for h in record], rel=1e-5
+            )
 
 
-@pytest.mark.parametrize("model, kernel", [("autorec", "dense"), ("autorec", "sparse"),
-                                           ("mult-vae", "dense"), ("mult-vae", "sparse")])
+@pytest.mark.parametrize(
+    "model, kernel",
+    [("autorec", "dense"), ("autorec", "sparse"), ("mult-vae", "dense"), ("mult-vae", "sparse")],
+)
 @pytest.mark.parametrize("count", [1, 3])
 def test_with_dropout_a_device_count_is_repeatable_to_the_bit(model, kernel, count):
-    first, again = (trained(model, kernel, count, rows_of(14), 6, "keep", 0.3)[0]
-                    for _ in range(2))
+    first, again = (trained(model, kernel, count, rows_of(14), 6, "keep", 0.3)[0] for _ in range(2))
     for ours, theirs in zip(first, again):
         onp.testing.assert_array_equal(ours, theirs)
 
@@ -140,10 +172,12 @@ def test_evaluation_uses_every_device():
     def scorer(x, *_):
         seen.append(x.ctx)
         return x if x.ndim == 2 else x.astype("float32")
+
     predict_at(scorer, eval_loader(matrix), matrix, contexts)
     cells = matrix.tocoo()
-    predict_pairs(scorer, eval_loader(Pairs(cells.row, cells.col, cells.data), batchify=PairRows),
-                  contexts)
+    predict_pairs(
+        scorer, eval_loader(Pairs(cells.row, cells.col, cells.data), batchify=PairRows), contexts
+    )
     assert seen == contexts * 2
 
 
@@ -154,17 +188,27 @@ def test_no_loader_forks():
     assert d2l_autorec.get_dataloader_workers() == 0
 
 
-@pytest.mark.parametrize("asked, count, kind, expected", [
-    ("auto", 1, mx.cpu, None), ("auto", 2, mx.cpu, "local"), ("auto", 1, mx.gpu, None),
-    ("auto", 2, mx.gpu, "device"), ("device", 2, mx.cpu, "device"), ("none", 1, mx.cpu, None),
-    ("local", 1, mx.cpu, None)])
+@pytest.mark.parametrize(
+    "asked, count, kind, expected",
+    [
+        ("auto", 1, mx.cpu, None),
+        ("auto", 2, mx.cpu, "local"),
+        ("auto", 1, mx.gpu, None),
+        ("auto", 2, mx.gpu, "device"),
+        ("device", 2, mx.cpu, "device"),
+        ("none", 1, mx.cpu, None),
+        ("local", 1, mx.cpu, None),
+    ],
+)
 def test_who_adds_up_gradients(asked, count, kind, expected):
     assert devices.choose_kvstore(asked, [kind(i) for i in range(count)]) == expected
 
 
 def test_nobody_cannot_add_up_for_two(in_process):
-    assert_user_error(in_process("run", *("--dataset synthetic --cpus 2 --kvstore none".split())),
-                      "--kvstore none is for one device, and there are 2")
+    assert_user_error(
+        in_process("run", *("--dataset synthetic --cpus 2 --kvstore none".split())),
+        "--kvstore none is for one device, and there are 2",
+    )
 
 
 @pytest.mark.parametrize("kvstore", ["local", "device"])
@@ -178,33 +222,47 @@ def patch_memory(monkeypatch, free):
     monkeypatch.setattr(devices, "free_memory", lambda device: free)
 
 
-@pytest.mark.parametrize("config, extra", [
-    (AutoRecConfig, {}), (AutoRecConfig, {"split": "held-out-rows"}), (MultDAEConfig, {})])
+@pytest.mark.parametrize(
+    "config, extra",
+    [(AutoRecConfig, {}), (AutoRecConfig, {"split": "held-out-rows"}), (MultDAEConfig, {})],
+)
 def test_preloaded_and_streamed_rows_train_alike(tmp_path, monkeypatch, config, extra):
     options = dict(SMALL, kernel="dense", cpus=2, **extra)
     if config is MultDAEConfig:
         options.update(threshold=3.0, min_user_clicks=1, heldout_users=5.0)
     train_model(config(**options, out=str(tmp_path / "streamed")))
-    patch_memory(monkeypatch, 10 ** 9)
+    patch_memory(monkeypatch, 10**9)
     made, usual = [], loaders.DenseTable.__init__
-    monkeypatch.setattr(loaders.DenseTable, "__init__",
-                        lambda *arguments: made.append(1) or usual(*arguments))
+    monkeypatch.setattr(
+        loaders.DenseTable, "__init__", lambda *arguments: made.append(1) or usual(*arguments)
+    )
     train_model(config(**options, out=str(tmp_path / "resident")))
-    streamed, resident = (mx.nd.load(str(tmp_path / name / "model.params"))
-                          for name in ("streamed", "resident"))
+    streamed, resident = (
+        mx.nd.load(str(tmp_path / name / "model.params")) for name in ("streamed", "resident")
+    )
     for name in streamed:
         onp.testing.assert_array_equal(resident[name].asnumpy(), streamed[name].asnumpy())
-    preload = [json.loads((tmp_path / name / "config.json").read_text())["kernel"]["preload"]
-               for name in ("streamed", "resident")]
+    preload = [
+        json.loads((tmp_path / name / "config.json").read_text())["kernel"]["preload"]
+        for name in ("streamed", "resident")
+    ]
     assert preload[0] == "no: nothing to copy: the devices are CPUs"
     assert preload[1].startswith("yes: 0.000 GB in half of the 1.000 GB that are free")
     # training and test rows are the same of AutoRec: one copy
     assert len(made) == {AutoRecConfig: 1 + len(extra), MultDAEConfig: 3}[config]
 
 
-@pytest.mark.parametrize("asked, free, chosen", [
-    ("auto", 100, False), ("auto", 199, False), ("auto", 200, True), ("no", 10 ** 9, False),
-    ("yes", 100, True), ("auto", None, False)])
+@pytest.mark.parametrize(
+    "asked, free, chosen",
+    [
+        ("auto", 100, False),
+        ("auto", 199, False),
+        ("auto", 200, True),
+        ("no", 10**9, False),
+        ("yes", 100, True),
+        ("auto", None, False),
+    ],
+)
 def test_what_fits_is_copied(monkeypatch, asked, free, chosen):
     patch_memory(monkeypatch, free)
     assert devices.choose_preload(asked, 100, cpus(2))[0] is chosen
@@ -214,8 +272,10 @@ def test_preloading_what_cannot_be(tmp_path, monkeypatch, in_process):
     with pytest.warns(DataWarning, match="--preload yes: nothing to copy: the devices are CPUs"):
         train_model(AutoRecConfig(**SMALL, kernel="dense", preload="yes", out=str(tmp_path / "a")))
     patch_memory(monkeypatch, 1000)
-    assert_user_error(in_process("run", "--dataset", "synthetic", "--kernel", "dense", "--preload",
-                                 "yes"), "--preload yes: the data do not fit")
+    assert_user_error(
+        in_process("run", "--dataset", "synthetic", "--kernel", "dense", "--preload", "yes"),
+        "--preload yes: the data do not fit",
+    )
 
 
 def test_gpus_none_and_all(monkeypatch):
@@ -229,50 +289,75 @@ def test_gpus_none_and_all(monkeypatch):
 
 
 @pytest.mark.parametrize("asked", ["all", "0"])
-@pytest.mark.parametrize("cuda, fragment", [
-    (False, "this MXNet build has no CUDA; leave --gpus out, or install a CUDA flavour"),
-    (True, "this MXNet build has CUDA; leave --gpus out, or see nvidia-smi")])
+@pytest.mark.parametrize(
+    "cuda, fragment",
+    [
+        (False, "this MXNet build has no CUDA; leave --gpus out, or install a CUDA flavour"),
+        (True, "this MXNet build has CUDA; leave --gpus out, or see nvidia-smi"),
+    ],
+)
 def test_a_build_without_cuda_and_one_without_gpus(monkeypatch, in_process, asked, cuda, fragment):
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 0)
     monkeypatch.setattr(devices, "_built_with_cuda", lambda: cuda)
-    assert_user_error(in_process("run", "--dataset", "synthetic", "--gpus", asked),
-                      f"--gpus {asked}: 0 GPUs are visible and", fragment)
+    assert_user_error(
+        in_process("run", "--dataset", "synthetic", "--gpus", asked),
+        f"--gpus {asked}: 0 GPUs are visible and",
+        fragment,
+    )
 
 
 def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
     def fail():
-        raise mx.MXNetError("Traceback (most recent call last):\n  File storage.cc\nMXNetError: "
-                            "CUDA: driver version is insufficient for CUDA runtime version")
+        raise mx.MXNetError(
+            "Traceback (most recent call last):\n  File storage.cc\nMXNetError: "
+            "CUDA: driver version is insufficient for CUDA runtime version"
+        )
+
     monkeypatch.setattr(mx.context, "num_gpus", fail)
     for arguments in ((), ("--gpus", "all")):
-        assert_user_error(in_process("run", "--dataset", "synthetic", *arguments),
-                          "CUDA cannot be used (MXNetError: CUDA: driver version is insufficient "
-                          "for CUDA runtime version)", "--gpus none")
+        assert_user_error(
+            in_process("run", "--dataset", "synthetic", *arguments),
+            "CUDA cannot be used (MXNetError: CUDA: driver version is insufficient "
+            "for CUDA runtime version)",
+            "--gpus none",
+        )
 
 
 def test_a_cuda_build_without_a_driver(tmp_path, command):
     (tmp_path / "mxnet.py").write_text(
-        "raise OSError('libcuda.so.1: cannot open shared object file: No such file')\n")
+        "raise OSError('libcuda.so.1: cannot open shared object file: No such file')\n"
+    )
     here = str(Path(d2l_autorec.__file__).parents[1])
-    process = command("run", "--dataset", "synthetic",
-                      PYTHONPATH=os.pathsep.join([str(tmp_path), here]))
+    process = command(
+        "run", "--dataset", "synthetic", PYTHONPATH=os.pathsep.join([str(tmp_path), here])
+    )
     assert_user_error(process, "MXNet cannot be loaded (libcuda.so.1: cannot open", "NVIDIA driver")
 
 
-@pytest.mark.parametrize("text", [
-    "MXNetError: Check failed: err == cudaSuccess (2 vs. 0) : cudaMalloc retry failed: out of "
-    "memory", "MXNetError: Failed to allocate CPU Memory"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MXNetError: Check failed: err == cudaSuccess (2 vs. 0) : cudaMalloc retry failed: out of "
+        "memory",
+        "MXNetError: Failed to allocate CPU Memory",
+    ],
+)
 def test_out_of_memory(tmp_path, monkeypatch, in_process, text):
     def fail(*_):
         raise mx.MXNetError(f"Traceback (most recent call last):\n  File x.cc, line 1\n{text}")
+
     monkeypatch.setattr("d2l_autorec.runs.runner.fit", fail)
-    assert_user_error(in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"),
-                                 "--quiet"), "out of memory", "--batch-size or --hidden")
+    assert_user_error(
+        in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"), "--quiet"),
+        "out of memory",
+        "--batch-size or --hidden",
+    )
 
 
 def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
     def fail(*_):
         raise mx.MXNetError("shapes differ")
+
     monkeypatch.setattr("d2l_autorec.runs.runner.fit", fail)
     with pytest.raises(mx.MXNetError, match="shapes differ"):
         train_model(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))

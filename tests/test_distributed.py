@@ -27,16 +27,29 @@ CASES = {
     "sparse": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "sparse"},
     "dense": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "dense"},
     "mf": {**RATINGS, "model": "mf", "batch_size": 100, "lr": 0.01},
-    "mult-dae": {"model": "mult-dae", "dataset": "synthetic:70x90x1500", "threshold": 3.0,
-                 "heldout_users": 10.0, "hidden": (8, 4), "dropout": (0.0,), "batch_size": 49,
-                 "epochs": 3}}
+    "mult-dae": {
+        "model": "mult-dae",
+        "dataset": "synthetic:70x90x1500",
+        "threshold": 3.0,
+        "heldout_users": 10.0,
+        "hidden": (8, 4),
+        "dropout": (0.0,),
+        "batch_size": 49,
+        "epochs": 3,
+    },
+}
 
 
 def words(options):
     """Options as they are written on the command line."""
-    return [word for name, value in options.items() for word in (
-        "--" + name.replace("_", "-"),
-        ",".join(map(str, value)) if isinstance(value, tuple) else str(value))]
+    return [
+        word
+        for name, value in options.items()
+        for word in (
+            "--" + name.replace("_", "-"),
+            ",".join(map(str, value)) if isinstance(value, tuple) else str(value),
+        )
+    ]
 
 
 def parameters(folder):
@@ -48,18 +61,38 @@ def numbers(folder):
     """Every metric of every epoch, and the numbers of the result; without the times."""
     rows = list(csv.DictReader(open(folder / "metrics.csv")))
     result = read_json(folder / "result.json")
-    table = [[float(v) for name, v in row.items() if v and name not in ("phase", "seconds")]
-             for row in rows]
-    return sum(table, []) + [value for name, value in result.items() if isinstance(value, float)
-                             and name not in ("train_seconds", "ratings_per_second")]
+    table = [
+        [float(v) for name, v in row.items() if v and name not in ("phase", "seconds")]
+        for row in rows
+    ]
+    return sum(table, []) + [
+        value
+        for name, value in result.items()
+        if isinstance(value, float) and name not in ("train_seconds", "ratings_per_second")
+    ]
 
 
-@pytest.mark.parametrize("case, servers, count", [
-    ("sparse", 1, 2), ("sparse", 2, 3), ("dense", 2, 3), ("mf", 1, 2), ("mult-dae", 2, 3)])
+@pytest.mark.parametrize(
+    "case, servers, count",
+    [("sparse", 1, 2), ("sparse", 2, 3), ("dense", 2, 3), ("mf", 1, 2), ("mult-dae", 2, 3)],
+)
 def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
     train_model(make_config({**CASES[case], "quiet": True, "out": str(tmp_path / "alone")}))
-    process = launch(tmp_path, "-n", count, "-s", servers, "--", *RUN, *words(CASES[case]),
-                     "--kvstore", "dist_sync", "--out", "together", "--json")
+    process = launch(
+        tmp_path,
+        "-n",
+        count,
+        "-s",
+        servers,
+        "--",
+        *RUN,
+        *words(CASES[case]),
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "together",
+        "--json",
+    )
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("\n") == 1  # worker 0 alone prints
     alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
@@ -75,10 +108,24 @@ def test_refit_with_workers(tmp_path):
     """The second phase has a trainer of its own on the same servers."""
     options = {**CASES["sparse"], "lr_schedule": "plateau", "lr_step": 1}
     command = [*words(options), "--refit"]
-    train_model(make_config({**options, "refit": True, "quiet": True,
-                             "out": str(tmp_path / "alone")}))
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *command, "--kvstore", "dist_sync",
-                     "--out", "together", "--quiet")
+    train_model(
+        make_config({**options, "refit": True, "quiet": True, "out": str(tmp_path / "alone")})
+    )
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        *RUN,
+        *command,
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "together",
+        "--quiet",
+    )
     assert process.returncode == 0, process.stderr
     alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
     for name in alone:
@@ -86,8 +133,13 @@ def test_refit_with_workers(tmp_path):
 
 
 # small batches: an epoch takes long enough to be hit
-LONG = {"dataset": "synthetic:70x400x3000", "hidden": (8,), "batch_size": 4, "epochs": 5,
-        "dropout": (0.2,)}
+LONG = {
+    "dataset": "synthetic:70x400x3000",
+    "hidden": (8,),
+    "batch_size": 4,
+    "epochs": 5,
+    "dropout": (0.2,),
+}
 
 
 def begin(tmp_path, *options):
@@ -105,8 +157,21 @@ def begin(tmp_path, *options):
 def undisturbed(tmp_path_factory):
     """The outcome of the long run with two workers."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    process = launch(folder, "-n", 2, "-s", 1, "--", *RUN, *words(LONG), "--kvstore", "dist_sync",
-                     "--out", "run", "--quiet")
+    process = launch(
+        folder,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        *RUN,
+        *words(LONG),
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "run",
+        "--quiet",
+    )
     assert process.returncode == 0, process.stderr
     return outcome(folder / "run")
 
@@ -118,9 +183,11 @@ def resume(tmp_path):
     return process
 
 
-@pytest.mark.parametrize("variables", [
-    ("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=0"), ("DMLC_ROLE=server",),
-    ("DMLC_ROLE=scheduler",)], ids=["worker", "server", "scheduler"])
+@pytest.mark.parametrize(
+    "variables",
+    [("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=0"), ("DMLC_ROLE=server",), ("DMLC_ROLE=scheduler",)],
+    ids=["worker", "server", "scheduler"],
+)
 def test_a_kill_in_mid_epoch_loses_nothing(tmp_path, undisturbed, variables):
     process = begin(tmp_path, *words(LONG), "--kvstore", "dist_sync")
     began = time.monotonic()
@@ -147,8 +214,21 @@ def test_dist_async_of_one_worker_is_plain_training(tmp_path):
     """Its optimizer runs on the server: with another decay of biases it would end elsewhere."""
     options = {**CASES["sparse"], "decay": "weights", "wd": 0.01}
     train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
-    process = launch(tmp_path, "-n", 1, "-s", 1, "--", *RUN, *words(options), "--kvstore",
-                     "dist_async", "--out", "run", "--quiet")
+    process = launch(
+        tmp_path,
+        "-n",
+        1,
+        "-s",
+        1,
+        "--",
+        *RUN,
+        *words(options),
+        "--kvstore",
+        "dist_async",
+        "--out",
+        "run",
+        "--quiet",
+    )
     assert process.returncode == 0, process.stderr
     alone, there = parameters(tmp_path / "alone"), parameters(tmp_path / "run")
     for name in alone:
@@ -180,24 +260,58 @@ def test_a_user_error_of_all_workers(tmp_path):
 def test_a_user_error_of_worker_0_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *words(CASES["sparse"]), "--kvstore",
-                     "dist_sync", "--out", "run")
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        *RUN,
+        *words(CASES["sparse"]),
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "run",
+    )
     assert process.returncode == 2
     assert "run holds a run already" in process.stderr.splitlines()[-1]
 
 
 def test_workers_with_other_options_are_told(tmp_path):
     program = " ".join(RUN + tuple(words(CASES["sparse"])))
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
-                     f"exec {program} --kvstore dist_sync --out run --seed $D2L_AUTOREC_WORKER")
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        "sh",
+        "-c",
+        f"exec {program} --kvstore dist_sync --out run --seed $D2L_AUTOREC_WORKER",
+    )
     assert process.returncode == 2
     assert "worker 1 has other options or ratings than worker 0" in process.stderr
 
 
 def test_a_loss_that_is_not_finite_ends_all_workers(tmp_path):
     options = {**CASES["sparse"], "lr": 1e30}
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *words(options), "--kvstore",
-                     "dist_sync", "--out", "run", "--quiet")
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        *RUN,
+        *words(options),
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "run",
+        "--quiet",
+    )
     assert process.returncode == 3
     assert "the loss is not finite in epoch 1 at batch" in process.stderr
     assert "Traceback" not in process.stderr
@@ -209,15 +323,25 @@ def test_without_the_launcher(command, kvstore):
     assert_user_error(process, f"--kvstore {kvstore} needs", "d2l_autorec.launch", "DMLC_")
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"loss": "root"}, "--kvstore dist_sync and --loss root exclude each other"),
-    ({"model": "bias"}, "--kvstore dist_sync and --model bias exclude each other"),
-    ({"kvstore": "dist_async", "lr_schedule": "cosine"},
-     "--kvstore dist_async and --lr-schedule cosine exclude each other"),
-    ({"kvstore": "dist_async", "refit": True, "val_ratio": 0.1},
-     "--kvstore dist_async and --refit exclude each other"),
-    ({"kvstore": "dist_async", "model": "mult-vae"},
-     "--kvstore dist_async and --anneal original exclude each other")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"loss": "root"}, "--kvstore dist_sync and --loss root exclude each other"),
+        ({"model": "bias"}, "--kvstore dist_sync and --model bias exclude each other"),
+        (
+            {"kvstore": "dist_async", "lr_schedule": "cosine"},
+            "--kvstore dist_async and --lr-schedule cosine exclude each other",
+        ),
+        (
+            {"kvstore": "dist_async", "refit": True, "val_ratio": 0.1},
+            "--kvstore dist_async and --refit exclude each other",
+        ),
+        (
+            {"kvstore": "dist_async", "model": "mult-vae"},
+            "--kvstore dist_async and --anneal original exclude each other",
+        ),
+    ],
+)
 def test_what_workers_cannot_do_together(options, message):
     with pytest.raises(ConfigError, match=message):
         make_config({"kvstore": "dist_sync", **options})
@@ -232,7 +356,7 @@ def test_by_hand(tmp_path):
             DMLC_ROLE=scheduler {sys.executable} -c 'import mxnet' &
             DMLC_ROLE=server {sys.executable} -c 'import mxnet' &
             export DMLC_ROLE=worker
-            run="{' '.join(RUN)} {' '.join(words(CASES['sparse']))} --kvstore dist_sync --out run"
+            run="{" ".join(RUN)} {" ".join(words(CASES["sparse"]))} --kvstore dist_sync --out run"
             $run & $run && wait
         """)
     subprocess.run(["sh", "script.sh"], cwd=tmp_path, check=True, timeout=120)
@@ -241,6 +365,7 @@ def test_by_hand(tmp_path):
 
 def free_port():
     import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -26,18 +26,24 @@ from d2l_autorec.training import engine
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
 
 
-@pytest.mark.parametrize("name, values", [
-    ("OMP_NUM_THREADS", ["abc", "0", "-1", "4,2", "", "1000000000", "513", "\u0663", " 2", "1\n"]),
-    ("NUMBA_NUM_THREADS", ["x", "0", "-2", "100000", ""]),
-    ("OMP_STACKSIZE", ["foo", "900G", "-1"]),
-    ("NUMBA_THREADING_LAYER", ["foo", ""]),
-    ("NUMBA_CPU_FEATURES", ["foo", "+a,,+b", "+a,b"]),
-    ("MXNET_ENGINE_TYPE", ["foo", "", "naiveengine"]),
-    ("MXNET_CPU_WORKER_NTHREADS", ["-3", "abc", "0", "1000000"]),
-    ("MXNET_EXEC_BULK_EXEC_TRAIN", ["7", "foo", "-1"]),
-    ("MXNET_CPU_TEMP_COPY", ["-5", "x", "1.5"]),
-    ("MXNET_MKLDNN_CACHE_NUM", ["x", "1e9", "99999999999"]),
-])
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        (
+            "OMP_NUM_THREADS",
+            ["abc", "0", "-1", "4,2", "", "1000000000", "513", "\u0663", " 2", "1\n"],
+        ),
+        ("NUMBA_NUM_THREADS", ["x", "0", "-2", "100000", ""]),
+        ("OMP_STACKSIZE", ["foo", "900G", "-1"]),
+        ("NUMBA_THREADING_LAYER", ["foo", ""]),
+        ("NUMBA_CPU_FEATURES", ["foo", "+a,,+b", "+a,b"]),
+        ("MXNET_ENGINE_TYPE", ["foo", "", "naiveengine"]),
+        ("MXNET_CPU_WORKER_NTHREADS", ["-3", "abc", "0", "1000000"]),
+        ("MXNET_EXEC_BULK_EXEC_TRAIN", ["7", "foo", "-1"]),
+        ("MXNET_CPU_TEMP_COPY", ["-5", "x", "1.5"]),
+        ("MXNET_MKLDNN_CACHE_NUM", ["x", "1e9", "99999999999"]),
+    ],
+)
 def test_variables_that_crash_the_libraries(monkeypatch, name, values):
     for value in values:
         monkeypatch.setenv(name, value)
@@ -47,23 +53,36 @@ def test_variables_that_crash_the_libraries(monkeypatch, name, values):
         assert str(caught.value).endswith("; correct or unset it")
 
 
-@pytest.mark.parametrize("name, value", [
-    ("OMP_NUM_THREADS", "512"), ("OMP_STACKSIZE", "4M"), ("NUMBA_CPU_FEATURES", "+avx2,-avx512f"),
-    ("NUMBA_THREADING_LAYER", "omp"), ("MXNET_ENGINE_TYPE", "ThreadedEngine"),
-    ("MXNET_MKLDNN_CACHE_NUM", "-1"), ("MXNET_HOME", "/a b"), ("MXNET_GPU_MEM_POOL_TYPE", "Round"),
-    ("NUMBA_CACHE_DIR", "/tmp"), ("OMP_PLACES", "cores")])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("OMP_NUM_THREADS", "512"),
+        ("OMP_STACKSIZE", "4M"),
+        ("NUMBA_CPU_FEATURES", "+avx2,-avx512f"),
+        ("NUMBA_THREADING_LAYER", "omp"),
+        ("MXNET_ENGINE_TYPE", "ThreadedEngine"),
+        ("MXNET_MKLDNN_CACHE_NUM", "-1"),
+        ("MXNET_HOME", "/a b"),
+        ("MXNET_GPU_MEM_POOL_TYPE", "Round"),
+        ("NUMBA_CACHE_DIR", "/tmp"),
+        ("OMP_PLACES", "cores"),
+    ],
+)
 def test_variables_that_may_stand(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     check_environment("OMP_", "NUMBA_", "MXNET_")
 
 
-@pytest.mark.parametrize("variables, fragment", [
-    ({"MXNET_CPU_TEMP_COPY": "x"}, "MXNET_CPU_TEMP_COPY is 'x'"),
-    ({"NUMBA_OPT": "foo"}, "numba cannot start (Environment variable 'NUMBA_OPT'"),
-    ({"NUMBA_THREADING_LAYER": "tbb"}, "correct or unset NUMBA_THREADING_LAYER=tbb"),
-    ({"TQDM_MININTERVAL": "x"}, "correct or unset TQDM_MININTERVAL=x, or install"),
-    ({"PYTHONOPTIMIZE": "2"}, "PYTHONOPTIMIZE is 2, or -OO was given"),
-])
+@pytest.mark.parametrize(
+    "variables, fragment",
+    [
+        ({"MXNET_CPU_TEMP_COPY": "x"}, "MXNET_CPU_TEMP_COPY is 'x'"),
+        ({"NUMBA_OPT": "foo"}, "numba cannot start (Environment variable 'NUMBA_OPT'"),
+        ({"NUMBA_THREADING_LAYER": "tbb"}, "correct or unset NUMBA_THREADING_LAYER=tbb"),
+        ({"TQDM_MININTERVAL": "x"}, "correct or unset TQDM_MININTERVAL=x, or install"),
+        ({"PYTHONOPTIMIZE": "2"}, "PYTHONOPTIMIZE is 2, or -OO was given"),
+    ],
+)
 def test_nonsense_in_the_environment_is_one_line(command, tmp_path, variables, fragment):
     process = command("run", *QUICK, "--batch-size", "16", **variables)
     assert_user_error(process, fragment)
@@ -71,13 +90,15 @@ def test_nonsense_in_the_environment_is_one_line(command, tmp_path, variables, f
 
 
 def test_models_without_kernels_start_without_numba(tmp_path):
-    code = ("import sys\nfrom d2l_autorec.run import main\n"
-            "for model in ('mean', 'mf'):\n"
-            "    main(['--dataset', 'synthetic:60x80x900', '--model', model, '--epochs', '1',"
-            " '--out', model, '--quiet'] if model == 'mf' else\n"
-            "         ['--dataset', 'synthetic:60x80x900', '--model', model, '--out', model,"
-            " '--quiet'])\n"
-            "assert 'numba' not in sys.modules\n")
+    code = (
+        "import sys\nfrom d2l_autorec.run import main\n"
+        "for model in ('mean', 'mf'):\n"
+        "    main(['--dataset', 'synthetic:60x80x900', '--model', model, '--epochs', '1',"
+        " '--out', model, '--quiet'] if model == 'mf' else\n"
+        "         ['--dataset', 'synthetic:60x80x900', '--model', model, '--out', model,"
+        " '--quiet'])\n"
+        "assert 'numba' not in sys.modules\n"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
@@ -95,19 +116,41 @@ for kernel in ("dense", "sparse"):
 
 def parameters(folder):
     import mxnet as mx
-    return {name: array.asnumpy() for name, array in
-            mx.nd.load(str(folder / "model.params")).items()}
+
+    return {
+        name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()
+    }
 
 
 def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
     """To the bit, wherever the process began; and config.json has the number in force."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
-    subprocess.run([sys.executable, "-c", TRAIN, "1"], cwd=tmp_path, env=environment, check=True,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", TRAIN, "1"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     for kernel in ("dense", "sparse"):
-        process = command("run", "--dataset", "synthetic:300x400x9000", "--epochs", "2", "--hidden",
-                          "100", "--threads", "1", "--kernel", kernel, "--quiet", "--out", kernel,
-                          OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
+        process = command(
+            "run",
+            "--dataset",
+            "synthetic:300x400x9000",
+            "--epochs",
+            "2",
+            "--hidden",
+            "100",
+            "--threads",
+            "1",
+            "--kernel",
+            kernel,
+            "--quiet",
+            "--out",
+            kernel,
+            OMP_NUM_THREADS="2",
+            NUMBA_NUM_THREADS="2",
+        )
         assert process.returncode == 0, process.stderr
         ours, theirs = (parameters(tmp_path / name) for name in (kernel, f"python-1-{kernel}"))
         for name, values in ours.items():
@@ -134,6 +177,7 @@ def test_threads_reach_the_threads_of_mxnet():
     import ctypes
 
     import mxnet as mx
+
     omp = ctypes.CDLL("libgomp.so.1")
     seen, before = [], engine.omp_threads() or 1
 
@@ -142,10 +186,12 @@ def test_threads_reach_the_threads_of_mxnet():
             engine.start_mxnet(count)
             assert omp.omp_get_max_threads() == count == kernels.threads()
             work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(
-                lambda *_: seen.append(omp.omp_get_max_threads()))
+                lambda *_: seen.append(omp.omp_get_max_threads())
+            )
             context = (ctypes.c_int * 3)(engine.CPU, 0, 0)
-            mx.base._LIB.MXEnginePushSync(work, None, None, context, None, 0, None, 0, None,
-                                          ctypes.c_int(0), b"look")
+            mx.base._LIB.MXEnginePushSync(
+                work, None, None, context, None, 0, None, 0, None, ctypes.c_int(0), b"look"
+            )
             mx.npx.waitall()
         assert seen == [3, 1]
     finally:
@@ -156,8 +202,11 @@ def test_threads_reach_the_threads_of_mxnet():
 def test_an_edited_number_of_threads(tmp_path, recorded):
     run = finish(tmp_path / "run")
     path = run.path / "config.json"
-    about = {name: value for name, value in json.loads(path.read_text()).items()
-             if name not in ("seal", "files", "format")}
+    about = {
+        name: value
+        for name, value in json.loads(path.read_text()).items()
+        if name not in ("seal", "files", "format")
+    }
     (run.path / "result.json").unlink()
     path.write_text(json.dumps({**about, "threads": recorded}))
     with pytest.raises(DataError, match="what it says of its threads cannot be read"):
@@ -174,7 +223,7 @@ def test_damaged_cache_files_are_never_run(tmp_path_factory, flip, cut):
     path = next(folder.iterdir())
     content = bytearray(path.read_bytes())
     content[flip // 8 % len(content)] ^= 1 << flip % 8
-    for damaged in (bytes(content), path.read_bytes()[:cut % len(content)]):
+    for damaged in (bytes(content), path.read_bytes()[: cut % len(content)]):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged"):
             files.load("key")
@@ -190,6 +239,7 @@ def triple(x):
 def test_a_cache_that_fails_is_said_once(monkeypatch, tmp_path, method):
     def fail(*_):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(cache.KernelFiles, method, fail)
     monkeypatch.setattr(cache, "_told", False)
     monkeypatch.setattr(cache.numba.config, "CACHE_DIR", str(tmp_path))
@@ -200,13 +250,21 @@ def test_a_cache_that_fails_is_said_once(monkeypatch, tmp_path, method):
 
 
 def test_two_processes_with_a_cold_cache(tmp_path):
-    code = ("import numpy as np\nfrom d2l_autorec import kernels\n"
-            "for kind in ('int32', 'int64'):\n"
-            "    print(kernels.group_by_column(np.array([0, 1], kind), np.array([0], kind), 1)[0])")
+    code = (
+        "import numpy as np\nfrom d2l_autorec import kernels\n"
+        "for kind in ('int32', 'int64'):\n"
+        "    print(kernels.group_by_column(np.array([0, 1], kind), np.array([0], kind), 1)[0])"
+    )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    started = [subprocess.Popen([sys.executable, "-W", "error::UserWarning", "-c", code],
-                                env=environment, stdout=subprocess.PIPE, text=True)
-               for _ in range(3)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error::UserWarning", "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
     for process in started:
         assert process.communicate()[0] == "[0 1]\n[0 1]\n" and process.returncode == 0
     assert len(list(tmp_path.rglob("*.nbc"))) == 2 and list(tmp_path.rglob(".part-*")) == []
@@ -217,12 +275,17 @@ def test_a_read_only_installation_without_a_home(tmp_path):
     if shutil.which("setpriv") is None or os.getuid() != 0:
         unprivileged = []
     package = tmp_path / "site" / "d2l_autorec"
-    shutil.copytree(Path(d2l_autorec.__file__).parent, package,
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(d2l_autorec.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
     for folder in (package, *package.rglob("*")):
         folder.chmod(0o555)
-    environment = {**os.environ, "HOME": "/proc/nonexistent", "PYTHONPATH": str(package.parent),
-                   "MPLCONFIGDIR": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "HOME": "/proc/nonexistent",
+        "PYTHONPATH": str(package.parent),
+        "MPLCONFIGDIR": str(tmp_path),
+    }
     environment.pop("XDG_CACHE_HOME", None)
     environment.pop("NUMBA_CACHE_DIR", None)
     try:
@@ -230,9 +293,22 @@ def test_a_read_only_installation_without_a_home(tmp_path):
             out = ("--out", f"out-{warned}", "--quiet")
             fitting = ("--epochs", "1", "--hidden", "8", "--batch-size", "16") if warned else ()
             process = subprocess.run(
-                [*unprivileged, sys.executable, "-m", "d2l_autorec.run", "--dataset",
-                 "synthetic:60x80x900", *fitting, *options, *out],
-                cwd=tmp_path, env=environment, capture_output=True, text=True)
+                [
+                    *unprivileged,
+                    sys.executable,
+                    "-m",
+                    "d2l_autorec.run",
+                    "--dataset",
+                    "synthetic:60x80x900",
+                    *fitting,
+                    *options,
+                    *out,
+                ],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
             assert process.returncode == 0, process.stderr
             assert process.stderr.count("their cache cannot be used") == warned
             assert (tmp_path / f"out-{warned}" / "result.json").exists()

@@ -20,7 +20,7 @@ def double(x):
 
 
 def batches(size):
-    return [np.array(TRAIN[i:i + size]) for i in range(0, 7, size)]
+    return [np.array(TRAIN[i : i + size]) for i in range(0, 7, size)]
 
 
 ERRORS = onp.array([4 - 2 * 1, 2 - 2 * 11, 5 - 2 * 18])  # hand-computed
@@ -32,7 +32,7 @@ ERRORS = onp.array([4 - 2 * 1, 2 - 2 * 11, 5 - 2 * 18])  # hand-computed
 def test_rmse(devices, batch_size, kind):
     contexts = [mx.cpu(i) for i in range(devices)]
     result = evaluator(double, batches(batch_size), kind(TEST), contexts)
-    assert result == pytest.approx(onp.sqrt((ERRORS ** 2).mean()), rel=1e-6)
+    assert result == pytest.approx(onp.sqrt((ERRORS**2).mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize("rows", [6, 8])
@@ -68,19 +68,18 @@ def test_cold_ratings_get_the_fallback(based, offset, devices):
     report = evaluation.report(lambda x: 0 * x + 7)
     errors = onp.array([seven - 2 - offset, 4 - 5, 4.5 - 3, 3.25 - 4])
     assert report["cold_test_ratings"] == 3
-    assert report["test_rmse"] == pytest.approx(onp.sqrt((errors ** 2).mean()))
+    assert report["test_rmse"] == pytest.approx(onp.sqrt((errors**2).mean()))
     assert report["test_mae"] == pytest.approx(onp.abs(errors).mean())
     assert report["test_without_cold_rmse"] == pytest.approx(abs(errors[0]))
     clipped = onp.array([min(seven, 5 + offset) - 2 - offset, *errors[1:]])
-    assert report["test_clipped_rmse"] == pytest.approx(onp.sqrt((clipped ** 2).mean()))
+    assert report["test_clipped_rmse"] == pytest.approx(onp.sqrt((clipped**2).mean()))
 
 
 @pytest.mark.parametrize("based", ["item", "user"])
 def test_the_chapters_own_figure_stands_beside_ours(based):
     """Its evaluator gives cold ratings no mean and clips nothing."""
     train, test = parts()
-    report = RatingEvaluation(train, test, [mx.cpu()], based, clip=True).report(
-        lambda x: 2 * x + 1)
+    report = RatingEvaluation(train, test, [mx.cpu()], based, clip=True).report(lambda x: 2 * x + 1)
     rows = [np.array(train.to_csr(based).toarray())]
     expected = evaluator(lambda x: 2 * x + 1, rows, test.to_csr(based), [mx.cpu()])
     assert report["chapter_rmse"] == pytest.approx(expected, rel=1e-9)

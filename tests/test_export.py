@@ -19,7 +19,8 @@ from d2l_autorec.serving.predictor import predict
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
-    reason="onnx or onnxruntime is not installed: pip install 'd2l_autorec[onnx]'")
+    reason="onnx or onnxruntime is not installed: pip install 'd2l_autorec[onnx]'",
+)
 MXNET = ["model-symbol.json", "model-0000.params"]
 
 
@@ -27,8 +28,14 @@ MXNET = ["model-symbol.json", "model-0000.params"]
 def run(request, tmp_path_factory):
     """String ids, a scale with 0, clipped."""
     folder = tmp_path_factory.mktemp("own")
-    return finish(folder / "run", dataset="auto", ratings=str(own_file(folder, zero=True)),
-                  based=request.param, clip=True, scale="0,4")
+    return finish(
+        folder / "run",
+        dataset="auto",
+        ratings=str(own_file(folder, zero=True)),
+        based=request.param,
+        clip=True,
+        scale="0,4",
+    )
 
 
 def names(folder):
@@ -43,13 +50,15 @@ def test_symbol_block_predicts_as_the_network(run, in_process, tmp_path):
     assert names(tmp_path / "e") == sorted(path.name for path in written)
     rows = run.ratings.to_csr(run.config.based).toarray()
     block = gluon.SymbolBlock.imports(str(written[0]), ["data"], str(written[1]))
-    onp.testing.assert_allclose(block(np.array(rows)).asnumpy(),
-                                run.net(np.array(rows)).asnumpy(), atol=1e-5)
+    onp.testing.assert_allclose(
+        block(np.array(rows)).asnumpy(), run.net(np.array(rows)).asnumpy(), atol=1e-5
+    )
 
 
 @needs_onnx
 def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
     import onnxruntime
+
     process = in_process("export", str(run.path), "--out", str(tmp_path), "--format", "onnx")
     assert process.returncode == 0, process.stderr
     assert names(tmp_path) == ["metadata.json", "model.onnx"]
@@ -57,8 +66,11 @@ def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
     rows = run.ratings.to_csr(run.config.based).toarray()
     assert [value.name for value in session.get_inputs()] == ["data"]
     for size in (1, 3, len(rows)):
-        onp.testing.assert_allclose(session.run(None, {"data": rows[:size]})[0],
-                                    run.net(np.array(rows[:size])).asnumpy(), atol=1e-4)
+        onp.testing.assert_allclose(
+            session.run(None, {"data": rows[:size]})[0],
+            run.net(np.array(rows[:size])).asnumpy(),
+            atol=1e-4,
+        )
 
 
 @needs_onnx
@@ -71,7 +83,11 @@ def test_default_folder_and_metadata(run, in_process):
     assert meta["user_ids"] == run.ratings.user_ids.tolist()
     assert meta["item_ids"] == run.ratings.item_ids.tolist()
     assert (meta["based"], meta["scale"], meta["offset"], meta["clip"]) == (
-        run.config.based, [0, 4], 1, True)
+        run.config.based,
+        [0, 4],
+        1,
+        True,
+    )
     assert "0 = unobserved; add 1 to each rating" in meta["preprocessing"]
     assert "; subtract 1; clip to 0..4" in meta["postprocessing"]
 
@@ -80,20 +96,28 @@ def test_default_folder_and_metadata(run, in_process):
 def test_serving_example(run, in_process, tmp_path):
     in_process("export", str(run.path), "--out", str(tmp_path))
     ratings, item_based = run.ratings, run.config.based == "item"
-    rows, columns = ((ratings.items, ratings.users) if item_based
-                     else (ratings.users, ratings.items))
+    rows, columns = (ratings.items, ratings.users) if item_based else (ratings.users, ratings.items)
     column_ids = ratings.user_ids if item_based else ratings.item_ids
     mine = rows == 0
-    given = {column_ids[column]: float(value)
-             for column, value in zip(columns[mine], ratings.values[mine])}
+    given = {
+        column_ids[column]: float(value)
+        for column, value in zip(columns[mine], ratings.values[mine])
+    }
     script = Path(__file__).with_name("serve_example.py")
-    process = subprocess.run([sys.executable, str(script), str(tmp_path), json.dumps(given)],
-                             capture_output=True, text=True, cwd=tmp_path)
+    process = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), json.dumps(given)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert process.returncode == 0, process.stderr
     served = json.loads(process.stdout)
     warm = column_ids[onp.unique(columns)].tolist()  # for others, predict has a mean
-    pairs = ((warm, [ratings.item_ids[0]] * len(warm)) if item_based
-             else ([ratings.user_ids[0]] * len(warm), warm))
+    pairs = (
+        (warm, [ratings.item_ids[0]] * len(warm))
+        if item_based
+        else ([ratings.user_ids[0]] * len(warm), warm)
+    )
     onp.testing.assert_allclose([served[name] for name in warm], predict(run, *pairs), atol=1e-4)
 
 
@@ -101,11 +125,19 @@ def test_serving_example(run, in_process, tmp_path):
 def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_path, monkeypatch):
     (tmp_path / "metadata.json").write_text(json.dumps(export.describe(run)))
     (tmp_path / "model.onnx").write_text("old")
-    monkeypatch.setattr(export, "_run_onnx", lambda path, rows: export._run_mxnet(
-        path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01)
+    monkeypatch.setattr(
+        export,
+        "_run_onnx",
+        lambda path, rows: (
+            export._run_mxnet(path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01
+        ),
+    )
     process = in_process("export", str(run.path), "--out", str(tmp_path))
-    assert_user_error(process, "model.onnx was not kept: its predictions differ from the network's "
-                               "by up to 0.01", "0.0001 is allowed")
+    assert_user_error(
+        process,
+        "model.onnx was not kept: its predictions differ from the network's by up to 0.01",
+        "0.0001 is allowed",
+    )
     assert names(tmp_path) == ["metadata.json", "model.onnx"]
     assert (tmp_path / "model.onnx").read_text() == "old"
 
@@ -124,6 +156,7 @@ def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeyp
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     monkeypatch.setattr(export.shutil, "copyfile", full)
     assert_user_error(in_process("export", *arguments), "cannot be written (No space left")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -132,15 +165,23 @@ def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeyp
 def test_without_the_extra(run, in_process, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     process = in_process("export", str(run.path), "--out", str(tmp_path / "e"))
-    assert_user_error(process, "--format onnx needs onnx and onnxruntime",
-                      "pip install 'd2l_autorec[onnx]', or choose --format mxnet")
+    assert_user_error(
+        process,
+        "--format onnx needs onnx and onnxruntime",
+        "pip install 'd2l_autorec[onnx]', or choose --format mxnet",
+    )
     assert not (tmp_path / "e").exists()
 
 
 def test_user_errors(run, in_process, tmp_path):
-    assert_user_error(in_process("export", str(run.path), "--format", "mxnet,tf"),
-                      "--format mxnet,tf: 'tf' is none of mxnet, onnx")
+    assert_user_error(
+        in_process("export", str(run.path), "--format", "mxnet,tf"),
+        "--format mxnet,tf: 'tf' is none of mxnet, onnx",
+    )
     (tmp_path / "file").write_text("")
-    assert_user_error(in_process("export", str(run.path), "--format", "mxnet", "--out",
-                                 str(tmp_path / "file")), "cannot be written", "--out")
+    assert_user_error(
+        in_process("export", str(run.path), "--format", "mxnet", "--out", str(tmp_path / "file")),
+        "cannot be written",
+        "--out",
+    )
     assert_user_error(in_process("export", str(tmp_path)), "is not a run folder")

@@ -24,8 +24,19 @@ from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.files import FolderLock, read_json, replacing, write_atomically
 from d2l_autorec.training.checkpoint import Checkpoint
 
-QUICK = ("--dataset", "synthetic:30x40x300", "--hidden", "4", "--epochs", "2", "--batch-size", "16",
-         "--quiet", "--cpus", "1")
+QUICK = (
+    "--dataset",
+    "synthetic:30x40x300",
+    "--hidden",
+    "4",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "16",
+    "--quiet",
+    "--cpus",
+    "1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +49,7 @@ def names(folder):
 
 
 # Where a write goes.
+
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     (tmp_path / "there").mkdir()
@@ -109,22 +121,31 @@ def test_no_command_replaces_what_is_no_file(run, in_process, no_file, verb):
 
 
 def test_stdout_is_no_file(run, in_process, tmp_path):
-    for name, fragment in (("-", "cannot be written to stdout"), ("/dev/stdout", "/dev/stdout is"),
-                           ("/dev/null", "is a device"), ("/dev/full", "is a device"),
-                           (str(tmp_path), "is a folder")):
+    for name, fragment in (
+        ("-", "cannot be written to stdout"),
+        ("/dev/stdout", "/dev/stdout is"),
+        ("/dev/null", "is a device"),
+        ("/dev/full", "is a device"),
+        (str(tmp_path), "is a folder"),
+    ):
         assert_user_error(in_process("recommend", str(run.path), "--all", name), fragment)
 
 
 def test_the_file_that_stdout_goes_to_is_not_replaced(run, tmp_path):
     with open(tmp_path / "out.csv", "w") as out:
-        process = subprocess.run([sys.executable, "-m", "d2l_autorec.recommend", str(run.path),
-                                  "--all", "out.csv"], cwd=tmp_path, stdout=out,
-                                 stderr=subprocess.PIPE, text=True)
+        process = subprocess.run(
+            [sys.executable, "-m", "d2l_autorec.recommend", str(run.path), "--all", "out.csv"],
+            cwd=tmp_path,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert process.returncode == 2 and "out.csv is where this command prints" in process.stderr
     assert (tmp_path / "out.csv").read_text() == ""
 
 
 # Room.
+
 
 @pytest.mark.parametrize("limit", [0, 100, 3000])
 def test_a_file_that_the_system_cuts_is_not_kept(tmp_path, limit):
@@ -159,13 +180,26 @@ sys.exit(run_command("d2l_autorec.run", main, sys.argv[1:]))
 def test_no_room_for_the_parameters(tmp_path, limit):
     """MXNet itself cannot write: one line, no result, and the run ends well once there is room."""
     arguments = (*QUICK, "--out", "run")
-    process = subprocess.run([sys.executable, "-c", LIMITED.format(limit=limit), *arguments],
-                             cwd=tmp_path, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(limit=limit), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert_user_error(process, "model.params cannot be written")
-    assert names(tmp_path / "run") == [".lock", "checkpoint.bin", "config.json", "metrics.csv",
-                                       "ratings.npz"]
-    again = subprocess.run([sys.executable, "-m", "d2l_autorec.run", "--resume", "run"],
-                           cwd=tmp_path, capture_output=True, text=True)
+    assert names(tmp_path / "run") == [
+        ".lock",
+        "checkpoint.bin",
+        "config.json",
+        "metrics.csv",
+        "ratings.npz",
+    ]
+    again = subprocess.run(
+        [sys.executable, "-m", "d2l_autorec.run", "--resume", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert again.returncode == 0 and "model.params" in names(tmp_path / "run")
 
 
@@ -175,9 +209,12 @@ def test_a_folder_that_is_removed_during_the_run(in_process, tmp_path, monkeypat
     def removed(self, path):
         shutil.rmtree(path.parent)
         save(self, path)
+
     monkeypatch.setattr(Checkpoint, "save", removed)
-    assert_user_error(in_process("run", *QUICK, "--out", str(tmp_path / "run")),
-                      "checkpoint.bin cannot be written (No such file or directory)")
+    assert_user_error(
+        in_process("run", *QUICK, "--out", str(tmp_path / "run")),
+        "checkpoint.bin cannot be written (No such file or directory)",
+    )
     assert names(tmp_path) == []
 
 
@@ -187,8 +224,9 @@ def test_names_that_are_too_long(run, in_process, name):
     assert_user_error(in_process("run", *QUICK, "--out", name), "File name too long", "--out")
     assert_user_error(in_process("run", "--resume", name), "is not a run folder")
     assert_user_error(in_process("compare", name), "is not a run folder")
-    assert_user_error(in_process("run", "--dataset", "ml-100k", "--data-dir", name),
-                      "could not be downloaded (")
+    assert_user_error(
+        in_process("run", "--dataset", "ml-100k", "--data-dir", name), "could not be downloaded ("
+    )
 
 
 def test_the_longest_name_is_written(tmp_path):
@@ -198,13 +236,27 @@ def test_the_longest_name_is_written(tmp_path):
 
 # Whose files they are.
 
-@pytest.mark.parametrize("name", ["result.json", "metrics.csv", "model.params", "notes.txt",
-                                  "checkpoint.bin", ".part-x", "curve.png"])
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "result.json",
+        "metrics.csv",
+        "model.params",
+        "notes.txt",
+        "checkpoint.bin",
+        ".part-x",
+        "curve.png",
+    ],
+)
 def test_a_run_takes_no_folder_with_files_of_the_users(in_process, tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    assert_user_error(in_process("run", *QUICK, "--out", str(tmp_path / "out")),
-                      f"holds files already ({name})", "name a new or an empty folder with --out")
+    assert_user_error(
+        in_process("run", *QUICK, "--out", str(tmp_path / "out")),
+        f"holds files already ({name})",
+        "name a new or an empty folder with --out",
+    )
     assert (tmp_path / "out" / name).read_text() == "mine" and names(tmp_path / "out") == [name]
 
 
@@ -239,26 +291,35 @@ def test_the_files_of_a_run_are_not_replaced(run, in_process, tmp_path):
     (tmp_path / "link.csv").symlink_to(run.path / "metrics.csv")
     before = {path.name: path.read_bytes() for path in run.path.glob("*.*")}
     for path in (run.path / "model.params", run.path / "result.json", tmp_path / "link.csv"):
-        assert_user_error(in_process("recommend", str(run.path), "--all", str(path)),
-                          f"{path} is a file of the run in")
-    assert_user_error(in_process("compare", str(run.path), "--figure",
-                                 str(run.path / "curve.png")), "curve.png is a file of the run in")
+        assert_user_error(
+            in_process("recommend", str(run.path), "--all", str(path)),
+            f"{path} is a file of the run in",
+        )
+    assert_user_error(
+        in_process("compare", str(run.path), "--figure", str(run.path / "curve.png")),
+        "curve.png is a file of the run in",
+    )
     assert {path.name: path.read_bytes() for path in run.path.glob("*.*")} == before
-    assert in_process("recommend", str(run.path), "--all",
-                      str(run.path / "mine.csv")).returncode == 0
+    assert (
+        in_process("recommend", str(run.path), "--all", str(run.path / "mine.csv")).returncode == 0
+    )
 
 
 def test_a_report_replaces_only_a_report(in_process, tmp_path):
     (tmp_path / "report.md").write_text("my thesis")
-    assert_user_error(in_process("report", "--quick", "--table", "chapter", "--out",
-                                 str(tmp_path)), "holds report.md, which no report has written")
+    assert_user_error(
+        in_process("report", "--quick", "--table", "chapter", "--out", str(tmp_path)),
+        "holds report.md, which no report has written",
+    )
     assert names(tmp_path) == ["report.md"]
 
 
 # Signals.
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129),
-                                          (signal.SIGINT, 130)])
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_a_signal_leaves_no_temporary_file(run, tmp_path, monkeypatch, capsys, number, code):
     path = tmp_path / "all.csv"
     path.write_text("old")
@@ -267,6 +328,7 @@ def test_a_signal_leaves_no_temporary_file(run, tmp_path, monkeypatch, capsys, n
         assert len(names(tmp_path)) == 2
         os.kill(os.getpid(), number)
         time.sleep(5)
+
     monkeypatch.setattr(recommend, "score_name", stopped)
     arguments = [str(run.path), "--all", str(path), "--quiet"]
     assert run_command("d2l_autorec.recommend", recommend.main, arguments) == code
@@ -288,12 +350,25 @@ def test_a_signal_that_is_ignored_stays_ignored():
 
 # What comes after the training.
 
+
 def test_a_dollar_sign_in_the_name_of_the_data(in_process, tmp_path):
     path = tmp_path / "b$x$^{.csv"
     path.write_text("".join(f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)))
     out = tmp_path / "run$y$_{"
-    process = in_process("run", "--ratings", str(path), "--out", str(out), "--epochs", "1",
-                         "--batch-size", "9", "--hidden", "3", "--quiet")
+    process = in_process(
+        "run",
+        "--ratings",
+        str(path),
+        "--out",
+        str(out),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "9",
+        "--hidden",
+        "3",
+        "--quiet",
+    )
     assert process.returncode == 0 and process.stderr.count("\n") == 1, process.stderr
     assert process.stdout.splitlines()[0].endswith(" on b$x$^{.csv")
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -301,21 +376,35 @@ def test_a_dollar_sign_in_the_name_of_the_data(in_process, tmp_path):
     assert figure.returncode == 0 and figure.stderr == f"figure: {tmp_path / 'c.png'}\n"
 
 
-@pytest.mark.parametrize("error", [ValueError("no such backend"), OSError(errno.ENOSPC, "No room"),
-                                   ImportError("no module"), RuntimeError("")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no such backend"),
+        OSError(errno.ENOSPC, "No room"),
+        ImportError("no module"),
+        RuntimeError(""),
+    ],
+)
 def test_a_figure_that_fails_is_one_warning(in_process, tmp_path, monkeypatch, error):
     from matplotlib.figure import Figure
 
     def fail(*_, **__):
         raise error
+
     monkeypatch.setattr(Figure, "savefig", fail)
     out = tmp_path / "run"
     process = in_process("run", *QUICK, "--out", str(out))
     assert process.returncode == 0 and process.stdout.startswith("train loss")
     assert process.stderr.count("warning:") == 1 and "Traceback" not in process.stderr
     assert f"warning: the figure {out / 'curve.png'} was not drawn (" in process.stderr
-    assert names(out) == [".lock", "config.json", "metrics.csv", "model.params", "ratings.npz",
-                          "result.json"]
+    assert names(out) == [
+        ".lock",
+        "config.json",
+        "metrics.csv",
+        "model.params",
+        "ratings.npz",
+        "result.json",
+    ]
     assert in_process("run", "--resume", str(out)).stdout == process.stdout
     if not isinstance(error, OSError):
         compared = in_process("compare", str(out), "--figure", str(tmp_path / "c.png"))
@@ -331,8 +420,9 @@ def test_a_backend_that_does_not_exist(command, tmp_path):
 
 @pytest.mark.parametrize("choice", ["ignore", "error"])
 def test_that_ratings_are_generated_is_always_said(command, choice):
-    process = command("run", *QUICK[2:], "--data-dir", "empty", "--out", "run",
-                      PYTHONWARNINGS=choice)
+    process = command(
+        "run", *QUICK[2:], "--data-dir", "empty", "--out", "run", PYTHONWARNINGS=choice
+    )
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("GENERATED ratings of the same shape are used instead") == 1
     assert "on GENERATED ratings (synthetic)" in process.stdout.splitlines()[0]
@@ -341,8 +431,17 @@ def test_that_ratings_are_generated_is_always_said(command, choice):
 def test_every_figure_of_a_result_is_of_the_epoch_that_is_kept(tmp_path):
     """Early stopping ends after the best epoch, whose parameters are kept."""
     import csv
-    result = train_model(AutoRecConfig(**{**SMALL, "epochs": 40}, dataset="synthetic:90x300x3000",
-                                       lr=0.05, val_ratio=0.2, patience=3, out=str(tmp_path / "a")))
+
+    result = train_model(
+        AutoRecConfig(
+            **{**SMALL, "epochs": 40},
+            dataset="synthetic:90x300x3000",
+            lr=0.05,
+            val_ratio=0.2,
+            patience=3,
+            out=str(tmp_path / "a"),
+        )
+    )
     with open(tmp_path / "a" / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     best = rows[result["best_epoch"] - 1]

@@ -38,8 +38,11 @@ def batch_of(kind, rows=range(9)):
 
 
 def gradients(net):
-    return {name: parameter.grad().asnumpy() for name, parameter
-            in net._collect_params_with_prefix().items() if parameter.grad_req != "null"}
+    return {
+        name: parameter.grad().asnumpy()
+        for name, parameter in net._collect_params_with_prefix().items()
+        if parameter.grad_req != "null"
+    }
 
 
 def assert_close(ours, theirs):
@@ -98,6 +101,7 @@ def test_a_forward_that_the_loss_does_not_use():
 def test_a_hidden_matrix_that_is_a_leaf_itself():
     """Someone trains it directly, and adds up its gradients."""
     from d2l_autorec.kernels.functions import masked_decode
+
     net, batch = network(), batch_of("sparse")
     hidden = np.random.normal(size=(9, 5))
     hidden.attach_grad("add")
@@ -143,8 +147,10 @@ def stepped(kind, requests, steps=3):
         loss.backward()
         trainer.step(9)
         net.collect_params().zero_grad()
-    return {name: parameter.data().asnumpy()
-            for name, parameter in net._collect_params_with_prefix().items()}
+    return {
+        name: parameter.data().asnumpy()
+        for name, parameter in net._collect_params_with_prefix().items()
+    }
 
 
 @pytest.mark.parametrize("requests", [r for r in REQUESTS if set(r) != {"null"}], ids="-".join)

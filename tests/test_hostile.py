@@ -19,12 +19,53 @@ from hypothesis import strategies as st
 from d2l_autorec.support.cli import run_command
 
 EXIT_CODES = {0, 2, 3, 130, 143}
-NUMBERS = ["0", "-1", "1", "2", "inf", "-inf", "nan", "1e300", "1e-300", "9" * 30, "0x10", "1_0",
-           "", " ", "\u0663", "x", "1,2", "8,", "0.5", "true", "\udcff", "a" * 5000]
-OPTIONS = ["--lr", "--wd", "--epochs", "--batch-size", "--dropout", "--seed", "--test-ratio",
-           "--val-ratio", "--patience", "--eval-every", "--lr-step", "--lr-factor", "--hidden",
-           "--threads", "--cpus", "--gpus", "--factors", "--damping", "--scale", "--fold"]
-JSON_VALUES = st.sampled_from([None, True, -1, 0, 1e308, "x", "", [], {}, [[]], "\ud800", 10 ** 30])
+NUMBERS = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "inf",
+    "-inf",
+    "nan",
+    "1e300",
+    "1e-300",
+    "9" * 30,
+    "0x10",
+    "1_0",
+    "",
+    " ",
+    "\u0663",
+    "x",
+    "1,2",
+    "8,",
+    "0.5",
+    "true",
+    "\udcff",
+    "a" * 5000,
+]
+OPTIONS = [
+    "--lr",
+    "--wd",
+    "--epochs",
+    "--batch-size",
+    "--dropout",
+    "--seed",
+    "--test-ratio",
+    "--val-ratio",
+    "--patience",
+    "--eval-every",
+    "--lr-step",
+    "--lr-factor",
+    "--hidden",
+    "--threads",
+    "--cpus",
+    "--gpus",
+    "--factors",
+    "--damping",
+    "--scale",
+    "--fold",
+]
+JSON_VALUES = st.sampled_from([None, True, -1, 0, 1e308, "x", "", [], {}, [[]], "\ud800", 10**30])
 TIMES = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = ["--dataset", "synthetic:20x30x200", "--quiet"]
 
@@ -87,9 +128,14 @@ def hold_damaged(run_folder, folder, name, damage):
     assert {path.name for path in copy.iterdir()} <= before | {".lock"}
 
 
-FLIPS = given(name=st.sampled_from(["config.json", "result.json", "metrics.csv", "ratings.npz",
-                                    "model.params"]),
-              place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+FLIPS = given(
+    name=st.sampled_from(
+        ["config.json", "result.json", "metrics.csv", "ratings.npz", "model.params"]
+    ),
+    place=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+    cut=st.booleans(),
+)
 
 
 def flipped(place, bit, cut):
@@ -97,7 +143,8 @@ def flipped(place, bit, cut):
         at = int(place * len(content))
         if cut:
             return content[:at]
-        return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1:]
+        return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
     return damage
 
 
@@ -116,19 +163,28 @@ def test_many_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
 
 def edited(key, value):
     """Put `value` in the place of a key, of any depth, that `key` from 0 to 1 points at."""
+
     def damage(content):
         document = json.loads(content)
         places = [(document, name) for name in document]
-        places += [(inner, name) for inner in document.values() if isinstance(inner, dict)
-                   for name in inner]
+        places += [
+            (inner, name)
+            for inner in document.values()
+            if isinstance(inner, dict)
+            for name in inner
+        ]
         holder, name = places[int(key * len(places))]
         holder[name] = value
         return json.dumps(document).encode()
+
     return damage
 
 
-EDITS = given(name=st.sampled_from(["config.json", "result.json"]),
-              key=st.floats(0, 1, exclude_max=True), value=JSON_VALUES)
+EDITS = given(
+    name=st.sampled_from(["config.json", "result.json"]),
+    key=st.floats(0, 1, exclude_max=True),
+    value=JSON_VALUES,
+)
 
 
 @EDITS
@@ -150,9 +206,20 @@ def test_what_is_no_object(run_folder, tmp_path, name, text):
     hold_damaged(run_folder, tmp_path, name, lambda content: text)
 
 
-@given(name=st.sampled_from(["OMP_NUM_THREADS", "D2L_AUTOREC_DATA", "D2L_AUTOREC_URL", "TMPDIR",
-                             "LANG", "COLUMNS", "HOME"]),
-       value=st.sampled_from([value for value in NUMBERS if "\udcff" != value]))
+@given(
+    name=st.sampled_from(
+        [
+            "OMP_NUM_THREADS",
+            "D2L_AUTOREC_DATA",
+            "D2L_AUTOREC_URL",
+            "TMPDIR",
+            "LANG",
+            "COLUMNS",
+            "HOME",
+        ]
+    ),
+    value=st.sampled_from([value for value in NUMBERS if "\udcff" != value]),
+)
 @settings(max_examples=15, **TIMES)
 @example(name="OMP_NUM_THREADS", value="4,2")
 def test_variables(tmp_path, name, value):

@@ -30,12 +30,21 @@ from d2l_autorec.training.losses import MaskedL2Loss, MaskedRootLoss, Multinomia
 def problems(draw):
     """A sparse batch, empty rows and columns included, with weights."""
     rows, columns, hidden = (draw(st.integers(1, n)) for n in (7, 99, 6))
-    rng = onp.random.default_rng(draw(st.integers(0, 10 ** 6)))
-    dense = rng.integers(1, 6, (rows, columns)) * (rng.uniform(size=(rows, columns))
-                                                   < draw(st.floats(0, 1)))
-    normal = lambda *shape: rng.normal(size=shape).astype("float32")
-    return (sp.csr_matrix(dense.astype("float32")), normal(columns, hidden), normal(hidden),
-            normal(columns), normal(rows, hidden))
+    rng = onp.random.default_rng(draw(st.integers(0, 10**6)))
+    dense = rng.integers(1, 6, (rows, columns)) * (
+        rng.uniform(size=(rows, columns)) < draw(st.floats(0, 1))
+    )
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype("float32")
+
+    return (
+        sp.csr_matrix(dense.astype("float32")),
+        normal(columns, hidden),
+        normal(hidden),
+        normal(columns),
+        normal(rows, hidden),
+    )
 
 
 def batch_of(matrix, ctx=None):
@@ -60,8 +69,9 @@ def test_kernels_equal_numpy(problem):
     gradient = onp.empty_like(weight)
     kernels.weight_gradient(*batch.groups, matrix.data, hidden, gradient)
     onp.testing.assert_allclose(gradient, x.T @ hidden, **close)
-    onp.testing.assert_allclose(kernels.column_sums(batch.groups[0], batch.groups[2], matrix.data),
-                                x.sum(0), **close)
+    onp.testing.assert_allclose(
+        kernels.column_sums(batch.groups[0], batch.groups[2], matrix.data), x.sum(0), **close
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -95,13 +105,19 @@ def test_adam_step_equals_mxnet(problem, t):
     mean, variance = (abs(rng.normal(size=weight.shape)).astype("float32") for _ in range(2))
     options = dict(lr=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=1e-3, rescale_grad=0.25)
     expected = [mx.nd.array(a) for a in (weight, mean, variance)]
-    mx.nd.adam_update(expected[0], mx.nd.array(matrix.toarray().T @ hidden), *expected[1:],
-                      out=expected[0], **options)
+    mx.nd.adam_update(
+        expected[0],
+        mx.nd.array(matrix.toarray().T @ hidden),
+        *expected[1:],
+        out=expected[0],
+        **options,
+    )
     batch = batch_of(matrix)
-    scalars = [onp.float32(options[name]) for name in ("rescale_grad", "wd", "lr", "beta1",
-                                                       "beta2", "epsilon")]
-    kernels.adam_step(*batch.groups, matrix.data, hidden, weight, mean, variance,
-                      *scalars)
+    scalars = [
+        onp.float32(options[name])
+        for name in ("rescale_grad", "wd", "lr", "beta1", "beta2", "epsilon")
+    ]
+    kernels.adam_step(*batch.groups, matrix.data, hidden, weight, mean, variance, *scalars)
     for ours, theirs in zip((weight, mean, variance), expected):
         onp.testing.assert_allclose(ours, theirs.asnumpy(), **close)
 
@@ -114,7 +130,8 @@ def test_taking_rows(problem, data):
     taken = kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, rows)
     onp.testing.assert_array_equal(
         sp.csr_matrix((taken[2], taken[1], taken[0]), (len(rows), matrix.shape[1])).toarray(),
-        matrix[rows].toarray())
+        matrix[rows].toarray(),
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -139,11 +156,23 @@ def recorded(loss, steps):
         value = loss(prediction, label)
         steps.append(value)
         return value
+
     return call
 
 
-def trained(kernel, matrix, devices=1, dropout=0.05, epochs=5, optimizer="adam", loss=None,
-            num_hidden=20, lr=0.01, batch_size=32, **network):
+def trained(  # noqa: PLR0913
+    kernel,
+    matrix,
+    devices=1,
+    dropout=0.05,
+    epochs=5,
+    optimizer="adam",
+    loss=None,
+    num_hidden=20,
+    lr=0.01,
+    batch_size=32,
+    **network,
+):
     contexts = [mx.cpu(i) for i in range(devices)]
     mx.random.seed(11)
     net = AutoRec(num_hidden, matrix.shape[1], dropout, **network)
@@ -151,12 +180,23 @@ def trained(kernel, matrix, devices=1, dropout=0.05, epochs=5, optimizer="adam",
     net.hybridize()
     options = {"learning_rate": lr, "wd": 1e-5}
     fused = kernel == "sparse" and optimizer == "adam" and devices == 1 and "tied" not in network
-    trainer = gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights(), **options)
-                            if fused else optimizer, None if fused else options)
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        FusedAdam(net.sparse_weights(), **options) if fused else optimizer,
+        None if fused else options,
+    )
     steps = []
-    history = fit(net, train_loader(matrix, batch_size, 0, BATCHES[kernel]),
-                  recorded(loss or MaskedL2Loss(), steps), trainer, epochs, contexts, dict,
-                  lambda record: None, seed=5)
+    history = fit(
+        net,
+        train_loader(matrix, batch_size, 0, BATCHES[kernel]),
+        recorded(loss or MaskedL2Loss(), steps),
+        trainer,
+        epochs,
+        contexts,
+        dict,
+        lambda record: None,
+        seed=5,
+    )
     losses = onp.reshape([step.asnumpy().sum() for step in steps], (-1, devices)).sum(axis=1)
     return [p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], losses, history
 
@@ -176,20 +216,34 @@ def assert_same(ours, theirs, tolerance=1e-4):
 def test_parity_with_the_dense_network(based, optimizer):
     """Dropout on, the same random stream: losses of every step, parameters after five epochs."""
     matrix = synthetic_ratings(70, 110, 1800).to_csr(based)
-    assert_same(trained("sparse", matrix, optimizer=optimizer),
-                trained("dense", matrix, optimizer=optimizer))
+    assert_same(
+        trained("sparse", matrix, optimizer=optimizer),
+        trained("dense", matrix, optimizer=optimizer),
+    )
 
 
 def test_parity_with_the_root_loss():
     matrix = synthetic_ratings(70, 110, 1800).to_csr()
-    assert_same(trained("sparse", matrix, loss=MaskedRootLoss(), dropout=0),
-                trained("dense", matrix, loss=MaskedRootLoss(), dropout=0), 5e-4)
+    assert_same(
+        trained("sparse", matrix, loss=MaskedRootLoss(), dropout=0),
+        trained("dense", matrix, loss=MaskedRootLoss(), dropout=0),
+        5e-4,
+    )
 
 
-@pytest.mark.parametrize("network", [
-    dict(num_hidden=(20, 10, 20)), dict(tied=True), dict(num_hidden=(12, 5, 12), tied=True),
-    *(dict(encoder_activation=name, decoder_activation=other) for name, other in
-      zip(ACTIVATIONS, (*ACTIVATIONS[2:], *ACTIVATIONS[:2])))], ids=str)
+@pytest.mark.parametrize(
+    "network",
+    [
+        dict(num_hidden=(20, 10, 20)),
+        dict(tied=True),
+        dict(num_hidden=(12, 5, 12), tied=True),
+        *(
+            dict(encoder_activation=name, decoder_activation=other)
+            for name, other in zip(ACTIVATIONS, (*ACTIVATIONS[2:], *ACTIVATIONS[:2]))
+        ),
+    ],
+    ids=str,
+)
 def test_parity_of_deep_tied_and_other_networks(network):
     """First and last layer are the kernels', whatever is between and behind them."""
     matrix = synthetic_ratings(70, 110, 1800).to_csr()
@@ -200,14 +254,27 @@ def test_parity_of_deep_tied_and_other_networks(network):
 def test_deep_run_uses_the_kernels_for_first_and_last_layer(monkeypatch, tmp_path):
     """Both functions run; no dense batch is made."""
     calls = []
-    for name in ("weighted_columns", "masked_products", "adam_step"):
-        def counted(*args, name=name, kernel=getattr(kernels, name)):
+
+    def counted(name, kernel):
+        def call(*args):
             calls.append((name, len(args)))
             return kernel(*args)
-        monkeypatch.setattr(kernels, name, counted)
+
+        return call
+
+    for name in ("weighted_columns", "masked_products", "adam_step"):
+        monkeypatch.setattr(kernels, name, counted(name, getattr(kernels, name)))
     monkeypatch.setattr(loaders, "DenseRows", None)
-    train_model(AutoRecConfig(dataset="synthetic:60x80x900", hidden=(10, 5, 10), epochs=2,
-                              batch_size=40, out=str(tmp_path / "run"), quiet=True))
+    train_model(
+        AutoRecConfig(
+            dataset="synthetic:60x80x900",
+            hidden=(10, 5, 10),
+            epochs=2,
+            batch_size=40,
+            out=str(tmp_path / "run"),
+            quiet=True,
+        )
+    )
     names = [name for name, _ in calls]
     steps = 4  # 80 rows in batches of 40, two epochs; an evaluation an epoch and one at the end
     assert names.count("adam_step") == 2 * steps  # encoder and decoder
@@ -218,8 +285,10 @@ def test_deep_run_uses_the_kernels_for_first_and_last_layer(monkeypatch, tmp_pat
 @pytest.mark.parametrize("devices", [2, 3, 5])
 def test_parity_on_several_devices(devices):
     matrix = synthetic_ratings(40, 33, 400).to_csr()  # 33 rows of 32: one row is left, and waits
-    assert_same(trained("sparse", matrix, devices, dropout=0, epochs=2),
-                trained("dense", matrix, 1, dropout=0, epochs=2))
+    assert_same(
+        trained("sparse", matrix, devices, dropout=0, epochs=2),
+        trained("dense", matrix, 1, dropout=0, epochs=2),
+    )
 
 
 @pytest.mark.parametrize("devices", [1, 3])
@@ -243,6 +312,7 @@ def test_repeatable_to_the_bit():
 def test_parity_on_ml_100k(data_dir, based):
     """The chapter's settings, dropout on, five epochs."""
     from d2l_autorec import load_ratings
+
     matrix = load_ratings("ml-100k", data_dir).to_csr(based)
     options = dict(num_hidden=500, lr=0.002, batch_size=256)
     assert_same(trained("sparse", matrix, **options), trained("dense", matrix, **options))
@@ -267,8 +337,9 @@ with mx.autograd.record():
 mx.autograd.backward([loss])
 trainer.step(4)
 """
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                             timeout=120)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert process.returncode != 0 and "ZeroDivisionError" in process.stderr
 
 
@@ -279,7 +350,9 @@ def test_choice_of_kernel():
     assert choose_kernel("auto", AutoRec(2, 3), [mx.cpu()])[0] == "sparse"
     assert choose_kernel("dense", AutoRec(2, 3), [mx.cpu()])[0] == "dense"
     assert choose_kernel("auto", AutoRec(2, 3), [mx.gpu(0)]) == (
-        "dense", "the sparse kernels run on CPUs only")
+        "dense",
+        "the sparse kernels run on CPUs only",
+    )
     with pytest.raises(ConfigError, match="--kernel sparse runs on CPUs only"):
         choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
@@ -305,6 +378,7 @@ used = (kernels.weighted_columns, kernels.masked_products, kernels.weight_gradie
 print(sum(len(kernel.stats.cache_misses) for kernel in used))
 """
     for _ in range(2):
-        process = subprocess.run([sys.executable, "-W", "ignore", "-c", code],
-                                 capture_output=True, text=True, check=True)
+        process = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+        )
     assert process.stdout.strip() == "0"

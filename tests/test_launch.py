@@ -33,10 +33,19 @@ def launch(tmp_path, *arguments, **environment):
 
 def start(tmp_path, *arguments, **environment):
     return subprocess.Popen(
-        [*LAUNCH, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path), "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": str(Path(workers.__file__).parents[1]), **environment})
+        [*LAUNCH, *map(str, arguments)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "D2L_AUTOREC_TEST": str(tmp_path),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(workers.__file__).parents[1]),
+            **environment,
+        },
+    )
 
 
 def survivors(tmp_path):
@@ -70,18 +79,21 @@ def main_process(tmp_path, *variables):
 def test_sums(tmp_path, servers, count):
     process = launch(tmp_path, "-n", count, "-s", servers, "--", *PROGRAM, "sums")
     assert process.returncode == 0, process.stderr
-    assert sorted(process.stdout.splitlines()) == [f"[worker {k}] sums of {count} are right"
-                                                   for k in range(count)]
+    assert sorted(process.stdout.splitlines()) == [
+        f"[worker {k}] sums of {count} are right" for k in range(count)
+    ]
     lines = process.stderr.splitlines()
     assert len(lines) == count and all(line.endswith("done") for line in lines), lines
 
 
-@pytest.mark.parametrize("servers, count, contexts, batch", [
-    (1, 2, 1, 10), (2, 3, 1, 12), (1, 2, 2, 12)])
+@pytest.mark.parametrize(
+    "servers, count, contexts, batch", [(1, 2, 1, 10), (2, 3, 1, 12), (1, 2, 2, 12)]
+)
 def test_training_equals_one_process(tmp_path, servers, count, contexts, batch):
     """With a last batch of 7 rows or of 1, fewer than workers; on several contexts a worker."""
-    process = launch(tmp_path, "-n", count, "-s", servers, "--", *PROGRAM,
-                     f"train-{contexts}-{batch}", tmp_path)
+    process = launch(
+        tmp_path, "-n", count, "-s", servers, "--", *PROGRAM, f"train-{contexts}-{batch}", tmp_path
+    )
     assert process.returncode == 0, process.stderr
     alone = worker_program.train(Workers(), 1, batch)
     for rank in range(count):
@@ -97,10 +109,14 @@ def begin_endless(tmp_path, *options):
     return process
 
 
-@pytest.mark.parametrize("victim, variables", [
-    ("worker 1", ("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=1")),
-    ("server 0", ("DMLC_ROLE=server",)),
-    ("scheduler 0", ("DMLC_ROLE=scheduler",))])
+@pytest.mark.parametrize(
+    "victim, variables",
+    [
+        ("worker 1", ("DMLC_ROLE=worker", "D2L_AUTOREC_WORKER=1")),
+        ("server 0", ("DMLC_ROLE=server",)),
+        ("scheduler 0", ("DMLC_ROLE=scheduler",)),
+    ],
+)
 def test_a_kill_ends_everything(tmp_path, victim, variables):
     process = begin_endless(tmp_path)
     began = time.monotonic()
@@ -111,8 +127,9 @@ def test_a_kill_ends_everything(tmp_path, victim, variables):
     assert f"d2l_autorec.launch: error: {victim} was killed by SIGKILL" in err.splitlines()
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143),
-                                          (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_nothing_outlives_the_launcher(tmp_path, number, code):
     process = begin_endless(tmp_path)
     began = time.monotonic()
@@ -123,7 +140,8 @@ def test_nothing_outlives_the_launcher(tmp_path, number, code):
     assert marked(tmp_path) == [] and process.returncode == code
     if code > 0:
         assert process.stderr.read().splitlines()[-1] == (
-            f"d2l_autorec.launch: stopped: {number.name}; every process was ended")
+            f"d2l_autorec.launch: stopped: {number.name}; every process was ended"
+        )
 
 
 def test_an_exception_in_one_worker_is_shown_last(tmp_path):
@@ -142,18 +160,37 @@ def test_a_user_error_of_all_workers_keeps_its_exit_code(tmp_path):
 
 
 def test_streams_and_unfinished_lines(tmp_path):
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
-                     "echo to stdout; printf 'no newline, %s' $D2L_AUTOREC_WORKER >&2")
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        "sh",
+        "-c",
+        "echo to stdout; printf 'no newline, %s' $D2L_AUTOREC_WORKER >&2",
+    )
     assert process.returncode == 0
     assert sorted(process.stdout.splitlines()) == [f"[worker {k}] to stdout" for k in range(2)]
-    assert sorted(process.stderr.splitlines()) == [f"[worker {k}] no newline, {k}"
-                                                   for k in range(2)]
+    assert sorted(process.stderr.splitlines()) == [
+        f"[worker {k}] no newline, {k}" for k in range(2)
+    ]
 
 
 def test_a_stubborn_worker_is_killed(tmp_path):
     began = time.monotonic()
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c",
-                     "[ $D2L_AUTOREC_WORKER = 1 ] && exit 7; trap '' TERM; sleep 60; sleep 60")
+    process = launch(
+        tmp_path,
+        "-n",
+        2,
+        "-s",
+        1,
+        "--",
+        "sh",
+        "-c",
+        "[ $D2L_AUTOREC_WORKER = 1 ] && exit 7; trap '' TERM; sleep 60; sleep 60",
+    )
     assert process.returncode == 7 and time.monotonic() - began < 10
 
 
@@ -172,11 +209,27 @@ def fake_ssh(folder):
 
 def test_hosts(tmp_path):
     (tmp_path / "hosts").write_text("# two\nme@first 127.0.0.1\n\n127.0.0.1\n")
-    process = launch(tmp_path, "-n", 3, "-s", 1, "--hosts", "hosts", "--ssh", fake_ssh(tmp_path),
-                     "--", *PROGRAM, "sums")
+    process = launch(
+        tmp_path,
+        "-n",
+        3,
+        "-s",
+        1,
+        "--hosts",
+        "hosts",
+        "--ssh",
+        fake_ssh(tmp_path),
+        "--",
+        *PROGRAM,
+        "sums",
+    )
     assert process.returncode == 0, process.stderr
     assert sorted((tmp_path / "called").read_text().split()) == [
-        "127.0.0.1", "me@first", "me@first", "me@first"]
+        "127.0.0.1",
+        "me@first",
+        "me@first",
+        "me@first",
+    ]
     assert "[worker 2] sums of 3 are right" in process.stdout.splitlines()
 
 
@@ -191,33 +244,67 @@ def test_remote_processes_end_with_the_launcher(tmp_path):
     assert marked(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments, fragments", [
-    (("-n", "0", "-s", "1", "--", "true"), ("-n/--workers", "'0'", "from 1")),
-    (("-n", "2", "-s", "x", "--", "true"), ("-s/--servers", "'x'", "from 1")),
-    (("-s", "1", "--", "true"), ("-n/--workers",)),
-    (("-n", "2", "-s", "1"), ("no command", "behind --")),
-    (("-n", "2", "-s", "1", "--hosts", "nowhere", "--", "true"), ("nowhere", "one machine a line")),
-    (("-n", "2", "-s", "1", "--hosts", "empty", "--", "true"), ("empty", "no machine")),
-    (("-n", "2", "-s", "1", "--hosts", "odd", "--", "true"), ("a b c", "its address")),
-    (("-n", "2", "-s", "1", "--hosts", "unknown", "--", "true"), ("no.invalid", "ADDRESS")),
-    (("-n", "2", "-s", "1", "--hosts", "mixed", "--", "true"), ("127.0.0.1", "cannot reach")),
-    (("-n", "2", "-s", "1", "--address", "192.0.2.1", "--", "true"), ("192.0.2.1", "no address")),
-    (("-n", "2", "-s", "1", "--hosts", "here", "--ssh", "no-such", "--", "true"),
-     ("no-such", "--ssh"))])
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (("-n", "0", "-s", "1", "--", "true"), ("-n/--workers", "'0'", "from 1")),
+        (("-n", "2", "-s", "x", "--", "true"), ("-s/--servers", "'x'", "from 1")),
+        (("-s", "1", "--", "true"), ("-n/--workers",)),
+        (("-n", "2", "-s", "1"), ("no command", "behind --")),
+        (
+            ("-n", "2", "-s", "1", "--hosts", "nowhere", "--", "true"),
+            ("nowhere", "one machine a line"),
+        ),
+        (("-n", "2", "-s", "1", "--hosts", "empty", "--", "true"), ("empty", "no machine")),
+        (("-n", "2", "-s", "1", "--hosts", "odd", "--", "true"), ("a b c", "its address")),
+        (("-n", "2", "-s", "1", "--hosts", "unknown", "--", "true"), ("no.invalid", "ADDRESS")),
+        (("-n", "2", "-s", "1", "--hosts", "mixed", "--", "true"), ("127.0.0.1", "cannot reach")),
+        (
+            ("-n", "2", "-s", "1", "--address", "192.0.2.1", "--", "true"),
+            ("192.0.2.1", "no address"),
+        ),
+        (
+            ("-n", "2", "-s", "1", "--hosts", "here", "--ssh", "no-such", "--", "true"),
+            ("no-such", "--ssh"),
+        ),
+    ],
+)
 def test_bad_arguments_in_one_line(tmp_path, in_process, monkeypatch, arguments, fragments):
     monkeypatch.chdir(tmp_path)
-    for name, text in {"empty": "\n# none\n", "odd": "a b c\n", "unknown": "no.invalid\n",
-                       "mixed": "127.0.0.1\n192.0.2.7\n", "here": "127.0.0.1\n"}.items():
+    for name, text in {
+        "empty": "\n# none\n",
+        "odd": "a b c\n",
+        "unknown": "no.invalid\n",
+        "mixed": "127.0.0.1\n192.0.2.7\n",
+        "here": "127.0.0.1\n",
+    }.items():
         (tmp_path / name).write_text(text)
     usual = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert_user_error(in_process("launch", *arguments), "d2l_autorec.launch: error", *fragments)
     assert usual == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
-@pytest.mark.parametrize("line", [
-    "-oProxyCommand=touch pwned", "$(touch pwned)", "a;b", "a b;c", "m@-x 1.1.1.1",
-    "-x@h 1.1.1.1", "x 1.2.3.4;true", "a" * 64, "é", "..", "a..b", "@", "x@", "[::1]", "'",
-    "a\0b"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-oProxyCommand=touch pwned",
+        "$(touch pwned)",
+        "a;b",
+        "a b;c",
+        "m@-x 1.1.1.1",
+        "-x@h 1.1.1.1",
+        "x 1.2.3.4;true",
+        "a" * 64,
+        "é",
+        "..",
+        "a..b",
+        "@",
+        "x@",
+        "[::1]",
+        "'",
+        "a\0b",
+    ],
+)
 def test_names_that_are_no_machines(tmp_path, in_process, monkeypatch, line):
     """They would be words of a command line, or of a shell on another machine."""
     monkeypatch.chdir(tmp_path)
@@ -235,36 +322,61 @@ def test_hosts_files_that_are_none(tmp_path, in_process, monkeypatch):
     (tmp_path / "many").write_text("".join(f"host{k}\n" for k in range(5000)))
     (tmp_path / "long").write_text("#" * 200_000)
     for name, fragment in {
-            "pipe": "it is no file", "folder": "it is no file", "binary": "invalid start byte",
-            "many": "names 5000 machines: name at most 64", "/dev/zero": "it is no file",
-            "long": "it is longer than 100000 bytes"}.items():
+        "pipe": "it is no file",
+        "folder": "it is no file",
+        "binary": "invalid start byte",
+        "many": "names 5000 machines: name at most 64",
+        "/dev/zero": "it is no file",
+        "long": "it is longer than 100000 bytes",
+    }.items():
         process = in_process("launch", "-n", "1", "-s", "1", "--hosts", name, "--", "true")
         assert_user_error(process, f"--hosts {name}", fragment)
 
 
-@pytest.mark.parametrize("arguments, fragment", [
-    (("-n", "65", "-s", "1", "--", "true"), "-n/--workers: it is '65'"),
-    (("-n", "1", "-s", "65", "--", "true"), "a whole number, from 1 to 64"),
-    (("-n", "1", "-s", "1", "--address=-x", "--", "true"), "--address is '-x'"),
-    (("-n", "1", "-s", "1", "--address", "a" * 99, "--", "true"), "a machine's name or address"),
-    (("-n", "1", "-s", "1", "--hosts", "h", "--ssh", "ssh '", "--", "true"), "No closing quot")])
+@pytest.mark.parametrize(
+    "arguments, fragment",
+    [
+        (("-n", "65", "-s", "1", "--", "true"), "-n/--workers: it is '65'"),
+        (("-n", "1", "-s", "65", "--", "true"), "a whole number, from 1 to 64"),
+        (("-n", "1", "-s", "1", "--address=-x", "--", "true"), "--address is '-x'"),
+        (
+            ("-n", "1", "-s", "1", "--address", "a" * 99, "--", "true"),
+            "a machine's name or address",
+        ),
+        (("-n", "1", "-s", "1", "--hosts", "h", "--ssh", "ssh '", "--", "true"), "No closing quot"),
+    ],
+)
 def test_more_bad_arguments(in_process, arguments, fragment):
     assert_user_error(in_process("launch", *arguments), fragment)
 
 
-@pytest.mark.parametrize("words", [
-    ("python", "-m", "d2l_autorec.run"), ("python", "-m", "d2l_autorec.run", "--kvstore", "local"),
-    ("env", "A=1", "python3", "-u", "-m", "d2l_autorec.run", "--kvstore=device", "--quiet")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("python", "-m", "d2l_autorec.run"),
+        ("python", "-m", "d2l_autorec.run", "--kvstore", "local"),
+        ("env", "A=1", "python3", "-u", "-m", "d2l_autorec.run", "--kvstore=device", "--quiet"),
+    ],
+)
 def test_independent_runs_are_not_started(in_process, words):
     """They did the same work, in one folder."""
-    assert_user_error(in_process("launch", "-n", "2", "-s", "1", "--", *words),
-                      "every worker would do the whole run by itself", "add --kvstore dist_sync")
+    assert_user_error(
+        in_process("launch", "-n", "2", "-s", "1", "--", *words),
+        "every worker would do the whole run by itself",
+        "add --kvstore dist_sync",
+    )
 
 
-@pytest.mark.parametrize("words", [
-    ("true",), ("python", "train.py"), ("python", "-m", "d2l_autorec.run", "--resume", "x"),
-    ("python", "-m", "d2l_autorec.run", "--kvstore=dist_async"),
-    ("python", "-m", "d2l_autorec.run", "--kvstore", "dist_sync")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("true",),
+        ("python", "train.py"),
+        ("python", "-m", "d2l_autorec.run", "--resume", "x"),
+        ("python", "-m", "d2l_autorec.run", "--kvstore=dist_async"),
+        ("python", "-m", "d2l_autorec.run", "--kvstore", "dist_sync"),
+    ],
+)
 def test_of_other_commands_nothing_is_said(words):
     assert _is_distributed(words)
 
@@ -295,20 +407,45 @@ def test_one_process_is_a_run_of_one_worker():
     alone.barrier()
 
 
-SET = {"DMLC_ROLE": "worker", "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": "9",
-       "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1"}
+SET = {
+    "DMLC_ROLE": "worker",
+    "DMLC_PS_ROOT_URI": "127.0.0.1",
+    "DMLC_PS_ROOT_PORT": "9",
+    "DMLC_NUM_WORKER": "2",
+    "DMLC_NUM_SERVER": "1",
+}
 
 
-@pytest.mark.parametrize("environment, fragment", [
-    ({}, "DMLC_ROLE is not set: start with python -m d2l_autorec.launch"),
-    *(({**SET, name: None}, f"{name} is not set: start with") for name in SET),
-    *(({**SET, name: value}, f"{name} is {value!r}: it must be ") for name, value in [
-        ("DMLC_ROLE", "server"), ("DMLC_ROLE", ""), ("DMLC_PS_ROOT_PORT", ""),
-        ("DMLC_PS_ROOT_PORT", "0"), ("DMLC_PS_ROOT_PORT", "65536"), ("DMLC_PS_ROOT_PORT", "x"),
-        ("DMLC_NUM_WORKER", "-1"), ("DMLC_NUM_WORKER", "9" * 30), ("DMLC_NUM_SERVER", "1.5"),
-        ("DMLC_NUM_SERVER", "0"), ("DMLC_PS_ROOT_URI", ""), ("DMLC_PS_ROOT_URI", "a b"),
-        ("DMLC_PS_ROOT_URI", "tcp://x"), ("DMLC_NODE_HOST", "-x"), ("DMLC_NODE_HOST", "a\nb"),
-        ("D2L_AUTOREC_WORKER", "one"), ("D2L_AUTOREC_WORKER", ""), ("D2L_AUTOREC_WORKER", "²")])])
+@pytest.mark.parametrize(
+    "environment, fragment",
+    [
+        ({}, "DMLC_ROLE is not set: start with python -m d2l_autorec.launch"),
+        *(({**SET, name: None}, f"{name} is not set: start with") for name in SET),
+        *(
+            ({**SET, name: value}, f"{name} is {value!r}: it must be ")
+            for name, value in [
+                ("DMLC_ROLE", "server"),
+                ("DMLC_ROLE", ""),
+                ("DMLC_PS_ROOT_PORT", ""),
+                ("DMLC_PS_ROOT_PORT", "0"),
+                ("DMLC_PS_ROOT_PORT", "65536"),
+                ("DMLC_PS_ROOT_PORT", "x"),
+                ("DMLC_NUM_WORKER", "-1"),
+                ("DMLC_NUM_WORKER", "9" * 30),
+                ("DMLC_NUM_SERVER", "1.5"),
+                ("DMLC_NUM_SERVER", "0"),
+                ("DMLC_PS_ROOT_URI", ""),
+                ("DMLC_PS_ROOT_URI", "a b"),
+                ("DMLC_PS_ROOT_URI", "tcp://x"),
+                ("DMLC_NODE_HOST", "-x"),
+                ("DMLC_NODE_HOST", "a\nb"),
+                ("D2L_AUTOREC_WORKER", "one"),
+                ("D2L_AUTOREC_WORKER", ""),
+                ("D2L_AUTOREC_WORKER", "²"),
+            ]
+        ),
+    ],
+)
 def test_no_parameter_server(monkeypatch, environment, fragment):
     """MXNet checks none of them, and dies of a segmentation fault without a port."""
     for name in (*SET, "DMLC_NODE_HOST", "D2L_AUTOREC_WORKER"):
@@ -323,13 +460,16 @@ def test_no_parameter_server(monkeypatch, environment, fragment):
 @pytest.mark.parametrize("role", ["server", "scheduler", "nonsense", ""])
 def test_a_command_is_no_server(command, role):
     """MXNet serves as soon as it is imported, before any option is read."""
-    assert_user_error(command("run", "--model", "mean", "--dataset", "synthetic", DMLC_ROLE=role),
-                      f"DMLC_ROLE is {role!r}: it must be worker, or not be set")
+    assert_user_error(
+        command("run", "--model", "mean", "--dataset", "synthetic", DMLC_ROLE=role),
+        f"DMLC_ROLE is {role!r}: it must be worker, or not be set",
+    )
 
 
 def test_numbers_that_workers_share_are_refused(tmp_path):
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "env", "D2L_AUTOREC_WORKER=0", *PROGRAM,
-                     "sums")
+    process = launch(
+        tmp_path, "-n", 2, "-s", 1, "--", "env", "D2L_AUTOREC_WORKER=0", *PROGRAM, "sums"
+    )
     assert process.returncode == 1
     assert "its own number from 0 to 1" in process.stderr.splitlines()[-1]
 

@@ -21,13 +21,17 @@ MIB, GIB = 2**20, 2**30
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine with 8 GiB left, in files; returns a function that writes more of them."""
+
     def write(**files):
         for name, text in files.items():
             path = tmp_path / name.replace("__", "/").replace("_DOT_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    write(proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 8388608 kB\n",
-          proc__self__status="Name: x\nVmSize: 1048576 kB\n")
+
+    write(
+        proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 8388608 kB\n",
+        proc__self__status="Name: x\nVmSize: 1048576 kB\n",
+    )
     monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
     monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cg")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
@@ -46,29 +50,41 @@ def test_nothing_says(machine):
 
 def test_the_limit_of_a_container(machine):
     """What is cached of files can be freed, and the limit of an outer group holds as well."""
-    machine(proc__self__cgroup="0::/a/b\n", cg__a__b__memory_DOT_max=f"{3 * GIB}\n",
-            cg__a__b__memory_DOT_current=f"{2 * GIB}\n",
-            cg__a__b__memory_DOT_stat=f"anon 5\nfile {GIB // 2}\n")
+    machine(
+        proc__self__cgroup="0::/a/b\n",
+        cg__a__b__memory_DOT_max=f"{3 * GIB}\n",
+        cg__a__b__memory_DOT_current=f"{2 * GIB}\n",
+        cg__a__b__memory_DOT_stat=f"anon 5\nfile {GIB // 2}\n",
+    )
     assert available_memory() == 3 * GIB // 2
-    machine(cg__a__memory_DOT_max=str(GIB), cg__a__memory_DOT_current="0",
-            cg__a__memory_DOT_stat="file 0")
+    machine(
+        cg__a__memory_DOT_max=str(GIB),
+        cg__a__memory_DOT_current="0",
+        cg__a__memory_DOT_stat="file 0",
+    )
     assert available_memory() == GIB
     machine(cg__a__memory_DOT_current=str(2 * GIB))
     assert available_memory() == 0
 
 
 def test_a_container_without_a_limit(machine):
-    machine(proc__self__cgroup="0::/\n", cg__memory_DOT_max="max\n",
-            cg__memory_DOT_current="5", cg__memory_DOT_stat="file 5")
+    machine(
+        proc__self__cgroup="0::/\n",
+        cg__memory_DOT_max="max\n",
+        cg__memory_DOT_current="5",
+        cg__memory_DOT_stat="file 5",
+    )
     assert available_memory() == 8 * GIB
 
 
 @pytest.mark.parametrize("limit, left", [(GIB, GIB - 100 * MIB), (2**63 - 4096, 8 * GIB)])
 def test_the_first_version_of_control_groups(machine, limit, left):
-    machine(proc__self__cgroup="9:cpu:/z\n7:blkio,memory:/\nodd\n",
-            cg__memory__memory_DOT_limit_in_bytes=str(limit),
-            cg__memory__memory_DOT_usage_in_bytes=str(150 * MIB),
-            cg__memory__memory_DOT_stat=f"total_cache {50 * MIB}\n")
+    machine(
+        proc__self__cgroup="9:cpu:/z\n7:blkio,memory:/\nodd\n",
+        cg__memory__memory_DOT_limit_in_bytes=str(limit),
+        cg__memory__memory_DOT_usage_in_bytes=str(150 * MIB),
+        cg__memory__memory_DOT_stat=f"total_cache {50 * MIB}\n",
+    )
     assert available_memory() == left
 
 
@@ -86,11 +102,14 @@ def test_a_network_by_hand(monkeypatch):
     parameters = 2 * 50 * 20 + 50 + 20
     for devices in (1, 3):
         enough = 4 * (4 * devices + 4) * parameters + 4 * 4 * devices * 5 * 70
-        monkeypatch.setattr(network_size, "available_memory", lambda: enough)
+        monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough)
         check(AutoRec(20, 50), (5 * devices, 70), devices)
-        monkeypatch.setattr(network_size, "available_memory", lambda: enough - 1)
-        with pytest.raises(ConfigError, match="needs 0.0 GiB, and 0.0 GiB are available: choose a "
-                                              "smaller --hidden or --batch-size"):
+        monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough - 1)
+        with pytest.raises(
+            ConfigError,
+            match="needs 0.0 GiB, and 0.0 GiB are available: choose a "
+            "smaller --hidden or --batch-size",
+        ):
             check(AutoRec(20, 50), (5 * devices, 70), devices)
 
 
@@ -110,16 +129,23 @@ def test_more_than_mxnet_can_index(monkeypatch):
         check(AutoRec(3, 943), (10**5, 10**5))
 
 
-@pytest.mark.parametrize("arguments, option", [
-    (["--hidden", "60000,60000"], "--hidden"), (["--hidden", "2000000"], "--hidden"),
-    (["--model", "mf", "--factors", "1000000000"], "--factors"),
-    (["--model", "mult-vae", "--hidden", "60000,60000"], "--hidden"),
-    (["--kernel", "dense", "--hidden", "2000000000", "--batch-size", "2000000000"], "--hidden")])
-def test_a_network_that_cannot_fit_leaves_nothing_behind(in_process, tmp_path, monkeypatch,
-                                                         arguments, option):
+@pytest.mark.parametrize(
+    "arguments, option",
+    [
+        (["--hidden", "60000,60000"], "--hidden"),
+        (["--hidden", "2000000"], "--hidden"),
+        (["--model", "mf", "--factors", "1000000000"], "--factors"),
+        (["--model", "mult-vae", "--hidden", "60000,60000"], "--hidden"),
+        (["--kernel", "dense", "--hidden", "2000000000", "--batch-size", "2000000000"], "--hidden"),
+    ],
+)
+def test_a_network_that_cannot_fit_leaves_nothing_behind(
+    in_process, tmp_path, monkeypatch, arguments, option
+):
     monkeypatch.setattr(network_size, "available_memory", lambda: 5 * GIB)
-    process = in_process("run", "--dataset", "synthetic", *arguments, "--out",
-                         str(tmp_path / "out"))
+    process = in_process(
+        "run", "--dataset", "synthetic", *arguments, "--out", str(tmp_path / "out")
+    )
     assert process.returncode == 2 and process.stdout == ""
     assert "5.0 GiB are available: choose a smaller " + option in process.stderr.splitlines()[-1]
     assert os.listdir(tmp_path) == []
@@ -127,11 +153,14 @@ def test_a_network_that_cannot_fit_leaves_nothing_behind(in_process, tmp_path, m
 
 def test_generated_ratings_that_cannot_fit(in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "available_memory", lambda: 5 * GIB)
-    for shape, fragment in (("100000x100000x2000000000", "needs 186.3 GiB, and 5.0 GiB are"),
-                            ("100000x100000x5000000000", "must be from 100000 to 2147483647"),
-                            (f"{'9' * 30}x5x5", "a generated set is synthetic or"),
-                            ("٣x٣x٣", "a generated set is synthetic or")):
-        process = in_process("run", "--dataset", f"synthetic:{shape}", "--out",
-                             str(tmp_path / "out"))
+    for shape, fragment in (
+        ("100000x100000x2000000000", "needs 186.3 GiB, and 5.0 GiB are"),
+        ("100000x100000x5000000000", "must be from 100000 to 2147483647"),
+        (f"{'9' * 30}x5x5", "a generated set is synthetic or"),
+        ("٣x٣x٣", "a generated set is synthetic or"),
+    ):
+        process = in_process(
+            "run", "--dataset", f"synthetic:{shape}", "--out", str(tmp_path / "out")
+        )
         assert_user_error(process, fragment)
     assert os.listdir(tmp_path) == []

@@ -24,8 +24,12 @@ USER_BIAS, ITEM_BIAS = onp.array([0.1, 0.2]), onp.array([1.0, 2, 3])
 def make_net(mean=0.0):
     net = MF(2, 2, 3, mean)
     net.initialize()
-    for table, values in ((net.P, P), (net.Q, Q), (net.user_bias, USER_BIAS[:, None]),
-                          (net.item_bias, ITEM_BIAS[:, None])):
+    for table, values in (
+        (net.P, P),
+        (net.Q, Q),
+        (net.user_bias, USER_BIAS[:, None]),
+        (net.item_bias, ITEM_BIAS[:, None]),
+    ):
         table.weight.set_data(np.array(values))
     return net
 
@@ -46,7 +50,7 @@ def test_gradients_are_those_of_the_formula():
         loss = gluon.loss.L2Loss()(prediction, np.array(truth))
     loss.backward()
     errors = prediction.asnumpy() - truth
-    onp.testing.assert_allclose(loss.asnumpy(), errors ** 2 / 2, rtol=1e-6)
+    onp.testing.assert_allclose(loss.asnumpy(), errors**2 / 2, rtol=1e-6)
     expected = onp.zeros_like(P)
     onp.add.at(expected, USERS, errors[:, None] * Q[ITEMS])
     onp.testing.assert_allclose(net.P.weight.grad().asnumpy(), expected, rtol=1e-5)
@@ -55,18 +59,25 @@ def test_gradients_are_those_of_the_formula():
 
 
 def small():
-    return Ratings([0, 0, 1, 1], [0, 1, 1, 2], onp.array([5.0, 3, 4, 1]),
-                   user_ids=range(3), item_ids=range(3), scale=(1, 5))
+    return Ratings(
+        [0, 0, 1, 1],
+        [0, 1, 1, 2],
+        onp.array([5.0, 3, 4, 1]),
+        user_ids=range(3),
+        item_ids=range(3),
+        scale=(1, 5),
+    )
 
 
 def test_closed_form_by_hand():
     """mean 3.25; deviations 1.75, -0.25, 0.75, -2.25; damping 1."""
     net = ClosedForm(3, 3, damping=1.0)
     net.initialize()
-    net.fit(small())
+    net.fit(small().to_csr("user"))
     items = onp.array([1.75 / 2, 0.5 / 3, -2.25 / 2])
-    users = onp.array([(1.75 - items[0] - 0.25 - items[1]) / 3,
-                       (0.75 - items[1] - 2.25 - items[2]) / 3, 0])
+    users = onp.array(
+        [(1.75 - items[0] - 0.25 - items[1]) / 3, (0.75 - items[1] - 2.25 - items[2]) / 3, 0]
+    )
     assert net.mean.data().item() == pytest.approx(3.25)
     onp.testing.assert_allclose(net.item_bias.weight.data().asnumpy()[:, 0], items, rtol=1e-6)
     onp.testing.assert_allclose(net.user_bias.weight.data().asnumpy()[:, 0], users, rtol=1e-5)
@@ -75,7 +86,7 @@ def test_closed_form_by_hand():
 def test_mean_is_the_mean():
     net = ClosedForm(3, 3)
     net.initialize()
-    net.fit(small())
+    net.fit(small().to_csr("user"))
     pairs = [np.array([0, 2], dtype="int32"), np.array([2, 0], dtype="int32")]
     onp.testing.assert_allclose(net(*pairs).asnumpy(), [3.25, 3.25])
 
@@ -84,7 +95,7 @@ def test_bias_without_damping_is_the_ratings_mean_of_each_item():
     ratings = synthetic_ratings(40, 30, 500)
     net = ClosedForm(40, 30, damping=0.0)
     net.initialize()
-    net.fit(ratings)
+    net.fit(ratings.to_csr("user"))
     found = net.item_bias.weight.data().asnumpy()[:, 0] + net.mean.data().item()
     for item in onp.unique(ratings.items):
         assert found[item] == pytest.approx(ratings.values[ratings.items == item].mean(), rel=1e-5)
@@ -97,10 +108,19 @@ def trained(devices, batch_size=7):
     net = MF(4, 30, 20, 3.0)
     net.initialize(mx.init.Normal(0.1), ctx=contexts)
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-4})
-    fit(net, train_loader(pairs, batch_size, 0, PairRows), gluon.loss.L2Loss(), trainer, 3,
-        contexts, dict, lambda history: None)
-    return {name: p.data(contexts[0]).asnumpy()
-            for name, p in net._collect_params_with_prefix().items()}
+    fit(
+        net,
+        train_loader(pairs, batch_size, 0, PairRows),
+        gluon.loss.L2Loss(),
+        trainer,
+        3,
+        contexts,
+        dict,
+        lambda history: None,
+    )
+    return {
+        name: p.data(contexts[0]).asnumpy() for name, p in net._collect_params_with_prefix().items()
+    }
 
 
 @pytest.mark.parametrize("devices", [2, 3, 5])
@@ -110,16 +130,28 @@ def test_several_devices_are_one(devices):
         onp.testing.assert_allclose(several[name], one[name], atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [MFConfig(factors=5, epochs=3, lr=0.01),
-                                    MFConfig(factors=5, epochs=3, center=True, clip=True),
-                                    BiasConfig(), MeanConfig()], ids=lambda c: c.model)
+@pytest.mark.parametrize(
+    "config",
+    [
+        MFConfig(factors=5, epochs=3, lr=0.01),
+        MFConfig(factors=5, epochs=3, center=True, clip=True),
+        BiasConfig(),
+        MeanConfig(),
+    ],
+    ids=lambda c: c.model,
+)
 def test_run_and_predict(config, tmp_path):
     """The run's test RMSE is that of `predict`, pair by pair."""
     from dataclasses import replace
-    result = train_model(replace(config, dataset="synthetic:60x80x900", out=str(tmp_path / "run"),
-                                 quiet=True, seed=1))
+
+    result = train_model(
+        replace(
+            config, dataset="synthetic:60x80x900", out=str(tmp_path / "run"), quiet=True, seed=1
+        )
+    )
     run = load_run(tmp_path / "run")
     from d2l_autorec.runs.rating_task import load_and_split
+
     _, test = load_and_split(run.config)
     predictions = predict(run, test.user_ids[test.users], test.item_ids[test.items])
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
@@ -129,8 +161,18 @@ def test_run_and_predict(config, tmp_path):
 
 def test_recommend_of_a_matrix_factorization(command, tmp_path):
     """A known user, a new one, similar items; export says that there is nothing to export."""
-    run = command("run", "--model", "mf", "--dataset", "synthetic:60x80x900", "--epochs", "2",
-                  "--out", "mf", "--quiet")
+    run = command(
+        "run",
+        "--model",
+        "mf",
+        "--dataset",
+        "synthetic:60x80x900",
+        "--epochs",
+        "2",
+        "--out",
+        "mf",
+        "--quiet",
+    )
     assert run.returncode == 0 and "test RMSE" in run.stdout
     for arguments in (["--user", "3"], ["--similar-items", "5"], ["--new-user", "me.csv"]):
         (tmp_path / "me.csv").write_text("5,4\n6,2\n")
@@ -141,14 +183,26 @@ def test_recommend_of_a_matrix_factorization(command, tmp_path):
 
 
 def test_refit_and_early_stopping_of_mf(tmp_path):
-    result = train_model(MFConfig(dataset="synthetic", val_ratio=0.1, refit=True, epochs=8, lr=0.02,
-                                  factors=5, patience=2, out=str(tmp_path / "run"), quiet=True))
+    result = train_model(
+        MFConfig(
+            dataset="synthetic",
+            val_ratio=0.1,
+            refit=True,
+            epochs=8,
+            lr=0.02,
+            factors=5,
+            patience=2,
+            out=str(tmp_path / "run"),
+            quiet=True,
+        )
+    )
     assert result["best_epoch"] == result["epochs"] and result["validation_rmse"] < 1.3
 
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_decay_of_biases_is_a_choice(decay):
     from d2l_autorec.runs.runner import make_trainer
+
     net = make_net()
     make_trainer(net, MFConfig(decay=decay), [mx.cpu()], "dense")
     factors = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}

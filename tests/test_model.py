@@ -64,18 +64,19 @@ def test_gradients_of_observed_entries_only():
         loss = mx.gluon.loss.L2Loss()(net(x), x)
     loss.backward()
     error = (RECONSTRUCTION - X) * (X > 0) / 3  # d(0.5 mean over 3 users)
-    onp.testing.assert_allclose(loss.asnumpy(), 1.5 * (error ** 2).sum(1), rtol=1e-5)
+    onp.testing.assert_allclose(loss.asnumpy(), 1.5 * (error**2).sum(1), rtol=1e-5)
     onp.testing.assert_allclose(net.decoder.weight.grad().asnumpy(), error.T @ HIDDEN, rtol=1e-5)
     onp.testing.assert_allclose(net.decoder.bias.grad().asnumpy(), error.sum(0), rtol=1e-5)
     pre = error @ W * HIDDEN * (1 - HIDDEN)
-    onp.testing.assert_allclose(net.encoder.weight.grad().asnumpy(), X.T @ pre, rtol=1e-5,
-                                atol=1e-7)
-    onp.testing.assert_allclose(net.encoder.bias.grad().asnumpy(), pre.sum(0), rtol=1e-5,
-                                atol=1e-7)
+    onp.testing.assert_allclose(
+        net.encoder.weight.grad().asnumpy(), X.T @ pre, rtol=1e-5, atol=1e-7
+    )
+    onp.testing.assert_allclose(net.encoder.bias.grad().asnumpy(), pre.sum(0), rtol=1e-5, atol=1e-7)
 
 
 def test_first_layer_is_a_dense_layer():
     from d2l_autorec.models.layers import InputDense
+
     layer = InputDense(2, 3)
     layer.initialize()
     layer.weight.set_data(np.array(V))
@@ -83,9 +84,13 @@ def test_first_layer_is_a_dense_layer():
 
 
 FUNCTIONS = {
-    "identity": lambda z: z, "sigmoid": lambda z: 1 / (1 + onp.exp(-z)), "tanh": onp.tanh,
-    "relu": lambda z: onp.maximum(z, 0), "elu": lambda z: onp.where(z > 0, z, onp.expm1(z)),
-    "selu": lambda z: 1.0507009873554805 * onp.where(z > 0, z, 1.6732632423543772 * onp.expm1(z))}
+    "identity": lambda z: z,
+    "sigmoid": lambda z: 1 / (1 + onp.exp(-z)),
+    "tanh": onp.tanh,
+    "relu": lambda z: onp.maximum(z, 0),
+    "elu": lambda z: onp.where(z > 0, z, onp.expm1(z)),
+    "selu": lambda z: 1.0507009873554805 * onp.where(z > 0, z, 1.6732632423543772 * onp.expm1(z)),
+}
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
@@ -118,6 +123,7 @@ def test_bounded_predictions_reach_the_ends_of_the_scale(decoder):
 @pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
 def test_inverse_of_a_rating_activation(decoder):
     from d2l_autorec.models.layers import RatingActivation
+
     layer, ratings = RatingActivation(decoder, 1.0, 5.0), onp.array([1.2, 3.0, 4.7], "float32")
     back = layer(np.array(layer.inverse(ratings))).asnumpy()
     onp.testing.assert_allclose(back, ratings, rtol=1e-5)

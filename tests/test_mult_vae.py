@@ -33,8 +33,15 @@ def batch_of(rows, kernel="dense"):
 
 
 def layers(net):
-    return [net.encoder.first, *(layer for stack in (net.encoder.rest, net.decoder)
-                                 for layer in stack if isinstance(layer, nn.Dense))]
+    return [
+        net.encoder.first,
+        *(
+            layer
+            for stack in (net.encoder.rest, net.decoder)
+            for layer in stack
+            if isinstance(layer, nn.Dense)
+        ),
+    ]
 
 
 def golden(model, dropout=0.0):
@@ -66,13 +73,13 @@ def test_golden_values_of_the_vae(monkeypatch, kernel, hybridized):
     if hybridized:
         net.hybridize()
     code = net.encoder(x)
-    close(code[0], [.273914, -.130586, .150009, -.293794])
+    close(code[0], [0.273914, -0.130586, 0.150009, -0.293794])
     close(MultinomialLoss()(net(x), x), [5.321149, 3.654695])
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
     logits, divergence = in_training(net, x)
-    close(divergence, [.071571, .097706])
+    close(divergence, [0.071571, 0.097706])
     close(MultinomialLoss(lambda: 0.2)((logits, divergence), x).mean(), 4.50485)
-    noise = np.array([[1, -1], [.5, 2]])
+    noise = np.array([[1, -1], [0.5, 2]])
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: noise)
     close(MultinomialLoss(lambda: 0.2)(in_training(net, x), x).mean(), 4.288911)
 
@@ -87,8 +94,7 @@ def test_golden_value_of_the_dae(kernel, hybridized):
     close(MultinomialLoss()(in_training(net, x), x).mean(), 4.487568)
 
 
-@pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2),
-                                         (MultDAE, 4.487568)])
+@pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2), (MultDAE, 4.487568)])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_layers_with_dropout_predict_as_those_without(model, loss, kernel):
     """Defect 3: a tanh that came with each Dropout, on the input and on z."""
@@ -102,8 +108,9 @@ def calls(first):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("hybridized, first", itertools.product([True, False],
-                                                                ["train", "predict"]))
+@pytest.mark.parametrize(
+    "hybridized, first", itertools.product([True, False], ["train", "predict"])
+)
 def test_sampling_in_training_and_only_in_training(hybridized, first, kernel):
     """Defect 1: noise at evaluation, or none ever, by whichever call came first."""
     net, x = golden(MultVAE), batch_of(ROWS, kernel)
@@ -131,8 +138,9 @@ def expected_spread(net):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("hybridized, first", itertools.product([True, False],
-                                                                ["train", "predict"]))
+@pytest.mark.parametrize(
+    "hybridized, first", itertools.product([True, False], ["train", "predict"])
+)
 def test_dropout_in_training_and_only_in_training(monkeypatch, model, hybridized, first, kernel):
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
     net, x = golden(model, 0.5), batch_of(ROWS, kernel)
@@ -178,8 +186,13 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
             loss = MultinomialLoss(lambda: 0.3)(net(x), x)
         loss.backward()
         assert loss.shape == (7,) and net(x).shape == (7, 20)
-        gradients.append([loss.asnumpy(), net(x).asnumpy(),
-                          *(p.grad().asnumpy() for p in net.collect_params().values())])
+        gradients.append(
+            [
+                loss.asnumpy(),
+                net(x).asnumpy(),
+                *(p.grad().asnumpy() for p in net.collect_params().values()),
+            ]
+        )
     for dense, sparse in zip(*gradients):
         onp.testing.assert_allclose(dense, sparse, rtol=1e-5, atol=5e-6)
         assert onp.isfinite(dense).all()
@@ -188,19 +201,29 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
 def test_an_empty_row_stays_zero():
     net = golden(MultDAE)
     empty = net(np.zeros((1, 6))).asnumpy()
-    onp.testing.assert_allclose(empty, net(batch_of(onp.zeros((1, 6), "float32"),
-                                                    "sparse")).asnumpy(), atol=1e-6)
+    onp.testing.assert_allclose(
+        empty, net(batch_of(onp.zeros((1, 6), "float32"), "sparse")).asnumpy(), atol=1e-6
+    )
     first = net.encoder.first
     close(net.encoder.first(np.zeros((1, 6))), onp.tanh(first.bias.data().asnumpy())[None])
 
 
-@pytest.mark.parametrize("hidden, dropout, message", [
-    ((600, 200), (0.5,), "--dropout has 1 values, 0.5, but --hidden 600,200 makes 4 layers"),
-    ((600, 200), (0.5, 0.1, 0.1), "has 3 values, .* makes 4 layers: give one value, for the "
-                                  "input, or 4"),
-    ((4,), (0.5,) * 4, "makes 2 layers"),
-    ((4,), 1.0, "each share must be from 0 to below 1"), ((4,), (0.1, -1), "each share"),
-    ((), 0.5, "--hidden is ''"), ((4, 0), 0.5, "--hidden is '4,0'")])
+@pytest.mark.parametrize(
+    "hidden, dropout, message",
+    [
+        ((600, 200), (0.5,), "--dropout has 1 values, 0.5, but --hidden 600,200 makes 4 layers"),
+        (
+            (600, 200),
+            (0.5, 0.1, 0.1),
+            "has 3 values, .* makes 4 layers: give one value, for the input, or 4",
+        ),
+        ((4,), (0.5,) * 4, "makes 2 layers"),
+        ((4,), 1.0, "each share must be from 0 to below 1"),
+        ((4,), (0.1, -1), "each share"),
+        ((), 0.5, "--hidden is ''"),
+        ((4, 0), 0.5, "--hidden is '4,0'"),
+    ],
+)
 @pytest.mark.parametrize("model", MODELS)
 def test_sizes_that_do_not_match(model, hidden, dropout, message):
     """Defect 6: a short list of dropouts dropped layers."""
@@ -286,10 +309,14 @@ def trained(seed, kernel="dense", fused=False, model=MultVAE):
     net.hybridize()
     weights = net.collect_params()
     options = {"learning_rate": 0.01}
-    trainer = gluon.Trainer(weights, FusedAdam(net.sparse_weights(), **options)
-                            if fused else mx.optimizer.Adam(**options))
-    schedule, loader = Anneal(0.2, 0.1), train_loader(sp.csr_matrix(CLICKS), 10, seed,
-                                                      BATCHES[kernel])
+    trainer = gluon.Trainer(
+        weights,
+        FusedAdam(net.sparse_weights(), **options) if fused else mx.optimizer.Adam(**options),
+    )
+    schedule, loader = (
+        Anneal(0.2, 0.1),
+        train_loader(sp.csr_matrix(CLICKS), 10, seed, BATCHES[kernel]),
+    )
     loss = MultinomialLoss(lambda: schedule(trainer.optimizer.num_update))
     for x in itertools.chain(loader, loader, loader):
         with autograd.record():
@@ -316,7 +343,7 @@ def test_the_optimizer_of_the_sparse_kernels(model):
 def test_the_sparse_kernels_cover_both():
     for model in MODELS:
         assert choose_kernel("auto", model, [mx.cpu()])[0] == "sparse"
-        weight, = model((5, 3), 9).sparse_weights()
+        (weight,) = model((5, 3), 9).sparse_weights()
         assert weight.shape[0] == 9
 
 
@@ -332,7 +359,7 @@ def test_recotour_annealing():
 
 
 def test_constant_beta():
-    assert {anneal_schedule("constant", 0.3)(n) for n in (0, 1, 10 ** 6)} == {0.3}
+    assert {anneal_schedule("constant", 0.3)(n) for n in (0, 1, 10**6)} == {0.3}
 
 
 @pytest.mark.parametrize("schedule", ["original", "recotour"])
@@ -347,15 +374,20 @@ def test_the_second_pass_has_the_slope_of_the_first(schedule):
 
 
 def test_the_best_beta():
-    assert best_beta([(0, .1), (.1, .4), (.2, .4), (.3, .2)]) == .1
+    assert best_beta([(0, 0.1), (0.1, 0.4), (0.2, 0.4), (0.3, 0.2)]) == 0.1
     with pytest.raises(ConfigError, match="--search-beta needs a beta that grows"):
-        second_pass(anneal_schedule("constant", 1.0), [(1, .1)])
+        second_pass(anneal_schedule("constant", 1.0), [(1, 0.1)])
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("linear", 0.2), "--anneal is 'linear': choose one of original, recotour, constant"),
-    (("original", -1.0), "--anneal-cap is -1"), (("constant", float("nan")), "--anneal-cap is nan"),
-    (("original", 0.2, 0), "--anneal-steps is 0")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("linear", 0.2), "--anneal is 'linear': choose one of original, recotour, constant"),
+        (("original", -1.0), "--anneal-cap is -1"),
+        (("constant", float("nan")), "--anneal-cap is nan"),
+        (("original", 0.2, 0), "--anneal-steps is 0"),
+    ],
+)
 def test_impossible_annealing(arguments, message):
     with pytest.raises(ConfigError, match=message):
         anneal_schedule(*arguments)
@@ -370,8 +402,7 @@ def test_a_single_hidden_layer_is_trained(kind, hybridize, sparse):
     net.initialize()
     net.hybridize(hybridize)
     rows = sp.csr_matrix(onp.eye(4, 6, dtype="float32"))
-    x = (CSRBatch(rows.indptr, rows.indices, rows.data, 6) if sparse
-         else np.array(rows.toarray()))
+    x = CSRBatch(rows.indptr, rows.indices, rows.data, 6) if sparse else np.array(rows.toarray())
     with autograd.record():
         loss = MultinomialLoss(lambda: 0.2)(net(x), x).sum()
     loss.backward()

@@ -3,7 +3,7 @@
 import ast
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Set
+from typing import Any
 
 import nbclient
 import nbformat
@@ -11,18 +11,42 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: path.name)
-MACHINE_PATH = re.compile(r"(?<![\w./:])/(?:tmp|work|home|root|usr|opt|var|mnt|Users|private)/"
-                          r"|(?<!\w)[A-Z]:\\")
+MACHINE_PATH = re.compile(
+    r"(?<![\w./:])/(?:tmp|work|home|root|usr|opt|var|mnt|Users|private)/"
+    r"|(?<!\w)[A-Z]:\\"
+)
 STOP = dict(val_ratio=0.1, epochs=2, patience=1)
-QUICK: Dict[str, Dict[str, Any]] = {  # for each notebook: every parameter, small
+QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every parameter, small
     "autorec.ipynb": dict(
-        DATASET="auto", USER=196, ITEM=50, EPOCHS=2, MF_EPOCHS=1, STOP=STOP, SEEDS=(0,),
-        WEIGHT_DECAYS=(1e-4,), HIDDEN=20, HIDDEN_SIZES=(5, 20), DEPTHS=((20,), (20, 10)),
-        GRID_HIDDEN=5, ENCODERS=("identity", "sigmoid"),
-        DECODERS=("identity", "sigmoid"), CONTEXT_EPOCHS=1, RUNS=None),
+        DATASET="auto",
+        USER=196,
+        ITEM=50,
+        EPOCHS=2,
+        MF_EPOCHS=1,
+        STOP=STOP,
+        SEEDS=(0,),
+        WEIGHT_DECAYS=(1e-4,),
+        HIDDEN=20,
+        HIDDEN_SIZES=(5, 20),
+        DEPTHS=((20,), (20, 10)),
+        GRID_HIDDEN=5,
+        ENCODERS=("identity", "sigmoid"),
+        DECODERS=("identity", "sigmoid"),
+        CONTEXT_EPOCHS=1,
+        RUNS=None,
+    ),
     "mult_vae.ipynb": dict(
-        DATASET="auto", HELDOUT=0.1, USER=196, ITEM=50, DIMS=((8, 4), (10, 5)), EPOCHS=5,
-        BATCH=50, SEED=0, RUNS=None)}
+        DATASET="auto",
+        HELDOUT=0.1,
+        USER=196,
+        ITEM=50,
+        DIMS=((8, 4), (10, 5)),
+        EPOCHS=5,
+        BATCH=50,
+        SEED=0,
+        RUNS=None,
+    ),
+}
 TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=80)
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -35,52 +59,65 @@ def read(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> List[nbformat.NotebookNode]:
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """Its code cells, in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def parameters_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The one cell with the tag that papermill looks for."""
-    cell, = (cell for cell in code_cells(notebook)
-             if "parameters" in cell.metadata.get("tags", ()))
+    (cell,) = (
+        cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", ())
+    )
     return cell
 
 
-def assigned(source: str) -> Set[str]:
+def assigned(source: str) -> set[str]:
     """Names that the code assigns."""
-    return {node.id for node in ast.walk(ast.parse(source))
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {
+        node.id
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
-def definitions(source: str) -> Set[str]:
+def definitions(source: str) -> set[str]:
     """Classes and functions that the code defines at its top level."""
-    return {node.name for node in ast.parse(source).body
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    return {
+        node.name
+        for node in ast.parse(source).body
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+    }
 
 
-def execute(path: Path, parameters: Dict[str, Any]) -> nbformat.NotebookNode:
+def execute(path: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
     """Run a copy with other parameters in the notebook's folder; a cell's error is raised."""
     notebook = read(path)
     parameters_cell(notebook).source = "\n".join(
-        f"{name} = {value!r}" for name, value in parameters.items())
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
-                            resources={"metadata": {"path": str(path.parent)}}).execute()
+        f"{name} = {value!r}" for name, value in parameters.items()
+    )
+    nbclient.NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
     return notebook
 
 
-def texts(notebook: nbformat.NotebookNode) -> List[str]:
+def texts(notebook: nbformat.NotebookNode) -> list[str]:
     """What its outputs say, pictures in base64 left out."""
     found = []
     for output in (output for cell in code_cells(notebook) for output in cell.outputs):
         found.append(output.get("text", ""))
-        found += [str(content) for kind, content in output.get("data", {}).items()
-                  if kind != "image/png"]
+        found += [
+            str(content) for kind, content in output.get("data", {}).items() if kind != "image/png"
+        ]
     return found
 
 
 @pytest.mark.parametrize("other", [{}, TINY], ids=["real data if at hand", "generated"])
-def test_executes(path: Path, other: Dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+def test_executes(path: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")  # no download: then generated
     before = {file.name for file in path.parent.iterdir()}
     notebook = execute(path, {**QUICK[path.name], **other})
@@ -114,7 +151,7 @@ def test_no_path_of_a_machine(path: Path):
 
 def test_defines_nothing_that_the_package_has(path: Path):
     own = set().union(*(definitions(cell.source) for cell in code_cells(read(path))))
-    packages: Set[str] = set()
+    packages: set[str] = set()
     for module in (ROOT / "d2l_autorec").rglob("*.py"):
         packages |= definitions(module.read_text(encoding="utf-8"))
     assert not own & packages

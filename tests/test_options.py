@@ -46,15 +46,17 @@ def test_an_empty_value_is_an_error(command, option):
     """`--ratings "$FILE"` with an unset FILE trained on ml-100k."""
     for value in ("", "  ", "\t\n") if option != "--separator" else ("",):
         for arguments in ([option, value], [f"{option}={value}"]):
-            with pytest.raises(UserError, match=f"{option}.* is {value!r}, which is empty".replace(
-                    "\\", r"\\")):
+            with pytest.raises(
+                UserError, match=f"{option}.* is {value!r}, which is empty".replace("\\", r"\\")
+            ):
                 parse(command, *arguments)
 
 
 @pytest.mark.parametrize("command", ["recommend", "export", "compare"])
 def test_an_empty_folder_name_is_an_error(in_process, command):
-    assert_user_error(in_process(command, "", *NEEDED.get(command, [])),
-                      "RUN_DIR is '', which is empty")
+    assert_user_error(
+        in_process(command, "", *NEEDED.get(command, [])), "RUN_DIR is '', which is empty"
+    )
 
 
 def test_another_commands_arguments_may_be_empty():
@@ -66,8 +68,9 @@ def test_a_separator_may_be_white_space():
     assert parse("run", "--separator", "\t").separator == "\t"
 
 
-@pytest.mark.parametrize("name", [name for name, spec in FIELDS.items()
-                                  if spec.type in (str, type(None) | str)])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in FIELDS.items() if spec.type in (str, type(None) | str)]
+)
 def test_an_empty_text_from_python_is_an_error(name):
     config = next(config for config in CONFIGS.values() if name in config.__dataclass_fields__)
     with pytest.raises(ConfigError, match=f"^{flag(name)} is '', which is empty"):
@@ -92,8 +95,10 @@ def test_an_option_is_given_once(command, option):
         parse(command, option, "1", option, "1")
 
 
-@pytest.mark.parametrize("arguments", [
-    ("--hybridize", "--no-hybridize"), ("--quiet", "--quiet"), ("--lr=1", "--lr", "2")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--hybridize", "--no-hybridize"), ("--quiet", "--quiet"), ("--lr=1", "--lr", "2")],
+)
 def test_a_switch_is_given_once(arguments):
     with pytest.raises(UserError, match="given more than once"):
         parse("run", *arguments)
@@ -104,11 +109,19 @@ def test_a_parser_can_be_used_again():
     assert [parser.parse_args(["--lr", "1"]).lr for _ in range(2)] == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("arguments, meant", [
-    (["--epoch", "3"], "--epochs"), (["--epoch=3"], "--epochs"), (["--batchsize", "3"], "--batch-"),
-    (["-epochs", "3"], "--epochs"), (["--optimizer", "adm"], "adam"), (["--model", "mult_vae"],
-                                                                       "mult-vae"),
-    (["--split", "kfold"], "k-fold"), (["--dataset", "ml100k"], "ml-100k")])
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [
+        (["--epoch", "3"], "--epochs"),
+        (["--epoch=3"], "--epochs"),
+        (["--batchsize", "3"], "--batch-"),
+        (["-epochs", "3"], "--epochs"),
+        (["--optimizer", "adm"], "adam"),
+        (["--model", "mult_vae"], "mult-vae"),
+        (["--split", "kfold"], "k-fold"),
+        (["--dataset", "ml100k"], "ml-100k"),
+    ],
+)
 def test_what_was_meant(in_process, arguments, meant):
     assert_user_error(in_process("run", *arguments), f"did you mean {meant}")
 
@@ -142,12 +155,28 @@ WITHOUT_EFFECT = [
     ("preload", {"model": "ease", "preload": "no"}, "--model ease reads no rows"),
     ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "--search-beta"),
     ("anneal_steps", {"model": "mult-vae", "anneal": "recotour", "anneal_steps": 2}, "--anneal"),
-    *((name, {"model": model, name: FIELDS[name].default}, f"--model {model} is computed at once")
-      for model in ("mean", "bias", "popularity", "ease")
-      for name in ("lr", "wd", "decay", "epochs", "batch_size", "patience", "eval_every",
-                   "lr_schedule", "lr_step", "lr_factor", "optimizer", "kvstore", "hybridize",
-                   "checkpoint_every")),
-    *(("init_sigma", {"model": model, "init_sigma": 0.1}, "at once") for model in ("mean", "bias"))]
+    *(
+        (name, {"model": model, name: FIELDS[name].default}, f"--model {model} is computed at once")
+        for model in ("mean", "bias", "popularity", "ease")
+        for name in (
+            "lr",
+            "wd",
+            "decay",
+            "epochs",
+            "batch_size",
+            "patience",
+            "eval_every",
+            "lr_schedule",
+            "lr_step",
+            "lr_factor",
+            "optimizer",
+            "kvstore",
+            "hybridize",
+            "checkpoint_every",
+        )
+    ),
+    *(("init_sigma", {"model": model, "init_sigma": 0.1}, "at once") for model in ("mean", "bias")),
+]
 
 
 @pytest.mark.parametrize("name, options, fragment", WITHOUT_EFFECT)
@@ -158,14 +187,22 @@ def test_an_option_without_effect_is_refused_by_name(name, options, fragment):
     assert fragment in str(caught.value) and "leave it out" in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [
-    {"split": "k-fold", "fold": 2, "folds": 3}, {"split": "time", "test_ratio": 0.2},
-    {"lr_schedule": "plateau", "val_ratio": 0.1, "lr_step": 3, "patience": 2, "lr_factor": 0.5},
-    {"ratings": "x", "duplicates": "last", "columns": "user=0,item=1,rating=2", "scale": "1,5"},
-    {"model": "mult-vae", "patience": 3, "anneal_steps": 5, "kernel": "dense"},
-    {"model": "mf", "decay": "weights"}, {"model": "mf", "preset": "best"},
-    {"preset": "best", "epochs": 3}, {"data_dir": None, "model": "ease", "cpus": 1, "threads": 2},
-    {"split": "u1", "data_dir": "x"}, {"model": "bias", "val_ratio": 0.1, "refit": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"split": "k-fold", "fold": 2, "folds": 3},
+        {"split": "time", "test_ratio": 0.2},
+        {"lr_schedule": "plateau", "val_ratio": 0.1, "lr_step": 3, "patience": 2, "lr_factor": 0.5},
+        {"ratings": "x", "duplicates": "last", "columns": "user=0,item=1,rating=2", "scale": "1,5"},
+        {"model": "mult-vae", "patience": 3, "anneal_steps": 5, "kernel": "dense"},
+        {"model": "mf", "decay": "weights"},
+        {"model": "mf", "preset": "best"},
+        {"preset": "best", "epochs": 3},
+        {"data_dir": None, "model": "ease", "cpus": 1, "threads": 2},
+        {"split": "u1", "data_dir": "x"},
+        {"model": "bias", "val_ratio": 0.1, "refit": True},
+    ],
+)
 def test_an_option_with_an_effect_is_not(options):
     config = make_config(options)
     assert {name: getattr(config, name) for name in options} == options
@@ -173,33 +210,86 @@ def test_an_option_with_an_effect_is_not(options):
 
 def test_resuming_does_not_take_what_has_no_effect(in_process, tmp_path):
     out = str(tmp_path / "out")
-    assert in_process("run", "--model", "mean", "--dataset", "synthetic:60x80x900", "--out",
-                      out).returncode == 0
+    assert (
+        in_process(
+            "run", "--model", "mean", "--dataset", "synthetic:60x80x900", "--out", out
+        ).returncode
+        == 0
+    )
     assert_user_error(in_process("run", "--resume", out, "--data-dir", "x"), "--data-dir has no")
     assert_user_error(in_process("run", "--resume", ""), "--resume is '', which is empty")
 
 
 def test_options_of_other_commands_without_effect(in_process):
     for command, arguments, fragment in [
-            ("recommend", ["x", "--user", "1", "--items", "2", "-n", "3"], "-n has no effect"),
-            ("report", ["--quick", "--seeds", "2"], "--seeds has no effect: --quick"),
-            ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect: the runs"),
-            ("launch", ["-n", "1", "-s", "1", "--ssh", "ssh", "--", "true"], "--ssh has no")]:
+        ("recommend", ["x", "--user", "1", "--items", "2", "-n", "3"], "-n has no effect"),
+        ("report", ["--quick", "--seeds", "2"], "--seeds has no effect: --quick"),
+        ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect: the runs"),
+        ("launch", ["-n", "1", "-s", "1", "--ssh", "ssh", "--", "true"], "--ssh has no"),
+    ]:
         assert_user_error(in_process(command, *arguments), fragment)
 
 
-HOSTILE = ["inf", "-inf", "nan", "1e300", "-1e300", "1e-320", "-0", "-0.0", "0", "0.0", "-1",
-           str(10**18), str(10**30), "9" * 5000, "٣", "1_000", " 5", "5 ", "+5", "0x10", "1e400",
-           "True", "None", "1e", ".", "-", "1,", ",", "1,,2", "1,inf", "0.5,nan", "1.", ".5", "1.5",
-           ",".join(["1"] * 100), "a\x00b", "é", "\udcff", "--", "%s", "{0}", "'", "x" * 300]
-NUMERIC = [name for name, spec in FIELDS.items()
-           if spec.type not in (str, bool, type(None) | str)]
+HOSTILE = [
+    "inf",
+    "-inf",
+    "nan",
+    "1e300",
+    "-1e300",
+    "1e-320",
+    "-0",
+    "-0.0",
+    "0",
+    "0.0",
+    "-1",
+    str(10**18),
+    str(10**30),
+    "9" * 5000,
+    "٣",
+    "1_000",
+    " 5",
+    "5 ",
+    "+5",
+    "0x10",
+    "1e400",
+    "True",
+    "None",
+    "1e",
+    ".",
+    "-",
+    "1,",
+    ",",
+    "1,,2",
+    "1,inf",
+    "0.5,nan",
+    "1.",
+    ".5",
+    "1.5",
+    ",".join(["1"] * 100),
+    "a\x00b",
+    "é",
+    "\udcff",
+    "--",
+    "%s",
+    "{0}",
+    "'",
+    "x" * 300,
+]
+NUMERIC = [name for name, spec in FIELDS.items() if spec.type not in (str, bool, type(None) | str)]
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(sorted(FIELDS)), st.sampled_from(sorted(CONFIGS)),
-       st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8), st.floats().map(str),
-                 st.integers().map(str), st.integers(-2**70, 2**70).map(str)))
+@given(
+    st.sampled_from(sorted(FIELDS)),
+    st.sampled_from(sorted(CONFIGS)),
+    st.one_of(
+        st.sampled_from(HOSTILE),
+        st.text(max_size=8),
+        st.floats().map(str),
+        st.integers().map(str),
+        st.integers(-(2**70), 2**70).map(str),
+    ),
+)
 def test_any_value_is_valid_or_one_line(name, model, value):
     """Of every option of every model; what is accepted is a finite number that float32 holds."""
     try:
@@ -217,10 +307,19 @@ def test_any_value_is_valid_or_one_line(name, model, value):
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(sorted(FIELDS)), st.sampled_from(sorted(CONFIGS)),
-       st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4),
-                 st.lists(st.one_of(st.integers(-2, 9), st.floats(), st.booleans()), max_size=3),
-                 st.sampled_from([10**30, -0.0, (), b"x", {}, object(), (1, "a"), 1j])))
+@given(
+    st.sampled_from(sorted(FIELDS)),
+    st.sampled_from(sorted(CONFIGS)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=4),
+        st.lists(st.one_of(st.integers(-2, 9), st.floats(), st.booleans()), max_size=3),
+        st.sampled_from([10**30, -0.0, (), b"x", {}, object(), (1, "a"), 1j]),
+    ),
+)
 def test_any_value_from_python_is_valid_or_one_line(name, model, value):
     if name not in CONFIGS[model].__dataclass_fields__:
         return
@@ -239,39 +338,83 @@ def test_one_number_or_a_list_will_do(config, value):
     assert config(hidden=value).hidden == expected
 
 
-@pytest.mark.parametrize("option, value, allowed", [
-    ("--lr", "1e300", "at most 1e30"), ("--wd", "1e300", "at most 1e30"),
-    ("--init-sigma", "1e300", "at most 1e30"), ("--epochs", str(10**18), "from 1 to 1000000"),
-    ("--lr", "1e-320", "not closer to 0 than 1e-37"), ("--threshold", "inf", "a finite number"),
-    ("--heldout-users", "inf", "a finite number"), ("--penalty", "1e31", "at most 1e30"),
-    ("--damping", "1e300", "at most 1e30"), ("--folds", str(10**9), "from 2 to 1000"),
-    ("--hidden", ",".join(["1"] * 33), "32 of them at most"),
-    ("--factors", str(10**30), "at most 2147483647")])
+@pytest.mark.parametrize(
+    "option, value, allowed",
+    [
+        ("--lr", "1e300", "at most 1e30"),
+        ("--wd", "1e300", "at most 1e30"),
+        ("--init-sigma", "1e300", "at most 1e30"),
+        ("--epochs", str(10**18), "from 1 to 1000000"),
+        ("--lr", "1e-320", "not closer to 0 than 1e-37"),
+        ("--threshold", "inf", "a finite number"),
+        ("--heldout-users", "inf", "a finite number"),
+        ("--penalty", "1e31", "at most 1e30"),
+        ("--damping", "1e300", "at most 1e30"),
+        ("--folds", str(10**9), "from 2 to 1000"),
+        ("--hidden", ",".join(["1"] * 33), "32 of them at most"),
+        ("--factors", str(10**30), "at most 2147483647"),
+    ],
+)
 def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, value, allowed):
-    models = {"--threshold": "ease", "--heldout-users": "ease", "--penalty": "ease",
-              "--damping": "bias", "--factors": "mf"}
-    process = in_process("run", "--model", models.get(option, "autorec"), "--dataset", "synthetic",
-                         option, value, "--out", str(tmp_path / "out"))
+    models = {
+        "--threshold": "ease",
+        "--heldout-users": "ease",
+        "--penalty": "ease",
+        "--damping": "bias",
+        "--factors": "mf",
+    }
+    process = in_process(
+        "run",
+        "--model",
+        models.get(option, "autorec"),
+        "--dataset",
+        "synthetic",
+        option,
+        value,
+        "--out",
+        str(tmp_path / "out"),
+    )
     assert_user_error(process, f"{option} is ", allowed)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("command, arguments", [
-    ("recommend", ["x", "--user", "1", "-n"]), ("report", ["--seeds"]), ("report", ["--threads"]),
-    ("launch", ["-s", "1", "-n"]), ("launch", ["-n", "1", "-s"])])
+@pytest.mark.parametrize(
+    "command, arguments",
+    [
+        ("recommend", ["x", "--user", "1", "-n"]),
+        ("report", ["--seeds"]),
+        ("report", ["--threads"]),
+        ("launch", ["-s", "1", "-n"]),
+        ("launch", ["-n", "1", "-s"]),
+    ],
+)
 @pytest.mark.parametrize("value", [v for v in HOSTILE if v not in ("--", "1.")])
 def test_whole_numbers_of_other_commands(in_process, command, arguments, value):
-    assert_user_error(in_process(command, *arguments[:-1], f"{arguments[-1]}={value}"
-                                 if arguments[-1].startswith("--") else arguments[-1] + value),
-                      "d2l_autorec")
+    assert_user_error(
+        in_process(
+            command,
+            *arguments[:-1],
+            f"{arguments[-1]}={value}" if arguments[-1].startswith("--") else arguments[-1] + value,
+        ),
+        "d2l_autorec",
+    )
 
 
 def test_nothing_is_said_of_a_batch_that_no_model_takes(in_process, tmp_path):
     """256 rows a step are the chapter's; a small file has fewer, and no user asked for 256."""
     for model in ("mean", "autorec"):
         epochs = ["--epochs", "1"] if model == "autorec" else []
-        process = in_process("run", "--model", model, "--dataset", "synthetic:60x80x900",
-                             "--quiet", *epochs, "--out", str(tmp_path / model))
+        process = in_process(
+            "run",
+            "--model",
+            model,
+            "--dataset",
+            "synthetic:60x80x900",
+            "--quiet",
+            *epochs,
+            "--out",
+            str(tmp_path / model),
+        )
         assert process.returncode == 0 and "warning" not in process.stderr
 
 

@@ -31,20 +31,23 @@ def plain_metrics(scores, fold_in, held_out, k):
     if not held_out:
         return math.nan, math.nan
     ideal = sum(1 / math.log2(r + 1) for r in range(1, min(k, len(held_out)) + 1))
-    return (len(ranks) / min(k, len(held_out)),
-            sum(1 / math.log2(r + 1) for r in ranks) / ideal)
+    return (len(ranks) / min(k, len(held_out)), sum(1 / math.log2(r + 1) for r in ranks) / ideal)
 
 
 @st.composite
 def rankings(draw):
     """Scores with many ties, and disjoint fold-in and held-out clicks; users without either."""
     users, items = draw(st.integers(1, 6)), draw(st.integers(1, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 10 ** 6)))
-    scores = rng.integers(0, draw(st.sampled_from([2, 5, 10 ** 6])), (users, items))
-    kind = rng.choice(3, (users, items), p=draw(st.sampled_from([(.6, .2, .2), (.9, .1, 0),
-                                                                 (0, .5, .5)])))
-    return (scores.astype("float32"), sp.csr_matrix((kind == 1).astype("float32")),
-            sp.csr_matrix((kind == 2).astype("float32")))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    scores = rng.integers(0, draw(st.sampled_from([2, 5, 10**6])), (users, items))
+    kind = rng.choice(
+        3, (users, items), p=draw(st.sampled_from([(0.6, 0.2, 0.2), (0.9, 0.1, 0), (0, 0.5, 0.5)]))
+    )
+    return (
+        scores.astype("float32"),
+        sp.csr_matrix((kind == 1).astype("float32")),
+        sp.csr_matrix((kind == 2).astype("float32")),
+    )
 
 
 @settings(deadline=None, max_examples=200)
@@ -53,9 +56,14 @@ def test_metrics_equal_the_plain_ones(problem, k):
     scores, fold_in, held_out = problem
     hits = hits_at(rank(scores.copy(), fold_in, k), held_out)
     relevant = np.diff(held_out.indptr)
-    expected = np.array([plain_metrics(scores[u].tolist(), fold_in[u].indices.tolist(),
-                                       held_out[u].indices.tolist(), k)
-                         for u in range(len(scores))])
+    expected = np.array(
+        [
+            plain_metrics(
+                scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
+            )
+            for u in range(len(scores))
+        ]
+    )
     np.testing.assert_allclose(recall_at(hits, relevant, k), expected[:, 0], rtol=1e-12)
     np.testing.assert_allclose(ndcg_at(hits, relevant, k), expected[:, 1], rtol=1e-12)
 
@@ -64,21 +72,23 @@ def test_metrics_equal_the_plain_ones(problem, k):
 @given(rankings(), st.integers(1, 50))
 def test_top_items_with_ties(problem, k):
     scores = problem[0]
-    np.testing.assert_array_equal(top_items(scores, k),
-                                  np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    np.testing.assert_array_equal(
+        top_items(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    )
 
 
 def test_ndcg_and_recall_by_hand():
     hits = np.array([[True, False, True], [False, False, False], [True, True, True]])
     relevant = np.array([2, 0, 9])
     np.testing.assert_allclose(recall_at(hits, relevant, 3), [1, np.nan, 1])
-    np.testing.assert_allclose(ndcg_at(hits, relevant, 3),
-                               [1.5 / (1 + 1 / math.log2(3)), np.nan, 1])
-    np.testing.assert_allclose(recall_at(hits, relevant, 2), [.5, np.nan, 1])
+    np.testing.assert_allclose(
+        ndcg_at(hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), np.nan, 1]
+    )
+    np.testing.assert_allclose(recall_at(hits, relevant, 2), [0.5, np.nan, 1])
 
 
 def test_mean_and_standard_error():
-    assert mean_and_error(np.array([1., np.nan, 3.])) == (2, 1 / math.sqrt(2))
+    assert mean_and_error(np.array([1.0, np.nan, 3.0])) == (2, 1 / math.sqrt(2))
     assert all(map(math.isnan, mean_and_error(np.array([np.nan]))))
 
 
@@ -101,7 +111,7 @@ def test_scores_that_are_no_numbers_are_no_hits():
 @pytest.fixture(scope="module")
 def clicks():
     rng = np.random.default_rng(0)
-    kind = rng.choice(3, (37, 150), p=[.8, .15, .05])
+    kind = rng.choice(3, (37, 150), p=[0.8, 0.15, 0.05])
     kind[3:6][kind[3:6] == 2] = 0  # three users without held-out items
     return [sp.csr_matrix((kind == k).astype("float32")) for k in (1, 2)]
 
@@ -130,8 +140,12 @@ def test_evaluation_equals_the_plain_one(clicks):
     scores = scorer(fold_in.toarray())
     users = [u for u in range(37) if held_out[u].nnz]
     for name, k, position in (("recall@20", 20, 0), ("recall@50", 50, 0), ("ndcg@100", 100, 1)):
-        expected = [plain_metrics(scores[u].tolist(), fold_in[u].indices.tolist(),
-                                  held_out[u].indices.tolist(), k)[position] for u in users]
+        expected = [
+            plain_metrics(
+                scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
+            )[position]
+            for u in users
+        ]
         np.testing.assert_allclose(values[name], expected, rtol=1e-12)
 
 

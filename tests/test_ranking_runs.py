@@ -50,18 +50,26 @@ def column(folder, name, phase=None):
 
 
 def parameters(folder):
-    return {name: array.asnumpy()
-            for name, array in mx.nd.load(str(folder / "model.params")).items()}
+    return {
+        name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()
+    }
 
 
 def outcome(folder):
     """Parameters, metrics and result without their times."""
-    rows = [{name: value for name, value in row.items() if name != "seconds"}
-            for row in rows_of(folder)]
+    rows = [
+        {name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)
+    ]
     result = read_json(folder / "result.json")
-    return ({name: values.tobytes() for name, values in parameters(folder).items()}, rows,
-            {name: value for name, value in result.items()
-             if name not in ("train_seconds", "ratings_per_second")})
+    return (
+        {name: values.tobytes() for name, values in parameters(folder).items()},
+        rows,
+        {
+            name: value
+            for name, value in result.items()
+            if name not in ("train_seconds", "ratings_per_second")
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +87,33 @@ def runs(tmp_path_factory):
 def test_run_folder(runs, model):
     folder, trained = runs / model, model in MODELS
     assert sorted(path.name for path in folder.glob("[!.]*")) == [
-        "clicks.npz", "config.json", "curve.png", "metrics.csv",
-        *(["model.params"] if trained else []), "result.json"]
+        "clicks.npz",
+        "config.json",
+        "curve.png",
+        "metrics.csv",
+        *(["model.params"] if trained else []),
+        "result.json",
+    ]
     rows, result = rows_of(folder), json.loads((folder / "result.json").read_text())
     suffixes = SUFFIXES if trained else SUFFIXES[:3]
     beta = ["beta"] if model == "mult-vae" else []
-    assert list(rows[0]) == ["phase", "epoch", "lr", "train_loss", *beta, "ratings", "seconds",
-                             *(f"{part}_{name}" for part in ("validation", "test")
-                               for name in suffixes)]
+    assert list(rows[0]) == [
+        "phase",
+        "epoch",
+        "lr",
+        "train_loss",
+        *beta,
+        "ratings",
+        "seconds",
+        *(f"{part}_{name}" for part in ("validation", "test") for name in suffixes),
+    ]
     assert len(rows) == (6 if trained else 1) == result["epochs"]
     ndcg = column(folder, "validation_ndcg@100")
     assert result["best_epoch"] == 1 + ndcg.index(max(ndcg))
     for name in suffixes:
         assert result[f"test_{name}"] == pytest.approx(
-            column(folder, f"test_{name}")[result["best_epoch"] - 1], abs=1e-12)
+            column(folder, f"test_{name}")[result["best_epoch"] - 1], abs=1e-12
+        )
         assert 0 <= result[f"test_{name}_se"] < (30 if name == "loss" else 0.2)
     assert ("best_beta" in result) == (model == "mult-vae")
     data = json.loads((folder / "config.json").read_text())["data"]
@@ -111,11 +132,12 @@ def test_what_is_printed(in_process, tmp_path, model):
 def test_beta_grows_with_the_updates(runs, tmp_path):
     steps = -(-json.loads((runs / "mult-vae" / "result.json").read_text())["train_users"] // 40)
     assert column(runs / "mult-vae", "beta") == pytest.approx(
-        [epoch * steps / 200_000 for epoch in range(1, 7)])
+        [epoch * steps / 200_000 for epoch in range(1, 7)]
+    )
     finish(tmp_path / "capped", "mult-vae", anneal_cap=0.3, anneal_steps=10 * steps)
-    assert column(tmp_path / "capped", "beta") == pytest.approx([.1, .2, .3, .3, .3, .3])
+    assert column(tmp_path / "capped", "beta") == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.3, 0.3])
     finish(tmp_path / "recotour", "mult-vae", anneal="recotour", anneal_cap=0.51)
-    assert column(tmp_path / "recotour", "beta") == pytest.approx([.1, .2, .3, .4, .5, .51])
+    assert column(tmp_path / "recotour", "beta") == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.51])
     finish(tmp_path / "constant", "mult-vae", anneal="constant", anneal_cap=0.1)
     assert column(tmp_path / "constant", "beta") == [0.1] * 6
 
@@ -140,9 +162,9 @@ def test_search_beta(search):
     ndcg = column(search, "validation_ndcg@100", "search")
     best = ndcg.index(max(ndcg))
     assert 0 < best < 7, "the test is to see betas below and above the best"
-    assert first[-1] == 1.0 and second == first[:best + 1] + [first[best]] * (7 - best)
+    assert first[-1] == 1.0 and second == first[: best + 1] + [first[best]] * (7 - best)
     assert result["best_beta"] == first[best] == max(second)
-    assert column(search, "validation_ndcg@100", "best-beta")[:best + 1] == ndcg[:best + 1]
+    assert column(search, "validation_ndcg@100", "best-beta")[: best + 1] == ndcg[: best + 1]
     again = column(search, "validation_ndcg@100", "best-beta")
     assert result["best_epoch"] == 1 + again.index(max(again))
     assert result["validation_ndcg@100"] == max(again) >= max(ndcg)
@@ -161,6 +183,7 @@ def kill_at_save(monkeypatch, number):
         calls.append(path)
         if len(calls) == number:
             raise Killed
+
     monkeypatch.setattr(checkpoint.Checkpoint, "save", ending)
 
 
@@ -181,9 +204,16 @@ def test_resume_to_the_bit_in_either_phase(search, tmp_path, monkeypatch, number
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("options", [
-    {}, {"kernel": "dense"}, {"cpus": 2}, {"lr_schedule": "plateau", "lr_step": 1},
-    {"eval_every": 2, "early_stopping": "loss", "dropout": (0.5, 0.1, 0.1, 0.1)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"kernel": "dense"},
+        {"cpus": 2},
+        {"lr_schedule": "plateau", "lr_step": 1},
+        {"eval_every": 2, "early_stopping": "loss", "dropout": (0.5, 0.1, 0.1, 0.1)},
+    ],
+)
 def test_resume_to_the_bit(tmp_path, monkeypatch, model, options):
     finish(tmp_path / "whole", model, **options)
     stop_and_resume(tmp_path / "run", monkeypatch, 3, model, options)
@@ -201,14 +231,16 @@ def test_early_stopping(tmp_path, name, choose):
 
 
 def history_of(metric, scores):
-    return [EpochRecord(k + 1, 0.0, None, 1, 0.0, validation={} if s is None else {metric: s})
-            for k, s in enumerate(scores)]
+    return [
+        EpochRecord(k + 1, 0.0, None, 1, 0.0, validation={} if s is None else {metric: s})
+        for k, s in enumerate(scores)
+    ]
 
 
 def test_plateau_maximises_ndcg():
     """Defect 4: in 'min' mode the rate falls while the ranking becomes better."""
     config = MultVAEConfig(lr=1.0, lr_schedule="plateau", lr_step=2, lr_factor=0.5)
-    better, worse = [.1, .2, .3, .4, .5], [.5, .4, .3, .2, .1]
+    better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
         chosen = MultVAEConfig(**{**vars(config), "early_stopping": metric})
         assert control.learning_rate(chosen, history_of(metric, good)) == 1.0
@@ -240,7 +272,7 @@ def test_eval_every(tmp_path):
 def test_it_stops_only_where_it_was_evaluated(tmp_path):
     """Epochs without an evaluation cannot be without a better score."""
     config = MultDAEConfig(patience=1, eval_every=3)
-    scores = [None, None, .1, None, None, .2, None, None, .15]
+    scores = [None, None, 0.1, None, None, 0.2, None, None, 0.15]
     for done in range(1, 9):
         history = history_of("ndcg@100", scores[:done])
         assert not control.should_stop(history, config.patience, config.score)
@@ -253,46 +285,91 @@ def test_it_stops_only_where_it_was_evaluated(tmp_path):
 @pytest.mark.parametrize("model", MODELS)
 def test_dropout_of_each_layer(tmp_path, in_process, model):
     run = ("run", "--model", model, *QUICK, "--out", str(tmp_path / "run"), "--dropout")
-    assert_user_error(in_process(*run, "0.5,0.1"), "--dropout has 2 values, but --hidden 12,6 "
-                      "makes 4 layers: give one value, for the input, or 4")
-    assert_user_error(in_process(*run, "0.5,0,0,1"), "--dropout is 0.5,0.0,0.0,1.0: it must be at "
-                      "least 0 and below 1, each")
+    assert_user_error(
+        in_process(*run, "0.5,0.1"),
+        "--dropout has 2 values, but --hidden 12,6 "
+        "makes 4 layers: give one value, for the input, or 4",
+    )
+    assert_user_error(
+        in_process(*run, "0.5,0,0,1"),
+        "--dropout is 0.5,0.0,0.0,1.0: it must be at least 0 and below 1, each",
+    )
     assert not (tmp_path / "run").exists()
     assert in_process(*run, "0.5,0.1,0.2,0").returncode == 0
     net = load_run(tmp_path / "run").net
-    shares = [layer._rate for stack in (net.encoder.rest, net.decoder) for layer in stack
-              if isinstance(layer, gluon.nn.Dropout)]
+    shares = [
+        layer._rate
+        for stack in (net.encoder.rest, net.decoder)
+        for layer in stack
+        if isinstance(layer, gluon.nn.Dropout)
+    ]
     assert shares == [0.1, 0.2]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--anneal-cap", "0.1"], "--anneal-cap is an option of --model mult-vae: --model autorec has "
-                              "no such thing; leave it out"),
-    (["--model", "mult-vae", "--based", "user"], "--based is an option of --model autorec"),
-    (["--model", "mult-vae", "--test-ratio", "0.2"], "--test-ratio is an option of --model autorec "
-                                                     "and mf and bias and mean"),
-    (["--model", "mult-dae", "--search-beta"], "--search-beta is an option of --model mult-vae"),
-    (["--model", "mult-dae", "--penalty", "3"], "--penalty is an option of --model ease"),
-    (["--model", "popularity", "--dropout", "0.1"], "--dropout is an option of --model autorec"),
-    (["--model", "ease", "--patience", "3", "--anneal", "constant"], "--anneal is an option of"),
-    (["--model", "mf", "--heldout-users", "3"], "--heldout-users is an option of --model mult-vae "
-                                                "and mult-dae and popularity and ease"),
-    (["--model", "mult-vae", "--refit"], "--refit is an option of --model autorec"),
-    (["--model", "mult-vae", "--early-stopping", "rmse"], "--early-stopping is rmse: it must be "
-                                                          "one of ndcg@100, loss"),
-    (["--model", "mult-vae", "--anneal", "linear"], "--anneal is linear: it must be one of orig"),
-    (["--model", "mult-vae", "--anneal-cap", "-1"], "--anneal-cap is -1.0: it must be 0 or more"),
-    (["--model", "mult-vae", "--search-beta", "--anneal", "constant"], "--search-beta needs a beta "
-                                                                       "that grows"),
-    (["--model", "mult-vae", "--heldout-users", "0.5"], "--heldout-users is 0.5: it must be a "
-                                                        "number of users from 1, or a fraction"),
-    (["--model", "mult-vae", "--heldout-users", "2.5"], "--heldout-users is 2.5: it must be"),
-    (["--model", "ease", "--heldout-users", "100"], "--heldout-users 100 takes 100 users for "
-                                                    "validation and 100 for the test of the"),
-    (["--model", "ease", "--penalty", "0"], "--penalty is 0.0: it must be above 0"),
-    (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
-    (["--model", "popularity", "--min-user-clicks", "-1"], "--min-user-clicks is -1: it must be"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--anneal-cap", "0.1"],
+            "--anneal-cap is an option of --model mult-vae: --model autorec has "
+            "no such thing; leave it out",
+        ),
+        (["--model", "mult-vae", "--based", "user"], "--based is an option of --model autorec"),
+        (
+            ["--model", "mult-vae", "--test-ratio", "0.2"],
+            "--test-ratio is an option of --model autorec and mf and bias and mean",
+        ),
+        (
+            ["--model", "mult-dae", "--search-beta"],
+            "--search-beta is an option of --model mult-vae",
+        ),
+        (["--model", "mult-dae", "--penalty", "3"], "--penalty is an option of --model ease"),
+        (
+            ["--model", "popularity", "--dropout", "0.1"],
+            "--dropout is an option of --model autorec",
+        ),
+        (
+            ["--model", "ease", "--patience", "3", "--anneal", "constant"],
+            "--anneal is an option of",
+        ),
+        (
+            ["--model", "mf", "--heldout-users", "3"],
+            "--heldout-users is an option of --model mult-vae and mult-dae and popularity and ease",
+        ),
+        (["--model", "mult-vae", "--refit"], "--refit is an option of --model autorec"),
+        (
+            ["--model", "mult-vae", "--early-stopping", "rmse"],
+            "--early-stopping is rmse: it must be one of ndcg@100, loss",
+        ),
+        (
+            ["--model", "mult-vae", "--anneal", "linear"],
+            "--anneal is linear: it must be one of orig",
+        ),
+        (
+            ["--model", "mult-vae", "--anneal-cap", "-1"],
+            "--anneal-cap is -1.0: it must be 0 or more",
+        ),
+        (
+            ["--model", "mult-vae", "--search-beta", "--anneal", "constant"],
+            "--search-beta needs a beta that grows",
+        ),
+        (
+            ["--model", "mult-vae", "--heldout-users", "0.5"],
+            "--heldout-users is 0.5: it must be a number of users from 1, or a fraction",
+        ),
+        (["--model", "mult-vae", "--heldout-users", "2.5"], "--heldout-users is 2.5: it must be"),
+        (
+            ["--model", "ease", "--heldout-users", "100"],
+            "--heldout-users 100 takes 100 users for validation and 100 for the test of the",
+        ),
+        (["--model", "ease", "--penalty", "0"], "--penalty is 0.0: it must be above 0"),
+        (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
+        (
+            ["--model", "popularity", "--min-user-clicks", "-1"],
+            "--min-user-clicks is -1: it must be",
+        ),
+    ],
+)
 def test_user_errors(in_process, tmp_path, arguments, message):
     out = tmp_path / "run"
     process = in_process("run", "--dataset", "synthetic:200x80x5000", *arguments, "--out", str(out))
@@ -302,11 +379,12 @@ def test_user_errors(in_process, tmp_path, arguments, message):
 
 def test_ease_of_too_many_items(in_process, tmp_path, monkeypatch):
     """One line before anything is written."""
-    monkeypatch.setattr(ranking_task, "available_memory", lambda: 2 ** 20)
+    monkeypatch.setattr(ranking_task, "available_memory", lambda: 2**20)
     out = tmp_path / "run"
     process = in_process("run", "--model", "ease", *ARGUMENTS, "--out", str(out))
-    assert process.stderr.splitlines()[-1].startswith("d2l_autorec.run: error: EASE of "), \
+    assert process.stderr.splitlines()[-1].startswith("d2l_autorec.run: error: EASE of "), (
         process.stderr
+    )
     assert "0.0 GiB are available" in process.stderr and "--min-item-clicks" in process.stderr
     assert process.returncode == 2 and not out.exists()
 
@@ -323,37 +401,56 @@ def clicks_file(folder, header="user,item"):
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
 def test_own_clicks(tmp_path, in_process, model):
     path, out = clicks_file(tmp_path), tmp_path / "run"
-    process = in_process("run", "--model", model, "--ratings", str(path), "--out", str(out),
-                         "--quiet", *(QUICK[-6:] if model == "mult-vae" else ()))
+    process = in_process(
+        "run",
+        "--model",
+        model,
+        "--ratings",
+        str(path),
+        "--out",
+        str(out),
+        "--quiet",
+        *(QUICK[-6:] if model == "mult-vae" else ()),
+    )
     assert process.returncode == 0, process.stderr
     result = json.loads((out / "result.json").read_text())
     assert (result["heldout_users"], result["items"], result["train_users"]) == (6, 30, 48)
     process = in_process("recommend", str(out), "--user", "u3", "-n", "4", "--json")
-    seen = {line.split(",", 1)[1].strip('"') for line in path.read_text().splitlines()
-            if line.startswith("u3,")}
+    seen = {
+        line.split(",", 1)[1].strip('"')
+        for line in path.read_text().splitlines()
+        if line.startswith("u3,")
+    }
     found = [row["item"] for row in json.loads(process.stdout)]
     assert len(found) == 4 and not set(found) & seen
 
 
-@pytest.mark.parametrize("options, expected", [
-    ({}, lambda values: values >= 4), ({"threshold": 3.0}, lambda values: values >= 3)])
+@pytest.mark.parametrize(
+    "options, expected",
+    [({}, lambda values: values >= 4), ({"threshold": 3.0}, lambda values: values >= 3)],
+)
 def test_threshold(tmp_path, options, expected):
     from d2l_autorec.data.movielens import load_ratings
+
     result = finish(tmp_path / "run", "popularity", min_user_clicks=0, **options)
     values = load_ratings("synthetic:200x80x5000", None, 0, False).values
-    kept = sum(result[f"{piece}_clicks"] for piece in (
-        "train", "validation_tr", "validation_te", "test_tr", "test_te"))
+    kept = sum(
+        result[f"{piece}_clicks"]
+        for piece in ("train", "validation_tr", "validation_te", "test_tr", "test_te")
+    )
     lost = json.loads((tmp_path / "run" / "config.json").read_text())["data"]["dropped"]
     assert kept == expected(values).sum() - lost["items of no training user"]
 
 
 def test_rare_users_and_items(tmp_path):
-    result = finish(tmp_path / "run", "popularity", min_user_clicks=20, min_item_clicks=15,
-                    heldout_users=0.2)
+    result = finish(
+        tmp_path / "run", "popularity", min_user_clicks=20, min_item_clicks=15, heldout_users=0.2
+    )
     whole = finish(tmp_path / "whole", "popularity", min_user_clicks=0, heldout_users=0.2)
     assert result["items"] < whole["items"]
-    users, all_users = (found["train_users"] + 2 * found["heldout_users"]
-                        for found in (result, whole))
+    users, all_users = (
+        found["train_users"] + 2 * found["heldout_users"] for found in (result, whole)
+    )
     assert users < all_users <= 200 and whole["heldout_users"] == int(0.2 * all_users)
     assert result["heldout_users"] == int(0.2 * users)
     with onp.load(tmp_path / "run" / "clicks.npz") as file:
@@ -366,18 +463,32 @@ def test_recommend_a_known_user(runs, in_process):
         run = load_run(runs / model)
         clicks = run.ratings.to_csr("user").toarray()
         user = int(clicks.sum(axis=1).argmin())
-        net = run.net(np.array(clicks[user:user + 1]))
+        net = run.net(np.array(clicks[user : user + 1]))
         scores = onp.array(net.asnumpy() if hasattr(net, "asnumpy") else net)[0]
         expected = onp.argsort(-onp.where(clicks[user] > 0, -onp.inf, scores), kind="stable")[:5]
-        process = in_process("recommend", str(run.path), "--user",
-                             str(run.ratings.user_ids[user]), "-n", "5", "--json")
+        process = in_process(
+            "recommend",
+            str(run.path),
+            "--user",
+            str(run.ratings.user_ids[user]),
+            "-n",
+            "5",
+            "--json",
+        )
         assert process.returncode == 0, process.stderr
         found = json.loads(process.stdout)
         assert [row["item"] for row in found] == run.ratings.item_ids[expected].tolist()
         onp.testing.assert_allclose([row["score"] for row in found], scores[expected], atol=2e-5)
         wanted = ",".join(str(row["item"]) for row in found)
-        process = in_process("recommend", str(run.path), "--user",
-                             str(run.ratings.user_ids[user]), "--items", wanted, "--json")
+        process = in_process(
+            "recommend",
+            str(run.path),
+            "--user",
+            str(run.ratings.user_ids[user]),
+            "--items",
+            wanted,
+            "--json",
+        )
         assert json.loads(process.stdout) == found
 
 
@@ -388,12 +499,15 @@ def test_recommend_a_new_user_as_a_known_one_with_the_same_clicks(runs, in_proce
         path = tmp_path / "new.csv"
         path.write_text("\n".join(["item", *map(str, items)]) + "\n")
         new = in_process("recommend", str(run.path), "--new-user", str(path), "--json")
-        known = in_process("recommend", str(run.path), "--user", str(run.ratings.user_ids[3]),
-                           "--json")
+        known = in_process(
+            "recommend", str(run.path), "--user", str(run.ratings.user_ids[3]), "--json"
+        )
         assert new.returncode == 0 and new.stdout == known.stdout, new.stderr
         path.write_text("item,rating\n3,5\n")
-        assert_user_error(in_process("recommend", str(run.path), "--new-user", str(path)),
-                          "has 2 columns: it must have the one column item")
+        assert_user_error(
+            in_process("recommend", str(run.path), "--new-user", str(path)),
+            "has 2 columns: it must have the one column item",
+        )
 
 
 def test_similar_items(runs, in_process):
@@ -402,27 +516,40 @@ def test_similar_items(runs, in_process):
     weights = weights - weights.mean(axis=0)
     weights /= onp.linalg.norm(weights, axis=1, keepdims=True)
     expected = onp.argsort(-(weights @ weights[7]), kind="stable")[1:4]
-    process = in_process("recommend", str(run.path), "--similar-items",
-                         str(run.ratings.item_ids[7]), "-n", "3", "--json")
-    assert [row["item"] for row in json.loads(process.stdout)] == \
-        run.ratings.item_ids[expected].tolist()
+    process = in_process(
+        "recommend",
+        str(run.path),
+        "--similar-items",
+        str(run.ratings.item_ids[7]),
+        "-n",
+        "3",
+        "--json",
+    )
+    assert [row["item"] for row in json.loads(process.stdout)] == run.ratings.item_ids[
+        expected
+    ].tolist()
     for model in BASELINES:
-        assert_user_error(in_process("recommend", str(runs / model), "--similar-items", "7"),
-                          f"--similar-items needs item vectors, and --model {model} has none")
+        assert_user_error(
+            in_process("recommend", str(runs / model), "--similar-items", "7"),
+            f"--similar-items needs item vectors, and --model {model} has none",
+        )
 
 
 def test_recommend_all(runs, in_process, tmp_path):
     for model in ("mult-vae", "ease"):
         path = tmp_path / f"{model}.csv"
-        process = in_process("recommend", str(runs / model), "--all", str(path), "-n", "3",
-                             "--quiet")
+        process = in_process(
+            "recommend", str(runs / model), "--all", str(path), "-n", "3", "--quiet"
+        )
         run, rows = load_run(runs / model), list(csv.DictReader(open(path)))
         assert process.returncode == 0 and list(rows[0]) == ["user", "item", "score", "rank"]
         assert len(rows) == 3 * run.ratings.num_users
-        one = in_process("recommend", str(runs / model), "--user", rows[30]["user"], "-n", "3",
-                         "--json")
+        one = in_process(
+            "recommend", str(runs / model), "--user", rows[30]["user"], "-n", "3", "--json"
+        )
         assert [str(row["item"]) for row in json.loads(one.stdout)] == [
-            row["item"] for row in rows if row["user"] == rows[30]["user"]]
+            row["item"] for row in rows if row["user"] == rows[30]["user"]
+        ]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -437,8 +564,9 @@ def test_export(runs, in_process, tmp_path, model):
     expected = run.net(np.array(rows)).asnumpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        block = gluon.SymbolBlock.imports(str(tmp_path / "model-symbol.json"), ["data"],
-                                          str(tmp_path / "model-0000.params"))
+        block = gluon.SymbolBlock.imports(
+            str(tmp_path / "model-symbol.json"), ["data"], str(tmp_path / "model-0000.params")
+        )
     onp.testing.assert_allclose(block(np.array(unit)).asnumpy(), expected, atol=1e-4)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     onp.testing.assert_allclose(session.run(None, {"data": unit})[0], expected, atol=1e-4)
@@ -466,8 +594,16 @@ def test_compare(runs, in_process, tmp_path):
 
 
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
-    train_model(make_config({"model": "bias", "dataset": "synthetic:60x80x900", "quiet": True,
-                             "out": str(tmp_path / "bias")}))
+    train_model(
+        make_config(
+            {
+                "model": "bias",
+                "dataset": "synthetic:60x80x900",
+                "quiet": True,
+                "out": str(tmp_path / "bias"),
+            }
+        )
+    )
     both = ("compare", str(runs / "ease"), str(tmp_path / "bias"))
     process = in_process(*both)
     assert process.returncode == 0 and "test RMSE" in process.stdout
@@ -488,14 +624,17 @@ def test_sparse_and_dense_runs_agree(tmp_path, model, hidden):
         onp.testing.assert_allclose(sparse[name], dense[name], atol=1e-4, err_msg=name)
     for name in ("train_loss", "validation_ndcg@100", "validation_loss"):
         assert column(tmp_path / "sparse", name) == pytest.approx(
-            column(tmp_path / "dense", name), rel=1e-4)
+            column(tmp_path / "dense", name), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_sparse_and_dense_runs_learn_alike_with_dropout(tmp_path, model):
     """The random streams differ there: the losses agree on average."""
-    losses = [finish(tmp_path / kernel, model, kernel=kernel)["train_loss"]
-              for kernel in ("sparse", "dense")]
+    losses = [
+        finish(tmp_path / kernel, model, kernel=kernel)["train_loss"]
+        for kernel in ("sparse", "dense")
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
@@ -513,14 +652,26 @@ def test_a_seed_determines_a_run(runs, tmp_path, model, kernel):
 
 def test_options_are_parsed_and_never_evaluated(in_process, tmp_path, monkeypatch):
     """Defect 7: a list of sizes was eval()ed."""
-    process = in_process("run", "--model", "mult-vae", *ARGUMENTS, "--hidden",
-                         "__import__('os').mkdir('made')", "--out", str(tmp_path / "run"))
+    process = in_process(
+        "run",
+        "--model",
+        "mult-vae",
+        *ARGUMENTS,
+        "--hidden",
+        "__import__('os').mkdir('made')",
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert_user_error(process, "is not a whole number")
     import ast
     from pathlib import Path
+
     for path in Path(experiment.__file__).parent.rglob("*.py"):
-        names = {node.func.id for node in ast.walk(ast.parse(path.read_text()))
-                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        names = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
         assert not names & {"eval", "exec"}, path
 
 
@@ -533,5 +684,8 @@ def test_two_evaluations_are_identical(runs):
 
 def test_every_ranking_model_is_covered():
     from d2l_autorec.runs.config import RankingConfig
+
     assert {name for name, config in CONFIGS.items() if issubclass(config, RankingConfig)} == {
-        *MODELS, *BASELINES}
+        *MODELS,
+        *BASELINES,
+    }

@@ -17,13 +17,26 @@ IDS = st.one_of(st.integers(-5, 40), st.text("abc019-", min_size=1, max_size=3))
 @st.composite
 def frames(draw, min_size=1):
     """Frames of different (user, item) pairs; times are distinct powers, so that no tie is full."""
-    pairs = draw(st.lists(st.tuples(IDS, IDS), min_size=min_size, max_size=40,
-                          unique_by=lambda pair: (str(pair[0]), str(pair[1]))))
+    pairs = draw(
+        st.lists(
+            st.tuples(IDS, IDS),
+            min_size=min_size,
+            max_size=40,
+            unique_by=lambda pair: (str(pair[0]), str(pair[1])),
+        )
+    )
     pairs = [(str(user), str(item)) for user, item in pairs]
-    values = draw(st.lists(st.sampled_from([0.5, 1, 2.5, 4, 5]), min_size=len(pairs),
-                           max_size=len(pairs)))
-    return pd.DataFrame({"user": [p[0] for p in pairs], "item": [p[1] for p in pairs],
-                         "rating": values, "timestamp": [2 ** k for k in range(len(pairs))]})
+    values = draw(
+        st.lists(st.sampled_from([0.5, 1, 2.5, 4, 5]), min_size=len(pairs), max_size=len(pairs))
+    )
+    return pd.DataFrame(
+        {
+            "user": [p[0] for p in pairs],
+            "item": [p[1] for p in pairs],
+            "rating": values,
+            "timestamp": [2**k for k in range(len(pairs))],
+        }
+    )
 
 
 @given(frames())
@@ -107,20 +120,31 @@ def test_held_out_rows_are_whole_rows(frame, based, seed):
     if size < 4:
         return
     train, test = held_out_rows_split(ratings, 0.5, np.random.default_rng(seed), based)
-    seen, held = ((train.items, test.items) if based == "item" else (train.users, test.users))
+    seen, held = (train.items, test.items) if based == "item" else (train.users, test.users)
     assert not set(seen) & set(held) and len(set(held)) == size // 2
     assert sorted(rows_of(train) + rows_of(test)) == rows_of(ratings)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(users=[0, 2]), "a user index is outside 0..1"),
-    (dict(items=[-1, 0]), "an? item index is outside 0..1"),
-    (dict(values=[1, np.nan]), "a rating is not finite"),
-    (dict(values=[1, 6]), "a rating is outside the scale 1..5"),
-    (dict(values=[1]), r"columns of different lengths \[2, 2, 1, 2\]")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(users=[0, 2]), "a user index is outside 0..1"),
+        (dict(items=[-1, 0]), "an? item index is outside 0..1"),
+        (dict(values=[1, np.nan]), "a rating is not finite"),
+        (dict(values=[1, 6]), "a rating is outside the scale 1..5"),
+        (dict(values=[1]), r"columns of different lengths \[2, 2, 1, 2\]"),
+    ],
+)
 def test_wrong_arrays_are_errors(change, message):
-    arrays = dict(users=[0, 1], items=[0, 1], values=[1, 5], user_ids=[7, 8], item_ids=[3, 4],
-                  timestamps=[1, 2], scale=(1, 5))
+    arrays = dict(
+        users=[0, 1],
+        items=[0, 1],
+        values=[1, 5],
+        user_ids=[7, 8],
+        item_ids=[3, 4],
+        timestamps=[1, 2],
+        scale=(1, 5),
+    )
     with pytest.raises(DataError, match=message):
         Ratings(**{**arrays, **change})
 

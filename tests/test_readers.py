@@ -16,12 +16,17 @@ ROWS = [("ann", "x", 4.5, 30), ("bob", "y", 1.0, 20), ("ann", "y", 3.0, 10)]
 
 
 def triples(ratings):
-    return list(zip(ratings.user_ids[ratings.users], ratings.item_ids[ratings.items],
-                    ratings.values.tolist()))
+    return list(
+        zip(
+            ratings.user_ids[ratings.users],
+            ratings.item_ids[ratings.items],
+            ratings.values.tolist(),
+        )
+    )
 
 
 def text_of(separator, header=None, rows=ROWS):
-    lines = ([separator.join(header)] if header else [])
+    lines = [separator.join(header)] if header else []
     return "\n".join(lines + [separator.join(map(str, row)) for row in rows]) + "\n"
 
 
@@ -39,15 +44,23 @@ LAYOUTS = {
     "no last line end": (text_of(",").rstrip(), {}),
     "quoted fields": (text_of(",").replace("ann", '"ann"'), {}),
     "blanks after commas": (text_of(", "), {}),
-    "own names": (text_of(",", ["who", "what", "stars!", "when"]),
-                  {"columns": "user=who,item=what,rating=stars!,timestamp=when"}),
+    "own names": (
+        text_of(",", ["who", "what", "stars!", "when"]),
+        {"columns": "user=who,item=what,rating=stars!,timestamp=when"},
+    ),
     "names in capitals": (text_of(",", ["USER", "Item", "RATING", "Timestamp"]), {}),
     "other order": (text_of(",", ["time", "rating", "item", "user"], [r[::-1] for r in ROWS]), {}),
-    "numbers": (text_of(",", None, [r[::-1] for r in ROWS]),
-                {"columns": "user=3,item=2,rating=1,timestamp=0"}),
+    "numbers": (
+        text_of(",", None, [r[::-1] for r in ROWS]),
+        {"columns": "user=3,item=2,rating=1,timestamp=0"},
+    ),
     "given separator": (text_of("~"), {"separator": "~"}),
-    "further columns": (text_of(",", ["user", "item", "rating", "timestamp", "text"],
-                                [(*r, "so so") for r in ROWS]), {}),
+    "further columns": (
+        text_of(
+            ",", ["user", "item", "rating", "timestamp", "text"], [(*r, "so so") for r in ROWS]
+        ),
+        {},
+    ),
 }
 
 
@@ -70,10 +83,17 @@ def test_without_timestamps(tmp_path):
     assert read_ratings(path).timestamps is None
 
 
-@pytest.mark.parametrize("ids, kind", [
-    (["7", "12", "100000000000"], "integer"), (["007", "7", "8"], "string"),
-    (["1", "b", "2"], "string"), (["-3", "0", "5"], "integer"), (["1.0", "2", "3"], "string"),
-    (["NA", "null", "nan"], "string")])
+@pytest.mark.parametrize(
+    "ids, kind",
+    [
+        (["7", "12", "100000000000"], "integer"),
+        (["007", "7", "8"], "string"),
+        (["1", "b", "2"], "string"),
+        (["-3", "0", "5"], "integer"),
+        (["1.0", "2", "3"], "string"),
+        (["NA", "null", "nan"], "string"),
+    ],
+)
 def test_ids_keep_their_form(tmp_path, ids, kind):
     path = tmp_path / "r.csv"
     path.write_text("".join(f"{name},x,3\n" for name in ids))
@@ -94,26 +114,50 @@ MALFORMED = {
     "two columns, tab": ("1\t10\n2\t20\n", [], ["line 1: 2 columns (separated by '\\t')"]),
     "wrong separator given": (PLAIN, ["--separator", ";"], ["line 1: 1 column ", "--separator"]),
     "unknown separator": ("1~10~4\n2~20~3\n", [], ["line 1: 1 column ", "--separator"]),
-    "header shorter than rows": ("user,item,rating\n1,10,4,100\n", [],
-                                 ["line 1 has 3 columns and the next 4"]),
-    "header longer than rows": ("user,item,rating,timestamp\n1,10,4\n", [],
-                                ["line 1 has 4 columns and the next 3"]),
+    "header shorter than rows": (
+        "user,item,rating\n1,10,4,100\n",
+        [],
+        ["line 1 has 3 columns and the next 4"],
+    ),
+    "header longer than rows": (
+        "user,item,rating,timestamp\n1,10,4\n",
+        [],
+        ["line 1 has 4 columns and the next 3"],
+    ),
     "unknown header": ("a,b,c\n1,10,4\n", [], ["line 1: no column for user", "--columns"]),
     "header without item": ("user,b,rating\n1,10,4\n", [], ["no column for item", "--columns"]),
     "header without rating": ("user,item,c\n1,10,4\n", [], ["no column for rating", "--columns"]),
-    "column not in header": (GOOD, ["--columns", "user=who,item=item,rating=rating"],
-                             ["line 1: no column 'who' for user", "'timestamp'"]),
-    "column number too high": (PLAIN, ["--columns", "user=0,item=1,rating=9"],
-                               ["no column '9' for rating"]),
-    "columns without rating": (GOOD, ["--columns", "user=user,item=item"],
-                               ["does not say which column is the rating"]),
-    "columns with unknown role": (GOOD, ["--columns", "user=user,item=item,rating=rating,x=y"],
-                                  ["--columns is", "each once"]),
-    "columns twice": (GOOD, ["--columns", "user=user,user=item,item=item,rating=rating"],
-                      ["--columns is", "each once"]),
+    "column not in header": (
+        GOOD,
+        ["--columns", "user=who,item=item,rating=rating"],
+        ["line 1: no column 'who' for user", "'timestamp'"],
+    ),
+    "column number too high": (
+        PLAIN,
+        ["--columns", "user=0,item=1,rating=9"],
+        ["no column '9' for rating"],
+    ),
+    "columns without rating": (
+        GOOD,
+        ["--columns", "user=user,item=item"],
+        ["does not say which column is the rating"],
+    ),
+    "columns with unknown role": (
+        GOOD,
+        ["--columns", "user=user,item=item,rating=rating,x=y"],
+        ["--columns is", "each once"],
+    ),
+    "columns twice": (
+        GOOD,
+        ["--columns", "user=user,user=item,item=item,rating=rating"],
+        ["--columns is", "each once"],
+    ),
     "columns without names": (GOOD, ["--columns", "user,item,rating"], ["--columns is"]),
-    "rating is a word": (PLAIN + "4,20,good\n", [], ["line 4: the rating 'good' is not a number",
-                                                     "1 lines"]),
+    "rating is a word": (
+        PLAIN + "4,20,good\n",
+        [],
+        ["line 4: the rating 'good' is not a number", "1 lines"],
+    ),
     "ratings are words": (PLAIN + "4,20,good\n5,20,bad\n", [], ["line 4", "2 lines"]),
     "rating with a comma": ("1;10;4\n2;20;3,5\n", [], ["line 2: the rating '3,5'"]),
     "rating is empty": (PLAIN + "4,20,\n", [], ["line 4: the rating is missing"]),
@@ -126,21 +170,40 @@ MALFORMED = {
     "item is empty": (PLAIN + "4,,3\n", [], ["line 4: the item id is empty"]),
     "user is quoted nothing": (PLAIN + '"",20,3\n', [], ["line 4: the user id is empty"]),
     "line too short": (GOOD + "4,20\n", [], ["line 5: 2 fields where the first line has 4"]),
-    "line without timestamp": (GOOD + "4,20,3\n", [], ["line 5: 3 fields where the first line has 4"]),
+    "line without timestamp": (
+        GOOD + "4,20,3\n",
+        [],
+        ["line 5: 3 fields where the first line has 4"],
+    ),
     "line too long": (GOOD + "4,20,3,400,5\n", [], ["line 5: 5 fields", "4"]),
     "line too long after a blank one": (GOOD + "\n4,20,3,400,5\n", [], ["line 6: 5 fields"]),
     "timestamp is a word": (GOOD + "4,20,3,noon\n", [], ["line 5: the timestamp 'noon'"]),
-    "timestamp beyond counting": (GOOD + "4,20,3,1e30\n", [],
-                                  ["line 5: the timestamp 1e+30 is beyond 2^53"]),
-    "separator of two characters": (PLAIN, ["--separator", ";;"],
-                                    ["--separator is ';;': it must be a character"]),
+    "timestamp beyond counting": (
+        GOOD + "4,20,3,1e30\n",
+        [],
+        ["line 5: the timestamp 1e+30 is beyond 2^53"],
+    ),
+    "separator of two characters": (
+        PLAIN,
+        ["--separator", ";;"],
+        ["--separator is ';;': it must be a character"],
+    ),
     "timestamp is a date": (GOOD + "4,20,3,2020-01-01\n", [], ["the timestamp '2020-01-01'"]),
-    "duplicate pair": (GOOD + "1,10,2,400\n", [],
-                       ["line 5: user '1' rated item '10' already in line 2", "1 ratings are "
-                        "repeated", "--duplicates last or mean"]),
+    "duplicate pair": (
+        GOOD + "1,10,2,400\n",
+        [],
+        [
+            "line 5: user '1' rated item '10' already in line 2",
+            "1 ratings are repeated",
+            "--duplicates last or mean",
+        ],
+    ),
     "duplicate pairs": (PLAIN + PLAIN, [], ["line 4", "line 1", "3 ratings are repeated"]),
-    "outside the scale": (PLAIN, ["--scale", "1,4"], ["line 3: the rating 5 is outside the scale "
-                                                      "1,4"]),
+    "outside the scale": (
+        PLAIN,
+        ["--scale", "1,4"],
+        ["line 3: the rating 5 is outside the scale 1,4"],
+    ),
     "below the scale": (PLAIN, ["--scale", "4,5"], ["line 2: the rating 3 is outside"]),
     "scale upside down": (PLAIN, ["--scale", "5,1"], ["--scale is 5,1"]),
     "scale of one number": (PLAIN, ["--scale", "5"], ["--scale is 5"]),
@@ -149,24 +212,44 @@ MALFORMED = {
     "zero bytes": (b"1,10,4\n2,\0,3\n", [], ["line 2: not text", "UTF-8"]),
     "latin-1 bytes": (b"1,10,4\nJos\xe9,20,3\n", [], ["line 2: bytes that are not UTF-8"]),
     "utf-16": (PLAIN.encode("utf-16"), [], ["not text"]),
-    "latin-1 bytes far down": (b"".join(b"%d,10,4\n" % k for k in range(9000))
-                               + b"Jos\xe9,20,3\n", [], ["line 9001: bytes that are not UTF-8"]),
+    "latin-1 bytes far down": (
+        b"".join(b"%d,10,4\n" % k for k in range(9000)) + b"Jos\xe9,20,3\n",
+        [],
+        ["line 9001: bytes that are not UTF-8"],
+    ),
     "zip archive": (b"PK\x03\x04rest", [], ["is a zip archive: unpack it"]),
-    "truncated gzip": (gzip.compress(PLAIN.encode() * 50)[:40], [],
-                       ["is a damaged gzip file", "make it anew"]),
-    "gzip truncated far down": (gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973)
-                                                      for k in range(30000)))[:-2000], [],
-                                ["is a damaged gzip file", "make it anew"]),
+    "truncated gzip": (
+        gzip.compress(PLAIN.encode() * 50)[:40],
+        [],
+        ["is a damaged gzip file", "make it anew"],
+    ),
+    "gzip truncated far down": (
+        gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973) for k in range(30000)))[:-2000],
+        [],
+        ["is a damaged gzip file", "make it anew"],
+    ),
     "broken gzip": (b"\x1f\x8bnonsense and more", [], ["make it anew"]),
     "no timestamps for seq-aware": (PLAIN, ["--split", "seq-aware"], ["has no timestamps"]),
-    "no timestamps for time": (PLAIN, ["--split", "time"], ["has no timestamps, which a split by "
-                                                            "time needs"]),
-    "constant timestamps": ("1,10,4,0\n2,20,3,0\n3,10,5,0\n", ["--split", "time"],
-                            ["every timestamp of bad.csv is 0"]),
-    "more folds than ratings": (PLAIN, ["--split", "k-fold", "--folds", "9"],
-                                ["9 folds of 3 ratings"]),
-    "nothing left to train on": (PLAIN, ["--test-ratio", "0.999999"],
-                                 ["leaves 0 for training and 3 for testing"]),
+    "no timestamps for time": (
+        PLAIN,
+        ["--split", "time"],
+        ["has no timestamps, which a split by time needs"],
+    ),
+    "constant timestamps": (
+        "1,10,4,0\n2,20,3,0\n3,10,5,0\n",
+        ["--split", "time"],
+        ["every timestamp of bad.csv is 0"],
+    ),
+    "more folds than ratings": (
+        PLAIN,
+        ["--split", "k-fold", "--folds", "9"],
+        ["9 folds of 3 ratings"],
+    ),
+    "nothing left to train on": (
+        PLAIN,
+        ["--test-ratio", "0.999999"],
+        ["leaves 0 for training and 3 for testing"],
+    ),
     "json": ('{"user": 1, "item": 10, "rating": 4}\n', [], ["bad.csv"]),
 }
 
@@ -185,22 +268,25 @@ def test_there_are_enough_cases():
     assert len(MALFORMED) >= 40
 
 
-@pytest.mark.parametrize("arguments, fragments", [
-    (["--ratings", "none.csv"], ["none.csv cannot be read (No such file or directory)"]),
-    (["--ratings", "."], [". cannot be read (Is a directory)"]),
-    (["--ratings", "a.csv", "--dataset", "ml-1m"], ["--dataset ml-1m and --ratings exclude"]),
-    (["--train", "a.csv"], ["--train: give either --ratings FILE"]),
-    (["--ratings", "a.csv", "--test", "b.csv"], ["--ratings and --test: give either"]),
-    (["--train", "a", "--test", "b", "--split", "time"], ["--split time and --train exclude"]),
-    (["--ratings", "a.csv", "--split", "u1"], ["--split u1 is an official fold of ml-100k"]),
-    (["--dataset", "ml-1m", "--split", "ua"], ["--split ua is an official fold of ml-100k"]),
-    (["--split", "k-fold", "--fold", "6"], ["--fold is 6: it must be from 1 to --folds 5"]),
-    (["--columns", "user=0,item=1,rating=2"], ["describe your own file"]),
-    (["--dataset", "netflix"], ["no data set 'netflix': choose auto, synthetic, ml-100k"]),
-    (["--dataset", "synthetic:9"], ["--dataset is synthetic:9", "synthetic:943x1682x100000"]),
-    (["--dataset", "synthetic:9x9x99"], ["99 generated ratings of 9 users and 9 items"]),
-    (["--loss", "root", "--cpus", "2"], ["--loss root is one number for a whole batch"]),
-])
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (["--ratings", "none.csv"], ["none.csv cannot be read (No such file or directory)"]),
+        (["--ratings", "."], [". cannot be read (Is a directory)"]),
+        (["--ratings", "a.csv", "--dataset", "ml-1m"], ["--dataset ml-1m and --ratings exclude"]),
+        (["--train", "a.csv"], ["--train: give either --ratings FILE"]),
+        (["--ratings", "a.csv", "--test", "b.csv"], ["--ratings and --test: give either"]),
+        (["--train", "a", "--test", "b", "--split", "time"], ["--split time and --train exclude"]),
+        (["--ratings", "a.csv", "--split", "u1"], ["--split u1 is an official fold of ml-100k"]),
+        (["--dataset", "ml-1m", "--split", "ua"], ["--split ua is an official fold of ml-100k"]),
+        (["--split", "k-fold", "--fold", "6"], ["--fold is 6: it must be from 1 to --folds 5"]),
+        (["--columns", "user=0,item=1,rating=2"], ["describe your own file"]),
+        (["--dataset", "netflix"], ["no data set 'netflix': choose auto, synthetic, ml-100k"]),
+        (["--dataset", "synthetic:9"], ["--dataset is synthetic:9", "synthetic:943x1682x100000"]),
+        (["--dataset", "synthetic:9x9x99"], ["99 generated ratings of 9 users and 9 items"]),
+        (["--loss", "root", "--cpus", "2"], ["--loss root is one number for a whole batch"]),
+    ],
+)
 def test_wrong_combinations(in_process, tmp_path, monkeypatch, arguments, fragments):
     monkeypatch.chdir(tmp_path)
     assert_user_error(in_process("run", *arguments), *fragments)
@@ -241,16 +327,26 @@ def test_train_and_test_files(tmp_path):
         read_train_and_test(tmp_path / "a", tmp_path / "b")
 
 
-AMAZON = [{"reviewerID": "A1", "asin": "0005", "reviewerName": "J", "helpful": [0, 1],
-           "reviewText": "so, so", "overall": 5.0, "unixReviewTime": 1203984000},
-          {"reviewerID": "A2", "asin": "0005", "overall": 3, "unixReviewTime": 1203984001},
-          {"overall": 1.0, "asin": "B00X", "unixReviewTime": 1203984002, "reviewerID": "A1"}]
+AMAZON = [
+    {
+        "reviewerID": "A1",
+        "asin": "0005",
+        "reviewerName": "J",
+        "helpful": [0, 1],
+        "reviewText": "so, so",
+        "overall": 5.0,
+        "unixReviewTime": 1203984000,
+    },
+    {"reviewerID": "A2", "asin": "0005", "overall": 3, "unixReviewTime": 1203984001},
+    {"overall": 1.0, "asin": "B00X", "unixReviewTime": 1203984002, "reviewerID": "A1"},
+]
 
 
 def json_lines(tmp_path, lines):
     path = tmp_path / "reviews_5.json"
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line)
-                              for line in lines) + "\n")
+    path.write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
+    )
     return path
 
 
@@ -272,14 +368,18 @@ def test_json_lines_with_own_keys_and_without_ratings(tmp_path):
     assert triples(ratings) == [(7, "x", 1), (8, "x", 1)]
 
 
-@pytest.mark.parametrize("line, message", [
-    ('{"reviewerID": "A3", "asin": ', "line 3: not a JSON object .*correct or delete the line"),
-    ("A3,0005,5.0", "line 3: not a JSON object"),
-    ("[1, 2]", r"line 3: not a JSON object \(not an object\)"),
-    ({"reviewerID": "A3", "asin": "0005"}, "line 3: 'overall' is None, not a number"),
-    ({**AMAZON[0], "overall": "good"}, "line 3: 'overall' is 'good', not a number"),
-    ({**AMAZON[0], "overall": float("nan")}, "line 3: the rating is missing or not finite"),
-    ({**AMAZON[0], "asin": None}, "line 3: the item id is empty")])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"reviewerID": "A3", "asin": ', "line 3: not a JSON object .*correct or delete the line"),
+        ("A3,0005,5.0", "line 3: not a JSON object"),
+        ("[1, 2]", r"line 3: not a JSON object \(not an object\)"),
+        ({"reviewerID": "A3", "asin": "0005"}, "line 3: 'overall' is None, not a number"),
+        ({**AMAZON[0], "overall": "good"}, "line 3: 'overall' is 'good', not a number"),
+        ({**AMAZON[0], "overall": float("nan")}, "line 3: the rating is missing or not finite"),
+        ({**AMAZON[0], "asin": None}, "line 3: the item id is empty"),
+    ],
+)
 def test_malformed_json_line(tmp_path, line, message):
     path = json_lines(tmp_path, [AMAZON[1], "", line])
     with pytest.raises(DataError, match=f"reviews_5.json, {message}") as caught:
@@ -294,17 +394,25 @@ def test_cut_json_gzip(tmp_path):
         read_ratings(path)
 
 
-@pytest.mark.parametrize("text, options", [
-    ("user,item\nann,x\nbob,y\n", {}), ("ann,x\nbob,y\n", {"columns": "user=0,item=1"}),
-    ("ann\tx\nbob\ty\n", {"columns": "user=0,item=1"}),
-    ("userId,movieId,timestamp\nann,x,3\nbob,y,4\n", {}),
-    ("item,user\nx,ann\ny,bob\n", {}), ("x,ann\ny,bob\n", {"columns": "user=1,item=0"}),
-    ("a,b\nann,x\nbob,y\n", {"columns": "user=a,item=b"})])
+@pytest.mark.parametrize(
+    "text, options",
+    [
+        ("user,item\nann,x\nbob,y\n", {}),
+        ("ann,x\nbob,y\n", {"columns": "user=0,item=1"}),
+        ("ann\tx\nbob\ty\n", {"columns": "user=0,item=1"}),
+        ("userId,movieId,timestamp\nann,x,3\nbob,y,4\n", {}),
+        ("item,user\nx,ann\ny,bob\n", {}),
+        ("x,ann\ny,bob\n", {"columns": "user=1,item=0"}),
+        ("a,b\nann,x\nbob,y\n", {"columns": "user=a,item=b"}),
+    ],
+)
 def test_implicit_layouts(tmp_path, text, options):
     path = tmp_path / "clicks.csv"
     path.write_text(text)
-    assert triples(read_ratings(path, implicit=True, **options)) == [("ann", "x", 1),
-                                                                     ("bob", "y", 1)]
+    assert triples(read_ratings(path, implicit=True, **options)) == [
+        ("ann", "x", 1),
+        ("bob", "y", 1),
+    ]
     with pytest.raises(DataError, match="rating"):
         read_ratings(path, **options)
 

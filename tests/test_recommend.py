@@ -44,8 +44,14 @@ def run(request, tmp_path_factory):
 def own_run(request, tmp_path_factory):
     """String ids, a scale with 0, clipped."""
     folder = tmp_path_factory.mktemp("own")
-    return finish(folder / "run", dataset="auto", ratings=str(own_file(folder, zero=True)),
-                  based=request.param, clip=True, scale="0,4")
+    return finish(
+        folder / "run",
+        dataset="auto",
+        ratings=str(own_file(folder, zero=True)),
+        based=request.param,
+        clip=True,
+        scale="0,4",
+    )
 
 
 def seen_by(run, user):
@@ -78,8 +84,9 @@ def test_blocks_of_users_change_nothing(run, monkeypatch):
 
 
 def test_scale_with_zero_is_shifted_back_and_clipped(own_run):
-    users, items = onp.indices((own_run.ratings.num_users, own_run.ratings.num_items)
-                               ).reshape(2, -1)
+    users, items = onp.indices((own_run.ratings.num_users, own_run.ratings.num_items)).reshape(
+        2, -1
+    )
     found = predict(own_run, own_run.ratings.user_ids[users], own_run.ratings.item_ids[items])
     expected = by_hand(own_run)[users, items]
     onp.testing.assert_allclose(found, onp.clip(expected, 0, 4), atol=1e-4)
@@ -87,13 +94,15 @@ def test_scale_with_zero_is_shifted_back_and_clipped(own_run):
 
 
 def test_recommended_are_the_best_unseen(run):
-    expected, rated = by_hand(run), onp.bincount(run.ratings.items,
-                                                 minlength=run.ratings.num_items)
+    expected, rated = by_hand(run), onp.bincount(run.ratings.items, minlength=run.ratings.num_items)
     for user, name in enumerate(run.ratings.user_ids.tolist()):
         found, seen = recommend(run, name, 7), seen_by(run, user)
         assert not seen & {scored.item for scored in found}
-        scores = {item: expected[user, index] for index, item in
-                  enumerate(run.ratings.item_ids.tolist()) if item not in seen and rated[index]}
+        scores = {
+            item: expected[user, index]
+            for index, item in enumerate(run.ratings.item_ids.tolist())
+            if item not in seen and rated[index]
+        }
         best = sorted(scores.values(), reverse=True)[:7]
         onp.testing.assert_allclose([scored.score for scored in found], best, atol=1e-4)
         onp.testing.assert_allclose([scores[scored.item] for scored in found], best, atol=1e-4)
@@ -132,9 +141,16 @@ def test_similar_items_by_hand(run):
     onp.testing.assert_allclose([s.score for s in found], cosines[expected], atol=1e-5)
 
 
-@pytest.mark.parametrize("scores, n, expected", [
-    ([1, 3, 2], 2, [1, 2]), ([2, 2, 2, 1], 2, [0, 1]), ([1, -onp.inf, 2], 5, [2, 0]),
-    ([-onp.inf], 1, []), ([0, 5, 5, 9], 3, [3, 1, 2])])
+@pytest.mark.parametrize(
+    "scores, n, expected",
+    [
+        ([1, 3, 2], 2, [1, 2]),
+        ([2, 2, 2, 1], 2, [0, 1]),
+        ([1, -onp.inf, 2], 5, [2, 0]),
+        ([-onp.inf], 1, []),
+        ([0, 5, 5, 9], 3, [3, 1, 2]),
+    ],
+)
 def test_top(scores, n, expected):
     assert top(onp.array(scores, dtype=float), n).tolist() == expected
 
@@ -157,10 +173,12 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
     ridge = 0.04 * (8 + 1)
     left = targets - hidden @ weight - bias
     known = onp.unique(run.ratings.users)
-    onp.testing.assert_allclose(hidden.T @ left, ridge * (
-        weight - predictor.user_table[known].mean(axis=0)), atol=1e-3)
-    assert left.sum() == pytest.approx(ridge * (bias - predictor.user_biases[known].mean()),
-                                       abs=1e-3)
+    onp.testing.assert_allclose(
+        hidden.T @ left, ridge * (weight - predictor.user_table[known].mean(axis=0)), atol=1e-3
+    )
+    assert left.sum() == pytest.approx(
+        ridge * (bias - predictor.user_biases[known].mean()), abs=1e-3
+    )
 
 
 def test_new_user_is_not_told_what_they_rated(run):
@@ -171,8 +189,15 @@ def test_new_user_is_not_told_what_they_rated(run):
     assert len(found) == known - 4
 
 
-@pytest.mark.parametrize("content", ["u,1\n", "item,rating\n{0},4\n{1},2.5\n", "{0},4\n{1},2.5\n",
-                                     "\ufeffmovieId, score\n{0}, 4\n{1}, 2.5\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "u,1\n",
+        "item,rating\n{0},4\n{1},2.5\n",
+        "{0},4\n{1},2.5\n",
+        "\ufeffmovieId, score\n{0}, 4\n{1}, 2.5\n",
+    ],
+)
 def test_new_user_file(run, tmp_path, content):
     first, second = run.ratings.item_ids[:2].tolist()
     path = tmp_path / "me.csv"
@@ -193,18 +218,26 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
     assert items.tolist() == [0]
 
 
-@pytest.mark.parametrize("content, message", [
-    ("{0},9\n", "line 1: the rating 9 is outside the scale 1,5"),
-    ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
-    ("{0},4\n{0},4\n",
-     "line 2: item '1' is rated more than once (4 in line 1, 4 here): keep one rating"),
-    ("{0},4\n{1},good\n", "line 2: the rating 'good' is not a number"),
-    ("{0},4,1\n", "has 3 columns: it must have the two columns item,rating"),
-    ("rating,film\n4,{0}\n",
-     "no column for item among 'rating', 'film'; it must have the two columns"),
-    ("item,rating\n", "has no ratings"),
-    ("", "is empty"),
-    (None, "cannot be read (No such file or directory)")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{0},9\n", "line 1: the rating 9 is outside the scale 1,5"),
+        ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
+        (
+            "{0},4\n{0},4\n",
+            "line 2: item '1' is rated more than once (4 in line 1, 4 here): keep one rating",
+        ),
+        ("{0},4\n{1},good\n", "line 2: the rating 'good' is not a number"),
+        ("{0},4,1\n", "has 3 columns: it must have the two columns item,rating"),
+        (
+            "rating,film\n4,{0}\n",
+            "no column for item among 'rating', 'film'; it must have the two columns",
+        ),
+        ("item,rating\n", "has no ratings"),
+        ("", "is empty"),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
 def test_new_user_errors(run, tmp_path, in_process, content, message):
     path = tmp_path / "me.csv"
     if content is not None:
@@ -214,13 +247,18 @@ def test_new_user_errors(run, tmp_path, in_process, content, message):
 
 
 def test_nearest_ids():
-    numbers, names = IdMap(onp.array([5, 40, 41, 300]), "user"), IdMap(
-        onp.array(["anna", "bert", "007"], dtype=object), "user")
+    numbers, names = (
+        IdMap(onp.array([5, 40, 41, 300]), "user"),
+        IdMap(onp.array(["anna", "bert", "007"], dtype=object), "user"),
+    )
     assert numbers.nearest(42)[:2] == [41, 40] and numbers.nearest("x") == [5, 40, 41]
     assert names.nearest("ana") == ["anna"]
     assert names.find(["007", 7, "bert"]).tolist() == [2, -1, 1]
-    with pytest.raises(DataError, match=r"user 'bart' \(and 1 more .* not among the 3 users of "
-                                        "this run; the nearest ids are bert"):
+    with pytest.raises(
+        DataError,
+        match=r"user 'bart' \(and 1 more .* not among the 3 users of "
+        "this run; the nearest ids are bert",
+    ):
         names.positions(["anna", "bart", "clara"])
 
 
@@ -237,8 +275,11 @@ def test_all_is_recommend_for_each(run, tmp_path, in_process):
         expected = recommend(run, name, 4)
         assert [row["item"] for row in mine] == [str(scored.item) for scored in expected]
         assert [row["rank"] for row in mine] == list("1234")
-        onp.testing.assert_allclose([float(row["predicted_rating"]) for row in mine],
-                                    [scored.score for scored in expected], atol=1e-4)
+        onp.testing.assert_allclose(
+            [float(row["predicted_rating"]) for row in mine],
+            [scored.score for scored in expected],
+            atol=1e-4,
+        )
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -256,24 +297,37 @@ def test_table_json_and_given_items(own_run, in_process):
     assert process.returncode == 0, process.stderr
     head, *lines = process.stdout.splitlines()
     assert head.split() == ["item", "predicted", "rating"] and len(lines) == 2
-    process = in_process("recommend", str(own_run.path), "--user", "u3", "--json",
-                         "--items", '"a,1", "a,0"')
+    process = in_process(
+        "recommend", str(own_run.path), "--user", "u3", "--json", "--items", '"a,1", "a,0"'
+    )
     records = json.loads(process.stdout)
     assert [record["item"] for record in records] == ["a,1", "a,0"]
-    onp.testing.assert_allclose([record["predicted_rating"] for record in records],
-                                predict(own_run, ["u3"] * 2, ["a,1", "a,0"]), atol=1e-5)
+    onp.testing.assert_allclose(
+        [record["predicted_rating"] for record in records],
+        predict(own_run, ["u3"] * 2, ["a,1", "a,0"]),
+        atol=1e-5,
+    )
     process = in_process("recommend", str(own_run.path), "--similar-items", "a,1", "--json")
     assert list(json.loads(process.stdout)[0]) == ["item", "title", "similarity"]
 
 
 def everything_rated(tmp_path, based):
     """A run in which user u0 has rated everything, and u9 only what is in the test part."""
-    train = [f"u{user},i{item},{(user + item) % 5 + 1}" for user in range(9) for item in range(20)
-             if user == 0 or (user + item) % 3]
+    train = [
+        f"u{user},i{item},{(user + item) % 5 + 1}"
+        for user in range(9)
+        for item in range(20)
+        if user == 0 or (user + item) % 3
+    ]
     (tmp_path / "train.csv").write_text("user,item,rating\n" + "\n".join(train) + "\n")
     (tmp_path / "test.csv").write_text("user,item,rating\nu1,i2,3\nu9,i1,4\nu2,new,4\n")
-    return finish(tmp_path / "run", dataset="auto", train=str(tmp_path / "train.csv"),
-                  test=str(tmp_path / "test.csv"), based=based)
+    return finish(
+        tmp_path / "run",
+        dataset="auto",
+        train=str(tmp_path / "train.csv"),
+        test=str(tmp_path / "test.csv"),
+        based=based,
+    )
 
 
 @pytest.mark.parametrize("based", ["item", "user"])
@@ -293,28 +347,41 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
     u1 = run.ratings.user_ids.tolist().index("u1")
     onp.testing.assert_allclose(
         predict(run, ["u9", "u1", "u9"], ["i1", "new", "new"]),
-        [values[items == of["i1"]].mean(), values[users == u1].mean(), values.mean()], rtol=1e-5)
+        [values[items == of["i1"]].mean(), values[users == u1].mean(), values.mean()],
+        rtol=1e-5,
+    )
     process = in_process("recommend", str(run.path), "--all", str(tmp_path / "all.csv"), "--quiet")
     assert "9 users have fewer than 10 unseen items" in process.stderr
 
 
-@pytest.mark.parametrize("arguments, fragments", [
-    (["--user", "9999"], ["user '9999' is not among the 60 users of this run; the nearest ids"]),
-    (["--user", "1", "--items", "1,nix"], ["item 'nix' is not among the 80 items"]),
-    (["--similar-items", "x"], ["item 'x' is not among the 80 items"]),
-    (["--similar-items", "1", "--items", "1"], ["--items needs --user ID"]),
-    ([], ["one of the arguments --user --similar-items --new-user --all is required"]),
-    (["--user", "1", "--all", "x"], ["not allowed with argument --user"]),
-    (["--user", "1", "-n", "0"], ["-n: it is '0': it must be a whole number, at least 1"]),
-    (["--all", "nowhere/x.csv"], ["nowhere/x.csv cannot be written (No such file or directory)"]),
-    (["--all", "/"], ["/ is a folder: name a file"])])
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (
+            ["--user", "9999"],
+            ["user '9999' is not among the 60 users of this run; the nearest ids"],
+        ),
+        (["--user", "1", "--items", "1,nix"], ["item 'nix' is not among the 80 items"]),
+        (["--similar-items", "x"], ["item 'x' is not among the 80 items"]),
+        (["--similar-items", "1", "--items", "1"], ["--items needs --user ID"]),
+        ([], ["one of the arguments --user --similar-items --new-user --all is required"]),
+        (["--user", "1", "--all", "x"], ["not allowed with argument --user"]),
+        (["--user", "1", "-n", "0"], ["-n: it is '0': it must be a whole number, at least 1"]),
+        (
+            ["--all", "nowhere/x.csv"],
+            ["nowhere/x.csv cannot be written (No such file or directory)"],
+        ),
+        (["--all", "/"], ["/ is a folder: name a file"]),
+    ],
+)
 def test_user_errors(run, in_process, arguments, fragments):
     assert_user_error(in_process("recommend", str(run.path), *arguments), *fragments)
 
 
 def test_no_run_folder(in_process, tmp_path):
-    assert_user_error(in_process("recommend", str(tmp_path), "--user", "1"),
-                      f"{tmp_path} is not a run folder")
+    assert_user_error(
+        in_process("recommend", str(tmp_path), "--user", "1"), f"{tmp_path} is not a run folder"
+    )
 
 
 @pytest.mark.parametrize("verb", ["recommend", "export", "compare"])
@@ -344,14 +411,23 @@ def test_fold_in_of_ml100k_users(data_dir):
     task.train = task.fitting = train.part(~onp.isin(train.users, new))
     experiment = Experiment(config, [mx.cpu()], task, "sparse", "")
     net = make_network(experiment, "search")
-    fit(net, task.loader("search", "sparse"), task.loss("search", None, ()),
-        make_trainer(net, config, [mx.cpu()], "sparse"), config.epochs, [mx.cpu()], dict,
-        lambda history: False, config.seed)
+    fit(
+        net,
+        task.loader("search", "sparse"),
+        task.loss("search", None, ()),
+        make_trainer(net, config, [mx.cpu()], "sparse"),
+        config.epochs,
+        [mx.cpu()],
+        dict,
+        lambda history: False,
+        config.seed,
+    )
     predictor = predictor_of(SavedRun(None, config, task.train, net))
     errors, means = [], []
     counts = onp.maximum(onp.bincount(task.train.items, minlength=train.num_items), 1)
-    item_means = onp.bincount(task.train.items, task.train.values,
-                              minlength=train.num_items) / counts
+    item_means = (
+        onp.bincount(task.train.items, task.train.values, minlength=train.num_items) / counts
+    )
     for user in new:
         mine, wanted = train.users == user, test.users == user
         wanted &= ~predictor.cold_items[test.items]

@@ -16,15 +16,24 @@ from d2l_autorec.support.errors import DataWarning
 
 
 def chapter_rmse(data_dir, out, seed, **options):
-    return train_model(AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), seed=seed,
-                                     out=str(out / f"{seed}{options}"), quiet=True,
-                                     **options))["test_rmse"]
+    return train_model(
+        AutoRecConfig(
+            dataset="ml-100k",
+            data_dir=str(data_dir),
+            seed=seed,
+            out=str(out / f"{seed}{options}"),
+            quiet=True,
+            **options,
+        )
+    )["test_rmse"]
 
 
 def over_five_seeds(what, *arguments, **options):
     scores = [chapter_rmse(*arguments, seed, **options) for seed in range(5)]
-    print(f"\n{what}: test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}",
-          np.round(scores, 4).tolist())
+    print(
+        f"\n{what}: test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}",
+        np.round(scores, 4).tolist(),
+    )
     return np.array(scores)
 
 
@@ -48,8 +57,9 @@ def test_chapter_settings_over_five_seeds(data_dir, tmp_path):
 def test_early_stopping_and_refit_beat_25_epochs(data_dir, tmp_path):
     fixed = over_five_seeds("25 epochs", data_dir, tmp_path)
     stopped = over_five_seeds("early stopping", data_dir, tmp_path, epochs=200, val_ratio=0.1)
-    refitted = over_five_seeds("early stopping, refit", data_dir, tmp_path, epochs=200,
-                               val_ratio=0.1, refit=True)
+    refitted = over_five_seeds(
+        "early stopping, refit", data_dir, tmp_path, epochs=200, val_ratio=0.1, refit=True
+    )
     assert stopped.mean() < fixed.mean() and refitted.mean() < fixed.mean() - 0.008
 
 
@@ -62,9 +72,19 @@ def test_kernels_agree_on_ml_1m(data_dir, tmp_path):
     one thread and with two the dense kernel ends at 0.87526 and 0.87601, the sparse one at 0.87578
     and 0.87600. Parity step by step is what test_kernels.py checks, to 1e-4.
     """
-    sparse, dense = (train_model(AutoRecConfig(
-        dataset="ml-1m", data_dir=str(data_dir), epochs=20, kernel=kernel, quiet=True,
-        out=str(tmp_path / kernel)))["test_rmse"] for kernel in ("sparse", "dense"))
+    sparse, dense = (
+        train_model(
+            AutoRecConfig(
+                dataset="ml-1m",
+                data_dir=str(data_dir),
+                epochs=20,
+                kernel=kernel,
+                quiet=True,
+                out=str(tmp_path / kernel),
+            )
+        )["test_rmse"]
+        for kernel in ("sparse", "dense")
+    )
     print(f"\nML-1M, 20 epochs: sparse {sparse:.5f}, dense {dense:.5f}")
     assert abs(sparse - dense) < 0.001
 
@@ -88,10 +108,14 @@ def test_ml_100k_is_the_real_one(data_dir):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name, shape, first_title", [
-    ("ml-100k", (943, 1682, 100_000), "Toy Story (1995)"),
-    ("ml-1m", (6040, 3706, 1_000_209), "Toy Story (1995)"),
-    ("ml-latest-small", (610, 9724, 100_836), "Toy Story (1995)")])
+@pytest.mark.parametrize(
+    "name, shape, first_title",
+    [
+        ("ml-100k", (943, 1682, 100_000), "Toy Story (1995)"),
+        ("ml-1m", (6040, 3706, 1_000_209), "Toy Story (1995)"),
+        ("ml-latest-small", (610, 9724, 100_836), "Toy Story (1995)"),
+    ],
+)
 def test_releases(data_dir, recwarn, name, shape, first_title):
     ratings = load_ratings(name, data_dir)
     assert (ratings.num_users, ratings.num_items, len(ratings)) == shape
@@ -110,11 +134,16 @@ def test_official_folds(data_dir, fold, sizes):
     train, test = load_official_fold(fold, data_dir)
     assert (len(train), len(test)) == sizes and train.num_items == 1682
     whole = load_ratings("ml-100k", data_dir)
-    key = {(u, i): v for u, i, v in zip(whole.user_ids[whole.users].tolist(),
-                                        whole.item_ids[whole.items].tolist(), whole.values)}
+    key = {
+        (u, i): v
+        for u, i, v in zip(
+            whole.user_ids[whole.users].tolist(), whole.item_ids[whole.items].tolist(), whole.values
+        )
+    }
     for part in (train, test):
-        for u, i, v in zip(part.user_ids[part.users].tolist(), part.item_ids[part.items].tolist(),
-                           part.values):
+        for u, i, v in zip(
+            part.user_ids[part.users].tolist(), part.item_ids[part.items].tolist(), part.values
+        ):
             assert key.pop((u, i)) == v
     assert not key
 
@@ -123,17 +152,22 @@ def test_official_folds(data_dir, fold, sizes):
 def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
     """ML-100K as a csv with shuffled string ids: the same RMSE to the last digit."""
     rng = np.random.default_rng(7)
-    table = pd.read_csv(data_dir / "ml-100k" / "u.data", sep="\t",
-                        names=["user", "item", "rating", "timestamp"])
+    table = pd.read_csv(
+        data_dir / "ml-100k" / "u.data", sep="\t", names=["user", "item", "rating", "timestamp"]
+    )
     for role, letter in (("user", "u"), ("item", "movie ")):
         names = rng.permutation(table[role].max() + 1)
         table[role] = [f"{letter}{names[k]}" for k in table[role]]
     table.to_csv(tmp_path / "mine.csv", index=False)
     options = dict(epochs=3, hidden=(50,), quiet=True)
-    own = train_model(AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"),
-                                    **options))
-    real = train_model(AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir),
-                                     out=str(tmp_path / "real"), **options))
+    own = train_model(
+        AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"), **options)
+    )
+    real = train_model(
+        AutoRecConfig(
+            dataset="ml-100k", data_dir=str(data_dir), out=str(tmp_path / "real"), **options
+        )
+    )
     for name in ("test_rmse", "test_mae", "train_rmse", "cold_test_ratings"):
         assert own[name] == real[name]
 
@@ -142,10 +176,22 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
 @pytest.mark.slow
 def test_reconstruction_of_held_out_items(data_dir, tmp_path):
     """The PyTorch tutorial's settings on ml-latest-small: 200 hidden, root loss, 10 % of items."""
-    train_model(AutoRecConfig(
-        dataset="ml-latest-small", data_dir=str(data_dir), split="held-out-rows", loss="root",
-        hidden=(200,), lr=1e-3, wd=1e-2, batch_size=32, epochs=30, dropout=(0.0,),
-        out=str(tmp_path / "run"), quiet=True))
+    train_model(
+        AutoRecConfig(
+            dataset="ml-latest-small",
+            data_dir=str(data_dir),
+            split="held-out-rows",
+            loss="root",
+            hidden=(200,),
+            lr=1e-3,
+            wd=1e-2,
+            batch_size=32,
+            epochs=30,
+            dropout=(0.0,),
+            out=str(tmp_path / "run"),
+            quiet=True,
+        )
+    )
     curve = pd.read_csv(tmp_path / "run" / "metrics.csv")["test_rmse"].to_numpy()
     print("reconstruction RMSE", curve[0], "->", curve[-1])
     assert curve[-1] < 0.85 * curve[0]
@@ -167,7 +213,8 @@ train, test = splits.random_split(datasets.load_ratings("ml-1m", sys.argv[1]), 0
 matrices = train.to_csr(), train.to_csr("user"), test.to_csr()
 print(time.perf_counter() - start, peak() - before)
 """
-    output = subprocess.run([sys.executable, "-c", code, str(data_dir)], check=True,
-                            capture_output=True, text=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code, str(data_dir)], check=True, capture_output=True, text=True
+    ).stdout
     seconds, megabytes = map(float, output.split())
     assert seconds < 2 and megabytes < 300, output

@@ -45,8 +45,9 @@ def test_a_stopped_run_is_resumed(command, tmp_path):
 
 
 def options_of(**given):
-    return argparse.Namespace(**{"data_dir": None, "threads": None, "seeds": None, "quick": False,
-                                 **given})
+    return argparse.Namespace(
+        **{"data_dir": None, "threads": None, "seeds": None, "quick": False, **given}
+    )
 
 
 def test_seeds_and_folds():
@@ -63,8 +64,11 @@ def test_runs_are_told_apart_and_shared():
     assert name_of(make_config(paper)) != name_of(make_config({**paper, "hidden": (499,)}))
     depth, paper_table = (tables.TABLES[name] for name in ("depth", "paper"))
     shallow = configs_of(depth, depth.rows[0], options_of())[0]
-    assert name_of(shallow) in {name_of(config) for row in paper_table.rows
-                                for config in configs_of(paper_table, row, options_of())}
+    assert name_of(shallow) in {
+        name_of(config)
+        for row in paper_table.rows
+        for config in configs_of(paper_table, row, options_of())
+    }
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
@@ -91,8 +95,10 @@ def test_means_deviations_and_verdicts_by_hand():
 
 def test_claims_are_judged_on_average_and_run_by_run():
     table = dataclasses.replace(tables.TABLES["chapter"], claims=[("a", "b"), ("b", "a")])
-    lines = [Line(tables.Row(name, {}), [{"test_rmse": v, "test_mae": 1.0} for v in values])
-             for name, values in (("a", (0.9, 0.8, 0.7)), ("b", (0.8, 0.9, 1.0)))]
+    lines = [
+        Line(tables.Row(name, {}), [{"test_rmse": v, "test_mae": 1.0} for v in values])
+        for name, values in (("a", (0.9, 0.8, 0.7)), ("b", (0.8, 0.9, 1.0)))
+    ]
     text = section(table, lines)
     assert "- a better than b: yes, by 0.1000 (2 of 3 runs)" in text
     assert "- b better than a: no, by -0.1000 (1 of 3 runs)" in text
@@ -101,8 +107,17 @@ def test_claims_are_judged_on_average_and_run_by_run():
 
 def test_standard_errors_and_aims_of_rankings_by_hand():
     table, row = tables.TABLES["ranking"], tables.Row("a model", {}, aim=0.45)
-    line = Line(row, [{f"test_{name}{end}": v for name in ("ndcg@100", "recall@20", "recall@50")
-                       for end, v in (("", value), ("_se", 0.02))} for value in (0.4, 0.5)])
+    line = Line(
+        row,
+        [
+            {
+                f"test_{name}{end}": v
+                for name in ("ndcg@100", "recall@20", "recall@50")
+                for end, v in (("", value), ("_se", 0.02))
+            }
+            for value in (0.4, 0.5)
+        ],
+    )
     assert line.shown("test_ndcg@100") == "0.4500 ± 0.0707 (0.0200)"
     assert verdict(table, line).startswith("yes (at least 0.450)")
     assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
@@ -120,7 +135,10 @@ def test_quick_report_of_rankings(command, tmp_path):
 
 def test_errors(command):
     assert_user_error(command("report", "--table", "odd"), "'odd' is none of chapter, folds")
-    assert_user_error(command("report", "--seeds", "0"), "--seeds: it is '0': it must be a whole number, from 1 to 1000")
+    assert_user_error(
+        command("report", "--seeds", "0"),
+        "--seeds: it is '0': it must be a whole number, from 1 to 1000",
+    )
 
 
 def test_help(command):

@@ -45,25 +45,53 @@ from d2l_autorec.training.loaders import BATCHES, train_loader
 from d2l_autorec.training.loop import fit
 from d2l_autorec.training.losses import MaskedL2Loss
 
-RUN = ("--dataset", "synthetic:90x300x3000", "--hidden", "16", "--batch-size", "32",
-       "--val-ratio", "0.1", "--lr-schedule", "plateau", "--lr-step", "2", "--patience", "6")
+RUN = (
+    "--dataset",
+    "synthetic:90x300x3000",
+    "--hidden",
+    "16",
+    "--batch-size",
+    "32",
+    "--val-ratio",
+    "0.1",
+    "--lr-schedule",
+    "plateau",
+    "--lr-step",
+    "2",
+    "--patience",
+    "6",
+)
 
 
 def outcome(folder):
     """Parameters and metrics of a finished run, without its times."""
-    parameters = {name: array.asnumpy().tobytes()
-                  for name, array in mx.nd.load(str(folder / "model.params")).items()}
+    parameters = {
+        name: array.asnumpy().tobytes()
+        for name, array in mx.nd.load(str(folder / "model.params")).items()
+    }
     rows = list(csv.DictReader(open(folder / "metrics.csv")))
     for row in rows:
         del row["seconds"]
     result = read_json(folder / "result.json")
-    return parameters, rows, {name: value for name, value in result.items()
-                              if name not in ("train_seconds", "ratings_per_second")}
+    return (
+        parameters,
+        rows,
+        {
+            name: value
+            for name, value in result.items()
+            if name not in ("train_seconds", "ratings_per_second")
+        },
+    )
 
 
 def start(folder, *arguments):
-    return subprocess.Popen([sys.executable, "-m", "d2l_autorec.run", *arguments], cwd=folder,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "d2l_autorec.run", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def kill_and_resume(tmp_path, options, kills, longest):
@@ -76,8 +104,10 @@ def kill_and_resume(tmp_path, options, kills, longest):
         if (folders[-1] / "result.json").exists():
             folders.append(tmp_path / f"run-{len(folders)}")
         begun = (folders[-1] / "config.json").exists()
-        process = start(tmp_path, *(("--resume", str(folders[-1])) if begun
-                                    else (*options, "--out", str(folders[-1]))))
+        process = start(
+            tmp_path,
+            *(("--resume", str(folders[-1])) if begun else (*options, "--out", str(folders[-1]))),
+        )
         try:
             process.communicate(timeout=clock.uniform(0.5, longest) if killed < kills else None)
         except subprocess.TimeoutExpired:
@@ -126,8 +156,9 @@ def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, number, code)
 
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
 @pytest.mark.parametrize("devices", [1, 3])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta",
-                                       "adamax", "ftrl"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl"]
+)
 def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
     """Two epochs, then two more in a new net from the captured arrays; rows roll over."""
     matrix = synthetic_ratings(30, 43, 400).to_csr()
@@ -138,13 +169,26 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         mx.random.seed(1)
         net = AutoRec(5, matrix.shape[1], 0.2)
         net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-        return (net, make_trainer(net, config, contexts, kernel),
-                train_loader(matrix, 16, 0, BATCHES[kernel]))
+        return (
+            net,
+            make_trainer(net, config, contexts, kernel),
+            train_loader(matrix, 16, 0, BATCHES[kernel]),
+        )
 
     def train(parts, epochs, history=()):
         net, trainer, loader = parts
-        return fit(net, loader, MaskedL2Loss(), trainer, epochs, contexts, dict,
-                   lambda history: False, 3, history)
+        return fit(
+            net,
+            loader,
+            MaskedL2Loss(),
+            trainer,
+            epochs,
+            contexts,
+            dict,
+            lambda history: False,
+            3,
+            history,
+        )
 
     whole, stopped, resumed = new(), new(), new()
     train(whole, 4)
@@ -157,15 +201,29 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("options", [
-    dict(model="mf", factors=4, batch_size=64, val_ratio=0.1, refit=True, lr=0.02),
-    dict(hidden=(12, 6, 12), batch_size=32), dict(hidden=(8,), tied=True, batch_size=32),
-    dict(based="user", decay="weights", batch_size=16, hidden=(8,), eval_every=3,
-         decoder_activation="sigmoid", lr_schedule="cosine")], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(model="mf", factors=4, batch_size=64, val_ratio=0.1, refit=True, lr=0.02),
+        dict(hidden=(12, 6, 12), batch_size=32),
+        dict(hidden=(8,), tied=True, batch_size=32),
+        dict(
+            based="user",
+            decay="weights",
+            batch_size=16,
+            hidden=(8,),
+            eval_every=3,
+            decoder_activation="sigmoid",
+            lr_schedule="cosine",
+        ),
+    ],
+    ids=str,
+)
 def test_every_model_resumes_to_the_bit(options, tmp_path, monkeypatch):
     """Stopped in the third epoch, and gone on with."""
-    config = make_config({"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True,
-                          **options})
+    config = make_config(
+        {"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True, **options}
+    )
     train_model(replace(config, out=str(tmp_path / "whole")))
     path, stops = tmp_path / "run", [2]
 
@@ -174,6 +232,7 @@ def test_every_model_resumes_to_the_bit(options, tmp_path, monkeypatch):
             stops.clear()
             raise Interrupted(signal.SIGINT, "go on")
         return control.learning_rate(config, history)
+
     monkeypatch.setattr(experiment, "learning_rate", rate)
     with pytest.raises(Interrupted):
         train_model(replace(config, out=str(path)))
@@ -201,21 +260,38 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
     good = path.read_bytes()
     other = Checkpoint("another run")
     other.save(path)
-    changed = {"truncated": good[:-100], "empty": b"", "swapped": path.read_bytes(),
-               "bit flipped": good[:1000] + bytes([good[1000] ^ 1]) + good[1001:]}[damage]
+    changed = {
+        "truncated": good[:-100],
+        "empty": b"",
+        "swapped": path.read_bytes(),
+        "bit flipped": good[:1000] + bytes([good[1000] ^ 1]) + good[1001:],
+    }[damage]
     path.write_bytes(changed)
     try:
         process = in_process("run", "--resume", str(stopped_run))
-        assert_user_error(process, str(path), "another run" if damage == "swapped"
-                          else "is truncated or was altered")
+        assert_user_error(
+            process,
+            str(path),
+            "another run" if damage == "swapped" else "is truncated or was altered",
+        )
         assert path.read_bytes() == changed
     finally:
         path.write_bytes(good)
 
 
 def test_contradicting_options_are_listed(stopped_run, in_process):
-    process = in_process("run", "--resume", str(stopped_run), "--lr", "0.1", "--epochs", "7",
-                         "--hidden", "16", "--quiet")
+    process = in_process(
+        "run",
+        "--resume",
+        str(stopped_run),
+        "--lr",
+        "0.1",
+        "--epochs",
+        "7",
+        "--hidden",
+        "16",
+        "--quiet",
+    )
     assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 500)")
     assert "hidden" not in process.stderr
 
@@ -223,8 +299,17 @@ def test_contradicting_options_are_listed(stopped_run, in_process):
 def test_other_data_is_refused(tmp_path, in_process):
     rows = [f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)]
     (tmp_path / "r.csv").write_text("".join(rows))
-    options = ("--ratings", str(tmp_path / "r.csv"), "--out", str(tmp_path / "run"), "--epochs",
-               "1", "--batch-size", "9", "--quiet")
+    options = (
+        "--ratings",
+        str(tmp_path / "r.csv"),
+        "--out",
+        str(tmp_path / "run"),
+        "--epochs",
+        "1",
+        "--batch-size",
+        "9",
+        "--quiet",
+    )
     assert in_process("run", *options).returncode == 0
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "r.csv").write_text("".join(rows[1:]))
@@ -268,6 +353,7 @@ def test_a_full_or_read_only_disk_destroys_nothing(tmp_path, monkeypatch, code):
 
     def fail(*_):
         raise OSError(code, os.strerror(code))
+
     monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(ConfigError, match=f"file cannot be written \\({os.strerror(code)}\\)"):
         write_atomically(tmp_path / "file", b"after")
@@ -282,9 +368,13 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
     def failing(self, path):
         calls.append(path)
         if len(calls) == 3:
-            monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(
-                OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+            monkeypatch.setattr(
+                files.os,
+                "fsync",
+                lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+            )
         save(self, path)
+
     sync = files.os.fsync
     monkeypatch.setattr(checkpoint.Checkpoint, "save", failing)
     options = (*RUN, "--epochs", "5", "--quiet")
@@ -298,8 +388,9 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
 
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
 def test_a_loss_that_is_not_finite_ends_the_run(command, tmp_path, kernel):
-    process = command("run", *RUN[:8], "--lr", "1e30", "--kernel", kernel, "--out",
-                      "run", "--quiet")
+    process = command(
+        "run", *RUN[:8], "--lr", "1e30", "--kernel", kernel, "--out", "run", "--quiet"
+    )
     assert process.returncode == 3, process.stderr
     assert process.stderr.count("\n") == 1
     assert "the loss is not finite in epoch 1 at batch" in process.stderr
@@ -317,6 +408,7 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
             Broken.calls += 1
             value = super().__call__(prediction, label)
             return value * math.nan if Broken.calls == 22 else value  # 9 or 10 steps an epoch
+
     monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
     options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
@@ -329,34 +421,55 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
 
 
 def history_of(scores):
-    return [EpochRecord(k + 1, 0.0, 0.0, 1, 0.0, validation={"rmse": score})
-            for k, score in enumerate(scores)]
+    return [
+        EpochRecord(k + 1, 0.0, 0.0, 1, 0.0, validation={"rmse": score})
+        for k, score in enumerate(scores)
+    ]
 
 
-@pytest.mark.parametrize("scores, best, stop", [
-    ([3], 1, False), ([3, 2, 4], 2, False), ([3, 2, 4, 2], 2, True), ([3, 2, 4, 4, 1], 5, False)])
+@pytest.mark.parametrize(
+    "scores, best, stop",
+    [([3], 1, False), ([3, 2, 4], 2, False), ([3, 2, 4, 2], 2, True), ([3, 2, 4, 4, 1], 5, False)],
+)
 def test_early_stopping_by_hand(scores, best, stop):
     assert control.best_epoch(history_of(scores)) == best
     assert control.should_stop(history_of(scores), patience=2) is stop
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("constant", [1, 1, 1, 1, 1, 1]), ("step", [1, 1, 0.5, 0.5, 0.25, 0.25]),
-    ("cosine", [(1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)]),
-    ("plateau", [1, 1, 1, 0.5, 0.5, 0.25])])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("constant", [1, 1, 1, 1, 1, 1]),
+        ("step", [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        ("cosine", [(1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)]),
+        ("plateau", [1, 1, 1, 0.5, 0.5, 0.25]),
+    ],
+)
 def test_learning_rates_by_hand(name, expected):
     """Validation scores: better, then four epochs without."""
-    config = AutoRecConfig(lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6,
-                           val_ratio=0.1)
+    config = AutoRecConfig(
+        lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6, val_ratio=0.1
+    )
     scores = history_of([5, 6, 6, 6, 6])
     rates = [control.learning_rate(config, scores[:k]) for k in range(6)]
     assert rates == pytest.approx(expected)
 
 
 def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
-    result = train_model(AutoRecConfig(dataset="synthetic:90x300x3000", hidden=(16,), lr=0.02,
-                                       batch_size=32, epochs=60, patience=3, val_ratio=0.2,
-                                       refit=True, out=str(tmp_path / "run"), quiet=True))
+    result = train_model(
+        AutoRecConfig(
+            dataset="synthetic:90x300x3000",
+            hidden=(16,),
+            lr=0.02,
+            batch_size=32,
+            epochs=60,
+            patience=3,
+            val_ratio=0.2,
+            refit=True,
+            out=str(tmp_path / "run"),
+            quiet=True,
+        )
+    )
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
     search = [float(r["validation_rmse"]) for r in rows if r["phase"] == "search"]
     refit = [r for r in rows if r["phase"] == "refit"]
@@ -368,12 +481,25 @@ def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
 
 def test_plateau_and_refit(tmp_path):
     """The refit goes through the learning rates of the search."""
-    train_model(AutoRecConfig(dataset="synthetic:90x300x3000", hidden=(16,), lr=0.02, lr_step=1,
-                              batch_size=32, epochs=60, patience=4, val_ratio=0.2, refit=True,
-                              lr_schedule="plateau", out=str(tmp_path / "run"), quiet=True))
+    train_model(
+        AutoRecConfig(
+            dataset="synthetic:90x300x3000",
+            hidden=(16,),
+            lr=0.02,
+            lr_step=1,
+            batch_size=32,
+            epochs=60,
+            patience=4,
+            val_ratio=0.2,
+            refit=True,
+            lr_schedule="plateau",
+            out=str(tmp_path / "run"),
+            quiet=True,
+        )
+    )
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
     rates = {phase: [r["lr"] for r in rows if r["phase"] == phase] for phase in ("search", "refit")}
-    assert rates["refit"] == rates["search"][:len(rates["refit"])]
+    assert rates["refit"] == rates["search"][: len(rates["refit"])]
     assert len(set(rates["search"])) > 1
 
 
@@ -384,8 +510,9 @@ def test_a_signal_saves_epochs_that_were_not_yet_due(tmp_path):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate()
-    content = onp.load(io.BytesIO((tmp_path / "run" / "checkpoint.bin").read_bytes()[
-        len(checkpoint.MAGIC) + 32:]))
+    content = onp.load(
+        io.BytesIO((tmp_path / "run" / "checkpoint.bin").read_bytes()[len(checkpoint.MAGIC) + 32 :])
+    )
     assert process.returncode == 143
     assert len(json.loads(str(content["about"]))["history"]) >= 3
 
@@ -403,14 +530,17 @@ def test_other_devices_are_refused(tmp_path, in_process):
     (out / "result.json").unlink()
     config, digests = read_sealed(out / "config.json")
     write_sealed(out / "config.json", {**config, "devices": ["gpu(0)"]}, digests)
-    assert_user_error(in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the "
-                      "first")
+    assert_user_error(
+        in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the first"
+    )
 
 
 def test_options_that_need_validation(in_process):
     for option in (["--refit"], ["--lr-schedule", "plateau"]):
-        assert_user_error(in_process("run", "--dataset", "synthetic", *option),
-                          "needs validation ratings: add --val-ratio 0.1")
+        assert_user_error(
+            in_process("run", "--dataset", "synthetic", *option),
+            "needs validation ratings: add --val-ratio 0.1",
+        )
 
 
 def test_unpickling_is_never_tried(tmp_path):

@@ -22,8 +22,13 @@ def test_run_folder(command, tmp_path):
     assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
     out = tmp_path / "out"
     assert sorted(p.name for p in out.glob("[!.]*")) == [
-        "config.json", "curve.png", "metrics.csv", "model.params", "ratings.npz",
-        "result.json"]
+        "config.json",
+        "curve.png",
+        "metrics.csv",
+        "model.params",
+        "ratings.npz",
+        "result.json",
+    ]
     config = json.loads((out / "config.json").read_text())
     assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
@@ -57,36 +62,45 @@ def test_quiet_prints_only_the_result(command):
 def test_offline_without_data_says_so_loudly(command, tmp_path):
     process = command("run", *QUICK[2:], "--data-dir", "empty")
     assert process.returncode == 0, process.stderr
-    for fragment in ("warning: ml-100k is not in empty and could not be downloaded",
-                     "GENERATED ratings of the same shape are used instead",
-                     "NOT comparable with the chapter's", "--data-dir or D2L_AUTOREC_DATA"):
+    for fragment in (
+        "warning: ml-100k is not in empty and could not be downloaded",
+        "GENERATED ratings of the same shape are used instead",
+        "NOT comparable with the chapter's",
+        "--data-dir or D2L_AUTOREC_DATA",
+    ):
         assert fragment in process.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["dataset"] == "synthetic"
 
 
-@pytest.mark.parametrize("arguments, fragments", [
-    (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e30"]),
-    (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
-    (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
-    (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
-    (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
-    (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
-    (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
-    (["--hidden", "0"], ["--hidden is 0"]),
-    (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
-    (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
-    (["--seed", "-1"], ["--seed is -1"]),
-    (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
-    (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
-    (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
-    (["--gpus", "0,0"], ["each GPU can be named once"]),
-    (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
-    (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
-    (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
-    (["--hidden", "100000000000"], ["whole numbers of at least 1 and at most 2147483647"]),
-    (["--split", "held-out-rows", "--val-ratio", "0.1"], ["--val-ratio and --split held-out-rows"]),
-    (["--epoch", "3"], ["unrecognized arguments: --epoch 3; did you mean --epochs?"]),
-])
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e30"]),
+        (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
+        (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
+        (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
+        (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
+        (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
+        (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
+        (["--hidden", "0"], ["--hidden is 0"]),
+        (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
+        (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
+        (["--seed", "-1"], ["--seed is -1"]),
+        (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
+        (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
+        (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
+        (["--gpus", "0,0"], ["each GPU can be named once"]),
+        (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
+        (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
+        (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
+        (["--hidden", "100000000000"], ["whole numbers of at least 1 and at most 2147483647"]),
+        (
+            ["--split", "held-out-rows", "--val-ratio", "0.1"],
+            ["--val-ratio and --split held-out-rows"],
+        ),
+        (["--epoch", "3"], ["unrecognized arguments: --epoch 3; did you mean --epochs?"]),
+    ],
+)
 def test_user_errors(command, tmp_path, arguments, fragments):
     assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
     assert list(tmp_path.iterdir()) == []
@@ -96,8 +110,9 @@ def test_gpus_that_are_not_there(command):
     if mx.context.num_gpus() > 98:
         pytest.skip("this machine has 99 GPUs")
     process = command("run", "--dataset", "synthetic", "--gpus", "0,98")
-    assert_user_error(process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible and this "
-                      "MXNet build has")
+    assert_user_error(
+        process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible and this MXNet build has"
+    )
 
 
 def test_folder_that_holds_a_run(command, tmp_path):
@@ -109,15 +124,24 @@ def test_folder_that_holds_a_run(command, tmp_path):
 
 def test_out_is_a_file(command, tmp_path):
     (tmp_path / "out").write_text("mine")
-    assert_user_error(command("run", *QUICK), "the run folder out cannot be written (File exists)",
-                      "--out")
+    assert_user_error(
+        command("run", *QUICK), "the run folder out cannot be written (File exists)", "--out"
+    )
     assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_help_groups_options_and_shows_defaults(command):
     text = command("run", "--help").stdout
-    for fragment in ("\ndata:", "\nmodel:", "\ntraining:", "\ndevices:", "\noutput:",
-                     "\nexamples:", "[500; mult-vae, mult-dae: 600,200]", "[0.002; mult-vae"):
+    for fragment in (
+        "\ndata:",
+        "\nmodel:",
+        "\ntraining:",
+        "\ndevices:",
+        "\noutput:",
+        "\nexamples:",
+        "[500; mult-vae, mult-dae: 600,200]",
+        "[0.002; mult-vae",
+    ):
         assert fragment in text or fragment in " ".join(text.split())
     assert text.count("  python -m d2l_autorec.run") == 3
 
@@ -125,10 +149,14 @@ def test_help_groups_options_and_shows_defaults(command):
 def test_without_mxnet_one_line_names_the_extras(tmp_path):
     import subprocess
     import sys
-    hide = ("import importlib.util as u, runpy, sys; find = u.find_spec\n"
-            "u.find_spec = lambda name, *a: None if name == 'mxnet' else find(name, *a)\n")
-    library = subprocess.run([sys.executable, "-c", hide + "import d2l_autorec"],
-                             capture_output=True, text=True)
+
+    hide = (
+        "import importlib.util as u, runpy, sys; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'mxnet' else find(name, *a)\n"
+    )
+    library = subprocess.run(
+        [sys.executable, "-c", hide + "import d2l_autorec"], capture_output=True, text=True
+    )
     assert library.stderr.splitlines()[-1].startswith("ImportError: d2l_autorec needs MXNet")
     assert "pip install 'd2l_autorec[cpu]'" in library.stderr
     as_module = hide + "sys.argv = ['-m']\nrunpy.run_module('d2l_autorec.run')"
@@ -143,24 +171,41 @@ def test_a_batch_of_more_rows_than_there_are(command):
     assert "train RMSE 0.0000" not in process.stderr
 
 
-@pytest.mark.parametrize("arguments, fragments", [
-    (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
-    (["--model", "mf", "--based", "user"], ["--based is an option of --model autorec: --model mf"]),
-    (["--factors", "3"], ["--factors is an option of --model mf: --model autorec has no such"]),
-    (["--model", "mf", "--preset", "paper"], ["--preset paper is not for --model mf: choose one of "
-                                              "chapter, best"]),
-    (["--wd", "1e-3", "--regularization", "5"],
-     ["--wd 0.001 and --regularization 5 exclude each other"]),
-    (["--regularization", "5", "--loss", "root"],
-     ["--regularization and --loss root exclude each other"]),
-    (["--regularization", "-1"], ["--regularization is -1.0: it must be 0 or more"]),
-    (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
-    (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
-    (["--tied", "--hidden", "5,4"], ["--tied needs a first and last hidden layer of equal size"]),
-    (["--encoder-activation", "swish"],
-     ["--encoder-activation is swish: it must be one of identi"]),
-    (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
-])
+@pytest.mark.parametrize(
+    "arguments, fragments",
+    [
+        (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
+        (
+            ["--model", "mf", "--based", "user"],
+            ["--based is an option of --model autorec: --model mf"],
+        ),
+        (["--factors", "3"], ["--factors is an option of --model mf: --model autorec has no such"]),
+        (
+            ["--model", "mf", "--preset", "paper"],
+            ["--preset paper is not for --model mf: choose one of chapter, best"],
+        ),
+        (
+            ["--wd", "1e-3", "--regularization", "5"],
+            ["--wd 0.001 and --regularization 5 exclude each other"],
+        ),
+        (
+            ["--regularization", "5", "--loss", "root"],
+            ["--regularization and --loss root exclude each other"],
+        ),
+        (["--regularization", "-1"], ["--regularization is -1.0: it must be 0 or more"]),
+        (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
+        (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
+        (
+            ["--tied", "--hidden", "5,4"],
+            ["--tied needs a first and last hidden layer of equal size"],
+        ),
+        (
+            ["--encoder-activation", "swish"],
+            ["--encoder-activation is swish: it must be one of identi"],
+        ),
+        (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
+    ],
+)
 def test_user_errors_of_models(command, tmp_path, arguments, fragments):
     assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
     assert list(tmp_path.iterdir()) == []
@@ -169,27 +214,47 @@ def test_user_errors_of_models(command, tmp_path, arguments, fragments):
 def test_a_preset_is_defaults_that_options_override():
     paper = make_config({"preset": "paper", "dataset": "ml-1m"})
     assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (
-        True, (0.0,), "weights", 256)
+        True,
+        (0.0,),
+        "weights",
+        256,
+    )
     assert paper.weight_decay(6040, 3706) == pytest.approx(100 / (6040 * 3706))
-    user = make_config({"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False,
-                        "wd": 1.0})
+    user = make_config(
+        {"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False, "wd": 1.0}
+    )
     assert (user.clip, user.wd, user.batch_size) == (False, 1.0, 64)
     assert make_config({}) == make_config({"preset": "chapter"}) == AutoRecConfig()
     best = make_config({"preset": "best", "epochs": 7})
     assert best.refit and best.val_ratio == 0.1 and best.epochs == 7
 
 
-@pytest.mark.parametrize("options, expected", [
-    (dict(preset="paper"), 100 / (60 * 80)), (dict(preset="paper", wd=0.25), 0.25),
-    (dict(preset="best", regularization=48.0), 48 / (60 * 80)), (dict(), 1e-5)])
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (dict(preset="paper"), 100 / (60 * 80)),
+        (dict(preset="paper", wd=0.25), 0.25),
+        (dict(preset="best", regularization=48.0), 48 / (60 * 80)),
+        (dict(), 1e-5),
+    ],
+)
 def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
     """The paper's lambda on a file of its own size, not on the book's 943 x 1682."""
     ratings = load_ratings("synthetic:60x80x900")
     mine = tmp_path / "mine.csv"
     rows = zip(ratings.users, ratings.items, ratings.values)
     mine.write_text("".join(f"{user},{item},{value:g}\n" for user, item, value in rows))
-    config = make_config({"ratings": str(mine), "quiet": True, "cpus": 1, "epochs": 1,
-                          "hidden": (4,), "out": str(tmp_path / "out"), **options})
+    config = make_config(
+        {
+            "ratings": str(mine),
+            "quiet": True,
+            "cpus": 1,
+            "epochs": 1,
+            "hidden": (4,),
+            "out": str(tmp_path / "out"),
+            **options,
+        }
+    )
     result = train_model(config)
     assert result["weight_decay"] == pytest.approx(expected)
 

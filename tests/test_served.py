@@ -92,8 +92,11 @@ def test_rankings_are_those_that_were_measured(name, tmp_path):
     ranked[np.take_along_axis(scores, ranked, axis=1) == -np.inf] = -1
     hits, relevant = hits_at(ranked, clicks.test.held_out), np.diff(clicks.test.held_out.indptr)
 
-    for metric, k, key in ((ndcg_at, 100, "ndcg@100"), (recall_at, 20, "recall@20"),
-                           (recall_at, 50, "recall@50")):
+    for metric, k, key in (
+        (ndcg_at, 100, "ndcg@100"),
+        (recall_at, 20, "recall@20"),
+        (recall_at, 50, "recall@50"),
+    ):
         expected = result[f"test_{key}"]
         assert not math.isnan(expected)
         assert np.nanmean(metric(hits, relevant, k)) == pytest.approx(expected, abs=1e-6)

@@ -12,8 +12,9 @@ from d2l_autorec.support.errors import DataError
 
 def ratings_of(users, times=None, values=None):
     n = len(users)
-    return Ratings(users, np.arange(n), values or np.ones(n), np.arange(max(users) + 1),
-                   np.arange(n), times)
+    return Ratings(
+        users, np.arange(n), values or np.ones(n), np.arange(max(users) + 1), np.arange(n), times
+    )
 
 
 def test_seq_aware_by_hand():
@@ -24,9 +25,13 @@ def test_seq_aware_by_hand():
     assert train.items.tolist() == [0, 4, 5]
 
 
-@pytest.mark.parametrize("times, message", [
-    (None, "has no timestamps, which a seq-aware split needs: choose --split random"),
-    ([4, 4, 4], "every timestamp of ratings is 4, so a seq-aware split would be a shuffle")])
+@pytest.mark.parametrize(
+    "times, message",
+    [
+        (None, "has no timestamps, which a seq-aware split needs: choose --split random"),
+        ([4, 4, 4], "every timestamp of ratings is 4, so a seq-aware split would be a shuffle"),
+    ],
+)
 def test_seq_aware_needs_timestamps(times, message):
     with pytest.raises(DataError, match=message):
         seq_aware_split(ratings_of([0, 0, 1], times))

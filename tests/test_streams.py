@@ -13,18 +13,22 @@ from d2l_autorec.support.streams import Purpose, generator, mxnet_seed
 from d2l_autorec.training.loaders import EpochShuffle
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2 ** 31 - 1])
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
 def test_every_stream_is_another(seed):
-    numbers = {(purpose, epoch): tuple(generator(seed, purpose, epoch).integers(2 ** 62, size=2))
-               for purpose, epoch in itertools.product(Purpose, range(4))}
+    numbers = {
+        (purpose, epoch): tuple(generator(seed, purpose, epoch).integers(2**62, size=2))
+        for purpose, epoch in itertools.product(Purpose, range(4))
+    }
     assert len(set(numbers.values())) == len(numbers)
 
 
 def test_every_seed_for_mxnet_is_another_and_in_its_range():
-    seeds = [mxnet_seed(seed, purpose, epoch, worker) for seed, purpose, epoch, worker
-             in itertools.product(range(4), Purpose, range(4), range(3))]
+    seeds = [
+        mxnet_seed(seed, purpose, epoch, worker)
+        for seed, purpose, epoch, worker in itertools.product(range(4), Purpose, range(4), range(3))
+    ]
     assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2 ** 31 for seed in seeds)
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_streams_stay_as_they_are():
@@ -35,8 +39,9 @@ def test_streams_stay_as_they_are():
 
 def test_the_split_is_not_the_order_of_the_first_epoch():
     """`default_rng(s)` and `default_rng([s, 0])` are one stream: they were, once."""
-    for epoch in range(3):
-        order = list(EpochShuffle(1000, 5))
+    shuffle = EpochShuffle(1000, 5)
+    for _ in range(3):
+        order = list(shuffle)
         assert order != generator(5, Purpose.SPLIT).permutation(1000).tolist()
         assert order != generator(5, Purpose.VALIDATION).permutation(1000).tolist()
 

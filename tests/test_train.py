@@ -58,25 +58,41 @@ class RecordingLoss:
 
 def check_parity(matrix, num_hidden, batch_size, epochs, capsys):
     """Per-step losses and final parameters equal those of d2l's own loop to 1e-5."""
-    net, plain = AutoRec(num_hidden, matrix.shape[1], dropout=0.0), PlainAutoRec(num_hidden,
-                                                                                matrix.shape[1])
+    net, plain = (
+        AutoRec(num_hidden, matrix.shape[1], dropout=0.0),
+        PlainAutoRec(num_hidden, matrix.shape[1]),
+    )
     same_start(net, plain)
     batches = [list(train_loader(matrix, batch_size, seed=1))] * epochs
     test = np.array(matrix[:batch_size].toarray())
     losses = []
-    for model, loop, book in ((net, d2l_autorec.train_recsys_rating, d2l_autorec),
-                              (plain, d2l_book.train_recsys_rating, d2l_book)):
-        trainer = gluon.Trainer(model.collect_params(), "adam",
-                                {"learning_rate": 0.002, "wd": 1e-5})
+    for model, loop, _ in (
+        (net, d2l_autorec.train_recsys_rating, d2l_autorec),
+        (plain, d2l_book.train_recsys_rating, d2l_book),
+    ):
+        trainer = gluon.Trainer(
+            model.collect_params(), "adam", {"learning_rate": 0.002, "wd": 1e-5}
+        )
         recorder = RecordingLoss()
-        loop(model, sum(batches, []), [test], recorder, trainer, 1, [mx.cpu()], evaluator,
-             inter_mat=test)
+        loop(
+            model,
+            sum(batches, []),
+            [test],
+            recorder,
+            trainer,
+            1,
+            [mx.cpu()],
+            evaluator,
+            inter_mat=test,
+        )
         losses.append(recorder.means())
     onp.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    for ours, theirs in ((net.encoder.weight.data().T, plain.hidden_layer.weight),
-                         (net.encoder.bias.data(), plain.hidden_layer.bias),
-                         (net.decoder.weight.data(), plain.output_layer.weight),
-                         (net.decoder.bias.data(), plain.output_layer.bias)):
+    for ours, theirs in (
+        (net.encoder.weight.data().T, plain.hidden_layer.weight),
+        (net.encoder.bias.data(), plain.hidden_layer.bias),
+        (net.decoder.weight.data(), plain.output_layer.weight),
+        (net.decoder.bias.data(), plain.output_layer.bias),
+    ):
         difference = onp.abs(ours.asnumpy() - theirs.data().asnumpy()).max()
         assert difference <= 1e-5 * onp.abs(theirs.data().asnumpy()).max()
 
@@ -105,12 +121,21 @@ def parameters_after(matrix, devices, batch_size, epochs, hybridize=True):
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
     net.hybridize(hybridize)
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-5})
-    history = fit(net, train_loader(matrix, batch_size, 0), gluon.loss.L2Loss(), trainer, epochs,
-                  contexts, dict, lambda record: None)
+    history = fit(
+        net,
+        train_loader(matrix, batch_size, 0),
+        gluon.loss.L2Loss(),
+        trainer,
+        epochs,
+        contexts,
+        dict,
+        lambda record: None,
+    )
     for param in net.collect_params().values():  # every device holds the same numbers
         for context in contexts:
-            onp.testing.assert_array_equal(param.data(context).asnumpy(),
-                                           param.data(contexts[0]).asnumpy())
+            onp.testing.assert_array_equal(
+                param.data(context).asnumpy(), param.data(contexts[0]).asnumpy()
+            )
     return ([p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], history)
 
 
@@ -131,6 +156,7 @@ def test_devices_agree(devices, rows):
 def test_idle_device_adds_nothing():
     """Batches of 5 rows then 1 row on 3 devices: two devices idle in the second step."""
     matrix = dataset(6)
+
     def parameters(devices):
         contexts = [mx.cpu(i) for i in range(devices)]
         mx.random.seed(5)
@@ -140,6 +166,7 @@ def test_idle_device_adds_nothing():
         x = np.array(matrix.toarray())
         train_epoch(net, [x[:5], x[5:]], gluon.loss.L2Loss(), trainer, contexts, 1)
         return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()]
+
     for ours, theirs in zip(parameters(3), parameters(1)):
         onp.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -158,6 +185,7 @@ def test_shards_hold_every_row_once(rows, devices):
 
 def test_train_loss_and_rmse_are_those_of_the_definition():
     """A net that always predicts 3 (masked), learning rate 0."""
+
     class Three(nn.Block):
         def __init__(self):
             super().__init__()
@@ -170,13 +198,14 @@ def test_train_loss_and_rmse_are_those_of_the_definition():
     net.initialize()
     matrix = dataset(10)
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
-    batches = [np.array(matrix[i:i + 4].toarray()) for i in (0, 4, 8)]  # the last one is short
+    batches = [np.array(matrix[i : i + 4].toarray()) for i in (0, 4, 8)]  # the last one is short
     record = train_epoch(net, batches, gluon.loss.L2Loss(), trainer, [mx.cpu()], 1)
     errors = matrix.data - 3
     assert record.ratings == matrix.nnz
-    assert record.train_rmse == pytest.approx(onp.sqrt((errors ** 2).mean()), rel=1e-6)
-    assert record.train_loss == pytest.approx(0.5 * (errors ** 2).sum() / matrix.shape[1] / 10,
-                                              rel=1e-6)
+    assert record.train_rmse == pytest.approx(onp.sqrt((errors**2).mean()), rel=1e-6)
+    assert record.train_loss == pytest.approx(
+        0.5 * (errors**2).sum() / matrix.shape[1] / 10, rel=1e-6
+    )
 
 
 def test_rollover_batches_and_epoch_seeds():

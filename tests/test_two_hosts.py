@@ -64,16 +64,42 @@ def launch_over(machines, folder, *program):
     ssh = folder / "ssh"
     ssh.write_text('#!/bin/sh\nexec ip netns exec "$2" sh -c "$3"\n')
     ssh.chmod(0o755)
-    (folder / "hosts").write_text("".join(f"{name} {address}\n"
-                                          for name, address in zip(machines, ADDRESSES)))
+    (folder / "hosts").write_text(
+        "".join(f"{name} {address}\n" for name, address in zip(machines, ADDRESSES))
+    )
     # each worker says first where it is
     command = ["sh", "-c", 'ip netns identify; exec "$@"', "sh", sys.executable, *program]
     process = subprocess.run(
-        ["ip", "netns", "exec", machines[0], sys.executable, "-m", "d2l_autorec.launch", "-n", "2",
-         "-s", "1", "--hosts", "hosts", "--ssh", str(ssh), "--", *command],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "D2L_AUTOREC_TEST": str(folder), "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": str(Path(workers.__file__).parents[1])})
+        [
+            "ip",
+            "netns",
+            "exec",
+            machines[0],
+            sys.executable,
+            "-m",
+            "d2l_autorec.launch",
+            "-n",
+            "2",
+            "-s",
+            "1",
+            "--hosts",
+            "hosts",
+            "--ssh",
+            str(ssh),
+            "--",
+            *command,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={
+            **os.environ,
+            "D2L_AUTOREC_TEST": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(workers.__file__).parents[1]),
+        },
+    )
     assert survivors(folder) == []
     assert process.returncode == 0, process.stderr
     for rank, name in enumerate(machines):
@@ -96,8 +122,18 @@ def test_training_across_two_machines_equals_one_process(machines, tmp_path):
 def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
     options = CASES["sparse"]
     train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
-    launch_over(machines, tmp_path, "-m", "d2l_autorec.run", *words(options), "--kvstore",
-                "dist_sync", "--out", "together", "--quiet")
+    launch_over(
+        machines,
+        tmp_path,
+        "-m",
+        "d2l_autorec.run",
+        *words(options),
+        "--kvstore",
+        "dist_sync",
+        "--out",
+        "together",
+        "--quiet",
+    )
     alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
     for name in alone:
         onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)

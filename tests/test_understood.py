@@ -31,58 +31,106 @@ AMAZON = '{"user": %s, "item": 1, "rating": 3}\n'
 REFUSED = {
     # a header is never data, and data never a header
     "clicks with unknown names": (
-        "customer,product\nann,x\nbob,y\n", CLICKS,
+        "customer,product\nann,x\nbob,y\n",
+        CLICKS,
         "line 1: 'customer', 'product' may be the names of the columns or the first row: if names, "
-        "say --columns user=customer,item=product; if a row, say --columns user=0,item=1"),
+        "say --columns user=customer,item=product; if a row, say --columns user=0,item=1",
+    ),
     "clicks of numbers with unknown names": (
-        "customer,product\n1,10\n2,20\n", CLICKS,
+        "customer,product\n1,10\n2,20\n",
+        CLICKS,
         "no column for user among 'customer', 'product'; say which is which with --columns "
-        "user=customer,item=product"),
-    "names with blanks to paste": ("the user,the item,c\n1,2,3\n", {},
-                                   "--columns 'user=the user,item=the item,rating=c'"),
-    "bad first rating": ("1,10,bad\n2,20,3\n3,30,4\n", BY_NUMBER,
-                         "line 1: the rating 'bad' is not a number"),
-    "bad first rating, unasked": ("1,10,bad\n2,20,3\n3,30,4\n", {},
-                                  "line 1: the rating 'bad' is not a number"),
+        "user=customer,item=product",
+    ),
+    "names with blanks to paste": (
+        "the user,the item,c\n1,2,3\n",
+        {},
+        "--columns 'user=the user,item=the item,rating=c'",
+    ),
+    "bad first rating": (
+        "1,10,bad\n2,20,3\n3,30,4\n",
+        BY_NUMBER,
+        "line 1: the rating 'bad' is not a number",
+    ),
+    "bad first rating, unasked": (
+        "1,10,bad\n2,20,3\n3,30,4\n",
+        {},
+        "line 1: the rating 'bad' is not a number",
+    ),
     "bad first rating or a header": (
-        "ann,x,bad\nbob,y,3\n", BY_NUMBER, "if names, say --columns user=ann,item=x,rating=bad; if "
-        "a row, put the line user,item,rating above"),
-    "header in mid-file": ("user,item\nann,x\nuser,item\nbob,y\n", CLICKS,
-                           "line 3: a header among the ratings; 1 lines are so"),
-    "own header in mid-file": ("c,p\nann,x\nc,p\nbob,y\n", {**CLICKS, "columns": "user=c,item=p"},
-                               "line 3: a header among the ratings"),
+        "ann,x,bad\nbob,y,3\n",
+        BY_NUMBER,
+        "if names, say --columns user=ann,item=x,rating=bad; if "
+        "a row, put the line user,item,rating above",
+    ),
+    "header in mid-file": (
+        "user,item\nann,x\nuser,item\nbob,y\n",
+        CLICKS,
+        "line 3: a header among the ratings; 1 lines are so",
+    ),
+    "own header in mid-file": (
+        "c,p\nann,x\nc,p\nbob,y\n",
+        {**CLICKS, "columns": "user=c,item=p"},
+        "line 3: a header among the ratings",
+    ),
     # no row is swallowed or cut
-    "stray quote": (TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"), {},
-                    "line 41: unexpected end of data; correct the quotes"),
-    "two stray quotes": (TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j") + '"u9,k,3\n', {},
-                         "line 41: ',' expected after '\"'"),
+    "stray quote": (
+        TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),
+        {},
+        "line 41: unexpected end of data; correct the quotes",
+    ),
+    "two stray quotes": (
+        TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j") + '"u9,k,3\n',
+        {},
+        "line 41: ',' expected after '\"'",
+    ),
     "stray quote in the first line": ('"u9,i99,3\n' + TEXTS, {}, "line 1: a quote is not closed"),
     "text after a quoted id": ('"an"n,x,4\n' + TEXTS, {}, "line 1: ',' expected after '\"'"),
-    "quoted line end": ('user,item,rating,text\n1,2,3,"a\nb"\n', {},
-                        "line 2: a quoted field goes on in the next line"),
+    "quoted line end": (
+        'user,item,rating,text\n1,2,3,"a\nb"\n',
+        {},
+        "line 2: a quoted field goes on in the next line",
+    ),
     "stray quote in a later block": (MANY + '"u,i,3\nu,j,4\n', {}, "line 90001: unexpected end"),
     "zero byte past the first block": (MANY + "a\0b,x,3\n", {}, "line 90001: not text"),
     "carriage return in a line": ("ann,x,3\nbo\rb,y,4\n", {}, "line 2: a carriage return"),
     "carriage returns for line ends": ("ann,x,3\rbob,y,4\r", {}, "line 1: a carriage return"),
-    "field too many with ::": ("1::2::3::4\n1::9::3::4::5\n" + "1::3::3::4\n", {},
-                               "line 1 has 4 columns and the next 5"),
-    "field too many with :: later": ("1::2::3::4\n1::3::3::4\n1::9::x::3::4\n", {},
-                                     "line 3: 5 fields where the first line has 4"),
-    "last line cut": ("user,item,rating,text\na,x,3,good\nb,y,4\n", {},
-                      "line 3: 3 fields where the first line has 4"),
-    "long line makes up for a short one": ("1,10,4\n2,20,3\n1,11,3,9,9\n2\n", {},
-                                           "Expected 3 fields in line 3, saw 5"),
-    "blank line makes up for a long one": ("1,10,4\n2,20,3\n\n1,11,3,9,9\n", {},
-                                           "Expected 3 fields in line 4, saw 5"),
+    "field too many with ::": (
+        "1::2::3::4\n1::9::3::4::5\n" + "1::3::3::4\n",
+        {},
+        "line 1 has 4 columns and the next 5",
+    ),
+    "field too many with :: later": (
+        "1::2::3::4\n1::3::3::4\n1::9::x::3::4\n",
+        {},
+        "line 3: 5 fields where the first line has 4",
+    ),
+    "last line cut": (
+        "user,item,rating,text\na,x,3,good\nb,y,4\n",
+        {},
+        "line 3: 3 fields where the first line has 4",
+    ),
+    "long line makes up for a short one": (
+        "1,10,4\n2,20,3\n1,11,3,9,9\n2\n",
+        {},
+        "Expected 3 fields in line 3, saw 5",
+    ),
+    "blank line makes up for a long one": (
+        "1,10,4\n2,20,3\n\n1,11,3,9,9\n",
+        {},
+        "Expected 3 fields in line 4, saw 5",
+    ),
     "line of a megabyte": ("x" * (3 << 20) + ",1,2\n", {}, "line 1: longer than a megabyte"),
     "comment": ("# mine\n1,10,4\n", {}, "line 1: begins with '#', and comments are not understood"),
     "comment in mid-file": ("1,10,4\n#x,20,3\n", {}, "line 2: begins with '#'"),
     "mixed separators": ("1,10,4\n2,20,3\n2;30;3\n", {}, "line 3: 1 fields where the first line"),
     "thousands": ('1,10,"1,000"\n2,10,3\n', {}, "line 1: the rating '1,000' is not a number"),
     "decimal commas": ("1;10;4,5\n2;20;3,5\n", {}, "line 1: the rating '4,5' is not a number"),
-    "decimal commas of clicks": ("1;10;4,5\n2;20;3,5\n", CLICKS,
-                                 "may be separated by ',' (2 columns) or ';' (3 columns): say "
-                                 "which with --separator ';'"),
+    "decimal commas of clicks": (
+        "1;10;4,5\n2;20;3,5\n",
+        CLICKS,
+        "may be separated by ',' (2 columns) or ';' (3 columns): say which with --separator ';'",
+    ),
     "utf-16 without a mark": (NUMBERS.encode("utf-16-le"), {}, "line 1: not text"),
     "utf-16": (NUMBERS.encode("utf-16"), {}, "is not text in UTF-8 but in UTF-16"),
     "json array": ('[{"user": 1}]', {}, "is one JSON array: write one object a line"),
@@ -91,18 +139,34 @@ REFUSED = {
     "damaged xz": (lzma.compress(NUMBERS.encode())[:60], {}, "is a damaged xz file"),
     "zstd": (b"\x28\xb5\x2f\xfdx", {}, "is compressed by zstd: unpack it"),
     # no silent choice between candidates
-    "two ratings": ("user,item,rating,score\n1,2,3,4\n", {}, "'rating' and 'score' may each be the "
-                    "rating; say which is which with --columns user=user,item=item,rating=rating"),
+    "two ratings": (
+        "user,item,rating,score\n1,2,3,4\n",
+        {},
+        "'rating' and 'score' may each be the "
+        "rating; say which is which with --columns user=user,item=item,rating=rating",
+    ),
     "two items": ("user,item_id,movie,rating\n1,2,3,4\n", {}, "'item_id' and 'movie' may each"),
-    "a column twice": ("user,item,rating,rating\n1,2,3,4\n", {}, "--columns user=user,item=item,"
-                       "rating=2"),
-    "a column twice, asked": ("user,item,x,x\n1,2,3,4\n", {"columns": "user=user,item=item,rating="
-                              "x"}, "2 columns are named 'x': give the number, as in rating=2"),
+    "a column twice": (
+        "user,item,rating,rating\n1,2,3,4\n",
+        {},
+        "--columns user=user,item=item,rating=2",
+    ),
+    "a column twice, asked": (
+        "user,item,x,x\n1,2,3,4\n",
+        {"columns": "user=user,item=item,rating=x"},
+        "2 columns are named 'x': give the number, as in rating=2",
+    ),
     "two spellings": ("User,user,item,rating\n1,2,3,4\n", {}, "'User' and 'user' may each be"),
-    "one column for two roles": (NUMBERS, {"columns": "user=0,item=0,rating=2"},
-                                 "takes '0' for user and for item"),
-    "a key twice": ('{"user": 1, "user": 2, "item": 1, "rating": 3}\n', {},
-                    "not a JSON object (the key 'user' twice)"),
+    "one column for two roles": (
+        NUMBERS,
+        {"columns": "user=0,item=0,rating=2"},
+        "takes '0' for user and for item",
+    ),
+    "a key twice": (
+        '{"user": 1, "user": 2, "item": 1, "rating": 3}\n',
+        {},
+        "not a JSON object (the key 'user' twice)",
+    ),
     "two keys": ('{"user": 1, "User": 2, "item": 1, "rating": 3}\n', {}, "may each be the user"),
     # ids keep their meaning
     "true": (AMAZON % "true", {}, "line 1: 'user' is true, but an id must be a string or a whole"),
@@ -112,29 +176,52 @@ REFUSED = {
     "zero character": (AMAZON % r'"a\u0000"', {}, r"the user id 'a\x00' has a control character"),
     "half a character": (AMAZON % r'"\ud800"', {}, "has a control character"),
     "line separator": ("a\u2028b,x,3\nc,x,4\n", {}, "line 1: the user id 'a\\u2028b' has a"),
-    "long id": ("a,x,3\n" + "a" * 501 + ",x,3\n", {}, "line 2: the user id 'aaaaaaaaaaaaaaaaaaaa'"
-                "... is longer than 500 characters"),
+    "long id": (
+        "a,x,3\n" + "a" * 501 + ",x,3\n",
+        {},
+        "line 2: the user id 'aaaaaaaaaaaaaaaaaaaa'... is longer than 500 characters",
+    ),
     "only blanks": ('a,x,3\n"  ",x,3\n', {}, "line 2: the user id is empty"),
-    "rating 1_0 in JSON": ('{"user": 1, "item": 1, "rating": "1_0"}\n', {}, "'rating' is '1_0', "
-                           "not a number"),
+    "rating 1_0 in JSON": (
+        '{"user": 1, "item": 1, "rating": "1_0"}\n',
+        {},
+        "'rating' is '1_0', not a number",
+    ),
     "rating true in JSON": ('{"user": 1, "item": 1, "rating": true}\n', {}, "not a number"),
     "rating of 400 digits": ('{"user": 1, "item": 1, "rating": 1' + "0" * 400 + "}\n", {}, "(inf)"),
     # values are plausible
     "-1e8": (NUMBERS + "9,9,-1e8\n", {}, "line 41: the rating -1e+08 is beyond 16777216"),
     "-1e8 on a scale": (NUMBERS + "9,9,-1e8\n", {"scale": (-1e8, 5)}, "is beyond 16777216"),
-    "merged by the shift": ("1,1,-16777216\n1,2,0.25\n1,3,0.5\n", {"scale": (-2e7, 5)},
-                            "are no longer different in float32"),
+    "merged by the shift": (
+        "1,1,-16777216\n1,2,0.25\n1,3,0.5\n",
+        {"scale": (-2e7, 5)},
+        "are no longer different in float32",
+    ),
     "1e30": (NUMBERS + "9,9,1e30\n", {}, "line 41: the rating 1e+30 is beyond 16777216"),
-    "times before ratings": ("1,2,881250949,3\n1,3,881250950,4\n", {}, "if they are times, say "
-                             "--columns user=0,item=1,timestamp=2,rating=3"),
-    "times for ratings": ("1,2,881250949\n1,3,881250950\n", {}, "if they are times, say --columns "
-                          "user=0,item=1,timestamp=2, for a model that ranks clicks"),
+    "times before ratings": (
+        "1,2,881250949,3\n1,3,881250950,4\n",
+        {},
+        "if they are times, say --columns user=0,item=1,timestamp=2,rating=3",
+    ),
+    "times for ratings": (
+        "1,2,881250949\n1,3,881250950\n",
+        {},
+        "if they are times, say --columns user=0,item=1,timestamp=2, for a model that ranks clicks",
+    ),
     "years": ("1,2,2015\n1,3,2016\n", {}, "look like times or ids"),
-    "ids for ratings": ("".join(f"1,{k},{k * 7}\n" for k in range(300)), {},
-                        "300 different whole numbers as 300 ratings look like times or ids"),
-    **{f"sentinel {code}": (NUMBERS + f"9,9,{code}\n", {}, f"line 41: the rating {code} is far "
-                            "from the others, 1..5; 1 lines are so")
-       for code in (-9999, -99, -9, -1, 99, 999, 9999)},
+    "ids for ratings": (
+        "".join(f"1,{k},{k * 7}\n" for k in range(300)),
+        {},
+        "300 different whole numbers as 300 ratings look like times or ids",
+    ),
+    **{
+        f"sentinel {code}": (
+            NUMBERS + f"9,9,{code}\n",
+            {},
+            f"line 41: the rating {code} is far from the others, 1..5; 1 lines are so",
+        )
+        for code in (-9999, -99, -9, -1, 99, 999, 9999)
+    },
 }
 
 
@@ -156,25 +243,46 @@ def test_refused_in_one_line(tmp_path, case):
 
 # name: (content, options, what the line of what was recognised holds, user ids of the rows)
 UNDERSTOOD = {
-    "named columns": ("customer,product,stars\nann,x,3\nbob,y,4\n",
-                      {"columns": "user=customer,item=product,rating=stars"},
-                      "mine.csv: separated by ',', header; user = customer (column 0), item = "
-                      "product (column 1), rating = stars (column 2), no timestamps; 2 ratings of "
-                      "2 users x 2 items, scale 3..4 (as found), no duplicates", ["ann", "bob"]),
-    "pasted names": ("a,b\nann,x\nbob,y\n", {**CLICKS, "columns": "user=a,item=b"},
-                     "header; user = a (column 0), item = b (column 1), no ratings, so each row is "
-                     "a 1, no timestamps; 2 ratings", ["ann", "bob"]),
-    "numbers for a row": ("ann,x\nbob,y\n", {**CLICKS, "columns": "user=0,item=1"},
-                          "no header; user = column 0, item = column 1", ["ann", "bob"]),
-    "numbers for a header": ("c,p,r\n1,10,3\n2,20,4\n", BY_NUMBER, "header; user = c (column 0)",
-                             [1, 2]),
+    "named columns": (
+        "customer,product,stars\nann,x,3\nbob,y,4\n",
+        {"columns": "user=customer,item=product,rating=stars"},
+        "mine.csv: separated by ',', header; user = customer (column 0), item = "
+        "product (column 1), rating = stars (column 2), no timestamps; 2 ratings of "
+        "2 users x 2 items, scale 3..4 (as found), no duplicates",
+        ["ann", "bob"],
+    ),
+    "pasted names": (
+        "a,b\nann,x\nbob,y\n",
+        {**CLICKS, "columns": "user=a,item=b"},
+        "header; user = a (column 0), item = b (column 1), no ratings, so each row is "
+        "a 1, no timestamps; 2 ratings",
+        ["ann", "bob"],
+    ),
+    "numbers for a row": (
+        "ann,x\nbob,y\n",
+        {**CLICKS, "columns": "user=0,item=1"},
+        "no header; user = column 0, item = column 1",
+        ["ann", "bob"],
+    ),
+    "numbers for a header": (
+        "c,p,r\n1,10,3\n2,20,4\n",
+        BY_NUMBER,
+        "header; user = c (column 0)",
+        [1, 2],
+    ),
     "found again below": ("ann,x\nann,y\nbob,x\n", CLICKS, "no header", ["ann", "ann", "bob"]),
-    "exact spelling first": ("User,user,item,rating\n1,2,3,4\n",
-                             {"columns": "user=user,item=item,rating=rating"},
-                             "user = user (column 1)", [2]),
-    "numbers of a repeated name": ("user,item,rating,rating\n1,2,3,4\n",
-                                   {"columns": "user=user,item=item,rating=2"},
-                                   "rating = rating (column 2)", [1]),
+    "exact spelling first": (
+        "User,user,item,rating\n1,2,3,4\n",
+        {"columns": "user=user,item=item,rating=rating"},
+        "user = user (column 1)",
+        [2],
+    ),
+    "numbers of a repeated name": (
+        "user,item,rating,rating\n1,2,3,4\n",
+        {"columns": "user=user,item=item,rating=2"},
+        "rating = rating (column 2)",
+        [1],
+    ),
     "one colon with ::": ("a:b::x::4::1\nc::y::5::2\n", {}, "separated by '::'", ["a:b", "c"]),
     "quoted #": ('1,10,4\n"#x",20,3\n', {}, "no header", ["1", "#x"]),
     "blanks and tabs": ("ann  x 3\nbob\ty  4\n", {}, "separated by blanks", ["ann", "bob"]),
@@ -182,7 +290,7 @@ UNDERSTOOD = {
     "given scale": (NUMBERS[:12] + "9,9,99\n", {"scale": (1, 99)}, "scale 1..99 (as given)", None),
     "zeros are a scale": (NUMBERS + "9,9,0\n", {}, "scale 0..5 (as found)", None),
     "beyond int64": ("9223372036854775808,x,3\n1,x,4\n", {}, "", ["9223372036854775808", "1"]),
-    "beyond int64 in JSON": (AMAZON % 10 ** 30, {}, "JSON lines; user = user", [str(10 ** 30)]),
+    "beyond int64 in JSON": (AMAZON % 10**30, {}, "JSON lines; user = user", [str(10**30)]),
     "blanks around ids": ('7 ,x,3\n 7,y,4\n" 7\t",z,5\n', {}, "of 1 users", [7, 7, 7]),
     "blanks around ids in JSON": (AMAZON % '" 7 "', {}, "", [7]),
     "digits of other scripts": ("\u0663,x,3\n3,x,4\n", {}, "of 2 users", ["\u0663", "3"]),
@@ -207,9 +315,12 @@ NASTY = st.text(st.sampled_from("ab7 ,;\"'|:#\té\u0301{}\\-"), min_size=1, max_
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(NASTY, NASTY), min_size=1, max_size=12, unique=True),
-       st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.sampled_from(["\n", "\r\n"]),
-       st.sampled_from([",", ";", "\t", "|"]))
+@given(
+    st.lists(st.tuples(NASTY, NASTY), min_size=1, max_size=12, unique=True),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([",", ";", "\t", "|"]),
+)
 @example([("a", '"x'), ('"x', "a")], csv.QUOTE_MINIMAL, "\n", ",")
 def test_what_csv_writes_is_read_back_or_refused(tmp_path_factory, pairs, quoting, end, separator):
     """Rows as Python's csv module has them: each is there, in order, or the file is refused."""
@@ -224,12 +335,14 @@ def test_what_csv_writes_is_read_back_or_refused(tmp_path_factory, pairs, quotin
     except DataError as error:
         inside = any("\t" in id_ for pair in stripped for id_ in pair)
         comment = any(line.startswith("#") for line in text.getvalue().split("\n"))
-        assert ("" in sum(stripped, ()) or len(set(stripped)) < len(pairs) or inside or comment
-                ), error
+        assert "" in sum(stripped, ()) or len(set(stripped)) < len(pairs) or inside or comment, (
+            error
+        )
         return
     found = zip(ratings.user_ids[ratings.users], ratings.item_ids[ratings.items], ratings.values)
     assert [(str(user), str(item), value) for user, item, value in found] == [
-        (*pair, 1 + k % 5) for k, pair in enumerate(stripped)]
+        (*pair, 1 + k % 5) for k, pair in enumerate(stripped)
+    ]
 
 
 @settings(max_examples=150, deadline=None)
@@ -257,19 +370,24 @@ def test_saved_ids_come_back(tmp_path):
     assert ratings.part(ratings.values > 0).origin == ratings.origin != ""
 
 
-@pytest.mark.parametrize("ids, message", [
-    ([1.0, 2.0], "row 0: the user id is 1.0: it must be a string or a whole number"),
-    ([True, "a"], "row 0: the user id is True"), (["a", None], "row 1: the user id is empty"),
-    (["a", "b\0"], "row 1: .* control character")])
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        ([1.0, 2.0], "row 0: the user id is 1.0: it must be a string or a whole number"),
+        ([True, "a"], "row 0: the user id is True"),
+        (["a", None], "row 1: the user id is empty"),
+        (["a", "b\0"], "row 1: .* control character"),
+    ],
+)
 def test_ids_of_a_frame(ids, message):
     with pytest.raises(DataError, match=message):
         ratings_from_frame(pd.DataFrame({"user": ids, "item": 7, "rating": 3}))
 
 
 def test_ids_of_a_frame_keep_their_value():
-    large = np.array([2 ** 63, 1], dtype=np.uint64)
+    large = np.array([2**63, 1], dtype=np.uint64)
     ratings = ratings_from_frame(pd.DataFrame({"user": large, "item": 7, "rating": 3}))
-    assert ratings.user_ids[ratings.users].tolist() == [str(2 ** 63), "1"]
+    assert ratings.user_ids[ratings.users].tolist() == [str(2**63), "1"]
     mixed = ratings_from_frame(pd.DataFrame({"user": [7, "7", 8], "item": [1, 2, 3], "rating": 3}))
     assert mixed.user_ids[mixed.users].tolist() == [7, 7, 8]
     assert IdMap(mixed.user_ids, "user").find([7, "7", " 7 ", "07"]).tolist() == [0, 0, 0, -1]
@@ -277,9 +395,12 @@ def test_ids_of_a_frame_keep_their_value():
 
 def test_duplicates_name_their_lines_and_conflicts(tmp_path):
     path = written(tmp_path, "1,10,4\n\n2,20,3\n1,10,4\n1,10,2\n")
-    with pytest.raises(DataError, match=r"line 4: user '1' rated item '10' already in line 1 \(4 "
-                       r"there, 4 here\); 2 ratings are repeated \(line 4, line 5\), 1 of them "
-                       "with another value"):
+    with pytest.raises(
+        DataError,
+        match=r"line 4: user '1' rated item '10' already in line 1 \(4 "
+        r"there, 4 here\); 2 ratings are repeated \(line 4, line 5\), 1 of them "
+        "with another value",
+    ):
         read_ratings(path)
     with pytest.warns(UserWarning, match="2 repeated ratings"):
         ratings = read_ratings(path, duplicates="last")
@@ -287,18 +408,28 @@ def test_duplicates_name_their_lines_and_conflicts(tmp_path):
 
 
 def test_a_leak_names_both_lines(tmp_path):
-    train, test = written(tmp_path, "ann,x,4\nbob,x,3\n", "a"), written(
-        tmp_path, "user,item,rating\nann,y,5\nbob,x,1\n", "b")
-    with pytest.raises(DataError, match="b, line 3: user 'bob' rated item 'x' 1, and 3 in .*a, line "
-                       r"2; 1 \(user, item\) pairs are in both"):
+    train, test = (
+        written(tmp_path, "ann,x,4\nbob,x,3\n", "a"),
+        written(tmp_path, "user,item,rating\nann,y,5\nbob,x,1\n", "b"),
+    )
+    with pytest.raises(
+        DataError,
+        match="b, line 3: user 'bob' rated item 'x' 1, and 3 in .*a, line "
+        r"2; 1 \(user, item\) pairs are in both",
+    ):
         read_train_and_test(train, test)
     test.write_text("ann,y,5\n")
     both = read_train_and_test(train, test)
-    assert both[0].origin == both[1].origin == (
-        "a: separated by ',', no header; user = column 0, item = column 1, rating = column 2, no "
-        "timestamps; b: separated by ',', no header; user = column 0, item = column 1, rating = "
-        "column 2, no timestamps; 3 ratings of 2 users x 2 items, scale 3..5 (as found), no "
-        "duplicates; 1 of them in b")
+    assert (
+        both[0].origin
+        == both[1].origin
+        == (
+            "a: separated by ',', no header; user = column 0, item = column 1, rating = column 2, "
+            "no timestamps; b: separated by ',', no header; user = column 0, item = column 1, "
+            "rating = column 2, no timestamps; 3 ratings of 2 users x 2 items, scale 3..5 (as "
+            "found), no duplicates; 1 of them in b"
+        )
+    )
 
 
 def test_outside_the_scale_names_the_line_of_the_file(tmp_path):
@@ -310,14 +441,17 @@ def test_outside_the_scale_names_the_line_of_the_file(tmp_path):
 @pytest.mark.parametrize("verb", ["run", "recommend"])
 def test_what_is_no_file_is_refused_and_does_not_hang(in_process, tmp_path, verb):
     from finished import finish
+
     os.mkfifo(tmp_path / "pipe")
     arguments = ["--ratings"]
     if verb == "recommend":
         arguments = [str(finish(tmp_path / "run").path), "--new-user"]
-    for path, message in ((tmp_path / "pipe", "is no file but a pipe or a device"),
-                          ("/dev/zero", "is no file but a pipe or a device"),
-                          ("x" * 5000, "cannot be read (File name too long)"),
-                          (tmp_path, "cannot be read (Is a directory)")):
+    for path, message in (
+        (tmp_path / "pipe", "is no file but a pipe or a device"),
+        ("/dev/zero", "is no file but a pipe or a device"),
+        ("x" * 5000, "cannot be read (File name too long)"),
+        (tmp_path, "cannot be read (Is a directory)"),
+    ):
         assert_user_error(in_process(verb, *arguments, str(path)), message)
 
 
@@ -325,12 +459,23 @@ def test_what_is_no_file_is_refused_and_does_not_hang(in_process, tmp_path, verb
 def test_a_run_says_and_records_what_was_recognised(in_process, tmp_path, model):
     path = written(tmp_path, "".join(f"u{k % 11},i{k % 13},{1 + k % 5}\n" for k in range(143)))
     options = ["--min-user-clicks", "1", "--heldout-users", "1"] if model == "mult-dae" else []
-    arguments = ["--model", model, "--ratings", str(path), "--epochs", "1", "--hidden", "4",
-                 *options]
+    arguments = [
+        "--model",
+        model,
+        "--ratings",
+        str(path),
+        "--epochs",
+        "1",
+        "--hidden",
+        "4",
+        *options,
+    ]
     process = in_process("run", *arguments, "--out", str(tmp_path / "a"))
-    said = ("mine.csv: separated by ',', no header; user = column 0, item = column 1, rating = "
-            "column 2, no timestamps; 143 ratings of 11 users x 13 items, scale 1..5 (as found), no "
-            "duplicates")
+    said = (
+        "mine.csv: separated by ',', no header; user = column 0, item = column 1, rating = "
+        "column 2, no timestamps; 143 ratings of 11 users x 13 items, scale 1..5 (as found), no "
+        "duplicates"
+    )
     assert process.returncode == 0 and process.stderr.count(said + "\n") == 1, process.stderr
     recorded = json.loads((tmp_path / "a" / "config.json").read_text())["data"]["origin"]
     assert recorded == said

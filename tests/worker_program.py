@@ -26,20 +26,28 @@ def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     net.add(gluon.nn.Dense(7, activation="sigmoid", in_units=11), gluon.nn.Dense(3, in_units=7))
     net.initialize(mx.init.Normal(0.3), ctx=devices)
     net.hybridize()
-    trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.01},
-                            kvstore=workers.store or "device", update_on_kvstore=False)
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        optimizer,
+        {"learning_rate": 0.01},
+        kvstore=workers.store or "device",
+        update_on_kvstore=False,
+    )
     mx.kept = trainer  # to the interpreter's end; the store must end before
     workers.begin(trainer)
     for begin in [*range(0, ROWS, batch)] * 3:
-        whole = [np.array(part[begin:begin + batch], dtype="float32") for part in (x, y)]
+        whole = [np.array(part[begin : begin + batch], dtype="float32") for part in (x, y)]
         share, weight = workers.share(whole)
         with autograd.record():
-            losses = [np.square(net(shard.arrays[0]) - shard.arrays[1]).sum() * shard.weight
-                      * weight for shard in split_and_load(share, devices)]
+            losses = [
+                np.square(net(shard.arrays[0]) - shard.arrays[1]).sum() * shard.weight * weight
+                for shard in split_and_load(share, devices)
+            ]
         autograd.backward(losses)
         trainer.step(len(whole[0]))
-    return onp.concatenate([p.list_data()[-1].asnumpy().ravel()
-                            for p in net.collect_params().values()])
+    return onp.concatenate(
+        [p.list_data()[-1].asnumpy().ravel() for p in net.collect_params().values()]
+    )
 
 
 def check_sums(workers):

@@ -8,10 +8,11 @@ The preparation is that of Liang et al. 2018 (Mult-VAE), number for number.
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -74,13 +75,13 @@ class Clicks:
         If a position is out of range.
     """
 
-    pairs: Dict[str, np.ndarray]
+    pairs: dict[str, np.ndarray]
     user_ids: np.ndarray
     item_ids: np.ndarray
     heldout_users: int
     name: str = "clicks"
-    titles: Dict[Any, str] = field(default_factory=dict, repr=False)
-    dropped: Dict[str, int] = field(default_factory=dict)
+    titles: dict[Any, str] = field(default_factory=dict, repr=False)
+    dropped: dict[str, int] = field(default_factory=dict)
     origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ class Clicks:
     @property
     def train_user_ids(self) -> np.ndarray:
         """Ids of the training users, in the row order of `train`."""
-        return self.user_ids[:self.num_train_users]
+        return self.user_ids[: self.num_train_users]
 
     @cached_property
     def train(self) -> sparse.csr_matrix:
@@ -123,14 +124,18 @@ class Clicks:
 
     def _held_out(self, part: str, first: int) -> HeldOutUsers:
         rows = self.heldout_users
-        return HeldOutUsers(self.user_ids[first:first + rows],
-                            self._matrix(f"{part}_tr", first, rows),
-                            self._matrix(f"{part}_te", first, rows))
+        return HeldOutUsers(
+            self.user_ids[first : first + rows],
+            self._matrix(f"{part}_tr", first, rows),
+            self._matrix(f"{part}_te", first, rows),
+        )
 
     def _matrix(self, piece: str, first: int, rows: int) -> sparse.csr_matrix:
         users, items = self.pairs[piece].T
-        matrix = sparse.csr_matrix((np.ones(len(users), dtype=np.float32), (users - first, items)),
-                                   shape=(rows, self.num_items))
+        matrix = sparse.csr_matrix(
+            (np.ones(len(users), dtype=np.float32), (users - first, items)),
+            shape=(rows, self.num_items),
+        )
         matrix.sum_duplicates()
         matrix.data[:] = 1
         return matrix
@@ -138,15 +143,26 @@ class Clicks:
     def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
         """The clicks of these pieces, by default all, as ratings of 1."""
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
-        return Ratings(users, items, np.ones(len(users), dtype=np.float32),
-                       user_ids=self.user_ids, item_ids=self.item_ids, scale=(1.0, 1.0),
-                       titles=self.titles, name=self.name, origin=self.origin)
+        return Ratings(
+            users,
+            items,
+            np.ones(len(users), dtype=np.float32),
+            user_ids=self.user_ids,
+            item_ids=self.item_ids,
+            scale=(1.0, 1.0),
+            titles=self.titles,
+            name=self.name,
+            origin=self.origin,
+        )
 
-    def counts(self) -> Dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Sizes for the result file: users, items, and clicks of each piece."""
-        return {"train_users": self.num_train_users, "heldout_users": self.heldout_users,
-                "items": self.num_items,
-                **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES}}
+        return {
+            "train_users": self.num_train_users,
+            "heldout_users": self.heldout_users,
+            "items": self.num_items,
+            **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES},
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -159,7 +175,7 @@ class Clicks:
             digest.update("\0".join(map(str, ids.tolist())).encode())
         return digest.hexdigest()
 
-    def write_csv(self, folder: Path, header: Tuple[str, str] = ("uid", "sid")) -> None:
+    def write_csv(self, folder: Path, header: tuple[str, str] = ("uid", "sid")) -> None:
         """Write PIECE.csv of positions for each piece, and the id maps users.csv and items.csv.
 
         The files are the original's, so that other implementations can be run on them.
@@ -169,22 +185,29 @@ class Clicks:
         for piece in PIECES:
             lines = [",".join(header), *(f"{u},{i}" for u, i in self.pairs[piece].tolist())]
             (folder / f"{piece}.csv").write_text("\n".join(lines) + "\n", newline="\n")
-        for name, column, ids in (("users", header[0], self.user_ids),
-                                  ("items", header[1], self.item_ids)):
+        for name, column, ids in (
+            ("users", header[0], self.user_ids),
+            ("items", header[1], self.item_ids),
+        ):
             lines = [f"{column},id", *(f"{n},{_csv_field(id_)}" for n, id_ in enumerate(ids))]
-            (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8",
-                                                newline="\n")
+            (folder / f"{name}.csv").write_text(
+                "\n".join(lines) + "\n", encoding="utf-8", newline="\n"
+            )
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file; nothing in it is pickled."""
         np.savez_compressed(
-            path, **{f"pairs/{piece}": self.pairs[piece] for piece in PIECES},
-            user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
-            heldout_users=self.heldout_users, name=np.array(self.name),
+            path,
+            **{f"pairs/{piece}": self.pairs[piece] for piece in PIECES},
+            user_ids=storable_ids(self.user_ids),
+            item_ids=storable_ids(self.item_ids),
+            heldout_users=self.heldout_users,
+            name=np.array(self.name),
             title_ids=storable_ids(np.array(list(self.titles))),
             title_texts=np.array(list(self.titles.values()), dtype=str),
             dropped_why=np.array(list(self.dropped), dtype=str),
-            dropped_count=np.array(list(self.dropped.values()), dtype=np.int64))
+            dropped_count=np.array(list(self.dropped.values()), dtype=np.int64),
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Clicks":
@@ -198,16 +221,23 @@ class Clicks:
         try:
             with np.load(path, allow_pickle=False) as file:
                 stored = dict(file)
-            texts = {key: stored[key].tolist() for key in ("title_texts", "dropped_why",
-                                                           "dropped_count")}
-            return cls({piece: stored[f"pairs/{piece}"] for piece in PIECES},
-                       usable_ids(stored["user_ids"]), usable_ids(stored["item_ids"]),
-                       int(stored["heldout_users"]), str(stored["name"]),
-                       dict(zip(usable_ids(stored["title_ids"]).tolist(), texts["title_texts"])),
-                       dict(zip(texts["dropped_why"], texts["dropped_count"])))
+            texts = {
+                key: stored[key].tolist() for key in ("title_texts", "dropped_why", "dropped_count")
+            }
+            return cls(
+                {piece: stored[f"pairs/{piece}"] for piece in PIECES},
+                usable_ids(stored["user_ids"]),
+                usable_ids(stored["item_ids"]),
+                int(stored["heldout_users"]),
+                str(stored["name"]),
+                dict(zip(usable_ids(stored["title_ids"]).tolist(), texts["title_texts"])),
+                dict(zip(texts["dropped_why"], texts["dropped_count"])),
+            )
         except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
-            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
-                            "begin a new run") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                "begin a new run"
+            ) from error
 
 
 def _csv_field(text: Any) -> str:
@@ -215,8 +245,13 @@ def _csv_field(text: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
 
 
-def prepare_clicks(ratings: Ratings, threshold: Optional[float] = None, min_user_clicks: int = 5,
-                   min_item_clicks: int = 0, heldout_users: Union[int, float] = 0.1) -> Clicks:
+def prepare_clicks(
+    ratings: Ratings,
+    threshold: float | None = None,
+    min_user_clicks: int = 5,
+    min_item_clicks: int = 0,
+    heldout_users: int | float = 0.1,
+) -> Clicks:
     """Turn ratings into clicks and split them by users.
 
     Parameters
@@ -265,14 +300,25 @@ def prepare_clicks(ratings: Ratings, threshold: Optional[float] = None, min_user
     dropped["items of no training user"] = int((items < 0).sum())
     _tell(ratings.name, len(ratings), dropped)
     order = np.argsort(_positions(ascending, ratings.num_users)[kept.users], kind="stable")
-    pairs = {"train": np.stack([users, items], axis=1)[training],
-             **_split_heldout(users[order], items[order], len(permuted), count)}
-    return Clicks(pairs, ratings.user_ids[permuted], ratings.item_ids[vocabulary], count,
-                  ratings.name, ratings.titles, dropped, ratings.origin)
+    pairs = {
+        "train": np.stack([users, items], axis=1)[training],
+        **_split_heldout(users[order], items[order], len(permuted), count),
+    }
+    return Clicks(
+        pairs,
+        ratings.user_ids[permuted],
+        ratings.item_ids[vocabulary],
+        count,
+        ratings.name,
+        ratings.titles,
+        dropped,
+        ratings.origin,
+    )
 
 
-def _filter(ratings: Ratings, threshold: Optional[float], min_user_clicks: int,
-            min_item_clicks: int) -> Tuple[Ratings, Dict[str, int]]:
+def _filter(
+    ratings: Ratings, threshold: float | None, min_user_clicks: int, min_item_clicks: int
+) -> tuple[Ratings, dict[str, int]]:
     """Threshold, then items, then users, one pass; and how many ratings each took."""
     kept, sizes = ratings, [len(ratings)]
     if threshold is not None:
@@ -283,31 +329,38 @@ def _filter(ratings: Ratings, threshold: Optional[float], min_user_clicks: int,
         kept = kept.part(np.bincount(index, minlength=1)[index] >= fewest)
         sizes.append(len(kept))
     if not len(kept):
-        raise DataError(f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
-                        f"(--threshold {threshold}, --min-item-clicks {min_item_clicks}, "
-                        f"--min-user-clicks {min_user_clicks}): lower one of them")
+        raise DataError(
+            f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
+            f"(--threshold {threshold}, --min-item-clicks {min_item_clicks}, "
+            f"--min-user-clicks {min_user_clicks}): lower one of them"
+        )
     reasons = ("below the threshold", "items with few clicks", "users with few clicks")
     return kept, dict(zip(reasons, (-np.diff(sizes)).tolist()))
 
 
-def _check_heldout(wanted: Union[int, float]) -> None:
+def _check_heldout(wanted: int | float) -> None:
     if not (wanted >= 1 and wanted == int(wanted) or 0 < wanted < 0.5):
-        raise ConfigError(f"--heldout-users is {wanted:g}: it must be a number of users from 1, "
-                          "or a fraction of them below 0.5")
+        raise ConfigError(
+            f"--heldout-users is {wanted:g}: it must be a number of users from 1, "
+            "or a fraction of them below 0.5"
+        )
 
 
-def _count_heldout(wanted: Union[int, float], users: int) -> int:
+def _count_heldout(wanted: int | float, users: int) -> int:
     count = int(wanted) if wanted >= 1 else int(wanted * users)
     if count < 1 or users <= 2 * count:
-        raise DataError(f"--heldout-users {wanted:g} takes {count} users for validation and "
-                        f"{count} for the test of the {users} that have clicks enough: choose "
-                        f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
-                        "--min-user-clicks")
+        raise DataError(
+            f"--heldout-users {wanted:g} takes {count} users for validation and "
+            f"{count} for the test of the {users} that have clicks enough: choose "
+            f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
+            "--min-user-clicks"
+        )
     return count
 
 
-def _split_heldout(users: np.ndarray, items: np.ndarray, num_users: int, count: int
-                   ) -> Dict[str, np.ndarray]:
+def _split_heldout(
+    users: np.ndarray, items: np.ndarray, num_users: int, count: int
+) -> dict[str, np.ndarray]:
     """Pairs to fold in and to hold out; the clicks come by user, ascending, then in file order."""
     pairs = {}
     for part, end in (("validation", num_users - count), ("test", num_users)):
@@ -342,10 +395,12 @@ def _choose_held_out(users: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _tell(name: str, total: int, dropped: Dict[str, int]) -> None:
-    unasked = {why: count for why, count in dropped.items()
-               if count and why != "below the threshold"}
+def _tell(name: str, total: int, dropped: dict[str, int]) -> None:
+    unasked = {
+        why: count for why, count in dropped.items() if count and why != "below the threshold"
+    }
     if unasked:
         reasons = ", ".join(f"{count} ({why})" for why, count in unasked.items())
-        warnings.warn(f"{name}: of {total} ratings were dropped {reasons}", DataWarning,
-                      stacklevel=3)
+        warnings.warn(
+            f"{name}: of {total} ratings were dropped {reasons}", DataWarning, stacklevel=3
+        )

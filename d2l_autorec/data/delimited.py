@@ -1,8 +1,9 @@
 """A table of ratings to a frame: pandas reads, and nothing reaches it unchecked."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
 import pandas as pd
 
@@ -22,8 +23,9 @@ def parse_table(path: Path, layout: TableFormat) -> pd.DataFrame:
     """
     numeric = {role: kind for role, kind in NUMERIC.items() if role in layout.columns}
     try:
-        raw = _read_csv(path, layout, {layout.columns[role]: kind
-                                       for role, kind in numeric.items()})
+        raw = _read_csv(
+            path, layout, {layout.columns[role]: kind for role, kind in numeric.items()}
+        )
     except DataError:
         raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -34,18 +36,28 @@ def parse_table(path: Path, layout: TableFormat) -> pd.DataFrame:
     return pd.DataFrame({role: raw.pop(position) for role, position in layout.columns.items()})
 
 
-def _read_csv(path: Path, layout: TableFormat, numeric: Dict[int, Any]) -> pd.DataFrame:
+def _read_csv(path: Path, layout: TableFormat, numeric: dict[int, Any]) -> pd.DataFrame:
     """Fields numbered from 0; those not in `numeric` become categories."""
     kinds = {position: numeric.get(position, "category") for position in range(layout.width)}
     separator = {" ": r"\s+"}.get(layout.separator, layout.character)
     rows = CheckedRows(path, layout)
-    raw = pd.read_csv(rows, sep=separator, header=0 if layout.header else None,
-                      names=list(kinds), index_col=False, dtype=kinds, engine="c",
-                      keep_default_na=False, na_values=[""], skipinitialspace=True)
+    raw = pd.read_csv(
+        rows,
+        sep=separator,
+        header=0 if layout.header else None,
+        names=list(kinds),
+        index_col=False,
+        dtype=kinds,
+        engine="c",
+        keep_default_na=False,
+        na_values=[""],
+        skipinitialspace=True,
+    )
     expected = rows.count - layout.header
     if len(raw) != expected:
-        raise DataError(f"{path}: {expected} lines, but {len(raw)} rows were understood; look for "
-                        "stray quotes")
+        raise DataError(
+            f"{path}: {expected} lines, but {len(raw)} rows were understood; look for stray quotes"
+        )
     return raw
 
 
@@ -102,10 +114,14 @@ class CheckedRows:
             line = first + block.count(b"\n", 0, found)
             raise DataError(f"{self._path}, line {line}: not text (a control character); delete it")
 
-    def _check_lines(self, first: int, lines: List[str]) -> None:
+    def _check_lines(self, first: int, lines: list[str]) -> None:
         layout = self._layout
-        reader = csv.reader((one_character(line, layout.separator) for line in lines),
-                            delimiter=layout.character, skipinitialspace=True, strict=True)
+        reader = csv.reader(
+            (one_character(line, layout.separator) for line in lines),
+            delimiter=layout.character,
+            skipinitialspace=True,
+            strict=True,
+        )
         done = 0
         try:
             for fields in reader:
@@ -116,19 +132,23 @@ class CheckedRows:
                     self._check_line(first + done, lines[done], fields)
                 done += 1
         except csv.Error as error:
-            raise DataError(f"{self._path}, line {first + done}: {error}; correct the quotes: "
-                            "each line must be one rating") from error
+            raise DataError(
+                f"{self._path}, line {first + done}: {error}; correct the quotes: "
+                "each line must be one rating"
+            ) from error
 
-    def _check_line(self, number: int, line: str, fields: List[str]) -> None:
+    def _check_line(self, number: int, line: str, fields: list[str]) -> None:
         place = f"{self._path}, line {number}"
         refuse_comment(place, line)
         if len(fields) != self._layout.width:
-            raise DataError(f"{place}: {len(fields)} fields where the first "
-                            f"line has {self._layout.width}; quote fields that contain the "
-                            "separator, or correct the line")
+            raise DataError(
+                f"{place}: {len(fields)} fields where the first "
+                f"line has {self._layout.width}; quote fields that contain the "
+                "separator, or correct the line"
+            )
 
 
-def _non_numeric(path: Path, layout: TableFormat, numeric: Dict[str, str]) -> DataError:
+def _non_numeric(path: Path, layout: TableFormat, numeric: dict[str, str]) -> DataError:
     """The first value that is not a number: read again as text, only once it has failed."""
     raw = _read_csv(path, layout, {layout.columns[role]: str for role in numeric})
     for role in numeric:
@@ -137,7 +157,10 @@ def _non_numeric(path: Path, layout: TableFormat, numeric: Dict[str, str]) -> Da
         if bad.any():
             row = int(bad.argmax())
             place = f"{path}, line {line_number(path, row + layout.header)}"
-            return DataError(f"{place}: the {role} {column[row]!r} is not a number; "
-                             f"{int(bad.sum())} lines are so: correct or delete them")
-    return DataError(f"{path}: the ratings are not numbers; correct them, or name another column "
-                     "with --columns")
+            return DataError(
+                f"{place}: the {role} {column[row]!r} is not a number; "
+                f"{int(bad.sum())} lines are so: correct or delete them"
+            )
+    return DataError(
+        f"{path}: the ratings are not numbers; correct them, or name another column with --columns"
+    )

@@ -1,7 +1,7 @@
 """The ids of a frame: what an id may be, their type, and their order."""
 
 import re
-from typing import Callable, Optional, Tuple
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -42,11 +42,15 @@ def cleaned_ids(column: pd.Series, role: str, locate: Callable[[int], str]) -> p
     def refuse(bad: np.ndarray, what: str) -> None:
         if bad.any():
             row = int(bad.argmax())
-            raise DataError(f"{locate(row)}: the {role} id {what}; {int(bad.sum())} lines are so: "
-                            "correct or delete them")
+            raise DataError(
+                f"{locate(row)}: the {role} id {what}; {int(bad.sum())} lines are so: "
+                "correct or delete them"
+            )
 
-    wrong = np.array([isinstance(id_, bool) or not isinstance(id_, (str, int, np.integer))
-                      for id_ in found], dtype=bool)
+    wrong = np.array(
+        [isinstance(id_, bool) or not isinstance(id_, (str, int, np.integer)) for id_ in found],
+        dtype=bool,
+    )
     for code in np.flatnonzero(wrong):
         refuse(codes == code, f"is {found[code]!r}: it must be a string or a whole number")
     texts = [str(id_).strip(" \t") for id_ in found]
@@ -61,8 +65,9 @@ def cleaned_ids(column: pd.Series, role: str, locate: Callable[[int], str]) -> p
     return pd.Series(pd.Categorical.from_codes(merged[codes], different))
 
 
-def index_of(column: pd.Series, values: np.ndarray, times: Optional[np.ndarray]
-             ) -> Tuple[np.ndarray, np.ndarray]:
+def index_of(
+    column: pd.Series, values: np.ndarray, times: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Ids in canonical order (see `ratings_from_frame`), and each row's position among them."""
     codes, ids = pd.factorize(column)  # in order of first appearance
     counts = np.bincount(codes)

@@ -1,8 +1,9 @@
 """A frame of ratings to checked `Ratings`: values, ids, duplicates."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,9 @@ class Checked(NamedTuple):
     merged: int
 
 
-def ratings_from_frame(frame: pd.DataFrame, name: str = "frame", duplicates: str = "error",
-                       scale: Scale = None) -> Ratings:
+def ratings_from_frame(
+    frame: pd.DataFrame, name: str = "frame", duplicates: str = "error", scale: Scale = None
+) -> Ratings:
     """Checked `Ratings` of a frame with columns user, item, rating and perhaps timestamp.
 
     Ids are strings or whole numbers, without the blanks around them (see
@@ -99,14 +101,25 @@ def indexed(checked: Checked, source: Source, duplicates: str, scale: Scale) -> 
     merged = "no duplicates"
     if checked.merged:
         merged = f"{checked.merged:,} repeated ratings merged ({duplicates})"
-    ratings = Ratings(users, items, values, user_ids, item_ids, times, scale, name=source.name,
-                      origin=f"{source.layout}; {size_of(values, user_ids, item_ids, scale)}, "
-                             f"{merged}")
+    ratings = Ratings(
+        users,
+        items,
+        values,
+        user_ids,
+        item_ids,
+        times,
+        scale,
+        name=source.name,
+        origin=f"{source.layout}; {size_of(values, user_ids, item_ids, scale)}, {merged}",
+    )
     if ratings.offset:
-        warnings.warn(f"{source.name}: the rating scale {ratings.scale[0]:g}.."
-                      f"{ratings.scale[1]:g} includes 0 or below, and 0 means unobserved: trained "
-                      f"on rating + {ratings.offset:g}, shifted back in every output", DataWarning,
-                      stacklevel=3)
+        warnings.warn(
+            f"{source.name}: the rating scale {ratings.scale[0]:g}.."
+            f"{ratings.scale[1]:g} includes 0 or below, and 0 means unobserved: trained "
+            f"on rating + {ratings.offset:g}, shifted back in every output",
+            DataWarning,
+            stacklevel=3,
+        )
     return ratings
 
 
@@ -115,8 +128,10 @@ def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scal
     low, high = scale or (values.min(), values.max())
     whence = "as found" if scale is None else "as given"
     equal = ", all ratings equal" if values.min() == values.max() else ""
-    return (f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items, scale "
-            f"{low:g}..{high:g} ({whence}{equal})")
+    return (
+        f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items, scale "
+        f"{low:g}..{high:g} ({whence}{equal})"
+    )
 
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:
@@ -133,8 +148,12 @@ def _deduplicated(frame: pd.DataFrame, locate: Callable[[int], str], duplicates:
         return Checked(frame, 0)
     if duplicates == "error":
         raise _repeated(frame, keys, count, locate)
-    warnings.warn(f"{count} repeated ratings of an item by the same user were merged "
-                  f"(--duplicates {duplicates})", DataWarning, stacklevel=4)
+    warnings.warn(
+        f"{count} repeated ratings of an item by the same user were merged "
+        f"(--duplicates {duplicates})",
+        DataWarning,
+        stacklevel=4,
+    )
     kept = ~pd.Series(keys).duplicated(keep="last").to_numpy()
     last = frame[kept].copy()
     if duplicates == "mean":
@@ -143,8 +162,9 @@ def _deduplicated(frame: pd.DataFrame, locate: Callable[[int], str], duplicates:
     return Checked(last.reset_index(drop=True), count)
 
 
-def _repeated(frame: pd.DataFrame, keys: np.ndarray, count: int, locate: Callable[[int], str]
-              ) -> DataError:
+def _repeated(
+    frame: pd.DataFrame, keys: np.ndarray, count: int, locate: Callable[[int], str]
+) -> DataError:
     """The first repeated pair, the lines of all that are repeated, and how many differ."""
     repeated = pd.Series(keys).duplicated().to_numpy()
     values = frame["rating"].to_numpy()
@@ -160,7 +180,8 @@ def _repeated(frame: pd.DataFrame, keys: np.ndarray, count: int, locate: Callabl
         f"{locate(second)}: user {user!r} rated item {item!r} already in "
         f"{_place_in_file(locate(first))} ({values[first]:g} there, {values[second]:g} here); "
         f"{count} ratings are repeated ({', '.join(places)}), {conflicts} of them with another "
-        "value: choose --duplicates last or mean, or delete them")
+        "value: choose --duplicates last or mean, or delete them"
+    )
 
 
 def _place_in_file(place: str) -> str:

@@ -1,7 +1,8 @@
 """Between the ids of the user's own file and positions in the matrices."""
 
 import difflib
-from typing import Any, Iterable, List
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,13 @@ class IdMap:
             raise DataError(
                 f"{self._what} {str(unknown[0])!r}{others} is not among the {len(self.ids)} "
                 f"{self._what}s of this run; the nearest ids are "
-                + ", ".join(map(str, self.nearest(unknown[0]))))
+                + ", ".join(map(str, self.nearest(unknown[0])))
+            )
         return found
 
-    def nearest(self, name: Any) -> List[Any]:
+    def nearest(self, name: Any) -> list[Any]:
         """Known ids like `name`: integers by value, then any by their text."""
-        near: List[Any] = []
+        near: list[Any] = []
         if self.ids.dtype.kind in "iu":
             try:
                 distance = np.abs(self.ids.astype(float) - float(name))

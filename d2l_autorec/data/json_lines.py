@@ -1,8 +1,9 @@
 """JSON lines to a frame: an object a line, of which two to four keys count."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,13 @@ from .layout import (
 )
 from .textfile import blocks
 
-JSON_LINE = ('{"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000}, '
-             "or name its keys with --columns")
+JSON_LINE = (
+    '{"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000}, '
+    "or name its keys with --columns"
+)
 
 
-def parse_json(path: Path, request: Request) -> Tuple[pd.DataFrame, Dict[str, str]]:
+def parse_json(path: Path, request: Request) -> tuple[pd.DataFrame, dict[str, str]]:
     """JSON lines, as the Amazon reviews come.
 
     Returns
@@ -37,10 +40,10 @@ def parse_json(path: Path, request: Request) -> Tuple[pd.DataFrame, Dict[str, st
         If a line is no object, has a key twice, or a value is of another kind:
         an id must be a string or a whole number, null or '' is no id.
     """
-    ids: Dict[str, Dict[str, int]] = {"user": {}, "item": {}}
-    codes: Dict[str, List[int]] = {role: [] for role in ids}
-    numbers: Dict[str, List[float]] = {role: [] for role in NUMERIC}
-    keys: Dict[str, str] = {}
+    ids: dict[str, dict[str, int]] = {"user": {}, "item": {}}
+    codes: dict[str, list[int]] = {role: [] for role in ids}
+    numbers: dict[str, list[float]] = {role: [] for role in NUMERIC}
+    keys: dict[str, str] = {}
     for number, record in _records(path):
         place = f"{path}, line {number}"
         keys = keys or _keys(place, list(record), request)
@@ -50,14 +53,22 @@ def parse_json(path: Path, request: Request) -> Tuple[pd.DataFrame, Dict[str, st
                 numbers[role].append(_number(value, place, key))
             else:
                 codes[role].append(_code(value, ids[role], place, key))
-    frame = {role: pd.Categorical.from_codes(codes[role], list(ids[role]))
-             for role in keys if role in ids}
-    frame.update({role: np.array(numbers[role], dtype=kind) for role, kind in NUMERIC.items()
-                  if role in keys})
+    frame = {
+        role: pd.Categorical.from_codes(codes[role], list(ids[role]))
+        for role in keys
+        if role in ids
+    }
+    frame.update(
+        {
+            role: np.array(numbers[role], dtype=kind)
+            for role, kind in NUMERIC.items()
+            if role in keys
+        }
+    )
     return pd.DataFrame(frame), keys
 
 
-def _records(path: Path) -> Iterator[Tuple[int, Dict[str, Any]]]:
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, from 1, and objects; blank lines are left out."""
     for first, block in blocks(path):
         for number, line in enumerate(block[:-1].split(b"\n"), first):
@@ -65,18 +76,20 @@ def _records(path: Path) -> Iterator[Tuple[int, Dict[str, Any]]]:
                 yield number, _record(path, number, line)
 
 
-def _record(path: Path, number: int, line: bytes) -> Dict[str, Any]:
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line, object_pairs_hook=_without_repeats)
         if not isinstance(record, dict):
             raise ValueError("not an object")
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}, line {number}: not a JSON object ({error}); correct or delete "
-                        f"the line: each must be like {JSON_LINE}") from error
+        raise DataError(
+            f"{path}, line {number}: not a JSON object ({error}); correct or delete "
+            f"the line: each must be like {JSON_LINE}"
+        ) from error
     return record
 
 
-def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -84,7 +97,7 @@ def _without_repeats(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     return record
 
 
-def _keys(place: str, names: List[str], request: Request) -> Dict[str, str]:
+def _keys(place: str, names: list[str], request: Request) -> dict[str, str]:
     if request.columns:
         columns = columns_asked_for(place, names, parse_columns(request), request, "key")
     else:
@@ -92,13 +105,15 @@ def _keys(place: str, names: List[str], request: Request) -> Dict[str, str]:
     return {role: names[position] for role, position in columns.items()}
 
 
-def _code(value: Any, known: Dict[str, int], place: str, key: str) -> int:
+def _code(value: Any, known: dict[str, int], place: str, key: str) -> int:
     """The code of an id; -1 where there is none."""
     if value is None or value == "":
         return -1
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise DataError(f"{place}: {key!r} is {json.dumps(value)}, but an id must be a string or "
-                        "a whole number; correct or delete the line")
+        raise DataError(
+            f"{place}: {key!r} is {json.dumps(value)}, but an id must be a string or "
+            "a whole number; correct or delete the line"
+        )
     return known.setdefault(str(value), len(known))
 
 
@@ -106,8 +121,10 @@ def _number(value: Any, place: str, key: str) -> float:
     if isinstance(value, str) and is_number(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"{place}: {key!r} is {value!r}, not a number; correct or delete the "
-                        f"line: each must be like {JSON_LINE}")
+        raise DataError(
+            f"{place}: {key!r} is {value!r}, not a number; correct or delete the "
+            f"line: each must be like {JSON_LINE}"
+        )
     try:
         return float(value)
     except OverflowError:  # a whole number of hundreds of digits

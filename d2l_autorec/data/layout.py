@@ -6,9 +6,9 @@ What cannot be told is not guessed: the error holds the `--columns` to paste.
 import csv
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..support.errors import DataError
 from .textfile import first_lines
@@ -16,8 +16,18 @@ from .textfile import first_lines
 ROLES = ("user", "item", "rating", "timestamp")
 KNOWN_NAMES = {
     "user": ("user", "userid", "user_id", "uid", "reviewerid", "customerid"),
-    "item": ("item", "itemid", "item_id", "iid", "movie", "movieid", "movie_id", "sid", "asin",
-             "productid"),
+    "item": (
+        "item",
+        "itemid",
+        "item_id",
+        "iid",
+        "movie",
+        "movieid",
+        "movie_id",
+        "sid",
+        "asin",
+        "productid",
+    ),
     "rating": ("rating", "ratings", "score", "stars", "overall", "value"),
     "timestamp": ("timestamp", "time", "unixreviewtime"),
 }
@@ -46,15 +56,15 @@ class Request:
     """
 
     fewest: int
-    columns: Optional[str] = None
-    separator: Optional[str] = None
-    roles: Tuple[str, ...] = ROLES
+    columns: str | None = None
+    separator: str | None = None
+    roles: tuple[str, ...] = ROLES
     exactly: str = ""
 
     @property
-    def needed(self) -> Tuple[str, ...]:
+    def needed(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        return self.roles[:self.fewest]
+        return self.roles[: self.fewest]
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,8 @@ class TableFormat:
 
     separator: str
     header: bool
-    columns: Dict[str, int]
-    names: List[str]
+    columns: dict[str, int]
+    names: list[str]
 
     @property
     def width(self) -> int:
@@ -91,16 +101,23 @@ class TableFormat:
     def describe(self) -> str:
         """The layout in words."""
         if self.header:
-            header, columns = "header", {role: f"{self.names[column]} (column {column})"
-                                         for role, column in self.columns.items()}
+            header, columns = (
+                "header",
+                {
+                    role: f"{self.names[column]} (column {column})"
+                    for role, column in self.columns.items()
+                },
+            )
         else:
-            header, columns = "no header", {role: f"column {column}"
-                                            for role, column in self.columns.items()}
+            header, columns = (
+                "no header",
+                {role: f"column {column}" for role, column in self.columns.items()},
+            )
         separator = "blanks" if self.separator == " " else repr(self.separator)
         return f"separated by {separator}, {header}; {describe_columns(columns)}"
 
 
-def describe_columns(columns: Dict[str, str]) -> str:
+def describe_columns(columns: dict[str, str]) -> str:
     """Which column is which, in words."""
     told = [f"{role} = {column}" for role, column in columns.items()]
     told += [] if "rating" in columns else ["no ratings, so each row is a 1"]
@@ -134,14 +151,17 @@ def detect_format(path: Path, request: Request) -> TableFormat:
     if request.exactly and width != request.fewest:
         raise DataError(f"{path} has {width} column{'s' * (width > 1)}: {request.exactly}")
     if width < request.fewest and lines[0][1].count('"') % 2:
-        raise DataError(f"{place}: a quote is not closed; correct the quotes: each line must be "
-                        "one rating")
+        raise DataError(
+            f"{place}: a quote is not closed; correct the quotes: each line must be one rating"
+        )
     if width < request.fewest:
         raise _too_narrow(place, width, separator, request)
     if len(rows) > 1 and len(rows[1]) != width:
-        raise DataError(f"{path}: line {lines[0][0]} has {width} columns and the next "
-                        f"{len(rows[1])} (separated by {separator!r}): give every line the same "
-                        "columns")
+        raise DataError(
+            f"{path}: line {lines[0][0]} has {width} columns and the next "
+            f"{len(rows[1])} (separated by {separator!r}): give every line the same "
+            "columns"
+        )
     names = [name.strip() for name in rows[0]]
     asked = parse_columns(request) if request.columns else {}
     by_name = any(not name.isdecimal() for name in asked.values())
@@ -158,23 +178,28 @@ def detect_format(path: Path, request: Request) -> TableFormat:
 def refuse_comment(place: str, line: str) -> None:
     """Raise DataError for a line that looks like a comment."""
     if line.startswith("#"):
-        raise DataError(f"{place}: begins with '#', and comments are not understood; delete the "
-                        "line, or quote the id")
+        raise DataError(
+            f"{place}: begins with '#', and comments are not understood; delete the "
+            "line, or quote the id"
+        )
 
 
 def _too_narrow(place: str, width: int, separator: str, request: Request) -> DataError:
     *others, last = request.needed
     needed = " and ".join(([", ".join(others)] if others else []) + [last])
-    return DataError(f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
-                     f"but {needed} are needed; name another separator with --separator if that "
-                     "is the reason")
+    return DataError(
+        f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
+        f"but {needed} are needed; name another separator with --separator if that "
+        "is the reason"
+    )
 
 
-def fields_of(line: str, separator: str) -> List[str]:
+def fields_of(line: str, separator: str) -> list[str]:
     """The fields of one line; quotes are read leniently."""
     character = ONE_CHARACTER.get(separator, separator)
-    reader = csv.reader([one_character(line, separator)], delimiter=character,
-                        skipinitialspace=True)
+    reader = csv.reader(
+        [one_character(line, separator)], delimiter=character, skipinitialspace=True
+    )
     return next(reader)
 
 
@@ -187,13 +212,15 @@ def one_character(text: str, separator: str) -> str:
     return text
 
 
-def _separator(path: Path, lines: List[str], request: Request) -> str:
+def _separator(path: Path, lines: list[str], request: Request) -> str:
     """The separator that is given, or the only one that cuts all lines alike."""
     if request.separator:
         given = SEPARATOR_NAMES.get(request.separator, request.separator)
         if given != "::" and not re.fullmatch(r"[\t -~]", given) or given.isalnum() or given == '"':
-            raise DataError(f"--separator is {given!r}: it must be a character other than a "
-                            "letter, a digit or a quote; ::, tab or space")
+            raise DataError(
+                f"--separator is {given!r}: it must be a character other than a "
+                "letter, a digit or a quote; ::, tab or space"
+            )
         return given
     counts = {sep: [len(fields_of(line, sep)) for line in lines] for sep in SEPARATORS}
     wide = [sep for sep in SEPARATORS if counts[sep][0] >= request.fewest]
@@ -205,25 +232,28 @@ def _separator(path: Path, lines: List[str], request: Request) -> str:
         steady = named or steady
     if len(steady) > 1:
         choices = " or ".join(f"{sep!r} ({counts[sep][0]} columns)" for sep in steady)
-        raise DataError(f"{path} may be separated by {choices}: say which with --separator "
-                        f"{shlex.quote(max(steady, key=lambda sep: counts[sep][0]))}")
+        raise DataError(
+            f"{path} may be separated by {choices}: say which with --separator "
+            f"{shlex.quote(max(steady, key=lambda sep: counts[sep][0]))}"
+        )
     most = max(SEPARATORS, key=lambda sep: counts[sep][0])
     return (steady or wide or [most])[0]
 
 
-def _has_header(place: str, rows: List[List[str]], asked: Dict[str, str], request: Request
-                ) -> bool:
+def _has_header(place: str, rows: list[list[str]], asked: dict[str, str], request: Request) -> bool:
     """The rule of `detect_format`, where no names are asked for."""
     first, width = rows[0], len(rows[0])
     if _is_known(first, request):
         return True
-    rating = int(asked.get("rating", request.roles.index("rating") if "rating" in request.roles
-                           else width))
+    rating = int(
+        asked.get("rating", request.roles.index("rating") if "rating" in request.roles else width)
+    )
     if rating < width and is_number(first[rating]):
         return False
     below = [row for row in rows[1:] if len(row) == width and row != first]
-    numeric = [column for column in range(width)
-               if below and all(is_number(row[column]) for row in below)]
+    numeric = [
+        column for column in range(width) if below and all(is_number(row[column]) for row in below)
+    ]
     if any(is_number(first[column]) for column in numeric):
         return False
     if len(numeric) >= 2:
@@ -234,31 +264,43 @@ def _has_header(place: str, rows: List[List[str]], asked: Dict[str, str], reques
     raise _undecided(place, first, bool(numeric), request)
 
 
-def _undecided(place: str, first: List[str], numeric: bool, request: Request) -> DataError:
+def _undecided(place: str, first: list[str], numeric: bool, request: Request) -> DataError:
     names = ",".join(request.needed)
     if request.exactly:
-        return DataError(f"{place}: begins with {','.join(first)!r}: {request.exactly}, in this "
-                         "order, with or without a header")
+        return DataError(
+            f"{place}: begins with {','.join(first)!r}: {request.exactly}, in this "
+            "order, with or without a header"
+        )
     numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
     row = f"put the line {names} above" if numeric else f"say --columns {numbers}"
-    return DataError(f"{place}: {', '.join(map(repr, first))} may be the names of the columns or "
-                     f"the first row: if names, say {suggestion(first, request)}; if a row, {row}")
+    return DataError(
+        f"{place}: {', '.join(map(repr, first))} may be the names of the columns or "
+        f"the first row: if names, say {suggestion(first, request)}; if a row, {row}"
+    )
 
 
 def _is_known(names: Sequence[str], request: Request) -> bool:
     """Whether two of the names (or the only one that is needed) are usual ones."""
     return sum(bool(found) for found in _candidates(names, request).values()) >= min(
-        2, request.fewest)
+        2, request.fewest
+    )
 
 
-def _candidates(names: Sequence[str], request: Request) -> Dict[str, List[int]]:
+def _candidates(names: Sequence[str], request: Request) -> dict[str, list[int]]:
     """Role to the positions of its usual names."""
-    return {role: [position for position, name in enumerate(names)
-                   if name.strip().lower() in KNOWN_NAMES[role]] for role in request.roles}
+    return {
+        role: [
+            position
+            for position, name in enumerate(names)
+            if name.strip().lower() in KNOWN_NAMES[role]
+        ]
+        for role in request.roles
+    }
 
 
-def columns_recognised(place: str, names: Sequence[str], request: Request, what: str = "column"
-                       ) -> Dict[str, int]:
+def columns_recognised(
+    place: str, names: Sequence[str], request: Request, what: str = "column"
+) -> dict[str, int]:
     """Role to position among `names`, by usual names.
 
     Raises
@@ -270,18 +312,22 @@ def columns_recognised(place: str, names: Sequence[str], request: Request, what:
     for role, found in _candidates(names, request).items():
         if len(found) > 1:
             both = " and ".join(repr(names[position]) for position in found)
-            raise DataError(f"{place}: {both} may each be the {role}; "
-                            f"{how_to_name(names, request)}")
+            raise DataError(
+                f"{place}: {both} may each be the {role}; {how_to_name(names, request)}"
+            )
         if found:
             columns[role] = found[0]
         elif role in request.needed:
-            raise DataError(f"{place}: no {what} for {role} among {', '.join(map(repr, names))}; "
-                            f"{how_to_name(names, request)}")
+            raise DataError(
+                f"{place}: no {what} for {role} among {', '.join(map(repr, names))}; "
+                f"{how_to_name(names, request)}"
+            )
     return columns
 
 
-def columns_asked_for(place: str, names: Sequence[str], asked: Dict[str, str], request: Request,
-                      what: str = "column") -> Dict[str, int]:
+def columns_asked_for(
+    place: str, names: Sequence[str], asked: dict[str, str], request: Request, what: str = "column"
+) -> dict[str, int]:
     """Role to position among `names`, by names or numbers that were given.
 
     A name that is written exactly so comes first; else capitals do not matter.
@@ -291,24 +337,30 @@ def columns_asked_for(place: str, names: Sequence[str], asked: Dict[str, str], r
     DataError
         If a name is not there, or there twice, or one column has two roles.
     """
-    columns: Dict[str, int] = {}
+    columns: dict[str, int] = {}
     for role, name in asked.items():
         found = _positions(names, name, what)
         if not found:
-            raise DataError(f"{place}: no {what} {name!r} for {role}; the {what}s are "
-                            f"{', '.join(map(repr, names))}: {how_to_name(names, request)}")
+            raise DataError(
+                f"{place}: no {what} {name!r} for {role}; the {what}s are "
+                f"{', '.join(map(repr, names))}: {how_to_name(names, request)}"
+            )
         if len(found) > 1:
-            raise DataError(f"{place}: {len(found)} {what}s are named {name!r}: give the number, "
-                            f"as in {role}={found[0]}")
+            raise DataError(
+                f"{place}: {len(found)} {what}s are named {name!r}: give the number, "
+                f"as in {role}={found[0]}"
+            )
         same = [other for other, position in columns.items() if position == found[0]]
         if same:
-            raise DataError(f"--columns {request.columns} takes {name!r} for {same[0]} and for "
-                            f"{role}: {how_to_name(names, request)}")
+            raise DataError(
+                f"--columns {request.columns} takes {name!r} for {same[0]} and for "
+                f"{role}: {how_to_name(names, request)}"
+            )
         columns[role] = found[0]
     return columns
 
 
-def _positions(names: Sequence[str], name: str, what: str) -> List[int]:
+def _positions(names: Sequence[str], name: str, what: str) -> list[int]:
     if what == "column" and name.isdecimal():
         return [int(name)] if int(name) < len(names) else []
     exact = [position for position, other in enumerate(names) if other == name]
@@ -316,7 +368,7 @@ def _positions(names: Sequence[str], name: str, what: str) -> List[int]:
     return exact or alike
 
 
-def parse_columns(request: Request) -> Dict[str, str]:
+def parse_columns(request: Request) -> dict[str, str]:
     """Role to the name or number that `request.columns` gives it.
 
     Raises
@@ -329,12 +381,15 @@ def parse_columns(request: Request) -> Dict[str, str]:
     columns = {role.strip(): name.strip() for role, _, name in parts}
     unknown = [role for role in columns if role not in ROLES]
     if unknown or not all(columns.values()) or len(columns) < len(parts):
-        raise DataError(f"--columns is {text!r}: it must be like user=userId,item=movieId,"
-                        "rating=rating[,timestamp=time], each once")
+        raise DataError(
+            f"--columns is {text!r}: it must be like user=userId,item=movieId,"
+            "rating=rating[,timestamp=time], each once"
+        )
     missing = [role for role in request.needed if role not in columns]
     if missing:
-        raise DataError(f"--columns {text} does not say which column is the {missing[0]}: "
-                        f"add {missing[0]}=NAME")
+        raise DataError(
+            f"--columns {text} does not say which column is the {missing[0]}: add {missing[0]}=NAME"
+        )
     return columns
 
 
@@ -354,7 +409,7 @@ def suggestion(names: Sequence[str], request: Request) -> str:
     return "--columns " + shlex.quote(",".join(parts))
 
 
-def _shortest(names: Sequence[str], position: Optional[int]) -> str:
+def _shortest(names: Sequence[str], position: int | None) -> str:
     """A column's name, or its number where the name would not do."""
     if position is None:
         return "NAME"

@@ -6,7 +6,6 @@ import warnings
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Optional, Tuple, Union
 
 import pandas as pd
 
@@ -15,18 +14,21 @@ from ..support.errors import DataError, DataWarning, did_you_mean
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .splits import OFFICIAL_FOLDS, Split
-from .synthetic import synthetic_shape, synthetic_ratings
+from .synthetic import synthetic_ratings, synthetic_shape
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 10  # seconds; an offline machine goes on soon
 
-CITATION = ("F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
-            "ACM TiiS 5(4), 2015")
+CITATION = (
+    "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
+    "ACM TiiS 5(4), 2015"
+)
 
-LICENCE = ("GroupLens usage licence: research use, no redistribution, no commercial use without "
-           "permission; see the README in the data set")
-
+LICENCE = (
+    "GroupLens usage licence: research use, no redistribution, no commercial use without "
+    "permission; see the README in the data set"
+)
 
 
 @dataclass(frozen=True)
@@ -53,37 +55,85 @@ class DataSet:
     """
 
     name: str
-    digest: Optional[str]
+    digest: str | None
     folder: str
     ratings_file: str
     titles_file: str
-    counts: Tuple[int, int, int]
-    scale: Tuple[float, float]
+    counts: tuple[int, int, int]
+    scale: tuple[float, float]
     columns: str = "user=0,item=1,rating=2,timestamp=3"
     separator: str = "::"
     citation: str = CITATION
     licence: str = LICENCE
 
 
-
 _CSV = dict(columns="user=userId,item=movieId,rating=rating,timestamp=timestamp", separator=",")
 
 _HALF_STARS = (0.5, 5.0)
 
-DATASETS: Dict[str, DataSet] = {record.name: record for record in (
-    DataSet("ml-100k", "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-            "ml-100k", "u.data", "u.item", (943, 1682, 100_000), (1.0, 5.0), separator="\t"),
-    DataSet("ml-1m", "md5:c4d9eecfca2ab87c1945afe126590906", "ml-1m", "ratings.dat", "movies.dat",
-            (6040, 3706, 1_000_209), (1.0, 5.0)),
-    DataSet("ml-10m", "md5:ce571fd55effeba0271552578f2648bd", "ml-10M100K", "ratings.dat",
-            "movies.dat", (69_878, 10_677, 10_000_054), _HALF_STARS),
-    DataSet("ml-20m", "md5:cd245b17a1ae2cc31bb14903e1204af3", "ml-20m", "ratings.csv",
-            "movies.csv", (138_493, 26_744, 20_000_263), _HALF_STARS, **_CSV),
-    DataSet("ml-25m", "md5:6b51fb2759a8657d3bfcbfc42b592ada", "ml-25m", "ratings.csv",
-            "movies.csv", (162_541, 59_047, 25_000_095), _HALF_STARS, **_CSV),
-    DataSet("ml-latest-small", None, "ml-latest-small", "ratings.csv", "movies.csv",
-            (610, 9724, 100_836), _HALF_STARS, **_CSV))}
-
+DATASETS: dict[str, DataSet] = {
+    record.name: record
+    for record in (
+        DataSet(
+            "ml-100k",
+            "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+            "ml-100k",
+            "u.data",
+            "u.item",
+            (943, 1682, 100_000),
+            (1.0, 5.0),
+            separator="\t",
+        ),
+        DataSet(
+            "ml-1m",
+            "md5:c4d9eecfca2ab87c1945afe126590906",
+            "ml-1m",
+            "ratings.dat",
+            "movies.dat",
+            (6040, 3706, 1_000_209),
+            (1.0, 5.0),
+        ),
+        DataSet(
+            "ml-10m",
+            "md5:ce571fd55effeba0271552578f2648bd",
+            "ml-10M100K",
+            "ratings.dat",
+            "movies.dat",
+            (69_878, 10_677, 10_000_054),
+            _HALF_STARS,
+        ),
+        DataSet(
+            "ml-20m",
+            "md5:cd245b17a1ae2cc31bb14903e1204af3",
+            "ml-20m",
+            "ratings.csv",
+            "movies.csv",
+            (138_493, 26_744, 20_000_263),
+            _HALF_STARS,
+            **_CSV,
+        ),
+        DataSet(
+            "ml-25m",
+            "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+            "ml-25m",
+            "ratings.csv",
+            "movies.csv",
+            (162_541, 59_047, 25_000_095),
+            _HALF_STARS,
+            **_CSV,
+        ),
+        DataSet(
+            "ml-latest-small",
+            None,
+            "ml-latest-small",
+            "ratings.csv",
+            "movies.csv",
+            (610, 9724, 100_836),
+            _HALF_STARS,
+            **_CSV,
+        ),
+    )
+}
 
 
 def default_data_dir() -> Path:
@@ -92,12 +142,13 @@ def default_data_dir() -> Path:
     if folder is not None:
         return Path(folder)
     import pooch
+
     return Path(pooch.os_cache("d2l_autorec"))
 
 
-
-def load_ratings(dataset: str = "auto", data_dir: Union[str, Path, None] = None,
-                 seed: int = 0, progress: bool = False) -> Ratings:
+def load_ratings(
+    dataset: str = "auto", data_dir: str | Path | None = None, seed: int = 0, progress: bool = False
+) -> Ratings:
     """The ratings of a data set, with titles where it has any.
 
     Parameters
@@ -123,20 +174,25 @@ def load_ratings(dataset: str = "auto", data_dir: Union[str, Path, None] = None,
         return synthetic_ratings(*synthetic_shape(dataset), seed=seed)
     record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
     if record is None:
-        raise DataError(f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
-                        "or your own file with --ratings"
-                        f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}")
+        raise DataError(
+            f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
+            "or your own file with --ratings"
+            f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}"
+        )
     folder = default_data_dir() if data_dir is None else Path(data_dir)
     try:
         path = fetch(record, folder, progress)
     except DataError as error:
         if dataset != "auto":
             raise
-        warnings.warn(f"{error}. GENERATED ratings of the same shape are used instead: the test "
-                      "RMSE is NOT comparable with the chapter's", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{error}. GENERATED ratings of the same shape are used instead: the test "
+            "RMSE is NOT comparable with the chapter's",
+            DataWarning,
+            stacklevel=2,
+        )
         return synthetic_ratings(seed=seed)
     return parse(record, path)
-
 
 
 def data_shown(name: str) -> str:
@@ -146,9 +202,9 @@ def data_shown(name: str) -> str:
     return name
 
 
-
-def load_official_fold(fold: str, data_dir: Union[str, Path, None] = None,
-                       progress: bool = False) -> Split:
+def load_official_fold(
+    fold: str, data_dir: str | Path | None = None, progress: bool = False
+) -> Split:
     """ml-100k as its publisher splits it: u1..u5 (five folds), ua, ub (ten test ratings a user).
 
     Raises
@@ -160,13 +216,19 @@ def load_official_fold(fold: str, data_dir: Union[str, Path, None] = None,
         raise DataError(f"no official fold {fold!r}: choose one of {', '.join(OFFICIAL_FOLDS)}")
     record = DATASETS["ml-100k"]
     folder = fetch(record, Path(data_dir) if data_dir else default_data_dir(), progress).parent
-    parts = read_train_and_test(folder / f"{fold}.base", folder / f"{fold}.test", record.columns,
-                                record.separator, scale=record.scale)
+    parts = read_train_and_test(
+        folder / f"{fold}.base",
+        folder / f"{fold}.test",
+        record.columns,
+        record.separator,
+        scale=record.scale,
+    )
     titles = read_titles(folder / record.titles_file)
-    train, test = (replace(part, name="ml-100k", titles=titles,
-                           origin=f"ml-100k, {part.origin}") for part in parts)
+    train, test = (
+        replace(part, name="ml-100k", titles=titles, origin=f"ml-100k, {part.origin}")
+        for part in parts
+    )
     return train, test
-
 
 
 def parse(record: DataSet, path: Path) -> Ratings:
@@ -174,15 +236,21 @@ def parse(record: DataSet, path: Path) -> Ratings:
     ratings = read_ratings(path, record.columns, record.separator, scale=record.scale)
     found = (ratings.num_users, ratings.num_items, len(ratings))
     if found != record.counts:
-        warnings.warn("{} has {} users, {} items and {} ratings, but {} was published with {}, {} "
-                      "and {}".format(path, *found, record.name, *record.counts), DataWarning,
-                      stacklevel=2)
-    return replace(ratings, name=record.name, origin=f"{record.name}, {ratings.origin}",
-                   titles=read_titles(path.parent / record.titles_file))
+        warnings.warn(
+            "{} has {} users, {} items and {} ratings, but {} was published with {}, {} "
+            "and {}".format(path, *found, record.name, *record.counts),
+            DataWarning,
+            stacklevel=2,
+        )
+    return replace(
+        ratings,
+        name=record.name,
+        origin=f"{record.name}, {ratings.origin}",
+        titles=read_titles(path.parent / record.titles_file),
+    )
 
 
-
-def read_titles(path: Path) -> Dict[int, str]:
+def read_titles(path: Path) -> dict[int, str]:
     """Item id to title, from u.item, movies.dat (both latin-1) or movies.csv; {} without one."""
     if not path.is_file():
         return {}
@@ -193,7 +261,6 @@ def read_titles(path: Path) -> Dict[int, str]:
     lines = path.read_text(encoding="latin-1").split("\n")  # splitlines() cuts at \x85 too
     rows = [line.split(separator) for line in lines]
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
-
 
 
 def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
@@ -218,14 +285,15 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
         raise DataError(
             f"{record.name} is not in {folder} and could not be downloaded ({_reason(error)}); put "
             f"{record.folder}/{record.ratings_file} or {record.name}.zip into a folder and name "
-            "it with --data-dir or D2L_AUTOREC_DATA") from error
+            "it with --data-dir or D2L_AUTOREC_DATA"
+        ) from error
     return target / record.ratings_file
-
 
 
 def _reason(error: Exception) -> str:
     """Why a download failed, in a few words instead of a chain of exceptions."""
     import requests
+
     if isinstance(error, requests.exceptions.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ConnectionError):
@@ -233,19 +301,20 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0]
 
 
-
 def _download(record: DataSet, folder: Path, url: str, progress: bool) -> Path:
     import pooch
     from pooch.hashes import hash_matches
-    downloader = pooch.HTTPDownloader(progressbar=progress,
-                                      timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
+
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     pooch.get_logger().setLevel("WARNING")
     archive = folder / f"{record.name}.zip"
     if archive.is_file() and record.digest and not hash_matches(archive, record.digest):
         raise OSError(f"{archive} is there, but its hash is not {record.digest}: delete it")
-    return Path(pooch.retrieve(url + archive.name, record.digest, archive.name, folder,
-                               downloader=downloader))
-
+    return Path(
+        pooch.retrieve(
+            url + archive.name, record.digest, archive.name, folder, downloader=downloader
+        )
+    )
 
 
 def _unpack(archive: Path, target: Path, ratings_file: str) -> None:

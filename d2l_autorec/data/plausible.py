@@ -1,7 +1,7 @@
 """Whether numbers can be ratings: what is none, or would not survive float32, is refused."""
 
 import warnings
-from typing import Callable, Optional, Tuple
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,12 @@ from ..support.errors import DataError, DataWarning
 from .layout import NUMERIC
 from .ratings import offset_of
 
-LARGEST = 2.0 ** 24  # float32 merges whole numbers beyond
+LARGEST = 2.0**24  # float32 merges whole numbers beyond
 HUGE = 1000.0  # a column of nothing but such ratings is years, days, times or ids
 NUMBERED = 100  # that many whole numbers, most of them different, are ids or times
 MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 Locate = Callable[[int], str]
-Scale = Optional[Tuple[float, float]]
+Scale = tuple[float, float] | None
 
 
 def finite_numbers(frame: pd.DataFrame, locate: Locate) -> pd.DataFrame:
@@ -33,24 +33,29 @@ def finite_numbers(frame: pd.DataFrame, locate: Locate) -> pd.DataFrame:
         bad = ~np.isfinite(frame[role].to_numpy())
         if bad.any():
             row = int(bad.argmax())
-            raise DataError(f"{locate(row)}: the {role} is missing or not finite "
-                            f"({frame[role].iloc[row]}); {int(bad.sum())} lines are so: correct "
-                            "or delete them")
+            raise DataError(
+                f"{locate(row)}: the {role} is missing or not finite "
+                f"({frame[role].iloc[row]}); {int(bad.sum())} lines are so: correct "
+                "or delete them"
+            )
     if "timestamp" in frame:
         frame["timestamp"] = _whole_times(frame["timestamp"], locate)
     return frame
 
 
 def _whole_times(times: pd.Series, locate: Locate) -> pd.Series:
-    too_large = (times.abs() >= 2.0 ** 53).to_numpy()
+    too_large = (times.abs() >= 2.0**53).to_numpy()
     if too_large.any():
         row = int(too_large.argmax())
-        raise DataError(f"{locate(row)}: the timestamp {times.iloc[row]:g} is beyond 2^53: give "
-                        "seconds or milliseconds")
+        raise DataError(
+            f"{locate(row)}: the timestamp {times.iloc[row]:g} is beyond 2^53: give "
+            "seconds or milliseconds"
+        )
     cut = int((times % 1 != 0).sum())
     if cut:
-        warnings.warn(f"{cut} timestamps lost their fractions of a second", DataWarning,
-                      stacklevel=5)
+        warnings.warn(
+            f"{cut} timestamps lost their fractions of a second", DataWarning, stacklevel=5
+        )
     return times.astype("int64")
 
 
@@ -82,43 +87,60 @@ def check_ratings(values: np.ndarray, scale: Scale, locate: Locate, remedy: str)
     ------
     DataError
     """
-    _refuse(np.abs(values) > LARGEST, values, locate,
-            f"is beyond {LARGEST:.0f}, where float32 merges whole numbers",
-            f"{remedy}; else correct or rescale them")
+    _refuse(
+        np.abs(values) > LARGEST,
+        values,
+        locate,
+        f"is beyond {LARGEST:.0f}, where float32 merges whole numbers",
+        f"{remedy}; else correct or rescale them",
+    )
     different = np.sort(pd.unique(values))
     if scale is None:
         _check_kind(values, different, locate, remedy)
         _check_missing_codes(values, different, locate)
     else:
         outside = (values < scale[0]) | (values > scale[1])
-        _refuse(outside, values, locate, f"is outside the scale {scale[0]:g},{scale[1]:g}",
-                "correct them or --scale")
+        _refuse(
+            outside,
+            values,
+            locate,
+            f"is outside the scale {scale[0]:g},{scale[1]:g}",
+            "correct them or --scale",
+        )
     low, high = scale or (different[0], different[-1])
     shifted = different + np.float32(offset_of(low))
     if (np.diff(shifted) <= 0).any() or shifted[0] <= 0:
-        raise DataError(f"{locate(int(values.argmin()))}: ratings of the scale {low:g}..{high:g} "
-                        "are no longer different in float32 once they are shifted above 0: delete "
-                        "ratings that stand for a missing one, or rescale them")
+        raise DataError(
+            f"{locate(int(values.argmin()))}: ratings of the scale {low:g}..{high:g} "
+            "are no longer different in float32 once they are shifted above 0: delete "
+            "ratings that stand for a missing one, or rescale them"
+        )
 
 
 def _refuse(bad: np.ndarray, values: np.ndarray, locate: Locate, what: str, remedy: str) -> None:
     if bad.any():
         row = int(bad.argmax())
-        raise DataError(f"{locate(row)}: the rating {values[row]:g} {what}; {int(bad.sum())} lines "
-                        f"are so: {remedy}")
+        raise DataError(
+            f"{locate(row)}: the rating {values[row]:g} {what}; {int(bad.sum())} lines "
+            f"are so: {remedy}"
+        )
 
 
 def _check_kind(values: np.ndarray, different: np.ndarray, locate: Locate, remedy: str) -> None:
     low, high = float(different[0]), float(different[-1])
     meant = f"--scale {low:.9g},{high:.9g} if they are meant so"
     if np.abs(different).min() >= HUGE:
-        raise DataError(f"{locate(0)}: the rating {values[0]:g} and all others are of size "
-                        f"{HUGE:g} or more, so they look like times or ids: {remedy}; else say "
-                        f"{meant}")
+        raise DataError(
+            f"{locate(0)}: the rating {values[0]:g} and all others are of size "
+            f"{HUGE:g} or more, so they look like times or ids: {remedy}; else say "
+            f"{meant}"
+        )
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
     if numbered and high - low > HUGE and (different % 1 == 0).all():
-        raise DataError(f"{locate(0)}: {len(different)} different whole numbers as {len(values)} "
-                        f"ratings look like times or ids: {remedy}; else say {meant}")
+        raise DataError(
+            f"{locate(0)}: {len(different)} different whole numbers as {len(values)} "
+            f"ratings look like times or ids: {remedy}; else say {meant}"
+        )
 
 
 def _check_missing_codes(values: np.ndarray, different: np.ndarray, locate: Locate) -> None:
@@ -129,7 +151,11 @@ def _check_missing_codes(values: np.ndarray, different: np.ndarray, locate: Loca
         lowest = code <= 0 and others[0] >= (0 if code < 0 else 1)
         alone = lowest or code >= 2 * others[-1]
         if code in MISSING_CODES and alone and gap > np.diff(others).max():
-            _refuse(values == code, values, locate,
-                    f"is far from the others, {others[0]:g}..{others[-1]:g}",
-                    "delete them if they stand for missing ratings; if they are meant so, say "
-                    f"--scale {different[0]:g},{different[-1]:g}")
+            _refuse(
+                values == code,
+                values,
+                locate,
+                f"is far from the others, {others[0]:g}..{others[-1]:g}",
+                "delete them if they stand for missing ratings; if they are meant so, say "
+                f"--scale {different[0]:g},{different[-1]:g}",
+            )

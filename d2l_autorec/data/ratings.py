@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -49,15 +49,19 @@ class Ratings:
     values: np.ndarray
     user_ids: np.ndarray
     item_ids: np.ndarray
-    timestamps: Optional[np.ndarray] = None
-    scale: Optional[Tuple[float, float]] = None
-    titles: Dict[Any, str] = field(default_factory=dict, repr=False)
+    timestamps: np.ndarray | None = None
+    scale: tuple[float, float] | None = None
+    titles: dict[Any, str] = field(default_factory=dict, repr=False)
     name: str = "ratings"
     origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        for attribute, dtype in (("users", np.int32), ("items", np.int32),
-                                 ("values", np.float32), ("timestamps", np.int64)):
+        for attribute, dtype in (
+            ("users", np.int32),
+            ("items", np.int32),
+            ("values", np.float32),
+            ("timestamps", np.int64),
+        ):
             if getattr(self, attribute) is not None:
                 self._freeze(attribute, np.asarray(getattr(self, attribute), dtype=dtype))
         self._freeze("user_ids", np.asarray(self.user_ids))
@@ -80,8 +84,10 @@ class Ratings:
             raise DataError(f"{self.name}: columns of different lengths {lengths}")
         if not len(self):
             return
-        for what, index, size in (("user", self.users, self.num_users),
-                                  ("item", self.items, self.num_items)):
+        for what, index, size in (
+            ("user", self.users, self.num_users),
+            ("item", self.items, self.num_items),
+        ):
             if index.min() < 0 or index.max() >= size:
                 raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
         if not np.isfinite(self.values).all():
@@ -126,16 +132,22 @@ class Ratings:
         """
         rows, columns = (self.items, self.users) if based == "item" else (self.users, self.items)
         shape = (self.num_items, self.num_users)
-        matrix = sparse.csr_matrix((self.values + np.float32(self.offset), (rows, columns)),
-                                   shape=shape if based == "item" else shape[::-1])
+        matrix = sparse.csr_matrix(
+            (self.values + np.float32(self.offset), (rows, columns)),
+            shape=shape if based == "item" else shape[::-1],
+        )
         matrix.sort_indices()
         return matrix
 
     def part(self, chosen: np.ndarray) -> "Ratings":
         """The ratings that a mask or index array chooses, over the same index maps."""
-        return replace(self, users=self.users[chosen], items=self.items[chosen],
-                       values=self.values[chosen],
-                       timestamps=None if self.timestamps is None else self.timestamps[chosen])
+        return replace(
+            self,
+            users=self.users[chosen],
+            items=self.items[chosen],
+            values=self.values[chosen],
+            timestamps=None if self.timestamps is None else self.timestamps[chosen],
+        )
 
     def joined(self, other: "Ratings") -> "Ratings":
         """These ratings and then those of another part of the same data set."""
@@ -143,11 +155,15 @@ class Ratings:
         if self.timestamps is not None:
             times = np.concatenate([self.timestamps, other.timestamps])
 
-        return replace(self, users=np.concatenate([self.users, other.users]),
-                       items=np.concatenate([self.items, other.items]),
-                       values=np.concatenate([self.values, other.values]), timestamps=times)
+        return replace(
+            self,
+            users=np.concatenate([self.users, other.users]),
+            items=np.concatenate([self.items, other.items]),
+            values=np.concatenate([self.values, other.values]),
+            timestamps=times,
+        )
 
-    def save(self, path: Path, is_input: Optional[np.ndarray] = None) -> None:
+    def save(self, path: Path, is_input: np.ndarray | None = None) -> None:
         """Write everything to an .npz file; nothing in it is pickled.
 
         Parameters
@@ -160,10 +176,18 @@ class Ratings:
         if is_input is not None:
             optional["is_input"] = is_input
         np.savez_compressed(
-            path, users=self.users, items=self.items, values=self.values, scale=self.scale,
-            user_ids=storable_ids(self.user_ids), item_ids=storable_ids(self.item_ids),
-            title_ids=storable_ids(np.array(list(self.titles))), name=np.array(self.name),
-            title_texts=np.array(list(self.titles.values()), dtype=str), **optional)
+            path,
+            users=self.users,
+            items=self.items,
+            values=self.values,
+            scale=self.scale,
+            user_ids=storable_ids(self.user_ids),
+            item_ids=storable_ids(self.item_ids),
+            title_ids=storable_ids(np.array(list(self.titles))),
+            name=np.array(self.name),
+            title_texts=np.array(list(self.titles.values()), dtype=str),
+            **optional,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Ratings":
@@ -177,7 +201,7 @@ class Ratings:
         return cls.load_known(path)[0]
 
     @classmethod
-    def load_known(cls, path: Path) -> Tuple["Ratings", Optional[np.ndarray]]:
+    def load_known(cls, path: Path) -> tuple["Ratings", np.ndarray | None]:
         """Read what `save` wrote: the ratings, and which of them are inputs where it says so.
 
         Raises
@@ -188,32 +212,46 @@ class Ratings:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 columns = dict(stored)
-            titles = dict(zip(usable_ids(columns.pop("title_ids")).tolist(),
-                              columns.pop("title_texts").tolist()))
+            titles = dict(
+                zip(
+                    usable_ids(columns.pop("title_ids")).tolist(),
+                    columns.pop("title_texts").tolist(),
+                )
+            )
             ids = {key: usable_ids(columns.pop(key)) for key in ("user_ids", "item_ids")}
             low, high = columns.pop("scale").tolist()
             name = str(columns.pop("name"))
             is_input = columns.pop("is_input", None)
             ratings = cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
         except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
-            raise DataError(f"{path} is missing or damaged ({error}): restore it from a copy, or "
-                            "begin a new run") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error}): restore it from a copy, or "
+                "begin a new run"
+            ) from error
 
         if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
-            raise DataError(f"{path} is damaged: it does not say of every rating whether it is "
-                            "an input")
+            raise DataError(
+                f"{path} is damaged: it does not say of every rating whether it is an input"
+            )
         return ratings, is_input
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of triples, timestamps and ids: what the result file records."""
         digest = hashlib.sha256()
-        for array in (self.users, self.items, self.values, self.timestamps,
-                      self.user_ids, self.item_ids):
+        for array in (
+            self.users,
+            self.items,
+            self.values,
+            self.timestamps,
+            self.user_ids,
+            self.item_ids,
+        ):
             if array is not None:
                 text = array.dtype.kind in "OU"
-                digest.update("\0".join(array).encode() if text
-                              else np.ascontiguousarray(array).data)
+                digest.update(
+                    "\0".join(array).encode() if text else np.ascontiguousarray(array).data
+                )
         return digest.hexdigest()
 
 

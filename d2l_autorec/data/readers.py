@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Optional, Tuple, Union
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,14 @@ from .ratings import Ratings
 from .textfile import first_lines, line_number
 
 
-def read_ratings(path: Union[str, Path], columns: Optional[str] = None,
-                 separator: Optional[str] = None, duplicates: str = "error",
-                 scale: Scale = None, implicit: bool = False) -> Ratings:
+def read_ratings(
+    path: str | Path,
+    columns: str | None = None,
+    separator: str | None = None,
+    duplicates: str = "error",
+    scale: Scale = None,
+    implicit: bool = False,
+) -> Ratings:
     """Read a csv, tsv, dat or JSON lines file of ratings; also by gzip, bzip2 or xz.
 
     Each line is one rating: what cannot be understood so is an error, and
@@ -59,9 +63,14 @@ def read_ratings(path: Union[str, Path], columns: Optional[str] = None,
     return indexed(check(frame, source, duplicates, scale), source, duplicates, scale)
 
 
-def read_train_and_test(train: Path, test: Path, columns: Optional[str] = None,
-                        separator: Optional[str] = None, duplicates: str = "error",
-                        scale: Scale = None) -> Tuple[Ratings, Ratings]:
+def read_train_and_test(
+    train: Path,
+    test: Path,
+    columns: str | None = None,
+    separator: str | None = None,
+    duplicates: str = "error",
+    scale: Scale = None,
+) -> tuple[Ratings, Ratings]:
     """Read a given split; both parts get the index maps of the two together.
 
     Raises
@@ -71,18 +80,21 @@ def read_train_and_test(train: Path, test: Path, columns: Optional[str] = None,
     """
     request = Request(3, columns, separator)
     frames, sources = zip(*(read_frame(path, request) for path in (train, test)))
-    checked = [check(frame, source, duplicates, scale)
-               for frame, source in zip(frames, sources)]
+    checked = [check(frame, source, duplicates, scale) for frame, source in zip(frames, sources)]
     _check_leaks(frames, sources)
     both = pd.concat([_as_objects(part.frame) for part in checked], ignore_index=True)
-    source = replace(sources[0], name=f"{train.name}+{test.name}",
-                     layout="; ".join(source.layout for source in sources))
+    source = replace(
+        sources[0],
+        name=f"{train.name}+{test.name}",
+        layout="; ".join(source.layout for source in sources),
+    )
     # The two together may be a scale that neither is.
     whole = check(both, source, "error", scale)._replace(merged=sum(c.merged for c in checked))
     ratings = indexed(whole, source, duplicates, scale)
     is_test = np.arange(len(ratings)) >= len(checked[0].frame)
-    ratings = replace(ratings, origin=f"{ratings.origin}; {int(is_test.sum()):,} of them in "
-                                      f"{test.name}")
+    ratings = replace(
+        ratings, origin=f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
+    )
     return ratings.part(~is_test), ratings.part(is_test)
 
 
@@ -90,10 +102,11 @@ def _as_objects(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"user": object, "item": object})
 
 
-def _check_leaks(frames: Tuple[pd.DataFrame, ...], sources: Tuple[Source, ...]) -> None:
+def _check_leaks(frames: tuple[pd.DataFrame, ...], sources: tuple[Source, ...]) -> None:
     """Raise DataError if a pair is in both of two files."""
-    keys = pair_keys(pd.concat([_as_objects(frame[["user", "item"]]) for frame in frames],
-                               ignore_index=True))
+    keys = pair_keys(
+        pd.concat([_as_objects(frame[["user", "item"]]) for frame in frames], ignore_index=True)
+    )
     train, test = np.split(keys, [len(frames[0])])
     leaking = pd.Series(test).isin(train).to_numpy()
     if not leaking.any():
@@ -102,13 +115,15 @@ def _check_leaks(frames: Tuple[pd.DataFrame, ...], sources: Tuple[Source, ...]) 
     other = int((train == test[row]).argmax())
     pair, here = frames[1].iloc[row], sources[1].locate(row)
     value = frames[0]["rating"].iloc[other]
-    raise DataError(f"{here}: user {pair['user']!r} rated item {pair['item']!r} {pair['rating']:g},"
-                    f" and {value:g} in {sources[0].locate(other)}; {len(set(test[leaking]))} "
-                    "(user, item) pairs are in both files: a test rating must not be trained on; "
-                    "take them out of one of the files")
+    raise DataError(
+        f"{here}: user {pair['user']!r} rated item {pair['item']!r} {pair['rating']:g},"
+        f" and {value:g} in {sources[0].locate(other)}; {len(set(test[leaking]))} "
+        "(user, item) pairs are in both files: a test rating must not be trained on; "
+        "take them out of one of the files"
+    )
 
 
-def read_frame(path: Path, request: Request) -> Tuple[pd.DataFrame, Source]:
+def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
     """A file's columns: ids (categories), and where there are, rating and timestamp (floats).
 
     Raises
@@ -118,18 +133,24 @@ def read_frame(path: Path, request: Request) -> Tuple[pd.DataFrame, Source]:
     """
     if first_lines(path)[0][1].lstrip().startswith("{"):
         frame, keys = parse_json(path, request)
-        source = Source(path.name, lambda row: f"{path}, line {line_number(path, row)}",
-                        f"{path.name}: JSON lines; {describe_columns(keys)}",
-                        _swapped(keys))
+        source = Source(
+            path.name,
+            lambda row: f"{path}, line {line_number(path, row)}",
+            f"{path.name}: JSON lines; {describe_columns(keys)}",
+            _swapped(keys),
+        )
     else:
         layout = detect_format(path, request)
         frame = parse_table(path, layout)
         names = {role: str(column) for role, column in layout.columns.items()}
         if layout.header:
             names = {role: layout.names[column] for role, column in layout.columns.items()}
-        source = Source(path.name,
-                        lambda row: f"{path}, line {line_number(path, row + layout.header)}",
-                        f"{path.name}: {layout.describe()}", _swapped(names))
+        source = Source(
+            path.name,
+            lambda row: f"{path}, line {line_number(path, row + layout.header)}",
+            f"{path.name}: {layout.describe()}",
+            _swapped(names),
+        )
         _refuse_second_header(frame, layout, source)
     if not len(frame):
         needed = ", ".join(request.needed)
@@ -137,7 +158,7 @@ def read_frame(path: Path, request: Request) -> Tuple[pd.DataFrame, Source]:
     return frame, source
 
 
-def _swapped(names: Dict[str, str]) -> str:
+def _swapped(names: dict[str, str]) -> str:
     """The `--columns` to paste if what was taken for ratings are times."""
     if "rating" not in names:
         return ""
@@ -163,5 +184,7 @@ def _refuse_second_header(frame: pd.DataFrame, layout: TableFormat, source: Sour
         is_header &= np.array(known)[frame[role].cat.codes]
     if len(ids) > 1 and is_header.any():
         row = int(is_header.argmax())
-        raise DataError(f"{source.locate(row)}: a header among the ratings; "
-                        f"{int(is_header.sum())} lines are so: delete them")
+        raise DataError(
+            f"{source.locate(row)}: a header among the ratings; "
+            f"{int(is_header.sum())} lines are so: delete them"
+        )

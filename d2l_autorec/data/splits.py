@@ -1,13 +1,11 @@
 """Splits of `Ratings` into a training and a test part over the same index maps."""
 
-from typing import List, Tuple
-
 import numpy as np
 
 from ..support.errors import DataError
 from .ratings import Ratings
 
-Split = Tuple[Ratings, Ratings]
+Split = tuple[Ratings, Ratings]
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
@@ -19,8 +17,11 @@ def random_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator) 
     DataError
         If either part would be empty; so do all splits here.
     """
-    return _split(ratings, rng.uniform(size=len(ratings)) >= 1 - test_ratio,
-                  f"a random split with test ratio {test_ratio:g}")
+    return _split(
+        ratings,
+        rng.uniform(size=len(ratings)) >= 1 - test_ratio,
+        f"a random split with test ratio {test_ratio:g}",
+    )
 
 
 def seq_aware_split(ratings: Ratings) -> Split:
@@ -51,11 +52,12 @@ def time_split(ratings: Ratings, test_ratio: float) -> Split:
     require_timestamps(ratings, "a split by time")
     first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
     cut = np.partition(ratings.timestamps, first)[first]
-    return _split(ratings, ratings.timestamps >= cut,
-                  f"a split by time with test ratio {test_ratio:g}")
+    return _split(
+        ratings, ratings.timestamps >= cut, f"a split by time with test ratio {test_ratio:g}"
+    )
 
 
-def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> List[Split]:
+def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Split]:
     """`folds` random splits; each rating is a test rating in exactly one of them.
 
     Raises
@@ -64,24 +66,30 @@ def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> List[Spli
         If there are fewer ratings than folds.
     """
     if not 2 <= folds <= len(ratings):
-        raise DataError(f"{folds} folds of {len(ratings)} ratings: choose from 2 to "
-                        f"{len(ratings)} with --folds")
+        raise DataError(
+            f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with --folds"
+        )
     fold_of = rng.permutation(len(ratings)) % folds
-    return [_split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}")
-            for fold in range(folds)]
+    return [
+        _split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}") for fold in range(folds)
+    ]
 
 
-def held_out_rows_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator,
-                        based: str = "item") -> Split:
+def held_out_rows_split(
+    ratings: Ratings, test_ratio: float, rng: np.random.Generator, based: str = "item"
+) -> Split:
     """All ratings of `test_ratio` of the items are test ratings; of the users, if user-based.
 
     Such a row has no training rating, so only its reconstruction from its own
     ratings can be measured, not a prediction.
     """
-    rows, size = ((ratings.items, ratings.num_items) if based == "item"
-                  else (ratings.users, ratings.num_users))
+    rows, size = (
+        (ratings.items, ratings.num_items)
+        if based == "item"
+        else (ratings.users, ratings.num_users)
+    )
     held_out = np.zeros(size, dtype=bool)
-    held_out[rng.permutation(size)[:int(size * test_ratio)]] = True
+    held_out[rng.permutation(size)[: int(size * test_ratio)]] = True
     return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
 
 
@@ -99,17 +107,22 @@ def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
 def require_timestamps(ratings: Ratings, split: str) -> None:
     """Raise DataError unless the ratings have timestamps that tell rows apart."""
     if ratings.timestamps is None:
-        raise DataError(f"{ratings.name} has no timestamps, which {split} needs: "
-                        "choose --split random")
+        raise DataError(
+            f"{ratings.name} has no timestamps, which {split} needs: choose --split random"
+        )
     if len(ratings) and (ratings.timestamps == ratings.timestamps[0]).all():
-        raise DataError(f"every timestamp of {ratings.name} is {ratings.timestamps[0]}, so "
-                        f"{split} would be a shuffle: choose --split random")
+        raise DataError(
+            f"every timestamp of {ratings.name} is {ratings.timestamps[0]}, so "
+            f"{split} would be a shuffle: choose --split random"
+        )
 
 
 def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
     train, test = ratings.part(~is_test), ratings.part(is_test)
     if not len(train) or not len(test):
-        raise DataError(f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
-                        f"{len(train)} for training and {len(test)} for testing: "
-                        "both must be above 0")
+        raise DataError(
+            f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
+            f"{len(train)} for training and {len(test)} for testing: "
+            "both must be above 0"
+        )
     return train, test

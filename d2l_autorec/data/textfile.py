@@ -9,15 +9,16 @@ import gzip
 import lzma
 import stat
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Dict, Iterator, List, Tuple
+from typing import IO
 
 from ..support.errors import DataError
 
 DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-REFUSED: Dict[bytes, str] = {
+REFUSED: dict[bytes, str] = {
     b"PK": "is a zip archive: unpack it and name the ratings file in it",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd: unpack it with unzstd",
     b"7z\xbc\xaf": "is a 7z archive: unpack it and name the ratings file in it",
@@ -31,7 +32,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SAMPLE_LINES = 1000
 
 
-def blocks(path: Path) -> Iterator[Tuple[int, bytes]]:
+def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, about a megabyte at a time.
 
     Yields
@@ -60,13 +61,14 @@ def blocks(path: Path) -> Iterator[Tuple[int, bytes]]:
                 yield number, _sound(path, number, whole + end)
                 number += whole.count(b"\n") + 1
             if len(rest) > BLOCK_BYTES:
-                raise DataError(f"{path}, line {number}: longer than a megabyte; each line must "
-                                "be one rating")
+                raise DataError(
+                    f"{path}, line {number}: longer than a megabyte; each line must be one rating"
+                )
     if rest:
         yield number, _sound(path, number, rest + b"\n")
 
 
-def first_lines(path: Path) -> List[Tuple[int, str]]:
+def first_lines(path: Path) -> list[tuple[int, str]]:
     """Number and text of up to `SAMPLE_LINES` lines from the beginning, without blank ones.
 
     Raises
@@ -101,8 +103,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         if "\0" in str(path):
             raise DataError(f"{str(path)!r} is no file name")
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DataError(f"{path} is no file but a pipe or a device, and a ratings file is read "
-                            "more than once: copy it to a file")
+            raise DataError(
+                f"{path} is no file but a pipe or a device, and a ratings file is read "
+                "more than once: copy it to a file"
+            )
         with open(path, "rb") as file:
             magic = file.read(max(map(len, (*OPENERS, *REFUSED))))
         for beginning, reason in REFUSED.items():
@@ -116,8 +120,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         if error.strerror is None:  # bz2's way to say so
             raise _damaged(path, error) from error
-        raise DataError(f"{path} cannot be read ({error.strerror}): check the name and the "
-                        "permissions") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): check the name and the permissions"
+        ) from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -129,6 +134,7 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 def _sound(path: Path, first: int, block: bytes) -> bytes:
     """The block, if its text is sound."""
+
     def place(position: int) -> str:
         line_ends = block.count(b"\n", 0, position)
         return f"{path}, line {first + line_ends}"
@@ -138,12 +144,15 @@ def _sound(path: Path, first: int, block: bytes) -> bytes:
         raise DataError(f"{place(zero)}: not text (a zero byte); save it as UTF-8 csv")
     if block.count(b"\r") != block.count(b"\r\n"):
         lone = block.replace(b"\r\n", b"\n\n").index(b"\r")
-        raise DataError(f"{place(lone)}: a carriage return that ends no line; save the file with "
-                        "the line ends of Unix or Windows")
+        raise DataError(
+            f"{place(lone)}: a carriage return that ends no line; save the file with "
+            "the line ends of Unix or Windows"
+        )
     if not block.isascii():
         try:
             block.decode()
         except UnicodeDecodeError as error:
-            raise DataError(f"{place(error.start)}: bytes that are not UTF-8 text; save the file "
-                            "as UTF-8") from error
+            raise DataError(
+                f"{place(error.start)}: bytes that are not UTF-8 text; save the file as UTF-8"
+            ) from error
     return block

@@ -1,7 +1,5 @@
 """Metrics in plain NumPy; each docstring has the formula."""
 
-from typing import Tuple
-
 import numpy as np
 from scipy import sparse
 
@@ -39,7 +37,7 @@ def top_items(scores: np.ndarray, k: int) -> np.ndarray:
     # where more than k items reach it, the partition chose arbitrarily among the equal ones
     for row in np.flatnonzero((scores >= last).sum(axis=1) > k):
         better = np.flatnonzero(scores[row] > last[row])
-        equal = np.flatnonzero(scores[row] == last[row])[:k - len(better)]
+        equal = np.flatnonzero(scores[row] == last[row])[: k - len(better)]
         chosen[row] = np.concatenate([better, equal])
     chosen.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
@@ -80,8 +78,9 @@ def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
         NaN for a user without held-out items.
     """
     found = hits[:, :k].sum(axis=1)
-    return np.divide(found, np.minimum(k, relevant), where=relevant > 0,
-                     out=np.full(len(hits), np.nan))
+    return np.divide(
+        found, np.minimum(k, relevant), where=relevant > 0, out=np.full(len(hits), np.nan)
+    )
 
 
 def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -90,12 +89,12 @@ def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     Ranks are from 1. See `recall_at` for parameters and users without held-out items.
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    gain = hits[:, :k] @ discounts[:hits.shape[1]]
+    gain = hits[:, :k] @ discounts[: hits.shape[1]]
     ideal = np.concatenate([[0], np.cumsum(discounts)])[np.minimum(k, relevant)]
     return np.divide(gain, ideal, where=relevant > 0, out=np.full(len(hits), np.nan))
 
 
-def mean_and_error(values: np.ndarray) -> Tuple[float, float]:
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     """Mean and its standard error, sd / sqrt(users), over the users that are not NaN."""
     values = values[~np.isnan(values)]
     if not len(values):

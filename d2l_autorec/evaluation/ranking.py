@@ -1,6 +1,7 @@
 """A network's ranking of the items that held-out users did click, but did not show it."""
 
-from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -42,19 +43,27 @@ class RankingEvaluation:
         If no user has a held-out item.
     """
 
-    def __init__(self, fold_in: sparse.csr_matrix, held_out: sparse.csr_matrix,
-                 devices: Sequence[mx.Context], batchify: Callable = DenseRows,
-                 batch_size: int = 500, with_loss: bool = False) -> None:
+    def __init__(
+        self,
+        fold_in: sparse.csr_matrix,
+        held_out: sparse.csr_matrix,
+        devices: Sequence[mx.Context],
+        batchify: Callable = DenseRows,
+        batch_size: int = 500,
+        with_loss: bool = False,
+    ) -> None:
         measured = np.flatnonzero(np.diff(held_out.indptr))
         if not len(measured):
-            raise DataError(f"none of the {held_out.shape[0]} held-out users has a held-out item: "
-                            "take more users with --heldout-users, or users with at least 5 clicks")
+            raise DataError(
+                f"none of the {held_out.shape[0]} held-out users has a held-out item: "
+                "take more users with --heldout-users, or users with at least 5 clicks"
+            )
         self.users_without_held_out = held_out.shape[0] - len(measured)
         self._fold_in, self._held_out = fold_in[measured], held_out[measured]
         self._devices, self._with_loss = devices, with_loss
         self._loader = eval_loader(self._fold_in, batch_size, batchify)
 
-    def __call__(self, network: Callable) -> Dict[str, float]:
+    def __call__(self, network: Callable) -> dict[str, float]:
         """Mean of each metric over users.
 
         Parameters
@@ -65,15 +74,18 @@ class RankingEvaluation:
         """
         return {name: mean_and_error(values)[0] for name, values in self.per_user(network).items()}
 
-    def report(self, network: Callable) -> Dict[str, Any]:
+    def report(self, network: Callable) -> dict[str, Any]:
         """What result.json says of the test: metrics, standard errors (`..._se`), users."""
-        flat: Dict[str, Any] = {}
+        flat: dict[str, Any] = {}
         for name, values in self.per_user(network).items():
             flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
-        return {**flat, "test_users": self._fold_in.shape[0],
-                "test_users_without_held_out": self.users_without_held_out}
+        return {
+            **flat,
+            "test_users": self._fold_in.shape[0],
+            "test_users_without_held_out": self.users_without_held_out,
+        }
 
-    def per_user(self, network: Callable) -> Dict[str, np.ndarray]:
+    def per_user(self, network: Callable) -> dict[str, np.ndarray]:
         """Metric name to one value for each user that has held-out items, in row order."""
         relevant = np.diff(self._held_out.indptr)
         blocks = list(self._blocks(network))
@@ -83,7 +95,7 @@ class RankingEvaluation:
             values["loss"] = np.concatenate([losses for _, losses in blocks])
         return values
 
-    def _blocks(self, network: Callable) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    def _blocks(self, network: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each block which of the first 100 items are held-out ones, and the losses."""
         row = 0
         for batch in self._loader:

@@ -1,7 +1,8 @@
 """A trained network and test ratings to metrics."""
 
 import math
-from typing import Any, Callable, Dict, Iterable, Sequence, Tuple, Union
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -14,8 +15,12 @@ from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
 from .metrics import mae, rmse
 
 
-def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse.csr_matrix],
-              devices: Sequence[mx.Context]) -> float:
+def evaluator(
+    network: Any,
+    inter_matrix: Iterable,
+    test_data: Any | sparse.csr_matrix,
+    devices: Sequence[mx.Context],
+) -> float:
     """Test RMSE over the observed test ratings (the chapter's evaluator).
 
     Parameters
@@ -39,13 +44,15 @@ def evaluator(network: Any, inter_matrix: Iterable, test_data: Union[Any, sparse
     is compared and dropped, and sums are float64.
     """
     if not sparse.issparse(test_data):
-        test_data = sparse.csr_matrix(onp.asarray(
-            test_data.asnumpy() if hasattr(test_data, "asnumpy") else test_data))
+        test_data = sparse.csr_matrix(
+            onp.asarray(test_data.asnumpy() if hasattr(test_data, "asnumpy") else test_data)
+        )
     return rmse(test_data.data, predict_at(network, inter_matrix, test_data, devices))
 
 
-def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
-               devices: Sequence[mx.Context]) -> onp.ndarray:
+def predict_at(
+    network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix, devices: Sequence[mx.Context]
+) -> onp.ndarray:
     """Predictions at the non-zeros of `wanted`, in the order of `wanted.data`.
 
     Parameters
@@ -68,7 +75,7 @@ def predict_at(network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix,
         shards = [shard for shard in split_and_load([batch], devices) if shard.weight]
         outputs = []  # every device starts before the first is waited for
         for values in (shard.arrays[0] for shard in shards):
-            part = wanted[row:row + len(values)]
+            part = wanted[row : row + len(values)]
             row += len(values)
             if isinstance(values, CSRBatch):
                 at = CSRBatch(part.indptr, part.indices, part.data, part.shape[1], values.ctx)
@@ -96,7 +103,7 @@ def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) 
     return onp.concatenate(predictions)
 
 
-def _cells(matrix: sparse.csr_matrix) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+def _cells(matrix: sparse.csr_matrix) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
     """Rows, columns and values of the non-zeros, in the order of `matrix.data`."""
     cells = matrix.tocoo()
     return cells.row, cells.col, cells.data
@@ -136,14 +143,24 @@ class RatingEvaluation:
         nothing is cold, and the metrics are of reconstruction.
     """
 
-    def __init__(self, train: Ratings, test: Ratings, devices: Sequence[mx.Context],
-                 based: str = "item", clip: bool = False, batchify: Callable = DenseRows,
-                 reconstruct: bool = False) -> None:
+    def __init__(
+        self,
+        train: Ratings,
+        test: Ratings,
+        devices: Sequence[mx.Context],
+        based: str = "item",
+        clip: bool = False,
+        batchify: Callable = DenseRows,
+        reconstruct: bool = False,
+    ) -> None:
         matrix = train.to_csr(based)
         self._wanted = test.to_csr(based)
         self._pairs = batchify is PairRows
-        source = Pairs(*_cells(self._wanted)) if self._pairs else (
-            self._wanted if reconstruct else matrix)
+        source = (
+            Pairs(*_cells(self._wanted))
+            if self._pairs
+            else (self._wanted if reconstruct else matrix)
+        )
         self._loader = eval_loader(source, batchify=batchify)
         self._devices, self._clip = devices, clip
         self._scale, self._offset = train.scale, train.offset
@@ -163,35 +180,45 @@ class RatingEvaluation:
             return predict_pairs(network, self._loader, self._devices) - self._offset
         return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
 
-    def __call__(self, network: Any) -> Dict[str, float]:
+    def __call__(self, network: Any) -> dict[str, float]:
         """RMSE and MAE over all test ratings."""
         return self._metrics(self.predict(network), self._clip)
 
-    def _metrics(self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
-                 ) -> Dict[str, float]:
+    def _metrics(
+        self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
+    ) -> dict[str, float]:
         shown = onp.clip(predictions, *self._scale) if clip else predictions
         truth = self.truth[chosen]
         return {"rmse": rmse(truth, shown[chosen]), "mae": mae(truth, shown[chosen])}
 
-    def report(self, network: Any) -> Dict[str, Any]:
+    def report(self, network: Any) -> dict[str, Any]:
         """What result.json says of the test: clipped or not, with and without cold ratings.
 
         `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
         """
         raw, warm = self._raw(network), ~self._cold
         predictions = onp.where(self._cold, self._fallback, raw)
-        variants = {"test": self._metrics(predictions, self._clip),
-                    "test_unclipped": self._metrics(predictions, False),
-                    "test_clipped": self._metrics(predictions, True),
-                    "test_without_cold": self._metrics(predictions, self._clip, warm)}
-        flat = {f"{variant}_{name}": None if math.isnan(value) else value
-                for variant, values in variants.items() for name, value in values.items()}
-        return {**flat, "cold_test_ratings": int(self._cold.sum()),
-                "chapter_rmse": rmse(self.truth, raw)}
+        variants = {
+            "test": self._metrics(predictions, self._clip),
+            "test_unclipped": self._metrics(predictions, False),
+            "test_clipped": self._metrics(predictions, True),
+            "test_without_cold": self._metrics(predictions, self._clip, warm),
+        }
+        flat = {
+            f"{variant}_{name}": None if math.isnan(value) else value
+            for variant, values in variants.items()
+            for name, value in values.items()
+        }
+        return {
+            **flat,
+            "cold_test_ratings": int(self._cold.sum()),
+            "chapter_rmse": rmse(self.truth, raw),
+        }
 
 
-def cold_start(train: sparse.csr_matrix, wanted: sparse.csr_matrix) -> Tuple[onp.ndarray,
-                                                                            onp.ndarray]:
+def cold_start(
+    train: sparse.csr_matrix, wanted: sparse.csr_matrix
+) -> tuple[onp.ndarray, onp.ndarray]:
     """Which non-zeros of `wanted` training says nothing about, and what to predict there.
 
     Returns
@@ -219,14 +246,16 @@ class MeanFallback:
     """
 
     def __init__(self, train: sparse.csr_matrix) -> None:
-        rows, columns = onp.diff(train.indptr), onp.bincount(train.indices,
-                                                             minlength=train.shape[1])
+        rows, columns = (
+            onp.diff(train.indptr),
+            onp.bincount(train.indices, minlength=train.shape[1]),
+        )
         self.no_row, self.no_column = rows == 0, columns == 0
         self._row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(rows, 1)
         self._column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(columns, 1)
         self._mean = train.data.mean()
 
-    def at(self, rows: onp.ndarray, columns: onp.ndarray) -> Tuple[onp.ndarray, onp.ndarray]:
+    def at(self, rows: onp.ndarray, columns: onp.ndarray) -> tuple[onp.ndarray, onp.ndarray]:
         """Which of the cells are cold, and the mean to predict.
 
         Parameters

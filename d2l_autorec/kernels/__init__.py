@@ -7,13 +7,13 @@ models that need no kernel start without it.
 import importlib
 import warnings
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any
 
 from ..support.environment import check_environment, variables
 from ..support.errors import ConfigError, DataWarning
 
-_threads: Optional[int] = None
-_kernels: Optional[ModuleType] = None
+_threads: int | None = None
+_kernels: ModuleType | None = None
 
 
 def set_threads(count: int) -> None:
@@ -53,9 +53,10 @@ def load() -> ModuleType:
             module = importlib.import_module(f"{__name__}.numba_kernels")
             module.get_num_threads()  # starts them
     except (RuntimeError, RuntimeWarning, ValueError) as error:
-        raise ConfigError(f"numba cannot start ({str(error).splitlines()[0]}): correct or unset "
-                          f"{variables(('NUMBA_',)) or 'the variables NUMBA_*'}"
-                          ) from error
+        raise ConfigError(
+            f"numba cannot start ({str(error).splitlines()[0]}): correct or unset "
+            f"{variables(('NUMBA_',)) or 'the variables NUMBA_*'}"
+        ) from error
     _kernels = module
     if _threads is not None:
         _limit_pool()
@@ -64,10 +65,15 @@ def load() -> ModuleType:
 
 def _limit_pool() -> None:
     from numba import config, set_num_threads
+
     if _threads > config.NUMBA_NUM_THREADS:
-        warnings.warn(f"{_threads} threads are asked for, and numba began with "
-                      f"{config.NUMBA_NUM_THREADS} (NUMBA_NUM_THREADS): the sparse kernels compute "
-                      "the same with these, more slowly", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{_threads} threads are asked for, and numba began with "
+            f"{config.NUMBA_NUM_THREADS} (NUMBA_NUM_THREADS): the sparse kernels compute "
+            "the same with these, more slowly",
+            DataWarning,
+            stacklevel=2,
+        )
     set_num_threads(min(_threads, config.NUMBA_NUM_THREADS))
 
 

@@ -5,8 +5,9 @@ import os
 import pickle
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
@@ -21,6 +22,7 @@ _told = False
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:
     """`numba.njit(nogil=True, **options)`, with a cache that never fails."""
+
     def decorate(function: Callable) -> Any:
         kernel = numba.njit(nogil=True, **options)(function)
         if numba.config.DISABLE_JIT:
@@ -30,6 +32,7 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
         except Exception as error:  # numba finds no folder
             _tell(error)
         return kernel
+
     return decorate
 
 
@@ -40,10 +43,11 @@ class KernelCache(FunctionCache):
         super().__init__(function)
         locator = self._impl.locator
         about = repr((numba.__version__, locator.get_source_stamp()))
-        self._cache_file = KernelFiles(Path(locator.get_cache_path()), self._impl.filename_base,
-                                       about)
+        self._cache_file = KernelFiles(
+            Path(locator.get_cache_path()), self._impl.filename_base, about
+        )
 
-    def load_overload(self, sig: Any, target_context: Any) -> Optional[Any]:
+    def load_overload(self, sig: Any, target_context: Any) -> Any | None:
         """The compiled function for a signature, or None."""
         try:
             return super().load_overload(sig, target_context)
@@ -77,7 +81,7 @@ class KernelFiles:
     def __init__(self, folder: Path, name: str, about: str) -> None:
         self._folder, self._name, self._about = folder, name, about
 
-    def load(self, key: Any) -> Optional[Any]:
+    def load(self, key: Any) -> Any | None:
         """What was saved under `key`, or None.
 
         Raises
@@ -118,6 +122,10 @@ def _tell(error: Exception) -> None:
     if _told:
         return
     _told = True
-    warnings.warn("the sparse kernels are compiled now, as their cache cannot be used "
-                  f"({str(error).splitlines()[0]}): set NUMBA_CACHE_DIR to a folder that can be "
-                  "written, to do this only once", DataWarning, stacklevel=2)
+    warnings.warn(
+        "the sparse kernels are compiled now, as their cache cannot be used "
+        f"({str(error).splitlines()[0]}): set NUMBA_CACHE_DIR to a folder that can be "
+        "written, to do this only once",
+        DataWarning,
+        stacklevel=2,
+    )

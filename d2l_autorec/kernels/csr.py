@@ -3,7 +3,7 @@
 import ctypes
 from concurrent.futures import Future
 from functools import cached_property
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -28,12 +28,18 @@ class CSRBatch:
         Where outputs are made: a CPU context.
     """
 
-    def __init__(self, indptr: onp.ndarray, indices: onp.ndarray, data: onp.ndarray, columns: int,
-                 ctx: Optional[mx.Context] = None) -> None:
+    def __init__(
+        self,
+        indptr: onp.ndarray,
+        indices: onp.ndarray,
+        data: onp.ndarray,
+        columns: int,
+        ctx: mx.Context | None = None,
+    ) -> None:
         self.indptr, self.indices, self.data = indptr, indices, data
         self.shape = (len(indptr) - 1, columns)
         self.ctx = ctx or mx.cpu()
-        self.awaited: List[Future] = []  # gradients that an optimizer takes in factors
+        self.awaited: list[Future] = []  # gradients that an optimizer takes in factors
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -41,10 +47,11 @@ class CSRBatch:
     def __getitem__(self, rows: slice) -> "CSRBatch":
         if rows == slice(0, len(self)):
             return self
-        indptr = self.indptr[rows.start:rows.stop + 1]
+        indptr = self.indptr[rows.start : rows.stop + 1]
         part = slice(indptr[0], indptr[-1])
-        return CSRBatch(indptr - indptr[0], self.indices[part], self.data[part], self.shape[1],
-                        self.ctx)
+        return CSRBatch(
+            indptr - indptr[0], self.indices[part], self.data[part], self.shape[1], self.ctx
+        )
 
     def as_in_ctx(self, ctx: mx.Context) -> "CSRBatch":
         """The same rows, with outputs on `ctx`."""
@@ -58,11 +65,12 @@ class CSRBatch:
         return to_mxnet(self.data, self.ctx)
 
     @cached_property
-    def groups(self) -> Tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
+    def groups(self) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
         """Entries by column, and the number of threads: what every kernel begins with."""
-        return (*kernels.group_by_column(self.indptr, self.indices, self.shape[1]),
-                kernels.threads())
-
+        return (
+            *kernels.group_by_column(self.indptr, self.indices, self.shape[1]),
+            kernels.threads(),
+        )
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
@@ -81,14 +89,12 @@ def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
     return onp.frombuffer(memory, dtype=onp.float32).reshape(array.shape)
 
 
-
 def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
     """A CPU array with these float32 numbers, copied here and now: `np.array` takes ten times as
     long for it, by way of MXNet's engine."""
     array = np.empty(values.shape, ctx=ctx)
     numpy_view(array)[...] = values
     return array
-
 
 
 def as_numpy(values: Any) -> onp.ndarray:

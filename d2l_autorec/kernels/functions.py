@@ -6,8 +6,9 @@
 and after them is ordinary Gluon.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -34,7 +35,6 @@ def encode(batch: CSRBatch, weight: Any, bias: Any) -> np.ndarray:
     return function.at(*function.trained())
 
 
-
 def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -> np.ndarray:
     """hidden W' + b at the observed entries of `batch` only.
 
@@ -55,7 +55,6 @@ def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -
     return function.at(*function.trained(), written(hidden))
 
 
-
 def written(array: Any) -> Any:
     """`array`, or a view of it in the graph where it is a leaf with a gradient of its own.
 
@@ -66,7 +65,6 @@ def written(array: Any) -> Any:
     if autograd.is_recording() and array.grad is not None:
         return array.reshape(array.shape)
     return array
-
 
 
 class _SparseFunction(autograd.Function):
@@ -84,7 +82,7 @@ class _SparseFunction(autograd.Function):
         self._bias = numpy_view(bias.data(batch.ctx))
         self._factors = self._promise_factors()
 
-    def _promise_factors(self) -> Optional[Future]:
+    def _promise_factors(self) -> Future | None:
         """Where the optimizer will find the weight's gradient, if it takes it in factors.
 
         The weight is then no input of the graph, and it is the bias that lets
@@ -96,15 +94,17 @@ class _SparseFunction(autograd.Function):
             return None
 
         if weight.factors is not None:
-            raise RuntimeError(f"{weight.name} is used a second time before trainer.step(), and "
-                               "FusedAdam knows the gradient of one use only: give the Trainer "
-                               "'adam'")
+            raise RuntimeError(
+                f"{weight.name} is used a second time before trainer.step(), and "
+                "FusedAdam knows the gradient of one use only: give the Trainer "
+                "'adam'"
+            )
         weight.factors = Future()
         batch.awaited.append(weight.factors)
         weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
         return weight.factors
 
-    def trained(self) -> List[Any]:
+    def trained(self) -> list[Any]:
         """The parameters that are inputs of the graph: bias, weight, or fewer."""
         ctx, inputs = self._batch.ctx, []
         if self._bias_parameter.grad_req != "null":
@@ -120,7 +120,7 @@ class _SparseFunction(autograd.Function):
         with autograd.pause(train_mode=autograd.is_training()):
             return self(*inputs)
 
-    def backward(self, output_gradient: Any) -> Tuple[Any, ...]:
+    def backward(self, output_gradient: Any) -> tuple[Any, ...]:
         """Gradients of the inputs; runs in a thread of MXNet's, while the optimizer waits."""
         try:
             return self._gradients(numpy_view(output_gradient).copy())
@@ -133,13 +133,13 @@ class _SparseFunction(autograd.Function):
     def _array(self, values: onp.ndarray) -> Any:
         return to_mxnet(values, self._batch.ctx).as_nd_ndarray()  # what autograd.Function takes
 
-    def _bias_gradient(self, compute: Callable[[], onp.ndarray]) -> List[Any]:
+    def _bias_gradient(self, compute: Callable[[], onp.ndarray]) -> list[Any]:
         """The bias's gradient, if it has one."""
         if self._bias_parameter.grad_req == "null":
             return []
         return [self._array(compute())]
 
-    def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> List[Any]:
+    def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> list[Any]:
         """Row c is the sum over entries (b, c) of value * hidden[b]: in factors, or written out."""
         if self._parameter.grad_req == "null":
             return []
@@ -152,21 +152,22 @@ class _SparseFunction(autograd.Function):
         return [self._array(out)]
 
 
-
 class _Encode(_SparseFunction):
     """([bias][, weight]) -> x weight + bias."""
 
     def forward(self, *_: Any) -> Any:
         batch = self._batch
         out = np.empty((len(batch), len(self._bias)), ctx=batch.ctx)
-        kernels.weighted_columns(*batch.groups, batch.data, self._weight, self._bias,
-                                 numpy_view(out))
+        kernels.weighted_columns(
+            *batch.groups, batch.data, self._weight, self._bias, numpy_view(out)
+        )
         return out
 
-    def _gradients(self, gradient: onp.ndarray) -> Tuple[Any, ...]:
-        return (*self._bias_gradient(lambda: gradient.sum(axis=0)),
-                *self._weight_gradient(self._batch.data, gradient))
-
+    def _gradients(self, gradient: onp.ndarray) -> tuple[Any, ...]:
+        return (
+            *self._bias_gradient(lambda: gradient.sum(axis=0)),
+            *self._weight_gradient(self._batch.data, gradient),
+        )
 
 
 class _MaskedDecode(_SparseFunction):
@@ -175,26 +176,26 @@ class _MaskedDecode(_SparseFunction):
     def forward(self, *inputs: Any) -> Any:
         batch, self._hidden = self._batch, inputs[-1]
         out = np.empty((len(batch.data),), ctx=batch.ctx)
-        kernels.masked_products(*batch.groups, numpy_view(self._hidden), self._weight, self._bias,
-                                numpy_view(out))
+        kernels.masked_products(
+            *batch.groups, numpy_view(self._hidden), self._weight, self._bias, numpy_view(out)
+        )
         return out
 
-    def _gradients(self, values: onp.ndarray) -> Tuple[Any, ...]:
+    def _gradients(self, values: onp.ndarray) -> tuple[Any, ...]:
         batch = self._batch
         to_hidden = onp.empty(self._hidden.shape, dtype=onp.float32)
         zero = onp.zeros(to_hidden.shape[1], dtype=onp.float32)
         kernels.weighted_columns(*batch.groups, values, self._weight, zero, to_hidden)
         to_bias = self._bias_gradient(
-            lambda: kernels.column_sums(batch.groups[0], batch.groups[2], values))
+            lambda: kernels.column_sums(batch.groups[0], batch.groups[2], values)
+        )
         return (*to_bias, *self._weight_gradient(values, self._hidden), self._array(to_hidden))
-
 
 
 def _leaf(parameter: Any, ctx: mx.Context) -> Any:
     """A trained parameter's array, as `written` puts it."""
     array = parameter.data(ctx)
     return written(array) if parameter.grad_req == "add" else array
-
 
 
 def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
@@ -205,7 +206,6 @@ def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
     Shape: (B, C), (B, C) -> (B,).
     """
     return _MultinomialLikelihood(batch)(written(logits))
-
 
 
 class _MultinomialLikelihood(autograd.Function):
@@ -220,14 +220,27 @@ class _MultinomialLikelihood(autograd.Function):
         out = np.empty((len(batch),), ctx=batch.ctx)
         self._exponentials = np.empty(batch.shape, ctx=batch.ctx)
         self._sums = onp.empty(len(batch), dtype=onp.float32)
-        kernels.multinomial_loss(batch.indptr, batch.indices, batch.data, numpy_view(logits),
-                                 numpy_view(self._exponentials), self._sums, numpy_view(out))
+        kernels.multinomial_loss(
+            batch.indptr,
+            batch.indices,
+            batch.data,
+            numpy_view(logits),
+            numpy_view(self._exponentials),
+            self._sums,
+            numpy_view(out),
+        )
         return out
 
     def backward(self, upstream: Any) -> Any:
         batch = self._batch
         out = np.empty(batch.shape, ctx=batch.ctx)
-        kernels.multinomial_gradient(batch.indptr, batch.indices, batch.data,
-                                     numpy_view(self._exponentials), self._sums,
-                                     numpy_view(upstream), numpy_view(out))
+        kernels.multinomial_gradient(
+            batch.indptr,
+            batch.indices,
+            batch.data,
+            numpy_view(self._exponentials),
+            self._sums,
+            numpy_view(upstream),
+            numpy_view(out),
+        )
         return out.as_nd_ndarray()

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from typing import Any, List, Tuple
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -25,7 +25,7 @@ class FusedAdam(mx.optimizer.Adam):
         As `mx.optimizer.Adam`.
     """
 
-    def __init__(self, parameters: List[Any], **kwargs: Any) -> None:
+    def __init__(self, parameters: list[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for parameter in parameters:
             parameter.takes_factors, parameter.factors = True, None
@@ -38,18 +38,21 @@ class FusedAdam(mx.optimizer.Adam):
             return
         self._update_count(index)
         t = self._index_update_count[index]
-        lr = self._get_lr(index) * math.sqrt(1 - self.beta2 ** t) / (1 - self.beta1 ** t)
+        lr = self._get_lr(index) * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
         batch, values, hidden = _computed(parameter)
-        scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2,
-                   self.epsilon)
-        kernels.adam_step(*batch.groups, values, as_numpy(hidden),
-                          numpy_view(weight, write=True), *map(numpy_view, state),
-                          *map(onp.float32, scalars))
+        scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2, self.epsilon)
+        kernels.adam_step(
+            *batch.groups,
+            values,
+            as_numpy(hidden),
+            numpy_view(weight, write=True),
+            *map(numpy_view, state),
+            *map(onp.float32, scalars),
+        )
         parameter.factors = None
 
 
-
-def _computed(parameter: Any) -> Tuple[CSRBatch, onp.ndarray, Any]:
+def _computed(parameter: Any) -> tuple[CSRBatch, onp.ndarray, Any]:
     """The factors of a weight's gradient, once the backward pass is over."""
     factors = parameter.factors
     if not factors.done():
@@ -57,6 +60,8 @@ def _computed(parameter: Any) -> Tuple[CSRBatch, onp.ndarray, Any]:
             mx.npx.waitall()
     if not factors.done():
         parameter.factors = None
-        raise RuntimeError(f"no gradient reached {parameter.name}: the loss that was "
-                           "differentiated does not depend on the output it was used for")
+        raise RuntimeError(
+            f"no gradient reached {parameter.name}: the loss that was "
+            "differentiated does not depend on the output it was used for"
+        )
     return factors.result()

@@ -14,7 +14,6 @@ threads. What is summed over rows does not depend on that number at all.
 """
 
 import math
-from typing import Tuple
 
 import numpy as np
 from numba import get_num_threads, prange  # noqa: F401 (kernels.threads reads the first)
@@ -29,8 +28,9 @@ KERNEL = dict(parallel=True, fastmath=FAST)
 
 
 @compiled()
-def group_by_column(indptr: np.ndarray, columns: np.ndarray, num_columns: int
-                    ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def group_by_column(
+    indptr: np.ndarray, columns: np.ndarray, num_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR structure to (starts, rows, positions): a stable counting sort."""
     starts = np.zeros(num_columns + 1, dtype=np.int64)
     for c in columns:
@@ -50,8 +50,9 @@ def group_by_column(indptr: np.ndarray, columns: np.ndarray, num_columns: int
 
 
 @compiled()
-def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray
-              ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def take_rows(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(indptr, indices, data) of the chosen rows of a CSR matrix."""
     starts = np.zeros(len(rows) + 1, dtype=np.int32)
     for k in range(len(rows)):
@@ -60,8 +61,8 @@ def take_rows(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: n
     values = np.empty(starts[-1], dtype=np.float32)
     for k in range(len(rows)):
         begin, end = indptr[rows[k]], indptr[rows[k] + 1]
-        columns[starts[k]:starts[k + 1]] = indices[begin:end]
-        values[starts[k]:starts[k + 1]] = data[begin:end]
+        columns[starts[k] : starts[k + 1]] = indices[begin:end]
+        values[starts[k] : starts[k + 1]] = data[begin:end]
     return starts, columns, values
 
 
@@ -105,8 +106,12 @@ def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
     """Four entries at a time: a fifth faster, as the weights are read once for the four."""
     j, end = starts[c], starts[c + 1]
     while j + 4 <= end:
-        h0, h1, h2, h3 = (hidden[rows[j]], hidden[rows[j + 1]], hidden[rows[j + 2]],
-                          hidden[rows[j + 3]])
+        h0, h1, h2, h3 = (
+            hidden[rows[j]],
+            hidden[rows[j + 1]],
+            hidden[rows[j + 2]],
+            hidden[rows[j + 3]],
+        )
         s0 = s1 = s2 = s3 = bias
         for k in range(len(weight)):
             s0 += h0[k] * weight[k]
@@ -140,10 +145,18 @@ def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
     gradient[:] = 0
     j, end = starts[c], starts[c + 1]
     while j + 4 <= end:
-        v0, v1, v2, v3 = (values[positions[j]], values[positions[j + 1]], values[positions[j + 2]],
-                          values[positions[j + 3]])
-        h0, h1, h2, h3 = (hidden[rows[j]], hidden[rows[j + 1]], hidden[rows[j + 2]],
-                          hidden[rows[j + 3]])
+        v0, v1, v2, v3 = (
+            values[positions[j]],
+            values[positions[j + 1]],
+            values[positions[j + 2]],
+            values[positions[j + 3]],
+        )
+        h0, h1, h2, h3 = (
+            hidden[rows[j]],
+            hidden[rows[j + 1]],
+            hidden[rows[j + 2]],
+            hidden[rows[j + 3]],
+        )
         for k in range(len(gradient)):
             gradient[k] += v0 * h0[k] + v1 * h1[k] + v2 * h2[k] + v3 * h3[k]
         j += 4
@@ -164,8 +177,23 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
 
 
 @compiled(**KERNEL)
-def adam_step(starts, rows, positions, threads, values, hidden, weight, mean, variance,
-              rescale, wd, lr, beta1, beta2, epsilon):
+def adam_step(
+    starts,
+    rows,
+    positions,
+    threads,
+    values,
+    hidden,
+    weight,
+    mean,
+    variance,
+    rescale,
+    wd,
+    lr,
+    beta1,
+    beta2,
+    epsilon,
+):
     """`weight_gradient` and Adam's update of each row while it is at hand; in place.
 
     The same update as MXNet's `adam_update`, whose learning rate holds the

@@ -1,6 +1,7 @@
 """AutoRec (Sedhain et al., 2015), as the d2l chapter has it, and deeper."""
 
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
 from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
@@ -51,10 +52,17 @@ class AutoRec(nn.HybridBlock):
     Source: d2l, section "AutoRec: Rating Prediction with Autoencoders".
     """
 
-    def __init__(self, num_hidden: Union[int, Sequence[int]], num_users: int,
-                 dropout: float = 0.05, encoder_activation: str = "sigmoid",
-                 decoder_activation: str = "identity", tied: bool = False,
-                 scale: Tuple[float, float] = (1.0, 5.0), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_hidden: int | Sequence[int],
+        num_users: int,
+        dropout: float = 0.05,
+        encoder_activation: str = "sigmoid",
+        decoder_activation: str = "identity",
+        tied: bool = False,
+        scale: tuple[float, float] = (1.0, 5.0),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         sizes = [num_hidden] if isinstance(num_hidden, int) else list(num_hidden)
         with self.name_scope():
@@ -66,10 +74,13 @@ class AutoRec(nn.HybridBlock):
                 if encoder_activation != "identity":
                     self.inner.add(activation(encoder_activation))
             self.decoder = OutputDense(num_users, sizes[-1], self.encoder.weight if tied else None)
-            self.output = None if decoder_activation == "identity" else RatingActivation(
-                decoder_activation, *scale)
+            self.output = (
+                None
+                if decoder_activation == "identity"
+                else RatingActivation(decoder_activation, *scale)
+            )
 
-    def sparse_weights(self) -> List[Parameter]:
+    def sparse_weights(self) -> list[Parameter]:
         """The weights that the sparse kernels read and write."""
         return [self.encoder.weight, self.decoder.weight]
 
@@ -78,14 +89,14 @@ class AutoRec(nn.HybridBlock):
         """The decoder."""
         return self.decoder
 
-    def affine_layers(self) -> List[Affine]:
+    def affine_layers(self) -> list[Affine]:
         """Every layer but `output`: weight (units, inputs), bias, activation."""
         dense = [layer for layer in self.inner if isinstance(layer, nn.Dense)]
         layers = [(self.encoder.weight.data().T, self.encoder.bias.data(), self.encoder.act)]
         layers += [(layer.weight.data(), layer.bias.data(), self.encoder.act) for layer in dense]
         return [*layers, (self.decoder.weight.data(), self.decoder.bias.data(), None)]
 
-    def hidden(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
         hidden = self.dropout(self.encoder(x))
         return self.inner(hidden) if len(self.inner) else hidden  # a traced identity has no graph
@@ -97,8 +108,7 @@ class AutoRec(nn.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         return self.rated(self.decoder(self.hidden(x)))
 
-    def forward(self, x: Union[np.ndarray, CSRBatch], at: Optional[CSRBatch] = None
-                ) -> np.ndarray:
+    def forward(self, x: np.ndarray | CSRBatch, at: CSRBatch | None = None) -> np.ndarray:
         """Reconstructions of `x`; of a CSRBatch, only at the entries of `at` (default: its own).
 
         Shape: (batch_size, num_users) -> the same; for a CSRBatch -> (entries,).

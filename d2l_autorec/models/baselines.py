@@ -1,6 +1,6 @@
 """Rankings without a network: by popularity, and by a closed-form linear autoencoder."""
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -50,7 +50,7 @@ class EASE:
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, equation 8.
     """
 
-    def __init__(self, penalty: float = 500.0, memory: Optional[int] = None) -> None:
+    def __init__(self, penalty: float = 500.0, memory: int | None = None) -> None:
         if not 0 < penalty < float("inf"):
             raise ConfigError(f"EASE's penalty is {penalty:g}: it must be above 0")
         self._penalty, self._memory = penalty, memory
@@ -74,11 +74,15 @@ def needed_memory(items: int) -> int:
     return 8 * items * items + 24 * BLOCK * items
 
 
-def check_memory(items: int, memory: Optional[int]) -> None:
+def check_memory(items: int, memory: int | None) -> None:
     """Raise ConfigError if EASE of so many items does not fit; None is no known limit."""
     enough = "" if memory is None else f", enough for {_largest(memory)} items"
-    check_fits(needed_memory(items), memory, f"EASE of {items} items",
-               f"{enough}: drop rare items with --min-item-clicks, or leave EASE out")
+    check_fits(
+        needed_memory(items),
+        memory,
+        f"EASE of {items} items",
+        f"{enough}: drop rare items with --min-item-clicks, or leave EASE out",
+    )
 
 
 def _largest(memory: int) -> int:
@@ -92,7 +96,7 @@ def gram_matrix(train: sparse.csr_matrix, penalty: float) -> np.ndarray:
     by_item = by_user.T.tocsr()
     gram = np.empty((train.shape[1],) * 2)
     for first in range(0, len(gram), BLOCK):
-        gram[first:first + BLOCK] = (by_item[first:first + BLOCK] @ by_user).toarray()
+        gram[first : first + BLOCK] = (by_item[first : first + BLOCK] @ by_user).toarray()
     gram[np.diag_indices_from(gram)] += penalty
     return gram
 

@@ -1,6 +1,6 @@
 """Layers that the models share."""
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import numpy as onp
 from mxnet.gluon import Parameter, nn
@@ -11,10 +11,10 @@ from ..kernels.functions import encode
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
 
 
-Affine = Tuple[Any, Any, Optional[nn.HybridBlock]]  # weight (units, inputs), bias, activation
+Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
 
 
-def activation(name: str) -> Optional[nn.HybridBlock]:
+def activation(name: str) -> nn.HybridBlock | None:
     """A layer that applies an activation; None for 'identity'."""
     if name == "identity":
         return None
@@ -41,8 +41,9 @@ class InputDense(nn.HybridBlock):
     Shape: (batch_size, in_units), an ndarray or a CSRBatch -> (batch_size, units).
     """
 
-    def __init__(self, units: int, in_units: int, activation_name: str = "identity",
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, in_units: int, activation_name: str = "identity", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.weight = self.params.get("weight", shape=(in_units, units))
@@ -75,8 +76,9 @@ class OutputDense(nn.HybridBlock):
     Shape: (batch_size, in_units) -> (batch_size, units).
     """
 
-    def __init__(self, units: int, in_units: int, weight: Optional[Parameter] = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, in_units: int, weight: Parameter | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._units = units
         with self.name_scope():
@@ -85,8 +87,10 @@ class OutputDense(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
-        return F.npx.fully_connected(x, weight, num_hidden=self._units, flatten=False,
-                                     no_bias=True) + bias
+        return (
+            F.npx.fully_connected(x, weight, num_hidden=self._units, flatten=False, no_bias=True)
+            + bias
+        )
 
 
 class RatingActivation(nn.HybridBlock):
@@ -112,11 +116,12 @@ class RatingActivation(nn.HybridBlock):
         with self.name_scope():
             self.act = activation(name)
 
-    def line(self) -> Tuple[float, float]:
+    def line(self) -> tuple[float, float]:
         """Factor and summand that take the activation to the scale."""
         low, high = self._low, self._high
-        return {"sigmoid": (high - low, low),
-                "tanh": ((high - low) / 2, (high + low) / 2)}.get(self._name, (1.0, 0.0))
+        return {"sigmoid": (high - low, low), "tanh": ((high - low) / 2, (high + low) / 2)}.get(
+            self._name, (1.0, 0.0)
+        )
 
     def hybrid_forward(self, F: Any, z: Any) -> Any:
         factor, summand = self.line()

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as onp
 from mxnet import init, np
 from mxnet.gluon import nn
-
-from ..data.ratings import Ratings
+from scipy import sparse
 
 
 class MF(nn.HybridBlock):
@@ -27,8 +26,9 @@ class MF(nn.HybridBlock):
 
     reads_pairs = True
 
-    def __init__(self, num_factors: int, num_users: int, num_items: int, mean: float = 0.0,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, num_factors: int, num_users: int, num_items: int, mean: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._num_factors = num_factors
         with self.name_scope():
@@ -37,8 +37,9 @@ class MF(nn.HybridBlock):
                 self.Q = nn.Embedding(num_items, num_factors)
             self.user_bias = nn.Embedding(num_users, 1)
             self.item_bias = nn.Embedding(num_items, 1)
-            self.mean = self.params.get("mean", shape=(1,), init=init.Constant(mean),
-                                        grad_req="null")
+            self.mean = self.params.get(
+                "mean", shape=(1,), init=init.Constant(mean), grad_req="null"
+            )
 
     def hybrid_forward(self, F: Any, users: Any, items: Any, mean: Any) -> Any:
         biases = F.np.squeeze(self.user_bias(users) + self.item_bias(items), axis=1) + mean
@@ -64,16 +65,20 @@ class ClosedForm(MF):
         super().__init__(0, num_users, num_items, **kwargs)
         self._damping = damping
 
-    def fit(self, ratings: Ratings) -> None:
-        """Set the parameters from training ratings."""
-        values = ratings.values.astype(onp.float64) + ratings.offset
+    def fit(self, train: sparse.csr_matrix) -> None:
+        """Set the parameters from an interaction matrix of shape (users, items)."""
+        cells = train.tocoo()
+        users, items, values = cells.row, cells.col, cells.data.astype(onp.float64)
+        num_users, num_items = train.shape
+
         mean = values.mean()
-        item_bias, user_bias = onp.zeros(ratings.num_items), onp.zeros(ratings.num_users)
+        item_bias, user_bias = onp.zeros(num_items), onp.zeros(num_users)
+
         if self._damping is not None:
             residual = values - mean
-            item_bias = self._shrunk(ratings.items, residual, ratings.num_items)
-            user_bias = self._shrunk(ratings.users, residual - item_bias[ratings.items],
-                                     ratings.num_users)
+            item_bias = self._shrunk(items, residual, num_items)
+            user_bias = self._shrunk(users, residual - item_bias[items], num_users)
+
         self.mean.set_data(np.array([mean]))
         self.item_bias.weight.set_data(np.array(item_bias[:, None]))
         self.user_bias.weight.set_data(np.array(user_bias[:, None]))

@@ -1,7 +1,8 @@
 """Mult-VAE and Mult-DAE (Liang et al., 2018): autoencoders that rank items by clicks."""
 
 import math
-from typing import Any, List, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -50,13 +51,15 @@ class ClickEncoder(nn.HybridBlock):
     Shape: (batch_size, sizes[0]), an ndarray or a CSRBatch -> (batch_size, sizes[-1]).
     """
 
-    def __init__(self, sizes: Sequence[int], dropout: Sequence[float], last: Any = None,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self, sizes: Sequence[int], dropout: Sequence[float], last: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._dropout = dropout[0]
         with self.name_scope():
-            self.first = InputDense(sizes[1], sizes[0],
-                                    "tanh" if len(sizes) > 2 else last or "identity")
+            self.first = InputDense(
+                sizes[1], sizes[0], "tanh" if len(sizes) > 2 else last or "identity"
+            )
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
         self.first.weight.init = mx.init.Xavier()
         self.first.bias.init = TruncatedNormal(BIAS_DEVIATION)
@@ -96,14 +99,19 @@ def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
     return CSRBatch(batch.indptr, batch.indices, data, batch.shape[1], batch.ctx)
 
 
-def dense_layers(sizes: Sequence[int], dropout: Sequence[float], last: Any = None
-                 ) -> nn.HybridSequential:
+def dense_layers(
+    sizes: Sequence[int], dropout: Sequence[float], last: Any = None
+) -> nn.HybridSequential:
     """Dropout and Dense for each step of `sizes`; tanh after each but the last, that has `last`."""
     layers = nn.HybridSequential()
     for k, (inputs, units, share) in enumerate(zip(sizes, sizes[1:], dropout)):
-        dense = nn.Dense(units, in_units=inputs, activation="tanh" if k < len(sizes) - 2 else last,
-                         weight_initializer=mx.init.Xavier(),
-                         bias_initializer=TruncatedNormal(BIAS_DEVIATION))
+        dense = nn.Dense(
+            units,
+            in_units=inputs,
+            activation="tanh" if k < len(sizes) - 2 else last,
+            weight_initializer=mx.init.Xavier(),
+            bias_initializer=TruncatedNormal(BIAS_DEVIATION),
+        )
         dense.bias.wd_mult = 0.0
         if share:
             layers.add(nn.Dropout(share))
@@ -139,8 +147,13 @@ class MultDAE(nn.HybridBlock):
     normal (0.001) within two standard deviations and without weight decay.
     """
 
-    def __init__(self, hidden: Sequence[int], columns: int,
-                 dropout: Union[float, Sequence[float]] = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        columns: int,
+        dropout: float | Sequence[float] = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         shares, depth = layer_dropouts(hidden, dropout), len(hidden)
         encoder, decoder = self._sizes(tuple(hidden), columns)
@@ -151,7 +164,7 @@ class MultDAE(nn.HybridBlock):
     _code_activation: Any = "tanh"
 
     @staticmethod
-    def _sizes(hidden: Tuple[int, ...], columns: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Layer sizes of encoder and decoder, from input to output."""
         return (columns, *hidden), (*hidden[::-1], columns)
 
@@ -160,30 +173,33 @@ class MultDAE(nn.HybridBlock):
         """The layer whose outputs are the items."""
         return self.decoder[-1]
 
-    def affine_layers(self) -> List[Affine]:
+    def affine_layers(self) -> list[Affine]:
         """Every layer at prediction, after the rows' normalisation; see `Affine`."""
         first = self.encoder.first
-        dense = [layer for layer in [*self.encoder.rest, *self.decoder]
-                 if isinstance(layer, nn.Dense)]
-        return [(first.weight.data().T, first.bias.data(), first.act),
-                *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense)]
+        dense = [
+            layer for layer in [*self.encoder.rest, *self.decoder] if isinstance(layer, nn.Dense)
+        ]
+        return [
+            (first.weight.data().T, first.bias.data(), first.act),
+            *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense),
+        ]
 
-    def sparse_weights(self) -> List[Parameter]:
+    def sparse_weights(self) -> list[Parameter]:
         """The weight that the sparse kernels read and write: the first layer's."""
         return [self.encoder.first.weight]
 
-    def hidden(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """What the last layer reads, at prediction; shape (batch_size, hidden[0])."""
         code = self.code(x)
         for layer in list(self.decoder)[:-1]:
             code = layer(code)
         return code
 
-    def code(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+    def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """The code at prediction, shape (batch_size, hidden[-1])."""
         return self.encoder(x)
 
-    def forward(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+    def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """Logits; see the class for shapes."""
         return self.decoder(self.encoder(x)) if isinstance(x, CSRBatch) else super().forward(x)
 
@@ -218,23 +234,22 @@ class MultVAE(MultDAE):
     _code_activation = None
 
     @staticmethod
-    def _sizes(hidden: Tuple[int, ...], columns: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
 
-    def affine_layers(self) -> List[Affine]:
+    def affine_layers(self) -> list[Affine]:
         """As of a Mult-DAE; of the code's layer only the mean."""
         layers = super().affine_layers()
         place = len(layers) // 2 - 1  # the decoder has as many as the encoder
         weight, bias, act = layers[place]
-        layers[place] = (weight[:len(weight) // 2], bias[:len(bias) // 2], act)
+        layers[place] = (weight[: len(weight) // 2], bias[: len(bias) // 2], act)
         return layers
 
-    def code(self, x: Union[np.ndarray, CSRBatch]) -> np.ndarray:
+    def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """The mean of the code."""
         return np.split(self.encoder(x), 2, axis=1)[0]
 
-    def forward(self, x: Union[np.ndarray, CSRBatch]
-                ) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
+    def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Logits; in training also the KL divergence of each row."""
         if not autograd.is_training() and not isinstance(x, CSRBatch):
             return super().forward(x)
@@ -258,19 +273,23 @@ def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
     return (np.exp(log_variance) + np.square(mean) - 1 - log_variance).sum(axis=1) / 2
 
 
-def layer_dropouts(hidden: Sequence[int], dropout: Union[float, Sequence[float]]
-                   ) -> Tuple[float, ...]:
+def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> tuple[float, ...]:
     """One dropout share for each of the 2 len(hidden) layers; see `MultDAE`."""
     if not len(hidden) or any(units < 1 for units in hidden):
-        raise ConfigError(f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
-                          "from 1, separated by commas, as in 600,200")
+        raise ConfigError(
+            f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
+            "from 1, separated by commas, as in 600,200"
+        )
     layers = 2 * len(hidden)
-    shares = (tuple(dropout) if isinstance(dropout, (tuple, list))
-              else (dropout,) + (0.0,) * (layers - 1))
+    shares = (
+        tuple(dropout) if isinstance(dropout, (tuple, list)) else (dropout,) + (0.0,) * (layers - 1)
+    )
     if len(shares) != layers:
-        raise ConfigError(f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "
-                          f"{_listed(hidden)} makes {layers} layers: give one value, for the "
-                          f"input, or {layers}")
+        raise ConfigError(
+            f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "
+            f"{_listed(hidden)} makes {layers} layers: give one value, for the "
+            f"input, or {layers}"
+        )
     if not all(0 <= share < 1 for share in shares):
         raise ConfigError(f"--dropout is {_listed(shares)}: each share must be from 0 to below 1")
     return shares

@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any
 
 from ..support.environment import DISTRIBUTED
-from ..training.history import NDCG, RMSE, Score
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import Sealed, read_sealed
+from ..training.history import NDCG, RMSE, Score
 from .options import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -40,8 +40,20 @@ from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl")
-SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows",
-          "u1", "u2", "u3", "u4", "u5", "ua", "ub")
+SPLITS = (
+    "random",
+    "seq-aware",
+    "time",
+    "k-fold",
+    "held-out-rows",
+    "u1",
+    "u2",
+    "u3",
+    "u4",
+    "u5",
+    "ua",
+    "ub",
+)
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
 CLOSED_FORM = ("bias", "mean", "popularity", "ease")
@@ -51,28 +63,50 @@ KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
 FOLDS = within(2, 1000)  # each is a training of its own
 
-TRAINED = Need(lambda c: c.model not in CLOSED_FORM,
-               "--model {0.model} is computed at once, without epochs", "choose another --model")
-WHOLE_ROWS = Need(lambda c: c.model in AUTOENCODERS,
-                  "--model {0.model} reads no rows of a matrix", "choose another --model")
+TRAINED = Need(
+    lambda c: c.model not in CLOSED_FORM,
+    "--model {0.model} is computed at once, without epochs",
+    "choose another --model",
+)
+WHOLE_ROWS = Need(
+    lambda c: c.model in AUTOENCODERS,
+    "--model {0.model} reads no rows of a matrix",
+    "choose another --model",
+)
 VALIDATED = Need(lambda c: c.validated, "there is no validation", "add --val-ratio 0.1")
-CUTS = Need(lambda c: c.lr_schedule in ("step", "plateau"),
-            "--lr-schedule {0.lr_schedule} makes no cuts", "add --lr-schedule step")
+CUTS = Need(
+    lambda c: c.lr_schedule in ("step", "plateau"),
+    "--lr-schedule {0.lr_schedule} makes no cuts",
+    "add --lr-schedule step",
+)
 DECAYS = Need(lambda c: c.wd > 0, "--wd is 0", "add --wd 1e-5")
-OWN_FILE = Need(lambda c: c.own_files(), "it would describe your own file",
-                "name one with --ratings, or --train and --test")
-MOVIELENS = Need(lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
-                 "it is where MovieLens sets are, and the ratings are not of one",
-                 "choose a MovieLens set with --dataset")
+OWN_FILE = Need(
+    lambda c: c.own_files(),
+    "it would describe your own file",
+    "name one with --ratings, or --train and --test",
+)
+MOVIELENS = Need(
+    lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
+    "it is where MovieLens sets are, and the ratings are not of one",
+    "choose a MovieLens set with --dataset",
+)
 SPLIT_HERE = Need(lambda c: not c.train, "--train and --test are the split")
-BY_SHARE = Need(lambda c: c.split in ("random", "time", "held-out-rows"),
-                "--split {0.split} says which ratings are the test part", "choose another --split")
-BY_FOLD = Need(lambda c: c.split == "k-fold", "--split {0.split} has no such folds",
-               "add --split k-fold")
-CAPPED = Need(lambda c: not c.search_beta, "--search-beta anneals up to 1, and then to what it "
-              "found")
-BY_STEPS = Need(lambda c: c.anneal == "original", "--anneal {0.anneal} does not count steps",
-                "add --anneal original")
+BY_SHARE = Need(
+    lambda c: c.split in ("random", "time", "held-out-rows"),
+    "--split {0.split} says which ratings are the test part",
+    "choose another --split",
+)
+BY_FOLD = Need(
+    lambda c: c.split == "k-fold", "--split {0.split} has no such folds", "add --split k-fold"
+)
+CAPPED = Need(
+    lambda c: not c.search_beta, "--search-beta anneals up to 1, and then to what it found"
+)
+BY_STEPS = Need(
+    lambda c: c.anneal == "original",
+    "--anneal {0.anneal} does not count steps",
+    "add --anneal original",
+)
 
 
 @dataclass(frozen=True)
@@ -85,79 +119,204 @@ class RunConfig:
         If a value is out of its range; one line with option, value and range.
     """
 
-    model: str = option("autorec", "model", "autorec; mf: biased matrix factorization; bias: user "
-                        "and item means; mean: the global mean. Of clicks: mult-vae, mult-dae; "
-                        "popularity; ease: a linear autoencoder in closed form", one_of(MODELS))
-    preset: str = option("chapter", "model", "a set of defaults, which options override. chapter: "
-                         "the book's; paper: those of the model's paper; best: the lowest "
-                         "validation error found", one_of(PRESETS))
-    dataset: str = option("auto", "data", "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
-                          "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
-                          "are generated; auto is ml-100k if it is at hand or can be downloaded, "
-                          "else generated ratings, with a warning", metavar="NAME")
-    data_dir: Optional[str] = option(None, "data", "folder with ml-100k/u.data or ml-100k.zip, and "
-                                     "where downloads go (default: $D2L_AUTOREC_DATA, else a "
-                                     "cache folder of yours)", metavar="DIR", needs=(MOVIELENS,))
-    ratings: Optional[str] = option(None, "data", "your own csv, tsv or dat file, gzipped or not, "
-                                    "instead of --dataset", metavar="FILE")
-    columns: Optional[str] = option(None, "data", "columns of your file by name or number from 0: "
-                                    "user=userId,item=movieId,rating=rating[,timestamp=time] "
-                                    "(default: recognised)", metavar="MAP", needs=(OWN_FILE,))
-    separator: Optional[str] = option(None, "data", "separator of your file: a character, ::, tab "
-                                      "or space (default: recognised)", metavar="SEP", blank=True,
-                                      needs=(OWN_FILE,))
-    duplicates: str = option("error", "data", "what becomes of several ratings of an item by one "
-                             "user", one_of(("error", "last", "mean")), needs=(OWN_FILE,))
-    scale: Optional[str] = option(None, "data", "lowest and highest rating of your file, as in 1,5 "
-                                  "(default: those that occur)", metavar="LOW,HIGH",
-                                  needs=(OWN_FILE,))
-    lr: float = option(0.002, "training", "learning rate (the chapter's)", POSITIVE,
-                       needs=(TRAINED,))
+    model: str = option(
+        "autorec",
+        "model",
+        "autorec; mf: biased matrix factorization; bias: user "
+        "and item means; mean: the global mean. Of clicks: mult-vae, mult-dae; "
+        "popularity; ease: a linear autoencoder in closed form",
+        one_of(MODELS),
+    )
+    preset: str = option(
+        "chapter",
+        "model",
+        "a set of defaults, which options override. chapter: "
+        "the book's; paper: those of the model's paper; best: the lowest "
+        "validation error found",
+        one_of(PRESETS),
+    )
+    dataset: str = option(
+        "auto",
+        "data",
+        "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
+        "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
+        "are generated; auto is ml-100k if it is at hand or can be downloaded, "
+        "else generated ratings, with a warning",
+        metavar="NAME",
+    )
+    data_dir: str | None = option(
+        None,
+        "data",
+        "folder with ml-100k/u.data or ml-100k.zip, and "
+        "where downloads go (default: $D2L_AUTOREC_DATA, else a "
+        "cache folder of yours)",
+        metavar="DIR",
+        needs=(MOVIELENS,),
+    )
+    ratings: str | None = option(
+        None,
+        "data",
+        "your own csv, tsv or dat file, gzipped or not, instead of --dataset",
+        metavar="FILE",
+    )
+    columns: str | None = option(
+        None,
+        "data",
+        "columns of your file by name or number from 0: "
+        "user=userId,item=movieId,rating=rating[,timestamp=time] "
+        "(default: recognised)",
+        metavar="MAP",
+        needs=(OWN_FILE,),
+    )
+    separator: str | None = option(
+        None,
+        "data",
+        "separator of your file: a character, ::, tab or space (default: recognised)",
+        metavar="SEP",
+        blank=True,
+        needs=(OWN_FILE,),
+    )
+    duplicates: str = option(
+        "error",
+        "data",
+        "what becomes of several ratings of an item by one user",
+        one_of(("error", "last", "mean")),
+        needs=(OWN_FILE,),
+    )
+    scale: str | None = option(
+        None,
+        "data",
+        "lowest and highest rating of your file, as in 1,5 (default: those that occur)",
+        metavar="LOW,HIGH",
+        needs=(OWN_FILE,),
+    )
+    lr: float = option(
+        0.002, "training", "learning rate (the chapter's)", POSITIVE, needs=(TRAINED,)
+    )
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
-    decay: str = option("all", "training", "what decays. all: weights and biases (the chapter's); "
-                        "weights: weights only (the paper's)", one_of(("all", "weights")),
-                        needs=(TRAINED, DECAYS))
-    epochs: int = option(25, "training", "passes over the rows (the chapter's)", EPOCHS,
-                         needs=(TRAINED,))
-    batch_size: int = option(256, "training", "rows a step, over all devices (the chapter's)",
-                             AT_LEAST_1, needs=(TRAINED,))
-    patience: int = option(10, "training", "with validation, stop after N epochs without a better "
-                           "validation score", AT_LEAST_1, needs=(TRAINED, VALIDATED))
-    eval_every: int = option(1, "training", "evaluate after every N-th epoch, and after the last",
-                             AT_LEAST_1, metavar="N", needs=(TRAINED,))
-    lr_schedule: str = option("constant", "training", "learning rate over epochs: see --lr-step",
-                              one_of(("constant", "step", "cosine", "plateau")), needs=(TRAINED,))
-    lr_step: int = option(10, "training", "step: epochs from one cut to the next; plateau: epochs "
-                          "without a better validation score before a cut", AT_LEAST_1,
-                          needs=(TRAINED, CUTS))
-    lr_factor: float = option(0.4, "training", "a cut of the learning rate multiplies it by this",
-                              RATIO, needs=(TRAINED, CUTS))
-    optimizer: str = option("adam", "training", "a Gluon optimizer (the chapter's: adam)",
-                            one_of(OPTIMIZERS), needs=(TRAINED,))
-    seed: int = option(0, "training", "seeds split, initialisation, order of rows and dropout",
-                       SEED)
-    gpus: Optional[str] = option(None, "devices", "GPU numbers, as in 0,1; all; or none (default: "
-                                 "every visible GPU, else the CPU)", metavar="all|none|LIST")
-    cpus: Optional[int] = option(None, "devices", "train on N CPU contexts, which behave as N "
-                                 "devices", DEVICES, metavar="N")
-    kvstore: str = option("auto", "devices", "who adds up gradients. local, device: the CPU, the "
-                          "GPUs; none: nobody, on one device; auto: none, else device or local; "
-                          "dist_sync, dist_async: a parameter server and workers, see python -m "
-                          "d2l_autorec.launch", one_of(KVSTORES), needs=(TRAINED,))
-    preload: str = option("auto", "devices", "whether dense rows are copied to the GPUs once "
-                          "instead of batch by batch; auto: where they fit",
-                          one_of(("auto", "yes", "no")), needs=(WHOLE_ROWS,))
-    threads: Optional[int] = option(None, "devices", "CPU threads (default: $OMP_NUM_THREADS, else "
-                                    "every CPU)", THREADS, metavar="N")
-    kernel: str = option("auto", "devices", "dense: the chapter's arithmetic; sparse: the same "
-                         "over observed ratings only, on CPUs; auto: sparse where it can",
-                         one_of(("auto", "dense", "sparse")), needs=(WHOLE_ROWS,))
-    hybridize: bool = option(True, "devices", "run the network as a compiled graph instead of "
-                             "layer by layer", needs=(TRAINED,))
-    out: Optional[str] = option(None, "output", "run folder (default: runs/MODEL-DATASET-TIME)",
-                                metavar="DIR")
-    checkpoint_every: int = option(1, "output", "epochs from one checkpoint to the next",
-                                   AT_LEAST_1, metavar="N", needs=(TRAINED,))
+    decay: str = option(
+        "all",
+        "training",
+        "what decays. all: weights and biases (the chapter's); weights: weights only (the paper's)",
+        one_of(("all", "weights")),
+        needs=(TRAINED, DECAYS),
+    )
+    epochs: int = option(
+        25, "training", "passes over the rows (the chapter's)", EPOCHS, needs=(TRAINED,)
+    )
+    batch_size: int = option(
+        256,
+        "training",
+        "rows a step, over all devices (the chapter's)",
+        AT_LEAST_1,
+        needs=(TRAINED,),
+    )
+    patience: int = option(
+        10,
+        "training",
+        "with validation, stop after N epochs without a better validation score",
+        AT_LEAST_1,
+        needs=(TRAINED, VALIDATED),
+    )
+    eval_every: int = option(
+        1,
+        "training",
+        "evaluate after every N-th epoch, and after the last",
+        AT_LEAST_1,
+        metavar="N",
+        needs=(TRAINED,),
+    )
+    lr_schedule: str = option(
+        "constant",
+        "training",
+        "learning rate over epochs: see --lr-step",
+        one_of(("constant", "step", "cosine", "plateau")),
+        needs=(TRAINED,),
+    )
+    lr_step: int = option(
+        10,
+        "training",
+        "step: epochs from one cut to the next; plateau: epochs "
+        "without a better validation score before a cut",
+        AT_LEAST_1,
+        needs=(TRAINED, CUTS),
+    )
+    lr_factor: float = option(
+        0.4,
+        "training",
+        "a cut of the learning rate multiplies it by this",
+        RATIO,
+        needs=(TRAINED, CUTS),
+    )
+    optimizer: str = option(
+        "adam",
+        "training",
+        "a Gluon optimizer (the chapter's: adam)",
+        one_of(OPTIMIZERS),
+        needs=(TRAINED,),
+    )
+    seed: int = option(
+        0, "training", "seeds split, initialisation, order of rows and dropout", SEED
+    )
+    gpus: str | None = option(
+        None,
+        "devices",
+        "GPU numbers, as in 0,1; all; or none (default: every visible GPU, else the CPU)",
+        metavar="all|none|LIST",
+    )
+    cpus: int | None = option(
+        None, "devices", "train on N CPU contexts, which behave as N devices", DEVICES, metavar="N"
+    )
+    kvstore: str = option(
+        "auto",
+        "devices",
+        "who adds up gradients. local, device: the CPU, the "
+        "GPUs; none: nobody, on one device; auto: none, else device or local; "
+        "dist_sync, dist_async: a parameter server and workers, see python -m "
+        "d2l_autorec.launch",
+        one_of(KVSTORES),
+        needs=(TRAINED,),
+    )
+    preload: str = option(
+        "auto",
+        "devices",
+        "whether dense rows are copied to the GPUs once "
+        "instead of batch by batch; auto: where they fit",
+        one_of(("auto", "yes", "no")),
+        needs=(WHOLE_ROWS,),
+    )
+    threads: int | None = option(
+        None,
+        "devices",
+        "CPU threads (default: $OMP_NUM_THREADS, else every CPU)",
+        THREADS,
+        metavar="N",
+    )
+    kernel: str = option(
+        "auto",
+        "devices",
+        "dense: the chapter's arithmetic; sparse: the same "
+        "over observed ratings only, on CPUs; auto: sparse where it can",
+        one_of(("auto", "dense", "sparse")),
+        needs=(WHOLE_ROWS,),
+    )
+    hybridize: bool = option(
+        True,
+        "devices",
+        "run the network as a compiled graph instead of layer by layer",
+        needs=(TRAINED,),
+    )
+    out: str | None = option(
+        None, "output", "run folder (default: runs/MODEL-DATASET-TIME)", metavar="DIR"
+    )
+    checkpoint_every: int = option(
+        1,
+        "output",
+        "epochs from one checkpoint to the next",
+        AT_LEAST_1,
+        metavar="N",
+        needs=(TRAINED,),
+    )
     quiet: bool = option(False, "output", "no progress bar, only the result")
     json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
 
@@ -169,35 +328,50 @@ class RunConfig:
     def _check_combinations(self) -> None:
         own = self.own_files()
         if own and self.dataset != "auto":
-            raise ConfigError(f"--dataset {self.dataset} and {own[0]} exclude each other: the "
-                              "ratings come from one of them")
-        check_needs(self, [name for name in ("columns", "separator", "scale")
-                           if getattr(self, name) is not None])  # the default says nothing
+            raise ConfigError(
+                f"--dataset {self.dataset} and {own[0]} exclude each other: the "
+                "ratings come from one of them"
+            )
+        check_needs(
+            self,
+            [name for name in ("columns", "separator", "scale") if getattr(self, name) is not None],
+        )  # the default says nothing
         self.rating_scale()
         if self.gpus not in (None, "none") and self.cpus is not None:
-            raise ConfigError(f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: "
-                              "drop one of them")
+            raise ConfigError(
+                f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: drop one of them"
+            )
         if self.kvstore in DISTRIBUTED:
             self._check_distributed()
 
     def _check_distributed(self) -> None:
         """Raise ConfigError for what several workers cannot do together."""
-        excluded = [("model", self.model in CLOSED_FORM, "it is computed at once, by one process"),
-                    ("loss", getattr(self, "loss", "") == "root",
-                     "it is one number for a whole batch")]
+        excluded = [
+            ("model", self.model in CLOSED_FORM, "it is computed at once, by one process"),
+            ("loss", getattr(self, "loss", "") == "root", "it is one number for a whole batch"),
+        ]
         if self.kvstore == "dist_async":  # optimizer and its state are the servers'
             excluded += [
-                ("lr_schedule", self.lr_schedule != "constant", "the servers' learning rate is "
-                 "set once, at the start"),
+                (
+                    "lr_schedule",
+                    self.lr_schedule != "constant",
+                    "the servers' learning rate is set once, at the start",
+                ),
                 ("refit", self.second_phase == "refit", "the servers cannot begin anew"),
-                ("anneal", getattr(self, "anneal", "constant") != "constant", "nobody counts the "
-                 "updates of all workers")]
+                (
+                    "anneal",
+                    getattr(self, "anneal", "constant") != "constant",
+                    "nobody counts the updates of all workers",
+                ),
+            ]
         for name, true, why in excluded:
             if true:
                 value = getattr(self, name)
                 shown_value = "" if value is True else f" {value}"
-                raise ConfigError(f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
-                                  f"each other: {why}")
+                raise ConfigError(
+                    f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
+                    f"each other: {why}"
+                )
 
     sized_by = ""  # the option that says how large the network is, where there is one
 
@@ -207,7 +381,7 @@ class RunConfig:
         return True
 
     @property
-    def second_phase(self) -> Optional[str]:
+    def second_phase(self) -> str | None:
         """The phase that follows the search, if one does."""
         return None
 
@@ -215,7 +389,7 @@ class RunConfig:
         """Which options name files of the user's own."""
         return ["--ratings"] if self.ratings else []
 
-    def rating_scale(self) -> Optional[Tuple[float, float]]:
+    def rating_scale(self) -> tuple[float, float] | None:
         """`--scale` as two numbers, None where it is left out."""
         if self.scale is None:
             return None
@@ -224,8 +398,9 @@ class RunConfig:
         except ValueError:
             low, high = 1.0, 0.0
         if not float("-inf") < low < high < float("inf"):
-            raise ConfigError(f"--scale is {self.scale}: it must be the lowest and the highest "
-                              "rating, as in 1,5")
+            raise ConfigError(
+                f"--scale is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
+            )
         return low, high
 
 
@@ -233,30 +408,57 @@ class RunConfig:
 class RatingConfig(RunConfig):
     """Models that predict held-out ratings: the split, and what is done to predictions."""
 
-    train: Optional[str] = option(None, "data", "your own training ratings, with --test",
-                                  metavar="FILE")
-    test: Optional[str] = option(None, "data", "your own test ratings, with --train",
-                                 metavar="FILE")
-    split: str = option("random", "data", "random: each rating is a test rating with probability "
-                        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
-                        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
-                        "held-out-rows: --test-ratio of the items, reconstructed from their own "
-                        "ratings; u1..u5, ua, ub: ml-100k's official folds", one_of(SPLITS),
-                        needs=(SPLIT_HERE,))
-    test_ratio: float = option(0.1, "data", "share of test ratings (the chapter's 0.1)", RATIO,
-                               needs=(SPLIT_HERE, BY_SHARE))
+    train: str | None = option(
+        None, "data", "your own training ratings, with --test", metavar="FILE"
+    )
+    test: str | None = option(None, "data", "your own test ratings, with --train", metavar="FILE")
+    split: str = option(
+        "random",
+        "data",
+        "random: each rating is a test rating with probability "
+        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
+        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
+        "held-out-rows: --test-ratio of the items, reconstructed from their own "
+        "ratings; u1..u5, ua, ub: ml-100k's official folds",
+        one_of(SPLITS),
+        needs=(SPLIT_HERE,),
+    )
+    test_ratio: float = option(
+        0.1,
+        "data",
+        "share of test ratings (the chapter's 0.1)",
+        RATIO,
+        needs=(SPLIT_HERE, BY_SHARE),
+    )
     folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
-    fold: int = option(1, "data", "which fold is the test part, from 1", AT_LEAST_1,
-                       needs=(BY_FOLD,))
-    clip: bool = option(False, "data", "clip predictions to the rating scale, as the paper does; "
-                        "the chapter does not")
-    val_ratio: float = option(0.0, "data", "share of the training ratings held out for early "
-                              "stopping; the best epoch's parameters are kept",
-                              Check(lambda v: 0 <= v < 1, "at least 0 and below 1"))
-    refit: bool = option(False, "training", "after early stopping, train anew on training and "
-                         "validation ratings for the best number of epochs")
-    init_sigma: float = option(0.01, "model", "standard deviation of the initial weights (the "
-                               "chapter's)", POSITIVE, needs=(TRAINED,))
+    fold: int = option(
+        1, "data", "which fold is the test part, from 1", AT_LEAST_1, needs=(BY_FOLD,)
+    )
+    clip: bool = option(
+        False,
+        "data",
+        "clip predictions to the rating scale, as the paper does; the chapter does not",
+    )
+    val_ratio: float = option(
+        0.0,
+        "data",
+        "share of the training ratings held out for early "
+        "stopping; the best epoch's parameters are kept",
+        Check(lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    )
+    refit: bool = option(
+        False,
+        "training",
+        "after early stopping, train anew on training and "
+        "validation ratings for the best number of epochs",
+    )
+    init_sigma: float = option(
+        0.01,
+        "model",
+        "standard deviation of the initial weights (the chapter's)",
+        POSITIVE,
+        needs=(TRAINED,),
+    )
 
     score = RMSE
 
@@ -269,7 +471,7 @@ class RatingConfig(RunConfig):
         return self.val_ratio > 0
 
     @property
-    def second_phase(self) -> Optional[str]:
+    def second_phase(self) -> str | None:
         return "refit" if self.refit else None
 
     def own_files(self) -> list:
@@ -279,14 +481,19 @@ class RatingConfig(RunConfig):
         own = self.own_files()
         super()._check_combinations()
         if own not in ([], ["--ratings"], ["--train", "--test"]):
-            raise ConfigError(f"{' and '.join(own)}: give either --ratings FILE, which is then "
-                              "split, or --train FILE and --test FILE")
+            raise ConfigError(
+                f"{' and '.join(own)}: give either --ratings FILE, which is then "
+                "split, or --train FILE and --test FILE"
+            )
         if self.train and self.split != "random":
-            raise ConfigError(f"--split {self.split} and --train exclude each other: the two "
-                              "files are the split")
+            raise ConfigError(
+                f"--split {self.split} and --train exclude each other: the two files are the split"
+            )
         if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
-            raise ConfigError(f"--split {self.split} is an official fold of ml-100k: leave out "
-                              f"{own[0] if own else '--dataset ' + self.dataset}")
+            raise ConfigError(
+                f"--split {self.split} is an official fold of ml-100k: leave out "
+                f"{own[0] if own else '--dataset ' + self.dataset}"
+            )
         if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
             name = "--refit" if self.refit else "--lr-schedule plateau"
             raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
@@ -297,37 +504,68 @@ class RatingConfig(RunConfig):
 
     def _check_held_out_rows(self) -> None:
         if self.model != "autorec":
-            raise ConfigError(f"--split held-out-rows and --model {self.model} exclude each other: "
-                              "only an autoencoder can reconstruct a row that training never saw")
+            raise ConfigError(
+                f"--split held-out-rows and --model {self.model} exclude each other: "
+                "only an autoencoder can reconstruct a row that training never saw"
+            )
         if self.val_ratio:
-            raise ConfigError("--val-ratio and --split held-out-rows exclude each other: a row "
-                              "that is held out as a whole can only be reconstructed")
+            raise ConfigError(
+                "--val-ratio and --split held-out-rows exclude each other: a row "
+                "that is held out as a whole can only be reconstructed"
+            )
 
 
 @dataclass(frozen=True)
 class AutoRecConfig(RatingConfig):
     """AutoRec with the settings of the d2l chapter."""
 
-    based: str = option("item", "model", "item: an item's ratings are a row (the chapter's); "
-                        "user: a user's are", one_of(("item", "user")))
-    hidden: Sizes = option((500,), "model", "hidden units (the chapter's and the paper's 500); "
-                           "several layers as in 500,250,500", SIZES)
-    encoder_activation: str = option("sigmoid", "model", "of every hidden layer (the chapter's: "
-                                     "sigmoid)", one_of(ACTIVATIONS))
-    decoder_activation: str = option("identity", "model", "of the predictions (the chapter's: "
-                                     "identity); sigmoid and tanh, which are bounded, are scaled "
-                                     "to the rating scale", one_of(ACTIVATIONS))
-    tied: bool = option(False, "model", "the decoder has the encoder's weights; first and last "
-                        "hidden layer must be of equal size")
-    dropout: Shares = option((0.05,), "model", "dropout after the first hidden layer (the "
-                             "chapter's)", DROPOUT)
-    loss: str = option("l2", "model", "l2: half the mean squared error of a row (the chapter's); "
-                       "root: root of a batch's sum of squared errors, on one device",
-                       one_of(("l2", "root")))
-    regularization: Optional[float] = option(None, "training", "instead of --wd: the paper's "
-                                             "lambda, which means the same on a matrix of any "
-                                             "size; the weight decay is lambda / (users x items)",
-                                             PENALTY, metavar="LAMBDA")
+    based: str = option(
+        "item",
+        "model",
+        "item: an item's ratings are a row (the chapter's); user: a user's are",
+        one_of(("item", "user")),
+    )
+    hidden: Sizes = option(
+        (500,),
+        "model",
+        "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
+        SIZES,
+    )
+    encoder_activation: str = option(
+        "sigmoid", "model", "of every hidden layer (the chapter's: sigmoid)", one_of(ACTIVATIONS)
+    )
+    decoder_activation: str = option(
+        "identity",
+        "model",
+        "of the predictions (the chapter's: "
+        "identity); sigmoid and tanh, which are bounded, are scaled "
+        "to the rating scale",
+        one_of(ACTIVATIONS),
+    )
+    tied: bool = option(
+        False,
+        "model",
+        "the decoder has the encoder's weights; first and last hidden layer must be of equal size",
+    )
+    dropout: Shares = option(
+        (0.05,), "model", "dropout after the first hidden layer (the chapter's)", DROPOUT
+    )
+    loss: str = option(
+        "l2",
+        "model",
+        "l2: half the mean squared error of a row (the chapter's); "
+        "root: root of a batch's sum of squared errors, on one device",
+        one_of(("l2", "root")),
+    )
+    regularization: float | None = option(
+        None,
+        "training",
+        "instead of --wd: the paper's "
+        "lambda, which means the same on a matrix of any "
+        "size; the weight decay is lambda / (users x items)",
+        PENALTY,
+        metavar="LAMBDA",
+    )
 
     def weight_decay(self, num_users: int, num_items: int) -> float:
         """The weight decay for an interaction matrix of this size.
@@ -345,14 +583,20 @@ class AutoRecConfig(RatingConfig):
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
-            raise ConfigError(f"--wd {self.wd:g} and --regularization {self.regularization:g} "
-                              "exclude each other: they are one penalty in two units")
+            raise ConfigError(
+                f"--wd {self.wd:g} and --regularization {self.regularization:g} "
+                "exclude each other: they are one penalty in two units"
+            )
         if self.regularization is not None and self.loss != "l2":
-            raise ConfigError(f"--regularization and --loss {self.loss} exclude each other: the "
-                              "paper's lambda goes with the squared error; give --wd")
+            raise ConfigError(
+                f"--regularization and --loss {self.loss} exclude each other: the "
+                "paper's lambda goes with the squared error; give --wd"
+            )
         if self.tied and self.hidden[0] != self.hidden[-1]:
-            raise ConfigError(f"--tied needs a first and last hidden layer of equal size, but "
-                              f"--hidden is {shown(self.hidden)}")
+            raise ConfigError(
+                f"--tied needs a first and last hidden layer of equal size, but "
+                f"--hidden is {shown(self.hidden)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -361,8 +605,11 @@ class MFConfig(RatingConfig):
 
     model: str = redefault(RunConfig, "model", "mf")
     factors: int = option(30, "model", "latent factors (the chapter's)", AT_LEAST_1)
-    center: bool = option(False, "model", "add the training ratings' mean to every prediction; "
-                          "the chapter's biases have to learn it")
+    center: bool = option(
+        False,
+        "model",
+        "add the training ratings' mean to every prediction; the chapter's biases have to learn it",
+    )
     epochs: int = redefault(RunConfig, "epochs", 20)
     batch_size: int = redefault(RunConfig, "batch_size", 512)
 
@@ -374,8 +621,12 @@ class BiasConfig(RatingConfig):
     """User and item means, shrunk towards 0: in closed form."""
 
     model: str = redefault(RunConfig, "model", "bias")
-    damping: float = option(5.0, "model", "ratings of 0 deviation that each user and item is given "
-                            "beside its own", PENALTY)
+    damping: float = option(
+        5.0,
+        "model",
+        "ratings of 0 deviation that each user and item is given beside its own",
+        PENALTY,
+    )
 
 
 @dataclass(frozen=True)
@@ -389,15 +640,25 @@ class MeanConfig(RatingConfig):
 class RankingConfig(RunConfig):
     """Models that rank items by clicks: how ratings become clicks, and who is held out."""
 
-    threshold: Optional[float] = option(None, "data", "lowest rating that is a click (default: 4 "
-                                        "for MovieLens; of your own file every row is one)")
-    min_user_clicks: int = option(5, "data", "users with fewer clicks are dropped (the original's)",
-                                  AT_LEAST_0, metavar="N")
-    min_item_clicks: int = option(0, "data", "items with fewer clicks are dropped (the original's)",
-                                  AT_LEAST_0, metavar="N")
-    heldout_users: float = option(0.1, "data", "users for validation, and as many again for the "
-                                  "test: a number, or a fraction of all", HELD_OUT,
-                                  metavar="N|FRACTION")
+    threshold: float | None = option(
+        None,
+        "data",
+        "lowest rating that is a click (default: 4 "
+        "for MovieLens; of your own file every row is one)",
+    )
+    min_user_clicks: int = option(
+        5, "data", "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    )
+    min_item_clicks: int = option(
+        0, "data", "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    )
+    heldout_users: float = option(
+        0.1,
+        "data",
+        "users for validation, and as many again for the test: a number, or a fraction of all",
+        HELD_OUT,
+        metavar="N|FRACTION",
+    )
     batch_size: int = redefault(RunConfig, "batch_size", 500)
 
     based, clip = "user", False  # a row is a user's clicks, and scores have no scale
@@ -417,13 +678,25 @@ class ClickAutoencoderConfig(RankingConfig):
     decay: str = redefault(RunConfig, "decay", "weights")
     epochs: int = redefault(RunConfig, "epochs", 200)
     patience: int = redefault(RunConfig, "patience", 200)
-    hidden: Sizes = option((600, 200), "model", "hidden units up to the code (the original's "
-                           "600,200); the decoder mirrors them", SIZES)
-    dropout: Shares = option((0.5,), "model", "share of the input that is dropped; or one share "
-                             "for the input of each layer, as in 0.5,0,0,0", SHARES)
-    early_stopping: str = option("ndcg@100", "training", "the validation score that decides. loss: "
-                                 "negative log likelihood of held-out clicks",
-                                 one_of(("ndcg@100", "loss")))
+    hidden: Sizes = option(
+        (600, 200),
+        "model",
+        "hidden units up to the code (the original's 600,200); the decoder mirrors them",
+        SIZES,
+    )
+    dropout: Shares = option(
+        (0.5,),
+        "model",
+        "share of the input that is dropped; or one share "
+        "for the input of each layer, as in 0.5,0,0,0",
+        SHARES,
+    )
+    early_stopping: str = option(
+        "ndcg@100",
+        "training",
+        "the validation score that decides. loss: negative log likelihood of held-out clicks",
+        one_of(("ndcg@100", "loss")),
+    )
 
     sized_by = "hidden"
 
@@ -435,9 +708,11 @@ class ClickAutoencoderConfig(RankingConfig):
         super()._check_combinations()
         layers = 2 * len(self.hidden)
         if len(self.dropout) not in (1, layers):
-            raise ConfigError(f"--dropout has {len(self.dropout)} values, but --hidden "
-                              f"{shown(self.hidden)} makes {layers} layers: give one value, for "
-                              f"the input, or {layers}")
+            raise ConfigError(
+                f"--dropout has {len(self.dropout)} values, but --hidden "
+                f"{shown(self.hidden)} makes {layers} layers: give one value, for "
+                f"the input, or {layers}"
+            )
 
 
 @dataclass(frozen=True)
@@ -445,26 +720,43 @@ class MultVAEConfig(ClickAutoencoderConfig):
     """Mult-VAE, and how beta, the weight of its KL divergence, grows."""
 
     model: str = redefault(RunConfig, "model", "mult-vae")
-    anneal: str = option("original", "training", "growth of beta. original: 1 / --anneal-steps an "
-                         "update, up to the cap; recotour: to the cap at 85 % of all updates; "
-                         "constant: the cap", one_of(("original", "recotour", "constant")))
-    anneal_cap: float = option(0.2, "training", "highest beta (the original's)", PENALTY,
-                               needs=(CAPPED,))
-    anneal_steps: int = option(200_000, "training", "updates in which an original beta would reach "
-                               "1", AT_LEAST_1, metavar="N", needs=(BY_STEPS,))
-    search_beta: bool = option(False, "training", "anneal to 1, note the beta with the best "
-                               "validation score, then train anew up to that beta with the same "
-                               "slope")
+    anneal: str = option(
+        "original",
+        "training",
+        "growth of beta. original: 1 / --anneal-steps an "
+        "update, up to the cap; recotour: to the cap at 85 % of all updates; "
+        "constant: the cap",
+        one_of(("original", "recotour", "constant")),
+    )
+    anneal_cap: float = option(
+        0.2, "training", "highest beta (the original's)", PENALTY, needs=(CAPPED,)
+    )
+    anneal_steps: int = option(
+        200_000,
+        "training",
+        "updates in which an original beta would reach 1",
+        AT_LEAST_1,
+        metavar="N",
+        needs=(BY_STEPS,),
+    )
+    search_beta: bool = option(
+        False,
+        "training",
+        "anneal to 1, note the beta with the best "
+        "validation score, then train anew up to that beta with the same "
+        "slope",
+    )
 
     @property
-    def second_phase(self) -> Optional[str]:
+    def second_phase(self) -> str | None:
         return "best-beta" if self.search_beta else None
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.search_beta and self.anneal == "constant":
-            raise ConfigError("--search-beta needs a beta that grows: choose --anneal original or "
-                              "recotour")
+            raise ConfigError(
+                "--search-beta needs a beta that grows: choose --anneal original or recotour"
+            )
 
 
 @dataclass(frozen=True)
@@ -494,13 +786,19 @@ class EASEConfig(RankingConfig):
     penalty: float = option(500.0, "model", "lambda, on the squares of its weights", POSITIVE)
 
 
-CONFIGS: Dict[str, type] = {
-    "autorec": AutoRecConfig, "mf": MFConfig, "bias": BiasConfig, "mean": MeanConfig,
-    "mult-vae": MultVAEConfig, "mult-dae": MultDAEConfig, "popularity": PopularityConfig,
-    "ease": EASEConfig}
+CONFIGS: dict[str, type] = {
+    "autorec": AutoRecConfig,
+    "mf": MFConfig,
+    "bias": BiasConfig,
+    "mean": MeanConfig,
+    "mult-vae": MultVAEConfig,
+    "mult-dae": MultDAEConfig,
+    "popularity": PopularityConfig,
+    "ease": EASEConfig,
+}
 
 
-def make_config(given: Dict[str, Any]) -> RunConfig:
+def make_config(given: dict[str, Any]) -> RunConfig:
     """The configuration of the options that were given: model, then preset, then options.
 
     Raises
@@ -511,15 +809,20 @@ def make_config(given: Dict[str, Any]) -> RunConfig:
     """
     model = given.get("model", "autorec")
     if not isinstance(model, str) or model not in CONFIGS:
-        raise ConfigError(f"--model is {model}: it must be one of {', '.join(CONFIGS)}"
-                          f"{did_you_mean(str(model), CONFIGS)}")
+        raise ConfigError(
+            f"--model is {model}: it must be one of {', '.join(CONFIGS)}"
+            f"{did_you_mean(str(model), CONFIGS)}"
+        )
     known = {spec.name for spec in fields(CONFIGS[model])}
     for name in given:
         if name not in known:
-            owners = [other for other, config in CONFIGS.items()
-                      if name in config.__dataclass_fields__]
-            raise ConfigError(f"{flag(name)} is an option of --model {' and '.join(owners)}: "
-                              f"--model {model} has no such thing; leave it out")
+            owners = [
+                other for other, config in CONFIGS.items() if name in config.__dataclass_fields__
+            ]
+            raise ConfigError(
+                f"{flag(name)} is an option of --model {' and '.join(owners)}: "
+                f"--model {model} has no such thing; leave it out"
+            )
     config = CONFIGS[model](**{**preset(given), **given})
     check_needs(config, [name for name, value in given.items() if value is not None])
     return config
@@ -541,12 +844,14 @@ def read_begun(folder: Path) -> Sealed:
     """The config.json of a run folder; see `read_config` for errors."""
     path = folder / "config.json"
     if not os.path.isfile(path):
-        raise DataError(f"{folder} is not a run folder: it has no config.json; name a folder that "
-                        "python -m d2l_autorec.run has written")
+        raise DataError(
+            f"{folder} is not a run folder: it has no config.json; name a folder that "
+            "python -m d2l_autorec.run has written"
+        )
     return read_sealed(path)
 
 
-def config_of(about: Dict[str, Any], path: Path) -> RunConfig:
+def config_of(about: dict[str, Any], path: Path) -> RunConfig:
     """The configuration that the content of a config.json, read from `path`, describes.
 
     Raises
@@ -557,17 +862,22 @@ def config_of(about: Dict[str, Any], path: Path) -> RunConfig:
     options = about.get("options")
     model = options.get("model") if isinstance(options, dict) else None
     if not isinstance(model, str) or model not in CONFIGS:
-        raise DataError(f"{path} is missing or damaged (it names no model): restore it from a "
-                        "copy, or begin a new run")
+        raise DataError(
+            f"{path} is missing or damaged (it names no model): restore it from a "
+            "copy, or begin a new run"
+        )
 
     known = {spec.name: spec for spec in fields(CONFIGS[model])}
     unknown = [flag(name) for name in options if name not in known]
     if unknown:
-        raise DataError(f"{path} has options that this version of d2l_autorec does not know "
-                        f"({', '.join(unknown)}): use the version that wrote it")
+        raise DataError(
+            f"{path} has options that this version of d2l_autorec does not know "
+            f"({', '.join(unknown)}): use the version that wrote it"
+        )
 
     try:
         return CONFIGS[model](**options)
     except ConfigError as error:
-        raise DataError(f"{path} was edited ({error}): restore it from a copy, or begin a new "
-                        "run") from error
+        raise DataError(
+            f"{path} was edited ({error}): restore it from a copy, or begin a new run"
+        ) from error

@@ -1,9 +1,10 @@
 """Figures of a run."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..support.errors import DataWarning, UserError
 
@@ -35,25 +36,32 @@ def warning_of_figure(path: Path, fatal: tuple = (UserError,)) -> Iterator[None]
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if reason is not None:
-        warnings.warn(f"the figure {path} was not drawn ({reason}); the numbers are not affected",
-                      DataWarning, stacklevel=4)
+        warnings.warn(
+            f"the figure {path} was not drawn ({reason}); the numbers are not affected",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
-def save_curve(history: "Sequence[EpochRecord]", title: str, path: Path, metric: str = "rmse"
-               ) -> None:
+def save_curve(
+    history: "Sequence[EpochRecord]", title: str, path: Path, metric: str = "rmse"
+) -> None:
     """Draw a metric of training (RMSE only), validation and test against epochs into a PNG file."""
     from matplotlib.figure import (
         Figure,  # no pyplot: needs no display, keeps no global figure
     )
 
     from ..training.progress import label_of
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     epochs, label = [record.epoch for record in history], label_of(metric)
     marker = "o" if len(history) == 1 else ""
-    lines = {"train": [r.train_rmse if metric == "rmse" else None for r in history],
-             "validation": [r.validation.get(metric) for r in history],
-             "test": [r.test.get(metric) for r in history]}
+    lines = {
+        "train": [r.train_rmse if metric == "rmse" else None for r in history],
+        "validation": [r.validation.get(metric) for r in history],
+        "test": [r.test.get(metric) for r in history],
+    }
     for (part, values), style in zip(lines.items(), ("-", ":", "--")):
         points = [(epoch, value) for epoch, value in zip(epochs, values) if value is not None]
         if points:

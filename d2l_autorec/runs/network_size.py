@@ -1,13 +1,14 @@
 """Whether a network and its batches fit into memory, and into what MXNet can count."""
 
+from collections.abc import Sequence
 from math import prod
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any
 
 import mxnet as mx
 
-from ..training.devices import free_memory
 from ..support.errors import ConfigError
 from ..support.memory import available_memory, check_fits
+from ..training.devices import free_memory
 
 LARGEST = 2**31 - 1  # MXNet's index of an element
 ON_A_DEVICE = 4  # of each parameter: weight, gradient, two moments of the optimizer
@@ -16,8 +17,9 @@ OF_A_BATCH = 4  # input and output, and their gradients
 FLOAT32 = 4  # bytes
 
 
-def check_network(network: Any, batch_shape: Tuple[int, int], devices: Sequence[mx.Context],
-                  option: str) -> None:
+def check_network(
+    network: Any, batch_shape: tuple[int, int], devices: Sequence[mx.Context], option: str
+) -> None:
     """Refuse a network that cannot be trained here.
 
     Parameters
@@ -38,19 +40,28 @@ def check_network(network: Any, batch_shape: Tuple[int, int], devices: Sequence[
     """
     sizes = [prod(parameter.shape) for parameter in network.collect_params().values()]
     for needed, available in _needs(sum(sizes), batch_shape, devices):
-        check_fits(needed, available, "the network with its optimizer and batches",
-                   f": choose a smaller {option} or --batch-size")
+        check_fits(
+            needed,
+            available,
+            "the network with its optimizer and batches",
+            f": choose a smaller {option} or --batch-size",
+        )
     if max(sizes) > LARGEST:
-        raise ConfigError(f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
-                          f"{LARGEST}: choose a smaller {option}")
+        raise ConfigError(
+            f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
+            f"{LARGEST}: choose a smaller {option}"
+        )
     rows, columns = batch_shape
     if rows * columns > LARGEST:
-        raise ConfigError(f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
-                          "choose a smaller --batch-size")
+        raise ConfigError(
+            f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
+            "choose a smaller --batch-size"
+        )
 
 
-def _needs(parameters: int, batch_shape: Tuple[int, int], devices: Sequence[mx.Context]
-           ) -> List[Tuple[int, Optional[int]]]:
+def _needs(
+    parameters: int, batch_shape: tuple[int, int], devices: Sequence[mx.Context]
+) -> list[tuple[int, int | None]]:
     """(needed, available) bytes of the host, and of each GPU."""
     rows, columns = batch_shape
     part = -(-rows // len(devices)) * columns

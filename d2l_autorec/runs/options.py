@@ -7,18 +7,21 @@ import argparse
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..support.errors import ConfigError, did_you_mean, refuse_blank
 
 GROUPS = ("data", "model", "training", "devices", "output")
-Sizes, Shares = Tuple[int, ...], Tuple[float, ...]  # as in 500,250,500 and 0.5,0
-KINDS = (((bool,), bool, "True or False"),  # before int, which has True and False too
-         ((int, Optional[int], Sizes), Integral, "a whole number"),
-         ((float, Optional[float], Shares), Real, "a number"),
-         ((str, Optional[str]), str, "a text"))
+Sizes, Shares = tuple[int, ...], tuple[float, ...]  # as in 500,250,500 and 0.5,0
+KINDS = (
+    ((bool,), bool, "True or False"),  # before int, which has True and False too
+    ((int, int | None, Sizes), Integral, "a whole number"),
+    ((float, float | None, Shares), Real, "a number"),
+    ((str, str | None), str, "a text"),
+)
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 
 
@@ -27,7 +30,7 @@ class Check(NamedTuple):
 
     accepts: Callable[[Any], bool]
     allowed: str
-    choices: Tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 class Need(NamedTuple):
@@ -46,7 +49,7 @@ def within(low: int, high: int) -> Check:
     return Check(lambda v: low <= v <= high, f"from {low} to {high}")
 
 
-def one_of(choices: Tuple[str, ...]) -> Check:
+def one_of(choices: tuple[str, ...]) -> Check:
     """The check that a value is one of `choices`."""
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
@@ -61,14 +64,24 @@ PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
-HELD_OUT = Check(lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
-                 "a number of users from 1, or a fraction below 0.5")
-SIZES = Check(lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
-              f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most")
+HELD_OUT = Check(
+    lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
+    "a number of users from 1, or a fraction below 0.5",
+)
+SIZES = Check(
+    lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
+    f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most",
+)
 
 
-def option(default: Any, group: str, help: str, check: Optional[Check] = None,
-           needs: Tuple[Need, ...] = (), **meta: Any) -> Any:
+def option(
+    default: Any,
+    group: str,
+    help: str,
+    check: Check | None = None,
+    needs: tuple[Need, ...] = (),
+    **meta: Any,
+) -> Any:
     """A dataclass field that is also a command-line option.
 
     Parameters
@@ -82,8 +95,9 @@ def option(default: Any, group: str, help: str, check: Optional[Check] = None,
     **meta
         metavar: what the help shows for a value; blank: whether a value may be white space.
     """
-    return field(default=default,
-                 metadata=dict(group=group, help=help, check=check, needs=needs, **meta))
+    return field(
+        default=default, metadata=dict(group=group, help=help, check=check, needs=needs, **meta)
+    )
 
 
 def redefault(config: type, name: str, default: Any, source: str = "") -> Any:
@@ -116,8 +130,9 @@ def _check_value(spec: dataclasses.Field, value: Any) -> None:
     if isinstance(value, str):
         refuse_blank(name, value, spec.metadata.get("blank", False))
     elif not all(map(_in_float32, _numbers_of(value))):
-        raise ConfigError(f"{name} is {brief(value)}: it must be a finite number, and not closer "
-                          "to 0 than 1e-37")
+        raise ConfigError(
+            f"{name} is {brief(value)}: it must be a finite number, and not closer to 0 than 1e-37"
+        )
     if check is not None and not check.accepts(value):
         hint = did_you_mean(str(value), check.choices)
         raise ConfigError(f"{name} is {brief(value)}: it must be {check.allowed}{hint}")
@@ -125,8 +140,9 @@ def _check_value(spec: dataclasses.Field, value: Any) -> None:
 
 def _check_type(spec: dataclasses.Field, value: Any) -> None:
     """Raise ConfigError for what only a call from Python, or an edited file, can hold."""
-    kind, words = next((kind, words) for annotations, kind, words in KINDS
-                       if spec.type in annotations)
+    kind, words = next(
+        (kind, words) for annotations, kind, words in KINDS if spec.type in annotations
+    )
     several = spec.type in (Sizes, Shares)
     values = value if several and isinstance(value, tuple) else (value,)
     truths = [isinstance(one, bool) for one in values]
@@ -134,7 +150,7 @@ def _check_type(spec: dataclasses.Field, value: Any) -> None:
         raise ConfigError(f"{flag(spec.name)} is {value!r}: it must be {words}")
 
 
-def _numbers_of(value: Any) -> Tuple[Any, ...]:
+def _numbers_of(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -151,8 +167,10 @@ def check_needs(config: Any, given: Iterable[str]) -> None:
         for need in config.__dataclass_fields__[name].metadata["needs"]:
             if not need.met(config):
                 remedy = f", or {need.remedy}" if need.remedy else ""
-                raise ConfigError(f"{flag(name)} has no effect: {need.reason.format(config)}; "
-                                  f"leave it out{remedy}")
+                raise ConfigError(
+                    f"{flag(name)} has no effect: {need.reason.format(config)}; "
+                    f"leave it out{remedy}"
+                )
 
 
 def flag(name: str) -> str:
@@ -171,7 +189,7 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def add_options(parser: argparse.ArgumentParser, configs: Dict[str, type]) -> None:
+def add_options(parser: argparse.ArgumentParser, configs: dict[str, type]) -> None:
     """Give `parser` one option for each field of any of the dataclasses, in groups.
 
     An option that is not given leaves no attribute: the dataclass has the default.
@@ -183,7 +201,7 @@ def add_options(parser: argparse.ArgumentParser, configs: Dict[str, type]) -> No
         Model name to its dataclass; the first is the default model.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    declared: Dict[str, Dict[str, dataclasses.Field]] = {}
+    declared: dict[str, dict[str, dataclasses.Field]] = {}
     for model, config in configs.items():
         for spec in dataclasses.fields(config):
             declared.setdefault(spec.name, {})[model] = spec
@@ -197,7 +215,7 @@ def add_option_of(parser: argparse.ArgumentParser, config: type, name: str) -> N
     parser.set_defaults(**{name: None})
 
 
-def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) -> None:
+def _add_option(group: Any, specs: dict[str, dataclasses.Field], models: int) -> None:
     spec = next(iter(specs.values()))
     names = flag(spec.name)
     help_text = _help(specs, models).replace("%", "%%")  # argparse formats it
@@ -207,18 +225,28 @@ def _add_option(group: Any, specs: Dict[str, dataclasses.Field], models: int) ->
     elif check is not None and spec.type is not bool:
         help_text += f"; {check.allowed}"
     if spec.type is bool:
-        group.add_argument(names, action=argparse.BooleanOptionalAction, dest=spec.name,
-                           default=argparse.SUPPRESS, help=help_text)
+        group.add_argument(
+            names,
+            action=argparse.BooleanOptionalAction,
+            dest=spec.name,
+            default=argparse.SUPPRESS,
+            help=help_text,
+        )
         return
-    action = group.add_argument(names, dest=spec.name, type=_parser_of(spec.type), help=help_text,
-                                metavar=spec.metadata.get("metavar", _metavar(spec)),
-                                default=argparse.SUPPRESS)
+    action = group.add_argument(
+        names,
+        dest=spec.name,
+        type=_parser_of(spec.type),
+        help=help_text,
+        metavar=spec.metadata.get("metavar", _metavar(spec)),
+        default=argparse.SUPPRESS,
+    )
     action.blank = spec.metadata.get("blank", False)
 
 
-def _help(specs: Dict[str, dataclasses.Field], models: int) -> str:
+def _help(specs: dict[str, dataclasses.Field], models: int) -> str:
     """The help of an option, with the models that it is for where it is not for all."""
-    by_text: Dict[str, List[str]] = {}
+    by_text: dict[str, list[str]] = {}
     for model, spec in specs.items():
         by_text.setdefault(spec.metadata["help"], []).append(model)
     if len(by_text) == 1 and len(specs) == models:
@@ -226,7 +254,7 @@ def _help(specs: Dict[str, dataclasses.Field], models: int) -> str:
     return ". ".join(f"{', '.join(owners)}: {text}" for text, owners in by_text.items())
 
 
-def _defaults(specs: Dict[str, dataclasses.Field]) -> str:
+def _defaults(specs: dict[str, dataclasses.Field]) -> str:
     """'25', or '25; mf 20' where models differ; '' where there is none."""
     first = next(iter(specs.values())).default
     if first is None:
@@ -234,12 +262,13 @@ def _defaults(specs: Dict[str, dataclasses.Field]) -> str:
     if isinstance(first, bool):
         words = {True: "yes", False: "no"}
         return words[first]
-    others: Dict[str, List[str]] = {}
+    others: dict[str, list[str]] = {}
     for model, spec in specs.items():
         if spec.default != first and spec.name != "model":
             others.setdefault(shown(spec.default), []).append(model)
-    return "; ".join([shown(first), *(f"{', '.join(models)}: {value}"
-                                      for value, models in others.items())])
+    return "; ".join(
+        [shown(first), *(f"{', '.join(models)}: {value}" for value, models in others.items())]
+    )
 
 
 def _metavar(spec: dataclasses.Field) -> str:
@@ -250,9 +279,9 @@ def _metavar(spec: dataclasses.Field) -> str:
 
 
 def _parser_of(annotation: Any) -> Callable[[str], Any]:
-    if annotation in (int, Optional[int]):
+    if annotation in (int, int | None):
         return _whole_number
-    if annotation in (float, Optional[float]):
+    if annotation in (float, float | None):
         return _number
     if annotation == Sizes:
         return _whole_numbers
@@ -263,11 +292,14 @@ def _parser_of(annotation: Any) -> Callable[[str], Any]:
 
 def whole_number(check: Check) -> Callable[[str], int]:
     """What argparse calls for an option that is no field of a configuration."""
+
     def parse(text: str) -> int:
         if not _is_whole(text) or not check.accepts(int(text)):
             raise argparse.ArgumentTypeError(
-                f"it is {brief(text)!r}: it must be a whole number, {check.allowed}")
+                f"it is {brief(text)!r}: it must be a whole number, {check.allowed}"
+            )
         return int(text)
+
     return parse
 
 
@@ -282,11 +314,11 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-def _whole_numbers(text: str) -> Tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(_whole_number(part) for part in text.split(","))
 
 
-def _numbers(text: str) -> Tuple[float, ...]:
+def _numbers(text: str) -> tuple[float, ...]:
     return tuple(_number(part) for part in text.split(","))
 
 

@@ -1,7 +1,8 @@
 """The tables of the reproduction report: which runs, and what was published."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Row:
     label: str
     options: Mapping[str, Any]
     published: str = ""
-    value: Optional[float] = None
-    aim: Optional[float] = None
+    value: float | None = None
+    aim: float | None = None
     tried: str = ""
-    x: Optional[float] = None
+    x: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,106 +66,225 @@ class Table:
     rows: Sequence[Row]
     vary: str = "seed"
     values: Sequence[Any] = (0, 1, 2)
-    metrics: Tuple[str, ...] = ("test_rmse", "test_mae")
-    heads: Mapping[str, str] = field(default_factory=lambda: {"test_rmse": "test RMSE",
-                                                              "test_mae": "MAE"})
+    metrics: tuple[str, ...] = ("test_rmse", "test_mae")
+    heads: Mapping[str, str] = field(
+        default_factory=lambda: {"test_rmse": "test RMSE", "test_mae": "MAE"}
+    )
     higher_is_better: bool = False
     x_label: str = ""
-    claims: Sequence[Tuple[str, str]] = ()
+    claims: Sequence[tuple[str, str]] = ()
 
 
 ML_100K, ML_1M = {"dataset": "ml-100k"}, {"dataset": "ml-1m"}
 CHAPTER, BEST, PAPER = {"preset": "chapter"}, {"preset": "best"}, {"preset": "paper"}
-_FLOOR = (Row("global mean", {"model": "mean"}), Row("user and item means", {"model": "bias"}),
-          Row("matrix factorization", {"model": "mf", **BEST}))
-_LINEAR = ("a linear encoder sums thousands of ratings, and Adam then overshoots: rates of 3e-5 to "
-           "1e-3 were tried, the best on validation ratings is shown; the paper has L-BFGS")
-_DEEP = ("the paper pretrains it layer by layer; here it starts at random, and of rates from "
-         "1e-3 to 5e-3, decays from 1e-6 to 2e-5, batches of 64 to 256, sigmoid and elu, the "
-         "best on validation ratings is shown")
-RANKING = dict(metrics=("test_ndcg@100", "test_recall@20", "test_recall@50"),
-               heads={"test_ndcg@100": "test NDCG@100", "test_recall@20": "Recall@20",
-                      "test_recall@50": "Recall@50"}, higher_is_better=True)
+_FLOOR = (
+    Row("global mean", {"model": "mean"}),
+    Row("user and item means", {"model": "bias"}),
+    Row("matrix factorization", {"model": "mf", **BEST}),
+)
+_LINEAR = (
+    "a linear encoder sums thousands of ratings, and Adam then overshoots: rates of 3e-5 to "
+    "1e-3 were tried, the best on validation ratings is shown; the paper has L-BFGS"
+)
+_DEEP = (
+    "the paper pretrains it layer by layer; here it starts at random, and of rates from "
+    "1e-3 to 5e-3, decays from 1e-6 to 2e-5, batches of 64 to 256, sigmoid and elu, the "
+    "best on validation ratings is shown"
+)
+RANKING = dict(
+    metrics=("test_ndcg@100", "test_recall@20", "test_recall@50"),
+    heads={
+        "test_ndcg@100": "test NDCG@100",
+        "test_recall@20": "Recall@20",
+        "test_recall@50": "Recall@50",
+    },
+    higher_is_better=True,
+)
 # beta reaches its cap at 85 % of a run: the original's 200,000 updates are ML-20M's, and ML-100K
 # has two in an epoch
 VAE, DAE = {"model": "mult-vae", "anneal": "recotour"}, {"model": "mult-dae"}
 _DIMS = ((150, 50), (300, 100), (900, 300))
 _STOPPED = {**PAPER, "val_ratio": 0.1, "refit": True}  # each activation needs its own epochs
 
-TABLES: Dict[str, Table] = {table.name: table for table in (
-    Table("chapter", "The chapter: ML-100K, random 90/10",
-          "Five random splits, the same for every model.", ML_100K, (
-              *_FLOOR[:2],
-              Row("matrix factorization, the book's settings", {"model": "mf"},
-                  "1.061 on another split"),
-              Row("matrix factorization, tuned", {"model": "mf", **BEST}),
-              Row("AutoRec, chapter", CHAPTER, "0.898 (the book)", 0.898),
-              Row("AutoRec, best", BEST, aim=0.887)), values=range(5),
-          claims=(("AutoRec, chapter", "matrix factorization, the book's settings"),
-                  ("AutoRec, chapter", "matrix factorization, tuned"),
-                  ("AutoRec, best", "matrix factorization, tuned"))),
-    Table("folds", "ML-100K, the official folds u1..u5",
-          "Mean over the five folds; the published figures are of other five-fold splits.", ML_100K,
-          (*_FLOOR, Row("AutoRec, chapter", CHAPTER),
-           Row("AutoRec, best", BEST, "Surprise: SVD 0.934, SVD++ 0.919, k-NN baseline 0.931")),
-          "split", ("u1", "u2", "u3", "u4", "u5")),
-    Table("u1", "ML-100K, fold u1 alone", "One official split.", ML_100K,
-          (Row("AutoRec, best", BEST, "GC-MC 0.905, GLocal-K 0.889"),), "split", ("u1",)),
-    Table("paper", "The paper: ML-1M, random 90/10", "Three random splits, clipped to 1..5.", ML_1M,
-          (Row("user and item means", {"model": "bias", "clip": True}),
-           # ten times the ratings of ML-100K, so a tenth of its decay at every step
-           Row("matrix factorization, tuned", {"model": "mf", **BEST, "wd": 1e-5}, "0.845", 0.845),
-           Row("U-AutoRec", {**PAPER, "based": "user"}, "0.874", 0.874, 0.876),
-           Row("I-AutoRec", PAPER, "0.831 (LLORMA 0.833, I-RBM 0.854)", 0.831, 0.833))),
-    Table("activations", "Activations: ML-1M, I-AutoRec",
-          "f is the decoder's, g the encoder's; stopped on validation ratings, then refitted.",
-          {**ML_1M, **_STOPPED}, (
-              Row("f identity, g identity", {"encoder_activation": "identity", "lr": 3e-4}, "0.872",
-                  0.872, 0.872, _LINEAR),
-              Row("f sigmoid, g identity", {"encoder_activation": "identity", "lr": 1e-4,
-                                            "decoder_activation": "sigmoid"}, "0.852", 0.852,
-                  0.852, _LINEAR),
-              Row("f sigmoid, g sigmoid", {"decoder_activation": "sigmoid"}, "0.836", 0.836),
-              Row("f identity, g sigmoid", {}, "0.831", 0.831)), values=(0,),
-          claims=(("f identity, g sigmoid", "f sigmoid, g sigmoid"),
-                  ("f sigmoid, g sigmoid", "f sigmoid, g identity"),
-                  ("f sigmoid, g identity", "f identity, g identity"))),
-    Table("hidden", "Hidden units: ML-1M, I-AutoRec",
-          "The paper's figure falls steadily and flattens by 300 to 500.", {**ML_1M, **PAPER},
-          [Row(str(size), {"hidden": (size,)}, x=size) for size in (10, 20, 50, 100, 200, 300, 400,
-                                                                  500)],
-          values=(0,), x_label="hidden units"),
-    Table("depth", "Depth: ML-1M, I-AutoRec", "The paper reports a gain of 0.004.",
-          {**ML_1M, **PAPER}, (
-              Row("500", {}, "0.831", 0.831),
-              Row("500-250-500", {"hidden": (500, 250, 500), "lr": 3e-3, "batch_size": 128,
-                                  "wd": 2e-6, "epochs": 100}, "0.827", 0.827, 0.827, _DEEP)),
-          values=(0,),
-          claims=(("500-250-500", "500"),)),
-    Table("ranking", "Ranking: ML-100K, 100 + 100 held-out users",
-          "Clicks are ratings of 4 and 5; 200 epochs, the parameters of the best validation "
-          "NDCG@100. The references are an independent PyTorch program's on the same split. EASE's "
-          "penalty is the best of 50 to 700 on the validation users.",
-          {**ML_100K, "heldout_users": 100}, (
-              Row("popularity", {"model": "popularity"}, ".2588 / .1856 / .3122", .2588),
-              Row("EASE, penalty 300", {"model": "ease", "penalty": 300.0}),
-              Row("Mult-VAE 600-200, cap 0.2", VAE, ".464 / .416 / .589", .464, .449),
-              Row("Mult-DAE 600-200", DAE, ".469 / .421 / .581", .469, .454),
-              Row("Mult-DAE 200", {**DAE, "hidden": (200,)}, ".473 / .430 / .605", .473),
-              Row("Mult-VAE, the original's beta", {"model": "mult-vae"}),
-              *(Row(f"Mult-VAE {a}-{b}", {**VAE, "hidden": (a, b)}) for a, b in _DIMS),
-              *(Row(f"Mult-DAE {a}-{b}", {**DAE, "hidden": (a, b)}) for a, b in _DIMS),
-              *(Row(f"Mult-VAE 600-200, cap {cap:g}", {**VAE, "anneal_cap": cap})
-                for cap in (0.0, 0.1, 0.5, 1.0))), **RANKING),
-    Table("ranking-1m", "Ranking: ML-1M, 500 + 500 held-out users",
-          "As the table before, with 120 epochs. EASE's penalty is the best of seven from 100 "
-          "to 1000 on the validation users.", {**ML_1M, "heldout_users": 500}, (
-              Row("popularity", {"model": "popularity"}),
-              Row("EASE, penalty 500", {"model": "ease", "penalty": 500.0}),
-              # aims: EASE's level less a standard error over users
-              Row("Mult-DAE 200", {**DAE, "hidden": (200,), "epochs": 120}, aim=0.413),
-              Row("Mult-VAE 200", {"model": "mult-vae", "hidden": (200,), "epochs": 120}, aim=0.413,
-                  tried="beta up to 0.05, 0.1 and 0.2, 600-200 units for 60 to 100 epochs, batches "
-                  "of 100; the best on validation users is shown")),
-          **RANKING, claims=(("Mult-DAE 200", "EASE, penalty 500"),
-                             ("Mult-VAE 200", "EASE, penalty 500"))))}
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            "chapter",
+            "The chapter: ML-100K, random 90/10",
+            "Five random splits, the same for every model.",
+            ML_100K,
+            (
+                *_FLOOR[:2],
+                Row(
+                    "matrix factorization, the book's settings",
+                    {"model": "mf"},
+                    "1.061 on another split",
+                ),
+                Row("matrix factorization, tuned", {"model": "mf", **BEST}),
+                Row("AutoRec, chapter", CHAPTER, "0.898 (the book)", 0.898),
+                Row("AutoRec, best", BEST, aim=0.887),
+            ),
+            values=range(5),
+            claims=(
+                ("AutoRec, chapter", "matrix factorization, the book's settings"),
+                ("AutoRec, chapter", "matrix factorization, tuned"),
+                ("AutoRec, best", "matrix factorization, tuned"),
+            ),
+        ),
+        Table(
+            "folds",
+            "ML-100K, the official folds u1..u5",
+            "Mean over the five folds; the published figures are of other five-fold splits.",
+            ML_100K,
+            (
+                *_FLOOR,
+                Row("AutoRec, chapter", CHAPTER),
+                Row("AutoRec, best", BEST, "Surprise: SVD 0.934, SVD++ 0.919, k-NN baseline 0.931"),
+            ),
+            "split",
+            ("u1", "u2", "u3", "u4", "u5"),
+        ),
+        Table(
+            "u1",
+            "ML-100K, fold u1 alone",
+            "One official split.",
+            ML_100K,
+            (Row("AutoRec, best", BEST, "GC-MC 0.905, GLocal-K 0.889"),),
+            "split",
+            ("u1",),
+        ),
+        Table(
+            "paper",
+            "The paper: ML-1M, random 90/10",
+            "Three random splits, clipped to 1..5.",
+            ML_1M,
+            (
+                Row("user and item means", {"model": "bias", "clip": True}),
+                # ten times the ratings of ML-100K, so a tenth of its decay at every step
+                Row(
+                    "matrix factorization, tuned",
+                    {"model": "mf", **BEST, "wd": 1e-5},
+                    "0.845",
+                    0.845,
+                ),
+                Row("U-AutoRec", {**PAPER, "based": "user"}, "0.874", 0.874, 0.876),
+                Row("I-AutoRec", PAPER, "0.831 (LLORMA 0.833, I-RBM 0.854)", 0.831, 0.833),
+            ),
+        ),
+        Table(
+            "activations",
+            "Activations: ML-1M, I-AutoRec",
+            "f is the decoder's, g the encoder's; stopped on validation ratings, then refitted.",
+            {**ML_1M, **_STOPPED},
+            (
+                Row(
+                    "f identity, g identity",
+                    {"encoder_activation": "identity", "lr": 3e-4},
+                    "0.872",
+                    0.872,
+                    0.872,
+                    _LINEAR,
+                ),
+                Row(
+                    "f sigmoid, g identity",
+                    {"encoder_activation": "identity", "lr": 1e-4, "decoder_activation": "sigmoid"},
+                    "0.852",
+                    0.852,
+                    0.852,
+                    _LINEAR,
+                ),
+                Row("f sigmoid, g sigmoid", {"decoder_activation": "sigmoid"}, "0.836", 0.836),
+                Row("f identity, g sigmoid", {}, "0.831", 0.831),
+            ),
+            values=(0,),
+            claims=(
+                ("f identity, g sigmoid", "f sigmoid, g sigmoid"),
+                ("f sigmoid, g sigmoid", "f sigmoid, g identity"),
+                ("f sigmoid, g identity", "f identity, g identity"),
+            ),
+        ),
+        Table(
+            "hidden",
+            "Hidden units: ML-1M, I-AutoRec",
+            "The paper's figure falls steadily and flattens by 300 to 500.",
+            {**ML_1M, **PAPER},
+            [
+                Row(str(size), {"hidden": (size,)}, x=size)
+                for size in (10, 20, 50, 100, 200, 300, 400, 500)
+            ],
+            values=(0,),
+            x_label="hidden units",
+        ),
+        Table(
+            "depth",
+            "Depth: ML-1M, I-AutoRec",
+            "The paper reports a gain of 0.004.",
+            {**ML_1M, **PAPER},
+            (
+                Row("500", {}, "0.831", 0.831),
+                Row(
+                    "500-250-500",
+                    {
+                        "hidden": (500, 250, 500),
+                        "lr": 3e-3,
+                        "batch_size": 128,
+                        "wd": 2e-6,
+                        "epochs": 100,
+                    },
+                    "0.827",
+                    0.827,
+                    0.827,
+                    _DEEP,
+                ),
+            ),
+            values=(0,),
+            claims=(("500-250-500", "500"),),
+        ),
+        Table(
+            "ranking",
+            "Ranking: ML-100K, 100 + 100 held-out users",
+            "Clicks are ratings of 4 and 5; 200 epochs, the parameters of the best validation "
+            "NDCG@100. The references are an independent PyTorch program's on the same split. "
+            "EASE's penalty is the best of 50 to 700 on the validation users.",
+            {**ML_100K, "heldout_users": 100},
+            (
+                Row("popularity", {"model": "popularity"}, ".2588 / .1856 / .3122", 0.2588),
+                Row("EASE, penalty 300", {"model": "ease", "penalty": 300.0}),
+                Row("Mult-VAE 600-200, cap 0.2", VAE, ".464 / .416 / .589", 0.464, 0.449),
+                Row("Mult-DAE 600-200", DAE, ".469 / .421 / .581", 0.469, 0.454),
+                Row("Mult-DAE 200", {**DAE, "hidden": (200,)}, ".473 / .430 / .605", 0.473),
+                Row("Mult-VAE, the original's beta", {"model": "mult-vae"}),
+                *(Row(f"Mult-VAE {a}-{b}", {**VAE, "hidden": (a, b)}) for a, b in _DIMS),
+                *(Row(f"Mult-DAE {a}-{b}", {**DAE, "hidden": (a, b)}) for a, b in _DIMS),
+                *(
+                    Row(f"Mult-VAE 600-200, cap {cap:g}", {**VAE, "anneal_cap": cap})
+                    for cap in (0.0, 0.1, 0.5, 1.0)
+                ),
+            ),
+            **RANKING,
+        ),
+        Table(
+            "ranking-1m",
+            "Ranking: ML-1M, 500 + 500 held-out users",
+            "As the table before, with 120 epochs. EASE's penalty is the best of seven from 100 "
+            "to 1000 on the validation users.",
+            {**ML_1M, "heldout_users": 500},
+            (
+                Row("popularity", {"model": "popularity"}),
+                Row("EASE, penalty 500", {"model": "ease", "penalty": 500.0}),
+                # aims: EASE's level less a standard error over users
+                Row("Mult-DAE 200", {**DAE, "hidden": (200,), "epochs": 120}, aim=0.413),
+                Row(
+                    "Mult-VAE 200",
+                    {"model": "mult-vae", "hidden": (200,), "epochs": 120},
+                    aim=0.413,
+                    tried="beta up to 0.05, 0.1 and 0.2, 600-200 units for 60 to 100 epochs, "
+                    "batches of 100; the best on validation users is shown",
+                ),
+            ),
+            **RANKING,
+            claims=(("Mult-DAE 200", "EASE, penalty 500"), ("Mult-VAE 200", "EASE, penalty 500")),
+        ),
+    )
+}

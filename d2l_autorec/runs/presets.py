@@ -1,26 +1,52 @@
 """Named sets of defaults; options override them, and config.json shows the outcome."""
 
-from typing import Any, Dict
+from typing import Any
 
 from ..support.errors import ConfigError
 
-Options = Dict[str, Any]
+Options = dict[str, Any]
 
 # Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
 # are clipped to the scale; lambda is the authors' for ML-1M. They optimise with L-BFGS and RProp;
 # here it is Adam, whose rate, epochs and batches were chosen on validation ratings of ML-1M.
-PAPER: Options = dict(dropout=(0.0,), decay="weights", clip=True, lr=1e-3, lr_schedule="cosine",
-                      regularization=100.0)
-PAPER_ROWS: Dict[str, Options] = {"item": dict(batch_size=256, epochs=120),
-                                  "user": dict(batch_size=64, epochs=35)}
+PAPER: Options = dict(
+    dropout=(0.0,), decay="weights", clip=True, lr=1e-3, lr_schedule="cosine", regularization=100.0
+)
+PAPER_ROWS: dict[str, Options] = {
+    "item": dict(batch_size=256, epochs=120),
+    "user": dict(batch_size=64, epochs=35),
+}
 # Chosen on validation ratings of ML-100K.
-BEST: Dict[str, Options] = {
-    "autorec": dict(val_ratio=0.1, epochs=100, refit=True, lr_schedule="cosine", patience=100,
-                    wd=2e-5, decay="weights", dropout=(0.3,), clip=True),
-    "mf": dict(val_ratio=0.1, epochs=60, refit=True, patience=3, factors=100, lr=1e-3, wd=1e-4,
-               center=True, clip=True)}
-PRESETS = {"autorec": ("chapter", "paper", "best"), "mf": ("chapter", "best"),
-           "bias": ("chapter",), "mean": ("chapter",)}
+BEST: dict[str, Options] = {
+    "autorec": dict(
+        val_ratio=0.1,
+        epochs=100,
+        refit=True,
+        lr_schedule="cosine",
+        patience=100,
+        wd=2e-5,
+        decay="weights",
+        dropout=(0.3,),
+        clip=True,
+    ),
+    "mf": dict(
+        val_ratio=0.1,
+        epochs=60,
+        refit=True,
+        patience=3,
+        factors=100,
+        lr=1e-3,
+        wd=1e-4,
+        center=True,
+        clip=True,
+    ),
+}
+PRESETS = {
+    "autorec": ("chapter", "paper", "best"),
+    "mf": ("chapter", "best"),
+    "bias": ("chapter",),
+    "mean": ("chapter",),
+}
 
 
 def preset(given: Options) -> Options:
@@ -33,8 +59,10 @@ def preset(given: Options) -> Options:
     """
     model, name = given.get("model", "autorec"), given.get("preset", "chapter")
     if name not in PRESETS.get(model, ("chapter",)):
-        raise ConfigError(f"--preset {name} is not for --model {model}: choose one of "
-                          f"{', '.join(PRESETS.get(model, ('chapter',)))}")
+        raise ConfigError(
+            f"--preset {name} is not for --model {model}: choose one of "
+            f"{', '.join(PRESETS.get(model, ('chapter',)))}"
+        )
     if name == "paper":
         chosen = {**PAPER, **PAPER_ROWS.get(given.get("based", "item"), {})}
     elif name == "best":

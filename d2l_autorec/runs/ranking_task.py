@@ -1,24 +1,26 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any
 
 import mxnet as mx
 from mxnet import gluon
+from scipy import sparse
 
-from ..training.anneal import Anneal, anneal_schedule, second_pass
-from ..models.baselines import check_memory
 from ..data.clicks import Clicks, prepare_clicks
-from .config import RankingConfig
 from ..data.movielens import data_shown, load_ratings
+from ..data.readers import read_ratings
+from ..evaluation.ranking import RankingEvaluation
+from ..models.baselines import check_memory
+from ..support.memory import available_memory
+from ..training.anneal import Anneal, anneal_schedule, second_pass
+from ..training.history import EpochRecord
 from ..training.loaders import BATCHES, train_loader
 from ..training.losses import MultinomialLoss
-from ..support.memory import available_memory
+from .config import RankingConfig
 from .networks import build
-from ..evaluation.ranking import RankingEvaluation
-from ..data.readers import read_ratings
-from ..training.history import EpochRecord
 
 MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
@@ -49,11 +51,16 @@ class RankingTask:
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
 
-    def about_data(self) -> Dict[str, Any]:
+    def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
-        return {"name": self.train.name, "origin": self.train.origin, **self.train.counts(),
-                "dropped": self.train.dropped,
-                "train_sha256": self.train.fingerprint, "test_sha256": self.train.fingerprint}
+        return {
+            "name": self.train.name,
+            "origin": self.train.origin,
+            **self.train.counts(),
+            "dropped": self.train.dropped,
+            "train_sha256": self.train.fingerprint,
+            "test_sha256": self.train.fingerprint,
+        }
 
     def dense_bytes(self) -> int:
         """Memory of the rows of all users, dense."""
@@ -64,8 +71,8 @@ class RankingTask:
         """Write the clicks of all users, by pieces."""
         self.train.save(path)
 
-    def part(self, phase: str) -> Any:
-        """Clicks of the training users; of every phase."""
+    def matrix(self, phase: str) -> sparse.csr_matrix:
+        """Clicks of the training users, users x items; of every phase."""
         return self.train.train
 
     def network(self, phase: str) -> Any:
@@ -96,13 +103,19 @@ class RankingTask:
         if phase == "search":
             return schedule
         sign = 1 if config.score.higher_is_better else -1
-        return second_pass(schedule, [(record.beta, sign * record.validation[config.score.metric])
-                                      for record in search if record.validation])
+        return second_pass(
+            schedule,
+            [
+                (record.beta, sign * record.validation[config.score.metric])
+                for record in search
+                if record.validation
+            ],
+        )
 
     def _rows(self) -> int:
         return min(self.config.batch_size, self.train.num_train_users)
 
-    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+    def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
         numbers = sum(self.config.hidden)
         if kernel == "dense":
@@ -111,33 +124,44 @@ class RankingTask:
 
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of training users, shuffled; a short last one is kept, as in the original."""
-        return train_loader(self.train.train, self._rows(), self.config.seed,
-                            self.batches[kernel], "keep")
+        return train_loader(
+            self.train.train, self._rows(), self.config.seed, self.batches[kernel], "keep"
+        )
 
-    def evaluations(self, phase: str, kernel: str) -> Dict[str, RankingEvaluation]:
+    def evaluations(self, phase: str, kernel: str) -> dict[str, RankingEvaluation]:
         """Metrics of the test and validation users."""
         trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
         parts = {"test": self.train.test, "validation": self.train.validation}
-        return {name: RankingEvaluation(part.fold_in, part.held_out, self.devices,
-                                        self.batches[kernel], with_loss=trained)
-                for name, part in parts.items()}
+        return {
+            name: RankingEvaluation(
+                part.fold_in, part.held_out, self.devices, self.batches[kernel], with_loss=trained
+            )
+            for name, part in parts.items()
+        }
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
         return self.train.counts()
 
     @staticmethod
-    def summary(result: Dict[str, Any]) -> str:
+    def summary(result: dict[str, Any]) -> str:
         """Test metrics, with standard errors over users."""
-        metrics = ", ".join(f"{name} {result[f'test_{key}']:.4f} ± {result[f'test_{key}_se']:.4f}"
-                            for key, name in (("ndcg@100", "NDCG@100"), ("recall@20", "Recall@20"),
-                                              ("recall@50", "Recall@50")))
+        metrics = ", ".join(
+            f"{name} {result[f'test_{key}']:.4f} ± {result[f'test_{key}_se']:.4f}"
+            for key, name in (
+                ("ndcg@100", "NDCG@100"),
+                ("recall@20", "Recall@20"),
+                ("recall@50", "Recall@50"),
+            )
+        )
         names = ", ".join(result["devices"])
-        return (f"test {metrics} on {data_shown(result['dataset'])}\n"
-                f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]")
+        return (
+            f"test {metrics} on {data_shown(result['dataset'])}\n"
+            f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]"
+        )
 
     @staticmethod
-    def remarks(result: Dict[str, Any]) -> Sequence[str]:
+    def remarks(result: dict[str, Any]) -> Sequence[str]:
         """What else a person should know of the result."""
         count = result["test_users_without_held_out"]
         return [f"{count} test users have no held-out click and were left out"] if count else []
@@ -151,11 +175,18 @@ def load_clicks(config: RankingConfig) -> Clicks:
     """The clicks that the options ask for."""
     threshold = config.threshold
     if config.ratings:
-        ratings = read_ratings(Path(config.ratings), config.columns, config.separator,
-                               config.duplicates, config.rating_scale(), implicit=True)
+        ratings = read_ratings(
+            Path(config.ratings),
+            config.columns,
+            config.separator,
+            config.duplicates,
+            config.rating_scale(),
+            implicit=True,
+        )
     else:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
         if threshold is None:
             threshold = MOVIELENS_THRESHOLD
-    return prepare_clicks(ratings, threshold, config.min_user_clicks, config.min_item_clicks,
-                          config.heldout_users)
+    return prepare_clicks(
+        ratings, threshold, config.min_user_clicks, config.min_item_clicks, config.heldout_users
+    )

@@ -1,25 +1,27 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
+from scipy import sparse
 
 from ..data import splits
-from .config import RatingConfig
 from ..data.movielens import data_shown, load_official_fold, load_ratings
-from ..support.errors import ConfigError
-from ..evaluation.rating import RatingEvaluation
-from ..training.loaders import BATCHES, PairRows, Pairs, train_loader
-from ..training.losses import MaskedL2Loss, MaskedRootLoss
-from .networks import build
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
+from ..evaluation.rating import RatingEvaluation
+from ..support.errors import ConfigError
 from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
+from ..training.loaders import BATCHES, PairRows, Pairs, train_loader
 from ..training.loop import summary
+from ..training.losses import MaskedL2Loss, MaskedRootLoss
+from .config import RatingConfig
+from .networks import build
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
 
@@ -49,21 +51,30 @@ class RatingTask:
         self.batches = BATCHES  # or, for 'dense', what is on the devices already
         self.pairs = config.model != "autorec"  # its input is pairs of user and item, not rows
         if not self.pairs and config.loss == "root" and len(devices) > 1:
-            raise ConfigError(f"--loss root is one number for a whole batch, but there are "
-                              f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0")
+            raise ConfigError(
+                f"--loss root is one number for a whole batch, but there are "
+                f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
+            )
         self.train, self.test = load_and_split(config)
         self.fitting, self.validation = self.train, None
         if config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
 
-    def about_data(self) -> Dict[str, Any]:
+    def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
-        return {"name": self.train.name, "origin": self.train.origin, "users": self.train.num_users,
-                "items": self.train.num_items, "scale": list(self.train.scale),
-                "offset": self.train.offset,
-                "train_ratings": len(self.train), "train_sha256": self.train.fingerprint,
-                "test_ratings": len(self.test), "test_sha256": self.test.fingerprint}
+        return {
+            "name": self.train.name,
+            "origin": self.train.origin,
+            "users": self.train.num_users,
+            "items": self.train.num_items,
+            "scale": list(self.train.scale),
+            "offset": self.train.offset,
+            "train_ratings": len(self.train),
+            "train_sha256": self.train.fingerprint,
+            "test_ratings": len(self.test),
+            "test_sha256": self.test.fingerprint,
+        }
 
     def dense_bytes(self) -> int:
         """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
@@ -89,6 +100,10 @@ class RatingTask:
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
         return self.fitting if phase == "search" else self.train
+
+    def matrix(self, phase: str) -> sparse.csr_matrix:
+        """The interaction matrix, users x items, that a model in closed form is fitted to."""
+        return self.part(phase).to_csr("user")
 
     def network(self, phase: str) -> Any:
         """The uninitialised network of a phase."""
@@ -118,7 +133,7 @@ class RatingTask:
         rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
         return train_loader(table, rows, self.config.seed, batchify)
 
-    def batch_shape(self, kernel: str) -> Tuple[int, int]:
+    def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
         if self.pairs:
             return min(self.config.batch_size, len(self.fitting)), self.config.factors
@@ -130,47 +145,68 @@ class RatingTask:
             numbers += columns
         return min(self.config.batch_size, rows), numbers
 
-    def evaluations(self, phase: str, kernel: str) -> Dict[str, RatingEvaluation]:
+    def evaluations(self, phase: str, kernel: str) -> dict[str, RatingEvaluation]:
         """Metrics after each epoch of a phase."""
         wanted = {"test": self.test}
         if phase == "search" and self.validation is not None:
             wanted["validation"] = self.validation
         config, batchify = self.config, PairRows if self.pairs else self.batches[kernel]
-        return {name: RatingEvaluation(self.part(phase), ratings, self.devices,
-                                       "user" if self.pairs else config.based, config.clip,
-                                       batchify, config.split == "held-out-rows")
-                for name, ratings in wanted.items()}
+        return {
+            name: RatingEvaluation(
+                self.part(phase),
+                ratings,
+                self.devices,
+                "user" if self.pairs else config.based,
+                config.clip,
+                batchify,
+                config.split == "held-out-rows",
+            )
+            for name, ratings in wanted.items()
+        }
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
         config = self.config
-        comparable = self.train.name == "ml-100k" and all(
-            getattr(config, name) == value for name, value in CHAPTERS_DATA.items()) and \
-            getattr(config, "based", "item") == "item"
+        comparable = (
+            self.train.name == "ml-100k"
+            and all(getattr(config, name) == value for name, value in CHAPTERS_DATA.items())
+            and getattr(config, "based", "item") == "item"
+        )
         based = {} if self.pairs else {"based": config.based}
-        return {**based, "weight_decay": self.weight_decay(), "comparable_with_chapter": comparable, "train_ratings": len(self.train),
-                "test_ratings": len(self.test),
-                "validation_ratings": len(self.validation or ())}
+        return {
+            **based,
+            "weight_decay": self.weight_decay(),
+            "comparable_with_chapter": comparable,
+            "train_ratings": len(self.train),
+            "test_ratings": len(self.test),
+            "validation_ratings": len(self.validation or ()),
+        }
 
     @staticmethod
-    def summary(result: Dict[str, Any]) -> str:
+    def summary(result: dict[str, Any]) -> str:
         """The chapter's two closing lines, and on which data; in closed form the test RMSE."""
         where = data_shown(result["dataset"])
         if result["train_loss"] is None:
             return f"test RMSE {result['test_rmse']:.3f} on {where}"
-        first, second = summary(result["train_loss"], result["test_rmse"],
-                                result["ratings_per_second"], result["devices"]).splitlines()
+        first, second = summary(
+            result["train_loss"],
+            result["test_rmse"],
+            result["ratings_per_second"],
+            result["devices"],
+        ).splitlines()
         return f"{first} on {where}\n{second}"
 
     @staticmethod
-    def remarks(result: Dict[str, Any]) -> Sequence[str]:
+    def remarks(result: dict[str, Any]) -> Sequence[str]:
         """What else a person should know of the result."""
         if not result["cold_test_ratings"]:
             return []
         warm = result["test_without_cold_rmse"]
-        return [f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-                "user or item without training ratings and were predicted by a mean"
-                + ("" if warm is None else f"; test RMSE without them {warm:.3f}")]
+        return [
+            f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+            "user or item without training ratings and were predicted by a mean"
+            + ("" if warm is None else f"; test RMSE without them {warm:.3f}")
+        ]
 
 
 def load_and_split(config: RatingConfig) -> splits.Split:
@@ -182,8 +218,9 @@ def load_and_split(config: RatingConfig) -> splits.Split:
         return load_official_fold(config.split, config.data_dir, not config.quiet)
     if config.ratings:
         return split_ratings(config, read_ratings(config.ratings, *layout))
-    return split_ratings(config, load_ratings(config.dataset, config.data_dir, config.seed,
-                                              not config.quiet))
+    return split_ratings(
+        config, load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
+    )
 
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:

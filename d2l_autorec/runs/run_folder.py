@@ -6,25 +6,26 @@ import errno
 import io
 import platform
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as onp
 from mxnet import MXNetError, nd, npx
 
 from .. import kernels
 from ..data.clicks import INPUTS, Clicks
-from .config import RankingConfig, RunConfig
+from ..data.ratings import Ratings
 from ..support.errors import DataError, DataWarning
 from ..support.files import digest_of, replacing, write_sealed
-from .networks import build
-from .figures import save_curve, warning_of_figure
-from ..data.ratings import Ratings
-from .run_record import RunRecord, read_record
 from ..training.history import EpochRecord
+from .config import RankingConfig, RunConfig
+from .figures import save_curve, warning_of_figure
+from .networks import build
+from .run_record import RunRecord, read_record
 
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
@@ -42,7 +43,7 @@ class RunFolder:
         Of the files of a run to go on with: name to SHA-256.
     """
 
-    def __init__(self, path: Path, digests: Optional[Dict[str, str]] = None) -> None:
+    def __init__(self, path: Path, digests: dict[str, str] | None = None) -> None:
         self.path = path
         self._digests = dict(digests or {})
 
@@ -53,19 +54,31 @@ class RunFolder:
             digest = digest_of(unfinished)
         self._digests[name] = digest
 
-    def begin(self, config: RunConfig, data: Dict[str, Any], save_data: Callable[[Path], None],
-              kernel: Dict[str, str], devices: Sequence[str]) -> None:
+    def begin(
+        self,
+        config: RunConfig,
+        data: dict[str, Any],
+        save_data: Callable[[Path], None],
+        kernel: dict[str, str],
+        devices: Sequence[str],
+    ) -> None:
         """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json."""
         name = "clicks.npz" if isinstance(config, RankingConfig) else "ratings.npz"
         self._write_with(name, save_data)
-        about = {"options": dataclasses.asdict(config), "data": data,
-                 "devices": list(devices), "kernel": kernel,
-                 "threads": str(kernels.threads()), "versions": versions()}
+        about = {
+            "options": dataclasses.asdict(config),
+            "data": data,
+            "devices": list(devices),
+            "kernel": kernel,
+            "threads": str(kernels.threads()),
+            "versions": versions(),
+        }
         write_sealed(self.path / "config.json", about, self._digests)
         self._digests["config.json"] = digest_of(self.path / "config.json")
 
-    def finish(self, net: Any, phases: Dict[str, Sequence[EpochRecord]],
-               result: Dict[str, Any]) -> None:
+    def finish(
+        self, net: Any, phases: dict[str, Sequence[EpochRecord]], result: dict[str, Any]
+    ) -> None:
         """Write parameters, metrics and, last, result.json."""
         if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
             self.write_parameters(net)
@@ -76,17 +89,21 @@ class RunFolder:
         """Write model.params."""
         self._write_with("model.params", partial(save_parameters, net))
 
-    def draw_curve(self, history: Sequence[EpochRecord], result: Dict[str, Any],
-                   metric: str) -> None:
+    def draw_curve(
+        self, history: Sequence[EpochRecord], result: dict[str, Any], metric: str
+    ) -> None:
         """Write curve.png; where it cannot be drawn, warn: the run has its result."""
         path, title = self.path / "curve.png", f"{result['model']} on {result['dataset']}"
         with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
             save_curve(history, title, unfinished, metric)
 
-    def write_metrics(self, phases: Dict[str, Sequence[EpochRecord]]) -> None:
+    def write_metrics(self, phases: dict[str, Sequence[EpochRecord]]) -> None:
         """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
-        rows = [{"phase": phase, **columns_of(record)}
-                for phase, history in phases.items() for record in history]
+        rows = [
+            {"phase": phase, **columns_of(record)}
+            for phase, history in phases.items()
+            for record in history
+        ]
         text = io.StringIO()
         names = {name: None for row in rows for name in row}  # in order; a refit has no validation
         writer = csv.DictWriter(text, names)
@@ -105,8 +122,10 @@ def save_parameters(net: Any, path: Path) -> None:
         If the file does not hold what the network does.
     """
     # not net.save_parameters, which writes the mean over devices: equal numbers, but for rounding
-    live = {name: parameter.list_data()[0]
-            for name, parameter in net._collect_params_with_prefix().items()}
+    live = {
+        name: parameter.list_data()[0]
+        for name, parameter in net._collect_params_with_prefix().items()
+    }
     try:
         npx.save(str(path), live)
         stored = nd.load(str(path))
@@ -122,25 +141,36 @@ def _same(stored: Any, live: Any) -> bool:
     return stored.asnumpy().tobytes() == live.asnumpy().tobytes()
 
 
-def columns_of(record: EpochRecord) -> Dict[str, Any]:
+def columns_of(record: EpochRecord) -> dict[str, Any]:
     """An epoch as a row of metrics.csv."""
-    row = {"epoch": record.epoch, "lr": record.lr, "train_loss": record.train_loss,
-           "train_rmse": record.train_rmse, "beta": record.beta, "ratings": record.ratings,
-           "seconds": record.seconds}
-    row = {name: value for name, value in row.items()
-           if value is not None or name in ("train_loss",)}
+    row = {
+        "epoch": record.epoch,
+        "lr": record.lr,
+        "train_loss": record.train_loss,
+        "train_rmse": record.train_rmse,
+        "beta": record.beta,
+        "ratings": record.ratings,
+        "seconds": record.seconds,
+    }
+    row = {
+        name: value for name, value in row.items() if value is not None or name in ("train_loss",)
+    }
     for part, metrics in (("validation", record.validation), ("test", record.test)):
         row.update({f"{part}_{name}": value for name, value in metrics.items()})
     return row
 
 
-def versions() -> Dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python, MXNet, this package and what it computes with."""
     import mxnet
 
     from .. import __version__
-    found = {"d2l_autorec": __version__, "python": platform.python_version(),
-             "mxnet": mxnet.__version__}
+
+    found = {
+        "d2l_autorec": __version__,
+        "python": platform.python_version(),
+        "mxnet": mxnet.__version__,
+    }
     return {**found, **{name: metadata.version(name) for name in PACKAGES}}
 
 
@@ -197,7 +227,7 @@ def load_run(path: Path) -> SavedRun:
     return SavedRun(path, config, ratings, inputs, net)
 
 
-def _known_ratings(record: RunRecord) -> Tuple[Ratings, Ratings]:
+def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
     """All known ratings, and those that are inputs."""
     path, config = record.path / "ratings.npz", record.config
     ratings, is_input = Ratings.load_known(path)
@@ -206,17 +236,23 @@ def _known_ratings(record: RunRecord) -> Tuple[Ratings, Ratings]:
 
     check_data(record, ratings)
     if config.val_ratio and not config.refit:
-        warnings.warn(f"{path} does not say which ratings are validation ratings, as it is from "
-                      "version 0.1.0: predictions will not be quite those that result.json "
-                      "measured; train anew to mend it", DataWarning, stacklevel=3)
+        warnings.warn(
+            f"{path} does not say which ratings are validation ratings, as it is from "
+            "version 0.1.0: predictions will not be quite those that result.json "
+            "measured; train anew to mend it",
+            DataWarning,
+            stacklevel=3,
+        )
     return ratings, ratings
 
 
 def check_data(record: RunRecord, data: Any) -> None:
     """Raise DataError unless `data` are what the run was trained on, also of an earlier version."""
     if record.about["data"]["train_sha256"] != data.fingerprint:
-        raise DataError(f"{record.path} has other ratings than the run was trained on: restore "
-                        "its .npz file from a copy, or begin a new run")
+        raise DataError(
+            f"{record.path} has other ratings than the run was trained on: restore "
+            "its .npz file from a copy, or begin a new run"
+        )
 
 
 def load_parameters(net: Any, path: Path) -> None:
@@ -230,9 +266,13 @@ def load_parameters(net: Any, path: Path) -> None:
     try:
         net.load_parameters(str(path))
     except (MXNetError, ValueError, AssertionError, OSError, AttributeError) as error:
-        raise DataError(f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
-                        "from a copy, or begin a new run") from error
+        raise DataError(
+            f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
+            "from a copy, or begin a new run"
+        ) from error
     for name, parameter in net._collect_params_with_prefix().items():
         if not onp.isfinite(parameter.data().asnumpy()).all():
-            raise DataError(f"{path} is damaged ({name} holds values that are not finite): "
-                            "restore it from a copy, or begin a new run")
+            raise DataError(
+                f"{path} is damaged ({name} holds values that are not finite): "
+                "restore it from a copy, or begin a new run"
+            )

@@ -3,23 +3,32 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
-from .config import RunConfig, config_of, read_begun
 from ..support.environment import MAX_THREADS
 from ..support.errors import ConfigError, DataError
 from ..support.files import LOCK, check_digests, digest_of, read_sealed
+from .config import RunConfig, config_of, read_begun
 
 TRAINING_DATA = ("ratings.npz", "clicks.npz")  # a run has one of them
-RUN_FILES = ("config.json", *TRAINING_DATA, "metrics.csv", "model.params", "result.json",
-             "curve.png", "checkpoint.bin", LOCK)
+RUN_FILES = (
+    "config.json",
+    *TRAINING_DATA,
+    "metrics.csv",
+    "model.params",
+    "result.json",
+    "curve.png",
+    "checkpoint.bin",
+    LOCK,
+)
 
 
 def refuse_run_file(path: Path) -> None:
     """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
     target = Path(os.path.realpath(path))
-    if target.name in RUN_FILES and all(os.path.isfile(target.with_name(name))
-                                        for name in ("config.json", LOCK)):
+    if target.name in RUN_FILES and all(
+        os.path.isfile(target.with_name(name)) for name in ("config.json", LOCK)
+    ):
         raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
 
 
@@ -41,17 +50,17 @@ class RunRecord:
 
     path: Path
     config: RunConfig
-    about: Dict[str, Any]
-    result: Optional[Dict[str, Any]]
-    digests: Dict[str, str]
+    about: dict[str, Any]
+    result: dict[str, Any] | None
+    digests: dict[str, str]
 
     @property
-    def threads(self) -> Optional[int]:
+    def threads(self) -> int | None:
         """The number of CPU threads that the run began with."""
         recorded = self.about.get("threads")
         return None if recorded is None else int(recorded)
 
-    def finished(self) -> Dict[str, Any]:
+    def finished(self) -> dict[str, Any]:
         """The result.
 
         Raises
@@ -60,8 +69,10 @@ class RunRecord:
             If the run has not finished.
         """
         if self.result is None:
-            raise DataError(f"{self.path} holds a run that has not finished: finish it with "
-                            f"python -m d2l_autorec.run --resume {self.path}")
+            raise DataError(
+                f"{self.path} holds a run that has not finished: finish it with "
+                f"python -m d2l_autorec.run --resume {self.path}"
+            )
         return self.result
 
 
@@ -84,26 +95,37 @@ def read_record(path: Path) -> RunRecord:
     if os.path.lexists(path / "result.json"):
         result, files = read_sealed(path / "result.json")
         if files is None and began.files is not None:
-            raise DataError(f"{path / 'result.json'} is not what this run has written: restore it "
-                            "from a copy, or delete it and go on with --resume")
+            raise DataError(
+                f"{path / 'result.json'} is not what this run has written: restore it "
+                "from a copy, or delete it and go on with --resume"
+            )
     check_digests(path, files or {})
-    known = {name: digest_of(path / name) for name in ("config.json", *TRAINING_DATA)
-             if (path / name).is_file()}
+    known = {
+        name: digest_of(path / name)
+        for name in ("config.json", *TRAINING_DATA)
+        if (path / name).is_file()
+    }
     return RunRecord(path, config, began.content, result, {**known, **(files or {})})
 
 
-def _check_about(about: Dict[str, Any], path: Path) -> None:
+def _check_about(about: dict[str, Any], path: Path) -> None:
     """Raise DataError unless config.json has what its readers ask for, as an edit may not."""
     data, kernel, threads = about.get("data"), about.get("kernel"), about.get("threads")
-    wrong = [name for name, right in (
-        ("data", isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys()),
-        ("kernel", isinstance(kernel, dict) and "chosen" in kernel),
-        ("devices", isinstance(about.get("devices"), list)),
-        ("threads", threads is None or _is_thread_number(threads))
-        ) if not right]
+    wrong = [
+        name
+        for name, right in (
+            ("data", isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys()),
+            ("kernel", isinstance(kernel, dict) and "chosen" in kernel),
+            ("devices", isinstance(about.get("devices"), list)),
+            ("threads", threads is None or _is_thread_number(threads)),
+        )
+        if not right
+    ]
     if wrong:
-        raise DataError(f"{path} was edited (what it says of its {wrong[0]} cannot be read): "
-                        "restore it from a copy, or begin a new run")
+        raise DataError(
+            f"{path} was edited (what it says of its {wrong[0]} cannot be read): "
+            "restore it from a copy, or begin a new run"
+        )
 
 
 def _is_thread_number(recorded: Any) -> bool:

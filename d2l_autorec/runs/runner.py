@@ -9,14 +9,19 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import mxnet as mx
 from mxnet import gluon
+from scipy import sparse
 
 from .. import kernels
+from ..kernels.fused_adam import FusedAdam
+from ..support.errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
+from ..support.files import FolderLock, remove_parts
+from ..support.interrupt import SignalWatch
+from ..support.streams import Purpose, mxnet_seed
 from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
-from .config import CONFIGS, RankingConfig, RunConfig
 from ..training.control import best_epoch, learning_rate, should_stop
 from ..training.devices import (
     choose_kvstore,
@@ -25,26 +30,24 @@ from ..training.devices import (
     resolve_devices,
 )
 from ..training.engine import start_mxnet
-from ..support.errors import ConfigError, DataError, DataWarning, Interrupted, NumericalError
-from ..support.files import FolderLock, remove_parts
-from ..support.interrupt import SignalWatch
+from ..training.history import EpochRecord
 from ..training.loaders import BATCHES, Resident
+from ..training.loop import fit
+from ..training.progress import Bar, label_of
+from ..training.workers import Workers, connect
+from .config import CONFIGS, RankingConfig, RunConfig
+from .kernel_choice import choose_kernel
 from .network_size import check_network
 from .options import flag
-from ..training.progress import Bar, label_of
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
 from .run_record import RunRecord, read_record
-from ..kernels.fused_adam import FusedAdam
-from .kernel_choice import choose_kernel
-from ..support.streams import Purpose, mxnet_seed
-from ..training.history import EpochRecord
-from ..training.loop import fit
-from ..training.workers import Workers, connect
 
-TASKS = {name: RankingTask if issubclass(config, RankingConfig) else RatingTask
-         for name, config in CONFIGS.items()}
+TASKS = {
+    name: RankingTask if issubclass(config, RankingConfig) else RatingTask
+    for name, config in CONFIGS.items()
+}
 CHECKPOINT = "checkpoint.bin"
 
 
@@ -67,34 +70,37 @@ class Experiment:
     """
 
     config: RunConfig
-    devices: List[mx.Context]
+    devices: list[mx.Context]
     task: Any
     kernel: str
     why: str
     preload: str = "no"
     workers: Workers = field(default_factory=Workers)
 
-    def device_names(self) -> List[str]:
+    def device_names(self) -> list[str]:
         """The devices of all workers, each of which has as many as this one."""
         names, size = [str(device) for device in self.devices], self.workers.size
         if size == 1:
             return names
         return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
-    def data(self) -> Dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """What the data are; how their file was written does not matter."""
         return without_origin(self.task.about_data())
 
     def identity(self) -> str:
         """A digest of what the run computes; ties a checkpoint to its run."""
-        options = {name: value for name, value in vars(self.config).items()
-                   if name not in ("out", "quiet", "json", "data_dir", "ratings", "train", "test",
-                                "preload")}
+        options = {
+            name: value
+            for name, value in vars(self.config).items()
+            if name
+            not in ("out", "quiet", "json", "data_dir", "ratings", "train", "test", "preload")
+        }
         text = json.dumps([options, self.data()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Dict[str, Any]]:
+def train_model(config: RunConfig, resume: Path | None = None) -> dict[str, Any] | None:
     """Train as `config` says and write the run folder.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
@@ -134,7 +140,7 @@ def train_model(config: RunConfig, resume: Optional[Path] = None) -> Optional[Di
         return run_in_folder(experiment, resume)
 
 
-def finished(path: Path) -> Dict[str, Any]:
+def finished(path: Path) -> dict[str, Any]:
     """The result of a run that needs no resuming."""
     record = read_record(path)
     result = record.finished()
@@ -142,8 +148,10 @@ def finished(path: Path) -> Dict[str, Any]:
     try:
         task.summary(result), task.remarks(result)
     except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
-        raise DataError(f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
-                        "from a copy, or delete it and go on with --resume") from error
+        raise DataError(
+            f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
+            "from a copy, or delete it and go on with --resume"
+        ) from error
     print(f"{path} is finished already", file=sys.stderr)
     remove_checkpoint(path)  # a kill may have left it
     return {**result, "run": str(path)}
@@ -155,11 +163,12 @@ def remove_checkpoint(path: Path) -> None:
         (path / CHECKPOINT).unlink(missing_ok=True)
 
 
-def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, Any]:
+def run_in_folder(experiment: Experiment, resume: Path | None) -> dict[str, Any]:
     """Train in a new folder, or in the one to go on with; the result."""
     config, task = experiment.config, experiment.task
-    path = resume or Path(config.out or f"runs/{config.model}-{task.train.name}-"
-                          f"{time.strftime('%Y%m%d-%H%M%S')}")
+    path = resume or Path(
+        config.out or f"runs/{config.model}-{task.train.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     with FolderLock(path, new=not resume):
         remove_parts(path)  # of a process that was killed
         if resume:
@@ -168,9 +177,13 @@ def run_in_folder(experiment: Experiment, resume: Optional[Path]) -> Dict[str, A
             folder = RunFolder(path, record.digests)
         else:
             folder = RunFolder(path)
-            folder.begin(config, task.about_data(), task.save,
-                         {"chosen": experiment.kernel, "why": experiment.why,
-                          "preload": experiment.preload}, experiment.device_names())
+            folder.begin(
+                config,
+                task.about_data(),
+                task.save,
+                {"chosen": experiment.kernel, "why": experiment.why, "preload": experiment.preload},
+                experiment.device_names(),
+            )
             if not config.quiet:
                 print(task.train.origin, file=sys.stderr)
         result = train_phases(experiment, folder)
@@ -197,11 +210,14 @@ def prepare(config: RunConfig, workers: Workers) -> Experiment:
         task.batches = {**BATCHES, "dense": Resident(devices)}
     elif config.preload == "yes":
         warnings.warn(f"--preload yes: {reason}", DataWarning, stacklevel=2)
-    experiment = Experiment(config, devices, task, kernel, why,
-                            f"{'yes' if preload else 'no'}: {reason}", workers)
+    experiment = Experiment(
+        config, devices, task, kernel, why, f"{'yes' if preload else 'no'}: {reason}", workers
+    )
     if workers.agree(experiment.identity()) != experiment.identity():
-        raise DataError(f"worker {workers.rank} has other options or ratings than worker 0: give "
-                        "all the same, and the same files")
+        raise DataError(
+            f"worker {workers.rank} has other options or ratings than worker 0: give "
+            "all the same, and the same files"
+        )
     return experiment
 
 
@@ -209,21 +225,25 @@ def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
     """Raise UserError unless data, devices and kernel are what the recorded run began with."""
     path, began = record.path, record.about
     if without_origin(began["data"]) != experiment.data():
-        raise DataError(f"the ratings are not those that the run in {path} began with: bring "
-                        "them back, or begin a new run")
+        raise DataError(
+            f"the ratings are not those that the run in {path} began with: bring "
+            "them back, or begin a new run"
+        )
     now = {"devices": experiment.device_names(), "kernel": experiment.kernel}
     before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
     if now != before:
-        raise ConfigError(f"the run in {path} began with {before}, and here there are {now}: "
-                          "resume it on a machine like the first, or begin a new run")
+        raise ConfigError(
+            f"the run in {path} began with {before}, and here there are {now}: "
+            "resume it on a machine like the first, or begin a new run"
+        )
 
 
-def without_origin(data: Dict[str, Any]) -> Dict[str, Any]:
+def without_origin(data: dict[str, Any]) -> dict[str, Any]:
     """What config.json says of the data, but for how they were understood."""
     return {key: value for key, value in data.items() if key != "origin"}
 
 
-def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optional[Dict[str, Any]]:
+def train_phases(experiment: Experiment, folder: RunFolder | None) -> dict[str, Any] | None:
     """Search, then perhaps refit, from the last checkpoint if there is one; write the result.
 
     Without a folder, as in every worker but the first, train along and return None.
@@ -235,14 +255,18 @@ def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optiona
             net, evaluation = run_phase(experiment, folder, checkpoint, config.epochs, watch)
             phases["search"] = checkpoint.history
             if config.second_phase:
-                checkpoint = Checkpoint(checkpoint.run, config.second_phase,
-                                        search=checkpoint.history)
+                checkpoint = Checkpoint(
+                    checkpoint.run, config.second_phase, search=checkpoint.history
+                )
                 if folder:
                     checkpoint.save(folder.path / CHECKPOINT)
         if checkpoint.phase != "search":
             phases["search"] = checkpoint.search
-            epochs = (best_epoch(checkpoint.search, config.score)
-                      if checkpoint.phase == "refit" else config.epochs)
+            epochs = (
+                best_epoch(checkpoint.search, config.score)
+                if checkpoint.phase == "refit"
+                else config.epochs
+            )
             net, evaluation = run_phase(experiment, folder, checkpoint, epochs, watch)
             phases[checkpoint.phase] = checkpoint.history
     if folder is None:
@@ -254,7 +278,7 @@ def train_phases(experiment: Experiment, folder: Optional[RunFolder]) -> Optiona
     return result
 
 
-def last_checkpoint(experiment: Experiment, folder: Optional[RunFolder]) -> Checkpoint:
+def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpoint:
     """What to go on from; worker 0 reads the file for all."""
     path = folder.path / CHECKPOINT if folder else Path(CHECKPOINT)
     identity, workers = experiment.identity(), experiment.workers
@@ -264,7 +288,7 @@ def last_checkpoint(experiment: Experiment, folder: Optional[RunFolder]) -> Chec
     return Checkpoint.parse(content, path, identity)
 
 
-def advice(experiment: Experiment, folder: Optional[RunFolder]) -> str:
+def advice(experiment: Experiment, folder: RunFolder | None) -> str:
     """How to go on after a signal."""
     if folder is None:
         return "worker 0 says how to go on"
@@ -272,8 +296,13 @@ def advice(experiment: Experiment, folder: Optional[RunFolder]) -> str:
     return f"go on with python -m d2l_autorec.run --resume {folder.path}{started}"
 
 
-def run_phase(experiment: Experiment, folder: Optional[RunFolder], checkpoint: Checkpoint,
-              epochs: int, watch: SignalWatch) -> Tuple[Any, Any]:
+def run_phase(
+    experiment: Experiment,
+    folder: RunFolder | None,
+    checkpoint: Checkpoint,
+    epochs: int,
+    watch: SignalWatch,
+) -> tuple[Any, Any]:
     """Train one phase to its end; `checkpoint` then holds its history.
 
     Returns
@@ -287,22 +316,32 @@ def run_phase(experiment: Experiment, folder: Optional[RunFolder], checkpoint: C
     evaluations = task.evaluations(checkpoint.phase, experiment.kernel)
     net = make_network(experiment, checkpoint.phase)
     if hasattr(net, "fit"):
-        checkpoint.history = [fit_at_once(net, task.part(checkpoint.phase), evaluations)]
+        checkpoint.history = [fit_at_once(net, task.matrix(checkpoint.phase), evaluations)]
         return net, evaluations["test"]
-    trainer = make_trainer(net, config, experiment.devices, experiment.kernel, workers,
-                           task.weight_decay())
+    trainer = make_trainer(
+        net, config, experiment.devices, experiment.kernel, workers, task.weight_decay()
+    )
     state = net, trainer, task.loader(checkpoint.phase, experiment.kernel)
     if checkpoint.arrays:
         restore(*state, checkpoint.arrays)
         if workers.asynchronous and workers.rank == 0:
-            warnings.warn("resumed with parameters only: the optimizer's moments were the "
-                          "servers', and start anew", DataWarning, stacklevel=2)
+            warnings.warn(
+                "resumed with parameters only: the optimizer's moments were the "
+                "servers', and start anew",
+                DataWarning,
+                stacklevel=2,
+            )
     workers.begin(trainer)
     if should_stop(checkpoint.history, config.patience, config.score):
         epochs = len(checkpoint.history)
     label = checkpoint.phase if config.second_phase else ""
-    with Bar(epochs, config.quiet or config.json or folder is None, len(checkpoint.history), label,
-             config.score.metric) as bar:
+    with Bar(
+        epochs,
+        config.quiet or config.json or folder is None,
+        len(checkpoint.history),
+        label,
+        config.score.metric,
+    ) as bar:
         recorder = Recorder(config, folder, checkpoint, state, bar)
         train_epochs(experiment, recorder, evaluations, epochs, watch)
     if checkpoint.best:
@@ -310,17 +349,33 @@ def run_phase(experiment: Experiment, folder: Optional[RunFolder], checkpoint: C
     return net, evaluations["test"]
 
 
-def train_epochs(experiment: Experiment, recorder: "Recorder", evaluations: Dict[str, Any],
-                 epochs: int, watch: SignalWatch) -> None:
+def train_epochs(
+    experiment: Experiment,
+    recorder: "Recorder",
+    evaluations: dict[str, Any],
+    epochs: int,
+    watch: SignalWatch,
+) -> None:
     """`fit`, with what was reached kept whenever it ends early."""
     net, trainer, loader = recorder.state
     config, checkpoint = experiment.config, recorder.checkpoint
     loss = experiment.task.loss(checkpoint.phase, trainer, checkpoint.search)
     try:
-        fit(net, loader, loss, trainer, epochs, experiment.devices,
-            Measurement(recorder, evaluations, loss, epochs, experiment.workers), recorder,
-            config.seed, checkpoint.history, recorder.learning_rate, watch.check,
-            experiment.workers)
+        fit(
+            net,
+            loader,
+            loss,
+            trainer,
+            epochs,
+            experiment.devices,
+            Measurement(recorder, evaluations, loss, epochs, experiment.workers),
+            recorder,
+            config.seed,
+            checkpoint.history,
+            recorder.learning_rate,
+            watch.check,
+            experiment.workers,
+        )
     except NumericalError as error:
         raise recorder.keep_last_good(error) from error
     except Interrupted:
@@ -334,18 +389,27 @@ class Measurement:
     Worker 0 measures, and the others hear of it, so that all decide alike.
     """
 
-    def __init__(self, recorder: "Recorder", evaluations: Dict[str, Any], loss: Any, epochs: int,
-                 workers: Workers) -> None:
+    def __init__(
+        self,
+        recorder: "Recorder",
+        evaluations: dict[str, Any],
+        loss: Any,
+        epochs: int,
+        workers: Workers,
+    ) -> None:
         self._recorder, self._evaluations, self._loss = recorder, evaluations, loss
         self._epochs, self._workers = epochs, workers
 
-    def __call__(self) -> Dict[str, Any]:
+    def __call__(self) -> dict[str, Any]:
         net, epoch = self._recorder.state[0], len(self._recorder.checkpoint.history) + 1
         beta = {"beta": self._loss.beta()} if getattr(self._loss, "beta", None) else {}
         if epoch % self._recorder.config.eval_every and epoch < self._epochs:
             return beta
-        found = {} if self._workers.rank else {
-            name: metrics(net) for name, metrics in self._evaluations.items()}
+        found = (
+            {}
+            if self._workers.rank
+            else {name: metrics(net) for name, metrics in self._evaluations.items()}
+        )
         return {**beta, **self._workers.agree(found)}
 
 
@@ -360,14 +424,20 @@ def make_network(experiment: Experiment, phase: str) -> Any:
     return net
 
 
-def fit_at_once(net: Any, part: Any, evaluations: Dict[str, Any]) -> EpochRecord:
+def fit_at_once(net: Any, train: sparse.csr_matrix, evaluations: dict[str, Any]) -> EpochRecord:
     """The one epoch of a model that is computed in closed form."""
     start = time.perf_counter()
-    net.fit(part)
+    net.fit(train)
     seconds = time.perf_counter() - start
-    size = part.nnz if hasattr(part, "nnz") else len(part)
-    return EpochRecord(1, None, None, size, seconds,
-                       **{name: metrics(net) for name, metrics in evaluations.items()})
+
+    return EpochRecord(
+        1,
+        None,
+        None,
+        train.nnz,
+        seconds,
+        **{name: metrics(net) for name, metrics in evaluations.items()},
+    )
 
 
 class Recorder:
@@ -376,12 +446,18 @@ class Recorder:
     Without a folder nothing is kept, and the history alone decides when to stop.
     """
 
-    def __init__(self, config: RunConfig, folder: Optional[RunFolder], checkpoint: Checkpoint,
-                 state: Tuple[Any, Any, Any], bar: Bar) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder | None,
+        checkpoint: Checkpoint,
+        state: tuple[Any, Any, Any],
+        bar: Bar,
+    ) -> None:
         self.config, self._folder, self._bar = config, folder, bar
         self.checkpoint, self.state = checkpoint, state
 
-    def __call__(self, history: List[EpochRecord]) -> bool:
+    def __call__(self, history: list[EpochRecord]) -> bool:
         """Record the last epoch; True where training should stop.
 
         Raises
@@ -412,7 +488,7 @@ class Recorder:
         phases = {"search": checkpoint.search} if checkpoint.search else {}
         self._folder.write_metrics({**phases, checkpoint.phase: checkpoint.history})
 
-    def learning_rate(self, history: List[EpochRecord]) -> float:
+    def learning_rate(self, history: list[EpochRecord]) -> float:
         """The next epoch's; a refit goes through the rates of the search again."""
         if self.checkpoint.phase == "refit":
             return self.checkpoint.search[len(history)].lr
@@ -427,8 +503,10 @@ class Recorder:
             return NumericalError(f"{error}; no epoch was finished, so no parameters are kept")
         set_parameters(net, arrays)
         self._folder.write_parameters(net)
-        return NumericalError(f"{error}; the parameters of the last checkpoint are kept in "
-                              f"{self._folder.path / 'model.params'}")
+        return NumericalError(
+            f"{error}; the parameters of the last checkpoint are kept in "
+            f"{self._folder.path / 'model.params'}"
+        )
 
 
 def check_finite(record: EpochRecord) -> None:
@@ -436,12 +514,15 @@ def check_finite(record: EpochRecord) -> None:
     for part, metrics in (("validation", record.validation), ("test", record.test)):
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise NumericalError(f"the {part} {label_of(name)} is not finite after epoch "
-                                     f"{record.epoch}: try --lr ten times lower")
+                raise NumericalError(
+                    f"the {part} {label_of(name)} is not finite after epoch "
+                    f"{record.epoch}: try --lr ten times lower"
+                )
 
 
-def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
-             report: Dict[str, Any]) -> Dict[str, Any]:
+def describe(
+    experiment: Experiment, phases: dict[str, list[EpochRecord]], report: dict[str, Any]
+) -> dict[str, Any]:
     """What result.json holds."""
     config, search, history = experiment.config, phases["search"], list(phases.values())[-1]
     deciding = history if history[-1].validation else search
@@ -450,36 +531,57 @@ def describe(experiment: Experiment, phases: Dict[str, List[EpochRecord]],
     ratings = sum(record.ratings for h in phases.values() for record in h)
     served = history[(best_epoch(history, config.score) or len(history)) - 1]
     train_rmse = {} if served.train_rmse is None else {"train_rmse": served.train_rmse}
-    return {"model": config.model, "preset": config.preset,
-            "dataset": experiment.task.train.name, **experiment.task.describe(),
-            "kernel": experiment.kernel,
-            "devices": experiment.device_names(),
-            "epochs": len(history), "best_epoch": best,
-            f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
-            **({} if deciding[-1].beta is None else
-               {"best_beta": search[best_epoch(search, config.score) - 1].beta}),
-            "train_loss": served.train_loss, **train_rmse, **report,
-            "train_seconds": seconds, "ratings_per_second": ratings / max(seconds, 1e-9)}
+    return {
+        "model": config.model,
+        "preset": config.preset,
+        "dataset": experiment.task.train.name,
+        **experiment.task.describe(),
+        "kernel": experiment.kernel,
+        "devices": experiment.device_names(),
+        "epochs": len(history),
+        "best_epoch": best,
+        f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
+        **(
+            {}
+            if deciding[-1].beta is None
+            else {"best_beta": search[best_epoch(search, config.score) - 1].beta}
+        ),
+        "train_loss": served.train_loss,
+        **train_rmse,
+        **report,
+        "train_seconds": seconds,
+        "ratings_per_second": ratings / max(seconds, 1e-9),
+    }
 
 
-def tell(config: RunConfig, result: Dict[str, Any]) -> None:
+def tell(config: RunConfig, result: dict[str, Any]) -> None:
     """Print the result of `train_model`, in words or as JSON; what else is to be said on stderr."""
     task, metric = TASKS[config.model], config.score.metric
     print(json.dumps(result) if config.json else task.summary(result))
     if result["best_epoch"] and result["train_loss"] is not None:
-        print(f"best epoch {result['best_epoch']}, validation {label_of(metric)} "
-              f"{result[f'validation_{metric}']:.4f}; parameters "
-              + ("refitted on all training ratings" if config.second_phase == "refit"
-                 else "of that epoch"),
-              file=sys.stderr)
+        print(
+            f"best epoch {result['best_epoch']}, validation {label_of(metric)} "
+            f"{result[f'validation_{metric}']:.4f}; parameters "
+            + (
+                "refitted on all training ratings"
+                if config.second_phase == "refit"
+                else "of that epoch"
+            ),
+            file=sys.stderr,
+        )
     for remark in task.remarks(result):
         print(remark, file=sys.stderr)
     print(f"run folder: {result['run']}", file=sys.stderr)
 
 
-def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel: str,
-                 workers: Optional[Workers] = None, weight_decay: Optional[float] = None
-                 ) -> gluon.Trainer:
+def make_trainer(
+    net: Any,
+    config: RunConfig,
+    devices: list[mx.Context],
+    kernel: str,
+    workers: Workers | None = None,
+    weight_decay: float | None = None,
+) -> gluon.Trainer:
     """A gluon.Trainer with the optimizer that `config` names; `weight_decay` for `config.wd`.
 
     Adam is fused with the sparse gradients on a single device; several sum
@@ -487,19 +589,29 @@ def make_trainer(net: Any, config: RunConfig, devices: List[mx.Context], kernel:
     """
     store = workers.store if workers else None
     updates_there = bool(workers and workers.asynchronous)
-    options = {"learning_rate": config.lr,
-               "wd": config.wd if weight_decay is None else weight_decay}
+    options = {
+        "learning_rate": config.lr,
+        "wd": config.wd if weight_decay is None else weight_decay,
+    }
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.wd_mult = 0.0 if "bias" in name else 1.0
     sparse = net.sparse_weights() if kernel == "sparse" else []
-    fused = (config.optimizer == "adam" and len(devices) == 1 and not store
-             and len(set(sparse)) == len(sparse))
+    fused = (
+        config.optimizer == "adam"
+        and len(devices) == 1
+        and not store
+        and len(set(sparse)) == len(sparse)
+    )
     if sparse and fused:  # tied weights get the sum of two gradients, so they need it written out
         return gluon.Trainer(net.collect_params(), FusedAdam(sparse, **options))
-    trainer = gluon.Trainer(net.collect_params(), config.optimizer, options,
-                            store or choose_kvstore(config.kvstore, devices),
-                            update_on_kvstore=updates_there)  # else a checkpoint has its state
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        config.optimizer,
+        options,
+        store or choose_kvstore(config.kvstore, devices),
+        update_on_kvstore=updates_there,
+    )  # else a checkpoint has its state
     if updates_there:  # the servers' copy of the optimizer has no parameters to ask
         trainer.optimizer.wd_mult = {k: p.wd_mult for k, p in enumerate(trainer._params)}
     return trainer

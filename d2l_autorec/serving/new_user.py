@@ -7,7 +7,6 @@
 
 import warnings
 from pathlib import Path
-from typing import List, Tuple
 
 import numpy as np
 from scipy import sparse
@@ -31,8 +30,9 @@ LAYOUT = {1: "it must have the one column item", 2: "it must have the two column
 RIDGE_PER_UNIT = 0.04
 
 
-def recommend_new_user(run: SavedRun, items: np.ndarray, values: np.ndarray, n: int = 10
-                       ) -> List[Scored]:
+def recommend_new_user(
+    run: SavedRun, items: np.ndarray, values: np.ndarray, n: int = 10
+) -> list[Scored]:
     """The best items for someone whose ratings were not in training.
 
     Parameters
@@ -81,12 +81,16 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
     """
     ratings, warm = predictor.ratings, ~predictor.cold_items[items]
     if not warm.any():
-        raise DataError("none of the rated items has a training rating in this run: there is "
-                        "nothing to recommend by")
+        raise DataError(
+            "none of the rated items has a training rating in this run: there is "
+            "nothing to recommend by"
+        )
     targets = values[warm] + np.float32(ratings.offset)
     if predictor.user_table is None:
-        row = sparse.csr_matrix((targets, (np.zeros(len(targets), dtype=int), items[warm])),
-                                shape=(1, ratings.num_items))
+        row = sparse.csr_matrix(
+            (targets, (np.zeros(len(targets), dtype=int), items[warm])),
+            shape=(1, ratings.num_items),
+        )
         products = predictor.scores_of_rows(row)[0]
     else:
         weight, bias = fold_in(predictor, items[warm], targets)
@@ -96,8 +100,9 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
     return scores
 
 
-def fold_in(predictor: Predictor, items: np.ndarray, targets: np.ndarray
-            ) -> Tuple[np.ndarray, np.float32]:
+def fold_in(
+    predictor: Predictor, items: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.float32]:
     """The vector and bias of a new user, by ridge regression.
 
     With h_i the vector of item i, which stays as it is, y_i their rating less
@@ -125,14 +130,15 @@ def fold_in(predictor: Predictor, items: np.ndarray, targets: np.ndarray
     targets = predictor.before_activation(targets) - predictor.item_biases[items]
     rows = np.column_stack([predictor.user_table[known], predictor.user_biases[known]])
     mean = rows.mean(axis=0, dtype=np.float64)
-    hidden = np.column_stack([predictor.item_vectors[items],
-                              np.ones(len(items))]).astype(np.float64)
+    hidden = np.column_stack([predictor.item_vectors[items], np.ones(len(items))]).astype(
+        np.float64
+    )
     normal = hidden.T @ hidden + RIDGE_PER_UNIT * len(mean) * np.eye(len(mean))
     fitted = mean + np.linalg.solve(normal, hidden.T @ (targets - hidden @ mean))
     return fitted[:-1].astype(np.float32), np.float32(fitted[-1])
 
 
-def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
+def read_new_user(path: Path, run: SavedRun) -> tuple[np.ndarray, np.ndarray]:
     """The ratings of one person: a csv file with the columns item,rating, header or not.
 
     Of a run that ranks items by clicks the file has the column item alone.
@@ -154,9 +160,9 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
     from ..data.layout import Request
     from ..data.plausible import check_ratings, finite_numbers
     from ..data.readers import read_frame
+
     count = 1 if isinstance(run.config, RankingConfig) else 2
-    request = Request(count, separator=",", roles=("item", "rating")[:count],
-                      exactly=LAYOUT[count])
+    request = Request(count, separator=",", roles=("item", "rating")[:count], exactly=LAYOUT[count])
     frame, source = read_frame(path, request)
     frame = finite_numbers(frame, source.locate)
     values = frame["rating"].to_numpy(dtype=np.float32)
@@ -166,9 +172,11 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
     if repeated.any():
         row = int(repeated.argmax())
         first = int((names == names[row]).to_numpy().argmax())
-        raise DataError(f"{source.locate(row)}: item {names[row]!r} is rated more than once "
-                        f"({values[first]:g} in {source.locate(first).split(', ')[-1]}, "
-                        f"{values[row]:g} here): keep one rating")
+        raise DataError(
+            f"{source.locate(row)}: item {names[row]!r} is rated more than once "
+            f"({values[first]:g} in {source.locate(first).split(', ')[-1]}, "
+            f"{values[row]:g} here): keep one rating"
+        )
     names = names.tolist()
     item_ids = IdMap(run.ratings.item_ids, "item")
     items = item_ids.find(names)
@@ -176,7 +184,10 @@ def read_new_user(path: Path, run: SavedRun) -> Tuple[np.ndarray, np.ndarray]:
     if len(unknown) == len(names):
         item_ids.positions(unknown)  # its error names the nearest ids
     if unknown:
-        warnings.warn(f"{path}: {len(unknown)} of {len(names)} items are not in this run and were "
-                      f"left out: {', '.join(unknown[:5])}{', ...' if unknown[5:] else ''}",
-                      DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{path}: {len(unknown)} of {len(names)} items are not in this run and were "
+            f"left out: {', '.join(unknown[:5])}{', ...' if unknown[5:] else ''}",
+            DataWarning,
+            stacklevel=2,
+        )
     return items[items >= 0], values[items >= 0]

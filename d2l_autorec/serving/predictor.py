@@ -11,8 +11,9 @@ batch of users is.
 """
 
 import warnings
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mxnet import np as mxnp
@@ -65,7 +66,7 @@ def predict(run: SavedRun, users: Sequence[Any], items: Sequence[Any]) -> np.nda
     return predictor.pairs(predictor.users.positions(users), predictor.items.positions(items))
 
 
-def recommend(run: SavedRun, user: Any, n: int = 10) -> List[Scored]:
+def recommend(run: SavedRun, user: Any, n: int = 10) -> list[Scored]:
     """The items with the highest predicted ratings among those that a user has not rated.
 
     Parameters
@@ -80,8 +81,8 @@ def recommend(run: SavedRun, user: Any, n: int = 10) -> List[Scored]:
         Best first, by unclipped rating; ties go to the item with more
         ratings. Fewer than `n` if fewer are unseen; empty if none is.
         Unseen means: not rated in the training part of the data, validation
-        ratings included. Items that nobody rated there are left out: `predict` has only the user's mean
-        for them, which says nothing about the item.
+        ratings included. Items that nobody rated there are left out: `predict`
+        has only the user's mean for them, which says nothing about the item.
 
     Raises
     ------
@@ -93,13 +94,16 @@ def recommend(run: SavedRun, user: Any, n: int = 10) -> List[Scored]:
     predictor = predictor_of(run)
     position = predictor.users.positions([user])
     if predictor.cold_users[position[0]]:
-        warnings.warn(f"user {user} has no training rating: the items' mean ratings are shown",
-                      DataWarning, stacklevel=2)
-    (_, items, ratings), = predictor.best(position, n)
+        warnings.warn(
+            f"user {user} has no training rating: the items' mean ratings are shown",
+            DataWarning,
+            stacklevel=2,
+        )
+    ((_, items, ratings),) = predictor.best(position, n)
     return predictor.scored(items, ratings)
 
 
-def score(run: SavedRun, user: Any, items: Sequence[Any]) -> List[Scored]:
+def score(run: SavedRun, user: Any, items: Sequence[Any]) -> list[Scored]:
     """What a user would give each of `items`, in the order given, as `predict`.
 
     Raises
@@ -112,7 +116,7 @@ def score(run: SavedRun, user: Any, items: Sequence[Any]) -> List[Scored]:
     return predictor.scored(predictor.items.positions(items), ratings)
 
 
-def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
+def similar_items(run: SavedRun, item: Any, n: int = 10) -> list[Scored]:
     """The items whose vectors have the highest cosine with that of `item`.
 
     An item's vector is its hidden representation (item-based), or its row of
@@ -132,12 +136,17 @@ def similar_items(run: SavedRun, item: Any, n: int = 10) -> List[Scored]:
     check_count(n)
     predictor = predictor_of(run)
     if predictor.item_vectors is None:
-        raise ConfigError(f"--similar-items needs item vectors, and --model {run.config.model} has "
-                          "none: train mult-vae, mult-dae or a model of ratings")
+        raise ConfigError(
+            f"--similar-items needs item vectors, and --model {run.config.model} has "
+            "none: train mult-vae, mult-dae or a model of ratings"
+        )
     position = int(predictor.items.positions([item])[0])
     if predictor.cold_items[position]:
-        warnings.warn(f"item {item} has no training rating: its neighbours say nothing",
-                      DataWarning, stacklevel=2)
+        warnings.warn(
+            f"item {item} has no training rating: its neighbours say nothing",
+            DataWarning,
+            stacklevel=2,
+        )
     vectors = predictor.item_vectors - predictor.item_vectors[~predictor.cold_items].mean(axis=0)
     norms = np.linalg.norm(vectors, axis=1)
     cosines = vectors @ vectors[position] / np.maximum(norms * norms[position], 1e-12)
@@ -194,7 +203,7 @@ class Predictor:
         self._seen, self._inputs = self.ratings.to_csr("user"), run.inputs.to_csr("user")
         self._means = MeanFallback(self._inputs)
         self.cold_users, self.cold_items = self._means.no_row, self._means.no_column
-        self.user_table: Optional[np.ndarray] = None
+        self.user_table: np.ndarray | None = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
         self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
         if not hasattr(run.net, "collect_params"):
@@ -207,14 +216,16 @@ class Predictor:
         else:
             self.item_vectors, self.item_biases = self._decoder()
 
-    def _decoder(self) -> Tuple[np.ndarray, np.ndarray]:
+    def _decoder(self) -> tuple[np.ndarray, np.ndarray]:
         decoder = self.run.net.last_layer
         return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
 
     def _take_tables(self) -> None:
         """The vectors and biases of a matrix factorization."""
-        tables = {name: value.data().asnumpy()
-                  for name, value in self.run.net._collect_params_with_prefix().items()}
+        tables = {
+            name: value.data().asnumpy()
+            for name, value in self.run.net._collect_params_with_prefix().items()
+        }
         none = np.zeros((1, 1), dtype=np.float32)
         self.user_biases = tables["user_bias.weight"][:, 0] + tables["mean"]
         self.item_biases = tables["item_bias.weight"][:, 0]
@@ -228,8 +239,9 @@ class Predictor:
 
     def _encode_rows(self, matrix: Any) -> np.ndarray:
         starts = range(0, matrix.shape[0], ENCODE_ROWS)
-        return np.concatenate([self.encode(matrix[start:start + ENCODE_ROWS])
-                               for start in starts])
+        return np.concatenate(
+            [self.encode(matrix[start : start + ENCODE_ROWS]) for start in starts]
+        )
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
@@ -257,8 +269,11 @@ class Predictor:
         if self.user_table is None:
             raw = self.scores_of_rows(self._inputs[users])
         else:
-            raw = self.rated(self.user_table[users] @ self.item_vectors.T
-                             + self.user_biases[users, None] + self.item_biases)
+            raw = self.rated(
+                self.user_table[users] @ self.item_vectors.T
+                + self.user_biases[users, None]
+                + self.item_biases
+            )
         cold, means = self._means.at(users[:, None], np.arange(len(self.item_biases)))
         return np.where(cold, means, raw) - np.float32(self.ratings.offset)
 
@@ -272,7 +287,7 @@ class Predictor:
             predictions[of_block] = table[row[of_block] - start, items[of_block]]
         return self.shown(predictions)
 
-    def best(self, users: np.ndarray, n: int) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+    def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each user (user, item positions, ratings) of the `n` best unseen items."""
         check_count(n)
         for _, block in self._blocks(users):
@@ -283,17 +298,19 @@ class Predictor:
                 items = top(row, n)
                 yield user, items, self.shown(row[items])
 
-    def _blocks(self, users: np.ndarray) -> Iterator[Tuple[int, np.ndarray]]:
+    def _blocks(self, users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Runs of users whose predictions for all items fit into `CELLS`, and where they begin."""
         size = max(1, CELLS // len(self.item_biases))
         for start in range(0, len(users), size):
-            yield start, users[start:start + size]
+            yield start, users[start : start + size]
 
-    def scored(self, items: np.ndarray, scores: np.ndarray) -> List[Scored]:
+    def scored(self, items: np.ndarray, scores: np.ndarray) -> list[Scored]:
         """Positions and scores with the items' own ids and titles."""
         ids = self.ratings.item_ids[items].tolist()
-        return [Scored(item, self.ratings.titles.get(item, ""), float(score))
-                for item, score in zip(ids, scores)]
+        return [
+            Scored(item, self.ratings.titles.get(item, ""), float(score))
+            for item, score in zip(ids, scores)
+        ]
 
 
 @lru_cache(maxsize=1)

@@ -10,18 +10,12 @@ import traceback
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Iterator,
-    List,
     NoReturn,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
 )
 
 from .environment import variables
@@ -62,20 +56,25 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(**kwargs)
-        self._met: Set[str] = set()
+        self._met: set[str] = set()
 
-    def parse_args(self, args: Any = None, namespace: Any = None  # type: ignore[override]
-                   ) -> argparse.Namespace:  # argparse's is typed by overloads
+    def parse_args(
+        self,
+        args: Any = None,
+        namespace: Any = None,  # type: ignore[override]
+    ) -> argparse.Namespace:  # argparse's is typed by overloads
         """As argparse's; a mistyped option comes with the one that was meant."""
         self._met.clear()
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             typed = unknown[0].partition("=")[0]
-            self.error(f"unrecognized arguments: {' '.join(unknown)}"
-                       + did_you_mean(typed, self._option_string_actions))
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}"
+                + did_you_mean(typed, self._option_string_actions)
+            )
         return options
 
-    def _get_values(self, action: argparse.Action, arg_strings: List[str]) -> Any:
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """Called once each time that an option or positional argument is met."""
         if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
             return super()._get_values(action, arg_strings)
@@ -94,8 +93,9 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{brief} (see --help)")
 
 
-def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],
-                argv: Optional[Sequence[str]] = None) -> int:
+def run_command(
+    name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None = None
+) -> int:
     """Run `command(argv)`; what a user or a machine can do becomes one line and an exit code.
 
     Parameters
@@ -119,14 +119,16 @@ def run_command(name: str, command: Callable[[Optional[Sequence[str]]], Any],
         output.flush()
         lost = output.failure
         if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
-            _print_error(name, f"error: stdout cannot be written ({lost.strerror}): all else was "
-                         "done")
+            _print_error(
+                name, f"error: stdout cannot be written ({lost.strerror}): all else was done"
+            )
             return EXIT_USER_ERROR
         return code
 
 
-def _exit_code(name: str, command: Callable[[Optional[Sequence[str]]], Any],
-               argv: Optional[Sequence[str]]) -> int:
+def _exit_code(
+    name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None
+) -> int:
     try:
         command(argv)
     except SystemExit as request:  # --help
@@ -140,7 +142,7 @@ def _exit_code(name: str, command: Callable[[Optional[Sequence[str]]], Any],
     return 0
 
 
-def explain(error: BaseException) -> Tuple[Optional[str], int]:
+def explain(error: BaseException) -> tuple[str | None, int]:
     """The line and the exit code of what users and machines can do; no line for a bug of ours."""
     if isinstance(error, Interrupted):
         return f"stopped: {error}", error.exit_code
@@ -152,7 +154,7 @@ def explain(error: BaseException) -> Tuple[Optional[str], int]:
     return (None if text is None else f"error: {text}"), EXIT_USER_ERROR
 
 
-def _said_of(error: BaseException) -> Optional[str]:
+def _said_of(error: BaseException) -> str | None:
     """What is wrong, and the way out; None of a bug."""
     if isinstance(error, UserError):
         return str(error)
@@ -167,8 +169,7 @@ def _said_of(error: BaseException) -> Optional[str]:
     if isinstance(error, (zlib.error, lzma.LZMAError, zipfile.BadZipFile)):
         return f"a compressed file is damaged ({error}): restore it from a copy"
     if type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
-        return ("a device is out of memory: take a smaller --batch-size or --hidden, "
-                "or --preload no")
+        return "a device is out of memory: take a smaller --batch-size or --hidden, or --preload no"
     return None
 
 
@@ -184,8 +185,10 @@ def _library_failed_to_load(error: Exception) -> bool:
     if isinstance(error, ImportError):
         return not (error.name or "").startswith(PACKAGE.name)
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
-               for frame in frames)
+    return any(
+        frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
+        for frame in frames
+    )
 
 
 def _broken_installation(error: Exception) -> str:

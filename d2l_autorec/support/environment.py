@@ -5,15 +5,17 @@ MXNet and numba crash or hang at some values: they are checked before either is 
 
 import os
 import re
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from .errors import ConfigError, refuse_blank
 
 DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
 # What resolves: letters, digits, hyphens and underscores between dots, each part at most 63 long.
 HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*"
-HOW_TO_START = ("start with python -m d2l_autorec.launch -n WORKERS -s SERVERS -- python -m "
-                "d2l_autorec.run ..., or set the DMLC_* variables yourself, see README.md")
+HOW_TO_START = (
+    "start with python -m d2l_autorec.launch -n WORKERS -s SERVERS -- python -m "
+    "d2l_autorec.run ..., or set the DMLC_* variables yourself, see README.md"
+)
 NUMBERS = {"DMLC_PS_ROOT_PORT": 65535, "DMLC_NUM_WORKER": 1024, "DMLC_NUM_SERVER": 1024}
 MAX_THREADS = 512  # far more, and OpenMP crashes
 ENGINES = ("NaiveEngine", "ThreadedEngine", "ThreadedEnginePerDevice")
@@ -35,15 +37,24 @@ RULES = (  # the first that fits a name; found by giving MXNet 1.9.1's variables
     Rule("(OMP|NUMBA)_NUM_THREADS|MXNET_.*NTHREADS", THREADS, f"from 1 to {MAX_THREADS}"),
     Rule("OMP_STACKSIZE", r"\d{1,7}[BbKk]?|\d{1,4}[Mm]|[1-8][Gg]", "at most 8G, as in 4M"),
     Rule("NUMBA_THREADING_LAYER", "|".join(LAYERS), f"one of {', '.join(LAYERS)}"),
-    Rule("NUMBA_CPU_FEATURES", f"({FEATURE}(,{FEATURE})*)?",
-         "features, each after + or -, as in +avx2,-avx512f"),
+    Rule(
+        "NUMBA_CPU_FEATURES",
+        f"({FEATURE}(,{FEATURE})*)?",
+        "features, each after + or -, as in +avx2,-avx512f",
+    ),
     Rule("MXNET_ENGINE_TYPE", "|".join(ENGINES), f"one of {', '.join(ENGINES)}"),
-    Rule("MXNET_(USE_OPERATOR_TUNING|.*(TYPE|BACKEND|PATH|HOME|REPO|DIR|FILE|URL|VERSION))", ".*",
-         "text"),
-    Rule("MXNET_(DISABLE_MKLDNN_(FUSE_FC|QEM|QFC|QTRANSFORMER)_.*|ELIMINATE_COMMON_EXPR|"
-         "ENGINE_INFO|EXEC_BULK_EXEC_TRAIN|.*VERBOSE_LOGGING|KVSTORE_LOGTREE|"
-         "MKLDNN_(DEBUG|ENABLED|FORCE_FC_AB_FORMAT)|OUTPUT_TUNING_DATA|VERBOSE_TUNING_INFO)",
-         "[01]", "0 or 1"),
+    Rule(
+        "MXNET_(USE_OPERATOR_TUNING|.*(TYPE|BACKEND|PATH|HOME|REPO|DIR|FILE|URL|VERSION))",
+        ".*",
+        "text",
+    ),
+    Rule(
+        "MXNET_(DISABLE_MKLDNN_(FUSE_FC|QEM|QFC|QTRANSFORMER)_.*|ELIMINATE_COMMON_EXPR|"
+        "ENGINE_INFO|EXEC_BULK_EXEC_TRAIN|.*VERBOSE_LOGGING|KVSTORE_LOGTREE|"
+        "MKLDNN_(DEBUG|ENABLED|FORCE_FC_AB_FORMAT)|OUTPUT_TUNING_DATA|VERBOSE_TUNING_INFO)",
+        "[01]",
+        "0 or 1",
+    ),
     Rule("MXNET_.*(THREADS|_COPY|_SIZE)", r"\d{1,9}", "a whole number, at least 0"),
     Rule("MXNET_.*(SCALE|PENALTY|FRACTION)", r"-?\d{1,9}([.]\d+)?", "a number"),
     Rule("MXNET_.*", r"-?\d{1,9}", "a whole number"),
@@ -66,20 +77,21 @@ def check_environment(*prefixes: str) -> None:
             raise ConfigError(f"{name} is {text!r}: it must be {rule.said}; correct or unset it")
 
 
-def variables(prefixes: Tuple[str, ...]) -> str:
+def variables(prefixes: tuple[str, ...]) -> str:
     """Those that were set at the start and begin so, as NAME=VALUE, for a message."""
-    return ", ".join(f"{name}={text}" for name, text in sorted(GIVEN.items())
-                     if name.startswith(prefixes))
+    return ", ".join(
+        f"{name}={text}" for name, text in sorted(GIVEN.items()) if name.startswith(prefixes)
+    )
 
 
-def omp_threads() -> Optional[int]:
+def omp_threads() -> int | None:
     """OMP_NUM_THREADS, None where it is not set; see `check_environment` for errors."""
     check_environment("OMP_NUM_THREADS")
     text = os.environ.get("OMP_NUM_THREADS")
     return None if text is None else int(text)
 
 
-def variable(name: str) -> Optional[str]:
+def variable(name: str) -> str | None:
     """The value of a variable, None where it is not set.
 
     Raises
@@ -102,8 +114,10 @@ def check_role() -> None:
     """Raise ConfigError where MXNet would not train, but serve, as soon as it is imported."""
     role = os.environ.get("DMLC_ROLE", "worker")
     if role != "worker":
-        raise ConfigError(f"DMLC_ROLE is {role!r}: it must be worker, or not be set; a server or "
-                          "scheduler is python -c 'import mxnet'")
+        raise ConfigError(
+            f"DMLC_ROLE is {role!r}: it must be worker, or not be set; a server or "
+            "scheduler is python -c 'import mxnet'"
+        )
 
 
 def check_parameter_server(kvstore: str) -> None:
@@ -121,8 +135,10 @@ def check_parameter_server(kvstore: str) -> None:
     """
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         if name not in os.environ:
-            raise ConfigError(f"--kvstore {kvstore} needs MXNet's parameter server, and {name} is "
-                              f"not set: {HOW_TO_START}")
+            raise ConfigError(
+                f"--kvstore {kvstore} needs MXNet's parameter server, and {name} is "
+                f"not set: {HOW_TO_START}"
+            )
     check_role()
     for name, highest in NUMBERS.items():
         value = os.environ[name]

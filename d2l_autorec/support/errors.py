@@ -2,7 +2,7 @@
 
 import difflib
 import signal
-from typing import Iterable
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -55,5 +55,7 @@ def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
     """
     if value and (white_space or not value.isspace()):
         return
-    raise ConfigError(f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
-                      "give it a value, or leave it out")
+    raise ConfigError(
+        f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
+        "give it a value, or leave it out"
+    )

@@ -9,18 +9,24 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Type
+from typing import Any, NamedTuple
 
 from .errors import ConfigError, DataError
 
 PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
 FORMAT = 2  # of sealed JSON; files of earlier versions have no seal
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-         stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 @contextmanager
@@ -49,8 +55,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(name, target)
         _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror or error}): make room or "
-                          "choose another folder; what was there before is unharmed") from error
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror or error}): make room or "
+            "choose another folder; what was there before is unharmed"
+        ) from error
     finally:
         if name is not None:
             _remove(Path(name))
@@ -65,8 +73,9 @@ def _target_of(path: Path) -> Path:
         If it is a folder, device, pipe or socket, or where this process prints.
     """
     if str(path) == "-":
-        raise ConfigError("- is no name of a file, and this cannot be written to stdout: name a "
-                          "file")
+        raise ConfigError(
+            "- is no name of a file, and this cannot be written to stdout: name a file"
+        )
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -130,8 +139,8 @@ def remove_parts(folder: Path) -> None:
 class Sealed(NamedTuple):
     """What a file of sealed JSON says; `files` is name to digest, None of an earlier version."""
 
-    content: Dict[str, Any]
-    files: Optional[Dict[str, str]]
+    content: dict[str, Any]
+    files: dict[str, str] | None
 
 
 def write_sealed(path: Path, content: Mapping[str, Any], files: Mapping[str, str]) -> None:
@@ -163,11 +172,12 @@ def read_sealed(path: Path) -> Sealed:
         return Sealed(content, content.pop("files"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} is missing or damaged ({reason}): restore it from a copy, or "
-                        "begin a new run") from error
+        raise DataError(
+            f"{path} is missing or damaged ({reason}): restore it from a copy, or begin a new run"
+        ) from error
 
 
-def read_json(path: Path) -> Dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The content of a file of JSON; see `read_sealed` for errors."""
     return read_sealed(path).content
 
@@ -198,11 +208,15 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
         try:
             found = digest_of(path)
         except OSError as error:
-            raise DataError(f"{path} is missing or damaged ({error.strerror}): restore it from a "
-                            "copy, or begin a new run") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error.strerror}): restore it from a "
+                "copy, or begin a new run"
+            ) from error
         if found != digest:
-            raise DataError(f"{path} is damaged or was edited (its digest is not the one that the "
-                            "run noted): restore it from a copy, or begin a new run")
+            raise DataError(
+                f"{path} is damaged or was edited (its digest is not the one that the "
+                "run noted): restore it from a copy, or begin a new run"
+            )
 
 
 class FolderLock:
@@ -232,12 +246,16 @@ class FolderLock:
             self._file = open(folder / LOCK, "ab", buffering=0)
             self._hold(new)
         except BlockingIOError as error:
-            raise ConfigError(f"another process is at work in {folder}: wait for it, or name "
-                              "another folder with --out") from error
+            raise ConfigError(
+                f"another process is at work in {folder}: wait for it, or name "
+                "another folder with --out"
+            ) from error
         except OSError as error:
-            raise ConfigError(f"the run folder {folder} cannot be written "
-                              f"({error.strerror or error}): name another one with "
-                              "--out") from error
+            raise ConfigError(
+                f"the run folder {folder} cannot be written "
+                f"({error.strerror or error}): name another one with "
+                "--out"
+            ) from error
 
     def _hold(self, new: bool) -> None:
         try:
@@ -251,8 +269,12 @@ class FolderLock:
     def __enter__(self) -> "FolderLock":
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                 trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
 
@@ -260,12 +282,16 @@ def _check_free(folder: Path) -> None:
     """Raise ConfigError if the folder holds a run, or files that no run of ours has left."""
     names = sorted(entry.name for entry in folder.iterdir())
     if "config.json" in names:
-        raise ConfigError(f"{folder} holds a run already: go on with it by --resume {folder}, or "
-                          "name another folder with --out")
+        raise ConfigError(
+            f"{folder} holds a run already: go on with it by --resume {folder}, or "
+            "name another folder with --out"
+        )
     claim = (folder / LOCK).read_bytes() if LOCK in names else b""
     if claim == CLAIM or not claim and set(names) <= {LOCK}:
         return
 
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    raise ConfigError(f"{folder} holds files already ({shown}), which a run might replace: name a "
-                      "new or an empty folder with --out")
+    raise ConfigError(
+        f"{folder} holds files already ({shown}), which a run might replace: name a "
+        "new or an empty folder with --out"
+    )

@@ -4,9 +4,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Iterator, NoReturn, Optional
+from typing import Any, NoReturn
 
 from .errors import Interrupted
 
@@ -15,7 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def quit_on_signals(name: str) -> None:
     """Until the command begins: end this process, which has nothing to undo, in one line."""
-    def leave(number: int, frame: Optional[FrameType]) -> NoReturn:
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
         text = f"{name}: stopped: {signal.Signals(number).name}\n"
         try:
             os.write(2, text.encode())
@@ -48,7 +50,7 @@ def _handle(handler: Any) -> None:
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: Optional[FrameType]) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
 
 
@@ -78,7 +80,7 @@ class SignalWatch:
 
     def __init__(self, advice: str) -> None:
         self._advice = advice
-        self._received: Optional[int] = None
+        self._received: int | None = None
         self._usual: dict = {}
 
     def __enter__(self) -> "SignalWatch":
@@ -88,7 +90,7 @@ class SignalWatch:
                     self._usual[number] = signal.signal(number, self._note)
         return self
 
-    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         self._put_back()
 

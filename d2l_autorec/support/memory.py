@@ -2,7 +2,6 @@
 
 import resource
 from pathlib import Path
-from typing import Dict, Optional, Tuple
 
 from .errors import ConfigError
 
@@ -11,7 +10,7 @@ UNLIMITED = 2**60  # what version 1 of control groups says where there is no lim
 GIB = 2**30
 
 
-def check_fits(needed: int, available: Optional[int], what: str, way_out: str) -> None:
+def check_fits(needed: int, available: int | None, what: str, way_out: str) -> None:
     """Raise ConfigError, before anything is allocated, for what cannot fit.
 
     Parameters
@@ -24,11 +23,13 @@ def check_fits(needed: int, available: Optional[int], what: str, way_out: str) -
         Subject of the message, and its advice.
     """
     if available is not None and needed > available:
-        raise ConfigError(f"{what} needs {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are "
-                          f"available{way_out}")
+        raise ConfigError(
+            f"{what} needs {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are "
+            f"available{way_out}"
+        )
 
 
-def available_memory() -> Optional[int]:
+def available_memory() -> int | None:
     """Bytes that this process can still have; None where nothing says.
 
     The least of what the machine, its control group (a container's limit) and
@@ -38,11 +39,11 @@ def available_memory() -> Optional[int]:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _left_on_the_machine() -> Optional[int]:
+def _left_on_the_machine() -> int | None:
     return _kilobytes(PROC / "meminfo", "MemAvailable")
 
 
-def _left_in_the_control_group() -> Optional[int]:
+def _left_in_the_control_group() -> int | None:
     """Of the group of this process and of all groups above it."""
     try:
         groups = [line.split(":", 2) for line in (PROC / "self/cgroup").read_text().splitlines()]
@@ -56,17 +57,18 @@ def _left_in_the_control_group() -> Optional[int]:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _counters(controllers: str) -> Tuple[Tuple[Path, str, str, str], ...]:
+def _counters(controllers: str) -> tuple[tuple[Path, str, str, str], ...]:
     """Where a hierarchy of control groups is, and its names of limit, usage and file cache."""
     if controllers == "":
         return ((CGROUPS, "memory.max", "memory.current", "file"),)
     if "memory" in controllers.split(","):
-        return ((CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-                 "total_cache"),)
+        return (
+            (CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+        )
     return ()
 
 
-def _left_in(group: Path, limit: str, usage: str, cache: str) -> Optional[int]:
+def _left_in(group: Path, limit: str, usage: str, cache: str) -> int | None:
     try:
         most = int((group / limit).read_text())  # 'max' where there is none
         used = int((group / usage).read_text())
@@ -76,7 +78,7 @@ def _left_in(group: Path, limit: str, usage: str, cache: str) -> Optional[int]:
     return None if most >= UNLIMITED else max(most - used + int(freeable), 0)
 
 
-def _left_of_the_address_space() -> Optional[int]:
+def _left_of_the_address_space() -> int | None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = _kilobytes(PROC / "self/status", "VmSize")
     if limit == resource.RLIM_INFINITY or used is None:
@@ -84,14 +86,14 @@ def _left_of_the_address_space() -> Optional[int]:
     return max(limit - used, 0)
 
 
-def _kilobytes(path: Path, name: str) -> Optional[int]:
+def _kilobytes(path: Path, name: str) -> int | None:
     try:
         return int(_words(path)[f"{name}:"]) * 1024
     except (OSError, KeyError, ValueError):
         return None
 
 
-def _words(path: Path) -> Dict[str, str]:
+def _words(path: Path) -> dict[str, str]:
     """First and second word of each line of a file."""
     lines = [line.split() for line in path.read_text().splitlines()]
     return {words[0]: words[1] for words in lines if len(words) > 1}

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any
 
 
 class Output:
@@ -20,9 +21,9 @@ class Output:
         Why something was dropped; BrokenPipeError where the reader went away.
     """
 
-    def __init__(self, stream: Optional[Any]) -> None:
+    def __init__(self, stream: Any | None) -> None:
         self._stream = stream
-        self.failure: Optional[OSError] = None
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
         """Write, if that can be done."""

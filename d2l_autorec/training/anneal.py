@@ -1,7 +1,7 @@
 """Beta, the weight of the KL divergence, as a function of the number of updates."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Iterable, Optional, Tuple
 
 from ..support.errors import ConfigError
 
@@ -23,7 +23,7 @@ class Anneal:
     """
 
     cap: float
-    slope: Optional[float] = None
+    slope: float | None = None
 
     def __call__(self, update: int) -> float:
         """Beta of the update that comes after `update` others."""
@@ -34,8 +34,9 @@ class Anneal:
         return replace(self, cap=cap)
 
 
-def anneal_schedule(schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS,
-                    total_updates: int = 0) -> Anneal:
+def anneal_schedule(
+    schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS, total_updates: int = 0
+) -> Anneal:
     """The schedule that `--anneal` names.
 
     Parameters
@@ -68,7 +69,7 @@ def anneal_schedule(schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEP
     return Anneal(cap)
 
 
-def second_pass(schedule: Anneal, history: Iterable[Tuple[float, float]]) -> Anneal:
+def second_pass(schedule: Anneal, history: Iterable[tuple[float, float]]) -> Anneal:
     """The schedule of the second pass: up to the best beta of the first, with its slope.
 
     Parameters
@@ -84,11 +85,12 @@ def second_pass(schedule: Anneal, history: Iterable[Tuple[float, float]]) -> Ann
         If the first pass had one constant beta.
     """
     if schedule.slope is None:
-        raise ConfigError("--search-beta needs a beta that grows: choose --anneal original or "
-                          "recotour")
+        raise ConfigError(
+            "--search-beta needs a beta that grows: choose --anneal original or recotour"
+        )
     return schedule.up_to(best_beta(history))
 
 
-def best_beta(history: Iterable[Tuple[float, float]]) -> float:
+def best_beta(history: Iterable[tuple[float, float]]) -> float:
     """The beta with the highest NDCG@100; of equal ones the earliest."""
     return max(history, key=lambda pair: pair[1])[0]

@@ -9,9 +9,10 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
 import numpy as onp
 from mxnet import nd
@@ -22,7 +23,7 @@ from .history import EpochRecord
 from .loaders import loader_state, restore_loader
 
 MAGIC = b"d2l_autorec checkpoint 1\n"
-Arrays = Dict[str, onp.ndarray]
+Arrays = dict[str, onp.ndarray]
 
 
 @dataclass
@@ -47,20 +48,28 @@ class Checkpoint:
 
     run: str
     phase: str = "search"
-    history: List[EpochRecord] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     arrays: Arrays = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
-    search: List[EpochRecord] = field(default_factory=list)
+    search: list[EpochRecord] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write atomically; see `write_atomically` for errors."""
-        about = {"run": self.run, "phase": self.phase,
-                 **{name: [dataclasses.asdict(record) for record in getattr(self, name)]
-                    for name in ("history", "search")}}
+        about = {
+            "run": self.run,
+            "phase": self.phase,
+            **{
+                name: [dataclasses.asdict(record) for record in getattr(self, name)]
+                for name in ("history", "search")
+            },
+        }
         buffer = io.BytesIO()
-        onp.savez(buffer, about=onp.array(json.dumps(about)),
-                  **{f"now/{name}": array for name, array in self.arrays.items()},
-                  **{f"best/{name}": array for name, array in self.best.items()})
+        onp.savez(
+            buffer,
+            about=onp.array(json.dumps(about)),
+            **{f"now/{name}": array for name, array in self.arrays.items()},
+            **{f"best/{name}": array for name, array in self.best.items()},
+        )
         payload = buffer.getvalue()
         write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
@@ -74,10 +83,14 @@ class Checkpoint:
             If the content is truncated, altered, or of another run.
         """
         start = len(MAGIC) + hashlib.sha256().digest_size
-        if not content.startswith(MAGIC) or \
-                hashlib.sha256(content[start:]).digest() != content[len(MAGIC):start]:
-            raise DataError(f"{path} is truncated or was altered: it is not used; restore it from "
-                            "a copy, or delete it to begin the run anew with --resume")
+        if (
+            not content.startswith(MAGIC)
+            or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]
+        ):
+            raise DataError(
+                f"{path} is truncated or was altered: it is not used; restore it from "
+                "a copy, or delete it to begin the run anew with --resume"
+            )
         try:
             with onp.load(io.BytesIO(content[start:]), allow_pickle=False) as stored:
                 arrays = dict(stored)
@@ -85,21 +98,26 @@ class Checkpoint:
             raise DataError(f"{path} cannot be read ({error})") from error
         about = json.loads(str(arrays.pop("about")))
         if about["run"] != run:
-            raise DataError(f"{path} is the checkpoint of another run: it is not used; restore "
-                            "this run's own, or delete it to begin anew with --resume")
-        parts: Dict[str, Arrays] = {"now": {}, "best": {}}
+            raise DataError(
+                f"{path} is the checkpoint of another run: it is not used; restore "
+                "this run's own, or delete it to begin anew with --resume"
+            )
+        parts: dict[str, Arrays] = {"now": {}, "best": {}}
         for name, array in arrays.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = array
-        history, search = ([EpochRecord(**record) for record in about[name]]
-                           for name in ("history", "search"))
+        history, search = (
+            [EpochRecord(**record) for record in about[name]] for name in ("history", "search")
+        )
         return cls(run, about["phase"], history, parts["now"], parts["best"], search)
 
 
 def parameters_of(net: Any) -> Arrays:
     """Copies of a network's parameters by their structural names."""
-    return {f"parameter/{name}": parameter.list_data()[0].asnumpy()
-            for name, parameter in net._collect_params_with_prefix().items()}
+    return {
+        f"parameter/{name}": parameter.list_data()[0].asnumpy()
+        for name, parameter in net._collect_params_with_prefix().items()
+    }
 
 
 def set_parameters(net: Any, arrays: Arrays) -> None:
@@ -129,8 +147,9 @@ def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays) -> None:
     restore_loader(loader, arrays)
     optimizer = trainer._optimizer
     counts = dict(arrays["update_counts"].tolist())
-    optimizer._all_index_update_counts = {device: dict(counts)
-                                          for device in range(len(trainer._updaters))}
+    optimizer._all_index_update_counts = {
+        device: dict(counts) for device in range(len(trainer._updaters))
+    }
     optimizer._index_update_count = optimizer._all_index_update_counts[0]
     optimizer.num_update = int(arrays["num_update"])
     for device, updater in enumerate(trainer._updaters):

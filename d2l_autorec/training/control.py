@@ -5,7 +5,8 @@ run that was never stopped.
 """
 
 import math
-from typing import List, Optional, Protocol, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Protocol
 
 from mxnet import lr_scheduler
 
@@ -37,8 +38,7 @@ def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
     """
     done = len(history)
     if config.lr_schedule == "step":
-        schedule = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor,
-                                                base_lr=config.lr)
+        schedule = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor, base_lr=config.lr)
         return schedule(done + 1)
     if config.lr_schedule == "cosine":
         return lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)(done)
@@ -57,14 +57,17 @@ def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> in
     return count
 
 
-def _costs(history: Sequence[EpochRecord], score: Score) -> List[Tuple[int, float]]:
+def _costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
     """Epochs and validation scores, the lower the better; of evaluated epochs only."""
     sign = -1 if score.higher_is_better else 1
-    return [(record.epoch, sign * record.validation[score.metric]) for record in history
-            if record.validation]
+    return [
+        (record.epoch, sign * record.validation[score.metric])
+        for record in history
+        if record.validation
+    ]
 
 
-def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> Optional[int]:
+def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
     """The first epoch with the best validation score, from 1; None without validation."""
     costs = _costs(history, score)
     return min(costs, key=lambda pair: pair[1])[0] if costs else None

@@ -1,14 +1,15 @@
 """Devices: which MXNet contexts to use, and how a batch is spread over them."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import mxnet as mx
 
 from ..support.errors import ConfigError
 
 
-def try_all_gpus() -> List[mx.Context]:
+def try_all_gpus() -> list[mx.Context]:
     """Every visible GPU, or `[cpu()]` where there is none.
 
     d2l 1.0.3's function of this name promises the same in its docstring but
@@ -17,7 +18,7 @@ def try_all_gpus() -> List[mx.Context]:
     return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
 
 
-def resolve_devices(gpus: Optional[str] = None, cpus: Optional[int] = None) -> List[mx.Context]:
+def resolve_devices(gpus: str | None = None, cpus: int | None = None) -> list[mx.Context]:
     """The contexts that `--gpus` and `--cpus` ask for.
 
     Parameters
@@ -41,12 +42,18 @@ def resolve_devices(gpus: Optional[str] = None, cpus: Optional[int] = None) -> L
         return [mx.gpu(i) for i in range(visible)] or [mx.cpu()]
     numbers = list(range(visible)) if gpus == "all" else _gpu_numbers(gpus)
     if not numbers or max(numbers) >= visible:
-        way_out = (f"name GPUs from 0 to {visible - 1}" if visible else
-                   "see nvidia-smi and $CUDA_VISIBLE_DEVICES" if _built_with_cuda() else
-                   "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'")
+        way_out = (
+            f"name GPUs from 0 to {visible - 1}"
+            if visible
+            else "see nvidia-smi and $CUDA_VISIBLE_DEVICES"
+            if _built_with_cuda()
+            else "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'"
+        )
         has = "has" if _built_with_cuda() else "has no"
-        raise ConfigError(f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
-                          f"CUDA; leave --gpus out, or {way_out}")
+        raise ConfigError(
+            f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
+            f"CUDA; leave --gpus out, or {way_out}"
+        )
     return [mx.gpu(i) for i in numbers]
 
 
@@ -58,8 +65,10 @@ def _visible_gpus() -> int:
     try:
         return mx.context.num_gpus()
     except mx.MXNetError as error:  # a CUDA build, and the driver is too old or not running
-        raise ConfigError(f"CUDA cannot be used ({_first_line(error)}): see whether nvidia-smi "
-                          "works, or train on the CPU with --gpus none") from error
+        raise ConfigError(
+            f"CUDA cannot be used ({_first_line(error)}): see whether nvidia-smi "
+            "works, or train on the CPU with --gpus none"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -76,11 +85,12 @@ def out_of_memory_in_one_line() -> Iterator[None]:
         text = str(error).lower()
         if "out of memory" not in text and "failed to allocate" not in text:
             raise
-        raise ConfigError("a device is out of memory: take a smaller --batch-size or --hidden, "
-                          "or --preload no") from error
+        raise ConfigError(
+            "a device is out of memory: take a smaller --batch-size or --hidden, or --preload no"
+        ) from error
 
 
-def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> Optional[str]:
+def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
     """Who adds up the gradients of one process: None, 'local' (the CPU) or 'device' (the GPUs).
 
     Raises
@@ -89,8 +99,10 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> Optional[str]:
         If it should be nobody, and there are several devices.
     """
     if asked == "none" and len(devices) > 1:
-        raise ConfigError(f"--kvstore none is for one device, and there are {len(devices)}: choose "
-                          "local or device, or --cpus 1")
+        raise ConfigError(
+            f"--kvstore none is for one device, and there are {len(devices)}: choose "
+            "local or device, or --cpus 1"
+        )
     if asked == "none" or len(devices) == 1:
         return None
     if asked == "auto":
@@ -98,12 +110,12 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> Optional[str]:
     return asked
 
 
-def free_memory(device: mx.Context) -> Optional[int]:
+def free_memory(device: mx.Context) -> int | None:
     """Free bytes of a GPU; None of a CPU, whose memory the data are in already."""
     return mx.context.gpu_memory_info(device.device_id)[0] if device.device_type == "gpu" else None
 
 
-def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> Tuple[bool, str]:
+def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tuple[bool, str]:
     """Whether to copy the data to each device once, and why.
 
     Parameters
@@ -122,8 +134,9 @@ def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> Tu
         return False, "--preload no"
     free = [free_memory(device) for device in devices]
     if not needed or None in free:
-        return False, "nothing to copy: " + ("the devices are CPUs" if needed else
-                                             "no dense rows are used")
+        return False, "nothing to copy: " + (
+            "the devices are CPUs" if needed else "no dense rows are used"
+        )
     # half is left for parameters, their optimizer state and activations
     fits, limit = 2 * needed <= min(free), "" if asked == "yes" else " half of"
     text = f"{needed / 1e9:.3f} GB in{limit} the {min(free) / 1e9:.3f} GB that are free"
@@ -132,11 +145,12 @@ def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> Tu
     return fits or asked == "yes", ("" if fits or asked == "yes" else "they do not fit: ") + text
 
 
-def _gpu_numbers(text: str) -> List[int]:
+def _gpu_numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise ConfigError(f"--gpus is {text!r}: it must be GPU numbers separated by commas, "
-                          "as in 0,1")
+        raise ConfigError(
+            f"--gpus is {text!r}: it must be GPU numbers separated by commas, as in 0,1"
+        )
     numbers = [int(part) for part in parts]
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"--gpus is {text!r}: each GPU can be named once")
@@ -146,12 +160,13 @@ def _gpu_numbers(text: str) -> List[int]:
 class Shard(NamedTuple):
     """One device's part of a batch."""
 
-    arrays: List[Any]
+    arrays: list[Any]
     weight: float  # 1, or 0 for a stand-in row
 
 
-def split_and_load(arrays: Sequence[Any], devices: Sequence[mx.Context], weight: float = 1.0
-                   ) -> List[Shard]:
+def split_and_load(
+    arrays: Sequence[Any], devices: Sequence[mx.Context], weight: float = 1.0
+) -> list[Shard]:
     """Spread a batch over the devices; every device gets at least one row.
 
     Rows go out as evenly as they divide. `gluon.utils.split_and_load` raises
@@ -180,6 +195,7 @@ def split_and_load(arrays: Sequence[Any], devices: Sequence[mx.Context], weight:
         begin, end = k * rows // count, (k + 1) * rows // count
         idle = begin == end
         part = slice(0, 1) if idle else slice(begin, end)
-        shards.append(Shard([array[part].as_in_ctx(device) for array in arrays],
-                            weight * (not idle)))
+        shards.append(
+            Shard([array[part].as_in_ctx(device) for array in arrays], weight * (not idle))
+        )
     return shards

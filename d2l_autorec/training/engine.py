@@ -3,9 +3,10 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any
 
 from .. import kernels
 from ..support.environment import check_environment, check_role, omp_threads
@@ -19,7 +20,7 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int = 1) -> None:
+def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
     """Give MXNet and the sparse kernels `threads` CPU threads, and import MXNet.
 
     Left alone, MXNet takes half of the CPUs, 1 of 2. Both thread pools are OpenMP's and work in
@@ -55,8 +56,10 @@ def start_mxnet(threads: Optional[int] = None, one_cpu: bool = False, cpus: int 
     check_role()
     check_environment("MXNET_", "NUMBA_", "OMP_")
     if sys.flags.optimize > 1:
-        raise ConfigError("PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
-                          "its docstrings; leave it out")
+        raise ConfigError(
+            "PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
+            "its docstrings; leave it out"
+        )
     os.environ["OMP_NUM_THREADS"] = str(count)
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
@@ -70,11 +73,13 @@ def _import_mxnet() -> None:
     try:
         with _without_stderr():  # the engine announces itself there
             import mxnet
+
             mxnet.nd.zeros(1).wait_to_read()
     except OSError as error:  # a CUDA build where libcuda.so.1, the driver's, is not there
-        raise ConfigError(f"MXNet cannot be loaded ({error}): install the NVIDIA driver if this "
-                          "is a CUDA build, or the CPU build, pip install 'd2l_autorec[cpu]'"
-                          ) from error
+        raise ConfigError(
+            f"MXNet cannot be loaded ({error}): install the NVIDIA driver if this "
+            "is a CUDA build, or the CPU build, pip install 'd2l_autorec[cpu]'"
+        ) from error
 
 
 def _set_omp_threads(count: int, cpus: int) -> None:
@@ -89,8 +94,11 @@ def _set_omp_threads(count: int, cpus: int) -> None:
     work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(set_here)
     for number in range(cpus):
         context = (ctypes.c_int * 3)(CPU, number, 0)
-        check_call(_LIB.MXEnginePushSync(work, None, None, context, None, 0, None, 0, None,
-                                         ctypes.c_int(0), b"threads"))
+        check_call(
+            _LIB.MXEnginePushSync(
+                work, None, None, context, None, 0, None, 0, None, ctypes.c_int(0), b"threads"
+            )
+        )
     npx.waitall()
 
 

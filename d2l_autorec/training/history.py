@@ -1,7 +1,7 @@
 """What the epochs of a training measured."""
 
 from dataclasses import dataclass, field
-from typing import Dict, NamedTuple, Optional
+from typing import NamedTuple
 
 
 class Score(NamedTuple):
@@ -39,11 +39,11 @@ class EpochRecord:
     """
 
     epoch: int
-    train_loss: Optional[float]
-    train_rmse: Optional[float]
+    train_loss: float | None
+    train_rmse: float | None
     ratings: int
     seconds: float
-    test: Dict[str, float] = field(default_factory=dict)
-    validation: Dict[str, float] = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
     lr: float = 0.0
-    beta: Optional[float] = None
+    beta: float | None = None

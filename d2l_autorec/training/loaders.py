@@ -1,16 +1,10 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
     NamedTuple,
-    Sequence,
-    Tuple,
-    Union,
 )
 from weakref import WeakValueDictionary
 
@@ -62,11 +56,12 @@ class SparseRows:
     def __init__(self, matrix: sparse.csr_matrix) -> None:
         self._matrix = matrix
 
-    def __call__(self, rows: List[int]) -> CSRBatch:
+    def __call__(self, rows: list[int]) -> CSRBatch:
         chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
         matrix = self._matrix
-        return CSRBatch(*kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, chosen),
-                        matrix.shape[1])
+        return CSRBatch(
+            *kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, chosen), matrix.shape[1]
+        )
 
 
 class DenseRows:
@@ -75,7 +70,7 @@ class DenseRows:
     def __init__(self, matrix: sparse.csr_matrix) -> None:
         self._matrix = matrix
 
-    def __call__(self, rows: List[int]) -> np.ndarray:
+    def __call__(self, rows: list[int]) -> np.ndarray:
         return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
@@ -92,7 +87,7 @@ class Pairs(NamedTuple):
         return cls(ratings.users, ratings.items, ratings.values + onp.float32(ratings.offset))
 
     @property
-    def shape(self) -> Tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return len(self.users), len(self)
 
@@ -103,10 +98,13 @@ class PairRows:
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
 
-    def __call__(self, rows: List[int]) -> List[np.ndarray]:
+    def __call__(self, rows: list[int]) -> list[np.ndarray]:
         users, items, values = (column[rows] for column in self._pairs)
-        return [np.array(users, dtype="int32"), np.array(items, dtype="int32"),
-                np.array(values, dtype="float32")]
+        return [
+            np.array(users, dtype="int32"),
+            np.array(items, dtype="int32"),
+            np.array(values, dtype="float32"),
+        ]
 
 
 class DenseTable:
@@ -115,9 +113,9 @@ class DenseTable:
     def __init__(self, matrix: sparse.csr_matrix, devices: Sequence[mx.Context]) -> None:
         self._copies = {device: np.empty(matrix.shape, ctx=device) for device in devices}
         for begin in range(0, matrix.shape[0], 1024):  # the host never holds all of it dense
-            part = matrix[begin:begin + 1024].toarray().astype("float32")
+            part = matrix[begin : begin + 1024].toarray().astype("float32")
             for copy in self._copies.values():
-                copy[begin:begin + len(part)] = np.array(part, ctx=copy.ctx)
+                copy[begin : begin + len(part)] = np.array(part, ctx=copy.ctx)
 
     def take(self, rows: onp.ndarray, device: mx.Context) -> np.ndarray:
         """The rows of these numbers, (len(rows), columns), on a device."""
@@ -147,7 +145,7 @@ class ResidentRows:
     def __init__(self, table: DenseTable) -> None:
         self._table = table
 
-    def __call__(self, rows: List[int]) -> ResidentBatch:
+    def __call__(self, rows: list[int]) -> ResidentBatch:
         return ResidentBatch(self._table, onp.asarray(rows))
 
 
@@ -171,9 +169,13 @@ class Resident:
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}
 
 
-def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed: int,
-                 batchify: Callable = DenseRows, last_batch: str = "rollover"
-                 ) -> gluon.data.DataLoader:
+def train_loader(
+    matrix: sparse.csr_matrix | Pairs,
+    batch_size: int,
+    seed: int,
+    batchify: Callable = DenseRows,
+    last_batch: str = "rollover",
+) -> gluon.data.DataLoader:
     """Shuffled batches; rows left over at the end of an epoch open the next one.
 
     With `last_batch` 'keep' they are a short batch of their own.
@@ -181,26 +183,32 @@ def train_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int, seed:
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     shuffle = EpochShuffle(matrix.shape[0], seed)
     return gluon.data.DataLoader(
-        rows, batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, last_batch),
-        batchify_fn=batchify(matrix))
+        rows,
+        batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, last_batch),
+        batchify_fn=batchify(matrix),
+    )
 
 
-def eval_loader(matrix: Union[sparse.csr_matrix, Pairs], batch_size: int = 1024,
-                batchify: Callable = DenseRows) -> gluon.data.DataLoader:
+def eval_loader(
+    matrix: sparse.csr_matrix | Pairs, batch_size: int = 1024, batchify: Callable = DenseRows
+) -> gluon.data.DataLoader:
     """Every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
-    return gluon.data.DataLoader(rows, batch_size=batch_size, shuffle=False, last_batch="keep",
-                                 batchify_fn=batchify(matrix))
+    return gluon.data.DataLoader(
+        rows, batch_size=batch_size, shuffle=False, last_batch="keep", batchify_fn=batchify(matrix)
+    )
 
 
-def loader_state(loader: gluon.data.DataLoader) -> Dict[str, onp.ndarray]:
+def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
     """What a training loader's next pass depends on: its epoch and the rows rolled over."""
     batches = loader._batch_sampler
-    return {"loader/epoch": onp.array(batches._sampler.epoch),
-            "loader/rolled_over": onp.array(batches._prev, dtype=onp.int64)}
+    return {
+        "loader/epoch": onp.array(batches._sampler.epoch),
+        "loader/rolled_over": onp.array(batches._prev, dtype=onp.int64),
+    }
 
 
-def restore_loader(loader: gluon.data.DataLoader, state: Dict[str, Any]) -> None:
+def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any]) -> None:
     """The reverse of `loader_state`."""
     loader._batch_sampler._sampler.epoch = int(state["loader/epoch"])
     loader._batch_sampler._prev = state["loader/rolled_over"].tolist()

@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -20,9 +21,14 @@ from .workers import Workers
 ALONE = Workers()
 
 
-
-def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
-               devices: Sequence[mx.Context], workers: Workers = ALONE) -> Any:
+def train_step(
+    net: Any,
+    batch: Sequence[Any],
+    loss: Callable,
+    trainer: Any,
+    devices: Sequence[mx.Context],
+    workers: Workers = ALONE,
+) -> Any:
     """Forward, backward and update on one batch spread over the devices.
 
     Parameters
@@ -49,8 +55,9 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
     shards = split_and_load(share, devices, weight)
     with autograd.record():
         outputs = [net(*(shard.arrays[:-1] or shard.arrays)) for shard in shards]
-        losses = [loss(output, shard.arrays[-1]) * shard.weight
-                  for output, shard in zip(outputs, shards)]
+        losses = [
+            loss(output, shard.arrays[-1]) * shard.weight for output, shard in zip(outputs, shards)
+        ]
     if workers.asynchronous:  # servers apply each gradient alone, and are not told its rows
         autograd.backward(losses, [np.full_like(part, 1 / len(share[0])) for part in losses])
         trainer.step(1)
@@ -58,12 +65,13 @@ def train_step(net: Any, batch: Sequence[Any], loss: Callable, trainer: Any,
         autograd.backward(losses)
         trainer.step(rows)
     sums = _sums if predicts_ratings(loss) else _loss_and_count
-    parts = [sums(output, shard.arrays[-1], row_losses) * shard.weight
-             for output, shard, row_losses in zip(outputs, shards, losses)]
+    parts = [
+        sums(output, shard.arrays[-1], row_losses) * shard.weight
+        for output, shard, row_losses in zip(outputs, shards, losses)
+    ]
     if isinstance(parts[0], np.ndarray):  # added on a device: one number for the host to wait for
         parts = [part.as_in_ctx(devices[0]) for part in parts]
     return sum(parts[1:], parts[0])
-
 
 
 def predicts_ratings(loss: Callable) -> bool:
@@ -71,13 +79,11 @@ def predicts_ratings(loss: Callable) -> bool:
     return getattr(loss, "predicts_ratings", True)
 
 
-
 def _loss_and_count(_: Any, label: Any, losses: Any) -> Any:
     """As `_sums`, of a loss that is no error of ratings."""
     if isinstance(label, CSRBatch):
         return onp.array([numpy_view(losses).sum(), 0, len(label.data)])
     return np.stack([losses.sum(), np.zeros((), ctx=label.ctx), label.sum()])
-
 
 
 def _sums(output: Any, label: Any, losses: Any) -> Any:
@@ -89,11 +95,16 @@ def _sums(output: Any, label: Any, losses: Any) -> Any:
     return np.stack([losses.sum(), np.square(errors).sum(), count])
 
 
-
-def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
-                devices: Sequence[mx.Context], epoch: int,
-                after_step: Callable[[], None] = lambda: None, workers: Workers = ALONE
-                ) -> EpochRecord:
+def train_epoch(  # noqa: PLR0913
+    net: Any,
+    train_iter: Iterable,
+    loss: Callable,
+    trainer: Any,
+    devices: Sequence[mx.Context],
+    epoch: int,
+    after_step: Callable[[], None] = lambda: None,
+    workers: Workers = ALONE,
+) -> EpochRecord:
     """One pass over `train_iter`; `after_step` may end it by raising.
 
     Raises
@@ -123,12 +134,12 @@ def train_epoch(net: Any, train_iter: Iterable, loss: Callable, trainer: Any,
     _check_finite(steps, epoch, since=1)
     loss_sum, squared, observed = map(float, steps.sum(axis=0))
     rmse = math.sqrt(squared / max(observed, 1)) if predicts_ratings(loss) else None
-    return EpochRecord(epoch, loss_sum / max(rows, 1), rmse, int(observed),
-                       time.perf_counter() - start)
+    return EpochRecord(
+        epoch, loss_sum / max(rows, 1), rmse, int(observed), time.perf_counter() - start
+    )
 
 
-
-def _check_finite(sums: Sequence[Any], epoch: int, since: Optional[int] = None) -> None:
+def _check_finite(sums: Sequence[Any], epoch: int, since: int | None = None) -> None:
     """Raise NumericalError for a step `since` a number, as far as they are on the host.
 
     By default for the last two.
@@ -136,9 +147,10 @@ def _check_finite(sums: Sequence[Any], epoch: int, since: Optional[int] = None) 
     for batch in range(since or max(len(sums) - 1, 1), len(sums) + 1):
         step = sums[batch - 1]
         if isinstance(step, onp.ndarray) and not onp.isfinite(step[0]):
-            raise NumericalError(f"the loss is not finite in epoch {epoch} at batch {batch}: most "
-                                 "likely the learning rate is too high; try --lr ten times lower")
-
+            raise NumericalError(
+                f"the loss is not finite in epoch {epoch} at batch {batch}: most "
+                "likely the learning rate is too high; try --lr ten times lower"
+            )
 
 
 def _to_host(step: Any) -> onp.ndarray:
@@ -146,14 +158,21 @@ def _to_host(step: Any) -> onp.ndarray:
     return step if isinstance(step, onp.ndarray) else step.asnumpy().astype(onp.float64)
 
 
-
-def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs: int,
-        devices: Sequence[mx.Context], evaluate: Callable[[], Dict[str, Dict[str, float]]],
-        on_epoch: Callable[[List[EpochRecord]], bool], seed: Optional[int] = None,
-        history: Sequence[EpochRecord] = (),
-        learning_rate: Optional[Callable[[List[EpochRecord]], float]] = None,
-        after_step: Callable[[], None] = lambda: None, workers: Workers = ALONE
-        ) -> List[EpochRecord]:
+def fit(  # noqa: PLR0913
+    net: Any,
+    train_iter: Iterable,
+    loss: Callable,
+    trainer: Any,
+    num_epochs: int,
+    devices: Sequence[mx.Context],
+    evaluate: Callable[[], dict[str, dict[str, float]]],
+    on_epoch: Callable[[list[EpochRecord]], bool],
+    seed: int | None = None,
+    history: Sequence[EpochRecord] = (),
+    learning_rate: Callable[[list[EpochRecord]], float] | None = None,
+    after_step: Callable[[], None] = lambda: None,
+    workers: Workers = ALONE,
+) -> list[EpochRecord]:
     """Train up to `num_epochs` epochs, evaluating after each.
 
     Parameters
@@ -185,8 +204,7 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
             mx.random.seed(mxnet_seed(seed, Purpose.DROPOUT, epoch, workers.rank))
         if learning_rate is not None:
             trainer.set_learning_rate(learning_rate(history))
-        record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step,
-                             workers)
+        record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step, workers)
         workers.collect(trainer)
         history.append(replace(record, lr=trainer.learning_rate, **evaluate()))
         if on_epoch(history):
@@ -194,11 +212,17 @@ def fit(net: Any, train_iter: Iterable, loss: Callable, trainer: Any, num_epochs
     return history
 
 
-
-def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, loss: Callable,
-                        trainer: Any, num_epochs: int,
-                        devices: Optional[Sequence[mx.Context]] = None,
-                        evaluator: Optional[Callable] = None, **kwargs: Any) -> None:
+def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
+    net: Any,
+    train_iter: Iterable,
+    test_iter: Iterable,
+    loss: Callable,
+    trainer: Any,
+    num_epochs: int,
+    devices: Sequence[mx.Context] | None = None,
+    evaluator: Callable | None = None,
+    **kwargs: Any,
+) -> None:
     """Train, draw train and test RMSE for each epoch, print the result (the chapter's function).
 
     Parameters
@@ -231,20 +255,29 @@ def train_recsys_rating(net: Any, train_iter: Iterable, test_iter: Iterable, los
     a figure there.
     """
     from .progress import open_progress
+
     devices = try_all_gpus() if devices is None else devices
     arguments = (kwargs["inter_mat"], devices) if kwargs else (devices,)
     with open_progress(num_epochs) as progress:
-        history = fit(net, train_iter, loss, trainer, num_epochs, devices,
-                      lambda: {"test": {"rmse": evaluator(net, test_iter, *arguments)}},
-                      progress.update)
+        history = fit(
+            net,
+            train_iter,
+            loss,
+            trainer,
+            num_epochs,
+            devices,
+            lambda: {"test": {"rmse": evaluator(net, test_iter, *arguments)}},
+            progress.update,
+        )
     last, seconds = history[-1], sum(record.seconds for record in history)
     rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
     print(summary(last.train_loss, last.test["rmse"], rate, devices))
 
 
-
 def summary(train_loss: float, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
     """The chapter's two closing lines."""
     names = ", ".join(map(str, devices))
-    return (f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"
-            f"{rate:.1f} ratings/sec on [{names}]")
+    return (
+        f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"
+        f"{rate:.1f} ratings/sec on [{names}]"
+    )

@@ -1,6 +1,7 @@
 """Losses over observed ratings; of dense batches and of sparse ones."""
 
-from typing import Any, Callable, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 from mxnet import np, npx
 
@@ -8,7 +9,7 @@ from ..kernels.csr import CSRBatch
 from ..kernels.functions import multinomial_nll
 
 
-def observed_errors(prediction: Any, label: Any) -> Tuple[Any, Any]:
+def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
     """Prediction less label where there is a label, and the number of labels.
 
     Parameters
@@ -80,7 +81,7 @@ class MultinomialLoss:
 
     predicts_ratings = False
 
-    def __init__(self, beta: Optional[Callable[[], float]] = None) -> None:
+    def __init__(self, beta: Callable[[], float] | None = None) -> None:
         self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:

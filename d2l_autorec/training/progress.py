@@ -1,7 +1,8 @@
 """What a person sees while a model trains: a bar, or in a notebook the animated curve."""
 
 import sys
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -11,24 +12,45 @@ from .history import EpochRecord
 class Bar:
     """A tqdm bar over epochs with the latest scores; where stderr is no terminal, lines."""
 
-    def __init__(self, num_epochs: int, disable: bool = False, done: int = 0,
-                 label: str = "", metric: str = "rmse") -> None:
+    def __init__(
+        self,
+        num_epochs: int,
+        disable: bool = False,
+        done: int = 0,
+        label: str = "",
+        metric: str = "rmse",
+    ) -> None:
         self._epochs, self._label, self._metric = num_epochs, label, metric
         self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
-        self._bar = tqdm(total=num_epochs, initial=done, desc=label or None, unit="epoch",
-                         disable=disable or self._lines, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=num_epochs,
+            initial=done,
+            desc=label or None,
+            unit="epoch",
+            disable=disable or self._lines,
+            dynamic_ncols=True,
+        )
 
     def update(self, history: Sequence[EpochRecord]) -> None:
         """Move on by one epoch."""
         record = history[-1]
         metric = self._metric
-        parts = {"train": record.train_rmse if metric == "rmse" else None,
-                 "validation": record.validation.get(metric), "test": record.test.get(metric)}
-        text = ", ".join(f"{name} {label_of(metric)} {value:.4f}" for name, value in parts.items()
-                         if value is not None)
+        parts = {
+            "train": record.train_rmse if metric == "rmse" else None,
+            "validation": record.validation.get(metric),
+            "test": record.test.get(metric),
+        }
+        text = ", ".join(
+            f"{name} {label_of(metric)} {value:.4f}"
+            for name, value in parts.items()
+            if value is not None
+        )
         if self._lines:
-            print(f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
-                  file=sys.stderr, flush=True)
+            print(
+                f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
+                file=sys.stderr,
+                flush=True,
+            )
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
 
@@ -49,9 +71,14 @@ class Curve:
 
     def __init__(self, num_epochs: int) -> None:
         from d2l import mxnet as d2l
-        self._animator = d2l.Animator(xlabel="epoch", ylabel="RMSE (rating units)",
-                                      xlim=[1, num_epochs], ylim=[0, 2],
-                                      legend=["train RMSE", "test RMSE"])
+
+        self._animator = d2l.Animator(
+            xlabel="epoch",
+            ylabel="RMSE (rating units)",
+            xlim=[1, num_epochs],
+            ylim=[0, 2],
+            legend=["train RMSE", "test RMSE"],
+        )
 
     def update(self, history: Sequence[EpochRecord]) -> None:
         """Draw one more epoch."""

@@ -1,6 +1,6 @@
 """What the servers of dist_async do with what they are sent. They unpickle it: see `Workers`."""
 
-from typing import Any, Optional
+from typing import Any
 
 import mxnet as mx
 
@@ -16,7 +16,7 @@ class ServerOptimizer(mx.optimizer.Optimizer):
         None until there is a trainer.
     """
 
-    def __init__(self, inner: Optional[mx.optimizer.Optimizer] = None) -> None:
+    def __init__(self, inner: mx.optimizer.Optimizer | None = None) -> None:
         super().__init__()
         self._inner = inner
 

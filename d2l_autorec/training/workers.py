@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
+from typing import Any, NoReturn
 
 import mxnet as mx
 import numpy as onp
@@ -24,7 +25,7 @@ from ..support.errors import ConfigError
 from .server_optimizer import FIRST_KEY, ServerOptimizer
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
-_OPENED: List[Any] = []  # a store that is freed waits for all workers, so no failure frees one
+_OPENED: list[Any] = []  # a store that is freed waits for all workers, so no failure frees one
 
 
 class Workers:
@@ -52,12 +53,12 @@ class Workers:
         For `gluon.Trainer`; see `begin`.
     """
 
-    def __init__(self, store: Optional[Any] = None, rank: Optional[int] = None) -> None:
+    def __init__(self, store: Any | None = None, rank: int | None = None) -> None:
         self.store = store
         self.size = store.num_workers if store else 1
         self.rank = rank if rank is not None else store.rank if store else 0
         self.asynchronous = store is not None and "async" in store.type
-        self._keys: Dict[int, int] = {}
+        self._keys: dict[int, int] = {}
         self._begun = False
         if self.asynchronous:
             store.set_optimizer(ServerOptimizer())
@@ -68,10 +69,12 @@ class Workers:
             return
         taken = onp.arange(self.size, dtype=onp.float32) == self.rank
         if not (self._add(taken) == 1).all():
-            raise ConfigError(f"{WORKER} is {self.rank}: the {self.size} workers must have each "
-                              f"its own number from 0 to {self.size - 1}, or none of them any")
+            raise ConfigError(
+                f"{WORKER} is {self.rank}: the {self.size} workers must have each "
+                f"its own number from 0 to {self.size - 1}, or none of them any"
+            )
 
-    def share(self, arrays: Sequence[Any]) -> Tuple[List[Any], float]:
+    def share(self, arrays: Sequence[Any]) -> tuple[list[Any], float]:
         """This worker's rows of a global batch, and their weight.
 
         Rows go out as evenly as they divide. A worker that is left without one
@@ -140,8 +143,10 @@ class Workers:
         packed = _pack(own.tobytes())
         table = onp.zeros((self.size, len(packed)), dtype=onp.float32)
         table[self.rank] = packed
-        rows = [onp.frombuffer(_unpack(row, own.nbytes))
-                for row in self._add(table.ravel()).reshape(table.shape)]
+        rows = [
+            onp.frombuffer(_unpack(row, own.nbytes))
+            for row in self._add(table.ravel()).reshape(table.shape)
+        ]
         return onp.sum(rows, axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
@@ -203,13 +208,17 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                 trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if kind is None:  # after a failure it would wait for workers that wait for this one
             self.close()
 
 
-def connect(kvstore: Optional[str] = None) -> Workers:
+def connect(kvstore: str | None = None) -> Workers:
     """Join the parameter server that the environment tells of; does nothing for one process.
 
     An uncaught exception then ends this process at once, see `leave`.
@@ -235,8 +244,9 @@ def connect(kvstore: Optional[str] = None) -> Workers:
     return Workers(_OPENED[-1], None if number is None else int(number))
 
 
-def _leave_with_traceback(kind: Type[BaseException], error: BaseException,
-                          trace: Optional[TracebackType]) -> NoReturn:
+def _leave_with_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> NoReturn:
     traceback.print_exception(kind, error, trace)
     leave(1)
 

@@ -14,13 +14,13 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 LAYOUTS = [("contexts", 1), ("contexts", 2), ("contexts", 3), ("workers", 1), ("workers", 2)]
 PARTS = ("forward and backward", "gradients", "update", "evaluation")
 
 
-def timed(call: Any, times: Dict[str, float], part: str) -> Any:
+def timed(call: Any, times: dict[str, float], part: str) -> Any:
     """`call`, with its time until MXNet is done added to `times`."""
     import mxnet as mx
 
@@ -31,12 +31,14 @@ def timed(call: Any, times: Dict[str, float], part: str) -> Any:
         mx.npx.waitall()
         times[part] = times.get(part, 0.0) + time.perf_counter() - start
         return result
+
     return wrapped
 
 
 def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     """One layout; worker 0 prints a line of JSON."""
     from d2l_autorec.training.engine import start_mxnet
+
     start_mxnet(None, one_cpu=kvstore == "auto" and contexts == 1)
     import mxnet as mx
 
@@ -44,6 +46,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     from d2l_autorec.runs.runner import make_network, make_trainer, prepare
     from d2l_autorec.training.loop import train_epoch
     from d2l_autorec.training.workers import connect
+
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)
     with connect(kvstore) as workers:
@@ -56,10 +59,12 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
         workers.begin(trainer)
 
         def epoch(number: int) -> float:
-            return train_epoch(net, loader, loss, trainer, experiment.devices, number,
-                               workers=workers).seconds
+            return train_epoch(
+                net, loader, loss, trainer, experiment.devices, number, workers=workers
+            ).seconds
+
         plain = [epoch(k) for k in range(epochs + 1)][1:]
-        times: Dict[str, float] = {}
+        times: dict[str, float] = {}
         start = time.perf_counter()
         if workers.rank == 0:
             evaluation(net)
@@ -68,12 +73,15 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
         trainer._update = timed(trainer._update, times, "update")
         whole = epoch(epochs + 1)
         if workers.rank == 0:
-            parts = {**times, "evaluation": evaluated,
-                     "forward and backward": whole - sum(times.values())}
+            parts = {
+                **times,
+                "evaluation": evaluated,
+                "forward and backward": whole - sum(times.values()),
+            }
             print(json.dumps({"epoch": statistics.median(plain), **parts}))
 
 
-def command_of(layout: str, count: int, kernel: str, epochs: int) -> List[str]:
+def command_of(layout: str, count: int, kernel: str, epochs: int) -> list[str]:
     """What starts one measurement."""
     own = [sys.executable, __file__, "--kernel", kernel, "--epochs", str(epochs)]
     if layout == "contexts":
@@ -93,16 +101,21 @@ def main() -> None:
     if arguments.measure:
         measure(arguments.kernel, arguments.measure, arguments.kvstore, arguments.epochs)
         return
-    print(f"{os.cpu_count()} CPUs, {arguments.threads} thread(s) a process\n"
-          f"| kernel | layout | epoch s | {' | '.join(PARTS)} |\n|{'---|' * (3 + len(PARTS))}",
-          flush=True)
+    print(
+        f"{os.cpu_count()} CPUs, {arguments.threads} thread(s) a process\n"
+        f"| kernel | layout | epoch s | {' | '.join(PARTS)} |\n|{'---|' * (3 + len(PARTS))}",
+        flush=True,
+    )
     for kernel in arguments.kernel.split(","):
         for layout, count in LAYOUTS:
             output = subprocess.run(
-                command_of(layout, count, kernel, arguments.epochs), check=True,
-                stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}).stdout
-            found = json.loads(output[output.index("{"):])
+                command_of(layout, count, kernel, arguments.epochs),
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
+            ).stdout
+            found = json.loads(output[output.index("{") :])
             shown = " | ".join(f"{found.get(part, 0.0):.3f}" for part in PARTS)
             print(f"| {kernel} | {count} {layout} | {found['epoch']:.3f} | {shown} |", flush=True)
 

@@ -43,9 +43,14 @@ def main(count: int = 20_000_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
         ratings = synthetic_ratings(138_493, 26_744, count)
-        pd.DataFrame({"userId": ratings.user_ids[ratings.users],
-                      "movieId": ratings.item_ids[ratings.items], "rating": ratings.values,
-                      "timestamp": ratings.timestamps}).to_csv(path, index=False)
+        pd.DataFrame(
+            {
+                "userId": ratings.user_ids[ratings.users],
+                "movieId": ratings.item_ids[ratings.items],
+                "rating": ratings.values,
+                "timestamp": ratings.timestamps,
+            }
+        ).to_csv(path, index=False)
         del ratings
         print(f"{path.stat().st_size / 1e6:.0f} MB csv", flush=True)
         subprocess.run([sys.executable, "-c", READ, str(path)], check=True)

@@ -1,7 +1,8 @@
 """A dense PyTorch AutoRec trained as tutorials do; run by speed.py in the same environment."""
 
 import time
-from typing import Any, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class LazyRows(torch.utils.data.Dataset):
         return torch.from_numpy(self._matrix[rows].toarray())
 
 
-def prepare(matrix: sparse.csr_matrix, threads: int, dense: bool) -> Tuple[Any, Any, Any]:
+def prepare(matrix: sparse.csr_matrix, threads: int, dense: bool) -> tuple[Any, Any, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     net = AutoRec(500, matrix.shape[1])
@@ -44,8 +45,13 @@ def prepare(matrix: sparse.csr_matrix, threads: int, dense: bool) -> Tuple[Any, 
         rows = torch.from_numpy(matrix.toarray())
         loader = torch.utils.data.DataLoader(rows, shuffle=True, drop_last=True, batch_size=256)
     else:
-        loader = torch.utils.data.DataLoader(LazyRows(matrix), shuffle=True, drop_last=True,
-                                             batch_size=256, collate_fn=lambda batch: batch)
+        loader = torch.utils.data.DataLoader(
+            LazyRows(matrix),
+            shuffle=True,
+            drop_last=True,
+            batch_size=256,
+            collate_fn=lambda batch: batch,
+        )
     return net, optimizer, loader
 
 
@@ -68,7 +74,7 @@ def evaluate(net: Any, matrix: sparse.csr_matrix, test: sparse.csr_matrix) -> fl
     squared = 0.0
     with torch.no_grad():
         for begin in range(0, matrix.shape[0], 1024):
-            rows = torch.from_numpy(matrix[begin:begin + 1024].toarray())
-            cells = test[begin:begin + 1024].tocoo()
+            rows = torch.from_numpy(matrix[begin : begin + 1024].toarray())
+            cells = test[begin : begin + 1024].tocoo()
             squared += float(np.square(net(rows).numpy()[cells.row, cells.col] - cells.data).sum())
     return float(np.sqrt(squared / test.nnz))

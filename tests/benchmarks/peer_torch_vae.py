@@ -1,7 +1,8 @@
 """A dense PyTorch Mult-VAE trained as its public versions are; run by vae_speed.py."""
 
 import time
-from typing import Any, Iterator, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +16,24 @@ class MultVAE(nn.Module):
     def __init__(self, columns: int, hidden: Sequence[int]) -> None:
         super().__init__()
         first, code = hidden
-        self.encoder = nn.Sequential(nn.Linear(columns, first), nn.Tanh(),
-                                     nn.Linear(first, 2 * code))
+        self.encoder = nn.Sequential(
+            nn.Linear(columns, first), nn.Tanh(), nn.Linear(first, 2 * code)
+        )
         self.decoder = nn.Sequential(nn.Linear(code, first), nn.Tanh(), nn.Linear(first, columns))
 
-    def forward(self, rows: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         kept = functional.dropout(functional.normalize(rows), 0.5, self.training)
         mean, log_variance = self.encoder(kept).chunk(2, dim=1)
         code = mean
         if self.training:
             code = mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
-        divergence = (log_variance.exp() + mean ** 2 - 1 - log_variance).sum(dim=1) / 2
+        divergence = (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1) / 2
         return self.decoder(code), divergence
 
 
-def train_steps(matrix: Any, batches: Sequence[np.ndarray], hidden: Sequence[int]
-                ) -> Iterator[float]:
+def train_steps(
+    matrix: Any, batches: Sequence[np.ndarray], hidden: Sequence[int]
+) -> Iterator[float]:
     """One step for each array of row numbers; yields the seconds since the start after each."""
     torch.manual_seed(0)
     net = MultVAE(matrix.shape[1], hidden)

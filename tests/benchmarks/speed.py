@@ -21,37 +21,46 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-HIDDEN, BATCH, DENSE_LIMIT = 500, 256, 10 ** 8
-SETS = ["ml-100k", "ml-1m", *(f"synthetic:138493x26744x{n}"
-                              for n in (1_000_000, 5_000_000, 10_000_000, 20_000_000))]
+HIDDEN, BATCH, DENSE_LIMIT = 500, 256, 10**8
+SETS = [
+    "ml-100k",
+    "ml-1m",
+    *(f"synthetic:138493x26744x{n}" for n in (1_000_000, 5_000_000, 10_000_000, 20_000_000)),
+]
 CONTENDERS = ["chapter", "torch", "dense", "sparse"]
 # set: (slower, faster, at least this many times)
-CLAIMS = {"ml-100k": [("chapter", 10), ("torch", 3)], "ml-1m": [("torch", 3), ("dense", 3)],
-          SETS[-1]: [("torch", 8), ("dense", 10)]}
+CLAIMS = {
+    "ml-100k": [("chapter", 10), ("torch", 3)],
+    "ml-1m": [("torch", 3), ("dense", 3)],
+    SETS[-1]: [("torch", 8), ("dense", 10)],
+}
 
 
 def prepare(name: str, folder: Path) -> None:
     """Save the training and test matrices of a data set."""
     from d2l_autorec.data.movielens import load_ratings
     from d2l_autorec.data.splits import random_split
+
     parts = random_split(load_ratings(name), 0.1, np.random.default_rng(0))
     for part, ratings in zip(("train", "test"), parts):
         sparse.save_npz(folder / f"{part}.npz", ratings.to_csr(), compressed=False)
 
 
-def measure_torch(matrix: Any, test: Any, epochs: int, threads: int) -> Tuple[float, float]:
+def measure_torch(matrix: Any, test: Any, epochs: int, threads: int) -> tuple[float, float]:
     import peer_torch
+
     dense = matrix.shape[0] * matrix.shape[1] < DENSE_LIMIT
     net, optimizer, loader = peer_torch.prepare(matrix, threads, dense)
     times, evaluations = [], []
     for _ in range(epochs if dense else 1):
-        steps = list(itertools.islice(peer_torch.train_steps(net, optimizer, loader),
-                                      None if dense else 6))
+        steps = list(
+            itertools.islice(peer_torch.train_steps(net, optimizer, loader), None if dense else 6)
+        )
         times.append(steps[-1] if dense else np.median(np.diff(steps)) * matrix.shape[0] / BATCH)
         start = time.perf_counter()
         if dense:
@@ -60,7 +69,7 @@ def measure_torch(matrix: Any, test: Any, epochs: int, threads: int) -> Tuple[fl
     return statistics.median(times), statistics.median(evaluations)
 
 
-def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[float, float]:
+def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> tuple[float, float]:
     import mxnet as mx
 
     from d2l_autorec.evaluation.rating import predict_at
@@ -70,6 +79,7 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[f
     from d2l_autorec.training.loaders import BATCHES, eval_loader, train_loader
     from d2l_autorec.training.loop import train_epoch
     from d2l_autorec.training.losses import MaskedL2Loss
+
     mx.npx.set_np()
     net = AutoRec(HIDDEN, matrix.shape[1])
     net.initialize(init=mx.init.Normal(0.01))
@@ -95,15 +105,17 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> Tuple[f
     return statistics.median(times[skip:]), statistics.median(evaluations[skip:])
 
 
-def measure_chapter(matrix: Any, test: Any, epochs: int) -> Tuple[float, float]:
+def measure_chapter(matrix: Any, test: Any, epochs: int) -> tuple[float, float]:
     """The book's own loop, evaluator and four workers; evaluation is in its time."""
     import matplotlib
+
     matplotlib.use("Agg")
     import mxnet as mx
     from d2l import mxnet as d2l
     from mxnet import autograd, gluon
     from mxnet import np as mnp
     from mxnet.gluon import nn
+
     mx.npx.set_np()
 
     class AutoRec(nn.Block):
@@ -117,25 +129,35 @@ def measure_chapter(matrix: Any, test: Any, epochs: int) -> Tuple[float, float]:
             prediction = self.decoder(self.dropout(self.encoder(x)))
             return prediction * mnp.sign(x) if autograd.is_training() else prediction
 
-    def evaluator(network: Any, rows: Any, truth: Any, devices: List[Any]) -> float:
+    def evaluator(network: Any, rows: Any, truth: Any, devices: list[Any]) -> float:
         parts = []
         for values in rows:
             for shard in gluon.utils.split_and_load(values, devices, even_split=False):
                 parts.extend(network(shard).asnumpy())
         error = truth - mnp.sign(truth) * mnp.array(parts)
-        return float(mnp.sqrt(mnp.sum(error ** 2) / mnp.sum(mnp.sign(truth))))
+        return float(mnp.sqrt(mnp.sum(error**2) / mnp.sum(mnp.sign(truth))))
 
     rows, truth = mnp.array(matrix.toarray()), mnp.array(test.toarray())
     workers = d2l.get_dataloader_workers()
-    train = gluon.data.DataLoader(rows, BATCH, shuffle=True, last_batch="rollover",
-                                  num_workers=workers)
+    train = gluon.data.DataLoader(
+        rows, BATCH, shuffle=True, last_batch="rollover", num_workers=workers
+    )
     check = gluon.data.DataLoader(rows, 1024, last_batch="keep", num_workers=workers)
     net = AutoRec()
     net.initialize(init=mx.init.Normal(0.01))
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.002, "wd": 1e-5})
     start = time.perf_counter()
-    d2l.train_recsys_rating(net, train, check, gluon.loss.L2Loss(), trainer, epochs, [mx.cpu()],
-                            evaluator, inter_mat=truth)
+    d2l.train_recsys_rating(
+        net,
+        train,
+        check,
+        gluon.loss.L2Loss(),
+        trainer,
+        epochs,
+        [mx.cpu()],
+        evaluator,
+        inter_mat=truth,
+    )
     return (time.perf_counter() - start) / epochs, 0.0
 
 
@@ -143,6 +165,7 @@ def measure(contender: str, folder: Path, epochs: int, threads: int) -> None:
     """One contender in this process; prints a line of JSON."""
     if contender != "torch":
         from d2l_autorec.training.engine import start_mxnet
+
         start_mxnet(threads, one_cpu=contender == "sparse")
     matrix, test = (sparse.load_npz(folder / f"{part}.npz") for part in ("train", "test"))
     if contender == "torch":
@@ -151,9 +174,17 @@ def measure(contender: str, folder: Path, epochs: int, threads: int) -> None:
         seconds, evaluation = measure_chapter(matrix, test, epochs)
     else:
         seconds, evaluation = measure_package(matrix, test, epochs, contender)
-    print("\n" + json.dumps({"epoch": seconds, "evaluation": evaluation, "ratings": matrix.nnz,
-                             "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                             / 1024 ** 2}))
+    print(
+        "\n"
+        + json.dumps(
+            {
+                "epoch": seconds,
+                "evaluation": evaluation,
+                "ratings": matrix.nnz,
+                "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+            }
+        )
+    )
 
 
 def sgemm_rate() -> float:
@@ -164,10 +195,10 @@ def sgemm_rate() -> float:
         start = time.perf_counter()
         a @ a
         times.append(time.perf_counter() - start)
-    return 2 * 2048 ** 3 / statistics.median(times)
+    return 2 * 2048**3 / statistics.median(times)
 
 
-def compare(name: str, rounds: int, threads: int) -> Dict[str, Dict[str, float]]:
+def compare(name: str, rounds: int, threads: int) -> dict[str, dict[str, float]]:
     """Every contender in turn, `rounds` times; medians.
 
     A dense epoch depends on users x items alone, so of the generated sets only
@@ -176,44 +207,71 @@ def compare(name: str, rounds: int, threads: int) -> Dict[str, Dict[str, float]]
     small = not name.startswith("synthetic")
     contenders = CONTENDERS[1:] if small or name == SETS[-1] else ["sparse"]
     contenders = CONTENDERS if name == "ml-100k" else contenders
-    found: Dict[str, List[Dict[str, float]]] = {c: [] for c in contenders}
+    found: dict[str, list[dict[str, float]]] = {c: [] for c in contenders}
     with tempfile.TemporaryDirectory() as folder:
         prepare(name, Path(folder))
         for _ in range(rounds):
             for contender in contenders:
                 epochs = (25 if name == "ml-100k" else 4) if small else 1
-                command = [sys.executable, __file__, "--measure", contender, "--folder", folder,
-                           "--epochs", str(epochs), "--threads", str(threads)]
-                output = subprocess.run(command, check=True, capture_output=True, text=True,
-                                        env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--measure",
+                    contender,
+                    "--folder",
+                    folder,
+                    "--epochs",
+                    str(epochs),
+                    "--threads",
+                    str(threads),
+                ]
+                output = subprocess.run(
+                    command,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                )
                 found[contender].append(json.loads(output.stdout.splitlines()[-1]))
-    return {c: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            for c, runs in found.items()}
+    return {
+        c: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for c, runs in found.items()
+    }
 
 
-def report(name: str, result: Dict[str, Dict[str, float]], rate: float) -> bool:
+def report(name: str, result: dict[str, dict[str, float]], rate: float) -> bool:
     """Print a data set's rows; True if its claims hold. Times are training plus evaluation."""
     best = sum(result["sparse"][key] for key in ("epoch", "evaluation"))
     floor = 5 * 2 * HIDDEN * result["sparse"]["ratings"] / rate
     holds = True
     for contender, row in result.items():
         seconds = row["epoch"] + row["evaluation"]
-        print(f"| {name} | {contender} | {row['epoch']:.3f} | {row['evaluation']:.3f} | "
-              f"{row['ratings'] / row['epoch']:.3g} | {row['gigabytes']:.2f} | {floor:.3f} | "
-              f"{seconds / best:.2f} |", flush=True)
+        print(
+            f"| {name} | {contender} | {row['epoch']:.3f} | {row['evaluation']:.3f} | "
+            f"{row['ratings'] / row['epoch']:.3g} | {row['gigabytes']:.2f} | {floor:.3f} | "
+            f"{seconds / best:.2f} |",
+            flush=True,
+        )
     for slower, times in CLAIMS.get(name, []):
         key = "epoch" if name != "ml-100k" else None
-        ratio = (result[slower]["epoch"] / result["sparse"]["epoch"] if key else
-                 sum(result[slower][k] for k in ("epoch", "evaluation")) / best)
+        ratio = (
+            result[slower]["epoch"] / result["sparse"]["epoch"]
+            if key
+            else sum(result[slower][k] for k in ("epoch", "evaluation")) / best
+        )
         holds &= ratio >= times
-        print(f"  {name}: sparse is {ratio:.2f} times as fast as {slower}; claim {times}: "
-              f"{'holds' if ratio >= times else 'MISSED'}", flush=True)
+        print(
+            f"  {name}: sparse is {ratio:.2f} times as fast as {slower}; claim {times}: "
+            f"{'holds' if ratio >= times else 'MISSED'}",
+            flush=True,
+        )
     return holds
 
 
-def plot(results: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> bool:
+def plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> bool:
     """Time against ratings, users and items fixed; True if within 20 % of a straight line."""
     from matplotlib.figure import Figure
+
     rows = [result["sparse"] for name, result in results.items() if name.startswith("synthetic")]
     if len(rows) < 3:
         return True
@@ -231,8 +289,10 @@ def plot(results: Dict[str, Dict[str, Dict[str, float]]], path: Path) -> bool:
     axes.set(xlabel="ratings", ylabel="seconds an epoch", title="138,493 users x 26,744 items")
     axes.legend()
     figure.savefig(path, dpi=120)
-    print(f"sparse seconds = {slope * 1e6:.3f} per million ratings + {constant:.2f}; "
-          f"at most {worst:.1%} off (claim 20 %)")
+    print(
+        f"sparse seconds = {slope * 1e6:.3f} per million ratings + {constant:.2f}; "
+        f"at most {worst:.1%} off (claim 20 %)"
+    )
     return bool(worst <= 0.2)
 
 
@@ -250,9 +310,12 @@ def main() -> None:
         measure(arguments.measure, arguments.folder, arguments.epochs, arguments.threads)
         return
     rate = sgemm_rate()
-    print(f"{arguments.threads} threads, median of {arguments.rounds}; sgemm {rate / 1e9:.0f} "
-          "GFLOP/s\n| data | contender | epoch s | evaluation s | ratings/s | peak GB | floor s | "
-          "time / sparse |\n|---|---|---|---|---|---|---|---|", flush=True)
+    print(
+        f"{arguments.threads} threads, median of {arguments.rounds}; sgemm {rate / 1e9:.0f} "
+        "GFLOP/s\n| data | contender | epoch s | evaluation s | ratings/s | peak GB | floor s | "
+        "time / sparse |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
     results, holds = {}, True
     for name in arguments.only.split(","):
         results[name] = compare(name, arguments.rounds, arguments.threads)

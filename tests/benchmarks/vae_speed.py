@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -41,15 +41,16 @@ def generate(users: int, items: int, clicks: int, seed: int = 0) -> sparse.csr_m
     counts = np.clip(activity / activity.sum() * clicks * 1.25, 8, items / 4).astype(int)
     edges = np.cumsum(popularity) / popularity.sum()
     drawn = np.minimum(np.searchsorted(edges, rng.random(counts.sum())), items - 1)
-    matrix = sparse.csr_matrix((np.ones(len(drawn), dtype=np.float32),
-                                (np.repeat(np.arange(users), counts), drawn)), (users, items))
+    matrix = sparse.csr_matrix(
+        (np.ones(len(drawn), dtype=np.float32), (np.repeat(np.arange(users), counts), drawn)),
+        (users, items),
+    )
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return _thinned(matrix, clicks, rng)
 
 
-def _thinned(matrix: sparse.csr_matrix, clicks: int, rng: np.random.Generator
-             ) -> sparse.csr_matrix:
+def _thinned(matrix: sparse.csr_matrix, clicks: int, rng: np.random.Generator) -> sparse.csr_matrix:
     """The same with at most so many clicks, at random."""
     surplus = matrix.nnz - clicks
     if surplus > 0:
@@ -74,7 +75,7 @@ def prepare(folder: Path, scale: int) -> None:
         sparse.save_npz(folder / f"{name}.npz", part, compressed=False)
 
 
-def package_parts(matrix: Any) -> Tuple[Any, ...]:
+def package_parts(matrix: Any) -> tuple[Any, ...]:
     """Network, trainer, loss and loader as `python -m d2l_autorec.run --model mult-vae` has."""
     import mxnet as mx
 
@@ -84,6 +85,7 @@ def package_parts(matrix: Any) -> Tuple[Any, ...]:
     from d2l_autorec.training.anneal import anneal_schedule
     from d2l_autorec.training.loaders import BATCHES, train_loader
     from d2l_autorec.training.losses import MultinomialLoss
+
     mx.npx.set_np()
     mx.random.seed(0)
     net = MultVAE(HIDDEN, matrix.shape[1], 0.5)
@@ -95,13 +97,14 @@ def package_parts(matrix: Any) -> Tuple[Any, ...]:
     return net, trainer, loss, train_loader(matrix, BATCH, 0, BATCHES["sparse"], "keep")
 
 
-def time_package(folder: Path, batches: int) -> Dict[str, float]:
+def time_package(folder: Path, batches: int) -> dict[str, float]:
     """Seconds an epoch, from some batches."""
     import itertools
 
     import mxnet as mx
 
     from d2l_autorec.training.loop import train_epoch
+
     matrix = sparse.load_npz(folder / "train.npz")
     net, trainer, loss, loader = package_parts(matrix)
     chosen = list(itertools.islice(loader, WARM_UP + batches))
@@ -111,29 +114,35 @@ def time_package(folder: Path, batches: int) -> Dict[str, float]:
     return {"epoch": seconds / sum(map(len, timed)) * matrix.shape[0]}
 
 
-def whole_package(folder: Path, batches: int) -> Dict[str, float]:
+def whole_package(folder: Path, batches: int) -> dict[str, float]:
     """One whole epoch and one evaluation, and the peak memory of both."""
     import mxnet as mx
 
     from d2l_autorec.evaluation.ranking import RankingEvaluation
     from d2l_autorec.training.loaders import BATCHES
     from d2l_autorec.training.loop import train_epoch
+
     net, trainer, loss, loader = package_parts(sparse.load_npz(folder / "train.npz"))
     record = train_epoch(net, loader, loss, trainer, [mx.cpu()], 1)
     start = time.perf_counter()
     parts = [sparse.load_npz(folder / f"{name}.npz") for name in ("fold_in", "held_out")]
     ndcg = RankingEvaluation(*parts, [mx.cpu()], BATCHES["sparse"])(net)["ndcg@100"]
-    return {"epoch": record.seconds, "evaluation": time.perf_counter() - start, "ndcg@100": ndcg,
-            "users": parts[0].shape[0]}
+    return {
+        "epoch": record.seconds,
+        "evaluation": time.perf_counter() - start,
+        "ndcg@100": ndcg,
+        "users": parts[0].shape[0],
+    }
 
 
-def time_torch(folder: Path, batches: int) -> Dict[str, float]:
+def time_torch(folder: Path, batches: int) -> dict[str, float]:
     """Seconds an epoch of a dense Mult-VAE, from some batches that are densified as they come."""
     import peer_torch_vae
+
     matrix = sparse.load_npz(folder / "train.npz")
     order = np.random.default_rng(0).permutation(matrix.shape[0])
-    rows = [order[first:first + BATCH] for first in range(0, len(order), BATCH)]
-    rows = rows[:WARM_UP + batches]
+    rows = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
+    rows = rows[: WARM_UP + batches]
     ends = list(peer_torch_vae.train_steps(matrix, rows, HIDDEN))
     warm = min(WARM_UP, len(rows) - 1)
     return {"epoch": (ends[-1] - ends[warm - 1]) / sum(map(len, rows[warm:])) * matrix.shape[0]}
@@ -146,32 +155,53 @@ def measure(what: str, folder: Path, batches: int, threads: int) -> None:
     """One measurement in this process; prints a line of JSON."""
     if what == "torch":
         import torch
+
         torch.set_num_threads(threads)
     else:
         from d2l_autorec.training.engine import start_mxnet
+
         start_mxnet(threads, one_cpu=True)
     found = MEASURES[what](folder, batches)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 ** 2
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print("\n" + json.dumps({**found, "gigabytes": peak}))
 
 
-def in_process(what: str, folder: str, arguments: argparse.Namespace) -> Dict[str, float]:
+def in_process(what: str, folder: str, arguments: argparse.Namespace) -> dict[str, float]:
     """The measurement `what` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", what, "--folder", folder, "--batches",
-               str(arguments.batches), "--threads", str(arguments.threads)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)})
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        what,
+        "--folder",
+        folder,
+        "--batches",
+        str(arguments.batches),
+        "--threads",
+        str(arguments.threads),
+    ]
+    output = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
+    )
     return json.loads(output.stdout.splitlines()[-1])
 
 
-def report(times: Dict[str, List[Dict[str, float]]], whole: Dict[str, float], quick: bool) -> bool:
+def report(times: dict[str, list[dict[str, float]]], whole: dict[str, float], quick: bool) -> bool:
     """Print the figures; True if the claims hold."""
-    medians = {name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-               for name, runs in times.items()}
+    medians = {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for name, runs in times.items()
+    }
     for name, row in medians.items():
         print(f"| {ROLES[name]} | {row['epoch']:.1f} | {row['gigabytes']:.2f} |")
-    print(f"one whole epoch {whole['epoch']:.1f} s, evaluation of {whole['users']} users "
-          f"{whole['evaluation']:.1f} s, peak {whole['gigabytes']:.2f} GB")
+    print(
+        f"one whole epoch {whole['epoch']:.1f} s, evaluation of {whole['users']} users "
+        f"{whole['evaluation']:.1f} s, peak {whole['gigabytes']:.2f} GB"
+    )
     ratio = medians["torch"]["epoch"] / medians["package"]["epoch"]
     claims = [(f"under {GIGABYTES} GB", whole["gigabytes"] < GIGABYTES)]
     claims += [] if quick else [("at least as fast as PyTorch", ratio >= 1)]
@@ -196,11 +226,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), 10 if arguments.quick else 1)
         data = sparse.load_npz(Path(folder) / "train.npz")
-        print(f"{data.shape[0]} users x {data.shape[1]} items, {data.nnz} clicks; "
-              f"{arguments.threads} threads, median of {arguments.rounds}, epochs extrapolated "
-              f"from {arguments.batches} batches of {BATCH}\n"
-              "| Mult-VAE 600-200 | epoch s | peak GB |\n|---|---|---|", flush=True)
-        times: Dict[str, List[Dict[str, float]]] = {name: [] for name in ROLES}
+        print(
+            f"{data.shape[0]} users x {data.shape[1]} items, {data.nnz} clicks; "
+            f"{arguments.threads} threads, median of {arguments.rounds}, epochs extrapolated "
+            f"from {arguments.batches} batches of {BATCH}\n"
+            "| Mult-VAE 600-200 | epoch s | peak GB |\n|---|---|---|",
+            flush=True,
+        )
+        times: dict[str, list[dict[str, float]]] = {name: [] for name in ROLES}
         for _ in range(arguments.rounds):
             for name, found in times.items():
                 found.append(in_process(name, folder, arguments))

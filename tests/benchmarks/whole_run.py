@@ -21,10 +21,14 @@ LISTING = Path(__file__).parents[1] / "chapter_listing.py"
 def seconds(*command: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL,
-                       env={"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ,
-                            "MPLBACKEND": "Agg"})
+        subprocess.run(
+            command,
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ, "MPLBACKEND": "Agg"},
+        )
         return time.perf_counter() - start
 
 

@@ -1,0 +1,1 @@
+"""A run: its options, its task, its folder, its figures."""
