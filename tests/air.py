@@ -8,10 +8,10 @@ expressions and blank lines a hundred lines. Fails where a bound is passed.
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, Union
 
-Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 MOST_CONDITIONALS, FEWEST_BLANKS = 1.5, 10.0  # a hundred body lines
 
 
@@ -24,7 +24,7 @@ def functions_of(tree: ast.AST) -> Iterator[Function]:
             yield from functions_of(node)
 
 
-def body_of(function: Function) -> List[ast.stmt]:
+def body_of(function: Function) -> list[ast.stmt]:
     """The statements of a function, without its docstring."""
     first = function.body[0]
     is_docstring = (
@@ -35,7 +35,7 @@ def body_of(function: Function) -> List[ast.stmt]:
     return function.body[1:] if is_docstring else function.body
 
 
-def measure(folder: Path) -> Dict[str, float]:
+def measure(folder: Path) -> dict[str, float]:
     """The figures of all modules below a folder."""
     nodes = characters = conditionals = blanks = lines = 0
 
