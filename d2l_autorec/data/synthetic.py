@@ -15,9 +15,10 @@ MOST_RATINGS = 2**31 - 1  # their numbers are int32
 BYTES_A_RATING = 100  # of drawing pairs until enough of them differ
 
 
-def synthetic_shape(dataset: str) -> tuple[int, ...]:
+def synthetic_shape(dataset: str) -> tuple[int, int, int] | None:
+    """Users, items and ratings that a data set's name asks for; None for the usual ones."""
     if dataset == "synthetic":
-        return ()
+        return None
 
     shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", dataset)
     if shape is None:
@@ -26,7 +27,8 @@ def synthetic_shape(dataset: str) -> tuple[int, ...]:
             "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000"
         )
 
-    return tuple(map(int, shape.groups()))
+    num_users, num_items, num_ratings = map(int, shape.groups())
+    return num_users, num_items, num_ratings
 
 
 def synthetic_ratings(
