@@ -88,7 +88,8 @@ class Clicks:
         size = (len(self.user_ids), len(self.item_ids))
         for piece in PIECES:
             pairs = self.pairs[piece]
-            if pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any()):
+            outside = pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any())
+            if outside:
                 raise DataError(f"{self.name}: a position in {piece} is outside {size}")
             pairs.flags.writeable = False
 
@@ -124,25 +125,27 @@ class Clicks:
 
     def _held_out(self, part: str, first: int) -> HeldOutUsers:
         rows = self.heldout_users
-        return HeldOutUsers(
-            self.user_ids[first : first + rows],
-            self._matrix(f"{part}_tr", first, rows),
-            self._matrix(f"{part}_te", first, rows),
-        )
+        user_ids = self.user_ids[first : first + rows]
+        fold_in = self._matrix(f"{part}_tr", first, rows)
+        held_out = self._matrix(f"{part}_te", first, rows)
+
+        return HeldOutUsers(user_ids, fold_in, held_out)
 
     def _matrix(self, piece: str, first: int, rows: int) -> sparse.csr_matrix:
         users, items = self.pairs[piece].T
-        matrix = sparse.csr_matrix(
-            (np.ones(len(users), dtype=np.float32), (users - first, items)),
-            shape=(rows, self.num_items),
-        )
+        ones = np.ones(len(users), dtype=np.float32)
+        cells = (users - first, items)
+
+        matrix = sparse.csr_matrix((ones, cells), shape=(rows, self.num_items))
         matrix.sum_duplicates()
         matrix.data[:] = 1
+
         return matrix
 
     def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
         """The clicks of these pieces, by default all, as ratings of 1."""
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
+
         return Ratings(
             users,
             items,
@@ -157,22 +160,30 @@ class Clicks:
 
     def counts(self) -> dict[str, int]:
         """Sizes for the result file: users, items, and clicks of each piece."""
-        return {
+        sizes = {
             "train_users": self.num_train_users,
             "heldout_users": self.heldout_users,
             "items": self.num_items,
-            **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES},
         }
+        for piece in PIECES:
+            sizes[f"{piece}_clicks"] = len(self.pairs[piece])
+
+        return sizes
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of pairs and ids: what the result file records."""
         digest = hashlib.sha256(str(self.heldout_users).encode())
+
         for piece in PIECES:
-            digest.update(f"{piece} {len(self.pairs[piece])}".encode())
-            digest.update(np.ascontiguousarray(self.pairs[piece]).data)
+            pairs = self.pairs[piece]
+            digest.update(f"{piece} {len(pairs)}".encode())
+            digest.update(np.ascontiguousarray(pairs).data)
+
         for ids in (self.user_ids, self.item_ids):
-            digest.update("\0".join(map(str, ids.tolist())).encode())
+            text = "\0".join(map(str, ids.tolist()))
+            digest.update(text.encode())
+
         return digest.hexdigest()
 
     def write_csv(self, folder: Path, header: tuple[str, str] = ("uid", "sid")) -> None:
@@ -182,23 +193,23 @@ class Clicks:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+
         for piece in PIECES:
-            lines = [",".join(header), *(f"{u},{i}" for u, i in self.pairs[piece].tolist())]
-            (folder / f"{piece}.csv").write_text("\n".join(lines) + "\n", newline="\n")
-        for name, column, ids in (
-            ("users", header[0], self.user_ids),
-            ("items", header[1], self.item_ids),
-        ):
-            lines = [f"{column},id", *(f"{n},{_csv_field(id_)}" for n, id_ in enumerate(ids))]
-            (folder / f"{name}.csv").write_text(
-                "\n".join(lines) + "\n", encoding="utf-8", newline="\n"
-            )
+            lines = [",".join(header)]
+            lines += [f"{user},{item}" for user, item in self.pairs[piece].tolist()]
+            _write_lines(folder / f"{piece}.csv", lines)
+
+        user_column, item_column = header
+        _write_ids(folder / "users.csv", user_column, self.user_ids)
+        _write_ids(folder / "items.csv", item_column, self.item_ids)
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file; nothing in it is pickled."""
+        pairs = {f"pairs/{piece}": self.pairs[piece] for piece in PIECES}
+
         np.savez_compressed(
             path,
-            **{f"pairs/{piece}": self.pairs[piece] for piece in PIECES},
+            **pairs,
             user_ids=storable_ids(self.user_ids),
             item_ids=storable_ids(self.item_ids),
             heldout_users=self.heldout_users,
@@ -221,17 +232,25 @@ class Clicks:
         try:
             with np.load(path, allow_pickle=False) as file:
                 stored = dict(file)
-            texts = {
-                key: stored[key].tolist() for key in ("title_texts", "dropped_why", "dropped_count")
-            }
+
+            title_texts = stored["title_texts"].tolist()
+            reasons = stored["dropped_why"].tolist()
+            dropped = stored["dropped_count"].tolist()
+            pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
+            user_ids = usable_ids(stored["user_ids"])
+            item_ids = usable_ids(stored["item_ids"])
+            heldout_users = int(stored["heldout_users"])
+            name = str(stored["name"])
+            title_ids = usable_ids(stored["title_ids"]).tolist()
+
             return cls(
-                {piece: stored[f"pairs/{piece}"] for piece in PIECES},
-                usable_ids(stored["user_ids"]),
-                usable_ids(stored["item_ids"]),
-                int(stored["heldout_users"]),
-                str(stored["name"]),
-                dict(zip(usable_ids(stored["title_ids"]).tolist(), texts["title_texts"])),
-                dict(zip(texts["dropped_why"], texts["dropped_count"])),
+                pairs,
+                user_ids,
+                item_ids,
+                heldout_users,
+                name,
+                titles=dict(zip(title_ids, title_texts)),
+                dropped=dict(zip(reasons, dropped)),
             )
         except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
             raise DataError(
@@ -242,7 +261,20 @@ class Clicks:
 
 def _csv_field(text: Any) -> str:
     text = str(text)
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+    if set(text) & set(',"\n\r'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _write_ids(path: Path, column: str, ids: np.ndarray) -> None:
+    """Positions and the ids that stand there."""
+    lines = [f"{column},id"]
+    lines += [f"{position},{_csv_field(id_)}" for position, id_ in enumerate(ids)]
+    _write_lines(path, lines)
 
 
 def prepare_clicks(
@@ -289,21 +321,28 @@ def prepare_clicks(
     """
     _check_heldout(heldout_users)
     kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
+
+    # Users that have clicks, in ascending order of their ids, and then permuted.
+    clicks_of = np.bincount(kept.users, minlength=ratings.num_users)
     ascending = np.argsort(ratings.user_ids, kind="stable")
-    ascending = ascending[np.bincount(kept.users, minlength=ratings.num_users)[ascending] > 0]
+    ascending = ascending[clicks_of[ascending] > 0]
     count = _count_heldout(heldout_users, len(ascending))
-    permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
+    permutation = np.random.RandomState(SEED).permutation(len(ascending))
+    permuted = ascending[permutation]
+
+    # Each click's user and item as they are numbered from now on; item -1 is in no vocabulary.
     users = _positions(permuted, ratings.num_users)[kept.users]
     training = users < len(permuted) - 2 * count
     vocabulary = _first_appearances(kept.items[training])
     items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
     _tell(ratings.name, len(ratings), dropped)
-    order = np.argsort(_positions(ascending, ratings.num_users)[kept.users], kind="stable")
-    pairs = {
-        "train": np.stack([users, items], axis=1)[training],
-        **_split_heldout(users[order], items[order], len(permuted), count),
-    }
+
+    rank_of_user = _positions(ascending, ratings.num_users)[kept.users]
+    by_user = np.argsort(rank_of_user, kind="stable")
+    pairs = {"train": np.stack([users, items], axis=1)[training]}
+    pairs.update(_split_heldout(users[by_user], items[by_user], len(permuted), count))
+
     return Clicks(
         pairs,
         ratings.user_ids[permuted],
@@ -320,26 +359,40 @@ def _filter(
     ratings: Ratings, threshold: float | None, min_user_clicks: int, min_item_clicks: int
 ) -> tuple[Ratings, dict[str, int]]:
     """Threshold, then items, then users, one pass; and how many ratings each took."""
-    kept, sizes = ratings, [len(ratings)]
+    kept = ratings
+    sizes = [len(ratings)]
+
     if threshold is not None:
         kept = kept.part(kept.values >= threshold)
     sizes.append(len(kept))
-    for column, fewest in (("items", min_item_clicks), ("users", min_user_clicks)):
-        index = getattr(kept, column)
-        kept = kept.part(np.bincount(index, minlength=1)[index] >= fewest)
-        sizes.append(len(kept))
+
+    kept = kept.part(_occurrences(kept.items) >= min_item_clicks)
+    sizes.append(len(kept))
+
+    kept = kept.part(_occurrences(kept.users) >= min_user_clicks)
+    sizes.append(len(kept))
+
     if not len(kept):
         raise DataError(
             f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
             f"(--threshold {threshold}, --min-item-clicks {min_item_clicks}, "
             f"--min-user-clicks {min_user_clicks}): lower one of them"
         )
+
     reasons = ("below the threshold", "items with few clicks", "users with few clicks")
-    return kept, dict(zip(reasons, (-np.diff(sizes)).tolist()))
+    taken = -np.diff(sizes)
+    return kept, dict(zip(reasons, taken.tolist()))
+
+
+def _occurrences(index: np.ndarray) -> np.ndarray:
+    """How often each entry's value occurs in `index`, shape (n,)."""
+    return np.bincount(index, minlength=1)[index]
 
 
 def _check_heldout(wanted: int | float) -> None:
-    if not (wanted >= 1 and wanted == int(wanted) or 0 < wanted < 0.5):
+    is_count = wanted >= 1 and wanted == int(wanted)
+    is_fraction = 0 < wanted < 0.5
+    if not (is_count or is_fraction):
         raise ConfigError(
             f"--heldout-users is {wanted:g}: it must be a number of users from 1, "
             "or a fraction of them below 0.5"
@@ -347,7 +400,11 @@ def _check_heldout(wanted: int | float) -> None:
 
 
 def _count_heldout(wanted: int | float, users: int) -> int:
-    count = int(wanted) if wanted >= 1 else int(wanted * users)
+    if wanted >= 1:
+        count = int(wanted)
+    else:
+        count = int(wanted * users)
+
     if count < 1 or users <= 2 * count:
         raise DataError(
             f"--heldout-users {wanted:g} takes {count} users for validation and "
@@ -355,6 +412,7 @@ def _count_heldout(wanted: int | float, users: int) -> int:
             f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
             "--min-user-clicks"
         )
+
     return count
 
 
@@ -366,8 +424,11 @@ def _split_heldout(
     for part, end in (("validation", num_users - count), ("test", num_users)):
         mine = (users >= end - count) & (users < end) & (items >= 0)
         clicks = np.stack([users[mine], items[mine]], axis=1)
+
         held_out = _choose_held_out(clicks[:, 0])
-        pairs[f"{part}_tr"], pairs[f"{part}_te"] = clicks[~held_out], clicks[held_out]
+        pairs[f"{part}_tr"] = clicks[~held_out]
+        pairs[f"{part}_te"] = clicks[held_out]
+
     return pairs
 
 
@@ -386,21 +447,28 @@ def _first_appearances(values: np.ndarray) -> np.ndarray:
 
 def _choose_held_out(users: np.ndarray) -> np.ndarray:
     """Mask, shape (n,), of the held-out clicks; the clicks of a user stand together."""
-    rng, mask = np.random.RandomState(SEED), np.zeros(len(users), dtype=bool)
+    rng = np.random.RandomState(SEED)
+    mask = np.zeros(len(users), dtype=bool)
     bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()
+
     for begin, end in zip(bounds, bounds[1:]):
-        if end - begin >= FEWEST_TO_SPLIT:
-            held_out = int(HELD_OUT_SHARE * (end - begin))
-            mask[begin + rng.choice(end - begin, held_out, replace=False)] = True
+        clicks = end - begin
+        if clicks >= FEWEST_TO_SPLIT:
+            held_out = int(HELD_OUT_SHARE * clicks)
+            chosen = rng.choice(clicks, held_out, replace=False)
+            mask[begin + chosen] = True
+
     return mask
 
 
 def _tell(name: str, total: int, dropped: dict[str, int]) -> None:
-    unasked = {
-        why: count for why, count in dropped.items() if count and why != "below the threshold"
-    }
+    unasked = [
+        f"{count} ({why})"
+        for why, count in dropped.items()
+        if count and why != "below the threshold"
+    ]
     if unasked:
-        reasons = ", ".join(f"{count} ({why})" for why, count in unasked.items())
+        reasons = ", ".join(unasked)
         warnings.warn(
             f"{name}: of {total} ratings were dropped {reasons}", DataWarning, stacklevel=3
         )

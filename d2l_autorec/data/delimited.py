@@ -1,9 +1,8 @@
 """A table of ratings to a frame: pandas reads, and nothing reaches it unchecked."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,11 +20,10 @@ def parse_table(path: Path, layout: TableFormat) -> pd.DataFrame:
         If a line has other fields than the first, its quotes do not match, it
         begins with '#', or a number is none.
     """
-    numeric = {role: kind for role, kind in NUMERIC.items() if role in layout.columns}
+    numeric = [role for role in NUMERIC if role in layout.columns]
+    kinds = {layout.columns[role]: NUMERIC[role] for role in numeric}
     try:
-        raw = _read_csv(
-            path, layout, {layout.columns[role]: kind for role, kind in numeric.items()}
-        )
+        raw = _read_csv(path, layout, kinds)
     except DataError:
         raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -33,18 +31,27 @@ def parse_table(path: Path, layout: TableFormat) -> pd.DataFrame:
         raise DataError(f"{path}: {text}; correct the quotes or fields there") from error
     except ValueError as error:
         raise _non_numeric(path, layout, numeric) from error
-    return pd.DataFrame({role: raw.pop(position) for role, position in layout.columns.items()})
+
+    return pd.DataFrame({role: raw.pop(str(field)) for role, field in layout.columns.items()})
 
 
-def _read_csv(path: Path, layout: TableFormat, numeric: dict[int, Any]) -> pd.DataFrame:
-    """Fields numbered from 0; those not in `numeric` become categories."""
-    kinds = {position: numeric.get(position, "category") for position in range(layout.width)}
-    separator = {" ": r"\s+"}.get(layout.separator, layout.character)
+def _read_csv(path: Path, layout: TableFormat, numeric: Mapping[int, str]) -> pd.DataFrame:
+    """Fields named "0", "1" and so on; those not in `numeric` become categories."""
+    kinds = {str(field): numeric.get(field, "category") for field in range(layout.width)}
+
+    separator = layout.character
+    if layout.separator == " ":
+        separator = r"\s+"
+
+    header = None
+    if layout.header:
+        header = 0
+
     rows = CheckedRows(path, layout)
     raw = pd.read_csv(
-        rows,
+        rows,  # type: ignore[call-overload]  # the parser only reads; the stubs want a whole file
         sep=separator,
-        header=0 if layout.header else None,
+        header=header,
         names=list(kinds),
         index_col=False,
         dtype=kinds,
@@ -53,11 +60,13 @@ def _read_csv(path: Path, layout: TableFormat, numeric: dict[int, Any]) -> pd.Da
         na_values=[""],
         skipinitialspace=True,
     )
+
     expected = rows.count - layout.header
     if len(raw) != expected:
         raise DataError(
             f"{path}: {expected} lines, but {len(raw)} rows were understood; look for stray quotes"
         )
+
     return raw
 
 
@@ -79,7 +88,9 @@ class CheckedRows:
     """
 
     def __init__(self, path: Path, layout: TableFormat) -> None:
-        self._path, self._layout, self._blocks = path, layout, blocks(path)
+        self._path = path
+        self._layout = layout
+        self._blocks = blocks(path)
         self.count = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -90,20 +101,26 @@ class CheckedRows:
         first, block = next(self._blocks, (0, b""))
         if not block:
             return b""
+
         character = self._layout.character.encode()
-        if character != self._layout.separator.encode():
+        separator = self._layout.separator.encode()
+        if character != separator:
             self._refuse_character(character, first, block)
-            block = block.replace(self._layout.separator.encode(), character)
+            block = block.replace(separator, character)
+
         if self._is_plain(block, character):
             self.count += block.count(b"\n")
         else:
             self._check_lines(first, block[:-1].decode().split("\n"))
+
         return block
 
     def _is_plain(self, block: bytes, character: bytes) -> bool:
-        lines, width = block.count(b"\n"), self._layout.width
         if b'"' in block or b"#" in block:
             return False
+
+        lines = block.count(b"\n")
+        width = self._layout.width
         if self._layout.separator == " ":
             return len(block.split()) == lines * width
         return width > 1 and block.count(character) == lines * (width - 1)
@@ -122,6 +139,7 @@ class CheckedRows:
             skipinitialspace=True,
             strict=True,
         )
+
         done = 0
         try:
             for fields in reader:
@@ -130,6 +148,7 @@ class CheckedRows:
                 if fields not in ([], [""]):
                     self.count += 1
                     self._check_line(first + done, lines[done], fields)
+
                 done += 1
         except csv.Error as error:
             raise DataError(
@@ -140,6 +159,7 @@ class CheckedRows:
     def _check_line(self, number: int, line: str, fields: list[str]) -> None:
         place = f"{self._path}, line {number}"
         refuse_comment(place, line)
+
         if len(fields) != self._layout.width:
             raise DataError(
                 f"{place}: {len(fields)} fields where the first "
@@ -148,11 +168,13 @@ class CheckedRows:
             )
 
 
-def _non_numeric(path: Path, layout: TableFormat, numeric: dict[str, str]) -> DataError:
+def _non_numeric(path: Path, layout: TableFormat, numeric: list[str]) -> DataError:
     """The first value that is not a number: read again as text, only once it has failed."""
-    raw = _read_csv(path, layout, {layout.columns[role]: str for role in numeric})
+    as_text = {layout.columns[role]: "str" for role in numeric}
+    raw = _read_csv(path, layout, as_text)
+
     for role in numeric:
-        column = raw[layout.columns[role]]
+        column = raw[str(layout.columns[role])]
         bad = pd.to_numeric(column, errors="coerce").isna() & column.notna()
         if bad.any():
             row = int(bad.argmax())
@@ -161,6 +183,7 @@ def _non_numeric(path: Path, layout: TableFormat, numeric: dict[str, str]) -> Da
                 f"{place}: the {role} {column[row]!r} is not a number; "
                 f"{int(bad.sum())} lines are so: correct or delete them"
             )
+
     return DataError(
         f"{path}: the ratings are not numbers; correct them, or name another column with --columns"
     )

@@ -36,6 +36,7 @@ def cleaned_ids(column: pd.Series, role: str, locate: Callable[[int], str]) -> p
     """
     if column.dtype.kind in "iu":
         return column
+
     codes, ids = pd.factorize(column)
     found = np.asarray(ids, dtype=object)
 
@@ -47,22 +48,30 @@ def cleaned_ids(column: pd.Series, role: str, locate: Callable[[int], str]) -> p
                 "correct or delete them"
             )
 
-    wrong = np.array(
-        [isinstance(id_, bool) or not isinstance(id_, (str, int, np.integer)) for id_ in found],
-        dtype=bool,
-    )
+    wrong = np.array([not _can_be_id(id_) for id_ in found], dtype=bool)
     for code in np.flatnonzero(wrong):
         refuse(codes == code, f"is {found[code]!r}: it must be a string or a whole number")
+
     texts = [str(id_).strip(" \t") for id_ in found]
     empty = np.array([text == "" for text in texts] + [True])  # the last for the code -1
     refuse(empty[codes], "is empty")
+
     unusable = [UNUSABLE.search(text) is not None for text in texts]
     for code in np.flatnonzero(unusable):
         refuse(codes == code, f"{texts[code][:LONGEST]!r} has a control character")
-    for code in np.flatnonzero([len(text) > LONGEST for text in texts]):
+
+    too_long = [len(text) > LONGEST for text in texts]
+    for code in np.flatnonzero(too_long):
         refuse(codes == code, f"{texts[code][:20]!r}... is longer than {LONGEST} characters")
+
     merged, different = pd.factorize(np.array(texts, dtype=object))
-    return pd.Series(pd.Categorical.from_codes(merged[codes], different))
+    categories = pd.Index(different, dtype=object)
+    return pd.Series(pd.Categorical.from_codes(merged[codes], categories))
+
+
+def _can_be_id(value: object) -> bool:
+    """Whether it is a string or a whole number; True and False are neither."""
+    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
 
 
 def index_of(
@@ -72,19 +81,25 @@ def index_of(
     codes, ids = pd.factorize(column)  # in order of first appearance
     counts = np.bincount(codes)
     exact = np.rint(values * 1024.0).astype(np.float64)  # whole numbers: sums know no order
-    keys = [np.arange(len(counts))]
-    keys += [] if times is None else [np.bincount(codes, times)]
+
+    keys = [np.arange(len(counts))]  # the last key decides first
+    if times is not None:
+        keys.append(np.bincount(codes, times))
     keys += [np.bincount(codes, exact), -counts]
+
     order = np.lexsort(keys)
     position = np.empty(len(order), dtype=np.int32)
     position[order] = np.arange(len(order), dtype=np.int32)
-    return natural_ids(np.asarray(ids))[order], position[codes]
+
+    ordered_ids = natural_ids(np.asarray(ids))[order]
+    return ordered_ids, position[codes]
 
 
 def natural_ids(ids: np.ndarray) -> np.ndarray:
     """Integers where every id is one in its plain form, else strings."""
     if ids.dtype.kind in "iu" and (ids <= np.iinfo(np.int64).max).all():
         return ids.astype(np.int64)
+
     text = pd.Series(ids, dtype=object).astype(str)
     if text.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all():
         return text.astype(np.int64).to_numpy()

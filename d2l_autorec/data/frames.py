@@ -87,7 +87,10 @@ def check(frame: pd.DataFrame, source: Source, duplicates: str, scale: Scale) ->
     frame = finite_numbers(frame, source.locate)
     for role in ("user", "item"):
         frame[role] = cleaned_ids(frame[role], role, source.locate)
-    check_ratings(frame["rating"].to_numpy(dtype=np.float32), scale, source.locate, source.remedy)
+
+    values = frame["rating"].to_numpy(dtype=np.float32)
+    check_ratings(values, scale, source.locate, source.remedy)
+
     return _deduplicated(frame, source.locate, duplicates)
 
 
@@ -95,12 +98,18 @@ def indexed(checked: Checked, source: Source, duplicates: str, scale: Scale) -> 
     """`Ratings` of a checked frame; see `ratings_from_frame` for the order of the ids."""
     frame = checked.frame
     values = frame["rating"].to_numpy(dtype=np.float32)
-    times = frame["timestamp"].to_numpy(dtype=np.int64) if "timestamp" in frame else None
+    times = None
+    if "timestamp" in frame:
+        times = frame["timestamp"].to_numpy(dtype=np.int64)
+
     user_ids, users = index_of(frame["user"], values, times)
     item_ids, items = index_of(frame["item"], values, times)
+
+    size = size_of(values, user_ids, item_ids, scale)
     merged = "no duplicates"
     if checked.merged:
         merged = f"{checked.merged:,} repeated ratings merged ({duplicates})"
+
     ratings = Ratings(
         users,
         items,
@@ -110,24 +119,34 @@ def indexed(checked: Checked, source: Source, duplicates: str, scale: Scale) -> 
         times,
         scale,
         name=source.name,
-        origin=f"{source.layout}; {size_of(values, user_ids, item_ids, scale)}, {merged}",
+        origin=f"{source.layout}; {size}, {merged}",
     )
+
     if ratings.offset:
+        low, high = ratings.bounds
         warnings.warn(
-            f"{source.name}: the rating scale {ratings.scale[0]:g}.."
-            f"{ratings.scale[1]:g} includes 0 or below, and 0 means unobserved: trained "
-            f"on rating + {ratings.offset:g}, shifted back in every output",
+            f"{source.name}: the rating scale {low:g}..{high:g} includes 0 or below, "
+            f"and 0 means unobserved: trained on rating + {ratings.offset:g}, "
+            "shifted back in every output",
             DataWarning,
             stacklevel=3,
         )
+
     return ratings
 
 
 def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scale: Scale) -> str:
     """How many ratings of how many users and items, and their scale, in words."""
     low, high = scale or (values.min(), values.max())
-    whence = "as found" if scale is None else "as given"
-    equal = ", all ratings equal" if values.min() == values.max() else ""
+
+    whence = "as given"
+    if scale is None:
+        whence = "as found"
+
+    equal = ""
+    if values.min() == values.max():
+        equal = ", all ratings equal"
+
     return (
         f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items, scale "
         f"{low:g}..{high:g} ({whence}{equal})"
@@ -136,7 +155,11 @@ def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scal
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:
     """One whole number for each different (user, item) pair, shape (n,)."""
-    users, items = (pd.factorize(frame[role])[0].astype(np.int64) for role in ("user", "item"))
+    user_codes, _ = pd.factorize(frame["user"])
+    item_codes, _ = pd.factorize(frame["item"])
+
+    users = user_codes.astype(np.int64)
+    items = item_codes.astype(np.int64)
     return users * (items.max(initial=0) + 1) + items
 
 
@@ -144,21 +167,25 @@ def _deduplicated(frame: pd.DataFrame, locate: Callable[[int], str], duplicates:
     keys = pair_keys(frame)
     ordered = np.sort(keys)
     count = int((ordered[1:] == ordered[:-1]).sum())
+
     if not count:
         return Checked(frame, 0)
     if duplicates == "error":
         raise _repeated(frame, keys, count, locate)
+
     warnings.warn(
         f"{count} repeated ratings of an item by the same user were merged "
         f"(--duplicates {duplicates})",
         DataWarning,
         stacklevel=4,
     )
+
     kept = ~pd.Series(keys).duplicated(keep="last").to_numpy()
     last = frame[kept].copy()
     if duplicates == "mean":
         means = frame["rating"].astype("float64").groupby(keys).mean()
         last["rating"] = means.loc[keys[kept]].to_numpy(dtype=np.float32)
+
     return Checked(last.reset_index(drop=True), count)
 
 
@@ -170,12 +197,17 @@ def _repeated(
     values = frame["rating"].to_numpy()
     firsts = pd.Series(values).groupby(keys).transform("first").to_numpy()
     conflicts = int((repeated & (values != firsts)).sum())
+
     rows = np.flatnonzero(repeated)
     second = int(rows[0])
     first = int((keys == keys[second]).argmax())
+
     places = [_place_in_file(locate(int(row))) for row in rows[:LINES_SHOWN]]
-    places += ["..."] if len(rows) > LINES_SHOWN else []
-    user, item = frame["user"].iloc[second], frame["item"].iloc[second]
+    if len(rows) > LINES_SHOWN:
+        places.append("...")
+
+    user = frame["user"].iloc[second]
+    item = frame["item"].iloc[second]
     return DataError(
         f"{locate(second)}: user {user!r} rated item {item!r} already in "
         f"{_place_in_file(locate(first))} ({values[first]:g} there, {values[second]:g} here); "

@@ -23,7 +23,8 @@ class IdMap:
     """
 
     def __init__(self, ids: np.ndarray, what: str) -> None:
-        self.ids, self._what = ids, what
+        self.ids = ids
+        self._what = what
         self._positions = {str(name): index for index, name in enumerate(ids.tolist())}
 
     def find(self, wanted: Iterable[Any]) -> np.ndarray:
@@ -51,13 +52,21 @@ class IdMap:
         found = self.find(wanted)
         unknown = [name for name, position in zip(wanted, found) if position < 0]
         if unknown:
-            others = f" (and {len(unknown) - 1} more of those asked for)" if unknown[1:] else ""
-            raise DataError(
-                f"{self._what} {str(unknown[0])!r}{others} is not among the {len(self.ids)} "
-                f"{self._what}s of this run; the nearest ids are "
-                + ", ".join(map(str, self.nearest(unknown[0])))
-            )
+            raise self._unknown(unknown)
         return found
+
+    def _unknown(self, names: list[Any]) -> DataError:
+        """What to say of ids that are not among those of the run."""
+        first, *rest = names
+        others = ""
+        if rest:
+            others = f" (and {len(rest)} more of those asked for)"
+
+        nearest = ", ".join(map(str, self.nearest(first)))
+        return DataError(
+            f"{self._what} {str(first)!r}{others} is not among the {len(self.ids)} "
+            f"{self._what}s of this run; the nearest ids are {nearest}"
+        )
 
     def nearest(self, name: Any) -> list[Any]:
         """Known ids like `name`: integers by value, then any by their text."""
@@ -68,6 +77,9 @@ class IdMap:
                 near = self.ids[np.argsort(distance, kind="stable")[:2]].tolist()
             except (ValueError, TypeError):
                 pass  # asked for by a text that is no number
+
         alike = difflib.get_close_matches(str(name), self._positions, SUGGESTIONS, cutoff=0.5)
         near += [self.ids.tolist()[self._positions[text]] for text in alike]
-        return list(dict.fromkeys(near))[:SUGGESTIONS] or self.ids[:SUGGESTIONS].tolist()
+
+        different = list(dict.fromkeys(near))
+        return different[:SUGGESTIONS] or self.ids[:SUGGESTIONS].tolist()

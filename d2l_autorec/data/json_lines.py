@@ -44,6 +44,7 @@ def parse_json(path: Path, request: Request) -> tuple[pd.DataFrame, dict[str, st
     codes: dict[str, list[int]] = {role: [] for role in ids}
     numbers: dict[str, list[float]] = {role: [] for role in NUMERIC}
     keys: dict[str, str] = {}
+
     for number, record in _records(path):
         place = f"{path}, line {number}"
         keys = keys or _keys(place, list(record), request)
@@ -53,18 +54,17 @@ def parse_json(path: Path, request: Request) -> tuple[pd.DataFrame, dict[str, st
                 numbers[role].append(_number(value, place, key))
             else:
                 codes[role].append(_code(value, ids[role], place, key))
-    frame = {
-        role: pd.Categorical.from_codes(codes[role], list(ids[role]))
-        for role in keys
-        if role in ids
-    }
-    frame.update(
-        {
-            role: np.array(numbers[role], dtype=kind)
-            for role, kind in NUMERIC.items()
-            if role in keys
-        }
-    )
+
+    frame: dict[str, pd.Categorical | np.ndarray] = {}
+    for role in keys:
+        if role in ids:
+            categories = pd.Index(list(ids[role]), dtype=object)
+            frame[role] = pd.Categorical.from_codes(codes[role], categories)
+
+    for role, kind in NUMERIC.items():
+        if role in keys:
+            frame[role] = np.array(numbers[role], dtype=kind)
+
     return pd.DataFrame(frame), keys
 
 
@@ -94,14 +94,17 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {max(keys, key=keys.count)!r} twice")
+
     return record
 
 
 def _keys(place: str, names: list[str], request: Request) -> dict[str, str]:
     if request.columns:
-        columns = columns_asked_for(place, names, parse_columns(request), request, "key")
+        asked = parse_columns(request)
+        columns = columns_asked_for(place, names, asked, request, "key")
     else:
         columns = columns_recognised(place, names, request, "key")
+
     return {role: names[position] for role, position in columns.items()}
 
 
@@ -109,22 +112,26 @@ def _code(value: Any, known: dict[str, int], place: str, key: str) -> int:
     """The code of an id; -1 where there is none."""
     if value is None or value == "":
         return -1
+
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise DataError(
             f"{place}: {key!r} is {json.dumps(value)}, but an id must be a string or "
             "a whole number; correct or delete the line"
         )
+
     return known.setdefault(str(value), len(known))
 
 
 def _number(value: Any, place: str, key: str) -> float:
     if isinstance(value, str) and is_number(value):
         value = float(value)
+
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DataError(
             f"{place}: {key!r} is {value!r}, not a number; correct or delete the "
             f"line: each must be like {JSON_LINE}"
         )
+
     try:
         return float(value)
     except OverflowError:  # a whole number of hundreds of digits

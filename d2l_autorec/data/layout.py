@@ -100,28 +100,28 @@ class TableFormat:
 
     def describe(self) -> str:
         """The layout in words."""
+        header = "no header"
+        columns = {role: f"column {column}" for role, column in self.columns.items()}
         if self.header:
-            header, columns = (
-                "header",
-                {
-                    role: f"{self.names[column]} (column {column})"
-                    for role, column in self.columns.items()
-                },
-            )
-        else:
-            header, columns = (
-                "no header",
-                {role: f"column {column}" for role, column in self.columns.items()},
-            )
-        separator = "blanks" if self.separator == " " else repr(self.separator)
+            header = "header"
+            for role, column in self.columns.items():
+                columns[role] = f"{self.names[column]} (column {column})"
+
+        separator = repr(self.separator)
+        if self.separator == " ":
+            separator = "blanks"
+
         return f"separated by {separator}, {header}; {describe_columns(columns)}"
 
 
 def describe_columns(columns: dict[str, str]) -> str:
     """Which column is which, in words."""
     told = [f"{role} = {column}" for role, column in columns.items()]
-    told += [] if "rating" in columns else ["no ratings, so each row is a 1"]
-    told += [] if "timestamp" in columns else ["no timestamps"]
+    if "rating" not in columns:
+        told.append("no ratings, so each row is a 1")
+    if "timestamp" not in columns:
+        told.append("no timestamps")
+
     return ", ".join(told)
 
 
@@ -145,33 +145,29 @@ def detect_format(path: Path, request: Request) -> TableFormat:
     lines = first_lines(path)
     for number, line in lines:
         refuse_comment(f"{path}, line {number}", line)
+
     separator = _separator(path, [line for _, line in lines], request)
     rows = [fields_of(line, separator) for _, line in lines]
-    place, width = f"{path}, line {lines[0][0]}", len(rows[0])
-    if request.exactly and width != request.fewest:
-        raise DataError(f"{path} has {width} column{'s' * (width > 1)}: {request.exactly}")
-    if width < request.fewest and lines[0][1].count('"') % 2:
-        raise DataError(
-            f"{place}: a quote is not closed; correct the quotes: each line must be one rating"
-        )
-    if width < request.fewest:
-        raise _too_narrow(place, width, separator, request)
-    if len(rows) > 1 and len(rows[1]) != width:
-        raise DataError(
-            f"{path}: line {lines[0][0]} has {width} columns and the next "
-            f"{len(rows[1])} (separated by {separator!r}): give every line the same "
-            "columns"
-        )
+    _check_width(path, lines[0], rows, separator, request)
+
+    first_number, _ = lines[0]
+    place = f"{path}, line {first_number}"
     names = [name.strip() for name in rows[0]]
-    asked = parse_columns(request) if request.columns else {}
+
+    asked: dict[str, str] = {}
+    if request.columns:
+        asked = parse_columns(request)
+
     by_name = any(not name.isdecimal() for name in asked.values())
     header = by_name or _has_header(place, rows, asked, request)
+
     if asked:
         columns = columns_asked_for(place, names, asked, request)
     elif header:
         columns = columns_recognised(place, names, request)
     else:
-        columns = {role: column for column, role in enumerate(request.roles[:width])}
+        columns = {role: column for column, role in enumerate(request.roles[: len(names)])}
+
     return TableFormat(separator, header, columns, names)
 
 
@@ -184,9 +180,43 @@ def refuse_comment(place: str, line: str) -> None:
         )
 
 
+def _check_width(
+    path: Path,
+    first_line: tuple[int, str],
+    rows: list[list[str]],
+    separator: str,
+    request: Request,
+) -> None:
+    """Raise DataError unless the first line has fields enough, and the next as many."""
+    number, text = first_line
+    place = f"{path}, line {number}"
+    width = len(rows[0])
+
+    if request.exactly and width != request.fewest:
+        raise DataError(f"{path} has {width} column{'s' * (width > 1)}: {request.exactly}")
+
+    if width < request.fewest and text.count('"') % 2:
+        raise DataError(
+            f"{place}: a quote is not closed; correct the quotes: each line must be one rating"
+        )
+
+    if width < request.fewest:
+        raise _too_narrow(place, width, separator, request)
+
+    if len(rows) > 1 and len(rows[1]) != width:
+        raise DataError(
+            f"{path}: line {number} has {width} columns and the next "
+            f"{len(rows[1])} (separated by {separator!r}): give every line the same "
+            "columns"
+        )
+
+
 def _too_narrow(place: str, width: int, separator: str, request: Request) -> DataError:
     *others, last = request.needed
-    needed = " and ".join(([", ".join(others)] if others else []) + [last])
+    needed = last
+    if others:
+        needed = f"{', '.join(others)} and {last}"
+
     return DataError(
         f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
         f"but {needed} are needed; name another separator with --separator if that "
@@ -215,53 +245,76 @@ def one_character(text: str, separator: str) -> str:
 def _separator(path: Path, lines: list[str], request: Request) -> str:
     """The separator that is given, or the only one that cuts all lines alike."""
     if request.separator:
-        given = SEPARATOR_NAMES.get(request.separator, request.separator)
-        if given != "::" and not re.fullmatch(r"[\t -~]", given) or given.isalnum() or given == '"':
-            raise DataError(
-                f"--separator is {given!r}: it must be a character other than a "
-                "letter, a digit or a quote; ::, tab or space"
-            )
-        return given
+        return _given_separator(request.separator)
+
     counts = {sep: [len(fields_of(line, sep)) for line in lines] for sep in SEPARATORS}
     wide = [sep for sep in SEPARATORS if counts[sep][0] >= request.fewest]
     steady = [sep for sep in wide if len(set(counts[sep])) == 1]
+
     if len(steady) > 1:  # blanks are also found in names
         steady = [sep for sep in steady if sep != " "]
     if len(steady) > 1:
         named = [sep for sep in steady if _is_known(fields_of(lines[0], sep), request)]
         steady = named or steady
+
     if len(steady) > 1:
         choices = " or ".join(f"{sep!r} ({counts[sep][0]} columns)" for sep in steady)
+        widest = max(steady, key=lambda sep: counts[sep][0])
         raise DataError(
             f"{path} may be separated by {choices}: say which with --separator "
-            f"{shlex.quote(max(steady, key=lambda sep: counts[sep][0]))}"
+            f"{shlex.quote(widest)}"
         )
+
     most = max(SEPARATORS, key=lambda sep: counts[sep][0])
     return (steady or wide or [most])[0]
 
 
+def _given_separator(text: str) -> str:
+    """The separator that a request names; DataError where it cannot be one."""
+    given = SEPARATOR_NAMES.get(text, text)
+    printable = given == "::" or re.fullmatch(r"[\t -~]", given)
+    if not printable or given.isalnum() or given == '"':
+        raise DataError(
+            f"--separator is {given!r}: it must be a character other than a "
+            "letter, a digit or a quote; ::, tab or space"
+        )
+
+    return given
+
+
 def _has_header(place: str, rows: list[list[str]], asked: dict[str, str], request: Request) -> bool:
     """The rule of `detect_format`, where no names are asked for."""
-    first, width = rows[0], len(rows[0])
+    first = rows[0]
+    width = len(first)
     if _is_known(first, request):
         return True
-    rating = int(
-        asked.get("rating", request.roles.index("rating") if "rating" in request.roles else width)
-    )
-    if rating < width and is_number(first[rating]):
+
+    rating = _rating_column(asked, request)
+    if rating is not None and rating < width and is_number(first[rating]):
         return False
+
     below = [row for row in rows[1:] if len(row) == width and row != first]
-    numeric = [
-        column for column in range(width) if below and all(is_number(row[column]) for row in below)
-    ]
+    columns = list(zip(*below))  # none where no line tells
+    numeric = [column for column, texts in enumerate(columns) if all(map(is_number, texts))]
     if any(is_number(first[column]) for column in numeric):
         return False
     if len(numeric) >= 2:
         return True
-    found_again = any(first[column] in {row[column] for row in below} for column in range(width))
+
+    found_again = any(text in texts for text, texts in zip(first, columns))
     if not numeric and (asked or found_again or request.exactly):
         return False
+
     raise _undecided(place, first, bool(numeric), request)
+
+
+def _rating_column(asked: dict[str, str], request: Request) -> int | None:
+    """The field, from 0, that holds the ratings if the first line is a row."""
+    if "rating" in asked:
+        return int(asked["rating"])
+    if "rating" in request.roles:
+        return request.roles.index("rating")
+    return None
 
 
 def _undecided(place: str, first: list[str], numeric: bool, request: Request) -> DataError:
@@ -271,8 +324,13 @@ def _undecided(place: str, first: list[str], numeric: bool, request: Request) ->
             f"{place}: begins with {','.join(first)!r}: {request.exactly}, in this "
             "order, with or without a header"
         )
-    numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
-    row = f"put the line {names} above" if numeric else f"say --columns {numbers}"
+
+    if numeric:
+        row = f"put the line {names} above"
+    else:
+        numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
+        row = f"say --columns {numbers}"
+
     return DataError(
         f"{place}: {', '.join(map(repr, first))} may be the names of the columns or "
         f"the first row: if names, say {suggestion(first, request)}; if a row, {row}"
@@ -281,21 +339,20 @@ def _undecided(place: str, first: list[str], numeric: bool, request: Request) ->
 
 def _is_known(names: Sequence[str], request: Request) -> bool:
     """Whether two of the names (or the only one that is needed) are usual ones."""
-    return sum(bool(found) for found in _candidates(names, request).values()) >= min(
-        2, request.fewest
-    )
+    found = [role for role, positions in _candidates(names, request).items() if positions]
+    return len(found) >= min(2, request.fewest)
 
 
 def _candidates(names: Sequence[str], request: Request) -> dict[str, list[int]]:
     """Role to the positions of its usual names."""
-    return {
-        role: [
-            position
-            for position, name in enumerate(names)
-            if name.strip().lower() in KNOWN_NAMES[role]
-        ]
-        for role in request.roles
-    }
+    plain = [name.strip().lower() for name in names]
+
+    candidates = {}
+    for role in request.roles:
+        usual = KNOWN_NAMES[role]
+        candidates[role] = [position for position, name in enumerate(plain) if name in usual]
+
+    return candidates
 
 
 def columns_recognised(
@@ -309,12 +366,14 @@ def columns_recognised(
         If a role that is needed has none, or any role has two.
     """
     columns = {}
+
     for role, found in _candidates(names, request).items():
         if len(found) > 1:
             both = " and ".join(repr(names[position]) for position in found)
             raise DataError(
                 f"{place}: {both} may each be the {role}; {how_to_name(names, request)}"
             )
+
         if found:
             columns[role] = found[0]
         elif role in request.needed:
@@ -322,6 +381,7 @@ def columns_recognised(
                 f"{place}: no {what} for {role} among {', '.join(map(repr, names))}; "
                 f"{how_to_name(names, request)}"
             )
+
     return columns
 
 
@@ -338,6 +398,7 @@ def columns_asked_for(
         If a name is not there, or there twice, or one column has two roles.
     """
     columns: dict[str, int] = {}
+
     for role, name in asked.items():
         found = _positions(names, name, what)
         if not found:
@@ -345,24 +406,29 @@ def columns_asked_for(
                 f"{place}: no {what} {name!r} for {role}; the {what}s are "
                 f"{', '.join(map(repr, names))}: {how_to_name(names, request)}"
             )
+
         if len(found) > 1:
             raise DataError(
                 f"{place}: {len(found)} {what}s are named {name!r}: give the number, "
                 f"as in {role}={found[0]}"
             )
+
         same = [other for other, position in columns.items() if position == found[0]]
         if same:
             raise DataError(
                 f"--columns {request.columns} takes {name!r} for {same[0]} and for "
                 f"{role}: {how_to_name(names, request)}"
             )
+
         columns[role] = found[0]
+
     return columns
 
 
 def _positions(names: Sequence[str], name: str, what: str) -> list[int]:
     if what == "column" and name.isdecimal():
-        return [int(name)] if int(name) < len(names) else []
+        return [position for position in [int(name)] if position < len(names)]
+
     exact = [position for position, other in enumerate(names) if other == name]
     alike = [position for position, other in enumerate(names) if other.lower() == name.lower()]
     return exact or alike
@@ -379,17 +445,22 @@ def parse_columns(request: Request) -> dict[str, str]:
     text = request.columns or ""
     parts = [part.partition("=") for part in text.split(",")]
     columns = {role.strip(): name.strip() for role, _, name in parts}
+
     unknown = [role for role in columns if role not in ROLES]
-    if unknown or not all(columns.values()) or len(columns) < len(parts):
+    nameless = not all(columns.values())
+    repeated = len(columns) < len(parts)
+    if unknown or nameless or repeated:
         raise DataError(
             f"--columns is {text!r}: it must be like user=userId,item=movieId,"
             "rating=rating[,timestamp=time], each once"
         )
+
     missing = [role for role in request.needed if role not in columns]
     if missing:
         raise DataError(
             f"--columns {text} does not say which column is the {missing[0]}: add {missing[0]}=NAME"
         )
+
     return columns
 
 
@@ -402,10 +473,14 @@ def suggestion(names: Sequence[str], request: Request) -> str:
     """A `--columns` to paste: usual names where they are, else the next column that is left."""
     known = {role: found[0] for role, found in _candidates(names, request).items() if found}
     left = [position for position in range(len(names)) if position not in known.values()]
+
     parts = []
     for role in request.needed:
-        position = known[role] if role in known else (left.pop(0) if left else None)
+        position = known.get(role)
+        if position is None and left:
+            position = left.pop(0)
         parts.append(f"{role}={_shortest(names, position)}")
+
     return "--columns " + shlex.quote(",".join(parts))
 
 
@@ -413,10 +488,12 @@ def _shortest(names: Sequence[str], position: int | None) -> str:
     """A column's name, or its number where the name would not do."""
     if position is None:
         return "NAME"
+
     name = names[position].strip()
     alone = [other.strip() for other in names].count(name) == 1
-    usable = name and alone and not name.isdecimal() and not set(name) & set(",=")
-    return name if usable else str(position)
+    if name and alone and not name.isdecimal() and not set(name) & set(",="):
+        return name
+    return str(position)
 
 
 def is_number(text: str) -> bool:

@@ -141,6 +141,7 @@ def default_data_dir() -> Path:
     folder = variable("D2L_AUTOREC_DATA")
     if folder is not None:
         return Path(folder)
+
     import pooch
 
     return Path(pooch.os_cache("d2l_autorec"))
@@ -171,15 +172,21 @@ def load_ratings(
         If the set is unknown, cannot be had, or cannot be parsed.
     """
     if dataset.split(":")[0] == "synthetic":
-        return synthetic_ratings(*synthetic_shape(dataset), seed=seed)
-    record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
+        return _generated(dataset, seed)
+
+    wanted = dataset
+    if dataset == "auto":
+        wanted = "ml-100k"
+
+    record = DATASETS.get(wanted)
     if record is None:
         raise DataError(
             f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
             "or your own file with --ratings"
             f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}"
         )
-    folder = default_data_dir() if data_dir is None else Path(data_dir)
+
+    folder = _folder_of(data_dir)
     try:
         path = fetch(record, folder, progress)
     except DataError as error:
@@ -192,7 +199,24 @@ def load_ratings(
             stacklevel=2,
         )
         return synthetic_ratings(seed=seed)
+
     return parse(record, path)
+
+
+def _generated(dataset: str, seed: int) -> Ratings:
+    """The generated set of a name, 'synthetic' or 'synthetic:USERSxITEMSxRATINGS'."""
+    shape = synthetic_shape(dataset)
+    if shape is None:
+        return synthetic_ratings(seed=seed)
+
+    num_users, num_items, num_ratings = shape
+    return synthetic_ratings(num_users, num_items, num_ratings, seed)
+
+
+def _folder_of(data_dir: str | Path | None) -> Path:
+    if data_dir is None:
+        return default_data_dir()
+    return Path(data_dir)
 
 
 def data_shown(name: str) -> str:
@@ -214,8 +238,9 @@ def load_official_fold(
     """
     if fold not in OFFICIAL_FOLDS:
         raise DataError(f"no official fold {fold!r}: choose one of {', '.join(OFFICIAL_FOLDS)}")
+
     record = DATASETS["ml-100k"]
-    folder = fetch(record, Path(data_dir) if data_dir else default_data_dir(), progress).parent
+    folder = fetch(record, _folder_of(data_dir or None), progress).parent
     parts = read_train_and_test(
         folder / f"{fold}.base",
         folder / f"{fold}.test",
@@ -223,6 +248,7 @@ def load_official_fold(
         record.separator,
         scale=record.scale,
     )
+
     titles = read_titles(folder / record.titles_file)
     train, test = (
         replace(part, name="ml-100k", titles=titles, origin=f"ml-100k, {part.origin}")
@@ -242,6 +268,7 @@ def parse(record: DataSet, path: Path) -> Ratings:
             DataWarning,
             stacklevel=2,
         )
+
     return replace(
         ratings,
         name=record.name,
@@ -254,10 +281,15 @@ def read_titles(path: Path) -> dict[int, str]:
     """Item id to title, from u.item, movies.dat (both latin-1) or movies.csv; {} without one."""
     if not path.is_file():
         return {}
+
     if path.suffix == ".csv":
         table = pd.read_csv(path, usecols=["movieId", "title"], encoding="utf-8")
         return dict(zip(table["movieId"].tolist(), table["title"].astype(str)))
-    separator = "::" if path.suffix == ".dat" else "|"
+
+    separator = "|"
+    if path.suffix == ".dat":
+        separator = "::"
+
     lines = path.read_text(encoding="latin-1").split("\n")  # splitlines() cuts at \x85 too
     rows = [line.split(separator) for line in lines]
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
@@ -277,16 +309,19 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
     target = folder / record.folder
     if os.path.isfile(target / record.ratings_file):  # False also where a name is too long
         return target / record.ratings_file
+
     # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
     url = variable("D2L_AUTOREC_URL") or BASE_URL
     try:
-        _unpack(_download(record, folder, url, progress), target, record.ratings_file)
+        archive = _download(record, folder, url, progress)
+        _unpack(archive, target, record.ratings_file)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{record.name} is not in {folder} and could not be downloaded ({_reason(error)}); put "
             f"{record.folder}/{record.ratings_file} or {record.name}.zip into a folder and name "
             "it with --data-dir or D2L_AUTOREC_DATA"
         ) from error
+
     return target / record.ratings_file
 
 
@@ -307,25 +342,27 @@ def _download(record: DataSet, folder: Path, url: str, progress: bool) -> Path:
 
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))
     pooch.get_logger().setLevel("WARNING")
+
     archive = folder / f"{record.name}.zip"
     if archive.is_file() and record.digest and not hash_matches(archive, record.digest):
         raise OSError(f"{archive} is there, but its hash is not {record.digest}: delete it")
-    return Path(
-        pooch.retrieve(
-            url + archive.name, record.digest, archive.name, folder, downloader=downloader
-        )
-    )
+
+    source = url + archive.name
+    return Path(pooch.retrieve(source, record.digest, archive.name, folder, downloader=downloader))
 
 
 def _unpack(archive: Path, target: Path, ratings_file: str) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpack-") as scratch:
         with zipfile.ZipFile(archive) as bundle:
             bundle.extractall(scratch)
+
         unpacked = Path(scratch) / target.name
         if not (unpacked / ratings_file).is_file():
             raise OSError(f"{archive} does not contain {target.name}/{ratings_file}")
+
         if not target.exists():
             os.replace(unpacked, target)
             return
+
         for path in sorted(unpacked.iterdir(), key=lambda path: path.name == ratings_file):
             os.replace(path, target / path.name)  # what else is there stays; the ratings go last

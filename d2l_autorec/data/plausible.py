@@ -29,7 +29,10 @@ def finite_numbers(frame: pd.DataFrame, locate: Locate) -> pd.DataFrame:
     frame = frame.copy(deep=False)
     if "rating" not in frame:
         frame["rating"] = np.ones(len(frame), dtype=np.float32)
-    for role in (role for role in NUMERIC if role in frame):
+
+    for role in NUMERIC:
+        if role not in frame:
+            continue
         bad = ~np.isfinite(frame[role].to_numpy())
         if bad.any():
             row = int(bad.argmax())
@@ -38,8 +41,10 @@ def finite_numbers(frame: pd.DataFrame, locate: Locate) -> pd.DataFrame:
                 f"({frame[role].iloc[row]}); {int(bad.sum())} lines are so: correct "
                 "or delete them"
             )
+
     if "timestamp" in frame:
         frame["timestamp"] = _whole_times(frame["timestamp"], locate)
+
     return frame
 
 
@@ -51,11 +56,13 @@ def _whole_times(times: pd.Series, locate: Locate) -> pd.Series:
             f"{locate(row)}: the timestamp {times.iloc[row]:g} is beyond 2^53: give "
             "seconds or milliseconds"
         )
+
     cut = int((times % 1 != 0).sum())
     if cut:
         warnings.warn(
             f"{cut} timestamps lost their fractions of a second", DataWarning, stacklevel=5
         )
+
     return times.astype("int64")
 
 
@@ -94,20 +101,22 @@ def check_ratings(values: np.ndarray, scale: Scale, locate: Locate, remedy: str)
         f"is beyond {LARGEST:.0f}, where float32 merges whole numbers",
         f"{remedy}; else correct or rescale them",
     )
+
     different = np.sort(pd.unique(values))
     if scale is None:
+        low, high = different[0], different[-1]
         _check_kind(values, different, locate, remedy)
         _check_missing_codes(values, different, locate)
     else:
-        outside = (values < scale[0]) | (values > scale[1])
+        low, high = scale
         _refuse(
-            outside,
+            (values < low) | (values > high),
             values,
             locate,
-            f"is outside the scale {scale[0]:g},{scale[1]:g}",
+            f"is outside the scale {low:g},{high:g}",
             "correct them or --scale",
         )
-    low, high = scale or (different[0], different[-1])
+
     shifted = different + np.float32(offset_of(low))
     if (np.diff(shifted) <= 0).any() or shifted[0] <= 0:
         raise DataError(
@@ -127,16 +136,20 @@ def _refuse(bad: np.ndarray, values: np.ndarray, locate: Locate, what: str, reme
 
 
 def _check_kind(values: np.ndarray, different: np.ndarray, locate: Locate, remedy: str) -> None:
-    low, high = float(different[0]), float(different[-1])
+    low = float(different[0])
+    high = float(different[-1])
     meant = f"--scale {low:.9g},{high:.9g} if they are meant so"
+
     if np.abs(different).min() >= HUGE:
         raise DataError(
             f"{locate(0)}: the rating {values[0]:g} and all others are of size "
             f"{HUGE:g} or more, so they look like times or ids: {remedy}; else say "
             f"{meant}"
         )
+
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
-    if numbered and high - low > HUGE and (different % 1 == 0).all():
+    wide = high - low > HUGE
+    if numbered and wide and (different % 1 == 0).all():
         raise DataError(
             f"{locate(0)}: {len(different)} different whole numbers as {len(values)} "
             f"ratings look like times or ids: {remedy}; else say {meant}"
@@ -146,10 +159,10 @@ def _check_kind(values: np.ndarray, different: np.ndarray, locate: Locate, remed
 def _check_missing_codes(values: np.ndarray, different: np.ndarray, locate: Locate) -> None:
     if len(different) < 4:
         return
+
     for code, others in ((different[0], different[1:]), (different[-1], different[:-1])):
         gap = np.abs(others - code).min()
-        lowest = code <= 0 and others[0] >= (0 if code < 0 else 1)
-        alone = lowest or code >= 2 * others[-1]
+        alone = _is_only_low(code, others[0]) or code >= 2 * others[-1]
         if code in MISSING_CODES and alone and gap > np.diff(others).max():
             _refuse(
                 values == code,
@@ -159,3 +172,10 @@ def _check_missing_codes(values: np.ndarray, different: np.ndarray, locate: Loca
                 "delete them if they stand for missing ratings; if they are meant so, say "
                 f"--scale {different[0]:g},{different[-1]:g}",
             )
+
+
+def _is_only_low(code: float, lowest_other: float) -> bool:
+    """Whether a rating is the only one below 0; 0 itself, the only one below 1."""
+    if code < 0:
+        return lowest_other >= 0
+    return code == 0 and lowest_other >= 1

@@ -62,13 +62,17 @@ class Ratings:
             ("values", np.float32),
             ("timestamps", np.int64),
         ):
-            if getattr(self, attribute) is not None:
-                self._freeze(attribute, np.asarray(getattr(self, attribute), dtype=dtype))
+            column = getattr(self, attribute)
+            if column is not None:
+                self._freeze(attribute, np.asarray(column, dtype=dtype))
+
         self._freeze("user_ids", np.asarray(self.user_ids))
         self._freeze("item_ids", np.asarray(self.item_ids))
         self._check()
+
         if self.scale is None and len(self):
-            low, high = float(self.values.min()), float(self.values.max())
+            low = float(self.values.min())
+            high = float(self.values.max())
             object.__setattr__(self, "scale", (low, high))
 
     def _freeze(self, attribute: str, array: np.ndarray) -> None:
@@ -78,20 +82,25 @@ class Ratings:
 
     def _check(self) -> None:
         columns = [self.users, self.items, self.values]
-        columns += [] if self.timestamps is None else [self.timestamps]
+        if self.timestamps is not None:
+            columns.append(self.timestamps)
+
         lengths = [len(column) for column in columns]
         if len(set(lengths)) > 1:
             raise DataError(f"{self.name}: columns of different lengths {lengths}")
         if not len(self):
             return
+
         for what, index, size in (
             ("user", self.users, self.num_users),
             ("item", self.items, self.num_items),
         ):
             if index.min() < 0 or index.max() >= size:
                 raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
+
         if not np.isfinite(self.values).all():
             raise DataError(f"{self.name}: a rating is not finite")
+
         low, high = self.scale or (-np.inf, np.inf)
         if self.values.min() < low or self.values.max() > high:
             raise DataError(f"{self.name}: a rating is outside the scale {low:g}..{high:g}")
@@ -110,12 +119,26 @@ class Ratings:
         return len(self.item_ids)
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest possible rating: `scale`, where there is one.
+
+        Raises
+        ------
+        DataError
+            If there are neither ratings nor a scale.
+        """
+        if self.scale is None:
+            raise DataError(f"{self.name} has no ratings, so it has no scale: give one")
+        return self.scale
+
+    @property
     def offset(self) -> float:
         """What is added to a rating for training, so that 0 can mean "unobserved".
 
         0 for a scale above 0; else the shift that puts the lowest rating at 1.
         """
-        return offset_of(self.scale[0])
+        low, _ = self.bounds
+        return offset_of(low)
 
     def to_csr(self, based: str = "item") -> sparse.csr_matrix:
         """The interaction matrix, one row for each input vector of the network.
@@ -130,23 +153,31 @@ class Ratings:
         csr_matrix of float32
             Ratings plus `offset`; column indices ascending within a row.
         """
-        rows, columns = (self.items, self.users) if based == "item" else (self.users, self.items)
-        shape = (self.num_items, self.num_users)
-        matrix = sparse.csr_matrix(
-            (self.values + np.float32(self.offset), (rows, columns)),
-            shape=shape if based == "item" else shape[::-1],
-        )
+        if based == "item":
+            cells = (self.items, self.users)
+            shape = (self.num_items, self.num_users)
+        else:
+            cells = (self.users, self.items)
+            shape = (self.num_users, self.num_items)
+
+        shifted = self.values + np.float32(self.offset)
+        matrix = sparse.csr_matrix((shifted, cells), shape=shape)
         matrix.sort_indices()
+
         return matrix
 
     def part(self, chosen: np.ndarray) -> "Ratings":
         """The ratings that a mask or index array chooses, over the same index maps."""
+        times = None
+        if self.timestamps is not None:
+            times = self.timestamps[chosen]
+
         return replace(
             self,
             users=self.users[chosen],
             items=self.items[chosen],
             values=self.values[chosen],
-            timestamps=None if self.timestamps is None else self.timestamps[chosen],
+            timestamps=times,
         )
 
     def joined(self, other: "Ratings") -> "Ratings":
@@ -172,15 +203,18 @@ class Ratings:
         is_input : ndarray of bool, shape (n,), optional
             Which ratings a trained network is given; see `load_known`.
         """
-        optional = {} if self.timestamps is None else {"timestamps": self.timestamps}
+        optional = {}
+        if self.timestamps is not None:
+            optional["timestamps"] = self.timestamps
         if is_input is not None:
             optional["is_input"] = is_input
+
         np.savez_compressed(
             path,
             users=self.users,
             items=self.items,
             values=self.values,
-            scale=self.scale,
+            scale=self.bounds,
             user_ids=storable_ids(self.user_ids),
             item_ids=storable_ids(self.item_ids),
             title_ids=storable_ids(np.array(list(self.titles))),
@@ -212,17 +246,23 @@ class Ratings:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 columns = dict(stored)
-            titles = dict(
-                zip(
-                    usable_ids(columns.pop("title_ids")).tolist(),
-                    columns.pop("title_texts").tolist(),
-                )
-            )
-            ids = {key: usable_ids(columns.pop(key)) for key in ("user_ids", "item_ids")}
+
+            title_ids = usable_ids(columns.pop("title_ids")).tolist()
+            title_texts = columns.pop("title_texts").tolist()
+            user_ids = usable_ids(columns.pop("user_ids"))
+            item_ids = usable_ids(columns.pop("item_ids"))
             low, high = columns.pop("scale").tolist()
             name = str(columns.pop("name"))
             is_input = columns.pop("is_input", None)
-            ratings = cls(**columns, **ids, scale=(low, high), titles=titles, name=name)
+
+            ratings = cls(
+                **columns,  # users, items, values, and perhaps timestamps
+                user_ids=user_ids,
+                item_ids=item_ids,
+                scale=(low, high),
+                titles=dict(zip(title_ids, title_texts)),
+                name=name,
+            )
         except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
             raise DataError(
                 f"{path} is missing or damaged ({error}): restore it from a copy, or "
@@ -238,33 +278,37 @@ class Ratings:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of triples, timestamps and ids: what the result file records."""
+        arrays = [self.users, self.items, self.values]
+        if self.timestamps is not None:
+            arrays.append(self.timestamps)
+        arrays += [self.user_ids, self.item_ids]
+
         digest = hashlib.sha256()
-        for array in (
-            self.users,
-            self.items,
-            self.values,
-            self.timestamps,
-            self.user_ids,
-            self.item_ids,
-        ):
-            if array is not None:
-                text = array.dtype.kind in "OU"
-                digest.update(
-                    "\0".join(array).encode() if text else np.ascontiguousarray(array).data
-                )
+        for array in arrays:
+            if array.dtype.kind in "OU":
+                digest.update("\0".join(array).encode())
+            else:
+                digest.update(np.ascontiguousarray(array).data)
+
         return digest.hexdigest()
 
 
 def offset_of(low: float) -> float:
     """The shift of a scale whose lowest rating is `low`; see `Ratings.offset`."""
-    return 0.0 if low > 0 else 1.0 - low
+    if low > 0:
+        return 0.0
+    return 1.0 - low
 
 
 def storable_ids(ids: np.ndarray) -> np.ndarray:
     """Ids in a type that an .npz file holds without pickling."""
-    return ids.astype(str) if ids.dtype == object else ids
+    if ids.dtype == object:
+        return ids.astype(str)
+    return ids
 
 
 def usable_ids(ids: np.ndarray) -> np.ndarray:
     """The reverse of `storable_ids`."""
-    return ids.astype(object) if ids.dtype.kind == "U" else ids
+    if ids.dtype.kind == "U":
+        return ids.astype(object)
+    return ids

@@ -58,9 +58,13 @@ def read_ratings(
     DataError
         One line with file, line or column, and the remedy.
     """
-    request = Request(2 if implicit else 3, columns, separator)
-    frame, source = read_frame(Path(path), request)
-    return indexed(check(frame, source, duplicates, scale), source, duplicates, scale)
+    fewest = 3
+    if implicit:
+        fewest = 2
+
+    frame, source = read_frame(Path(path), Request(fewest, columns, separator))
+    checked = check(frame, source, duplicates, scale)
+    return indexed(checked, source, duplicates, scale)
 
 
 def read_train_and_test(
@@ -82,6 +86,7 @@ def read_train_and_test(
     frames, sources = zip(*(read_frame(path, request) for path in (train, test)))
     checked = [check(frame, source, duplicates, scale) for frame, source in zip(frames, sources)]
     _check_leaks(frames, sources)
+
     both = pd.concat([_as_objects(part.frame) for part in checked], ignore_index=True)
     source = replace(
         sources[0],
@@ -89,12 +94,13 @@ def read_train_and_test(
         layout="; ".join(source.layout for source in sources),
     )
     # The two together may be a scale that neither is.
-    whole = check(both, source, "error", scale)._replace(merged=sum(c.merged for c in checked))
+    merged = sum(part.merged for part in checked)
+    whole = check(both, source, "error", scale)._replace(merged=merged)
     ratings = indexed(whole, source, duplicates, scale)
+
     is_test = np.arange(len(ratings)) >= len(checked[0].frame)
-    ratings = replace(
-        ratings, origin=f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
-    )
+    origin = f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
+    ratings = replace(ratings, origin=origin)
     return ratings.part(~is_test), ratings.part(is_test)
 
 
@@ -104,16 +110,18 @@ def _as_objects(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check_leaks(frames: tuple[pd.DataFrame, ...], sources: tuple[Source, ...]) -> None:
     """Raise DataError if a pair is in both of two files."""
-    keys = pair_keys(
-        pd.concat([_as_objects(frame[["user", "item"]]) for frame in frames], ignore_index=True)
-    )
+    pairs = [_as_objects(frame[["user", "item"]]) for frame in frames]
+    keys = pair_keys(pd.concat(pairs, ignore_index=True))
     train, test = np.split(keys, [len(frames[0])])
+
     leaking = pd.Series(test).isin(train).to_numpy()
     if not leaking.any():
         return
+
     row = int(leaking.argmax())
     other = int((train == test[row]).argmax())
-    pair, here = frames[1].iloc[row], sources[1].locate(row)
+    pair = frames[1].iloc[row]
+    here = sources[1].locate(row)
     value = frames[0]["rating"].iloc[other]
     raise DataError(
         f"{here}: user {pair['user']!r} rated item {pair['item']!r} {pair['rating']:g},"
@@ -145,6 +153,7 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
         names = {role: str(column) for role, column in layout.columns.items()}
         if layout.header:
             names = {role: layout.names[column] for role, column in layout.columns.items()}
+
         source = Source(
             path.name,
             lambda row: f"{path}, line {line_number(path, row + layout.header)}",
@@ -152,9 +161,11 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
             _swapped(names),
         )
         _refuse_second_header(frame, layout, source)
+
     if not len(frame):
         needed = ", ".join(request.needed)
         raise DataError(f"{path} has no ratings: each line must hold {needed}")
+
     return frame, source
 
 
@@ -162,12 +173,17 @@ def _swapped(names: dict[str, str]) -> str:
     """The `--columns` to paste if what was taken for ratings are times."""
     if "rating" not in names:
         return ""
+
     swapped = {**names, "timestamp": names["rating"]}
     swapped.pop("rating")
     if "timestamp" in names:
         swapped["rating"] = names["timestamp"]
+
+    clicks = ""
+    if "rating" not in swapped:
+        clicks = ", for a model that ranks clicks"
+
     columns = ",".join(f"{role}={name}" for role, name in swapped.items())
-    clicks = "" if "rating" in swapped else ", for a model that ranks clicks"
     return f"if they are times, say --columns {columns}{clicks}"
 
 
@@ -175,6 +191,7 @@ def _refuse_second_header(frame: pd.DataFrame, layout: TableFormat, source: Sour
     """Raise DataError if names of columns stand where ids should: files that were joined."""
     is_header = np.ones(len(frame), dtype=bool)
     ids = [role for role in ("user", "item") if role in layout.columns]
+
     for role in ids:
         names = set(KNOWN_NAMES[role])
         if layout.header:
@@ -182,6 +199,7 @@ def _refuse_second_header(frame: pd.DataFrame, layout: TableFormat, source: Sour
         ids_found = frame[role].cat.categories
         known = [str(id_).strip().lower() in names for id_ in ids_found] + [False]  # code -1
         is_header &= np.array(known)[frame[role].cat.codes]
+
     if len(ids) > 1 and is_header.any():
         row = int(is_header.argmax())
         raise DataError(

@@ -17,11 +17,8 @@ def random_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator) 
     DataError
         If either part would be empty; so do all splits here.
     """
-    return _split(
-        ratings,
-        rng.uniform(size=len(ratings)) >= 1 - test_ratio,
-        f"a random split with test ratio {test_ratio:g}",
-    )
+    is_test = rng.uniform(size=len(ratings)) >= 1 - test_ratio
+    return _split(ratings, is_test, f"a random split with test ratio {test_ratio:g}")
 
 
 def seq_aware_split(ratings: Ratings) -> Split:
@@ -34,8 +31,9 @@ def seq_aware_split(ratings: Ratings) -> Split:
     DataError
         If there are no usable timestamps.
     """
-    require_timestamps(ratings, "a seq-aware split")
-    return _split(ratings, latest_of_each(ratings.users, ratings.timestamps), "a seq-aware split")
+    times = require_timestamps(ratings, "a seq-aware split")
+    is_latest = latest_of_each(ratings.users, times)
+    return _split(ratings, is_latest, "a seq-aware split")
 
 
 def time_split(ratings: Ratings, test_ratio: float) -> Split:
@@ -49,12 +47,13 @@ def time_split(ratings: Ratings, test_ratio: float) -> Split:
     DataError
         If there are no usable timestamps.
     """
-    require_timestamps(ratings, "a split by time")
+    times = require_timestamps(ratings, "a split by time")
+
     first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
-    cut = np.partition(ratings.timestamps, first)[first]
-    return _split(
-        ratings, ratings.timestamps >= cut, f"a split by time with test ratio {test_ratio:g}"
-    )
+    cut = np.partition(times, first)[first]
+    is_test = times >= cut
+
+    return _split(ratings, is_test, f"a split by time with test ratio {test_ratio:g}")
 
 
 def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Split]:
@@ -69,6 +68,7 @@ def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Spli
         raise DataError(
             f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with --folds"
         )
+
     fold_of = rng.permutation(len(ratings)) % folds
     return [
         _split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}") for fold in range(folds)
@@ -83,13 +83,17 @@ def held_out_rows_split(
     Such a row has no training rating, so only its reconstruction from its own
     ratings can be measured, not a prediction.
     """
-    rows, size = (
-        (ratings.items, ratings.num_items)
-        if based == "item"
-        else (ratings.users, ratings.num_users)
-    )
+    if based == "item":
+        rows = ratings.items
+        size = ratings.num_items
+    else:
+        rows = ratings.users
+        size = ratings.num_users
+
+    chosen = rng.permutation(size)[: int(size * test_ratio)]
     held_out = np.zeros(size, dtype=bool)
-    held_out[rng.permutation(size)[: int(size * test_ratio)]] = True
+    held_out[chosen] = True
+
     return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
 
 
@@ -97,32 +101,42 @@ def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
     """Mask, shape (n,), of each user's latest row; the first in order where times are equal."""
     position = np.arange(len(users))
     order = np.lexsort((-position, timestamps, users))  # per user: oldest first, ties reversed
+
+    ordered = users[order]
     is_last = np.ones(len(users), dtype=bool)
-    is_last[:-1] = users[order][1:] != users[order][:-1]
+    is_last[:-1] = ordered[1:] != ordered[:-1]
+
     mask = np.zeros(len(users), dtype=bool)
     mask[order[is_last]] = True
     return mask
 
 
-def require_timestamps(ratings: Ratings, split: str) -> None:
-    """Raise DataError unless the ratings have timestamps that tell rows apart."""
-    if ratings.timestamps is None:
+def require_timestamps(ratings: Ratings, split: str) -> np.ndarray:
+    """The timestamps, which must be there and tell rows apart; else DataError."""
+    times = ratings.timestamps
+    if times is None:
         raise DataError(
             f"{ratings.name} has no timestamps, which {split} needs: choose --split random"
         )
-    if len(ratings) and (ratings.timestamps == ratings.timestamps[0]).all():
+
+    if len(ratings) and (times == times[0]).all():
         raise DataError(
-            f"every timestamp of {ratings.name} is {ratings.timestamps[0]}, so "
+            f"every timestamp of {ratings.name} is {times[0]}, so "
             f"{split} would be a shuffle: choose --split random"
         )
 
+    return times
+
 
 def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
-    train, test = ratings.part(~is_test), ratings.part(is_test)
+    train = ratings.part(~is_test)
+    test = ratings.part(is_test)
+
     if not len(train) or not len(test):
         raise DataError(
             f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
             f"{len(train)} for training and {len(test)} for testing: "
             "both must be above 0"
         )
+
     return train, test

@@ -15,16 +15,20 @@ MOST_RATINGS = 2**31 - 1  # their numbers are int32
 BYTES_A_RATING = 100  # of drawing pairs until enough of them differ
 
 
-def synthetic_shape(dataset: str) -> tuple[int, ...]:
+def synthetic_shape(dataset: str) -> tuple[int, int, int] | None:
+    """Users, items and ratings that a data set's name asks for; None for the usual ones."""
     if dataset == "synthetic":
-        return ()
+        return None
+
     shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", dataset)
     if shape is None:
         raise DataError(
             f"--dataset is {dataset}: a generated set is synthetic or "
             "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000"
         )
-    return tuple(map(int, shape.groups()))
+
+    num_users, num_items, num_ratings = map(int, shape.groups())
+    return num_users, num_items, num_ratings
 
 
 def synthetic_ratings(
@@ -44,23 +48,31 @@ def synthetic_ratings(
     ConfigError
         If they do not fit into memory.
     """
-    low, high = max(num_users, num_items), min(num_users * num_items // 2, MOST_RATINGS)
+    low = max(num_users, num_items)
+    high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
         raise DataError(
             f"{num_ratings} generated ratings of {num_users} users and {num_items} "
             f"items: the number must be from {low} to {high}"
         )
+
     check_fits(
         BYTES_A_RATING * num_ratings,
         available_memory(),
         f"a generated set of {num_ratings} ratings",
         ": generate fewer",
     )
+
     rng = generator(seed, Purpose.GENERATED_RATINGS)
     users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
     values = _low_rank_values(users, items, num_users, num_items, rng)
     timestamps = 880_000_000 + rng.integers(0, 20_000_000, size=num_ratings)
-    user_ids, item_ids, scale = np.arange(1, num_users + 1), np.arange(1, num_items + 1), (1.0, 5.0)
+
+    user_ids = np.arange(1, num_users + 1)
+    item_ids = np.arange(1, num_items + 1)
+    scale = (1.0, 5.0)
+    size = size_of(values, user_ids, item_ids, scale)
+
     return Ratings(
         users,
         items,
@@ -70,34 +82,40 @@ def synthetic_ratings(
         timestamps,
         scale,
         name="synthetic",
-        origin=f"synthetic: generated with seed {seed}; "
-        f"{size_of(values, user_ids, item_ids, scale)}",
+        origin=f"synthetic: generated with seed {seed}; {size}",
     )
 
 
 def _long_tailed_pairs(
     num_users: int, num_items: int, count: int, rng: np.random.Generator
-) -> tuple:
+) -> tuple[np.ndarray, np.ndarray]:
     """`count` different (user, item) pairs in random order."""
     activity = rng.lognormal(sigma=1.0, size=num_users)
     popularity = rng.lognormal(sigma=1.5, size=num_items)
     user_cdf = np.cumsum(activity) / activity.sum()
     item_cdf = np.cumsum(popularity) / popularity.sum()
+
     cover = max(num_users, num_items)  # each user and each item once
-    keys = (np.arange(cover) % num_users) * num_items + rng.permutation(cover) % num_items
-    keys = np.unique(keys)
-    required = keys
+    covering_users = np.arange(cover) % num_users
+    covering_items = rng.permutation(cover) % num_items
+    required = np.unique(covering_users * num_items + covering_items)
+
+    keys = required
     while len(keys) < count:
         draws = 2 * (count - len(keys)) + 1000
         users = np.searchsorted(user_cdf, rng.uniform(size=draws), side="right")
+        users = np.minimum(users, num_users - 1)
         items = np.searchsorted(item_cdf, rng.uniform(size=draws), side="right")
-        keys = np.union1d(
-            keys, np.minimum(users, num_users - 1) * num_items + np.minimum(items, num_items - 1)
-        )
+        items = np.minimum(items, num_items - 1)
+        keys = np.union1d(keys, users * num_items + items)
+
     optional = np.setdiff1d(keys, required, assume_unique=True)
     optional = rng.permutation(optional)[: count - len(required)]
     keys = rng.permutation(np.concatenate([required, optional]))
-    return (keys // num_items).astype(np.int32), (keys % num_items).astype(np.int32)
+
+    users = (keys // num_items).astype(np.int32)
+    items = (keys % num_items).astype(np.int32)
+    return users, items
 
 
 def _low_rank_values(
@@ -110,9 +128,11 @@ def _low_rank_values(
 ) -> np.ndarray:
     user_factors = rng.normal(size=(num_users, rank))
     item_factors = rng.normal(size=(num_items, rank)) / np.sqrt(rank)
+
     values = rng.normal(scale=0.65, size=len(users)) + 3.5
     values += rng.normal(scale=0.5, size=num_users)[users]
     values += rng.normal(scale=0.5, size=num_items)[items]
     for k in range(rank):  # one rank at a time: no (n, rank) array
         values += 0.7 * user_factors[users, k] * item_factors[items, k]
+
     return np.clip(np.rint(values), 1, 5).astype(np.float32)

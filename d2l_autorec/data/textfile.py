@@ -9,15 +9,21 @@ import gzip
 import lzma
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
 from ..support.errors import DataError
 
+Opener = Callable[[Path, Literal["rb"]], BufferedIOBase]
 DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+OPENERS: dict[bytes, Opener] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
 REFUSED: dict[bytes, str] = {
     b"PK": "is a zip archive: unpack it and name the ratings file in it",
     b"\x28\xb5\x2f\xfd": "is compressed by zstd: unpack it with unzstd",
@@ -47,7 +53,9 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     DataError
         If the file cannot be read, is damaged, or a line is not sound.
     """
-    number, rest = 1, b""
+    number = 1
+    rest = b""  # of a line whose end is in the next piece
+
     with _opened(path) as file:
         while True:
             piece = file.read(BLOCK_BYTES)
@@ -55,15 +63,18 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
                 piece = piece.removeprefix(BYTE_ORDER_MARK)
             if not piece:
                 break
+
             whole, end, tail = (rest + piece).rpartition(b"\n")
             rest = tail
             if end:
                 yield number, _sound(path, number, whole + end)
                 number += whole.count(b"\n") + 1
+
             if len(rest) > BLOCK_BYTES:
                 raise DataError(
                     f"{path}, line {number}: longer than a megabyte; each line must be one rating"
                 )
+
     if rest:
         yield number, _sound(path, number, rest + b"\n")
 
@@ -82,6 +93,7 @@ def first_lines(path: Path) -> list[tuple[int, str]]:
         filled = [(number, text) for number, text in enumerate(texts, first) if text.strip()]
         if filled:
             return filled
+
     raise DataError(f"{path} is empty: each line must hold a user, an item and a rating")
 
 
@@ -89,15 +101,17 @@ def line_number(path: Path, record: int) -> int:
     """The line, from 1, of a record, from 0; blank lines are no records."""
     for first, block in blocks(path):
         for number, line in enumerate(block[:-1].split(b"\n"), first):
-            if line.strip():
-                if record == 0:
-                    return number
-                record -= 1
+            if not line.strip():
+                continue
+            if record == 0:
+                return number
+            record -= 1
+
     return number
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
     """The bytes of a file, decompressed; what goes wrong in the block is one line."""
     try:
         if "\0" in str(path):
@@ -107,14 +121,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                 f"{path} is no file but a pipe or a device, and a ratings file is read "
                 "more than once: copy it to a file"
             )
-        with open(path, "rb") as file:
-            magic = file.read(max(map(len, (*OPENERS, *REFUSED))))
-        for beginning, reason in REFUSED.items():
-            if magic.startswith(beginning):
-                raise DataError(f"{path} {reason}")
-        openers = [opener for start, opener in OPENERS.items() if magic.startswith(start)]
-        with (openers or [open])[0](path, "rb") as file:
-            yield file
+
+        opener = _opener_of(path)
+        with opener(path, "rb") as content:
+            yield content
     except DAMAGED as error:
         raise _damaged(path, error) from error
     except OSError as error:
@@ -125,9 +135,25 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
+def _opener_of(path: Path) -> Opener:
+    """What opens the file, by its first bytes; DataError for a kind that is not read."""
+    with open(path, "rb") as file:
+        magic = file.read(max(map(len, (*OPENERS, *REFUSED))))
+
+    for beginning, reason in REFUSED.items():
+        if magic.startswith(beginning):
+            raise DataError(f"{path} {reason}")
+
+    for beginning, opener in OPENERS.items():
+        if magic.startswith(beginning):
+            return opener
+    return open
+
+
 def _damaged(path: Path, error: Exception) -> DataError:
     with open(path, "rb") as file:
         magic = file.read(2)
+
     kind = {b"\x1f\x8b": "gzip", b"BZ": "bzip2"}.get(magic, "xz")
     return DataError(f"{path} is a damaged {kind} file ({error}): make it anew")
 
@@ -142,12 +168,14 @@ def _sound(path: Path, first: int, block: bytes) -> bytes:
     zero = block.find(b"\0")
     if zero >= 0:
         raise DataError(f"{place(zero)}: not text (a zero byte); save it as UTF-8 csv")
+
     if block.count(b"\r") != block.count(b"\r\n"):
         lone = block.replace(b"\r\n", b"\n\n").index(b"\r")
         raise DataError(
             f"{place(lone)}: a carriage return that ends no line; save the file with "
             "the line ends of Unix or Windows"
         )
+
     if not block.isascii():
         try:
             block.decode()
@@ -155,4 +183,5 @@ def _sound(path: Path, first: int, block: bytes) -> bytes:
             raise DataError(
                 f"{place(error.start)}: bytes that are not UTF-8 text; save the file as UTF-8"
             ) from error
+
     return block

@@ -6,14 +6,23 @@ from scipy import sparse
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Root mean squared error, sqrt(mean((truth - prediction)^2)), in float64; NaN of nothing."""
-    error = np.asarray(truth, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
-    return float(np.sqrt(np.mean(np.square(error)))) if error.size else float("nan")
+    error = _errors(truth, prediction)
+    if not error.size:
+        return float("nan")
+    return float(np.sqrt(np.mean(np.square(error))))
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Mean absolute error, mean(|truth - prediction|), in float64; NaN of nothing."""
-    error = np.asarray(truth, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
-    return float(np.mean(np.abs(error))) if error.size else float("nan")
+    error = _errors(truth, prediction)
+    if not error.size:
+        return float("nan")
+    return float(np.mean(np.abs(error)))
+
+
+def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """truth - prediction, in float64."""
+    return np.asarray(truth, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
 
 
 def top_items(scores: np.ndarray, k: int) -> np.ndarray:
@@ -34,11 +43,14 @@ def top_items(scores: np.ndarray, k: int) -> np.ndarray:
     k = min(k, scores.shape[1])
     chosen = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
     last = np.take_along_axis(scores, chosen, axis=1).min(axis=1, keepdims=True)  # k-th best
+
     # where more than k items reach it, the partition chose arbitrarily among the equal ones
     for row in np.flatnonzero((scores >= last).sum(axis=1) > k):
         better = np.flatnonzero(scores[row] > last[row])
         equal = np.flatnonzero(scores[row] == last[row])[: k - len(better)]
         chosen[row] = np.concatenate([better, equal])
+
+    # by index first: the stable sort by score then leaves equal scores in that order
     chosen.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
     return np.take_along_axis(chosen, order, axis=1)
@@ -58,8 +70,12 @@ def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
     ndarray of bool, shape (users, k)
     """
     cells = held_out.tocoo()
-    wanted = cells.row.astype(np.int64) * held_out.shape[1] + cells.col
-    keys = np.arange(len(ranked))[:, None] * held_out.shape[1] + ranked
+    num_items = held_out.shape[1]
+
+    # one whole number for each (user, item)
+    wanted = cells.row.astype(np.int64) * num_items + cells.col
+    keys = np.arange(len(ranked))[:, None] * num_items + ranked
+
     return np.isin(keys, wanted) & (ranked >= 0)
 
 
@@ -78,9 +94,10 @@ def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
         NaN for a user without held-out items.
     """
     found = hits[:, :k].sum(axis=1)
-    return np.divide(
-        found, np.minimum(k, relevant), where=relevant > 0, out=np.full(len(hits), np.nan)
-    )
+    findable = np.minimum(k, relevant)
+
+    recall = np.full(len(hits), np.nan)
+    return np.divide(found, findable, where=relevant > 0, out=recall)
 
 
 def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -90,8 +107,12 @@ def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
     gain = hits[:, :k] @ discounts[: hits.shape[1]]
-    ideal = np.concatenate([[0], np.cumsum(discounts)])[np.minimum(k, relevant)]
-    return np.divide(gain, ideal, where=relevant > 0, out=np.full(len(hits), np.nan))
+
+    ideal_of = np.concatenate([[0], np.cumsum(discounts)])  # of that many hits
+    ideal = ideal_of[np.minimum(k, relevant)]
+
+    ndcg = np.full(len(hits), np.nan)
+    return np.divide(gain, ideal, where=relevant > 0, out=ndcg)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -99,4 +120,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
-    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+    mean = values.mean()
+    error = values.std() / np.sqrt(len(values))
+    return float(mean), float(error)

@@ -58,9 +58,12 @@ class RankingEvaluation:
                 f"none of the {held_out.shape[0]} held-out users has a held-out item: "
                 "take more users with --heldout-users, or users with at least 5 clicks"
             )
+
         self.users_without_held_out = held_out.shape[0] - len(measured)
-        self._fold_in, self._held_out = fold_in[measured], held_out[measured]
-        self._devices, self._with_loss = devices, with_loss
+        self._fold_in = fold_in[measured]
+        self._held_out = held_out[measured]
+        self._devices = devices
+        self._with_loss = with_loss
         self._loader = eval_loader(self._fold_in, batch_size, batchify)
 
     def __call__(self, network: Callable) -> dict[str, float]:
@@ -72,27 +75,34 @@ class RankingEvaluation:
             Maps a batch of fold-in rows, (B, items), to scores of the same
             shape: an MXNet or a NumPy array.
         """
-        return {name: mean_and_error(values)[0] for name, values in self.per_user(network).items()}
+        means = {}
+        for name, values in self.per_user(network).items():
+            means[name], _ = mean_and_error(values)
+
+        return means
 
     def report(self, network: Callable) -> dict[str, Any]:
         """What result.json says of the test: metrics, standard errors (`..._se`), users."""
         flat: dict[str, Any] = {}
         for name, values in self.per_user(network).items():
-            flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
-        return {
-            **flat,
-            "test_users": self._fold_in.shape[0],
-            "test_users_without_held_out": self.users_without_held_out,
-        }
+            mean, error = mean_and_error(values)
+            flat[f"test_{name}"] = mean
+            flat[f"test_{name}_se"] = error
+
+        flat["test_users"] = self._fold_in.shape[0]
+        flat["test_users_without_held_out"] = self.users_without_held_out
+        return flat
 
     def per_user(self, network: Callable) -> dict[str, np.ndarray]:
         """Metric name to one value for each user that has held-out items, in row order."""
         relevant = np.diff(self._held_out.indptr)
         blocks = list(self._blocks(network))
         hits = np.concatenate([hits for hits, _ in blocks])
+
         values = {name: metric(hits, relevant, k) for name, (metric, k) in METRICS.items()}
         if self._with_loss:
             values["loss"] = np.concatenate([losses for _, losses in blocks])
+
         return values
 
     def _blocks(self, network: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -101,10 +111,16 @@ class RankingEvaluation:
         for batch in self._loader:
             shards = [shard for shard in split_and_load([batch], self._devices) if shard.weight]
             outputs = [network(shard.arrays[0]) for shard in shards]  # all start before one ends
+
             for output in outputs:
                 block = slice(row, row + len(output))
-                scores, held_out = _to_numpy(output), self._held_out[block]
-                losses = likelihood_loss(scores, held_out) if self._with_loss else np.empty(0)
+                scores = _to_numpy(output)
+                held_out = self._held_out[block]
+
+                losses = np.empty(0)
+                if self._with_loss:
+                    losses = likelihood_loss(scores, held_out)  # before `rank` overwrites scores
+
                 ranked = rank(scores, self._fold_in[block], DEEPEST)
                 yield hits_at(ranked, held_out), losses
                 row = block.stop
@@ -114,6 +130,7 @@ def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarr
     """-sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
     highest = scores.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
+
     cells = held_out.tocoo()
     terms = (normaliser[cells.row] - scores[cells.row, cells.col]) * cells.data
     return np.bincount(cells.row, terms, minlength=len(scores))
@@ -136,11 +153,16 @@ def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
     """
     cells = fold_in.tocoo()
     scores[cells.row, cells.col] = -np.inf
+
     ranked = top_items(scores, k)
-    ranked[~(np.take_along_axis(scores, ranked, axis=1) > -np.inf)] = -1
+    is_item = np.take_along_axis(scores, ranked, axis=1) > -np.inf  # not so for NaN, either
+    ranked[~is_item] = -1
+
     return ranked
 
 
 def _to_numpy(output: Any) -> np.ndarray:
     """A copy that may be written to."""
-    return output.asnumpy() if hasattr(output, "asnumpy") else np.array(output)
+    if hasattr(output, "asnumpy"):
+        return output.asnumpy()
+    return np.array(output)

@@ -43,11 +43,13 @@ def evaluator(
     The chapter keeps every reconstruction and sums in float32; here a batch
     is compared and dropped, and sums are float64.
     """
+    if hasattr(test_data, "asnumpy"):
+        test_data = test_data.asnumpy()
     if not sparse.issparse(test_data):
-        test_data = sparse.csr_matrix(
-            onp.asarray(test_data.asnumpy() if hasattr(test_data, "asnumpy") else test_data)
-        )
-    return rmse(test_data.data, predict_at(network, inter_matrix, test_data, devices))
+        test_data = sparse.csr_matrix(onp.asarray(test_data))
+
+    predictions = predict_at(network, inter_matrix, test_data, devices)
+    return rmse(test_data.data, predictions)
 
 
 def predict_at(
@@ -70,21 +72,28 @@ def predict_at(
     ValueError
         If the batches have fewer or more rows than `wanted`.
     """
-    predictions, row = [onp.empty(0, dtype=onp.float32)], 0
+    predictions = [onp.empty(0, dtype=onp.float32)]
+    row = 0
+
     for batch in inter_matrix:
         shards = [shard for shard in split_and_load([batch], devices) if shard.weight]
         outputs = []  # every device starts before the first is waited for
+
         for values in (shard.arrays[0] for shard in shards):
             part = wanted[row : row + len(values)]
             row += len(values)
+
             if isinstance(values, CSRBatch):
                 at = CSRBatch(part.indptr, part.indices, part.data, part.shape[1], values.ctx)
                 outputs.append((part, network(values, at)))
             else:
                 outputs.append((part, network(values)))
+
         predictions.extend(_at(part, output.asnumpy()) for part, output in outputs)
+
     if row != wanted.shape[0]:
         raise ValueError(f"{row} rows were predicted, but the test data has {wanted.shape[0]}")
+
     return onp.concatenate(predictions)
 
 
@@ -96,10 +105,12 @@ def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) 
     ndarray of float32, shape (pairs,)
     """
     predictions = [onp.empty(0, dtype=onp.float32)]
+
     for batch in pairs:
         shards = [shard for shard in split_and_load(batch, devices) if shard.weight]
         outputs = [network(*shard.arrays[:2]) for shard in shards]
         predictions.extend(output.asnumpy() for output in outputs)
+
     return onp.concatenate(predictions)
 
 
@@ -113,6 +124,7 @@ def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
     """Predictions at the non-zeros of `part`: a sparse forward gives just these."""
     if output.ndim == 1:
         return output
+
     cells = part.tocoo()
     return output[cells.row, cells.col]
 
@@ -156,15 +168,20 @@ class RatingEvaluation:
         matrix = train.to_csr(based)
         self._wanted = test.to_csr(based)
         self._pairs = batchify is PairRows
-        source = (
-            Pairs(*_cells(self._wanted))
-            if self._pairs
-            else (self._wanted if reconstruct else matrix)
-        )
+
+        source: Pairs | sparse.csr_matrix = matrix
+        if self._pairs:
+            source = Pairs(*_cells(self._wanted))
+        elif reconstruct:
+            source = self._wanted
+
         self._loader = eval_loader(source, batchify=batchify)
-        self._devices, self._clip = devices, clip
-        self._scale, self._offset = train.scale, train.offset
+        self._devices = devices
+        self._clip = clip
+        self._scale = train.bounds
+        self._offset = train.offset
         self.truth = self._wanted.data - train.offset
+
         self._cold, fallback = cold_start(matrix, self._wanted)
         self._fallback = fallback - train.offset
         if reconstruct:
@@ -177,8 +194,11 @@ class RatingEvaluation:
     def _raw(self, network: Any) -> onp.ndarray:
         """What the network predicts, where training saw nothing too."""
         if self._pairs:
-            return predict_pairs(network, self._loader, self._devices) - self._offset
-        return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
+            shifted = predict_pairs(network, self._loader, self._devices)
+        else:
+            shifted = predict_at(network, self._loader, self._wanted, self._devices)
+
+        return shifted - self._offset
 
     def __call__(self, network: Any) -> dict[str, float]:
         """RMSE and MAE over all test ratings."""
@@ -187,16 +207,21 @@ class RatingEvaluation:
     def _metrics(
         self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
     ) -> dict[str, float]:
-        shown = onp.clip(predictions, *self._scale) if clip else predictions
+        shown = predictions
+        if clip:
+            shown = onp.clip(predictions, *self._scale)
+
         truth = self.truth[chosen]
-        return {"rmse": rmse(truth, shown[chosen]), "mae": mae(truth, shown[chosen])}
+        shown = shown[chosen]
+        return {"rmse": rmse(truth, shown), "mae": mae(truth, shown)}
 
     def report(self, network: Any) -> dict[str, Any]:
         """What result.json says of the test: clipped or not, with and without cold ratings.
 
         `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
         """
-        raw, warm = self._raw(network), ~self._cold
+        raw = self._raw(network)
+        warm = ~self._cold
         predictions = onp.where(self._cold, self._fallback, raw)
         variants = {
             "test": self._metrics(predictions, self._clip),
@@ -204,16 +229,22 @@ class RatingEvaluation:
             "test_clipped": self._metrics(predictions, True),
             "test_without_cold": self._metrics(predictions, self._clip, warm),
         }
-        flat = {
-            f"{variant}_{name}": None if math.isnan(value) else value
-            for variant, values in variants.items()
-            for name, value in values.items()
-        }
-        return {
-            **flat,
-            "cold_test_ratings": int(self._cold.sum()),
-            "chapter_rmse": rmse(self.truth, raw),
-        }
+
+        flat: dict[str, Any] = {}
+        for variant, values in variants.items():
+            for name, value in values.items():
+                flat[f"{variant}_{name}"] = _or_none(value)
+
+        flat["cold_test_ratings"] = int(self._cold.sum())
+        flat["chapter_rmse"] = rmse(self.truth, raw)
+        return flat
+
+
+def _or_none(value: float) -> float | None:
+    """A number as JSON has it: None for NaN."""
+    if math.isnan(value):
+        return None
+    return value
 
 
 def cold_start(
@@ -246,11 +277,11 @@ class MeanFallback:
     """
 
     def __init__(self, train: sparse.csr_matrix) -> None:
-        rows, columns = (
-            onp.diff(train.indptr),
-            onp.bincount(train.indices, minlength=train.shape[1]),
-        )
-        self.no_row, self.no_column = rows == 0, columns == 0
+        rows = onp.diff(train.indptr)
+        columns = onp.bincount(train.indices, minlength=train.shape[1])
+        self.no_row = rows == 0
+        self.no_column = columns == 0
+
         self._row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(rows, 1)
         self._column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(columns, 1)
         self._mean = train.data.mean()
@@ -270,7 +301,11 @@ class MeanFallback:
             Column mean where the row is empty, row mean where the column is,
             global mean where both are.
         """
-        no_row, no_column = self.no_row[rows], self.no_column[columns]
+        no_row = self.no_row[rows]
+        no_column = self.no_column[columns]
+
         fallback = onp.where(no_row, self._column_means[columns], self._row_means[rows])
         fallback = onp.where(no_row & no_column, self._mean, fallback)
-        return no_row | no_column, fallback.astype(onp.float32)
+
+        cold = no_row | no_column
+        return cold, fallback.astype(onp.float32)
