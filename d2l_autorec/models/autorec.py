@@ -9,7 +9,7 @@ from mxnet.initializer import Xavier
 
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
-from .layers import Affine, InputDense, OutputDense, RatingActivation, activation
+from .layers import Affine, InputDense, OutputDense, activation, rating_activation
 
 
 class AutoRec(nn.HybridBlock):
@@ -46,8 +46,8 @@ class AutoRec(nn.HybridBlock):
 
     Notes
     -----
-    The mask stands outside the part that `hybridize` traces: a Python
-    condition inside it would be frozen at the first call.
+    `hybridize` traces `hybrid_forward`. The mask stands outside it: a Python
+    condition inside would be frozen at the first call.
 
     Source: d2l, section "AutoRec: Rating Prediction with Autoencoders".
     """
@@ -64,21 +64,60 @@ class AutoRec(nn.HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        sizes = [num_hidden] if isinstance(num_hidden, int) else list(num_hidden)
+        sizes = layer_sizes(num_hidden)
+
         with self.name_scope():
             self.encoder = InputDense(sizes[0], num_users, encoder_activation)
             self.dropout = nn.Dropout(dropout)
-            self.inner = nn.HybridSequential()
-            for wide, narrow in zip(sizes, sizes[1:]):
-                self.inner.add(nn.Dense(narrow, in_units=wide, weight_initializer=Xavier()))
-                if encoder_activation != "identity":
-                    self.inner.add(activation(encoder_activation))
-            self.decoder = OutputDense(num_users, sizes[-1], self.encoder.weight if tied else None)
-            self.output = (
-                None
-                if decoder_activation == "identity"
-                else RatingActivation(decoder_activation, *scale)
-            )
+            self.inner = inner_layers(sizes, encoder_activation)
+            self.decoder = OutputDense(num_users, sizes[-1], self._decoder_weight(tied))
+            self.output = rating_activation(decoder_activation, scale)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        hidden = self.dropout(self.encoder(x))
+        return self._rated(self.decoder(self._deeper(hidden)))
+
+    def forward(self, x: np.ndarray | CSRBatch, at: CSRBatch | None = None) -> np.ndarray:
+        """Reconstructions of `x`; of a CSRBatch, only at the entries of `at` (default: its own).
+
+        Shape: (batch_size, num_users) -> the same; for a CSRBatch -> (entries,).
+        """
+        if isinstance(x, CSRBatch):
+            return self._forward_sparse(x, at)
+
+        pred = super().forward(x)
+        if autograd.is_training():  # mask the gradient during training
+            return pred * np.sign(x)
+        return pred
+
+    # What deeper, tied, bounded and sparse variants add to the chapter's.
+
+    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
+        """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
+        return self._deeper(self.dropout(self.encoder(x)))
+
+    def _deeper(self, hidden: Any) -> Any:
+        """The inner layers; without one they are skipped: a traced identity has no graph."""
+        if len(self.inner):
+            return self.inner(hidden)
+        return hidden
+
+    def _rated(self, z: Any) -> Any:
+        """The decoder's activation."""
+        if self.output is None:
+            return z
+        return self.output(z)
+
+    def _decoder_weight(self, tied: bool) -> Parameter | None:
+        """The encoder's weight, for a tied decoder; else None: the decoder makes its own."""
+        if tied:
+            return self.encoder.weight
+        return None
+
+    def _forward_sparse(self, x: CSRBatch, at: CSRBatch | None) -> np.ndarray:
+        """Reconstructions at the entries of `at`, by default those of `x`."""
+        z = masked_decode(at or x, self.hidden(x), self.decoder.weight, self.decoder.bias)
+        return self._rated(z)
 
     def sparse_weights(self) -> list[Parameter]:
         """The weights that the sparse kernels read and write."""
@@ -91,30 +130,30 @@ class AutoRec(nn.HybridBlock):
 
     def affine_layers(self) -> list[Affine]:
         """Every layer but `output`: weight (units, inputs), bias, activation."""
+        encoder, decoder = self.encoder, self.decoder
         dense = [layer for layer in self.inner if isinstance(layer, nn.Dense)]
-        layers = [(self.encoder.weight.data().T, self.encoder.bias.data(), self.encoder.act)]
-        layers += [(layer.weight.data(), layer.bias.data(), self.encoder.act) for layer in dense]
-        return [*layers, (self.decoder.weight.data(), self.decoder.bias.data(), None)]
 
-    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
-        hidden = self.dropout(self.encoder(x))
-        return self.inner(hidden) if len(self.inner) else hidden  # a traced identity has no graph
+        return [
+            (encoder.weight.data().T, encoder.bias.data(), encoder.act),
+            *((layer.weight.data(), layer.bias.data(), encoder.act) for layer in dense),
+            (decoder.weight.data(), decoder.bias.data(), None),
+        ]
 
-    def rated(self, z: Any) -> Any:
-        """The decoder's activation."""
-        return z if self.output is None else self.output(z)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.rated(self.decoder(self.hidden(x)))
+def layer_sizes(num_hidden: int | Sequence[int]) -> list[int]:
+    """Hidden units of each layer; a number is one layer."""
+    if isinstance(num_hidden, int):
+        return [num_hidden]
+    return list(num_hidden)
 
-    def forward(self, x: np.ndarray | CSRBatch, at: CSRBatch | None = None) -> np.ndarray:
-        """Reconstructions of `x`; of a CSRBatch, only at the entries of `at` (default: its own).
 
-        Shape: (batch_size, num_users) -> the same; for a CSRBatch -> (entries,).
-        """
-        if isinstance(x, CSRBatch):
-            weight, bias = self.decoder.weight, self.decoder.bias
-            return self.rated(masked_decode(at or x, self.hidden(x), weight, bias))
-        prediction = super().forward(x)
-        return prediction * np.sign(x) if autograd.is_training() else prediction
+def inner_layers(sizes: Sequence[int], activation_name: str) -> nn.HybridSequential:
+    """Dense and activation for each step of `sizes`; empty for a single size."""
+    layers = nn.HybridSequential()
+
+    for wide, narrow in zip(sizes, sizes[1:]):
+        layers.add(nn.Dense(narrow, in_units=wide, weight_initializer=Xavier()))
+        if activation_name != "identity":
+            layers.add(activation(activation_name))
+
+    return layers

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
 from scipy import linalg, sparse
 
 from ..kernels.csr import CSRBatch
@@ -20,7 +21,8 @@ class Popularity:
 
     def fit(self, train: sparse.csr_matrix) -> "Popularity":
         """Count the clicks of a matrix of shape (users, items)."""
-        self._clicks = np.bincount(train.indices, minlength=train.shape[1]).astype(np.float32)
+        clicks = np.bincount(train.indices, minlength=train.shape[1])
+        self._clicks = clicks.astype(np.float32)
         return self
 
     def __call__(self, fold_in: Any) -> np.ndarray:
@@ -53,16 +55,24 @@ class EASE:
     def __init__(self, penalty: float = 500.0, memory: int | None = None) -> None:
         if not 0 < penalty < float("inf"):
             raise ConfigError(f"EASE's penalty is {penalty:g}: it must be above 0")
-        self._penalty, self._memory = penalty, memory
+
+        self._penalty = penalty
+        self._memory = memory
 
     def fit(self, train: sparse.csr_matrix) -> "EASE":
         """Solve for the weights; X is `train`, of shape (users, items)."""
-        memory = available_memory() if self._memory is None else self._memory
+        memory = self._memory
+        if memory is None:
+            memory = available_memory()
         check_memory(train.shape[1], memory)
-        inverse = _inverse(gram_matrix(train, self._penalty))
-        inverse /= -np.diag(inverse).copy()  # column j by P_jj
-        np.fill_diagonal(inverse, 0)
-        self._weights = inverse
+
+        gram = gram_matrix(train, self._penalty)  # (items, items)
+        weights = _inverse(gram)
+
+        weights /= -np.diag(weights).copy()  # column j by P_jj
+        np.fill_diagonal(weights, 0)
+
+        self._weights = weights
         return self
 
     def __call__(self, fold_in: Any) -> np.ndarray:
@@ -76,13 +86,12 @@ def needed_memory(items: int) -> int:
 
 def check_memory(items: int, memory: int | None) -> None:
     """Raise ConfigError if EASE of so many items does not fit; None is no known limit."""
-    enough = "" if memory is None else f", enough for {_largest(memory)} items"
-    check_fits(
-        needed_memory(items),
-        memory,
-        f"EASE of {items} items",
-        f"{enough}: drop rare items with --min-item-clicks, or leave EASE out",
-    )
+    enough = ""
+    if memory is not None:
+        enough = f", enough for {_largest(memory)} items"
+    way_out = f"{enough}: drop rare items with --min-item-clicks, or leave EASE out"
+
+    check_fits(needed_memory(items), memory, f"EASE of {items} items", way_out)
 
 
 def _largest(memory: int) -> int:
@@ -94,9 +103,13 @@ def gram_matrix(train: sparse.csr_matrix, penalty: float) -> np.ndarray:
     """X'X + penalty I in float64, a block of items at a time."""
     by_user = train.astype(np.float64)
     by_item = by_user.T.tocsr()
-    gram = np.empty((train.shape[1],) * 2)
-    for first in range(0, len(gram), BLOCK):
-        gram[first : first + BLOCK] = (by_item[first : first + BLOCK] @ by_user).toarray()
+    items = train.shape[1]
+    gram = np.empty((items, items))
+
+    for first in range(0, items, BLOCK):
+        last = first + BLOCK
+        gram[first:last] = (by_item[first:last] @ by_user).toarray()
+
     gram[np.diag_indices_from(gram)] += penalty
     return gram
 
@@ -105,11 +118,14 @@ def _inverse(gram: np.ndarray) -> np.ndarray:
     """The inverse of a symmetric positive definite matrix, in its own memory."""
     factor, _ = linalg.lapack.dpotrf(gram.T, lower=1, overwrite_a=1)  # .T: LAPACK's order
     inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+
     for first in range(0, len(inverse), BLOCK):  # only the lower triangle is computed
         last = first + BLOCK
+
         block = inverse[first:last, first:last]
         block[...] = np.tril(block) + np.tril(block, -1).T
         inverse[first:last, last:] = inverse[last:, first:last].T
+
     return inverse
 
 
@@ -117,4 +133,6 @@ def as_csr(rows: Any) -> sparse.csr_matrix:
     """A batch, dense or CSRBatch, as a SciPy matrix."""
     if isinstance(rows, CSRBatch):
         return sparse.csr_matrix((rows.data, rows.indices, rows.indptr), rows.shape)
-    return sparse.csr_matrix(rows.asnumpy() if hasattr(rows, "asnumpy") else rows)
+    if isinstance(rows, MXNetArray):
+        rows = rows.asnumpy()
+    return sparse.csr_matrix(rows)

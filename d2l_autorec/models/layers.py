@@ -10,7 +10,6 @@ from ..kernels.functions import encode
 
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
 
-
 Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
 
 
@@ -18,8 +17,15 @@ def activation(name: str) -> nn.HybridBlock | None:
     """A layer that applies an activation; None for 'identity'."""
     if name == "identity":
         return None
-    blocks = {"elu": nn.ELU, "selu": nn.SELU}
-    return blocks[name]() if name in blocks else nn.Activation(name)
+    return _activation(name)
+
+
+def _activation(name: str) -> nn.HybridBlock:
+    if name == "elu":
+        return nn.ELU()
+    if name == "selu":
+        return nn.SELU()
+    return nn.Activation(name)
 
 
 class InputDense(nn.HybridBlock):
@@ -45,6 +51,7 @@ class InputDense(nn.HybridBlock):
         self, units: int, in_units: int, activation_name: str = "identity", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+
         with self.name_scope():
             self.weight = self.params.get("weight", shape=(in_units, units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
@@ -53,12 +60,15 @@ class InputDense(nn.HybridBlock):
     def forward(self, x: Any) -> Any:
         if not isinstance(x, CSRBatch):
             return super().forward(x)
-        pre = encode(x, self.weight, self.bias)
-        return pre if self.act is None else self.act(pre)
+        return self._activated(encode(x, self.weight, self.bias))
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
-        pre = F.np.dot(x, weight) + bias  # (B, units)
-        return pre if self.act is None else self.act(pre)
+        return self._activated(F.np.dot(x, weight) + bias)  # (B, units)
+
+    def _activated(self, pre: Any) -> Any:
+        if self.act is None:
+            return pre
+        return self.act(pre)
 
 
 class OutputDense(nn.HybridBlock):
@@ -81,16 +91,17 @@ class OutputDense(nn.HybridBlock):
     ) -> None:
         super().__init__(**kwargs)
         self._units = units
+
         with self.name_scope():
             self.weight = weight or self.params.get("weight", shape=(units, in_units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
-        return (
-            F.npx.fully_connected(x, weight, num_hidden=self._units, flatten=False, no_bias=True)
-            + bias
+        product = F.npx.fully_connected(
+            x, weight, num_hidden=self._units, flatten=False, no_bias=True
         )
+        return product + bias
 
 
 class RatingActivation(nn.HybridBlock):
@@ -112,16 +123,22 @@ class RatingActivation(nn.HybridBlock):
 
     def __init__(self, name: str, low: float, high: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._name, self._low, self._high = name, low, high
+        self._name = name
+        self._low = low
+        self._high = high
+
         with self.name_scope():
-            self.act = activation(name)
+            self.act = _activation(name)
 
     def line(self) -> tuple[float, float]:
         """Factor and summand that take the activation to the scale."""
         low, high = self._low, self._high
-        return {"sigmoid": (high - low, low), "tanh": ((high - low) / 2, (high + low) / 2)}.get(
-            self._name, (1.0, 0.0)
-        )
+
+        if self._name == "sigmoid":
+            return high - low, low
+        if self._name == "tanh":
+            return (high - low) / 2, (high + low) / 2
+        return 1.0, 0.0
 
     def hybrid_forward(self, F: Any, z: Any) -> Any:
         factor, summand = self.line()
@@ -137,6 +154,18 @@ class RatingActivation(nn.HybridBlock):
             return ratings / onp.float32(SELU_SLOPE)
         if self._name in ("relu", "elu"):
             return ratings
-        share = onp.clip((ratings - self._low) / (self._high - self._low), 0.02, 0.98)
-        logit = onp.log(share / (1 - share))
-        return logit if self._name == "sigmoid" else logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1
+
+        share = (ratings - self._low) / (self._high - self._low)
+        inside = onp.clip(share, 0.02, 0.98)
+        logit = onp.log(inside / (1 - inside))
+
+        if self._name == "sigmoid":
+            return logit
+        return logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1
+
+
+def rating_activation(name: str, scale: tuple[float, float]) -> RatingActivation | None:
+    """The activation of predictions on a rating scale; None for 'identity'."""
+    if name == "identity":
+        return None
+    return RatingActivation(name, *scale)

@@ -31,6 +31,7 @@ class MF(nn.HybridBlock):
     ) -> None:
         super().__init__(**kwargs)
         self._num_factors = num_factors
+
         with self.name_scope():
             if num_factors:
                 self.P = nn.Embedding(num_users, num_factors)
@@ -45,7 +46,9 @@ class MF(nn.HybridBlock):
         biases = F.np.squeeze(self.user_bias(users) + self.item_bias(items), axis=1) + mean
         if not self._num_factors:
             return biases
-        return (self.P(users) * self.Q(items)).sum(axis=1) + biases
+
+        products = (self.P(users) * self.Q(items)).sum(axis=1)
+        return products + biases
 
 
 class ClosedForm(MF):
@@ -61,28 +64,38 @@ class ClosedForm(MF):
         b_i) / (n_u + damping) (Koren, 2010, equations 3 and 4).
     """
 
-    def __init__(self, num_users: int, num_items: int, damping: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, num_users: int, num_items: int, damping: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(0, num_users, num_items, **kwargs)
         self._damping = damping
 
     def fit(self, train: sparse.csr_matrix) -> None:
         """Set the parameters from an interaction matrix of shape (users, items)."""
         cells = train.tocoo()
-        users, items, values = cells.row, cells.col, cells.data.astype(onp.float64)
+        users, items = cells.row, cells.col
+        values = cells.data.astype(onp.float64)
         num_users, num_items = train.shape
 
         mean = values.mean()
-        item_bias, user_bias = onp.zeros(num_items), onp.zeros(num_users)
+        item_bias = onp.zeros(num_items)
+        user_bias = onp.zeros(num_users)
 
         if self._damping is not None:
             residual = values - mean
-            item_bias = self._shrunk(items, residual, num_items)
-            user_bias = self._shrunk(users, residual - item_bias[items], num_users)
+            item_bias = _shrunk_means(items, residual, num_items, self._damping)
+            residual = residual - item_bias[items]
+            user_bias = _shrunk_means(users, residual, num_users, self._damping)
 
         self.mean.set_data(np.array([mean]))
         self.item_bias.weight.set_data(np.array(item_bias[:, None]))
         self.user_bias.weight.set_data(np.array(user_bias[:, None]))
 
-    def _shrunk(self, index: onp.ndarray, residual: onp.ndarray, size: int) -> onp.ndarray:
-        counts = onp.bincount(index, minlength=size) + self._damping
-        return onp.bincount(index, residual, minlength=size) / onp.maximum(counts, 1e-12)
+
+def _shrunk_means(
+    index: onp.ndarray, residual: onp.ndarray, size: int, damping: float
+) -> onp.ndarray:
+    """Means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""
+    counts = onp.bincount(index, minlength=size) + damping
+    sums = onp.bincount(index, residual, minlength=size)
+    return sums / onp.maximum(counts, 1e-12)

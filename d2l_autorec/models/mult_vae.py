@@ -52,15 +52,23 @@ class ClickEncoder(nn.HybridBlock):
     """
 
     def __init__(
-        self, sizes: Sequence[int], dropout: Sequence[float], last: Any = None, **kwargs: Any
+        self,
+        sizes: Sequence[int],
+        dropout: Sequence[float],
+        last: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._dropout = dropout[0]
+
+        activation = "tanh"
+        if len(sizes) == 2:  # the first layer is the last
+            activation = last or "identity"
+
         with self.name_scope():
-            self.first = InputDense(
-                sizes[1], sizes[0], "tanh" if len(sizes) > 2 else last or "identity"
-            )
+            self.first = InputDense(sizes[1], sizes[0], activation)
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
+
         self.first.weight.init = mx.init.Xavier()
         self.first.bias.init = TruncatedNormal(BIAS_DEVIATION)
         self.first.bias.wd_mult = 0.0
@@ -68,7 +76,9 @@ class ClickEncoder(nn.HybridBlock):
     def forward(self, x: Any) -> np.ndarray:
         if not isinstance(x, CSRBatch):
             return super().forward(x)
-        return self._deeper(self.first(drop_out(normalised(x), self._dropout)))
+
+        kept = drop_out(normalised(x), self._dropout)
+        return self._deeper(self.first(kept))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
@@ -77,22 +87,29 @@ class ClickEncoder(nn.HybridBlock):
 
     def _deeper(self, code: Any) -> Any:
         """The layers after the first; a traced identity would have no graph."""
-        return self.rest(code) if len(self.rest) else code
+        if len(self.rest):
+            return self.rest(code)
+        return code
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
     """Rows of Euclidean length 1; empty ones stay empty."""
     counts = onp.diff(batch.indptr)
     rows = onp.repeat(onp.arange(len(counts)), counts)
-    norms = onp.sqrt(onp.bincount(rows, onp.square(batch.data), minlength=len(counts)))
-    return _with_data(batch, batch.data / onp.maximum(norms, TINY)[rows].astype(onp.float32))
+    squares = onp.bincount(rows, onp.square(batch.data), minlength=len(counts))
+    norms = onp.maximum(onp.sqrt(squares), TINY)
+
+    norm_of_entry = norms[rows].astype(onp.float32)
+    return _with_data(batch, batch.data / norm_of_entry)
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
     """While training, zeros for `share` of the entries and the others scaled up."""
     if not share or not autograd.is_training():
         return batch
-    return _with_data(batch, npx.dropout(batch.values, p=share).asnumpy())
+
+    kept = npx.dropout(batch.values, p=share)
+    return _with_data(batch, kept.asnumpy())
 
 
 def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
@@ -100,22 +117,26 @@ def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
 
 
 def dense_layers(
-    sizes: Sequence[int], dropout: Sequence[float], last: Any = None
+    sizes: Sequence[int], dropout: Sequence[float], last: str | None = None
 ) -> nn.HybridSequential:
     """Dropout and Dense for each step of `sizes`; tanh after each but the last, that has `last`."""
     layers = nn.HybridSequential()
-    for k, (inputs, units, share) in enumerate(zip(sizes, sizes[1:], dropout)):
+    activations = [*["tanh"] * (len(sizes) - 2), last]
+
+    for inputs, units, share, activation in zip(sizes, sizes[1:], dropout, activations):
         dense = nn.Dense(
             units,
             in_units=inputs,
-            activation="tanh" if k < len(sizes) - 2 else last,
+            activation=activation,
             weight_initializer=mx.init.Xavier(),
             bias_initializer=TruncatedNormal(BIAS_DEVIATION),
         )
         dense.bias.wd_mult = 0.0
+
         if share:
             layers.add(nn.Dropout(share))
         layers.add(dense)
+
     return layers
 
 
@@ -155,13 +176,15 @@ class MultDAE(nn.HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        shares, depth = layer_dropouts(hidden, dropout), len(hidden)
+        shares = layer_dropouts(hidden, dropout)
+        depth = len(hidden)
         encoder, decoder = self._sizes(tuple(hidden), columns)
+
         with self.name_scope():
             self.encoder = ClickEncoder(encoder, shares[:depth], self._code_activation)
             self.decoder = dense_layers(decoder, shares[depth:])
 
-    _code_activation: Any = "tanh"
+    _code_activation: str | None = "tanh"
 
     @staticmethod
     def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -176,9 +199,9 @@ class MultDAE(nn.HybridBlock):
     def affine_layers(self) -> list[Affine]:
         """Every layer at prediction, after the rows' normalisation; see `Affine`."""
         first = self.encoder.first
-        dense = [
-            layer for layer in [*self.encoder.rest, *self.decoder] if isinstance(layer, nn.Dense)
-        ]
+        others = [*self.encoder.rest, *self.decoder]
+        dense = [layer for layer in others if isinstance(layer, nn.Dense)]
+
         return [
             (first.weight.data().T, first.bias.data(), first.act),
             *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense),
@@ -190,10 +213,10 @@ class MultDAE(nn.HybridBlock):
 
     def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """What the last layer reads, at prediction; shape (batch_size, hidden[0])."""
-        code = self.code(x)
+        hidden = self.code(x)
         for layer in list(self.decoder)[:-1]:
-            code = layer(code)
-        return code
+            hidden = layer(hidden)
+        return hidden
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """The code at prediction, shape (batch_size, hidden[-1])."""
@@ -201,7 +224,9 @@ class MultDAE(nn.HybridBlock):
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """Logits; see the class for shapes."""
-        return self.decoder(self.encoder(x)) if isinstance(x, CSRBatch) else super().forward(x)
+        if isinstance(x, CSRBatch):
+            return self.decoder(self.encoder(x))
+        return super().forward(x)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         return self.decoder(self.encoder(x))
@@ -242,7 +267,9 @@ class MultVAE(MultDAE):
         layers = super().affine_layers()
         place = len(layers) // 2 - 1  # the decoder has as many as the encoder
         weight, bias, act = layers[place]
-        layers[place] = (weight[: len(weight) // 2], bias[: len(bias) // 2], act)
+
+        code = len(bias) // 2  # the means come first
+        layers[place] = (weight[:code], bias[:code], act)
         return layers
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
@@ -251,13 +278,19 @@ class MultVAE(MultDAE):
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Logits; in training also the KL divergence of each row."""
-        if not autograd.is_training() and not isinstance(x, CSRBatch):
-            return super().forward(x)
-        if not autograd.is_training():
+        if autograd.is_training():
+            return self._sampled(x)
+        if isinstance(x, CSRBatch):
             return self.decoder(self.code(x))
+        return super().forward(x)
+
+    def _sampled(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of a code that is drawn, and the KL divergence of each row."""
         mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
+        deviation = np.exp(log_variance / 2)
         noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
-        logits = self.decoder(mean + noise * np.exp(log_variance / 2))
+
+        logits = self.decoder(mean + noise * deviation)
         return logits, kl_divergence(mean, log_variance)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
@@ -280,10 +313,14 @@ def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> t
             f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
             "from 1, separated by commas, as in 600,200"
         )
+
     layers = 2 * len(hidden)
-    shares = (
-        tuple(dropout) if isinstance(dropout, (tuple, list)) else (dropout,) + (0.0,) * (layers - 1)
-    )
+    shares: tuple[float, ...]
+    if isinstance(dropout, Sequence):
+        shares = tuple(dropout)
+    else:
+        shares = (dropout, *[0.0] * (layers - 1))
+
     if len(shares) != layers:
         raise ConfigError(
             f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "

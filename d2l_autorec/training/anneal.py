@@ -27,7 +27,9 @@ class Anneal:
 
     def __call__(self, update: int) -> float:
         """Beta of the update that comes after `update` others."""
-        return self.cap if self.slope is None else min(self.cap, self.slope * update)
+        if self.slope is None:
+            return self.cap
+        return min(self.cap, self.slope * update)
 
     def up_to(self, cap: float) -> "Anneal":
         """The same slope up to another cap: beta is what it was until it gets there."""
@@ -60,12 +62,16 @@ def anneal_schedule(
         raise ConfigError(f"--anneal is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
     if not 0 <= cap < float("inf"):
         raise ConfigError(f"--anneal-cap is {cap:g}: it must be 0 or above")
+
     if schedule == "original":
         if anneal_steps < 1:
             raise ConfigError(f"--anneal-steps is {anneal_steps}: it must be 1 or above")
         return Anneal(cap, 1 / anneal_steps)
+
     if schedule == "recotour":
-        return Anneal(cap, cap / max(ANNEALED_SHARE * total_updates, 1))
+        annealed = max(ANNEALED_SHARE * total_updates, 1)
+        return Anneal(cap, cap / annealed)
+
     return Anneal(cap)
 
 

@@ -58,20 +58,18 @@ class Checkpoint:
         about = {
             "run": self.run,
             "phase": self.phase,
-            **{
-                name: [dataclasses.asdict(record) for record in getattr(self, name)]
-                for name in ("history", "search")
-            },
+            "history": [dataclasses.asdict(record) for record in self.history],
+            "search": [dataclasses.asdict(record) for record in self.search],
         }
+        now = {f"now/{name}": array for name, array in self.arrays.items()}
+        best = {f"best/{name}": array for name, array in self.best.items()}
+
         buffer = io.BytesIO()
-        onp.savez(
-            buffer,
-            about=onp.array(json.dumps(about)),
-            **{f"now/{name}": array for name, array in self.arrays.items()},
-            **{f"best/{name}": array for name, array in self.best.items()},
-        )
+        onp.savez(buffer, about=onp.array(json.dumps(about)), **now, **best)
         payload = buffer.getvalue()
-        write_atomically(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+
+        digest = hashlib.sha256(payload).digest()
+        write_atomically(path, MAGIC + digest + payload)
 
     @classmethod
     def parse(cls, content: bytes, path: Path, run: str) -> "Checkpoint":
@@ -82,34 +80,46 @@ class Checkpoint:
         DataError
             If the content is truncated, altered, or of another run.
         """
-        start = len(MAGIC) + hashlib.sha256().digest_size
-        if (
-            not content.startswith(MAGIC)
-            or hashlib.sha256(content[start:]).digest() != content[len(MAGIC) : start]
-        ):
-            raise DataError(
-                f"{path} is truncated or was altered: it is not used; restore it from "
-                "a copy, or delete it to begin the run anew with --resume"
-            )
+        payload = _payload_of(content, path)
         try:
-            with onp.load(io.BytesIO(content[start:]), allow_pickle=False) as stored:
+            with onp.load(io.BytesIO(payload), allow_pickle=False) as stored:
                 arrays = dict(stored)
         except (ValueError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} cannot be read ({error})") from error
+
         about = json.loads(str(arrays.pop("about")))
         if about["run"] != run:
             raise DataError(
                 f"{path} is the checkpoint of another run: it is not used; restore "
                 "this run's own, or delete it to begin anew with --resume"
             )
+
         parts: dict[str, Arrays] = {"now": {}, "best": {}}
         for name, array in arrays.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = array
-        history, search = (
-            [EpochRecord(**record) for record in about[name]] for name in ("history", "search")
+
+        return cls(
+            run,
+            phase=about["phase"],
+            history=[EpochRecord(**record) for record in about["history"]],
+            arrays=parts["now"],
+            best=parts["best"],
+            search=[EpochRecord(**record) for record in about["search"]],
         )
-        return cls(run, about["phase"], history, parts["now"], parts["best"], search)
+
+
+def _payload_of(content: bytes, path: Path) -> bytes:
+    """The archive of a checkpoint; DataError unless it is the one that was written."""
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    digest, payload = content[len(MAGIC) : start], content[start:]
+
+    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+        raise DataError(
+            f"{path} is truncated or was altered: it is not used; restore it from "
+            "a copy, or delete it to begin the run anew with --resume"
+        )
+    return payload
 
 
 def parameters_of(net: Any) -> Arrays:
@@ -124,6 +134,7 @@ def set_parameters(net: Any, arrays: Arrays) -> None:
     """The reverse of `parameters_of`, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
         value = nd.array(arrays[f"parameter/{name}"]).as_np_ndarray()
+
         for data in parameter.list_data():  # set_data refuses where servers update
             data[:] = value.as_in_ctx(data.ctx)
 
@@ -132,9 +143,11 @@ def capture(net: Any, trainer: Any, loader: Any) -> Arrays:
     """Everything that the next epoch depends on, as arrays."""
     optimizer = trainer._optimizer
     arrays = {**parameters_of(net), **loader_state(loader)}
+
     for index, state in trainer._updaters[0].states.items():
         for k, leaf in enumerate(_leaves(state)):
             arrays[f"state/{index}/{k}"] = leaf.asnumpy()
+
     counts = sorted(optimizer._index_update_count.items())
     arrays["update_counts"] = onp.array(counts, dtype=onp.int64).reshape(-1, 2)
     arrays["num_update"] = onp.array(optimizer.num_update)
@@ -145,20 +158,24 @@ def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays) -> None:
     """The reverse of `capture`, on every device."""
     set_parameters(net, arrays)
     restore_loader(loader, arrays)
+
     optimizer = trainer._optimizer
+    devices = range(len(trainer._updaters))
     counts = dict(arrays["update_counts"].tolist())
-    optimizer._all_index_update_counts = {
-        device: dict(counts) for device in range(len(trainer._updaters))
-    }
+    optimizer._all_index_update_counts = {device: dict(counts) for device in devices}
     optimizer._index_update_count = optimizer._all_index_update_counts[0]
     optimizer.num_update = int(arrays["num_update"])
+
     for device, updater in enumerate(trainer._updaters):
         for index in counts:
             weight = trainer._params[index].list_data()[device]
             state = optimizer.create_state_multi_precision(index, weight)
+
             for k, leaf in enumerate(_leaves(state)):
                 leaf[:] = nd.array(arrays[f"state/{index}/{k}"], ctx=leaf.context)
-            updater.states[index], updater.states_synced[index] = state, True
+
+            updater.states[index] = state
+            updater.states_synced[index] = True
 
 
 def _leaves(state: Any) -> Iterator[Any]:

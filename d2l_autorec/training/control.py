@@ -10,8 +10,7 @@ from typing import Protocol
 
 from mxnet import lr_scheduler
 
-from ..training.history import RMSE, Score
-from .history import EpochRecord
+from .history import RMSE, EpochRecord, Score
 
 
 class RateOptions(Protocol):
@@ -37,40 +36,57 @@ def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
     brought no better validation score.
     """
     done = len(history)
+
     if config.lr_schedule == "step":
-        schedule = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor, base_lr=config.lr)
-        return schedule(done + 1)
+        step = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor, base_lr=config.lr)
+        return step(done + 1)
+
     if config.lr_schedule == "cosine":
-        return lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)(done)
+        cosine = lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)
+        return cosine(done)
+
     if config.lr_schedule == "plateau":
-        return config.lr * config.lr_factor ** _plateaus(history, config.lr_step, config.score)
+        plateaus = _plateaus(history, config.lr_step, config.score)
+        return config.lr * config.lr_factor**plateaus
+
     return config.lr
 
 
 def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
-    best, last, count = math.inf, 0, 0
+    """How many times `patience` epochs brought no better score."""
+    best = math.inf
+    last = 0  # epoch of the best score, or of the last plateau's end
+    count = 0
+
     for epoch, cost in _costs(history, score):
         if cost < best:
-            best, last = cost, epoch
+            best = cost
+            last = epoch
         elif epoch - last >= patience:
-            count, last = count + 1, epoch
+            count += 1
+            last = epoch
+
     return count
 
 
 def _costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
     """Epochs and validation scores, the lower the better; of evaluated epochs only."""
-    sign = -1 if score.higher_is_better else 1
-    return [
-        (record.epoch, sign * record.validation[score.metric])
-        for record in history
-        if record.validation
-    ]
+    evaluated = [record for record in history if record.validation]
+    scores = [(record.epoch, record.validation[score.metric]) for record in evaluated]
+
+    if score.higher_is_better:
+        return [(epoch, -value) for epoch, value in scores]
+    return scores
 
 
 def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
     """The first epoch with the best validation score, from 1; None without validation."""
     costs = _costs(history, score)
-    return min(costs, key=lambda pair: pair[1])[0] if costs else None
+    if not costs:
+        return None
+
+    epoch, _ = min(costs, key=lambda pair: pair[1])
+    return epoch
 
 
 def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
@@ -79,4 +95,6 @@ def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RM
     Only after an epoch that was evaluated: the others cannot bring one.
     """
     best = best_epoch(history, score)
-    return best is not None and bool(history[-1].validation) and len(history) - best >= patience
+    if best is None or not history[-1].validation:
+        return False
+    return len(history) - best >= patience

@@ -37,24 +37,39 @@ def resolve_devices(gpus: str | None = None, cpus: int | None = None) -> list[mx
     """
     if cpus is not None or gpus == "none":
         return [mx.cpu(i) for i in range(cpus or 1)]
+
     visible = _visible_gpus()
     if gpus is None:
         return [mx.gpu(i) for i in range(visible)] or [mx.cpu()]
-    numbers = list(range(visible)) if gpus == "all" else _gpu_numbers(gpus)
+
+    if gpus == "all":
+        numbers = list(range(visible))
+    else:
+        numbers = _gpu_numbers(gpus)
     if not numbers or max(numbers) >= visible:
-        way_out = (
-            f"name GPUs from 0 to {visible - 1}"
-            if visible
-            else "see nvidia-smi and $CUDA_VISIBLE_DEVICES"
-            if _built_with_cuda()
-            else "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'"
-        )
-        has = "has" if _built_with_cuda() else "has no"
-        raise ConfigError(
-            f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
-            f"CUDA; leave --gpus out, or {way_out}"
-        )
+        raise ConfigError(_not_visible(gpus, visible))
+
     return [mx.gpu(i) for i in numbers]
+
+
+def _not_visible(gpus: str, visible: int) -> str:
+    """What is wrong where `--gpus` asks for more than the `visible` GPUs, and the way out."""
+    cuda = _built_with_cuda()
+
+    if visible:
+        way_out = f"name GPUs from 0 to {visible - 1}"
+    elif cuda:
+        way_out = "see nvidia-smi and $CUDA_VISIBLE_DEVICES"
+    else:
+        way_out = "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'"
+
+    has = "has"
+    if not cuda:
+        has = "has no"
+    return (
+        f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
+        f"CUDA; leave --gpus out, or {way_out}"
+    )
 
 
 def _built_with_cuda() -> bool:
@@ -73,7 +88,8 @@ def _visible_gpus() -> int:
 
 def _first_line(error: Exception) -> str:
     """What is wrong, of an MXNet error: its last line is the message of the check that failed."""
-    return str(error).strip().splitlines()[-1].strip()
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip()
 
 
 @contextmanager
@@ -103,16 +119,23 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
             f"--kvstore none is for one device, and there are {len(devices)}: choose "
             "local or device, or --cpus 1"
         )
+
     if asked == "none" or len(devices) == 1:
         return None
-    if asked == "auto":
-        return "local" if devices[0].device_type == "cpu" else "device"
-    return asked
+    if asked != "auto":
+        return asked
+    if devices[0].device_type == "cpu":
+        return "local"
+    return "device"
 
 
 def free_memory(device: mx.Context) -> int | None:
     """Free bytes of a GPU; None of a CPU, whose memory the data are in already."""
-    return mx.context.gpu_memory_info(device.device_id)[0] if device.device_type == "gpu" else None
+    if device.device_type != "gpu":
+        return None
+
+    free, _ = mx.context.gpu_memory_info(device.device_id)
+    return free
 
 
 def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tuple[bool, str]:
@@ -132,17 +155,37 @@ def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tu
     """
     if asked == "no":
         return False, "--preload no"
-    free = [free_memory(device) for device in devices]
-    if not needed or None in free:
-        return False, "nothing to copy: " + (
-            "the devices are CPUs" if needed else "no dense rows are used"
-        )
+    if not needed:
+        return False, "nothing to copy: no dense rows are used"
+
+    free = _least_free_memory(devices)
+    if free is None:
+        return False, "nothing to copy: the devices are CPUs"
+
+    data, memory = f"{needed / 1e9:.3f} GB", f"the {free / 1e9:.3f} GB that are free"
+    if asked == "yes":
+        if needed > free:
+            raise ConfigError(
+                f"--preload yes: the data do not fit, {data} in {memory}: choose --preload no"
+            )
+        return True, f"{data} in {memory}"
+
     # half is left for parameters, their optimizer state and activations
-    fits, limit = 2 * needed <= min(free), "" if asked == "yes" else " half of"
-    text = f"{needed / 1e9:.3f} GB in{limit} the {min(free) / 1e9:.3f} GB that are free"
-    if asked == "yes" and needed > min(free):
-        raise ConfigError(f"--preload yes: the data do not fit, {text}: choose --preload no")
-    return fits or asked == "yes", ("" if fits or asked == "yes" else "they do not fit: ") + text
+    if 2 * needed > free:
+        return False, f"they do not fit: {data} in half of {memory}"
+    return True, f"{data} in half of {memory}"
+
+
+def _least_free_memory(devices: Sequence[mx.Context]) -> int | None:
+    """Free bytes of the fullest GPU; None where a device is a CPU."""
+    free = []
+    for device in devices:
+        memory = free_memory(device)
+        if memory is None:
+            return None
+        free.append(memory)
+
+    return min(free)
 
 
 def _gpu_numbers(text: str) -> list[int]:
@@ -151,6 +194,7 @@ def _gpu_numbers(text: str) -> list[int]:
         raise ConfigError(
             f"--gpus is {text!r}: it must be GPU numbers separated by commas, as in 0,1"
         )
+
     numbers = [int(part) for part in parts]
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"--gpus is {text!r}: each GPU can be named once")
@@ -189,13 +233,22 @@ def split_and_load(
     list of Shard
         One per device, in order.
     """
-    rows, count = len(arrays[0]), len(devices)
+    rows = len(arrays[0])
     shards = []
+
     for k, device in enumerate(devices):
-        begin, end = k * rows // count, (k + 1) * rows // count
-        idle = begin == end
-        part = slice(0, 1) if idle else slice(begin, end)
-        shards.append(
-            Shard([array[part].as_in_ctx(device) for array in arrays], weight * (not idle))
-        )
+        part, has_rows = rows_of(k, len(devices), rows)
+        own = [array[part].as_in_ctx(device) for array in arrays]
+        shards.append(Shard(own, weight * has_rows))
+
     return shards
+
+
+def rows_of(place: int, places: int, rows: int) -> tuple[slice, bool]:
+    """The rows of the place `place` of several, and whether it has any; else row 0 stands in."""
+    begin = place * rows // places
+    end = (place + 1) * rows // places
+
+    if begin == end:
+        return slice(0, 1), False
+    return slice(begin, end), True

@@ -17,7 +17,9 @@ CPU = 1  # MXNet's number of this kind of device
 
 def available_threads() -> int:
     """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
@@ -60,12 +62,14 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
             "PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
             "its docstrings; leave it out"
         )
+
     os.environ["OMP_NUM_THREADS"] = str(count)
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
     if one_cpu:
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
+
     _import_mxnet()
 
 
@@ -91,6 +95,7 @@ def _set_omp_threads(count: int, cpus: int) -> None:
         _LIB.MXSetNumOMPThreads(ctypes.c_int(count))
 
     set_here()
+
     work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(set_here)
     for number in range(cpus):
         context = (ctypes.c_int * 3)(CPU, number, 0)
@@ -99,6 +104,7 @@ def _set_omp_threads(count: int, cpus: int) -> None:
                 work, None, None, context, None, 0, None, 0, None, ctypes.c_int(0), b"threads"
             )
         )
+
     npx.waitall()
 
 
@@ -110,8 +116,10 @@ def has_gpu() -> bool:
 @contextmanager
 def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
+
     try:
         yield
     finally:

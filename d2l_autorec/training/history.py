@@ -1,5 +1,6 @@
 """What the epochs of a training measured."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,29 @@ class Score(NamedTuple):
 
 
 RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
+
+
+class StepSums(NamedTuple):
+    """Sums over the rows of a step, or of several.
+
+    Parameters
+    ----------
+    loss : float
+        Of the rows' losses.
+    squared_error : float
+        Over observed ratings; 0 where the loss compares no ratings.
+    ratings : float
+        Number of observed ratings.
+    """
+
+    loss: float
+    squared_error: float
+    ratings: float
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error; 0 without a rating."""
+        return math.sqrt(self.squared_error / max(self.ratings, 1))
 
 
 @dataclass(frozen=True)

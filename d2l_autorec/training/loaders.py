@@ -2,10 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import (
-    Any,
-    NamedTuple,
-)
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import mxnet as mx
@@ -42,7 +39,9 @@ class EpochShuffle(gluon.data.Sampler):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[int]:
-        order = generator(self._seed, Purpose.ROW_ORDER, self.epoch).permutation(self._length)
+        random = generator(self._seed, Purpose.ROW_ORDER, self.epoch)
+        order = random.permutation(self._length)
+
         self.epoch += 1
         return iter(order.tolist())
 
@@ -59,9 +58,11 @@ class SparseRows:
     def __call__(self, rows: list[int]) -> CSRBatch:
         chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
         matrix = self._matrix
-        return CSRBatch(
-            *kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, chosen), matrix.shape[1]
+
+        indptr, indices, data = kernels.take_rows(
+            matrix.indptr, matrix.indices, matrix.data, chosen
         )
+        return CSRBatch(indptr, indices, data, matrix.shape[1])
 
 
 class DenseRows:
@@ -71,7 +72,8 @@ class DenseRows:
         self._matrix = matrix
 
     def __call__(self, rows: list[int]) -> np.ndarray:
-        return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
+        dense = self._matrix[rows].toarray()  # (B, columns)
+        return np.array(dense, dtype="float32")
 
 
 class Pairs(NamedTuple):
@@ -84,7 +86,8 @@ class Pairs(NamedTuple):
     @classmethod
     def of(cls, ratings: Ratings) -> "Pairs":
         """Indices and values, with the offset that keeps 0 free."""
-        return cls(ratings.users, ratings.items, ratings.values + onp.float32(ratings.offset))
+        values = ratings.values + onp.float32(ratings.offset)
+        return cls(ratings.users, ratings.items, values)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,11 +102,11 @@ class PairRows:
         self._pairs = pairs
 
     def __call__(self, rows: list[int]) -> list[np.ndarray]:
-        users, items, values = (column[rows] for column in self._pairs)
+        pairs = self._pairs
         return [
-            np.array(users, dtype="int32"),
-            np.array(items, dtype="int32"),
-            np.array(values, dtype="float32"),
+            np.array(pairs.users[rows], dtype="int32"),
+            np.array(pairs.items[rows], dtype="int32"),
+            np.array(pairs.values[rows], dtype="float32"),
         ]
 
 
@@ -112,21 +115,25 @@ class DenseTable:
 
     def __init__(self, matrix: sparse.csr_matrix, devices: Sequence[mx.Context]) -> None:
         self._copies = {device: np.empty(matrix.shape, ctx=device) for device in devices}
+
         for begin in range(0, matrix.shape[0], 1024):  # the host never holds all of it dense
             part = matrix[begin : begin + 1024].toarray().astype("float32")
+
             for copy in self._copies.values():
                 copy[begin : begin + len(part)] = np.array(part, ctx=copy.ctx)
 
     def take(self, rows: onp.ndarray, device: mx.Context) -> np.ndarray:
         """The rows of these numbers, (len(rows), columns), on a device."""
-        return np.take(self._copies[device], np.array(rows, dtype="int32", ctx=device), axis=0)
+        numbers = np.array(rows, dtype="int32", ctx=device)
+        return np.take(self._copies[device], numbers, axis=0)
 
 
 class ResidentBatch:
     """Row numbers; the rows themselves are on the devices, and stand in for a dense batch."""
 
     def __init__(self, table: DenseTable, rows: onp.ndarray) -> None:
-        self._table, self._rows = table, rows
+        self._table = table
+        self._rows = rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -154,15 +161,19 @@ class Resident:
 
     def __init__(self, devices: Sequence[mx.Context]) -> None:
         self._devices = devices
-        self._tables: WeakValueDictionary = WeakValueDictionary()
+        self._tables: WeakValueDictionary[bytes, DenseTable] = WeakValueDictionary()
 
     def __call__(self, matrix: sparse.csr_matrix) -> ResidentRows:
         digest = hashlib.sha256(str(matrix.shape).encode())
         for part in (matrix.indptr, matrix.indices, matrix.data):
             digest.update(part.tobytes())
-        table = self._tables.get(digest.digest())
+
+        key = digest.digest()
+        table = self._tables.get(key)
         if table is None:
-            table = self._tables[digest.digest()] = DenseTable(matrix, self._devices)
+            table = DenseTable(matrix, self._devices)
+            self._tables[key] = table
+
         return ResidentRows(table)
 
 
@@ -182,11 +193,9 @@ def train_loader(
     """
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     shuffle = EpochShuffle(matrix.shape[0], seed)
-    return gluon.data.DataLoader(
-        rows,
-        batch_sampler=gluon.data.BatchSampler(shuffle, batch_size, last_batch),
-        batchify_fn=batchify(matrix),
-    )
+    batches = gluon.data.BatchSampler(shuffle, batch_size, last_batch)
+
+    return gluon.data.DataLoader(rows, batch_sampler=batches, batchify_fn=batchify(matrix))
 
 
 def eval_loader(
@@ -194,6 +203,7 @@ def eval_loader(
 ) -> gluon.data.DataLoader:
     """Every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
+
     return gluon.data.DataLoader(
         rows, batch_size=batch_size, shuffle=False, last_batch="keep", batchify_fn=batchify(matrix)
     )
@@ -210,5 +220,6 @@ def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
 
 def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any]) -> None:
     """The reverse of `loader_state`."""
-    loader._batch_sampler._sampler.epoch = int(state["loader/epoch"])
-    loader._batch_sampler._prev = state["loader/rolled_over"].tolist()
+    batches = loader._batch_sampler
+    batches._sampler.epoch = int(state["loader/epoch"])
+    batches._prev = state["loader/rolled_over"].tolist()

@@ -2,23 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import mxnet as mx
 import numpy as onp
 from mxnet import autograd, np
 
 from ..kernels.csr import CSRBatch, numpy_view
-from ..support.errors import NumericalError
+from ..support.errors import ConfigError, NumericalError
 from ..support.streams import Purpose, mxnet_seed
-from .devices import split_and_load, try_all_gpus
-from .history import EpochRecord
+from .devices import Shard, split_and_load, try_all_gpus
+from .history import EpochRecord, StepSums
 from .losses import observed_errors
 from .workers import Workers
 
 ALONE = Workers()
+Step: TypeAlias = (
+    StepSums | np.ndarray
+)  # an array (3,) of the same sums may still be being computed
 
 
 def train_step(
@@ -28,7 +31,7 @@ def train_step(
     trainer: Any,
     devices: Sequence[mx.Context],
     workers: Workers = ALONE,
-) -> Any:
+) -> Step:
     """Forward, backward and update on one batch spread over the devices.
 
     Parameters
@@ -45,33 +48,32 @@ def train_step(
 
     Returns
     -------
-    ndarray, shape (3,)
-        Of this worker's rows: sum of row losses, sum of squared errors over
-        observed ratings, number of observed ratings. It may be an MXNet array
-        that is still being computed.
+    StepSums or ndarray, shape (3,)
+        Of this worker's rows. An array is MXNet's, with the same sums, which
+        may still be being computed.
     """
-    rows = len(batch[0])
     share, weight = workers.share(batch)
     shards = split_and_load(share, devices, weight)
+
+    outputs, losses = [], []
     with autograd.record():
-        outputs = [net(*(shard.arrays[:-1] or shard.arrays)) for shard in shards]
-        losses = [
-            loss(output, shard.arrays[-1]) * shard.weight for output, shard in zip(outputs, shards)
-        ]
+        for shard in shards:
+            inputs = shard.arrays[:-1] or shard.arrays
+            outputs.append(net(*inputs))
+        for output, shard in zip(outputs, shards):
+            losses.append(loss(output, shard.arrays[-1]) * shard.weight)
+
     if workers.asynchronous:  # servers apply each gradient alone, and are not told its rows
-        autograd.backward(losses, [np.full_like(part, 1 / len(share[0])) for part in losses])
+        mean = 1 / len(share[0])
+        autograd.backward(losses, [np.full_like(part, mean) for part in losses])
         trainer.step(1)
     else:
         autograd.backward(losses)
-        trainer.step(rows)
-    sums = _sums if predicts_ratings(loss) else _loss_and_count
-    parts = [
-        sums(output, shard.arrays[-1], row_losses) * shard.weight
-        for output, shard, row_losses in zip(outputs, shards, losses)
-    ]
-    if isinstance(parts[0], np.ndarray):  # added on a device: one number for the host to wait for
-        parts = [part.as_in_ctx(devices[0]) for part in parts]
-    return sum(parts[1:], parts[0])
+        trainer.step(len(batch[0]))
+
+    if predicts_ratings(loss):
+        return _added(_sums, outputs, shards, losses)
+    return _added(_loss_and_count, outputs, shards, losses)
 
 
 def predicts_ratings(loss: Callable) -> bool:
@@ -79,18 +81,39 @@ def predicts_ratings(loss: Callable) -> bool:
     return getattr(loss, "predicts_ratings", True)
 
 
-def _loss_and_count(_: Any, label: Any, losses: Any) -> Any:
+def _added(
+    sums: Callable[[Any, Any, Any], onp.ndarray | np.ndarray],
+    outputs: Sequence[Any],
+    shards: Sequence[Shard],
+    losses: Sequence[Any],
+) -> Step:
+    """The sums of all shards; of dense ones on a device, so that the host waits for one array."""
+    parts: list[Any] = []
+    for output, shard, row_losses in zip(outputs, shards, losses):
+        parts.append(sums(output, shard.arrays[-1], row_losses) * shard.weight)
+
+    if isinstance(parts[0], onp.ndarray):
+        return StepSums(*sum(parts[1:], parts[0]).tolist())
+
+    on_first = [part.as_in_ctx(parts[0].ctx) for part in parts]
+    return sum(on_first[1:], on_first[0])
+
+
+def _loss_and_count(_: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
     """As `_sums`, of a loss that is no error of ratings."""
     if isinstance(label, CSRBatch):
         return onp.array([numpy_view(losses).sum(), 0, len(label.data)])
+
     return np.stack([losses.sum(), np.zeros((), ctx=label.ctx), label.sum()])
 
 
-def _sums(output: Any, label: Any, losses: Any) -> Any:
+def _sums(output: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
+    """What `StepSums` holds, of one shard, shape (3,)."""
     if isinstance(label, CSRBatch):  # the CPU has it all at hand: no need to queue operators
         with onp.errstate(over="ignore", invalid="ignore"):  # a diverged loss is told by its step
             errors = numpy_view(output) - label.data
             return onp.array([numpy_view(losses).sum(), errors @ errors, len(errors)])
+
     errors, count = observed_errors(output, label)
     return np.stack([losses.sum(), np.square(errors).sum(), count])
 
@@ -118,44 +141,60 @@ def train_epoch(  # noqa: PLR0913
     At most two steps are under way: MXNet's engine has no limit of its own,
     and would hold every batch of the epoch, densified, at once.
     """
-    sums, rows, start = [], 0, time.perf_counter()
+    steps: list[Step] = []
+    rows = 0
+    start = time.perf_counter()
+
     for batch in train_iter:
-        batch = batch if isinstance(batch, (list, tuple)) else [batch]
-        sums.append(train_step(net, batch, loss, trainer, devices, workers))
+        if not isinstance(batch, (list, tuple)):
+            batch = [batch]
+
+        steps.append(train_step(net, batch, loss, trainer, devices, workers))
         rows += len(batch[0])
-        if len(sums) > 1:
-            sums[-2] = _to_host(sums[-2])  # waits for the step before
+
+        if len(steps) > 1:
+            steps[-2] = _to_host(steps[-2])  # waits for the step before
         if workers.size == 1:
-            _check_finite(sums, epoch)
+            _check_finite(steps, epoch, since=max(len(steps) - 1, 1))
         after_step()
+
     mx.npx.waitall()
-    own = onp.array([_to_host(step) for step in sums]).reshape(-1, 3)
-    steps = workers.sum(own.ravel()).reshape(-1, 3)
-    _check_finite(steps, epoch, since=1)
-    loss_sum, squared, observed = map(float, steps.sum(axis=0))
-    rmse = math.sqrt(squared / max(observed, 1)) if predicts_ratings(loss) else None
-    return EpochRecord(
-        epoch, loss_sum / max(rows, 1), rmse, int(observed), time.perf_counter() - start
-    )
+    total = _total([_to_host(step) for step in steps], epoch, workers)
+    seconds = time.perf_counter() - start
+
+    train_rmse = None
+    if predicts_ratings(loss):
+        train_rmse = total.rmse
+    return EpochRecord(epoch, total.loss / max(rows, 1), train_rmse, int(total.ratings), seconds)
 
 
-def _check_finite(sums: Sequence[Any], epoch: int, since: int | None = None) -> None:
-    """Raise NumericalError for a step `since` a number, as far as they are on the host.
+def _total(own: Sequence[StepSums], epoch: int, workers: Workers) -> StepSums:
+    """The sums of an epoch over all workers; NumericalError if a step's loss is not finite."""
+    flat = workers.sum(onp.array(own).ravel())
+    table = flat.reshape(-1, 3)  # (steps, sums)
 
-    By default for the last two.
-    """
-    for batch in range(since or max(len(sums) - 1, 1), len(sums) + 1):
-        step = sums[batch - 1]
-        if isinstance(step, onp.ndarray) and not onp.isfinite(step[0]):
+    steps = [StepSums(*step) for step in table.tolist()]
+    _check_finite(steps, epoch)
+
+    return StepSums(*table.sum(axis=0).tolist())
+
+
+def _check_finite(steps: Sequence[Step], epoch: int, since: int = 1) -> None:
+    """Raise NumericalError for a step from number `since` on, as far as they are on the host."""
+    for batch in range(since, len(steps) + 1):
+        step = steps[batch - 1]
+        if isinstance(step, StepSums) and not math.isfinite(step.loss):
             raise NumericalError(
                 f"the loss is not finite in epoch {epoch} at batch {batch}: most "
                 "likely the learning rate is too high; try --lr ten times lower"
             )
 
 
-def _to_host(step: Any) -> onp.ndarray:
-    """One step's sums, float64."""
-    return step if isinstance(step, onp.ndarray) else step.asnumpy().astype(onp.float64)
+def _to_host(step: Step) -> StepSums:
+    """One step's sums; waits for them."""
+    if isinstance(step, StepSums):
+        return step
+    return StepSums(*step.asnumpy().tolist())
 
 
 def fit(  # noqa: PLR0913
@@ -165,7 +204,7 @@ def fit(  # noqa: PLR0913
     trainer: Any,
     num_epochs: int,
     devices: Sequence[mx.Context],
-    evaluate: Callable[[], dict[str, dict[str, float]]],
+    evaluate: Callable[[], Mapping[str, Any]],
     on_epoch: Callable[[list[EpochRecord]], bool],
     seed: int | None = None,
     history: Sequence[EpochRecord] = (),
@@ -199,16 +238,20 @@ def fit(  # noqa: PLR0913
         `history` and the new epochs.
     """
     history = list(history)
+
     for epoch in range(len(history) + 1, num_epochs + 1):
         if seed is not None:
             mx.random.seed(mxnet_seed(seed, Purpose.DROPOUT, epoch, workers.rank))
         if learning_rate is not None:
             trainer.set_learning_rate(learning_rate(history))
+
         record = train_epoch(net, train_iter, loss, trainer, devices, epoch, after_step, workers)
         workers.collect(trainer)
+
         history.append(replace(record, lr=trainer.learning_rate, **evaluate()))
         if on_epoch(history):
             break
+
     return history
 
 
@@ -256,26 +299,37 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
     """
     from .progress import open_progress
 
-    devices = try_all_gpus() if devices is None else devices
-    arguments = (kwargs["inter_mat"], devices) if kwargs else (devices,)
+    if evaluator is None:
+        raise ConfigError("train_recsys_rating needs an evaluator: it draws the test RMSE")
+    test_rmse = evaluator  # of the chapter's signature
+
+    if devices is None:
+        devices = try_all_gpus()
+    arguments = [devices]
+    if kwargs:
+        arguments = [kwargs["inter_mat"], devices]
+
+    def evaluate() -> dict[str, dict[str, float]]:
+        return {"test": {"rmse": test_rmse(net, test_iter, *arguments)}}
+
+    def show(history: list[EpochRecord]) -> bool:
+        progress.update(history)
+        return False
+
     with open_progress(num_epochs) as progress:
-        history = fit(
-            net,
-            train_iter,
-            loss,
-            trainer,
-            num_epochs,
-            devices,
-            lambda: {"test": {"rmse": evaluator(net, test_iter, *arguments)}},
-            progress.update,
-        )
-    last, seconds = history[-1], sum(record.seconds for record in history)
+        history = fit(net, train_iter, loss, trainer, num_epochs, devices, evaluate, show)
+
+    last = history[-1]
+    seconds = sum(record.seconds for record in history)
     rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
     print(summary(last.train_loss, last.test["rmse"], rate, devices))
 
 
-def summary(train_loss: float, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
+def summary(train_loss: float | None, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
     """The chapter's two closing lines."""
+    if train_loss is None:
+        raise ValueError("nothing was trained: there is no train loss")
+
     names = ", ".join(map(str, devices))
     return (
         f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"

@@ -25,6 +25,7 @@ def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
     """
     if isinstance(label, CSRBatch):
         return prediction - label.values, np.array(len(label.data), ctx=label.ctx)
+
     observed = np.abs(np.sign(label))
     return (prediction - label) * observed, observed.sum()
 
@@ -43,6 +44,7 @@ class MaskedL2Loss:
         if isinstance(label, CSRBatch):
             errors = prediction - label.values
             return np.dot(errors, errors) * scale
+
         errors, _ = observed_errors(prediction, label)
         return np.square(errors).sum(axis=1) * scale
 
@@ -85,11 +87,20 @@ class MultinomialLoss:
         self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:
-        logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
-        if isinstance(label, CSRBatch):
-            loss = multinomial_nll(label, logits)
-        else:
-            loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
+        if not isinstance(prediction, tuple):
+            return _negative_log_likelihood(prediction, label)
+
+        logits, divergence = prediction
+        loss = _negative_log_likelihood(logits, label)
         if divergence is None or self.beta is None:
             return loss
         return loss + self.beta() * divergence
+
+
+def _negative_log_likelihood(logits: Any, label: Any) -> Any:
+    """Of each row's clicks; label as in `MultinomialLoss` -> (batch_size,)."""
+    if isinstance(label, CSRBatch):
+        return multinomial_nll(label, logits)
+
+    log_probabilities = npx.log_softmax(logits, axis=-1)
+    return -(log_probabilities * label).sum(axis=1)

@@ -20,7 +20,9 @@ class Bar:
         label: str = "",
         metric: str = "rmse",
     ) -> None:
-        self._epochs, self._label, self._metric = num_epochs, label, metric
+        self._epochs = num_epochs
+        self._label = label
+        self._metric = metric
         self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
         self._bar = tqdm(
             total=num_epochs,
@@ -34,25 +36,27 @@ class Bar:
     def update(self, history: Sequence[EpochRecord]) -> None:
         """Move on by one epoch."""
         record = history[-1]
-        metric = self._metric
-        parts = {
-            "train": record.train_rmse if metric == "rmse" else None,
-            "validation": record.validation.get(metric),
-            "test": record.test.get(metric),
-        }
-        text = ", ".join(
-            f"{name} {label_of(metric)} {value:.4f}"
-            for name, value in parts.items()
-            if value is not None
-        )
+        text = self._scores(record)
+
         if self._lines:
-            print(
-                f"{self._label} epoch {record.epoch}/{self._epochs}: {text}".strip(),
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{self._label} epoch {record.epoch}/{self._epochs}: {text}"
+            print(line.strip(), file=sys.stderr, flush=True)
+
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
+
+    def _scores(self, record: EpochRecord) -> str:
+        """An epoch's scores in words, those that it has."""
+        metric = self._metric
+        scores = {"validation": record.validation.get(metric), "test": record.test.get(metric)}
+        if metric == "rmse":
+            scores = {"train": record.train_rmse, **scores}
+
+        parts = []
+        for name, value in scores.items():
+            if value is not None:
+                parts.append(f"{name} {label_of(metric)} {value:.4f}")
+        return ", ".join(parts)
 
     def __enter__(self) -> "Bar":
         return self
@@ -63,7 +67,9 @@ class Bar:
 
 def label_of(metric: str) -> str:
     """A metric's name as people write it: RMSE, NDCG@100."""
-    return metric.upper() if metric in ("rmse", "mae") or metric.startswith("ndcg") else metric
+    if metric in ("rmse", "mae") or metric.startswith("ndcg"):
+        return metric.upper()
+    return metric
 
 
 class Curve:
@@ -92,12 +98,18 @@ class Curve:
         pass
 
 
-def open_progress(num_epochs: int) -> Any:
+def open_progress(num_epochs: int) -> Curve | Bar:
     """A Curve in a notebook, else a Bar; both are context managers with `update(history)`."""
-    return Curve(num_epochs) if in_notebook() else Bar(num_epochs)
+    if in_notebook():
+        return Curve(num_epochs)
+    return Bar(num_epochs)
 
 
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this code."""
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    ipython = sys.modules.get("IPython")
+    if ipython is None:
+        return False
+
+    shell = ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")

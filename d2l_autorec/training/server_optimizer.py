@@ -13,7 +13,7 @@ class ServerOptimizer(mx.optimizer.Optimizer):
     Parameters
     ----------
     inner : Optimizer, optional
-        None until there is a trainer.
+        None until there is a trainer: its parameters come after it.
     """
 
     def __init__(self, inner: mx.optimizer.Optimizer | None = None) -> None:
@@ -24,11 +24,17 @@ class ServerOptimizer(mx.optimizer.Optimizer):
         """The inner optimizer's."""
         if index >= FIRST_KEY:
             return None
-        return self._inner.create_state_multi_precision(index, weight)
+        return self._trainers().create_state_multi_precision(index, weight)
 
     def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         """Add, or update."""
         if index >= FIRST_KEY:
             weight[:] = weight + grad
         else:
-            self._inner.update_multi_precision(index, weight, grad, state)
+            self._trainers().update_multi_precision(index, weight, grad, state)
+
+    def _trainers(self) -> Any:
+        """The trainer's optimizer."""
+        if self._inner is None:
+            raise RuntimeError("a parameter was sent before the trainer's optimizer was")
+        return self._inner
