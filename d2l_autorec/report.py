@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from .runs.config import RunConfig, make_config
 from .runs.figures import warning_of_figure
-from .runs.options import add_option_of, whole_number, within
+from .runs.options import add_option_of, computing_options, whole_number, within
 from .runs.paper_tables import TABLES, Row, Table
 from .runs.run_record import read_record
 from .support.cli import Parser, leave, run_command
@@ -29,6 +29,9 @@ from .training.engine import has_gpu, start_mxnet
 
 SEEDS = within(1, 1000)  # each is hours of training
 TITLE = "# Reproduction report"
+# A report's figures do not hang on these: a preset is the values that it sets, no table sets the
+# others, and a run that was begun with fewer threads is gone on with.
+UNNAMED = ("threads", "checkpoint_every", "preset", "kvstore")
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
@@ -224,18 +227,10 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
 
 def name_of(config: RunConfig) -> str:
     """A folder name that tells configurations apart; tables share the runs they share."""
-    free = (
-        "out",
-        "quiet",
-        "json",
-        "data_dir",
-        "threads",
-        "checkpoint_every",
-        "preset",
-        "kvstore",
-        "preload",
-    )
-    options = {name: value for name, value in vars(config).items() if name not in free}
+    options = computing_options(config)
+    for name in UNNAMED:
+        del options[name]
+
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     dataset = config.dataset.replace(":", "-")
     return f"{config.model}-{dataset}-{digest}-seed{config.seed}"
