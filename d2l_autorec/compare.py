@@ -52,11 +52,13 @@ class FinishedRun(NamedTuple):
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
+
         known = {**self.result, "run": self.path, "model": model}
 
         for key in ("dataset", "epochs", "train_seconds", self.metric):
             if key not in known:
                 raise KeyError(key)
+
         return {key: known[key] for key in COLUMNS if key in known}
 
 

@@ -360,6 +360,7 @@ class RunConfig:
             chosen = flag(name)
             if value is not True:
                 chosen += f" {value}"
+
             raise ConfigError(f"--kvstore {self.kvstore} and {chosen} exclude each other: {why}")
 
     def _refused_by_workers(self) -> list[Refusal]:
@@ -376,6 +377,7 @@ class RunConfig:
             refused.append(Refusal("lr_schedule", why))
         if self.second_phase == "refit":
             refused.append(Refusal("refit", "the servers cannot begin anew"))
+
         return refused
 
     sized_by = ""  # the option that says how large the network is, where there is one
@@ -415,6 +417,7 @@ class RunConfig:
             raise ConfigError(
                 f"--scale is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
             )
+
         return low, high
 
 
@@ -495,6 +498,7 @@ class RatingConfig(RunConfig):
     def _check_combinations(self) -> None:
         super()._check_combinations()
         self._check_files()
+
         if not self.val_ratio:
             self._check_without_validation()
         if self.split == "held-out-rows":
@@ -509,6 +513,7 @@ class RatingConfig(RunConfig):
                 f"{' and '.join(own)}: give either --ratings FILE, which is then "
                 "split, or --train FILE and --test FILE"
             )
+
         if self.train and self.split != "random":
             raise ConfigError(
                 f"--split {self.split} and --train exclude each other: the two files are the split"
@@ -528,6 +533,7 @@ class RatingConfig(RunConfig):
             needy.append("--refit")
         if self.lr_schedule == "plateau":
             needy.append("--lr-schedule plateau")
+
         if needy:
             raise ConfigError(f"{needy[0]} needs validation ratings: add --val-ratio 0.1")
 
@@ -537,6 +543,7 @@ class RatingConfig(RunConfig):
                 f"--split held-out-rows and --model {self.model} exclude each other: "
                 "only an autoencoder can reconstruct a row that training never saw"
             )
+
         if self.val_ratio:
             raise ConfigError(
                 "--val-ratio and --split held-out-rows exclude each other: a row "
@@ -622,11 +629,13 @@ class AutoRecConfig(RatingConfig):
                 f"--wd {self.wd:g} and --regularization {self.regularization:g} "
                 "exclude each other: they are one penalty in two units"
             )
+
         if self.regularization is not None and self.loss != "l2":
             raise ConfigError(
                 f"--regularization and --loss {self.loss} exclude each other: the "
                 "paper's lambda goes with the squared error; give --wd"
             )
+
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(
                 f"--tied needs a first and last hidden layer of equal size, but "
