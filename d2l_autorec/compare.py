@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.figures import warning_of_figure
+from .runs.figures import DPI, new_figure, warning_of_figure
 from .runs.run_record import read_record, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
+from .support.files import replacing
+from .support.text_table import aligned
 
 EXAMPLES = """examples:
   python -m d2l_autorec.compare runs/*
@@ -29,6 +31,7 @@ COLUMNS = {
     "test_recall@50": "Recall@50",
     "train_seconds": "seconds",
 }
+TEXTS = 3  # run, model and dataset, which every run has; numbers follow
 DIGITS = {"train_seconds": 1, **{name: 4 for name in COLUMNS if name.startswith("test_")}}
 METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
 DATA_KEYS = ("train_sha256", "test_sha256")
@@ -49,12 +52,13 @@ class FinishedRun(NamedTuple):
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
+
         known = {**self.result, "run": self.path, "model": model}
-        missing = [
-            key for key in ("dataset", "epochs", "train_seconds", self.metric) if key not in known
-        ]
-        if missing:
-            raise KeyError(missing[0])
+
+        for key in ("dataset", "epochs", "train_seconds", self.metric):
+            if key not in known:
+                raise KeyError(key)
+
         return {key: known[key] for key in COLUMNS if key in known}
 
 
@@ -63,12 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     runs = [read_run(Path(path)) for path in options.runs]
     warn_of_different_data(runs)
+
     if options.figure:
         with warning_of_figure(Path(options.figure)):
             draw(runs, Path(options.figure))
             print(f"figure: {options.figure}", file=sys.stderr)
+
     rows = [run.row() for run in runs]
-    print(json.dumps(rows, indent=2) if options.json else table(rows))
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print(table(rows))
 
 
 def _parser() -> Parser:
@@ -99,28 +108,39 @@ def read_run(path: Path) -> FinishedRun:
         If one of them is missing or damaged.
     """
     record = read_record(path)
-    result, data = record.finished(), record.about["data"]
+    result = record.finished()
+    data = record.about["data"]
+    digests = tuple(str(data[key]) for key in DATA_KEYS)  # the record was checked for them
+    metric = next((name for name in METRICS if name in result), METRICS[0])
+
     try:
-        with open(path / "metrics.csv", newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        metric = next((name for name in METRICS if name in result), METRICS[0])
-        curve = [
-            (int(line["epoch"]), float(line[metric]))
-            for line in lines
-            if line["phase"] == lines[-1]["phase"]  # of a refit run, the refit
-            and line[metric]
-        ]  # of evaluated epochs
-        run = FinishedRun(
-            str(path), result, tuple(str(data[key]) for key in DATA_KEYS), curve, metric
-        )
+        curve = _read_curve(path / "metrics.csv", metric)
+        run = FinishedRun(str(path), result, digests, curve, metric)
         table([run.row()])  # raises where something is missing, or no number
-        return run
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise DataError(
-            f"{path} is not the folder of a finished run ({reason}): name one that "
-            "python -m d2l_autorec.run has written"
-        ) from error
+    except KeyError as error:
+        raise _no_finished_run(path, f"{error} is missing") from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise _no_finished_run(path, str(error)) from error
+    return run
+
+
+def _read_curve(path: Path, metric: str) -> list[tuple[int, float]]:
+    """(epoch, metric) of the evaluated epochs of the last phase: of a refit run, the refit."""
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+
+    return [
+        (int(line["epoch"]), float(line[metric]))
+        for line in lines
+        if line["phase"] == lines[-1]["phase"] and line[metric]
+    ]
+
+
+def _no_finished_run(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is not the folder of a finished run ({reason}): name one that "
+        "python -m d2l_autorec.run has written"
+    )
 
 
 def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
@@ -128,6 +148,7 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
     groups: dict[tuple[str, ...], list[str]] = {}
     for run in runs:
         groups.setdefault(run.data, []).append(run.path)
+
     if len(groups) > 1:
         listed = "; ".join(", ".join(paths) for paths in groups.values())
         warnings.warn(
@@ -141,20 +162,15 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as aligned text; numbers to the right."""
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
-    shown = [[COLUMNS[key] for key in keys]]
-    shown += [[_shown(key, row.get(key, "")) for key in keys] for row in rows]
-    widths = [max(map(len, texts)) for texts in zip(*shown)]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if place < 3 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(line, widths))
-        )
-        for line in shown
-    )
+    head = [COLUMNS[key] for key in keys]
+    lines = [[_shown(key, row.get(key, "")) for key in keys] for row in rows]
+    return aligned([head, *lines], TEXTS)
 
 
 def _shown(key: str, value: Any) -> str:
-    return f"{value:.{DIGITS[key]}f}" if key in DIGITS and value != "" else str(value)
+    if key in DIGITS and value != "":
+        return f"{value:.{DIGITS[key]}f}"
+    return str(value)
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> None:
@@ -166,43 +182,50 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         If the file cannot be written or is a run's own, its ending is no format of figures, or
         the runs have no metric in common.
     """
-    from matplotlib.figure import (
-        Figure,  # no pyplot: needs no display, keeps no global figure
-    )
-
-    from .support.files import replacing
-
     metrics = {run.metric for run in runs}
     if len(metrics) > 1:
         raise ConfigError(
             "--figure: some runs predict ratings and some rank clicks, which have no "
             "metric in common: draw them apart"
         )
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+
+    figure, axes = new_figure(7, 4.5)
     for place, run in enumerate(runs):
-        epochs, errors = zip(*run.curve)
-        # beyond ten runs the colours repeat: the style of the line then tells them apart
-        axes.plot(
-            epochs,
-            errors,
-            LINE_STYLES[place // 10 % 4],
-            color=f"C{place % 10}",
-            marker="o" if len(epochs) == 1 else "",
-            label=run.path,
-        )
-    unit = " (rating units)" if metrics == {"test_rmse"} else ""
-    axes.set(xlabel="epoch", ylabel=COLUMNS[metrics.pop()] + unit)
+        _draw_curve(axes, place, run)
+
+    metric = metrics.pop()
+    label = COLUMNS[metric]
+    if metric == "test_rmse":
+        label += " (rating units)"
+    axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     for text in axes.legend().get_texts():
         text.set_parse_math(False)  # a folder may have a dollar sign in its name
+
     kind = path.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
     refuse_run_file(path)
     with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=120, format=kind)
+        figure.savefig(unfinished, dpi=DPI, format=kind)
+
+
+def _draw_curve(axes: Any, place: int, run: FinishedRun) -> None:
+    """The curve of the run in this place; colours repeat after ten, and then its style tells."""
+    epochs, values = zip(*run.curve)
+    marker = ""
+    if len(epochs) == 1:
+        marker = "o"  # a line of one point would not be seen
+
+    axes.plot(
+        epochs,
+        values,
+        LINE_STYLES[place // 10 % 4],
+        color=f"C{place % 10}",
+        marker=marker,
+        label=run.path,
+    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, export and print what was written."""
     options = _parser().parse_args(argv)
     formats = _formats(options.format)
+
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
@@ -40,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     mx.npx.set_np()
     run = load_run(Path(options.run))
-    folder = run.path / "export" if options.out is None else Path(options.out)
+
+    folder = run.path / "export"
+    if options.out is not None:
+        folder = Path(options.out)
     for path in export_run(run, folder, formats):
         print(path)
 
@@ -70,12 +74,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _formats(text: str) -> list[str]:
     formats = [name.strip() for name in text.split(",")]
+
     for name in formats:
         if name not in FORMATS:
             raise ConfigError(
                 f"--format {text}: {name!r} is none of {', '.join(FORMATS)}"
                 f"{did_you_mean(name, FORMATS)}"
             )
+
     return formats
 
 
@@ -107,6 +113,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list
     _check_network(run)
     if "onnx" in formats:
         _check_onnx()
+
     from mxnet import MXNetError
 
     try:
@@ -124,15 +131,18 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list
         raise ConfigError(
             f"the folder {folder} cannot be written ({reason}): name another one with --out"
         ) from error
+
     return [folder / path.name for path in files]
 
 
 def _check_network(run: Any) -> None:
     if hasattr(run.net, "affine_layers"):
         return
+
     how = "its tables stand in model.params"
     if isinstance(run.config, RankingConfig):
         how = "python -m d2l_autorec.recommend ranks by it"
+
     raise ConfigError(
         f"{run.path} is a run of --model {run.config.model}, which has no network to export: {how}"
     )
@@ -141,11 +151,13 @@ def _check_network(run: Any) -> None:
 def _check_free(folder: Path) -> None:
     """Raise ConfigError if the folder has files of these names that no export has written."""
     there = [name for name in WRITTEN if os.path.lexists(folder / name)]
+
     try:
         known = json.loads((folder / "metadata.json").read_bytes())
         ours = isinstance(known, dict) and {"model", "based", "item_ids"} <= known.keys()
     except (OSError, ValueError):
         ours = False
+
     if there and not ours:
         raise ConfigError(
             f"{folder} holds {', '.join(there)}, which no export has written: name "
@@ -156,22 +168,27 @@ def _check_free(folder: Path) -> None:
 def _write_checked(run: Any, folder: Path, formats: Sequence[str]) -> list[Path]:
     from mxnet import np
 
-    plain, rows = plain_network(run.net), _sample(run)
+    plain = plain_network(run.net)
+    rows = _sample(run)
     expected = run.net(rows).asnumpy()
     if isinstance(run.config, RankingConfig):
-        rows = rows / np.maximum(np.sqrt((rows**2).sum(axis=1, keepdims=True)), TINY)
-    symbol, parameters = written = _export_mxnet(plain, rows, folder)
+        lengths = np.sqrt((rows**2).sum(axis=1, keepdims=True))
+        rows = rows / np.maximum(lengths, TINY)
+
+    written = []
+    symbol, parameters = _export_mxnet(plain, rows, folder)
     _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
-    if "mxnet" not in formats:
-        written = []
+    if "mxnet" in formats:
+        written += [symbol, parameters]
+
     if "onnx" in formats:
         path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / "model.onnx")
         _compare(_run_onnx(path, rows), expected, path.name)
         written.append(path)
+
     metadata = folder / "metadata.json"
-    metadata.write_text(
-        json.dumps(describe(run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(describe(run), ensure_ascii=False, indent=1)
+    metadata.write_text(text + "\n", encoding="utf-8")
     return [*written, metadata]
 
 
@@ -202,14 +219,19 @@ def plain_network(net: Any) -> Any:
     from mxnet.gluon import nn
 
     plain = nn.HybridSequential()
+
     for weight, bias, activation in net.affine_layers():
         layer = nn.Dense(weight.shape[0], in_units=weight.shape[1])
         layer.initialize()
         layer.weight.set_data(weight)
         layer.bias.set_data(bias)
         plain.add(layer, *filter(None, [activation]))
+
     if getattr(net, "output", None) is not None:
-        plain.add(net.output.act, scaling(net.last_layer.weight.shape[0], *net.output.line()))
+        columns = net.last_layer.weight.shape[0]
+        factor, summand = net.output.line()
+        plain.add(net.output.act, scaling(columns, factor, summand))
+
     return plain
 
 
@@ -231,9 +253,13 @@ def _sample(run: Any) -> Any:
     from mxnet import np as mxnp
 
     matrix = run.inputs.to_csr(run.config.based)
-    rows = np.append(np.argsort(-np.diff(matrix.indptr), kind="stable")[:5], matrix.shape[0] - 1)
-    dense = matrix[rows].toarray()
-    return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
+    ratings_of_rows = np.diff(matrix.indptr)
+    fullest = np.argsort(-ratings_of_rows, kind="stable")[:5]
+    last = matrix.shape[0] - 1
+
+    dense = matrix[np.append(fullest, last)].toarray()
+    empty = np.zeros_like(dense[:1])
+    return mxnp.array(np.vstack([dense, empty]), dtype="float32")
 
 
 def _export_mxnet(plain: Any, rows: Any, folder: Path) -> list[Path]:
@@ -268,6 +294,7 @@ def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -
             dynamic=True,
             dynamic_input_shapes=[("batch", columns)],
         )
+
     model = onnx.load(str(path))
     weights = {weight.name for weight in model.graph.initializer}
     # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn
@@ -294,6 +321,7 @@ def _compare(found: Any, expected: Any, name: str) -> None:
             f"{name} was not kept: it predicts {found.shape} ratings where the network "
             f"predicts {expected.shape}"
         )
+
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
         raise DataError(
@@ -304,17 +332,21 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 def describe(run: Any) -> dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
-    ratings, based = run.ratings, run.config.based
-    clicks = isinstance(run.config, RankingConfig)
+    ratings = run.ratings
+    if isinstance(run.config, RankingConfig):
+        steps = _click_steps()
+    else:
+        steps = _rating_steps(run)
+
     return {
         "model": run.config.model,
         "dataset": ratings.name,
-        "based": based,
+        "based": run.config.based,
         "scale": list(ratings.scale),
         "offset": ratings.offset,
         "clip": run.config.clip,
         "input": INPUT,
-        **(_click_steps() if clicks else _rating_steps(run)),
+        **steps,
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),
         "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
@@ -332,9 +364,11 @@ def _click_steps() -> dict[str, str]:
 
 
 def _rating_steps(run: Any) -> dict[str, str]:
-    ratings, based = run.ratings, run.config.based
-    row, column = ("item", "user") if based == "item" else ("user", "item")
-    before, after = _steps(ratings.offset, ratings.scale, run.config.clip)
+    row, column = "item", "user"
+    if run.config.based == "user":
+        row, column = column, row
+
+    before, after = _steps(run.ratings.offset, run.ratings.scale, run.config.clip)
     return {
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
         f"is that of {column}_ids[c], 0 = unobserved{before}.",
@@ -344,9 +378,17 @@ def _rating_steps(run: Any) -> dict[str, str]:
 
 
 def _steps(offset: float, scale: tuple[float, float], clip: bool) -> tuple[str, str]:
-    before = f"; add {offset:g} to each rating" if offset else ""
-    after = f"; subtract {offset:g}" if offset else ""
-    return before, after + (f"; clip to {scale[0]:g}..{scale[1]:g}" if clip else "; do not clip")
+    before = after = ""
+    if offset:
+        before = f"; add {offset:g} to each rating"
+        after = f"; subtract {offset:g}"
+
+    if clip:
+        low, high = scale
+        after += f"; clip to {low:g}..{high:g}"
+    else:
+        after += "; do not clip"
+    return before, after
 
 
 if __name__ == "__main__":

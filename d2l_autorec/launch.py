@@ -95,8 +95,10 @@ class Process:
     _printing = threading.Lock()
 
     def __init__(self, job: Job, ssh: str) -> None:
-        self.role, self.name = job.role, f"{job.role} {job.rank}"
-        self.last_lines: deque = deque(maxlen=LAST_LINES)
+        self.role = job.role
+        self.name = f"{job.role} {job.rank}"
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
         self._process = subprocess.Popen(
             job.argv(ssh),
             stdin=subprocess.PIPE,
@@ -104,6 +106,7 @@ class Process:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
         self._pumps = [
             threading.Thread(target=self._pump, args=pipe, daemon=True)
             for pipe in ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
@@ -121,11 +124,14 @@ class Process:
     def exit_code(self) -> int | None:
         """None while it runs; 128 + signal where one killed it."""
         code = self._process.poll()
-        return 128 - code if code is not None and code < 0 else code
+        if code is not None and code < 0:
+            return 128 - code
+        return code
 
     def terminate(self) -> None:
         """Let the guard send SIGTERM and, after a while, SIGKILL."""
-        self._process.stdin.close()
+        if self._process.stdin is not None:  # it is a pipe: see Popen above
+            self._process.stdin.close()
 
     def kill(self) -> None:
         """Leave nothing of its process group on this machine; pass on its last lines."""
@@ -133,6 +139,7 @@ class Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
         self._process.wait()
         for pump in self._pumps:
             pump.join(timeout=1)  # a process that left the group may hold the pipe open
@@ -141,24 +148,32 @@ class Process:
         """How it ended, in words."""
         code = self.exit_code()
         names = {128 + number: number.name for number in signal.Signals}
-        how = f"was killed by {names[code]}" if code in names else f"ended with exit code {code}"
+
+        ending = f"{self.name} ended with exit code {code}"
+        if code in names:
+            ending = f"{self.name} was killed by {names[code]}"
+
+        if not self.last_lines:
+            return ending
         lines = "".join(f"\n  {line}" for line in self.last_lines)
-        return f"{self.name} {how}; its last lines:{lines}" if lines else f"{self.name} {how}"
+        return f"{ending}; its last lines:{lines}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, start everything, and wait for it."""
     options = _parser().parse_args(argv)
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    command = options.command
+    if command[:1] == ["--"]:
+        command = command[1:]
     if not command:
         raise ConfigError(
             "there is no command for the workers: put it behind --, as in "
             "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync"
         )
     _check_options(options, command)
-    jobs = plan(
-        options.workers, options.servers, read_hosts(options.hosts), options.address, command
-    )
+
+    hosts = read_hosts(options.hosts)
+    jobs = plan(options.workers, options.servers, hosts, options.address, command)
     code = run(jobs, options.ssh or SSH)
     if code:
         sys.exit(code)
@@ -203,14 +218,17 @@ def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
             "--ssh has no effect: everything runs on this machine; leave it out, or "
             "name others with --hosts"
         )
+
     try:
         shlex.split(options.ssh or SSH)
     except ValueError as error:
         raise ConfigError(f"--ssh is {options.ssh!r}: it must be a command ({error})") from error
+
     if options.address is not None and not is_host(options.address):
         raise ConfigError(
             f"--address is {options.address!r}: it must be a machine's name or address"
         )
+
     if not _is_distributed(command):
         raise ConfigError(
             "every worker would do the whole run by itself, and all in one folder: "
@@ -224,6 +242,7 @@ def _is_distributed(command: Sequence[str]) -> bool:
     module = [word for flag, word in zip(command, command[1:]) if flag == "-m"]
     if RUN not in module:
         return True
+
     words = [part for word in command for part in word.split("=", 1)]
     stores = [word for flag, word in zip(words, words[1:]) if flag == "--kvstore"]
     return "--resume" in words or any(store in DISTRIBUTED for store in stores)
@@ -240,6 +259,7 @@ def read_hosts(path: Path | None) -> list[Host]:
     """
     if path is None:
         return [Host(None, "127.0.0.1")]
+
     lines = [line.split() for line in _read_text(path).splitlines()]
     named = [words for words in lines if words and not words[0].startswith("#")]
     if not named:
@@ -249,6 +269,7 @@ def read_hosts(path: Path | None) -> list[Host]:
             f"--hosts {path} names {len(named)} machines: name at most 64, as there "
             "are at most 64 workers"
         )
+
     hosts = [_host(words, path) for words in named]
     local = [host for host in hosts if host.address.startswith("127.")]
     if local and len(local) < len(hosts):
@@ -275,13 +296,16 @@ def _read_text(path: Path) -> str:
 
 
 def _host(words: Sequence[str], path: Path) -> Host:
-    name, address = words[0], words[-1].rpartition("@")[2]
+    name = words[0]
+    address = words[-1].rpartition("@")[2]
+
     if len(words) > 2 or not USER_AT_HOST.fullmatch(name) or not is_host(address):
         raise ConfigError(
             f"--hosts {path}: {brief(' '.join(words))!r} must be a machine and, if "
             "need be, its address, of letters, digits, dots, hyphens and "
             "underscores"
         )
+
     try:
         return Host(name, socket.gethostbyname(address))
     except OSError as error:
@@ -307,22 +331,21 @@ def plan(
         "DMLC_NUM_WORKER": str(workers),
         "DMLC_NUM_SERVER": str(servers),
     }
-    # A process of these two roles serves inside the import, and then exits.
-    python = command[0] if Path(command[0]).name.startswith("python") else sys.executable
+
+    python = sys.executable
+    if Path(command[0]).name.startswith("python"):
+        python = command[0]
+    # a scheduler or server serves inside the import, and then exits
     serve = [python, "-c", "import mxnet"]
+    commands = {"scheduler": serve, "server": serve, "worker": command}
+
     places = [
         ("scheduler", 0, here),
         *_deal("server", servers, hosts),
         *_deal("worker", workers, hosts),
     ]
     return [
-        Job(
-            role,
-            rank,
-            host,
-            {**_environment(role, rank, host), **common},
-            command if role == "worker" else serve,
-        )
+        Job(role, rank, host, {**_environment(role, rank, host), **common}, commands[role])
         for role, rank, host in places
     ]
 
@@ -336,16 +359,15 @@ def _environment(role: str, rank: int, host: Host) -> dict[str, str]:
     own = {
         "DMLC_ROLE": role,
         "DMLC_NODE_HOST": host.address,
-        "PYTHONUNBUFFERED": "1",
-    }  # lines are passed on as they are written
+        "PYTHONUNBUFFERED": "1",  # lines are passed on as they are written
+    }
     if role == "worker":
         own[WORKER] = str(rank)
+
     if host.name is None:
         return own
-    return {
-        **{name: value for name, value in os.environ.items() if name.startswith(FORWARDED)},
-        **own,
-    }
+    forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    return {**forwarded, **own}
 
 
 def _address_towards(address: str) -> str:
@@ -387,6 +409,7 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
         By SIGINT, SIGTERM or SIGHUP; every process is ended then.
     """
     processes: list[Process] = []
+
     with _on_signals(_interrupt):
         try:
             for job in jobs:
@@ -395,10 +418,11 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
         finally:
             with _on_signals(signal.SIG_IGN):  # ending takes GRACE + 1 seconds at most
                 _end(processes)
+
     if failed is None:
         return 0
     print(f"d2l_autorec.launch: error: {failed.failure()}", file=sys.stderr)
-    return failed.exit_code()
+    return failed.exit_code() or 0
 
 
 @contextmanager
@@ -407,6 +431,7 @@ def _on_signals(handler: Any) -> Iterator[None]:
         number: signal.signal(number, handler)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
+
     try:
         yield
     finally:
@@ -437,7 +462,9 @@ def _wait(processes: Sequence[Process]) -> Process | None:
         failed = [process for process, code in zip(processes, codes) if code]
         if failed:
             return failed[0]
-        if all(code == 0 for process, code in zip(processes, codes) if process.role == "worker"):
+
+        workers = [code for process, code in zip(processes, codes) if process.role == "worker"]
+        if all(code == 0 for code in workers):
             return None
         time.sleep(0.05)
 
@@ -447,10 +474,12 @@ def _end(processes: Sequence[Process]) -> None:
     workers = [process for process in processes if process.role == "worker"]
     if workers and all(process.exit_code() == 0 for process in workers):
         _settle(processes, 2.0)  # scheduler and servers follow the workers
+
     for some, seconds in ((workers, GRACE), (processes, 1.0)):
         for process in some:
             process.terminate()
         _settle(some, seconds)
+
     for process in processes:
         process.kill()
 

@@ -6,12 +6,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .runs.options import AT_LEAST_1, whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
+from .support.text_table import aligned
 from .training.engine import start_mxnet
+
+if TYPE_CHECKING:
+    from .runs.run_folder import SavedRun
+    from .serving.predictor import Scored
 
 EXAMPLES = """examples:
   python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
@@ -30,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.items is not None and "n" in options:
         raise ConfigError("-n has no effect: --items says which items; leave it out")
     vars(options).setdefault("n", 10)
+
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
@@ -37,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     mx.npx.set_np()
     run = load_run(Path(options.run))
+
     if options.all is not None:
-        _tell_written(write_all(run, Path(options.all), options.n, not options.quiet), options)
-        return
-    _print_scored(_asked_for(run, options), options, score_name(run))
+        written = write_all(run, Path(options.all), options.n, progress=not options.quiet)
+        _tell_written(written, options)
+    else:
+        _print_scored(_asked_for(run, options), options, score_name(run))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,61 +89,69 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _asked_for(run: Any, options: argparse.Namespace) -> list[Any]:
+def _asked_for(run: "SavedRun", options: argparse.Namespace) -> "list[Scored]":
     from .serving.new_user import read_new_user, recommend_new_user
     from .serving.predictor import recommend, score, similar_items
 
     if options.similar_items is not None:
         return similar_items(run, options.similar_items, options.n)
     if options.new_user is not None:
-        return recommend_new_user(run, *read_new_user(Path(options.new_user), run), options.n)
+        items, values = read_new_user(Path(options.new_user), run)
+        return recommend_new_user(run, items, values, options.n)
     if options.items is not None:
         # as csv, so that an id with a comma can be quoted
-        return score(run, options.user, next(csv.reader([options.items], skipinitialspace=True)))
+        ids = next(csv.reader([options.items], skipinitialspace=True))
+        return score(run, options.user, ids)
     return recommend(run, options.user, options.n)
 
 
-def score_name(run: Any) -> str:
+def score_name(run: "SavedRun") -> str:
     """What a run's scores are."""
     from .runs.config import RankingConfig
 
-    return "score" if isinstance(run.config, RankingConfig) else "predicted_rating"
+    if isinstance(run.config, RankingConfig):
+        return "score"
+    return "predicted_rating"
 
 
-def _print_scored(found: list[Any], options: argparse.Namespace, score: str) -> None:
+def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str) -> None:
     """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
-    column = "similarity" if options.similar_items is not None else score
+    column = score
+    if options.similar_items is not None:
+        column = "similarity"
+
     if options.items is None and len(found) < options.n:
-        print(
-            f"only {len(found)} items are left to choose from, {options.n} were asked for"
-            if found
-            else "every item is rated already: there is nothing to recommend",
-            file=sys.stderr,
-        )
+        _tell_shortage(len(found), options.n)
+
     if options.json:
-        print(
-            json.dumps(
-                [
-                    {"item": item, "title": title, column: round(score, 6)}
-                    for item, title, score in found
-                ],
-                indent=2,
-            )
-        )
+        rows = [
+            {"item": item, "title": title, column: round(score, 6)} for item, title, score in found
+        ]
+        print(json.dumps(rows, indent=2))
     elif found:
         _print_table(found, column.replace("_", " "))
 
 
-def _print_table(found: list[Any], column: str) -> None:
-    rows = [("item", "title", column)]
-    rows += [(str(item), title, f"{score:.3f}") for item, title, score in found]
-    widths = [max(map(len, texts)) for texts in zip(*rows)]
-    for item, title, score in rows:
-        middle = f"{title:<{widths[1]}}  " if any(row.title for row in found) else ""
-        print(f"{item:<{widths[0]}}  {middle}{score:>{widths[2]}}")
+def _tell_shortage(there: int, wanted: int) -> None:
+    if there:
+        line = f"only {there} items are left to choose from, {wanted} were asked for"
+    else:
+        line = "every item is rated already: there is nothing to recommend"
+    print(line, file=sys.stderr)
 
 
-def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> dict[str, Any]:
+def _print_table(found: "list[Scored]", column: str) -> None:
+    lines = [["item", "title", column]]
+    lines += [[str(item), title, f"{score:.3f}"] for item, title, score in found]
+    texts = 2
+
+    if not any(row.title for row in found):
+        lines = [[item, score] for item, _, score in lines]
+        texts = 1
+    print(aligned(lines, texts))
+
+
+def write_all(run: "SavedRun", path: Path, n: int = 10, progress: bool = True) -> dict[str, Any]:
     """Write the best unseen items of every user to a csv file, or leave what was there.
 
     Columns user, item, predicted_rating (score, of a model of clicks), rank (from 1); users in
@@ -169,11 +185,14 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> dict[
 
     refuse_run_file(path)
     predictor = predictor_of(run)
-    users, items = run.ratings.user_ids.tolist(), run.ratings.item_ids.tolist()
+    users = run.ratings.user_ids.tolist()
+    items = run.ratings.item_ids.tolist()
     rows = fewer = 0
+
     with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["user", "item", score_name(run), "rank"])
+
         everyone = predictor.best(np.arange(len(users)), n)
         for user, best, scores in tqdm(
             everyone, total=len(users), unit="user", disable=not progress, dynamic_ncols=True
@@ -182,7 +201,9 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> dict[
             writer.writerows(
                 (users[user], items[item], f"{score:.6g}", rank) for rank, (item, score) in ranked
             )
-            rows, fewer = rows + len(best), fewer + (len(best) < n)
+            rows += len(best)
+            fewer += len(best) < n
+
     return {"file": str(path), "rows": rows, "users": len(users), "users_with_fewer": fewer}
 
 
@@ -190,6 +211,7 @@ def _tell_written(written: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(written, indent=2))
         return
+
     print("{rows} recommendations for {users} users: {file}".format(**written))
     if written["users_with_fewer"]:
         print(

@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .runs.config import RunConfig, make_config
-from .runs.figures import warning_of_figure
-from .runs.options import add_option_of, whole_number, within
+from .runs.figures import draw_table, warning_of_figure
+from .runs.options import add_option_of, computing_options, whole_number, within
 from .runs.paper_tables import TABLES, Row, Table
 from .runs.run_record import read_record
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
 from .support.files import write_atomically
+from .support.text_table import markdown
 from .training.engine import has_gpu, start_mxnet
 
 SEEDS = within(1, 1000)  # each is hours of training
 TITLE = "# Reproduction report"
+# A report's figures do not hang on these: a preset is the values that it sets, no table sets the
+# others, and a run that was begun with fewer threads is gone on with.
+UNNAMED = ("threads", "checkpoint_every", "preset", "kvstore")
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
@@ -51,20 +55,26 @@ class Line(NamedTuple):
 
     def deviation(self, metric: str) -> float | None:
         """Standard deviation over the runs (n - 1); None for a single one."""
-        if len(self.results) < 2:
+        count = len(self.results)
+        if count < 2:
             return None
-        mean, count = self.mean(metric), len(self.results)
-        return math.sqrt(sum((r[metric] - mean) ** 2 for r in self.results) / (count - 1))
+
+        mean = self.mean(metric)
+        squares = sum((result[metric] - mean) ** 2 for result in self.results)
+        return math.sqrt(squares / (count - 1))
 
     def shown(self, metric: str) -> str:
         """'0.9067 ± 0.0050', and in parentheses the standard error over users if there is one."""
+        text = f"{self.mean(metric):.4f}"
+
         deviation = self.deviation(metric)
-        error = f" ({self.mean(f'{metric}_se'):.4f})" if f"{metric}_se" in self.results[0] else ""
-        return (
-            f"{self.mean(metric):.4f}"
-            + ("" if deviation is None else f" ± {deviation:.4f}")
-            + error
-        )
+        if deviation is not None:
+            text += f" ± {deviation:.4f}"
+
+        standard_error = f"{metric}_se"
+        if standard_error in self.results[0]:
+            text += f" ({self.mean(standard_error):.4f})"
+        return text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,29 +88,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         for table in tables
         for row in table.rows
     }
+
     start_mxnet(options.threads, one_cpu=not has_gpu())
-    out, sections = Path(options.out), []
+    out = Path(options.out)
     check_out(out, tables)
 
+    sections = []
     for table in tables:
-        lines = [
-            Line(
-                row,
-                [
-                    run_once(config, out, f"{table.name}: {row.label}")
-                    for config in configs[table.name, row.label]
-                ],
-            )
-            for row in table.rows
-        ]
+        lines = []
+        for row in table.rows:
+            label = f"{table.name}: {row.label}"
+            results = [run_once(config, out, label) for config in configs[table.name, row.label]]
+            lines.append(Line(row, results))
+
         sections.append(section(table, lines, options.quick))
         print(sections[-1], flush=True)
         text = "\n".join([heading(options.quick), *sections])
         write_atomically(out / "report.md", text.encode())
-        with warning_of_figure(out / f"{table.name}.png"):
-            from .runs.report_figures import draw
 
-            draw(table, lines, out / f"{table.name}.png")
+        figure = out / f"{table.name}.png"
+        with warning_of_figure(figure):
+            draw_table(table, lines, figure)
+
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
@@ -167,11 +176,13 @@ def check_out(out: Path, tables: Sequence[Table]) -> None:
     """Raise ConfigError if files in `out` that no report has left would be replaced."""
     names = ["report.md", *(f"{table.name}.png" for table in tables)]
     there = [name for name in names if os.path.lexists(out / name)]
+
     report = out / "report.md"
     try:
         ours = report.is_file() and report.read_bytes().startswith(TITLE.encode())
     except OSError:
         ours = False
+
     if there and not ours:
         raise ConfigError(
             f"{out} holds {', '.join(there)}, which no report has written: name "
@@ -181,23 +192,32 @@ def check_out(out: Path, tables: Sequence[Table]) -> None:
 
 def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunConfig]:
     """The configurations of a row: one for each seed, or fold."""
-    shared = {"data_dir": options.data_dir, "threads": options.threads, "quiet": True}
-    values: Sequence[Any] = table.values
+    values = table.values
     if table.vary == "seed" and options.seeds is not None:
         values = range(options.seeds)
-    configs = [
-        make_config({**table.options, **row.options, table.vary: value})
-        for value in values[: 1 if options.quick else None]
-    ]
-    quick = {
-        **QUICK,
-        **({"split": "random"} if table.vary == "split" else {}),
-        **({"heldout_users": 20} if "heldout_users" in table.options else {}),
+    if options.quick:
+        values = values[:1]
+
+    changed: dict[str, Any] = {
+        "data_dir": options.data_dir,
+        "threads": options.threads,
+        "quiet": True,
     }
-    return [
-        dataclasses.replace(config, **shared, **(quick if options.quick else {}))
-        for config in configs
-    ]
+    if options.quick:
+        changed.update(_quick_options(table))
+
+    configs = [make_config({**table.options, **row.options, table.vary: v}) for v in values]
+    return [dataclasses.replace(config, **changed) for config in configs]
+
+
+def _quick_options(table: Table) -> dict[str, Any]:
+    """What a smoke run has instead of a table's data and epochs."""
+    options: dict[str, Any] = dict(QUICK)
+    if table.vary == "split":
+        options["split"] = "random"
+    if "heldout_users" in table.options:
+        options["heldout_users"] = 20
+    return options
 
 
 def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
@@ -206,6 +226,7 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
 
     folder = out / "runs" / name_of(config)
     started = time.perf_counter()
+
     if (folder / "config.json").exists():
         record = read_record(folder)
         if record.result is not None:
@@ -214,28 +235,20 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
         result = train_model(kept, resume=folder)
     else:
         result = train_model(dataclasses.replace(config, out=str(folder)))
-    print(
-        f"{label}: {folder.name}, {time.perf_counter() - started:.0f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+
+    if result is None:
+        raise ConfigError("a report is made by one process: start it without d2l_autorec.launch")
+    seconds = time.perf_counter() - started
+    print(f"{label}: {folder.name}, {seconds:.0f} s", file=sys.stderr, flush=True)
     return result
 
 
 def name_of(config: RunConfig) -> str:
     """A folder name that tells configurations apart; tables share the runs they share."""
-    free = (
-        "out",
-        "quiet",
-        "json",
-        "data_dir",
-        "threads",
-        "checkpoint_every",
-        "preset",
-        "kvstore",
-        "preload",
-    )
-    options = {name: value for name, value in vars(config).items() if name not in free}
+    options = computing_options(config)
+    for name in UNNAMED:
+        del options[name]
+
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
     dataset = config.dataset.replace(":", "-")
     return f"{config.model}-{dataset}-{digest}-seed{config.seed}"
@@ -245,49 +258,53 @@ def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     """A table in Markdown; whether its claims hold, and a remark for what was not reached."""
     titles = [table.heads.get(metric, metric) for metric in table.metrics]
     head = ["model", *titles, "runs", "published", "reached"]
-    rows = [
-        [
-            line.row.label,
-            *(line.shown(metric) for metric in table.metrics),
-            str(len(line.results)),
-            line.row.published,
-            "" if quick else verdict(table, line),
-        ]
-        for line in lines
-    ]
-    text = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
-    remarks = [
+
+    rows = []
+    for line in lines:
+        reached = ""
+        if not quick:
+            reached = verdict(table, line)
+        figures = [line.shown(metric) for metric in table.metrics]
+        runs = str(len(line.results))
+        rows.append([line.row.label, *figures, runs, line.row.published, reached])
+
+    blocks = [f"## {table.title}", table.data, markdown([head, *rows])]
+    remarks = []
+    if not quick:
+        remarks = _remarks(table, lines)
+    if remarks:
+        blocks.append("\n".join(remarks))
+    blocks.append(f"![{table.title}]({table.name}.png)")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _remarks(table: Table, lines: Sequence[Line]) -> list[str]:
+    """Whether the claims hold, and what was tried where an aim was missed."""
+    claims = [claim(table, lines, better, worse) for better, worse in table.claims]
+    missed = [
         f"- {line.row.label}, not reached: {line.row.tried}"
         for line in lines
-        if line.row.tried and not quick and "missed" in verdict(table, line)
+        if line.row.tried and "missed" in verdict(table, line)
     ]
-    if not quick:
-        remarks = [*(claim(table, lines, *labels) for labels in table.claims), *remarks]
-    return "\n".join(
-        [
-            f"## {table.title}",
-            "",
-            table.data,
-            "",
-            *text,
-            "",
-            *([*remarks, ""] if remarks else []),
-            f"![{table.title}]({table.name}.png)",
-            "",
-        ]
-    )
+    return claims + missed
 
 
 def claim(table: Table, lines: Sequence[Line], better: str, worse: str) -> str:
     """Whether the first of two rows is better, on average and run by run."""
-    metric, sign = table.metrics[0], 1 if table.higher_is_better else -1
-    first, second = (
-        next(line for line in lines if line.row.label == label) for label in (better, worse)
-    )
-    lead = sign * (first.mean(metric) - second.mean(metric))
-    wins = sum(sign * (a[metric] - b[metric]) > 0 for a, b in zip(first.results, second.results))
+    metric = table.metrics[0]
+    by_label = {line.row.label: line for line in lines}
+    first = by_label[better]
+    second = by_label[worse]
+
+    lead = table.sign * (first.mean(metric) - second.mean(metric))
+    answer = "no"
+    if lead > 0:
+        answer = "yes"
+
+    pairs = zip(first.results, second.results)
+    wins = sum(table.sign * (one[metric] - other[metric]) > 0 for one, other in pairs)
     return (
-        f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
+        f"- {better} better than {worse}: {answer}, by {lead:.4f} "
         f"({wins} of {len(first.results)} runs)"
     )
 
@@ -296,9 +313,12 @@ def verdict(table: Table, line: Line) -> str:
     """'yes', or by how much the aim is missed; '' without one."""
     if line.row.aim is None:
         return ""
-    sign = 1 if table.higher_is_better else -1
-    lead = sign * (line.mean(table.metrics[0]) - line.row.aim)
-    side = "at least" if table.higher_is_better else "at most"
+
+    side = "at most"
+    if table.higher_is_better:
+        side = "at least"
+
+    lead = table.sign * (line.mean(table.metrics[0]) - line.row.aim)
     if lead >= 0:
         return f"yes ({side} {line.row.aim:.3f})"
     return f"missed by {-lead:.4f} ({side} {line.row.aim:.3f})"
@@ -309,9 +329,13 @@ def heading(quick: bool) -> str:
     from .runs.run_folder import versions
 
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    warning = "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
+    warning = ""
+    if quick:
+        warning = (
+            "\n**A smoke run: two epochs on generated ratings. No figure here is a result.**\n"
+        )
     return (
-        f"{TITLE}\n{warning if quick else ''}\n"
+        f"{TITLE}\n{warning}\n"
         f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
         "over runs; in parentheses, of rankings, the standard error over users.\n"
     )

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.options import add_options, check_needs, flag, shown
+from .runs.options import add_options, check_needs, computing_options, flag, shown
 from .runs.run_record import RunRecord, read_record
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED
 from .support.errors import ConfigError
 from .training.engine import has_gpu, start_mxnet
 
-FREE_OPTIONS = ("quiet", "json", "data_dir", "preload")  # they do not change what a run computes
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
   python -m d2l_autorec.run --ratings mine.csv --based user  on your own file
@@ -30,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
     given = vars(_parser().parse_args(argv))
     folder = given.pop("resume", None)
+
     if folder is None:
         config = make_config(given)
         threads = config.threads
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = read_record(folder)
         config = resumed_config(record, given)
         threads = record.threads  # sums depend on their number, in the last bits
+
     start_mxnet(threads, on_one_cpu(config))
     from .runs.runner import tell, train_model
 
@@ -69,7 +70,9 @@ def on_one_cpu(config: RunConfig) -> bool:
     """Whether one CPU context alone will train."""
     if config.kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
         return False
-    return config.cpus == 1 or not config.cpus and (config.gpus == "none" or not has_gpu())
+    if config.cpus:
+        return config.cpus == 1
+    return config.gpus == "none" or not has_gpu()
 
 
 def resumed_config(record: RunRecord, given: dict[str, Any]) -> RunConfig:
@@ -80,19 +83,24 @@ def resumed_config(record: RunRecord, given: dict[str, Any]) -> RunConfig:
     ConfigError
         If `given` contradicts them.
     """
-    config = record.config
-    kept = {name: value for name, value in given.items() if name not in FREE_OPTIONS}
-    wrong = [
-        f"{flag(name)} {shown(value)} (was {shown(getattr(config, name, 'not there'))})"
-        for name, value in kept.items()
-        if value != getattr(config, name, None)
-    ]
+    began = vars(record.config)
+    fixed = {*computing_options(record.config), "out"}  # the run stays in its folder
+    free = began.keys() - fixed
+
+    wrong = []
+    for name, value in given.items():
+        if name not in free and value != began.get(name):
+            was = shown(began.get(name, "not there"))
+            wrong.append(f"{flag(name)} {shown(value)} (was {was})")
     if wrong:
         raise ConfigError(
             f"--resume {record.path} goes on as the run began, but these differ: "
             f"{', '.join(wrong)}; leave them out, or begin a new run"
         )
-    resumed = replace(config, **{name: given[name] for name in FREE_OPTIONS if name in given})
+
+    resumed = replace(
+        record.config, **{name: value for name, value in given.items() if name in free}
+    )
     check_needs(resumed, given)
     return resumed
 

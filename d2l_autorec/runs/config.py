@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, DataError, did_you_mean
@@ -40,20 +40,8 @@ from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl")
-SPLITS = (
-    "random",
-    "seq-aware",
-    "time",
-    "k-fold",
-    "held-out-rows",
-    "u1",
-    "u2",
-    "u3",
-    "u4",
-    "u5",
-    "ua",
-    "ub",
-)
+OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
+SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
 CLOSED_FORM = ("bias", "mean", "popularity", "ease")
@@ -109,6 +97,13 @@ BY_STEPS = Need(
 )
 
 
+class Refusal(NamedTuple):
+    """An option that cannot be had together with others, and why."""
+
+    option: str
+    why: str
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Where interactions come from, training, devices and output: what every model has.
@@ -152,6 +147,7 @@ class RunConfig:
         "cache folder of yours)",
         metavar="DIR",
         needs=(MOVIELENS,),
+        computes=False,
     )
     ratings: str | None = option(
         None,
@@ -284,6 +280,7 @@ class RunConfig:
         "instead of batch by batch; auto: where they fit",
         one_of(("auto", "yes", "no")),
         needs=(WHOLE_ROWS,),
+        computes=False,
     )
     threads: int | None = option(
         None,
@@ -307,7 +304,11 @@ class RunConfig:
         needs=(TRAINED,),
     )
     out: str | None = option(
-        None, "output", "run folder (default: runs/MODEL-DATASET-TIME)", metavar="DIR"
+        None,
+        "output",
+        "run folder (default: runs/MODEL-DATASET-TIME)",
+        metavar="DIR",
+        computes=False,
     )
     checkpoint_every: int = option(
         1,
@@ -317,8 +318,10 @@ class RunConfig:
         metavar="N",
         needs=(TRAINED,),
     )
-    quiet: bool = option(False, "output", "no progress bar, only the result")
-    json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
+    quiet: bool = option(False, "output", "no progress bar, only the result", computes=False)
+    json: bool = option(
+        False, "output", "print the result as JSON, and nothing else on stdout", computes=False
+    )
 
     def __post_init__(self) -> None:
         as_tuples(self)
@@ -332,48 +335,57 @@ class RunConfig:
                 f"--dataset {self.dataset} and {own[0]} exclude each other: the "
                 "ratings come from one of them"
             )
-        check_needs(
-            self,
-            [name for name in ("columns", "separator", "scale") if getattr(self, name) is not None],
-        )  # the default says nothing
+
+        layout = {"columns": self.columns, "separator": self.separator, "scale": self.scale}
+        given = [name for name, value in layout.items() if value is not None]
+        check_needs(self, given)  # their default says nothing
         self.rating_scale()
+
         if self.gpus not in (None, "none") and self.cpus is not None:
             raise ConfigError(
                 f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: drop one of them"
             )
+
         if self.kvstore in DISTRIBUTED:
             self._check_distributed()
 
     def _check_distributed(self) -> None:
         """Raise ConfigError for what several workers cannot do together."""
-        excluded = [
-            ("model", self.model in CLOSED_FORM, "it is computed at once, by one process"),
-            ("loss", getattr(self, "loss", "") == "root", "it is one number for a whole batch"),
-        ]
-        if self.kvstore == "dist_async":  # optimizer and its state are the servers'
-            excluded += [
-                (
-                    "lr_schedule",
-                    self.lr_schedule != "constant",
-                    "the servers' learning rate is set once, at the start",
-                ),
-                ("refit", self.second_phase == "refit", "the servers cannot begin anew"),
-                (
-                    "anneal",
-                    getattr(self, "anneal", "constant") != "constant",
-                    "nobody counts the updates of all workers",
-                ),
-            ]
-        for name, true, why in excluded:
-            if true:
-                value = getattr(self, name)
-                shown_value = "" if value is True else f" {value}"
-                raise ConfigError(
-                    f"--kvstore {self.kvstore} and {flag(name)}{shown_value} exclude "
-                    f"each other: {why}"
-                )
+        refused = self._refused_by_workers()
+        if self.kvstore == "dist_async":
+            refused += self._refused_by_servers()
+
+        for name, why in refused:
+            value = getattr(self, name)
+            chosen = flag(name)
+            if value is not True:
+                chosen += f" {value}"
+
+            raise ConfigError(f"--kvstore {self.kvstore} and {chosen} exclude each other: {why}")
+
+    def _refused_by_workers(self) -> list[Refusal]:
+        """The options of this run that several workers cannot have, and why."""
+        if self.model in CLOSED_FORM:
+            return [Refusal("model", "it is computed at once, by one process")]
+        return []
+
+    def _refused_by_servers(self) -> list[Refusal]:
+        """The options that need an optimizer here: asynchronous servers keep theirs."""
+        refused = []
+        if self.lr_schedule != "constant":
+            why = "the servers' learning rate is set once, at the start"
+            refused.append(Refusal("lr_schedule", why))
+        if self.second_phase == "refit":
+            refused.append(Refusal("refit", "the servers cannot begin anew"))
+
+        return refused
 
     sized_by = ""  # the option that says how large the network is, where there is one
+
+    @property
+    def score(self) -> Score:
+        """The validation metric that decides on the best epoch."""
+        return RMSE
 
     @property
     def validated(self) -> bool:
@@ -385,22 +397,27 @@ class RunConfig:
         """The phase that follows the search, if one does."""
         return None
 
-    def own_files(self) -> list:
+    def own_files(self) -> list[str]:
         """Which options name files of the user's own."""
-        return ["--ratings"] if self.ratings else []
+        if self.ratings:
+            return ["--ratings"]
+        return []
 
     def rating_scale(self) -> tuple[float, float] | None:
         """`--scale` as two numbers, None where it is left out."""
         if self.scale is None:
             return None
+
         try:
             low, high = map(float, self.scale.split(","))
         except ValueError:
-            low, high = 1.0, 0.0
+            low, high = 1.0, 0.0  # refused below
+
         if not float("-inf") < low < high < float("inf"):
             raise ConfigError(
                 f"--scale is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
             )
+
         return low, high
 
 
@@ -460,8 +477,6 @@ class RatingConfig(RunConfig):
         needs=(TRAINED,),
     )
 
-    score = RMSE
-
     def weight_decay(self, num_users: int, num_items: int) -> float:
         """The weight decay for an interaction matrix of this size."""
         return self.wd
@@ -472,35 +487,55 @@ class RatingConfig(RunConfig):
 
     @property
     def second_phase(self) -> str | None:
-        return "refit" if self.refit else None
+        if self.refit:
+            return "refit"
+        return None
 
-    def own_files(self) -> list:
-        return [flag(name) for name in ("ratings", "train", "test") if getattr(self, name)]
+    def own_files(self) -> list[str]:
+        files = {"--ratings": self.ratings, "--train": self.train, "--test": self.test}
+        return [name for name, file in files.items() if file]
 
     def _check_combinations(self) -> None:
-        own = self.own_files()
         super()._check_combinations()
+        self._check_files()
+
+        if not self.val_ratio:
+            self._check_without_validation()
+        if self.split == "held-out-rows":
+            self._check_held_out_rows()
+        if self.split == "k-fold" and self.fold > self.folds:
+            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
+
+    def _check_files(self) -> None:
+        own = self.own_files()
         if own not in ([], ["--ratings"], ["--train", "--test"]):
             raise ConfigError(
                 f"{' and '.join(own)}: give either --ratings FILE, which is then "
                 "split, or --train FILE and --test FILE"
             )
+
         if self.train and self.split != "random":
             raise ConfigError(
                 f"--split {self.split} and --train exclude each other: the two files are the split"
             )
-        if self.split in SPLITS[-7:] and (own or self.dataset not in ("auto", "ml-100k")):
+
+        others = own[:1]  # what the ratings come from, where it is not ml-100k
+        if not own and self.dataset not in ("auto", "ml-100k"):
+            others = [f"--dataset {self.dataset}"]
+        if self.split in OFFICIAL_FOLDS and others:
             raise ConfigError(
-                f"--split {self.split} is an official fold of ml-100k: leave out "
-                f"{own[0] if own else '--dataset ' + self.dataset}"
+                f"--split {self.split} is an official fold of ml-100k: leave out {others[0]}"
             )
-        if not self.val_ratio and (self.refit or self.lr_schedule == "plateau"):
-            name = "--refit" if self.refit else "--lr-schedule plateau"
-            raise ConfigError(f"{name} needs validation ratings: add --val-ratio 0.1")
-        if self.split == "held-out-rows":
-            self._check_held_out_rows()
-        if self.split == "k-fold" and self.fold > self.folds:
-            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
+
+    def _check_without_validation(self) -> None:
+        needy = []
+        if self.refit:
+            needy.append("--refit")
+        if self.lr_schedule == "plateau":
+            needy.append("--lr-schedule plateau")
+
+        if needy:
+            raise ConfigError(f"{needy[0]} needs validation ratings: add --val-ratio 0.1")
 
     def _check_held_out_rows(self) -> None:
         if self.model != "autorec":
@@ -508,6 +543,7 @@ class RatingConfig(RunConfig):
                 f"--split held-out-rows and --model {self.model} exclude each other: "
                 "only an autoencoder can reconstruct a row that training never saw"
             )
+
         if self.val_ratio:
             raise ConfigError(
                 "--val-ratio and --split held-out-rows exclude each other: a row "
@@ -580,6 +616,12 @@ class AutoRecConfig(RatingConfig):
 
     sized_by = "hidden"
 
+    def _refused_by_workers(self) -> list[Refusal]:
+        refused = super()._refused_by_workers()
+        if self.loss == "root":
+            refused.append(Refusal("loss", "it is one number for a whole batch"))
+        return refused
+
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
@@ -587,11 +629,13 @@ class AutoRecConfig(RatingConfig):
                 f"--wd {self.wd:g} and --regularization {self.regularization:g} "
                 "exclude each other: they are one penalty in two units"
             )
+
         if self.regularization is not None and self.loss != "l2":
             raise ConfigError(
                 f"--regularization and --loss {self.loss} exclude each other: the "
                 "paper's lambda goes with the squared error; give --wd"
             )
+
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(
                 f"--tied needs a first and last hidden layer of equal size, but "
@@ -702,10 +746,13 @@ class ClickAutoencoderConfig(RankingConfig):
 
     @property
     def score(self) -> Score:
-        return NDCG if self.early_stopping == "ndcg@100" else Score("loss", False)
+        if self.early_stopping == "loss":
+            return Score("loss", False)
+        return NDCG
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
+
         layers = 2 * len(self.hidden)
         if len(self.dropout) not in (1, layers):
             raise ConfigError(
@@ -749,7 +796,15 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
     @property
     def second_phase(self) -> str | None:
-        return "best-beta" if self.search_beta else None
+        if self.search_beta:
+            return "best-beta"
+        return None
+
+    def _refused_by_servers(self) -> list[Refusal]:
+        refused = super()._refused_by_servers()
+        if self.anneal != "constant":
+            refused.append(Refusal("anneal", "nobody counts the updates of all workers"))
+        return refused
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
@@ -786,7 +841,7 @@ class EASEConfig(RankingConfig):
     penalty: float = option(500.0, "model", "lambda, on the squares of its weights", POSITIVE)
 
 
-CONFIGS: dict[str, type] = {
+CONFIGS: dict[str, type[RunConfig]] = {
     "autorec": AutoRecConfig,
     "mf": MFConfig,
     "bias": BiasConfig,
@@ -813,19 +868,22 @@ def make_config(given: dict[str, Any]) -> RunConfig:
             f"--model is {model}: it must be one of {', '.join(CONFIGS)}"
             f"{did_you_mean(str(model), CONFIGS)}"
         )
-    known = {spec.name for spec in fields(CONFIGS[model])}
+
     for name in given:
-        if name not in known:
-            owners = [
-                other for other, config in CONFIGS.items() if name in config.__dataclass_fields__
-            ]
+        owners = [owner for owner, config in CONFIGS.items() if _has_option(config, name)]
+        if model not in owners:
             raise ConfigError(
                 f"{flag(name)} is an option of --model {' and '.join(owners)}: "
                 f"--model {model} has no such thing; leave it out"
             )
+
     config = CONFIGS[model](**{**preset(given), **given})
     check_needs(config, [name for name, value in given.items() if value is not None])
     return config
+
+
+def _has_option(config: type[RunConfig], name: str) -> bool:
+    return name in config.__dataclass_fields__
 
 
 def read_config(folder: Path) -> RunConfig:
@@ -860,7 +918,10 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         If it describes none, as after an edit or by a later version.
     """
     options = about.get("options")
-    model = options.get("model") if isinstance(options, dict) else None
+    if not isinstance(options, dict):
+        options = {}
+
+    model = options.get("model")
     if not isinstance(model, str) or model not in CONFIGS:
         raise DataError(
             f"{path} is missing or damaged (it names no model): restore it from a "

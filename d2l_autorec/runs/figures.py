@@ -1,19 +1,40 @@
-"""Figures of a run."""
+"""Figures: the curve of a run, the curves of several, the tables of the report."""
 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..support.errors import DataWarning, UserError
+from ..support.files import replacing
+from .paper_tables import Row, Table
 
 if TYPE_CHECKING:
     from ..training.history import EpochRecord
 
+DPI = 120
+STYLES = {"train": "-", "validation": ":", "test": "--"}
+
+
+class Line(Protocol):
+    """A row of a table, and what its runs have found."""
+
+    @property
+    def row(self) -> Row:
+        """What was run."""
+
+    def mean(self, metric: str) -> float:
+        """Mean over the runs."""
+
+    def deviation(self, metric: str) -> float | None:
+        """Standard deviation over the runs; None for a single one."""
+
 
 @contextmanager
-def warning_of_figure(path: Path, fatal: tuple = (UserError,)) -> Iterator[None]:
+def warning_of_figure(
+    path: Path, fatal: tuple[type[BaseException], ...] = (UserError,)
+) -> Iterator[None]:
     """Whatever goes wrong while a figure is drawn in the block, as one warning.
 
     The figures of a run stand elsewhere too, and matplotlib depends on much
@@ -34,7 +55,9 @@ def warning_of_figure(path: Path, fatal: tuple = (UserError,)) -> Iterator[None]
     except fatal:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        lines = str(error).strip().splitlines()
+        reason = (lines or [type(error).__name__])[0]
+
     if reason is not None:
         warnings.warn(
             f"the figure {path} was not drawn ({reason}); the numbers are not affected",
@@ -43,33 +66,107 @@ def warning_of_figure(path: Path, fatal: tuple = (UserError,)) -> Iterator[None]
         )
 
 
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of so many inches, and its axes."""
+    # no pyplot: needs no display, keeps no global figure
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
 def save_curve(
     history: "Sequence[EpochRecord]", title: str, path: Path, metric: str = "rmse"
 ) -> None:
     """Draw a metric of training (RMSE only), validation and test against epochs into a PNG file."""
-    from matplotlib.figure import (
-        Figure,  # no pyplot: needs no display, keeps no global figure
-    )
-
     from ..training.progress import label_of
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    epochs, label = [record.epoch for record in history], label_of(metric)
-    marker = "o" if len(history) == 1 else ""
-    lines = {
-        "train": [r.train_rmse if metric == "rmse" else None for r in history],
-        "validation": [r.validation.get(metric) for r in history],
-        "test": [r.test.get(metric) for r in history],
+    label = label_of(metric)
+    unit = label
+    marker = ""
+    values = {
+        "validation": [record.validation.get(metric) for record in history],
+        "test": [record.test.get(metric) for record in history],
     }
-    for (part, values), style in zip(lines.items(), ("-", ":", "--")):
-        points = [(epoch, value) for epoch, value in zip(epochs, values) if value is not None]
+    if metric == "rmse":
+        values = {"train": [record.train_rmse for record in history], **values}
+        unit = f"{label} (rating units)"
+    if len(history) == 1:
+        marker = "o"  # a line of one point would not be seen
+
+    figure, axes = new_figure(6, 4)
+    for part, measured in values.items():
+        points = [
+            (record.epoch, value)
+            for record, value in zip(history, measured)
+            if value is not None  # that epoch was not evaluated
+        ]
         if points:
-            axes.plot(*zip(*points), style, marker=marker, label=f"{part} {label}")
-    unit = f"{label} (rating units)" if metric == "rmse" else label
+            axes.plot(*zip(*points), STYLES[part], marker=marker, label=f"{part} {label}")
+
     axes.set(xlabel="epoch", ylabel=unit)
     axes.set_title(title, parse_math=False)  # a data set may have a dollar sign in its name
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120, format="png")
+    figure.savefig(path, dpi=DPI, format="png")
+
+
+def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
+    """Means with standard deviations, and published figures where there are any, as a PNG file.
+
+    Parameters
+    ----------
+    table : Table
+    lines : sequence of Line
+    path : Path
+    """
+    if table.x_label:
+        figure, axes = new_figure(7, 4)
+        _draw_over_x(axes, table, lines)
+    else:
+        figure, axes = new_figure(7, 1.2 + 0.4 * len(lines))
+        _draw_rows(axes, table, lines)
+
+    axes.set_title(table.title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")
+
+
+def _draw_over_x(axes: Any, table: Table, lines: Sequence[Line]) -> None:
+    metric = table.metrics[0]
+    axes.errorbar(
+        [line.row.x for line in lines],
+        [line.mean(metric) for line in lines],
+        [line.deviation(metric) or 0 for line in lines],
+        marker="o",
+        capsize=3,
+        label="here",
+    )
+    axes.set(xlabel=table.x_label, ylabel=table.heads[metric])
+
+
+def _draw_rows(axes: Any, table: Table, lines: Sequence[Line]) -> None:
+    metric = table.metrics[0]
+    places = range(len(lines))
+    axes.errorbar(
+        [line.mean(metric) for line in lines],
+        places,
+        xerr=[line.deviation(metric) or 0 for line in lines],
+        fmt="o",
+        capsize=3,
+        label="here, mean ± sd",
+    )
+
+    known = [
+        (line.row.value, place) for line, place in zip(lines, places) if line.row.value is not None
+    ]
+    if known:
+        axes.plot(*zip(*known), "kx", label="published")
+
+    axes.set_yticks(places, [line.row.label for line in lines])
+    axes.invert_yaxis()
+    axes.margins(y=0.15)
+    axes.set_xlabel(table.heads[metric])

@@ -46,11 +46,13 @@ def check_network(
             "the network with its optimizer and batches",
             f": choose a smaller {option} or --batch-size",
         )
+
     if max(sizes) > LARGEST:
         raise ConfigError(
             f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
             f"{LARGEST}: choose a smaller {option}"
         )
+
     rows, columns = batch_shape
     if rows * columns > LARGEST:
         raise ConfigError(
@@ -64,9 +66,14 @@ def _needs(
 ) -> list[tuple[int, int | None]]:
     """(needed, available) bytes of the host, and of each GPU."""
     rows, columns = batch_shape
-    part = -(-rows // len(devices)) * columns
+    rows_on_each = -(-rows // len(devices))
+    part = rows_on_each * columns
     on_each = FLOAT32 * (ON_A_DEVICE * parameters + OF_A_BATCH * part)
+
     gpus = [device for device in devices if device.device_type == "gpu"]
     cpus = len(devices) - len(gpus)
     host = cpus * on_each + FLOAT32 * IN_A_CHECKPOINT * parameters
-    return [(host, available_memory()), *((on_each, free_memory(gpu)) for gpu in gpus)]
+
+    needs = [(host, available_memory())]
+    needs += [(on_each, free_memory(gpu)) for gpu in gpus]
+    return needs

@@ -1,11 +1,26 @@
 """The network that a configuration asks for."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .config import RankingConfig, RunConfig
+from ..data.clicks import Clicks
+from ..data.ratings import Ratings
+from .config import (
+    AutoRecConfig,
+    BiasConfig,
+    ClickAutoencoderConfig,
+    EASEConfig,
+    MFConfig,
+    MultVAEConfig,
+    RankingConfig,
+    RunConfig,
+)
+
+if TYPE_CHECKING:
+    from ..models.autorec import AutoRec
+    from ..models.mf import MF
 
 
-def build(config: RunConfig, ratings: Any) -> Any:
+def build(config: RunConfig, ratings: Ratings | Clicks) -> Any:
     """The uninitialised network of a configuration, sized for training ratings.
 
     Parameters
@@ -15,39 +30,72 @@ def build(config: RunConfig, ratings: Any) -> Any:
     """
     if isinstance(config, RankingConfig):
         return build_ranking(config, ratings.num_items)
-    users, items = ratings.num_users, ratings.num_items
-    if config.model == "autorec":
-        from ..models.autorec import AutoRec
+    if not isinstance(ratings, Ratings):
+        raise TypeError(f"{config.model} predicts ratings, and was given clicks")
 
-        scale = tuple(end + ratings.offset for end in ratings.scale)
-        return AutoRec(
-            config.hidden,
-            users if config.based == "item" else items,
-            config.dropout[0],
-            config.encoder_activation,
-            config.decoder_activation,
-            config.tied,
-            scale,
-        )
-    from ..models.mf import MF, ClosedForm
+    if isinstance(config, AutoRecConfig):
+        return _build_autorec(config, ratings)
+    if isinstance(config, MFConfig):
+        return _build_mf(config, ratings)
 
-    if config.model == "mf":
-        mean = float(ratings.values.mean()) + ratings.offset if config.center else 0.0
-        return MF(config.factors, users, items, mean)
-    return ClosedForm(users, items, getattr(config, "damping", None))
+    from ..models.mf import ClosedForm
+
+    damping = None
+    if isinstance(config, BiasConfig):
+        damping = config.damping
+    return ClosedForm(ratings.num_users, ratings.num_items, damping)
+
+
+def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
+    from ..models.autorec import AutoRec
+
+    if ratings.scale is None:
+        raise TypeError(f"{ratings.name} has no rating scale: its rows are no ratings")
+
+    columns = ratings.num_users
+    if config.based == "user":
+        columns = ratings.num_items
+
+    low, high = ratings.scale
+    return AutoRec(
+        config.hidden,
+        columns,
+        config.dropout[0],
+        config.encoder_activation,
+        config.decoder_activation,
+        config.tied,
+        (low + ratings.offset, high + ratings.offset),
+    )
+
+
+def _build_mf(config: MFConfig, ratings: Ratings) -> "MF":
+    from ..models.mf import MF
+
+    mean = 0.0
+    if config.center:
+        mean = float(ratings.values.mean()) + ratings.offset
+    return MF(config.factors, ratings.num_users, ratings.num_items, mean)
 
 
 def build_ranking(config: RankingConfig, items: int) -> Any:
     """The same for models that rank `items` items."""
-    if config.model == "popularity":
-        from ..models.baselines import Popularity
+    if isinstance(config, ClickAutoencoderConfig):
+        return _build_click_autoencoder(config, items)
 
-        return Popularity()
-    if config.model == "ease":
-        from ..models.baselines import EASE
+    from ..models.baselines import EASE, Popularity
 
+    if isinstance(config, EASEConfig):
         return EASE(config.penalty)
+    return Popularity()
+
+
+def _build_click_autoencoder(config: ClickAutoencoderConfig, items: int) -> Any:
     from ..models.mult_vae import MultDAE, MultVAE
 
-    dropout = config.dropout if len(config.dropout) > 1 else config.dropout[0]
-    return (MultVAE if config.model == "mult-vae" else MultDAE)(config.hidden, items, dropout)
+    dropout: float | tuple[float, ...] = config.dropout
+    if len(config.dropout) == 1:  # of the input alone
+        dropout = config.dropout[0]
+
+    if isinstance(config, MultVAEConfig):
+        return MultVAE(config.hidden, items, dropout)
+    return MultDAE(config.hidden, items, dropout)

@@ -7,22 +7,31 @@ import argparse
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..support.errors import ConfigError, did_you_mean, refuse_blank
 
 GROUPS = ("data", "model", "training", "devices", "output")
-Sizes, Shares = tuple[int, ...], tuple[float, ...]  # as in 500,250,500 and 0.5,0
+Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
+Shares: TypeAlias = tuple[float, ...]  # as in 0.5,0
 KINDS = (
     ((bool,), bool, "True or False"),  # before int, which has True and False too
     ((int, int | None, Sizes), Integral, "a whole number"),
     ((float, float | None, Shares), Real, "a number"),
     ((str, str | None), str, "a text"),
 )
+METAVARS: dict[object, str] = {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
+Fields = dict[str, "dataclasses.Field[Any]"]
+
+
+class OptionFields(Protocol):
+    """A dataclass whose fields are options."""
+
+    __dataclass_fields__: ClassVar[Fields]
 
 
 class Check(NamedTuple):
@@ -80,6 +89,7 @@ def option(
     help: str,
     check: Check | None = None,
     needs: tuple[Need, ...] = (),
+    computes: bool = True,
     **meta: Any,
 ) -> Any:
     """A dataclass field that is also a command-line option.
@@ -92,47 +102,64 @@ def option(
         What a value must pass.
     needs : tuple of Need
         Without any of these the option has no effect, and is refused where it is given.
+    computes : bool
+        Whether a run may compute something else for another value.
     **meta
         metavar: what the help shows for a value; blank: whether a value may be white space.
     """
     return field(
-        default=default, metadata=dict(group=group, help=help, check=check, needs=needs, **meta)
+        default=default,
+        metadata=dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta),
     )
 
 
-def redefault(config: type, name: str, default: Any, source: str = "") -> Any:
+def redefault(config: type[OptionFields], name: str, default: Any, source: str = "") -> Any:
     """The option `name` of `config` with another default, for a dataclass that inherits it."""
     spec = config.__dataclass_fields__[name]
     return field(default=default, metadata={**spec.metadata, "source": source})
 
 
-def as_tuples(config: Any) -> None:
+def computing_options(config: OptionFields) -> dict[str, Any]:
+    """The values of the options that may change what a run computes."""
+    return {
+        spec.name: getattr(config, spec.name)
+        for spec in dataclasses.fields(config)
+        if spec.metadata["computes"]
+    }
+
+
+def as_tuples(config: OptionFields) -> None:
     """Make a tuple of a list, which is what JSON has, and of one number where several may be."""
     for spec in dataclasses.fields(config):
         value = getattr(config, spec.name)
+
         if isinstance(value, list):
             object.__setattr__(config, spec.name, tuple(value))
         elif spec.type in (Sizes, Shares) and isinstance(value, Real):
             object.__setattr__(config, spec.name, (value,))
 
 
-def check_values(config: Any) -> None:
+def check_values(config: OptionFields) -> None:
     """Raise ConfigError, one line, for the first value that is out of its range."""
     for spec in dataclasses.fields(config):
         value = getattr(config, spec.name)
+
         if value is not None or spec.default is not None:
             _check_value(spec, value)
 
 
 def _check_value(spec: dataclasses.Field, value: Any) -> None:
-    name, check = flag(spec.name), spec.metadata["check"]
+    name = flag(spec.name)
+    check = spec.metadata["check"]
     _check_type(spec, value)
+
     if isinstance(value, str):
         refuse_blank(name, value, spec.metadata.get("blank", False))
     elif not all(map(_in_float32, _numbers_of(value))):
         raise ConfigError(
             f"{name} is {brief(value)}: it must be a finite number, and not closer to 0 than 1e-37"
         )
+
     if check is not None and not check.accepts(value):
         hint = did_you_mean(str(value), check.choices)
         raise ConfigError(f"{name} is {brief(value)}: it must be {check.allowed}{hint}")
@@ -143,15 +170,20 @@ def _check_type(spec: dataclasses.Field, value: Any) -> None:
     kind, words = next(
         (kind, words) for annotations, kind, words in KINDS if spec.type in annotations
     )
-    several = spec.type in (Sizes, Shares)
-    values = value if several and isinstance(value, tuple) else (value,)
-    truths = [isinstance(one, bool) for one in values]
-    if not all(isinstance(one, kind) for one in values) or any(truths) and kind is not bool:
+
+    values = (value,)
+    if spec.type in (Sizes, Shares):
+        values = _numbers_of(value)
+
+    misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
+    if misplaced or not all(isinstance(one, kind) for one in values):
         raise ConfigError(f"{flag(spec.name)} is {value!r}: it must be {words}")
 
 
 def _numbers_of(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple):
+        return value
+    return (value,)
 
 
 def _in_float32(value: Any) -> bool:
@@ -161,16 +193,19 @@ def _in_float32(value: Any) -> bool:
     return value == 0 or 1e-37 <= abs(value) < math.inf
 
 
-def check_needs(config: Any, given: Iterable[str]) -> None:
+def check_needs(config: OptionFields, given: Iterable[str]) -> None:
     """Raise ConfigError, one line, for the first option of `given` that has no effect."""
     for name in given:
-        for need in config.__dataclass_fields__[name].metadata["needs"]:
-            if not need.met(config):
-                remedy = f", or {need.remedy}" if need.remedy else ""
-                raise ConfigError(
-                    f"{flag(name)} has no effect: {need.reason.format(config)}; "
-                    f"leave it out{remedy}"
-                )
+        needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
+
+        for need in needs:
+            if need.met(config):
+                continue
+
+            advice = "leave it out"
+            if need.remedy:
+                advice += f", or {need.remedy}"
+            raise ConfigError(f"{flag(name)} has no effect: {need.reason.format(config)}; {advice}")
 
 
 def flag(name: str) -> str:
@@ -180,16 +215,20 @@ def flag(name: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as it is written on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return str(value)
 
 
 def brief(value: Any) -> str:
     """As `shown`, cut where it is too long for a line."""
     text = shown(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    if len(text) > 60:
+        return f"{text[:60]}..."
+    return text
 
 
-def add_options(parser: argparse.ArgumentParser, configs: dict[str, type]) -> None:
+def add_options(parser: argparse.ArgumentParser, configs: Mapping[str, type[OptionFields]]) -> None:
     """Give `parser` one option for each field of any of the dataclasses, in groups.
 
     An option that is not given leaves no attribute: the dataclass has the default.
@@ -201,40 +240,43 @@ def add_options(parser: argparse.ArgumentParser, configs: dict[str, type]) -> No
         Model name to its dataclass; the first is the default model.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    declared: dict[str, dict[str, dataclasses.Field]] = {}
+
+    declared: dict[str, Fields] = {}  # option to its fields, by model
     for model, config in configs.items():
         for spec in dataclasses.fields(config):
             declared.setdefault(spec.name, {})[model] = spec
+
     for specs in declared.values():
-        _add_option(groups[next(iter(specs.values())).metadata["group"]], specs, len(configs))
+        group = _first(specs).metadata["group"]
+        _add_option(groups[group], specs, len(configs))
 
 
-def add_option_of(parser: argparse.ArgumentParser, config: type, name: str) -> None:
+def add_option_of(parser: argparse.ArgumentParser, config: type[OptionFields], name: str) -> None:
     """The option of a single field, for another command; None where it is not given."""
     _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
     parser.set_defaults(**{name: None})
 
 
-def _add_option(group: Any, specs: dict[str, dataclasses.Field], models: int) -> None:
-    spec = next(iter(specs.values()))
-    names = flag(spec.name)
-    help_text = _help(specs, models).replace("%", "%%")  # argparse formats it
-    check, defaults = spec.metadata["check"], _defaults(specs)
-    if defaults:
-        help_text += f" [{defaults}]"
-    elif check is not None and spec.type is not bool:
-        help_text += f"; {check.allowed}"
+def _first(specs: Fields) -> dataclasses.Field:
+    return next(iter(specs.values()))
+
+
+def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> None:
+    spec = _first(specs)
+    help_text = _help(specs, models)
+
     if spec.type is bool:
         group.add_argument(
-            names,
+            flag(spec.name),
             action=argparse.BooleanOptionalAction,
             dest=spec.name,
             default=argparse.SUPPRESS,
             help=help_text,
         )
         return
-    action = group.add_argument(
-        names,
+
+    action: Any = group.add_argument(  # with an attribute that only our parser knows
+        flag(spec.name),
         dest=spec.name,
         type=_parser_of(spec.type),
         help=help_text,
@@ -244,41 +286,58 @@ def _add_option(group: Any, specs: dict[str, dataclasses.Field], models: int) ->
     action.blank = spec.metadata.get("blank", False)
 
 
-def _help(specs: dict[str, dataclasses.Field], models: int) -> str:
-    """The help of an option, with the models that it is for where it is not for all."""
+def _help(specs: Fields, models: int) -> str:
+    """The help of an option as argparse wants it, with its defaults or what is allowed."""
+    spec = _first(specs)
+    text = _described(specs, models).replace("%", "%%")  # argparse formats it
+    check = spec.metadata["check"]
+    defaults = _defaults(specs)
+
+    if defaults:
+        return f"{text} [{defaults}]"
+    if check is not None and spec.type is not bool:
+        return f"{text}; {check.allowed}"
+    return text
+
+
+def _described(specs: Fields, models: int) -> str:
+    """What an option is, with the models that it is for where it is not for all."""
     by_text: dict[str, list[str]] = {}
     for model, spec in specs.items():
         by_text.setdefault(spec.metadata["help"], []).append(model)
+
     if len(by_text) == 1 and len(specs) == models:
         return next(iter(by_text))
     return ". ".join(f"{', '.join(owners)}: {text}" for text, owners in by_text.items())
 
 
-def _defaults(specs: dict[str, dataclasses.Field]) -> str:
-    """'25', or '25; mf 20' where models differ; '' where there is none."""
-    first = next(iter(specs.values())).default
+def _defaults(specs: Fields) -> str:
+    """'25', or '25; mf: 20' where models differ; '' where there is none."""
+    first = _first(specs).default
     if first is None:
         return ""
-    if isinstance(first, bool):
-        words = {True: "yes", False: "no"}
-        return words[first]
-    others: dict[str, list[str]] = {}
+    if first is True:
+        return "yes"
+    if first is False:
+        return "no"
+
+    others: dict[str, list[str]] = {}  # value to models
     for model, spec in specs.items():
         if spec.default != first and spec.name != "model":
             others.setdefault(shown(spec.default), []).append(model)
-    return "; ".join(
-        [shown(first), *(f"{', '.join(models)}: {value}" for value, models in others.items())]
-    )
+
+    listed = [f"{', '.join(models)}: {value}" for value, models in others.items()]
+    return "; ".join([shown(first), *listed])
 
 
 def _metavar(spec: dataclasses.Field) -> str:
     check = spec.metadata["check"]
     if check is not None and check.choices:
         return "{" + ",".join(check.choices) + "}"
-    return {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}.get(spec.type, "TEXT")
+    return METAVARS.get(spec.type, "TEXT")
 
 
-def _parser_of(annotation: Any) -> Callable[[str], Any]:
+def _parser_of(annotation: object) -> Callable[[str], Any]:
     if annotation in (int, int | None):
         return _whole_number
     if annotation in (float, float | None):

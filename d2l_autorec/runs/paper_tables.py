@@ -74,6 +74,13 @@ class Table:
     x_label: str = ""
     claims: Sequence[tuple[str, str]] = ()
 
+    @property
+    def sign(self) -> int:
+        """What a difference of two metrics is multiplied by, for more to be better."""
+        if self.higher_is_better:
+            return 1
+        return -1
+
 
 ML_100K, ML_1M = {"dataset": "ml-100k"}, {"dataset": "ml-1m"}
 CHAPTER, BEST, PAPER = {"preset": "chapter"}, {"preset": "best"}, {"preset": "paper"}
@@ -91,7 +98,7 @@ _DEEP = (
     "1e-3 to 5e-3, decays from 1e-6 to 2e-5, batches of 64 to 256, sigmoid and elu, the "
     "best on validation ratings is shown"
 )
-RANKING = dict(
+RANKING: dict[str, Any] = dict(
     metrics=("test_ndcg@100", "test_recall@20", "test_recall@50"),
     heads={
         "test_ndcg@100": "test NDCG@100",

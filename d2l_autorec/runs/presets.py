@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..support.errors import ConfigError
+from .options import brief
 
 Options = dict[str, Any]
 
@@ -57,12 +58,14 @@ def preset(given: Options) -> Options:
     ConfigError
         If the model has no such preset.
     """
-    model, name = given.get("model", "autorec"), given.get("preset", "chapter")
-    if name not in PRESETS.get(model, ("chapter",)):
+    model = given.get("model", "autorec")
+    name = given.get("preset", "chapter")
+    known = PRESETS.get(model, ("chapter",))
+    if name not in known:
         raise ConfigError(
-            f"--preset {name} is not for --model {model}: choose one of "
-            f"{', '.join(PRESETS.get(model, ('chapter',)))}"
+            f"--preset {brief(name)} is not for --model {model}: choose one of {', '.join(known)}"
         )
+
     if name == "paper":
         chosen = {**PAPER, **PAPER_ROWS.get(given.get("based", "item"), {})}
     elif name == "best":

@@ -1,6 +1,6 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from ..training.anneal import Anneal, anneal_schedule, second_pass
 from ..training.history import EpochRecord
 from ..training.loaders import BATCHES, train_loader
 from ..training.losses import MultinomialLoss
-from .config import RankingConfig
+from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig
 from .networks import build
 
+SHOWN = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
+Batchify = Callable[[sparse.csr_matrix], Any]  # a matrix to what makes batches of its rows
 MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
 
@@ -45,8 +47,10 @@ class RankingTask:
     """
 
     def __init__(self, config: RankingConfig, devices: Sequence[mx.Context]) -> None:
-        self.config, self.devices = config, devices
-        self.batches = BATCHES  # or, for 'dense', what is on the devices already
+        self.config = config
+        self.devices = devices
+        self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
+
         self.train = load_clicks(config)
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
@@ -89,26 +93,37 @@ class RankingTask:
 
     def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> MultinomialLoss:
         """The loss of a phase; beta grows with the trainer's updates."""
-        if self.config.model != "mult-vae":
+        if not isinstance(self.config, MultVAEConfig):
             return MultinomialLoss()
+
         schedule = self.schedule(phase, search)
         return MultinomialLoss(partial(_beta_now, schedule, trainer))
 
     def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Anneal:
         """How beta grows: a beta search goes to 1, and then up to the best with the same slope."""
         config = self.config
+        if not isinstance(config, MultVAEConfig):
+            raise TypeError(f"{config.model} has no beta to anneal")
+
+        cap = config.anneal_cap
+        if config.search_beta:
+            cap = 1.0
         batches = -(-self.train.num_train_users // self._rows())
-        cap = 1.0 if config.search_beta else config.anneal_cap
         schedule = anneal_schedule(config.anneal, cap, config.anneal_steps, config.epochs * batches)
         if phase == "search":
             return schedule
-        sign = 1 if config.score.higher_is_better else -1
+
+        metric, higher_is_better = config.score
+        sign = -1
+        if higher_is_better:
+            sign = 1
+
         return second_pass(
             schedule,
             [
-                (record.beta, sign * record.validation[config.score.metric])
+                (record.beta, sign * record.validation[metric])
                 for record in search
-                if record.validation
+                if record.validation and record.beta is not None
             ],
         )
 
@@ -117,7 +132,10 @@ class RankingTask:
 
     def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
-        numbers = sum(self.config.hidden)
+        numbers = 0
+        if isinstance(self.config, ClickAutoencoderConfig):
+            numbers = sum(self.config.hidden)
+
         if kernel == "dense":
             numbers += self.train.num_items
         return self._rows(), numbers
@@ -130,11 +148,13 @@ class RankingTask:
 
     def evaluations(self, phase: str, kernel: str) -> dict[str, RankingEvaluation]:
         """Metrics of the test and validation users."""
-        trained = hasattr(self.config, "early_stopping")  # the scores of others are no logits
+        # the scores of others are no logits
+        with_loss = isinstance(self.config, ClickAutoencoderConfig)
         parts = {"test": self.train.test, "validation": self.train.validation}
+
         return {
             name: RankingEvaluation(
-                part.fold_in, part.held_out, self.devices, self.batches[kernel], with_loss=trained
+                part.fold_in, part.held_out, self.devices, self.batches[kernel], with_loss=with_loss
             )
             for name, part in parts.items()
         }
@@ -148,13 +168,10 @@ class RankingTask:
         """Test metrics, with standard errors over users."""
         metrics = ", ".join(
             f"{name} {result[f'test_{key}']:.4f} ± {result[f'test_{key}_se']:.4f}"
-            for key, name in (
-                ("ndcg@100", "NDCG@100"),
-                ("recall@20", "Recall@20"),
-                ("recall@50", "Recall@50"),
-            )
+            for key, name in SHOWN.items()
         )
         names = ", ".join(result["devices"])
+
         return (
             f"test {metrics} on {data_shown(result['dataset'])}\n"
             f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]"
@@ -164,7 +181,9 @@ class RankingTask:
     def remarks(result: dict[str, Any]) -> Sequence[str]:
         """What else a person should know of the result."""
         count = result["test_users_without_held_out"]
-        return [f"{count} test users have no held-out click and were left out"] if count else []
+        if not count:
+            return []
+        return [f"{count} test users have no held-out click and were left out"]
 
 
 def _beta_now(schedule: Anneal, trainer: Any) -> float:
@@ -174,6 +193,7 @@ def _beta_now(schedule: Anneal, trainer: Any) -> float:
 def load_clicks(config: RankingConfig) -> Clicks:
     """The clicks that the options ask for."""
     threshold = config.threshold
+
     if config.ratings:
         ratings = read_ratings(
             Path(config.ratings),
@@ -187,6 +207,7 @@ def load_clicks(config: RankingConfig) -> Clicks:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
         if threshold is None:
             threshold = MOVIELENS_THRESHOLD
+
     return prepare_clicks(
         ratings, threshold, config.min_user_clicks, config.min_item_clicks, config.heldout_users
     )

@@ -1,6 +1,6 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from ..training.history import EpochRecord
 from ..training.loaders import BATCHES, PairRows, Pairs, train_loader
 from ..training.loop import summary
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
-from .config import RatingConfig
+from .config import AutoRecConfig, MFConfig, RatingConfig
 from .networks import build
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
+Batchify = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
 
 
 class RatingTask:
@@ -47,22 +48,39 @@ class RatingTask:
     """
 
     def __init__(self, config: RatingConfig, devices: Sequence[mx.Context]) -> None:
-        self.config, self.devices = config, devices
-        self.batches = BATCHES  # or, for 'dense', what is on the devices already
-        self.pairs = config.model != "autorec"  # its input is pairs of user and item, not rows
-        if not self.pairs and config.loss == "root" and len(devices) > 1:
+        self.config = config
+        self.devices = devices
+        self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
+        self.pairs = not isinstance(config, AutoRecConfig)  # what a network reads, or whole rows
+        if self._root_loss and len(devices) > 1:
             raise ConfigError(
                 f"--loss root is one number for a whole batch, but there are "
                 f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
             )
+
         self.train, self.test = load_and_split(config)
-        self.fitting, self.validation = self.train, None
+        self.fitting = self.train
+        self.validation: Ratings | None = None
         if config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
 
+    @property
+    def _root_loss(self) -> bool:
+        return isinstance(self.config, AutoRecConfig) and self.config.loss == "root"
+
+    @property
+    def _based(self) -> str:
+        """Whose ratings are a row of the matrix; models of pairs are evaluated user by user."""
+        if isinstance(self.config, AutoRecConfig):
+            return self.config.based
+        return "user"
+
     def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
+        if self.train.scale is None:
+            raise TypeError(f"{self.train.name} has no rating scale: its rows are no ratings")
+
         return {
             "name": self.train.name,
             "origin": self.train.origin,
@@ -78,8 +96,13 @@ class RatingTask:
 
     def dense_bytes(self) -> int:
         """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
-        tables = 2 if self.config.split == "held-out-rows" else 1  # those of the test are others
-        return 0 if self.pairs else 4 * tables * self.train.num_items * self.train.num_users
+        if self.pairs:
+            return 0
+
+        tables = 1
+        if self.config.split == "held-out-rows":
+            tables = 2  # those of the test are others
+        return 4 * tables * self.train.num_items * self.train.num_users
 
     def save(self, path: Path) -> None:
         """Write the ratings that are known when training is over, and which of them are inputs.
@@ -88,18 +111,23 @@ class RatingTask:
         no input of what is served, as they were none of what was measured, but
         the user has rated those items.
         """
-        known, is_input = self.train, None
+        known = self.train
+        is_input = None
+
         if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
             known = self.train.joined(self.test)
             is_input = np.ones(len(known), dtype=bool)
         elif self.validation is not None and not self.config.refit:
             known = self.fitting.joined(self.validation)
             is_input = np.arange(len(known)) < len(self.fitting)
+
         known.save(path, is_input)
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
-        return self.fitting if phase == "search" else self.train
+        if phase == "search":
+            return self.fitting
+        return self.train
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """The interaction matrix, users x items, that a model in closed form is fitted to."""
@@ -121,66 +149,85 @@ class RatingTask:
         """(prediction, label) to one loss a row."""
         if self.pairs:
             return gluon.loss.L2Loss()
-        return MaskedRootLoss() if self.config.loss == "root" else MaskedL2Loss()
+        if self._root_loss:
+            return MaskedRootLoss()
+        return MaskedL2Loss()
 
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of a phase, shuffled."""
+        table: Pairs | sparse.csr_matrix
         if self.pairs:
-            table: Any = Pairs.of(self.part(phase))
-            batchify: Any = PairRows
+            table = Pairs.of(self.part(phase))
         else:
-            table, batchify = self.part(phase).to_csr(self.config.based), self.batches[kernel]
+            table = self.part(phase).to_csr(self._based)
+
         rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
-        return train_loader(table, rows, self.config.seed, batchify)
+        return train_loader(table, rows, self.config.seed, self._batchify(kernel))
+
+    def _batchify(self, kernel: str) -> Batchify:
+        if self.pairs:
+            return PairRows
+        return self.batches[kernel]
 
     def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
-        if self.pairs:
-            return min(self.config.batch_size, len(self.fitting)), self.config.factors
+        config = self.config
+        if isinstance(config, MFConfig):
+            return min(config.batch_size, len(self.fitting)), config.factors
+        if not isinstance(config, AutoRecConfig):
+            raise TypeError(f"{config.model} is not trained in batches")
+
         rows, columns = self.train.num_items, self.train.num_users
-        if self.config.based == "user":
+        if config.based == "user":
             rows, columns = columns, rows
-        numbers = sum(self.config.hidden)
+
+        numbers = sum(config.hidden)
         if kernel == "dense":
             numbers += columns
-        return min(self.config.batch_size, rows), numbers
+        return min(config.batch_size, rows), numbers
 
     def evaluations(self, phase: str, kernel: str) -> dict[str, RatingEvaluation]:
         """Metrics after each epoch of a phase."""
         wanted = {"test": self.test}
         if phase == "search" and self.validation is not None:
             wanted["validation"] = self.validation
-        config, batchify = self.config, PairRows if self.pairs else self.batches[kernel]
+
         return {
             name: RatingEvaluation(
                 self.part(phase),
                 ratings,
                 self.devices,
-                "user" if self.pairs else config.based,
-                config.clip,
-                batchify,
-                config.split == "held-out-rows",
+                self._based,
+                self.config.clip,
+                self._batchify(kernel),
+                reconstruct=self.config.split == "held-out-rows",
             )
             for name, ratings in wanted.items()
         }
 
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
-        config = self.config
-        comparable = (
-            self.train.name == "ml-100k"
-            and all(getattr(config, name) == value for name, value in CHAPTERS_DATA.items())
-            and getattr(config, "based", "item") == "item"
-        )
-        based = {} if self.pairs else {"based": config.based}
+        based = {}
+        if isinstance(self.config, AutoRecConfig):
+            based["based"] = self.config.based
+
         return {
             **based,
             "weight_decay": self.weight_decay(),
-            "comparable_with_chapter": comparable,
+            "comparable_with_chapter": self._is_comparable(),
             "train_ratings": len(self.train),
             "test_ratings": len(self.test),
             "validation_ratings": len(self.validation or ()),
         }
+
+    def _is_comparable(self) -> bool:
+        """Whether the chapter's figures are of such data, and of item-based rows or of pairs."""
+        if self.train.name != "ml-100k":
+            return False
+        if isinstance(self.config, AutoRecConfig) and self.config.based != "item":
+            return False
+        options = vars(self.config)
+        return all(options[name] == value for name, value in CHAPTERS_DATA.items())
 
     @staticmethod
     def summary(result: dict[str, Any]) -> str:
@@ -188,6 +235,7 @@ class RatingTask:
         where = data_shown(result["dataset"])
         if result["train_loss"] is None:
             return f"test RMSE {result['test_rmse']:.3f} on {where}"
+
         first, second = summary(
             result["train_loss"],
             result["test_rmse"],
@@ -201,37 +249,41 @@ class RatingTask:
         """What else a person should know of the result."""
         if not result["cold_test_ratings"]:
             return []
-        warm = result["test_without_cold_rmse"]
-        return [
+
+        remark = (
             f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
             "user or item without training ratings and were predicted by a mean"
-            + ("" if warm is None else f"; test RMSE without them {warm:.3f}")
-        ]
+        )
+        warm = result["test_without_cold_rmse"]
+        if warm is not None:
+            remark += f"; test RMSE without them {warm:.3f}"
+        return [remark]
 
 
 def load_and_split(config: RatingConfig) -> splits.Split:
     """The training and test `Ratings` that the options ask for."""
     layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
-    if config.train:
+    if config.train and config.test:  # one is not had without the other
         return read_train_and_test(Path(config.train), Path(config.test), *layout)
     if config.split in splits.OFFICIAL_FOLDS:
         return load_official_fold(config.split, config.data_dir, not config.quiet)
     if config.ratings:
-        return split_ratings(config, read_ratings(config.ratings, *layout))
-    return split_ratings(
-        config, load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
-    )
+        ratings = read_ratings(config.ratings, *layout)
+    else:
+        ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
+    return split_ratings(config, ratings)
 
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
     """The training and test parts that `--split` asks for."""
     rng = generator(config.seed, Purpose.SPLIT)
+
     if config.split == "seq-aware":
         return splits.seq_aware_split(ratings)
     if config.split == "time":
         return splits.time_split(ratings, config.test_ratio)
     if config.split == "k-fold":
         return splits.k_folds(ratings, config.folds, rng)[config.fold - 1]
-    if config.split == "held-out-rows":
+    if isinstance(config, AutoRecConfig) and config.split == "held-out-rows":
         return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
     return splits.random_split(ratings, config.test_ratio, rng)

@@ -26,9 +26,10 @@ RUN_FILES = (
 def refuse_run_file(path: Path) -> None:
     """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
     target = Path(os.path.realpath(path))
-    if target.name in RUN_FILES and all(
-        os.path.isfile(target.with_name(name)) for name in ("config.json", LOCK)
-    ):
+    beside = [target.with_name(name) for name in ("config.json", LOCK)]
+    in_a_run = all(os.path.isfile(file) for file in beside)
+
+    if in_a_run and target.name in RUN_FILES:
         raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
 
 
@@ -58,7 +59,9 @@ class RunRecord:
     def threads(self) -> int | None:
         """The number of CPU threads that the run began with."""
         recorded = self.about.get("threads")
-        return None if recorded is None else int(recorded)
+        if recorded is None:
+            return None
+        return int(recorded)
 
     def finished(self) -> dict[str, Any]:
         """The result.
@@ -91,7 +94,9 @@ def read_record(path: Path) -> RunRecord:
     config = config_of(began.content, path / "config.json")
     _check_about(began.content, path / "config.json")
 
-    result, files = None, began.files
+    result = None
+    files = began.files
+
     if os.path.lexists(path / "result.json"):
         result, files = read_sealed(path / "result.json")
         if files is None and began.files is not None:
@@ -99,33 +104,36 @@ def read_record(path: Path) -> RunRecord:
                 f"{path / 'result.json'} is not what this run has written: restore it "
                 "from a copy, or delete it and go on with --resume"
             )
-    check_digests(path, files or {})
+
+    sealed = files or {}  # an earlier version has none
+    check_digests(path, sealed)
     known = {
         name: digest_of(path / name)
         for name in ("config.json", *TRAINING_DATA)
         if (path / name).is_file()
     }
-    return RunRecord(path, config, began.content, result, {**known, **(files or {})})
+
+    return RunRecord(path, config, began.content, result, {**known, **sealed})
 
 
 def _check_about(about: dict[str, Any], path: Path) -> None:
     """Raise DataError unless config.json has what its readers ask for, as an edit may not."""
-    data, kernel, threads = about.get("data"), about.get("kernel"), about.get("threads")
-    wrong = [
-        name
-        for name, right in (
-            ("data", isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys()),
-            ("kernel", isinstance(kernel, dict) and "chosen" in kernel),
-            ("devices", isinstance(about.get("devices"), list)),
-            ("threads", threads is None or _is_thread_number(threads)),
-        )
-        if not right
-    ]
-    if wrong:
-        raise DataError(
-            f"{path} was edited (what it says of its {wrong[0]} cannot be read): "
-            "restore it from a copy, or begin a new run"
-        )
+    data = about.get("data")
+    kernel = about.get("kernel")
+    threads = about.get("threads")
+    readable = {
+        "data": isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys(),
+        "kernel": isinstance(kernel, dict) and "chosen" in kernel,
+        "devices": isinstance(about.get("devices"), list),
+        "threads": threads is None or _is_thread_number(threads),
+    }
+
+    for name, right in readable.items():
+        if not right:
+            raise DataError(
+                f"{path} was edited (what it says of its {name} cannot be read): "
+                "restore it from a copy, or begin a new run"
+            )
 
 
 def _is_thread_number(recorded: Any) -> bool:
