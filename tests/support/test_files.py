@@ -12,8 +12,7 @@ import sys
 import time
 
 import pytest
-from conftest import assert_user_error
-from finished import SMALL, finish
+from helpers import SMALL, assert_user_error, finish
 
 from d2l_autorec import recommend
 from d2l_autorec.runs.config import AutoRecConfig

@@ -16,8 +16,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from finished import strip_seals
+from helpers import assert_user_error, outcome, strip_seals
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
@@ -33,7 +32,6 @@ from d2l_autorec.support.errors import (
 )
 from d2l_autorec.support.files import (
     FolderLock,
-    read_json,
     read_sealed,
     write_atomically,
     write_sealed,
@@ -61,27 +59,6 @@ RUN = (
     "--patience",
     "6",
 )
-
-
-def outcome(folder):
-    """Parameters and metrics of a finished run, without its times."""
-    parameters = {
-        name: array.asnumpy().tobytes()
-        for name, array in mx.nd.load(str(folder / "model.params")).items()
-    }
-    rows = list(csv.DictReader(open(folder / "metrics.csv")))
-    for row in rows:
-        del row["seconds"]
-    result = read_json(folder / "result.json")
-    return (
-        parameters,
-        rows,
-        {
-            name: value
-            for name, value in result.items()
-            if name not in ("train_seconds", "ratings_per_second")
-        },
-    )
 
 
 def start(folder, *arguments):

@@ -6,8 +6,7 @@ import shutil
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from finished import SMALL, strip_seals
+from helpers import SMALL, assert_user_error, strip_seals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
