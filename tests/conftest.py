@@ -57,12 +57,3 @@ def in_process(capsys):
         return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
 
     return call
-
-
-def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> None:
-    """One line on stderr with every fragment, exit code 2, no output, no traceback."""
-    assert process.returncode == 2, process.stderr
-    assert process.stderr.count("\n") == 1, process.stderr
-    assert process.stdout == ""
-    for fragment in fragments:
-        assert fragment in process.stderr

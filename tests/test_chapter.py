@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import mxnet as mx
 import nbclient
@@ -12,11 +11,12 @@ import numpy as onp
 import pandas as pd
 import pytest
 from d2l import mxnet as d2l_book
+from helpers import TESTS
 
 import d2l_autorec
 from d2l_autorec.support.errors import DataError
 
-LISTING = Path(__file__).with_name("chapter_listing.py")
+LISTING = TESTS / "chapter_listing.py"
 
 
 def table(rows=400, users=30, items=50, seed=0):

@@ -8,8 +8,8 @@ from typing import Any
 import nbclient
 import nbformat
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: path.name)
 MACHINE_PATH = re.compile(
     r"(?<![\w./:])/(?:tmp|work|home|root|usr|opt|var|mnt|Users|private)/"

@@ -6,7 +6,7 @@ import json
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.movielens import load_ratings

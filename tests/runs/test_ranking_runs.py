@@ -4,10 +4,9 @@ import csv
 import json
 import warnings
 
-import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error, outcome, parameters
 from mxnet import gluon, np
 
 from d2l_autorec.runs import ranking_task
@@ -21,7 +20,6 @@ from d2l_autorec.runs.config import (
 )
 from d2l_autorec.runs.run_folder import load_run
 from d2l_autorec.runs.runner import train_model
-from d2l_autorec.support.files import read_json
 from d2l_autorec.training import checkpoint, control
 from d2l_autorec.training.history import EpochRecord
 
@@ -47,29 +45,6 @@ def rows_of(folder, phase=None):
 
 def column(folder, name, phase=None):
     return [float(row[name]) for row in rows_of(folder, phase) if row[name]]
-
-
-def parameters(folder):
-    return {
-        name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()
-    }
-
-
-def outcome(folder):
-    """Parameters, metrics and result without their times."""
-    rows = [
-        {name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)
-    ]
-    result = read_json(folder / "result.json")
-    return (
-        {name: values.tobytes() for name, values in parameters(folder).items()},
-        rows,
-        {
-            name: value
-            for name, value in result.items()
-            if name not in ("train_seconds", "ratings_per_second")
-        },
-    )
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import assert_user_error
-from finished import finish, strip_seals
+from helpers import assert_user_error, finish, strip_seals
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,7 @@ import time
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from finished import by_hand, finish, own_file
+from helpers import assert_user_error, by_hand, finish, own_file
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.ids import IdMap

@@ -4,17 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as onp
 import pytest
 import worker_program
-from test_distributed import CASES, parameters, words
-from test_launch import survivors
+from helpers import CASES, PACKAGE, parameters, survivors, words
 
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.runner import train_model
-from d2l_autorec.training import workers
 from d2l_autorec.training.workers import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
@@ -97,7 +94,7 @@ def launch_over(machines, folder, *program):
             **os.environ,
             "D2L_AUTOREC_TEST": str(folder),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(workers.__file__).parents[1]),
+            "PYTHONPATH": str(PACKAGE.parent),
         },
     )
     assert survivors(folder) == []

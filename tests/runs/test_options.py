@@ -5,7 +5,7 @@ import importlib
 import os
 
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,12 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from finished import finish, own_file
+from helpers import TESTS, assert_user_error, finish, own_file
 from mxnet import gluon, np
 
 from d2l_autorec import export
@@ -103,7 +101,7 @@ def test_serving_example(run, in_process, tmp_path):
         column_ids[column]: float(value)
         for column, value in zip(columns[mine], ratings.values[mine])
     }
-    script = Path(__file__).with_name("serve_example.py")
+    script = TESTS / "serve_example.py"
     process = subprocess.run(
         [sys.executable, str(script), str(tmp_path), json.dumps(given)],
         capture_output=True,

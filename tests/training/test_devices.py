@@ -2,13 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 from unittest.mock import patch
 
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
+from helpers import PACKAGE, assert_user_error
 from mxnet import gluon, np
 from scipy import sparse
 
@@ -327,9 +326,11 @@ def test_a_cuda_build_without_a_driver(tmp_path, command):
     (tmp_path / "mxnet.py").write_text(
         "raise OSError('libcuda.so.1: cannot open shared object file: No such file')\n"
     )
-    here = str(Path(d2l_autorec.__file__).parents[1])
     process = command(
-        "run", "--dataset", "synthetic", PYTHONPATH=os.pathsep.join([str(tmp_path), here])
+        "run",
+        "--dataset",
+        "synthetic",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)]),
     )
     assert_user_error(process, "MXNet cannot be loaded (libcuda.so.1: cannot open", "NVIDIA driver")
 

@@ -6,16 +6,13 @@ import shutil
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from finished import finish
+from helpers import PACKAGE, assert_user_error, finish, parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import d2l_autorec
 from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
 from d2l_autorec.runs.run_record import read_record
@@ -112,14 +109,6 @@ for kernel in ("dense", "sparse"):
                               threads=int(sys.argv[1]), kernel=kernel, quiet=True,
                               out=f"python-{sys.argv[1]}-{kernel}"))
 """
-
-
-def parameters(folder):
-    import mxnet as mx
-
-    return {
-        name: array.asnumpy() for name, array in mx.nd.load(str(folder / "model.params")).items()
-    }
 
 
 def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
@@ -275,9 +264,7 @@ def test_a_read_only_installation_without_a_home(tmp_path):
     if shutil.which("setpriv") is None or os.getuid() != 0:
         unprivileged = []
     package = tmp_path / "site" / "d2l_autorec"
-    shutil.copytree(
-        Path(d2l_autorec.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     for folder in (package, *package.rglob("*")):
         folder.chmod(0o555)
     environment = {

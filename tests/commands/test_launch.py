@@ -3,16 +3,14 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import mxnet as mx
 import numpy as onp
 import pytest
 import worker_program
-from conftest import assert_user_error
+from helpers import assert_user_error, launch, main_process, marked, start_launcher, survivors
 
 from d2l_autorec.launch import Host, Job, _is_distributed
 from d2l_autorec.support.errors import ConfigError
@@ -20,59 +18,6 @@ from d2l_autorec.training import workers
 from d2l_autorec.training.workers import Workers
 
 PROGRAM = (sys.executable, worker_program.__file__)
-LAUNCH = (sys.executable, "-m", "d2l_autorec.launch")
-
-
-def launch(tmp_path, *arguments, **environment):
-    """The finished launcher; whatever it started carries the folder in its environment."""
-    process = start(tmp_path, *arguments, **environment)
-    out, err = process.communicate(timeout=120)
-    assert survivors(tmp_path) == []
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def start(tmp_path, *arguments, **environment):
-    return subprocess.Popen(
-        [*LAUNCH, *map(str, arguments)],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "D2L_AUTOREC_TEST": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(workers.__file__).parents[1]),
-            **environment,
-        },
-    )
-
-
-def survivors(tmp_path):
-    """Processes that the launcher of this test left, at most a moment after it ended."""
-    deadline = time.monotonic() + 2
-    while (found := marked(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
-def marked(tmp_path, *variables):
-    """Numbers of the live processes with this test's environment, less zombies."""
-    wanted = [f"D2L_AUTOREC_TEST={tmp_path}", *variables]
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if set(wanted) <= set(environment):  # a zombie's is empty
-            found.append(int(folder.name))
-    return found
-
-
-def main_process(tmp_path, *variables):
-    """The one of them that its guard and its own children have as group leader."""
-    return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
 
 
 @pytest.mark.parametrize("servers, count", [(1, 2), (2, 3)])
@@ -101,7 +46,9 @@ def test_training_equals_one_process(tmp_path, servers, count, contexts, batch):
 
 
 def begin_endless(tmp_path, *options):
-    process = start(tmp_path, "-n", 2, "-s", 1, *options, "--", *PROGRAM, "endless", tmp_path)
+    process = start_launcher(
+        tmp_path, "-n", 2, "-s", 1, *options, "--", *PROGRAM, "endless", tmp_path
+    )
     while not all((tmp_path / f"ready-{k}").exists() for k in range(2)):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)

@@ -204,11 +204,11 @@ def test_ml_1m_in_time_and_memory(data_dir):
     code = """
 import resource, sys, time
 import numpy, pandas, scipy.sparse
-from d2l_autorec.data import datasets
+from d2l_autorec.data import movielens
 from d2l_autorec.data import splits
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, start = peak(), time.perf_counter()
-train, test = splits.random_split(datasets.load_ratings("ml-1m", sys.argv[1]), 0.1,
+train, test = splits.random_split(movielens.load_ratings("ml-1m", sys.argv[1]), 0.1,
                                   numpy.random.default_rng(0))
 matrices = train.to_csr(), train.to_csr("user"), test.to_csr()
 print(time.perf_counter() - start, peak() - before)

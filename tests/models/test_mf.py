@@ -3,7 +3,7 @@
 import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.data.ratings import Ratings

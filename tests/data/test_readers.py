@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 
 from d2l_autorec.data.frames import ratings_from_frame
 from d2l_autorec.data.readers import read_ratings, read_train_and_test

@@ -12,7 +12,7 @@ import os
 import shutil
 
 import pytest
-from finished import finish
+from helpers import finish
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

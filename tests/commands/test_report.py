@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 
 from d2l_autorec import report
 from d2l_autorec.report import Line, configs_of, name_of, section, verdict

@@ -10,9 +10,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 
-from d2l_autorec.data import datasets
+from d2l_autorec.data import movielens
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.support.errors import DataError, DataWarning
@@ -34,8 +34,8 @@ GOOD_ZIP = make_zip({"ml-100k/u.data": U_DATA, "ml-100k/README": "hello"})
 def expect(monkeypatch, archive):
     """Have ml-100k be a small zip file of ours."""
     digest = "sha256:" + hashlib.sha256(archive).hexdigest()
-    record = dataclasses.replace(datasets.DATASETS["ml-100k"], digest=digest, counts=(3, 3, 3))
-    monkeypatch.setitem(datasets.DATASETS, "ml-100k", record)
+    record = dataclasses.replace(movielens.DATASETS["ml-100k"], digest=digest, counts=(3, 3, 3))
+    monkeypatch.setitem(movielens.DATASETS, "ml-100k", record)
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_ml20m_is_downloaded_and_parsed(server, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="ml-20m is not in"):  # not what the publisher made
         load_ratings("ml-20m", tmp_path / "other")
     digest = "sha256:" + hashlib.sha256(archive).hexdigest()
-    record = dataclasses.replace(datasets.DATASETS["ml-20m"], digest=digest, counts=(1, 2, 2))
-    monkeypatch.setitem(datasets.DATASETS, "ml-20m", record)
+    record = dataclasses.replace(movielens.DATASETS["ml-20m"], digest=digest, counts=(1, 2, 2))
+    monkeypatch.setitem(movielens.DATASETS, "ml-20m", record)
     ratings = load_ratings("ml-20m", tmp_path / "cache")
     assert ratings.name == "ml-20m" and ratings.scale == (0.5, 5.0)
     assert ratings.item_ids[ratings.items].tolist() == [2, 29]

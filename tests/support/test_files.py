@@ -12,8 +12,7 @@ import sys
 import time
 
 import pytest
-from conftest import assert_user_error
-from finished import SMALL, finish
+from helpers import SMALL, assert_user_error, finish
 
 from d2l_autorec import recommend
 from d2l_autorec.runs.config import AutoRecConfig
@@ -177,7 +176,7 @@ sys.exit(run_command("d2l_autorec.run", main, sys.argv[1:]))
 
 
 @pytest.mark.parametrize("limit", [10, 1000])
-def test_no_room_for_the_parameters(tmp_path, limit):
+def test_no_room_for_the_parameters(in_process, tmp_path, limit):
     """MXNet itself cannot write: one line, no result, and the run ends well once there is room."""
     arguments = (*QUICK, "--out", "run")
     process = subprocess.run(
@@ -194,12 +193,7 @@ def test_no_room_for_the_parameters(tmp_path, limit):
         "metrics.csv",
         "ratings.npz",
     ]
-    again = subprocess.run(
-        [sys.executable, "-m", "d2l_autorec.run", "--resume", "run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    again = in_process("run", "--resume", str(tmp_path / "run"))
     assert again.returncode == 0 and "model.params" in names(tmp_path / "run")
 
 

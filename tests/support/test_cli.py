@@ -11,7 +11,7 @@ import zlib
 
 import mxnet as mx
 import pytest
-from conftest import assert_user_error
+from helpers import assert_user_error
 
 from d2l_autorec.support.cli import explain, run_command
 from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError

@@ -8,12 +8,19 @@ import subprocess
 import sys
 import time
 
-import mxnet as mx
 import numpy as onp
 import pytest
-from conftest import assert_user_error
-from test_launch import launch, main_process, start, survivors
-from test_resume import outcome
+from helpers import (
+    CASES,
+    assert_user_error,
+    launch,
+    main_process,
+    outcome,
+    parameters,
+    start_launcher,
+    survivors,
+    words,
+)
 
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.runner import train_model
@@ -21,40 +28,6 @@ from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.files import read_json
 
 RUN = (sys.executable, "-m", "d2l_autorec.run")
-# batches of 32 of 90 items roll over; the last one of mult-dae is short
-RATINGS = {"dataset": "synthetic:70x90x1500", "epochs": 3, "val_ratio": 0.1}
-CASES = {
-    "sparse": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "sparse"},
-    "dense": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "dense"},
-    "mf": {**RATINGS, "model": "mf", "batch_size": 100, "lr": 0.01},
-    "mult-dae": {
-        "model": "mult-dae",
-        "dataset": "synthetic:70x90x1500",
-        "threshold": 3.0,
-        "heldout_users": 10.0,
-        "hidden": (8, 4),
-        "dropout": (0.0,),
-        "batch_size": 49,
-        "epochs": 3,
-    },
-}
-
-
-def words(options):
-    """Options as they are written on the command line."""
-    return [
-        word
-        for name, value in options.items()
-        for word in (
-            "--" + name.replace("_", "-"),
-            ",".join(map(str, value)) if isinstance(value, tuple) else str(value),
-        )
-    ]
-
-
-def parameters(folder):
-    arrays = mx.nd.load(str(folder / "model.params"))
-    return {name: array.asnumpy() for name, array in arrays.items()}
 
 
 def numbers(folder):
@@ -144,7 +117,7 @@ LONG = {
 
 def begin(tmp_path, *options):
     """A launcher of two workers in their third epoch or later."""
-    process = start(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *options, "--out", "run")
+    process = start_launcher(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *options, "--out", "run")
     seen = []
     while not seen or "epoch 2/" not in seen[-1]:
         seen.append(process.stderr.readline())

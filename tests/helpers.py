@@ -1,0 +1,197 @@
+"""What several test modules share: finished runs, what is left of them, the launcher."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mxnet as mx
+import numpy as onp
+
+import d2l_autorec
+from d2l_autorec.runs.config import AutoRecConfig
+from d2l_autorec.runs.run_folder import SavedRun, load_run
+from d2l_autorec.runs.runner import train_model
+from d2l_autorec.support.files import read_json
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+PACKAGE = Path(d2l_autorec.__file__).parent
+
+SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
+
+
+def finish(out: Path, **options) -> SavedRun:
+    """Train a small run into `out` and load it."""
+    given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
+    train_model(AutoRecConfig(out=str(out), **given))
+    return load_run(out)
+
+
+def strip_seals(folder: Path) -> None:
+    """Make of a run folder what earlier versions wrote: JSON without seal and digests."""
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps(read_json(path), indent=2) + "\n")
+
+
+def own_file(folder: Path, zero: bool = False) -> Path:
+    """Ratings by users u0.. of items named 'a,0'..; 0..4 if `zero`, else 1..5."""
+    rng = onp.random.default_rng(3)
+    path = folder / "mine.csv"
+    lines = [
+        f'u{cell // 20},"a,{cell % 20}",{rng.integers(5) + (not zero)}'
+        for cell in rng.choice(30 * 20, 300, replace=False)
+    ]
+    path.write_text("user,item,rating\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def by_hand(run: SavedRun) -> onp.ndarray:
+    """Unclipped predictions of the whole matrix, users x items: plain NumPy over the parameters."""
+    ratings, item_based = run.ratings, run.config.based == "item"
+    table = onp.zeros((ratings.num_users, ratings.num_items))
+    table[ratings.users, ratings.items] = ratings.values + ratings.offset
+    x = table.T if item_based else table
+    v, mu, w, b = (
+        p.data().asnumpy().astype(float)
+        for p in (
+            run.net.encoder.weight,
+            run.net.encoder.bias,
+            run.net.decoder.weight,
+            run.net.decoder.bias,
+        )
+    )
+    out = 1 / (1 + onp.exp(-(x @ v + mu))) @ w.T + b
+    out = out.T if item_based else out
+    rated = table > 0
+    for user, item in onp.ndindex(out.shape):
+        of_user, of_item = table[user][rated[user]], table[:, item][rated[:, item]]
+        if not len(of_user) or not len(of_item):
+            out[user, item] = (
+                of_item.mean()
+                if len(of_item)
+                else of_user.mean()
+                if len(of_user)
+                else table[rated].mean()
+            )
+    return out - ratings.offset
+
+
+def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> None:
+    """One line on stderr with every fragment, exit code 2, no output, no traceback."""
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert process.stdout == ""
+    for fragment in fragments:
+        assert fragment in process.stderr
+
+
+def parameters(folder):
+    arrays = mx.nd.load(str(folder / "model.params"))
+    return {name: array.asnumpy() for name, array in arrays.items()}
+
+
+def outcome(folder):
+    """Parameters and metrics of a finished run, without its times."""
+    values = {name: array.tobytes() for name, array in parameters(folder).items()}
+    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    for row in rows:
+        del row["seconds"]
+    result = read_json(folder / "result.json")
+    return (
+        values,
+        rows,
+        {
+            name: value
+            for name, value in result.items()
+            if name not in ("train_seconds", "ratings_per_second")
+        },
+    )
+
+
+# The launcher and what it starts.
+
+# batches of 32 of 90 items roll over; the last one of mult-dae is short
+RATINGS = {"dataset": "synthetic:70x90x1500", "epochs": 3, "val_ratio": 0.1}
+CASES = {
+    "sparse": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "sparse"},
+    "dense": {**RATINGS, "hidden": (8,), "dropout": (0.0,), "batch_size": 32, "kernel": "dense"},
+    "mf": {**RATINGS, "model": "mf", "batch_size": 100, "lr": 0.01},
+    "mult-dae": {
+        "model": "mult-dae",
+        "dataset": "synthetic:70x90x1500",
+        "threshold": 3.0,
+        "heldout_users": 10.0,
+        "hidden": (8, 4),
+        "dropout": (0.0,),
+        "batch_size": 49,
+        "epochs": 3,
+    },
+}
+
+
+def words(options):
+    """Options as they are written on the command line."""
+    return [
+        word
+        for name, value in options.items()
+        for word in (
+            "--" + name.replace("_", "-"),
+            ",".join(map(str, value)) if isinstance(value, tuple) else str(value),
+        )
+    ]
+
+
+def launch(tmp_path, *arguments, **environment):
+    """The finished launcher; whatever it started carries the folder in its environment."""
+    process = start_launcher(tmp_path, *arguments, **environment)
+    out, err = process.communicate(timeout=120)
+    assert survivors(tmp_path) == []
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def start_launcher(tmp_path, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "d2l_autorec.launch", *map(str, arguments)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "D2L_AUTOREC_TEST": str(tmp_path),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(PACKAGE.parent),
+            **environment,
+        },
+    )
+
+
+def survivors(tmp_path):
+    """Processes that the launcher of this test left, at most a moment after it ended."""
+    deadline = time.monotonic() + 2
+    while (found := marked(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def marked(tmp_path, *variables):
+    """Numbers of the live processes with this test's environment, less zombies."""
+    wanted = [f"D2L_AUTOREC_TEST={tmp_path}", *variables]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if set(wanted) <= set(environment):  # a zombie's is empty
+            found.append(int(folder.name))
+    return found
+
+
+def main_process(tmp_path, *variables):
+    """The one of them that its guard and its own children have as group leader."""
+    return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
