@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .runs.run_folder import load_run
+    from .serving.trained_model import load_run
 
     mx.npx.set_np()
     run = load_run(Path(options.run))
@@ -143,7 +143,7 @@ def write_all(run: Any, path: Path, n: int = 10, progress: bool = True) -> dict[
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
     path : Path
     n : int
         Items a user.

@@ -320,6 +320,16 @@ class RunConfig:
     quiet: bool = option(False, "output", "no progress bar, only the result")
     json: bool = option(False, "output", "print the result as JSON, and nothing else on stdout")
 
+    def __new__(cls, *args: Any, **given: Any) -> "RunConfig":
+        """Refuse a name that is no option, with the one that may be meant."""
+        known = cls.__dataclass_fields__
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}"
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         as_tuples(self)
         check_values(self)
@@ -819,6 +829,8 @@ def make_config(given: dict[str, Any]) -> RunConfig:
             owners = [
                 other for other, config in CONFIGS.items() if name in config.__dataclass_fields__
             ]
+            if not owners:
+                continue  # the configuration says what may be meant
             raise ConfigError(
                 f"{flag(name)} is an option of --model {' and '.join(owners)}: "
                 f"--model {model} has no such thing; leave it out"

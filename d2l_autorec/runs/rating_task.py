@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -26,6 +26,17 @@ from .networks import build
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
 
 
+class RatingParts(NamedTuple):
+    """Ratings that are split already, over the same index maps.
+
+    `validation` are none of the ratings of `train`; None leaves them to `val_ratio`.
+    """
+
+    train: Ratings
+    test: Ratings
+    validation: Ratings | None = None
+
+
 class RatingTask:
     """What an `Experiment` asks of ratings that are split into training and test.
 
@@ -33,6 +44,8 @@ class RatingTask:
     ----------
     config : RatingConfig
     devices : sequence of Context
+    parts : RatingParts, optional
+        By default the ratings that the options name are read and split.
 
     Attributes
     ----------
@@ -46,7 +59,12 @@ class RatingTask:
         If the data cannot be had, or do not fit the options.
     """
 
-    def __init__(self, config: RatingConfig, devices: Sequence[mx.Context]) -> None:
+    def __init__(
+        self,
+        config: RatingConfig,
+        devices: Sequence[mx.Context],
+        parts: RatingParts | None = None,
+    ) -> None:
         self.config, self.devices = config, devices
         self.batches = BATCHES  # or, for 'dense', what is on the devices already
         self.pairs = config.model != "autorec"  # its input is pairs of user and item, not rows
@@ -55,9 +73,14 @@ class RatingTask:
                 f"--loss root is one number for a whole batch, but there are "
                 f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
             )
-        self.train, self.test = load_and_split(config)
-        self.fitting, self.validation = self.train, None
-        if config.val_ratio:
+        self.given = parts is not None  # how they were split is not known
+        if parts is None:
+            parts = RatingParts(*load_and_split(config))
+        self.train, self.test = parts.train, parts.test
+        self.fitting, self.validation = self.train, parts.validation
+        if self.validation is not None:
+            self.train = self.fitting.joined(self.validation)
+        elif config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
 
@@ -82,7 +105,19 @@ class RatingTask:
         return 0 if self.pairs else 4 * tables * self.train.num_items * self.train.num_users
 
     def save(self, path: Path) -> None:
-        """Write the ratings that are known when training is over, and which of them are inputs.
+        """Write the ratings that are known when training is over, and which of them are inputs."""
+        known, is_input = self.known()
+        known.save(path, is_input)
+
+    def served(self) -> tuple[Ratings, Ratings]:
+        """The known ratings, and those of them that the trained network is given."""
+        known, is_input = self.known()
+        if is_input is None:
+            return known, known
+        return known, known.part(is_input)
+
+    def known(self) -> tuple[Ratings, np.ndarray | None]:
+        """The ratings that are known when training is over, and which are inputs; None: all.
 
         The others are validation ratings that the network never saw: they are
         no input of what is served, as they were none of what was measured, but
@@ -95,7 +130,7 @@ class RatingTask:
         elif self.validation is not None and not self.config.refit:
             known = self.fitting.joined(self.validation)
             is_input = np.arange(len(known)) < len(self.fitting)
-        known.save(path, is_input)
+        return known, is_input
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
@@ -168,7 +203,8 @@ class RatingTask:
         """What result.json says beside the metrics."""
         config = self.config
         comparable = (
-            self.train.name == "ml-100k"
+            not self.given
+            and self.train.name == "ml-100k"
             and all(getattr(config, name) == value for name, value in CHAPTERS_DATA.items())
             and getattr(config, "based", "item") == "item"
         )
