@@ -1,6 +1,6 @@
 """A trained model: train one, open one, and ask it.
 
-    train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
+train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 """
 
 import shutil
@@ -20,7 +20,7 @@ from ..data.ids import IdMap
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
-from ..runs.config import RankingConfig, RunConfig
+from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
 from ..runs.networks import build
 from ..runs.ranking_task import RankingTask
 from ..runs.rating_task import RatingParts, RatingTask
@@ -113,24 +113,27 @@ class TrainedModel:
             If a user or an item is unknown.
         """
         npx.set_np()
-        if isinstance(self.config, RankingConfig):
+        config = self.config
+        if not isinstance(config, RatingConfig):
             return self._evaluate_ranking(test)
         if not isinstance(test, Ratings):
             raise ConfigError(f"test is a {type(test).__name__}: it must be Ratings")
 
         known = self._on_own_positions(test)
-        if self.config.model == "autorec":
-            based, batchify = self.config.based, self._batchify()
+        if isinstance(config, AutoRecConfig):
+            based = config.based
+            batchify = self._batchify()
         else:
-            based, batchify = "user", PairRows
+            based = "user"
+            batchify = PairRows
         evaluation = RatingEvaluation(
             self.inputs,
             known,
             [mx.cpu()],
             based,
-            self.config.clip,
+            config.clip,
             batchify,
-            self.config.split == "held-out-rows",
+            config.split == "held-out-rows",
         )
         return evaluation.report(self.net)
 
@@ -244,6 +247,8 @@ def train_model(
         return None
     if trained.path is not None:
         return load_run(trained.path)
+
+    assert trained.outcome is not None  # without a folder there is nothing else to go by
     return _model_of(trained.outcome)
 
 
@@ -277,16 +282,14 @@ def _task_maker(
             )
         return partial(RankingTask, clicks=train)
 
-    needed: dict[str, Any] = {"train": train, "test": test}
+    parts = RatingParts(_checked_part("train", train, train), _checked_part("test", test, train))
     if validation is not None:
-        needed["validation"] = validation
-    for name, part in needed.items():
-        _check_part(name, part, train)
-    return partial(RatingTask, parts=RatingParts(train, test, validation))
+        parts = parts._replace(validation=_checked_part("validation", validation, train))
+    return partial(RatingTask, parts=parts)
 
 
-def _check_part(name: str, part: Any, train: Any) -> None:
-    """Raise UserError unless `part` is ratings over the index maps of `train`."""
+def _checked_part(name: str, part: Any, train: Any) -> Ratings:
+    """The part; raise UserError unless `part` is ratings over the index maps of `train`."""
     if not isinstance(part, Ratings):
         raise ConfigError(
             f"{name} is a {type(part).__name__}: it must be Ratings, as random_split makes them"
@@ -301,6 +304,7 @@ def _check_part(name: str, part: Any, train: Any) -> None:
             f"{name} has other user ids, item ids or another scale than train: "
             "split one Ratings, so that the parts have the same"
         )
+    return part
 
 
 def _model_of(outcome: Outcome) -> TrainedModel:
