@@ -1,36 +1,152 @@
 """Autoencoders for recommendation in MXNet/Gluon.
 
 Names load their module when they are first used, so importing the package is
-quick and has no side effects. `npx.set_np()` is the caller's.
+quick and has no side effects.
 """
 
 import importlib
 import importlib.util
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "AutoRec": "models.autorec",
-    "MF": "models.mf",
-    "MultVAE": "models.mult_vae",
-    "MultDAE": "models.mult_vae",
-    "evaluator": "evaluation.rating",
-    "train_recsys_rating": "training.loop",
-    "read_data_ml100k": "chapter",
-    "split_data_ml100k": "chapter",
-    "load_data_ml100k": "chapter",
-    "get_dataloader_workers": "chapter",
-    "try_all_gpus": "training.devices",
-    "Ratings": "data.ratings",
-    "load_ratings": "data.movielens",
-    "AutoRecConfig": "runs.config",
-    "make_config": "runs.config",
-    "train_model": "runs.runner",
-    "load_run": "runs.run_folder",
+__all__ = [
+    "AutoRec",
+    "AutoRecConfig",
+    "BiasConfig",
+    "Clicks",
+    "ConfigError",
+    "DataError",
+    "DataWarning",
+    "EASEConfig",
+    "Interrupted",
+    "MF",
+    "MFConfig",
+    "MeanConfig",
+    "MultDAE",
+    "MultDAEConfig",
+    "MultVAE",
+    "MultVAEConfig",
+    "NumericalError",
+    "PopularityConfig",
+    "Ratings",
+    "Scored",
+    "TrainedModel",
+    "UserError",
+    "evaluator",
+    "get_dataloader_workers",
+    "held_out_rows_split",
+    "k_folds",
+    "load_data_ml100k",
+    "load_ratings",
+    "load_run",
+    "make_config",
+    "prepare_clicks",
+    "random_split",
+    "read_data_ml100k",
+    "read_ratings",
+    "seq_aware_split",
+    "split_data_ml100k",
+    "time_split",
+    "train_model",
+    "train_recsys_rating",
+    "try_all_gpus",
+]
+
+if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
+    from .chapter import (
+        get_dataloader_workers,
+        load_data_ml100k,
+        read_data_ml100k,
+        split_data_ml100k,
+    )
+    from .data.clicks import Clicks, prepare_clicks
+    from .data.movielens import load_ratings
+    from .data.ratings import Ratings
+    from .data.readers import read_ratings
+    from .data.splits import (
+        held_out_rows_split,
+        k_folds,
+        random_split,
+        seq_aware_split,
+        time_split,
+    )
+    from .evaluation.rating import evaluator
+    from .models.autorec import AutoRec
+    from .models.mf import MF
+    from .models.mult_vae import MultDAE, MultVAE
+    from .runs.config import (
+        AutoRecConfig,
+        BiasConfig,
+        EASEConfig,
+        MeanConfig,
+        MFConfig,
+        MultDAEConfig,
+        MultVAEConfig,
+        PopularityConfig,
+        make_config,
+    )
+    from .serving.predictor import Scored
+    from .serving.trained_model import TrainedModel, load_run, train_model
+    from .support.errors import (
+        ConfigError,
+        DataError,
+        DataWarning,
+        Interrupted,
+        NumericalError,
+        UserError,
+    )
+    from .training.devices import try_all_gpus
+    from .training.loop import train_recsys_rating
+
+_NAMES_OF = {
+    "chapter": (
+        "get_dataloader_workers",
+        "load_data_ml100k",
+        "read_data_ml100k",
+        "split_data_ml100k",
+    ),
+    "data.clicks": ("Clicks", "prepare_clicks"),
+    "data.movielens": ("load_ratings",),
+    "data.ratings": ("Ratings",),
+    "data.readers": ("read_ratings",),
+    "data.splits": (
+        "held_out_rows_split",
+        "k_folds",
+        "random_split",
+        "seq_aware_split",
+        "time_split",
+    ),
+    "evaluation.rating": ("evaluator",),
+    "models.autorec": ("AutoRec",),
+    "models.mf": ("MF",),
+    "models.mult_vae": ("MultDAE", "MultVAE"),
+    "runs.config": (
+        "AutoRecConfig",
+        "BiasConfig",
+        "EASEConfig",
+        "MFConfig",
+        "MeanConfig",
+        "MultDAEConfig",
+        "MultVAEConfig",
+        "PopularityConfig",
+        "make_config",
+    ),
+    "serving.predictor": ("Scored",),
+    "serving.trained_model": ("TrainedModel", "load_run", "train_model"),
+    "support.errors": (
+        "ConfigError",
+        "DataError",
+        "DataWarning",
+        "Interrupted",
+        "NumericalError",
+        "UserError",
+    ),
+    "training.devices": ("try_all_gpus",),
+    "training.loop": ("train_recsys_rating",),
 }
-__all__ = sorted(_EXPORTS)
+_EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 _IS_COMMAND = sys.argv[:1] == ["-m"]  # python -m d2l_autorec.<command>
 if _IS_COMMAND:

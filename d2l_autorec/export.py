@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .runs.run_folder import load_run
+    from .serving.trained_model import load_run
 
     mx.npx.set_np()
     run = load_run(Path(options.run))
@@ -90,7 +90,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
         What `load_run` returns; `npx.set_np()` is the caller's.
     folder : Path
         Made when missing.

@@ -15,8 +15,8 @@ from .support.text_table import aligned
 from .training.engine import start_mxnet
 
 if TYPE_CHECKING:
-    from .runs.run_folder import SavedRun
     from .serving.predictor import Scored
+    from .serving.trained_model import TrainedModel
 
 EXAMPLES = """examples:
   python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .runs.run_folder import load_run
+    from .serving.trained_model import load_run
 
     mx.npx.set_np()
     run = load_run(Path(options.run))
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _asked_for(run: "SavedRun", options: argparse.Namespace) -> "list[Scored]":
+def _asked_for(run: "TrainedModel", options: argparse.Namespace) -> "list[Scored]":
     from .serving.new_user import read_new_user, recommend_new_user
     from .serving.predictor import recommend, score, similar_items
 
@@ -105,7 +105,7 @@ def _asked_for(run: "SavedRun", options: argparse.Namespace) -> "list[Scored]":
     return recommend(run, options.user, options.n)
 
 
-def score_name(run: "SavedRun") -> str:
+def score_name(run: "TrainedModel") -> str:
     """What a run's scores are."""
     from .runs.config import RankingConfig
 
@@ -151,7 +151,9 @@ def _print_table(found: "list[Scored]", column: str) -> None:
     print(aligned(lines, texts))
 
 
-def write_all(run: "SavedRun", path: Path, n: int = 10, progress: bool = True) -> dict[str, Any]:
+def write_all(
+    run: "TrainedModel", path: Path, n: int = 10, progress: bool = True
+) -> dict[str, Any]:
     """Write the best unseen items of every user to a csv file, or leave what was there.
 
     Columns user, item, predicted_rating (score, of a model of clicks), rank (from 1); users in
@@ -159,7 +161,7 @@ def write_all(run: "SavedRun", path: Path, n: int = 10, progress: bool = True) -
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
     path : Path
     n : int
         Items a user.

@@ -13,8 +13,8 @@ import numpy as onp
 
 import d2l_autorec
 from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.run_folder import SavedRun, load_run
 from d2l_autorec.runs.runner import train_model
+from d2l_autorec.serving.trained_model import TrainedModel, load_run
 from d2l_autorec.support.files import read_json
 
 TESTS = Path(__file__).parent
@@ -24,7 +24,7 @@ PACKAGE = Path(d2l_autorec.__file__).parent
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 
 
-def finish(out: Path, **options) -> SavedRun:
+def finish(out: Path, **options) -> TrainedModel:
     """Train a small run into `out` and load it."""
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
     train_model(AutoRecConfig(out=str(out), **given))
@@ -49,7 +49,7 @@ def own_file(folder: Path, zero: bool = False) -> Path:
     return path
 
 
-def by_hand(run: SavedRun) -> onp.ndarray:
+def by_hand(run: TrainedModel) -> onp.ndarray:
     """Unclipped predictions of the whole matrix, users x items: plain NumPy over the parameters."""
     ratings, item_based = run.ratings, run.config.based == "item"
     table = onp.zeros((ratings.num_users, ratings.num_items))

@@ -4,12 +4,15 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from ..support.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +225,45 @@ class Ratings:
             title_texts=np.array(list(self.titles.values()), dtype=str),
             **optional,
         )
+
+    @classmethod
+    def from_frame(
+        cls,
+        df: "pd.DataFrame",
+        user: str = "user",
+        item: str = "item",
+        rating: str = "rating",
+        timestamp: str | None = None,
+        scale: tuple[float, float] | None = None,
+        duplicates: str = "error",
+    ) -> "Ratings":
+        """Checked ratings of a frame that is in memory.
+
+        Parameters
+        ----------
+        df : DataFrame
+            One rating a row; its index does not matter.
+        user, item, rating : str
+            The columns. Ids are strings or whole numbers.
+        timestamp : str, optional
+            A column of numbers or of datetimes, which become seconds since 1970.
+        scale : (float, float), optional
+            Lowest and highest possible rating; by default those that occur.
+        duplicates : {'error', 'last', 'mean'}
+            What becomes of several ratings of one item by one user.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or holds what cannot be an id, a rating or
+            a time; the message names the column.
+        """
+        from .from_frame import ratings_of_columns
+
+        columns = {"user": user, "item": item, "rating": rating}
+        if timestamp is not None:
+            columns["timestamp"] = timestamp
+        return ratings_of_columns(df, columns, scale, duplicates)
 
     @classmethod
     def load(cls, path: Path) -> "Ratings":

@@ -2,21 +2,30 @@
 
 import numpy as np
 
-from ..support.errors import DataError
+from ..support.errors import ConfigError, DataError
+from ..support.streams import Purpose, generator
 from .ratings import Ratings
 
 Split = tuple[Ratings, Ratings]
+Seed = int | np.random.Generator  # a run's seed, from 0, or a generator of the caller's
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
-def random_split(ratings: Ratings, test_ratio: float, rng: np.random.Generator) -> Split:
+def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> Split:
     """Each rating is a test rating with probability `test_ratio` (the chapter's random mode).
+
+    A `seed` gives the split of `python -m d2l_autorec.run --seed`.
 
     Raises
     ------
+    ConfigError
+        If `test_ratio` is not between 0 and 1; so do all splits here.
     DataError
         If either part would be empty; so do all splits here.
     """
+    check_ratio(test_ratio)
+    rng = _generator_of(seed)
+
     is_test = rng.uniform(size=len(ratings)) >= 1 - test_ratio
     return _split(ratings, is_test, f"a random split with test ratio {test_ratio:g}")
 
@@ -36,7 +45,7 @@ def seq_aware_split(ratings: Ratings) -> Split:
     return _split(ratings, is_latest, "a seq-aware split")
 
 
-def time_split(ratings: Ratings, test_ratio: float) -> Split:
+def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
     """The latest `test_ratio` of all ratings are the test ratings; equal times stay together.
 
     The cut is at the time of the first rating of that share, so the test part
@@ -47,6 +56,7 @@ def time_split(ratings: Ratings, test_ratio: float) -> Split:
     DataError
         If there are no usable timestamps.
     """
+    check_ratio(test_ratio)
     times = require_timestamps(ratings, "a split by time")
 
     first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
@@ -56,7 +66,7 @@ def time_split(ratings: Ratings, test_ratio: float) -> Split:
     return _split(ratings, is_test, f"a split by time with test ratio {test_ratio:g}")
 
 
-def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Split]:
+def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
     """`folds` random splits; each rating is a test rating in exactly one of them.
 
     Raises
@@ -69,6 +79,7 @@ def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Spli
             f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with --folds"
         )
 
+    rng = _generator_of(seed)
     fold_of = rng.permutation(len(ratings)) % folds
     return [
         _split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}") for fold in range(folds)
@@ -76,13 +87,16 @@ def k_folds(ratings: Ratings, folds: int, rng: np.random.Generator) -> list[Spli
 
 
 def held_out_rows_split(
-    ratings: Ratings, test_ratio: float, rng: np.random.Generator, based: str = "item"
+    ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0, based: str = "item"
 ) -> Split:
     """All ratings of `test_ratio` of the items are test ratings; of the users, if user-based.
 
     Such a row has no training rating, so only its reconstruction from its own
     ratings can be measured, not a prediction.
     """
+    check_ratio(test_ratio)
+    rng = _generator_of(seed)
+
     if based == "item":
         rows = ratings.items
         size = ratings.num_items
@@ -95,6 +109,20 @@ def held_out_rows_split(
     held_out[chosen] = True
 
     return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
+
+
+def check_ratio(test_ratio: float) -> None:
+    """Raise ConfigError unless `test_ratio` is a share."""
+    if not 0 < test_ratio < 1:
+        raise ConfigError(f"test_ratio={test_ratio}: it must be between 0 and 1, both excluded")
+
+
+def _generator_of(seed: Seed) -> np.random.Generator:
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if seed < 0:
+        raise ConfigError(f"seed={seed}: it must be at least 0")
+    return generator(seed, Purpose.SPLIT)
 
 
 def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:

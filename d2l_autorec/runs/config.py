@@ -323,6 +323,16 @@ class RunConfig:
         False, "output", "print the result as JSON, and nothing else on stdout", computes=False
     )
 
+    def __new__(cls, *args: Any, **given: Any) -> "RunConfig":
+        """Refuse a name that is no option, with the one that may be meant."""
+        known = cls.__dataclass_fields__
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}"
+                )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         as_tuples(self)
         check_values(self)
@@ -871,7 +881,7 @@ def make_config(given: dict[str, Any]) -> RunConfig:
 
     for name in given:
         owners = [owner for owner, config in CONFIGS.items() if _has_option(config, name)]
-        if model not in owners:
+        if owners and model not in owners:  # where nobody has it, the configuration says so
             raise ConfigError(
                 f"{flag(name)} is an option of --model {' and '.join(owners)}: "
                 f"--model {model} has no such thing; leave it out"

@@ -9,8 +9,9 @@ import mxnet as mx
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import Clicks, prepare_clicks
+from ..data.clicks import INPUTS, Clicks, prepare_clicks
 from ..data.movielens import data_shown, load_ratings
+from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.baselines import check_memory
@@ -34,6 +35,8 @@ class RankingTask:
     ----------
     config : RankingConfig
     devices : sequence of Context
+    clicks : Clicks, optional
+        By default those that the options name are read and split.
 
     Attributes
     ----------
@@ -46,12 +49,20 @@ class RankingTask:
         If the data cannot be had, or do not fit the options.
     """
 
-    def __init__(self, config: RankingConfig, devices: Sequence[mx.Context]) -> None:
+    def __init__(
+        self,
+        config: RankingConfig,
+        devices: Sequence[mx.Context],
+        clicks: Clicks | None = None,
+    ) -> None:
         self.config = config
         self.devices = devices
         self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
 
-        self.train = load_clicks(config)
+        if clicks is None:
+            clicks = load_clicks(config)
+        self.train = clicks
+
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
 
@@ -74,6 +85,10 @@ class RankingTask:
     def save(self, path: Path) -> None:
         """Write the clicks of all users, by pieces."""
         self.train.save(path)
+
+    def served(self) -> tuple[Ratings, Ratings]:
+        """The known clicks, and those of them that the trained network is given."""
+        return self.train.interactions(), self.train.interactions(INPUTS)
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """Clicks of the training users, users x items; of every phase."""

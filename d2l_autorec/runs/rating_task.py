@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -27,6 +27,17 @@ CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, c
 Batchify = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
 
 
+class RatingParts(NamedTuple):
+    """Ratings that are split already, over the same index maps.
+
+    `validation` are none of the ratings of `train`; None leaves them to `val_ratio`.
+    """
+
+    train: Ratings
+    test: Ratings
+    validation: Ratings | None = None
+
+
 class RatingTask:
     """What an `Experiment` asks of ratings that are split into training and test.
 
@@ -34,6 +45,8 @@ class RatingTask:
     ----------
     config : RatingConfig
     devices : sequence of Context
+    parts : RatingParts, optional
+        By default the ratings that the options name are read and split.
 
     Attributes
     ----------
@@ -47,7 +60,12 @@ class RatingTask:
         If the data cannot be had, or do not fit the options.
     """
 
-    def __init__(self, config: RatingConfig, devices: Sequence[mx.Context]) -> None:
+    def __init__(
+        self,
+        config: RatingConfig,
+        devices: Sequence[mx.Context],
+        parts: RatingParts | None = None,
+    ) -> None:
         self.config = config
         self.devices = devices
         self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
@@ -58,10 +76,18 @@ class RatingTask:
                 f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
             )
 
-        self.train, self.test = load_and_split(config)
+        self.given = parts is not None  # how they were split is not known
+        if parts is None:
+            parts = RatingParts(*load_and_split(config))
+
+        self.train = parts.train
+        self.test = parts.test
         self.fitting = self.train
-        self.validation: Ratings | None = None
-        if config.val_ratio:
+        self.validation = parts.validation
+
+        if self.validation is not None:
+            self.train = self.fitting.joined(self.validation)
+        elif config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
 
@@ -105,7 +131,19 @@ class RatingTask:
         return 4 * tables * self.train.num_items * self.train.num_users
 
     def save(self, path: Path) -> None:
-        """Write the ratings that are known when training is over, and which of them are inputs.
+        """Write the ratings that are known when training is over, and which of them are inputs."""
+        known, is_input = self.known()
+        known.save(path, is_input)
+
+    def served(self) -> tuple[Ratings, Ratings]:
+        """The known ratings, and those of them that the trained network is given."""
+        known, is_input = self.known()
+        if is_input is None:
+            return known, known
+        return known, known.part(is_input)
+
+    def known(self) -> tuple[Ratings, np.ndarray | None]:
+        """The ratings that are known when training is over, and which are inputs; None: all.
 
         The others are validation ratings that the network never saw: they are
         no input of what is served, as they were none of what was measured, but
@@ -121,7 +159,7 @@ class RatingTask:
             known = self.fitting.joined(self.validation)
             is_input = np.arange(len(known)) < len(self.fitting)
 
-        known.save(path, is_input)
+        return known, is_input
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
@@ -222,7 +260,7 @@ class RatingTask:
 
     def _is_comparable(self) -> bool:
         """Whether the chapter's figures are of such data, and of item-based rows or of pairs."""
-        if self.train.name != "ml-100k":
+        if self.given or self.train.name != "ml-100k":
             return False
         if isinstance(self.config, AutoRecConfig) and self.config.based != "item":
             return False

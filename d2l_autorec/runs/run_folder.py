@@ -6,14 +6,14 @@ import errno
 import io
 import platform
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as onp
+import pandas as pd
 from mxnet import MXNetError, nd, npx
 
 from .. import kernels
@@ -25,7 +25,7 @@ from ..training.history import EpochRecord
 from .config import RankingConfig, RunConfig
 from .figures import save_curve, warning_of_figure
 from .networks import build
-from .run_record import RunRecord, read_record
+from .run_record import RunRecord
 
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
@@ -77,7 +77,7 @@ class RunFolder:
         self._digests["config.json"] = digest_of(self.path / "config.json")
 
     def finish(
-        self, net: Any, phases: dict[str, Sequence[EpochRecord]], result: dict[str, Any]
+        self, net: Any, phases: Mapping[str, Sequence[EpochRecord]], result: dict[str, Any]
     ) -> None:
         """Write parameters, metrics and, last, result.json."""
         if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
@@ -97,20 +97,31 @@ class RunFolder:
         with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
             save_curve(history, title, unfinished, metric)
 
-    def write_metrics(self, phases: dict[str, Sequence[EpochRecord]]) -> None:
+    def write_metrics(self, phases: Mapping[str, Sequence[EpochRecord]]) -> None:
         """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
-        rows = [
-            {"phase": phase, **columns_of(record)}
-            for phase, history in phases.items()
-            for record in history
-        ]
-        text = io.StringIO()
-        names = {name: None for row in rows for name in row}  # in order; a refit has no validation
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(rows)
-        content = text.getvalue().encode()
+        content = metrics_text(phases).encode()
         self._write_with("metrics.csv", lambda path: path.write_bytes(content))
+
+
+def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
+    """The content of metrics.csv."""
+    rows = [
+        {"phase": phase, **columns_of(record)}
+        for phase, history in phases.items()
+        for record in history
+    ]
+    names = {name: None for row in rows for name in row}  # in order; a refit has no validation
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def frame_of_epochs(text: str) -> pd.DataFrame:
+    """The content of metrics.csv as a frame, one row an epoch."""
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 
 def save_parameters(net: Any, path: Path) -> None:
@@ -174,45 +185,25 @@ def versions() -> dict[str, str]:
     return {**found, **{name: metadata.version(name) for name in PACKAGES}}
 
 
-@dataclass(frozen=True)
-class SavedRun:
-    """A finished run, ready to predict.
+class Stored(NamedTuple):
+    """What a finished run's folder holds for serving: see `TrainedModel`."""
 
-    Parameters
-    ----------
-    path : Path
-    config : RunConfig
-    ratings : Ratings
-        What each user is known to have rated or clicked: never recommended.
-        With the maps to the user's own ids and titles.
-    inputs : Ratings
-        The part of it that the network is given, which is what it was
-        measured with. Left out are validation ratings of a run without a refit,
-        and the held-out clicks of validation and test users.
-    net : HybridBlock
-        With the trained parameters, on the CPU.
-    """
-
-    path: Path
-    config: RunConfig
     ratings: Ratings
     inputs: Ratings
     net: Any
 
 
-def load_run(path: Path) -> SavedRun:
-    """Open a run folder.
+def read_stored(record: RunRecord) -> Stored:
+    """Ratings and network of a finished run, on the CPU.
 
     Raises
     ------
     DataError
-        If it is no finished run, or one of its files is damaged.
+        If one of its files is damaged.
     """
-    record = read_record(path)
-    record.finished()
     config = record.config
     if isinstance(config, RankingConfig):
-        clicks = Clicks.load(path / "clicks.npz")
+        clicks = Clicks.load(record.path / "clicks.npz")
         net = build(config, clicks)
         check_data(record, clicks)
         ratings, inputs = clicks.interactions(), clicks.interactions(INPUTS)
@@ -221,10 +212,10 @@ def load_run(path: Path) -> SavedRun:
         net = build(config, inputs)
 
     if not hasattr(net, "load_parameters"):
-        return SavedRun(path, config, ratings, inputs, net.fit(clicks.train))
+        return Stored(ratings, inputs, net.fit(clicks.train))
 
-    load_parameters(net, path / "model.params")
-    return SavedRun(path, config, ratings, inputs, net)
+    load_parameters(net, record.path / "model.params")
+    return Stored(ratings, inputs, net)
 
 
 def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
@@ -241,7 +232,7 @@ def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
             "version 0.1.0: predictions will not be quite those that result.json "
             "measured; train anew to mend it",
             DataWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return ratings, ratings
 

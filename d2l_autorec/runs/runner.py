@@ -6,10 +6,11 @@ import math
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -49,6 +50,7 @@ TASKS = {
     for name, config in CONFIGS.items()
 }
 CHECKPOINT = "checkpoint.bin"
+TaskMaker = Callable[[Any, Sequence[mx.Context]], Any]  # configuration and devices to the task
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,28 @@ class Experiment:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class Outcome(NamedTuple):
+    """A training that has come to its end.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    net : Block
+        Trained, on the devices of the experiment.
+    phases : dict
+        Name to the epochs of each phase.
+    result : dict
+        What result.json holds.
+    """
+
+    experiment: Experiment
+    net: Any
+    phases: dict[str, list[EpochRecord]]
+    result: dict[str, Any]
+
+
 def train_model(config: RunConfig, resume: Path | None = None) -> dict[str, Any] | None:
-    """Train as `config` says and write the run folder.
+    """Read the data that `config` names, train, and write the run folder: what the commands call.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
     sparse kernels `config.threads` CPU threads, or those that the run began with.
@@ -127,17 +149,82 @@ def train_model(config: RunConfig, resume: Path | None = None) -> dict[str, Any]
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
+    trained = train(config, default_folder, resume=resume)
+    if trained is None:
+        return None
+
+    path, result = trained.path, trained.result
+    return {**result, "run": str(path)}
+
+
+class Trained(NamedTuple):
+    """The result of a training, its folder, and its outcome unless it was finished before."""
+
+    path: Path | None
+    result: dict[str, Any]
+    outcome: Outcome | None
+
+
+def train(
+    config: RunConfig,
+    folder_of: Callable[[Experiment], Path | None],
+    make_task: TaskMaker | None = None,
+    devices: Sequence[mx.Context] | None = None,
+    resume: Path | None = None,
+) -> Trained | None:
+    """Train, into a folder or without one; see `train_model` for errors.
+
+    Parameters
+    ----------
+    config : RunConfig
+    folder_of : callable
+        Where a run that begins is written; None writes nothing.
+    make_task : callable, optional
+        Configuration and devices to the task. By default it reads the data that
+        the options name.
+    devices : sequence of Context, optional
+        By default those that the options name.
+    resume : Path, optional
+        The folder of a run to go on with.
+
+    Returns
+    -------
+    Trained
+        None in every worker but the first.
+    """
     mx.npx.set_np()
-    threads = read_record(resume).threads if resume else config.threads
-    start_mxnet(threads, cpus=config.cpus or 1)
+    threads = config.threads
+    if resume:
+        threads = read_record(resume).threads
+    start_mxnet(threads, cpus=len(devices or ()) or config.cpus or 1)
+
     with out_of_memory_in_one_line(), connect(config.kvstore) as workers:
-        if workers.agree(bool(resume) and (resume / "result.json").exists()):
-            return finished(resume) if workers.rank == 0 else None
-        experiment = prepare(config, workers)
+        is_done = resume is not None and (resume / "result.json").exists()
+        if workers.agree(is_done):
+            if resume is None or workers.rank:
+                return None
+            return Trained(resume, finished(resume), None)
+
+        experiment = prepare(config, workers, make_task, devices)
         if workers.rank:
             train_phases(experiment, None)
             return None
-        return run_in_folder(experiment, resume)
+
+        path = resume or folder_of(experiment)
+        if path is None:
+            outcome = train_phases(experiment, None)
+        else:
+            outcome = run_in_folder(experiment, path, bool(resume))
+    return Trained(path, outcome.result, outcome)
+
+
+def default_folder(experiment: Experiment) -> Path:
+    """The folder that the options name, else one with model, data set and time in its name."""
+    config = experiment.config
+    if config.out:
+        return Path(config.out)
+    now = time.strftime("%Y%m%d-%H%M%S")
+    return Path(f"runs/{config.model}-{experiment.task.train.name}-{now}")
 
 
 def finished(path: Path) -> dict[str, Any]:
@@ -154,7 +241,7 @@ def finished(path: Path) -> dict[str, Any]:
         ) from error
     print(f"{path} is finished already", file=sys.stderr)
     remove_checkpoint(path)  # a kill may have left it
-    return {**result, "run": str(path)}
+    return result
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -163,41 +250,76 @@ def remove_checkpoint(path: Path) -> None:
         (path / CHECKPOINT).unlink(missing_ok=True)
 
 
-def run_in_folder(experiment: Experiment, resume: Path | None) -> dict[str, Any]:
-    """Train in a new folder, or in the one to go on with; the result."""
-    config, task = experiment.config, experiment.task
-    path = resume or Path(
-        config.out or f"runs/{config.model}-{task.train.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
-    with FolderLock(path, new=not resume):
+def run_in_folder(experiment: Experiment, path: Path, resumed: bool) -> Outcome:
+    """Train in a new folder, or in the one to go on with."""
+    with FolderLock(path, new=not resumed):
         remove_parts(path)  # of a process that was killed
-        if resume:
+        if resumed:
             record = read_record(path)
             check_unchanged(experiment, record)
             folder = RunFolder(path, record.digests)
         else:
-            folder = RunFolder(path)
-            folder.begin(
-                config,
-                task.about_data(),
-                task.save,
-                {"chosen": experiment.kernel, "why": experiment.why, "preload": experiment.preload},
-                experiment.device_names(),
-            )
-            if not config.quiet:
-                print(task.train.origin, file=sys.stderr)
-        result = train_phases(experiment, folder)
-    return {**result, "run": str(path)}
+            folder = begin_folder(experiment, path)
+            if not experiment.config.quiet:
+                print(experiment.task.train.origin, file=sys.stderr)
+        outcome = train_phases(experiment, folder)
+        finish_folder(outcome, folder)
+    return outcome
 
 
-def prepare(config: RunConfig, workers: Workers) -> Experiment:
-    """Devices, data and kernel of a configuration; see `train_model` for errors.
+def begin_folder(experiment: Experiment, path: Path) -> RunFolder:
+    """Write what a run begins with: data and configuration. Hold the folder's lock meanwhile."""
+    task = experiment.task
+    kernel = {
+        "chosen": experiment.kernel,
+        "why": experiment.why,
+        "preload": experiment.preload,
+    }
+    folder = RunFolder(path)
+    folder.begin(experiment.config, task.about_data(), task.save, kernel, experiment.device_names())
+    return folder
+
+
+def finish_folder(outcome: Outcome, folder: RunFolder) -> None:
+    """Write parameters, metrics, result and curve."""
+    config, phases, result = outcome.experiment.config, outcome.phases, outcome.result
+    last = list(phases.values())[-1]
+
+    folder.finish(outcome.net, phases, result)
+    folder.draw_curve(last, result, config.score.metric)
+    remove_checkpoint(folder.path)
+
+
+def write_run(outcome: Outcome, path: Path) -> None:
+    """Write the run folder of a training that was done without one.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds files already, or cannot be written.
+    """
+    with FolderLock(path, new=True):
+        folder = begin_folder(outcome.experiment, path)
+        finish_folder(outcome, folder)
+
+
+def prepare(
+    config: RunConfig,
+    workers: Workers,
+    make_task: TaskMaker | None = None,
+    devices: Sequence[mx.Context] | None = None,
+) -> Experiment:
+    """Devices, data and kernel of a configuration; see `train` for parameters and errors.
 
     Raises DataError where a worker has other options or data than worker 0.
     """
-    devices = resolve_devices(config.gpus, config.cpus)
+    if make_task is None:
+        make_task = TASKS[config.model]
+    if devices is None:
+        devices = resolve_devices(config.gpus, config.cpus)
+    devices = list(devices)
     choose_kvstore(config.kvstore, devices)  # raises before any data are read
-    task = TASKS[config.model](config, devices)
+    task = make_task(config, devices)
     network = task.network("search")
     kernel, why = choose_kernel(config.kernel, network, devices)
     if config.sized_by:
@@ -243,10 +365,10 @@ def without_origin(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != "origin"}
 
 
-def train_phases(experiment: Experiment, folder: RunFolder | None) -> dict[str, Any] | None:
-    """Search, then perhaps refit, from the last checkpoint if there is one; write the result.
+def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
+    """Search, then perhaps refit, from the last checkpoint if there is one.
 
-    Without a folder, as in every worker but the first, train along and return None.
+    Workers but the first train along; their outcome has no result.
     """
     config, checkpoint = experiment.config, last_checkpoint(experiment, folder)
     phases = {}
@@ -269,13 +391,10 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> dict[str, 
             )
             net, evaluation = run_phase(experiment, folder, checkpoint, epochs, watch)
             phases[checkpoint.phase] = checkpoint.history
-    if folder is None:
-        return None
-    result = describe(experiment, phases, evaluation.report(net))
-    folder.finish(net, phases, result)
-    folder.draw_curve(list(phases.values())[-1], result, config.score.metric)
-    remove_checkpoint(folder.path)
-    return result
+    result: dict[str, Any] = {}
+    if experiment.workers.rank == 0:
+        result = describe(experiment, phases, evaluation.report(net))
+    return Outcome(experiment, net, phases, result)
 
 
 def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpoint:
@@ -290,8 +409,10 @@ def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpo
 
 def advice(experiment: Experiment, folder: RunFolder | None) -> str:
     """How to go on after a signal."""
-    if folder is None:
+    if experiment.workers.rank:
         return "worker 0 says how to go on"
+    if folder is None:
+        return "nothing was kept: give `out` a folder, and a training can be resumed"
     started = ", started by d2l_autorec.launch as before" if experiment.workers.store else ""
     return f"go on with python -m d2l_autorec.run --resume {folder.path}{started}"
 
@@ -337,12 +458,12 @@ def run_phase(
     label = checkpoint.phase if config.second_phase else ""
     with Bar(
         epochs,
-        config.quiet or config.json or folder is None,
+        config.quiet or config.json or workers.rank > 0,
         len(checkpoint.history),
         label,
         config.score.metric,
     ) as bar:
-        recorder = Recorder(config, folder, checkpoint, state, bar)
+        recorder = Recorder(config, folder, checkpoint, state, bar, leads=workers.rank == 0)
         train_epochs(experiment, recorder, evaluations, epochs, watch)
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
@@ -443,7 +564,8 @@ def fit_at_once(net: Any, train: sparse.csr_matrix, evaluations: dict[str, Any])
 class Recorder:
     """What happens after each epoch: best parameters, checkpoint, metrics.csv, progress.
 
-    Without a folder nothing is kept, and the history alone decides when to stop.
+    Without a folder nothing is written. A worker that does not lead (all but the
+    first) keeps nothing: the history alone decides when it stops.
     """
 
     def __init__(
@@ -453,8 +575,9 @@ class Recorder:
         checkpoint: Checkpoint,
         state: tuple[Any, Any, Any],
         bar: Bar,
+        leads: bool = True,
     ) -> None:
-        self.config, self._folder, self._bar = config, folder, bar
+        self.config, self._folder, self._bar, self._leads = config, folder, bar, leads
         self.checkpoint, self.state = checkpoint, state
 
     def __call__(self, history: list[EpochRecord]) -> bool:
@@ -469,11 +592,13 @@ class Recorder:
         checkpoint, done = self.checkpoint, len(history)
         checkpoint.history = history
         stop = should_stop(history, self.config.patience, self.config.score)
-        if self._folder is None:
+        if not self._leads:
             return stop
+
         if best_epoch(history, self.config.score) == done:
             checkpoint.best = parameters_of(self.state[0])
-        checkpoint.arrays = capture(*self.state)
+        if self._folder is not None:
+            checkpoint.arrays = capture(*self.state)
         if stop or done % self.config.checkpoint_every == 0:
             self.save()
         self._bar.update(history)

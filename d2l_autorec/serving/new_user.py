@@ -6,16 +6,20 @@
 """
 
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from ..data.ids import IdMap
 from ..runs.config import RankingConfig
-from ..runs.run_folder import SavedRun
 from ..support.errors import DataError, DataWarning
 from .predictor import Predictor, Scored, check_count, predictor_of, top
+
+if TYPE_CHECKING:
+    from .trained_model import TrainedModel
 
 LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
 # The ridge is this for each hidden unit, as |h|^2 grows with their number. Checked on ml-100k
@@ -31,13 +35,13 @@ RIDGE_PER_UNIT = 0.04
 
 
 def recommend_new_user(
-    run: SavedRun, items: np.ndarray, values: np.ndarray, n: int = 10
+    run: "TrainedModel", items: np.ndarray, values: np.ndarray, n: int = 10
 ) -> list[Scored]:
     """The best items for someone whose ratings were not in training.
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
     items : ndarray of int, shape (rated,)
         Positions of the items that they rated, as `read_new_user` returns.
     values : ndarray of float32, shape (rated,)
@@ -138,7 +142,50 @@ def fold_in(
     return fitted[:-1].astype(np.float32), np.float32(fitted[-1])
 
 
-def read_new_user(path: Path, run: SavedRun) -> tuple[np.ndarray, np.ndarray]:
+def positions_and_values(
+    run: "TrainedModel", rated: Mapping[Any, float] | Iterable[Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ratings of one person, for `recommend_new_user`.
+
+    Parameters
+    ----------
+    run : TrainedModel
+    rated : mapping, or iterable of id
+        Item id to rating; of a model that ranks items by clicks the ids alone.
+
+    Returns
+    -------
+    items : ndarray of int64, shape (rated,)
+        Positions.
+    values : ndarray of float32, shape (rated,)
+
+    Raises
+    ------
+    DataError
+        If there is no item, one is unknown, or a rating is no number of the
+        model's scale.
+    """
+    names = list(rated)
+    if not names:
+        raise DataError("ratings is empty: give at least one item")
+
+    items = IdMap(run.ratings.item_ids, "item").positions(names)
+    if isinstance(run.config, RankingConfig):
+        return items, np.ones(len(names), dtype=np.float32)
+    if not isinstance(rated, Mapping):
+        raise DataError("ratings holds items alone: give a dict of item to rating")
+
+    values = np.array([rated[name] for name in names], dtype=np.float32)
+    low, high = run.ratings.scale
+    for name, value in zip(names, values):
+        if not low <= value <= high:
+            raise DataError(
+                f"ratings: {value:g} for item {name!r} is outside the scale {low:g}..{high:g}"
+            )
+    return items, values
+
+
+def read_new_user(path: Path, run: "TrainedModel") -> tuple[np.ndarray, np.ndarray]:
     """The ratings of one person: a csv file with the columns item,rating, header or not.
 
     Of a run that ranks items by clicks the file has the column item alone.

@@ -13,17 +13,20 @@ batch of users is.
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from mxnet import np as mxnp
+from mxnet import npx
 
 from ..data.ids import IdMap
 from ..evaluation.metrics import top_items
 from ..evaluation.rating import MeanFallback
-from ..runs.run_folder import SavedRun
 from ..support.errors import ConfigError, DataWarning
 from ..training.loaders import SparseRows
+
+if TYPE_CHECKING:
+    from .trained_model import TrainedModel
 
 ENCODE_ROWS = 1024
 CELLS = 1 << 22  # predictions held at a time: 16 MiB
@@ -37,13 +40,13 @@ class Scored(NamedTuple):
     score: float
 
 
-def predict(run: SavedRun, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
+def predict(run: "TrainedModel", users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
     """Predicted ratings of pairs of users and items.
 
     Parameters
     ----------
-    run : SavedRun
-        What `load_run` returns; `npx.set_np()` is the caller's.
+    run : TrainedModel
+        What `train_model` or `load_run` returns.
     users, items : sequence of id, length n
         The ids of the ratings file; '5' and 5 are the same.
 
@@ -66,12 +69,12 @@ def predict(run: SavedRun, users: Sequence[Any], items: Sequence[Any]) -> np.nda
     return predictor.pairs(predictor.users.positions(users), predictor.items.positions(items))
 
 
-def recommend(run: SavedRun, user: Any, n: int = 10) -> list[Scored]:
+def recommend(run: "TrainedModel", user: Any, n: int = 10) -> list[Scored]:
     """The items with the highest predicted ratings among those that a user has not rated.
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
     user : id
     n : int
 
@@ -103,7 +106,7 @@ def recommend(run: SavedRun, user: Any, n: int = 10) -> list[Scored]:
     return predictor.scored(items, ratings)
 
 
-def score(run: SavedRun, user: Any, items: Sequence[Any]) -> list[Scored]:
+def score(run: "TrainedModel", user: Any, items: Sequence[Any]) -> list[Scored]:
     """What a user would give each of `items`, in the order given, as `predict`.
 
     Raises
@@ -116,7 +119,7 @@ def score(run: SavedRun, user: Any, items: Sequence[Any]) -> list[Scored]:
     return predictor.scored(predictor.items.positions(items), ratings)
 
 
-def similar_items(run: SavedRun, item: Any, n: int = 10) -> list[Scored]:
+def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
     """The items whose vectors have the highest cosine with that of `item`.
 
     An item's vector is its hidden representation (item-based), or its row of
@@ -182,7 +185,7 @@ class Predictor:
 
     Parameters
     ----------
-    run : SavedRun
+    run : TrainedModel
 
     Attributes
     ----------
@@ -196,7 +199,7 @@ class Predictor:
         Which have no rating among the run's inputs.
     """
 
-    def __init__(self, run: SavedRun) -> None:
+    def __init__(self, run: "TrainedModel") -> None:
         self.run, self.ratings = run, run.ratings
         self.users = IdMap(self.ratings.user_ids, "user")
         self.items = IdMap(self.ratings.item_ids, "item")
@@ -234,6 +237,7 @@ class Predictor:
 
     def encode(self, matrix: Any) -> np.ndarray:
         """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
+        npx.set_np()
         rows = SparseRows(matrix)
         return self.run.net.hidden(rows(range(matrix.shape[0]))).asnumpy()
 
@@ -251,6 +255,8 @@ class Predictor:
         """The activation of the decoder."""
         if getattr(self.run.net, "output", None) is None:
             return products
+
+        npx.set_np()
         return self.run.net.output(mxnp.array(products, dtype="float32")).asnumpy()
 
     def before_activation(self, ratings: np.ndarray) -> np.ndarray:
@@ -314,6 +320,6 @@ class Predictor:
 
 
 @lru_cache(maxsize=1)
-def predictor_of(run: SavedRun) -> Predictor:
+def predictor_of(run: "TrainedModel") -> Predictor:
     """The `Predictor` of a run; the latest one is kept, for calls in a loop."""
     return Predictor(run)

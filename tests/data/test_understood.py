@@ -440,7 +440,7 @@ def test_outside_the_scale_names_the_line_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("verb", ["run", "recommend"])
 def test_what_is_no_file_is_refused_and_does_not_hang(in_process, tmp_path, verb):
-    from finished import finish
+    from helpers import finish
 
     os.mkfifo(tmp_path / "pipe")
     arguments = ["--ratings"]

@@ -10,9 +10,9 @@ from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.models.mf import MF, ClosedForm
 from d2l_autorec.runs.config import BiasConfig, MeanConfig, MFConfig
-from d2l_autorec.runs.run_folder import load_run
 from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.predictor import predict
+from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import fit
 

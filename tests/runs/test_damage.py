@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from d2l_autorec.compare import read_run
 from d2l_autorec.runs import run_folder
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.run_folder import load_run
 from d2l_autorec.runs.run_record import read_record
 from d2l_autorec.runs.runner import train_model
+from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError, UserError
 from d2l_autorec.support.files import read_json, read_sealed, write_sealed
 

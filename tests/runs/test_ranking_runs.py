@@ -18,8 +18,8 @@ from d2l_autorec.runs.config import (
     make_config,
     read_config,
 )
-from d2l_autorec.runs.run_folder import load_run
 from d2l_autorec.runs.runner import train_model
+from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.training import checkpoint, control
 from d2l_autorec.training.history import EpochRecord
 

@@ -14,7 +14,6 @@ from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.evaluation.metrics import rmse
 from d2l_autorec.runs.rating_task import RatingTask, load_and_split
-from d2l_autorec.runs.run_folder import SavedRun
 from d2l_autorec.runs.runner import Experiment, make_network, make_trainer
 from d2l_autorec.serving import new_user
 from d2l_autorec.serving import predictor as module
@@ -30,6 +29,7 @@ from d2l_autorec.serving.predictor import (
     similar_items,
     top,
 )
+from d2l_autorec.serving.trained_model import TrainedModel
 from d2l_autorec.support.errors import DataError, DataWarning
 from d2l_autorec.training.loop import fit
 
@@ -421,7 +421,7 @@ def test_fold_in_of_ml100k_users(data_dir):
         lambda history: False,
         config.seed,
     )
-    predictor = predictor_of(SavedRun(None, config, task.train, net))
+    predictor = predictor_of(TrainedModel(None, config, task.train, task.train, net))
     errors, means = [], []
     counts = onp.maximum(onp.bincount(task.train.items, minlength=train.num_items), 1)
     item_means = (

@@ -1,0 +1,377 @@
+"""A trained model: train one, open one, and ask it.
+
+train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+import pandas as pd
+from mxnet import npx
+
+from ..data.clicks import Clicks
+from ..data.ids import IdMap
+from ..data.ratings import Ratings
+from ..evaluation.ranking import RankingEvaluation
+from ..evaluation.rating import RatingEvaluation
+from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
+from ..runs.networks import build
+from ..runs.ranking_task import RankingTask
+from ..runs.rating_task import RatingParts, RatingTask
+from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
+from ..runs.run_record import read_record
+from ..runs.runner import Experiment, Outcome, TaskMaker, train, write_run
+from ..support.errors import ConfigError, DataError
+from ..support.files import FolderLock, replacing
+from ..training.checkpoint import parameters_of, set_parameters
+from ..training.loaders import BATCHES, PairRows
+from . import new_user, predictor
+from .predictor import Scored
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model that has been trained, ready to answer.
+
+    Parameters
+    ----------
+    path : Path or None
+        The run folder; None of a model that was not written.
+    config : RunConfig
+    ratings : Ratings
+        What each user is known to have rated or clicked: never recommended.
+        With the maps to the user's own ids and titles.
+    inputs : Ratings
+        The part of it that the network is given, which is what it was
+        measured with. Left out are validation ratings of a run without a refit,
+        and the held-out clicks of validation and test users.
+    net : Block
+        With the trained parameters, on the CPU.
+    metrics : dict
+        What result.json holds: `metrics["test_rmse"]`, and so on.
+    history : DataFrame
+        What metrics.csv holds: a row for each epoch of each phase.
+    """
+
+    path: Path | None
+    config: RunConfig
+    ratings: Ratings
+    inputs: Ratings
+    net: Any
+    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    _write: Callable[[Path], None] | None = field(default=None, repr=False)
+
+    def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
+        """Predicted ratings of pairs; see `predictor.predict`."""
+        return predictor.predict(self, users, items)
+
+    def recommend(self, user: Any, n: int = 10) -> list[Scored]:
+        """The best items among those that a user has not rated; see `predictor.recommend`."""
+        return predictor.recommend(self, user, n)
+
+    def similar_items(self, item: Any, n: int = 10) -> list[Scored]:
+        """The items most like an item; see `predictor.similar_items`."""
+        return predictor.similar_items(self, item, n)
+
+    def recommend_new_user(
+        self, ratings: Mapping[Any, float] | Iterable[Any], n: int = 10
+    ) -> list[Scored]:
+        """The best items for someone whose ratings were not in training.
+
+        Parameters
+        ----------
+        ratings : mapping, or iterable of id
+            Item id to rating; of a model that ranks items by clicks the ids alone.
+        n : int
+
+        Raises
+        ------
+        DataError
+            If an item is unknown, or a rating is outside the scale.
+        """
+        items, values = new_user.positions_and_values(self, ratings)
+        return new_user.recommend_new_user(self, items, values, n)
+
+    def evaluate(self, test: Ratings | Clicks) -> dict[str, Any]:
+        """The test metrics, named as in `metrics`.
+
+        Parameters
+        ----------
+        test : Ratings, or Clicks for a model that ranks
+            Of users and items that the model knows.
+
+        Raises
+        ------
+        DataError
+            If a user or an item is unknown.
+        """
+        npx.set_np()
+        config = self.config
+        if not isinstance(config, RatingConfig):
+            return self._evaluate_ranking(test)
+        if not isinstance(test, Ratings):
+            raise ConfigError(f"test is a {type(test).__name__}: it must be Ratings")
+
+        known = self._on_own_positions(test)
+        if isinstance(config, AutoRecConfig):
+            based = config.based
+            batchify = self._batchify()
+        else:
+            based = "user"
+            batchify = PairRows
+        evaluation = RatingEvaluation(
+            self.inputs,
+            known,
+            [mx.cpu()],
+            based,
+            config.clip,
+            batchify,
+            config.split == "held-out-rows",
+        )
+        return evaluation.report(self.net)
+
+    def _evaluate_ranking(self, test: Ratings | Clicks) -> dict[str, Any]:
+        if not isinstance(test, Clicks):
+            raise ConfigError(f"test is a {type(test).__name__}: a model that ranks needs Clicks")
+        if not np.array_equal(test.item_ids, self.ratings.item_ids):
+            raise DataError("test has other items than the model was trained on")
+
+        users = test.test
+        evaluation = RankingEvaluation(
+            users.fold_in,
+            users.held_out,
+            [mx.cpu()],
+            self._batchify(),
+            with_loss="test_loss" in self.metrics,
+        )
+        return evaluation.report(self.net)
+
+    def _batchify(self) -> Any:
+        """The batches of the kernel that the model was trained with."""
+        return BATCHES[self.metrics.get("kernel", "dense")]
+
+    def _on_own_positions(self, test: Ratings) -> Ratings:
+        """Test ratings over the index maps of the model."""
+        users = IdMap(self.ratings.user_ids, "user")
+        items = IdMap(self.ratings.item_ids, "item")
+        return replace(
+            test,
+            users=users.positions(test.user_ids[test.users]),
+            items=items.positions(test.item_ids[test.items]),
+            user_ids=self.ratings.user_ids,
+            item_ids=self.ratings.item_ids,
+            scale=self.ratings.scale,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write a run folder, which `load_run` and the commands open.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds files already, or cannot be written.
+        """
+        if self._write is None:
+            raise ConfigError("this model was put together by hand: there is no run to save")
+        self._write(Path(folder))
+
+    def export(self, folder: str | Path, formats: Sequence[str] = ("mxnet", "onnx")) -> list[Path]:
+        """Write model files that load without this package; see `export.export_run`."""
+        from ..export import export_run
+
+        npx.set_np()
+        return export_run(self, Path(folder), formats)
+
+
+def train_model(
+    config: RunConfig,
+    train: Ratings | Clicks,
+    test: Ratings | None = None,
+    validation: Ratings | None = None,
+    devices: Sequence[mx.Context] | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+) -> TrainedModel | None:
+    """Train a model on ratings at hand. Nothing is written unless `out` or `config.out` says so.
+
+    Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
+    sparse kernels `config.threads` CPU threads. What `config` says of data
+    files and of the split is not used, but for `val_ratio`.
+
+    Parameters
+    ----------
+    config : RunConfig
+        `AutoRecConfig`, `MFConfig` and so on.
+    train : Ratings, or Clicks for a model that ranks
+        Clicks are split by users already: they are all the data there is.
+    test : Ratings
+        Measured after each epoch; over the index maps of `train`, as the splits make it.
+    validation : Ratings, optional
+        For early stopping, and none of `train`. By default `config.val_ratio` of `train`.
+    devices : sequence of Context, optional
+        By default those that `config` names.
+    out : path, optional
+        A new folder for the run: checkpoints while it trains, then what `save` writes.
+    resume : path, optional
+        The folder of a run of this configuration on these ratings, to go on with.
+
+    Returns
+    -------
+    TrainedModel
+        None in every worker but the first, where there are several.
+
+    Raises
+    ------
+    UserError
+        If parameters do not fit each other, or a folder cannot be used.
+    NumericalError
+        If the loss is not finite.
+    Interrupted
+        If SIGINT or SIGTERM asked to stop.
+    """
+    make_task = _task_maker(config, train, test, validation)
+    if out is not None:
+        config = replace(config, out=str(out))
+    if resume is not None:
+        resume = Path(resume)
+
+    trained = _train(config, _folder_if_named, make_task, devices, resume)
+    if trained is None:
+        return None
+    if trained.path is not None:
+        return load_run(trained.path)
+
+    assert trained.outcome is not None  # without a folder there is nothing else to go by
+    return _model_of(trained.outcome)
+
+
+_train = train  # the parameter `train` hides it
+
+
+def _folder_if_named(experiment: Experiment) -> Path | None:
+    out = experiment.config.out
+    if out is None:
+        return None
+    return Path(out)
+
+
+def _task_maker(
+    config: RunConfig,
+    train: Ratings | Clicks,
+    test: Ratings | None,
+    validation: Ratings | None,
+) -> TaskMaker:
+    """What makes the task of these parts, once they are checked."""
+    model = config.model
+    if isinstance(config, RankingConfig):
+        if not isinstance(train, Clicks):
+            raise ConfigError(
+                f"train is a {type(train).__name__}: {model} ranks by Clicks; make them "
+                "with prepare_clicks"
+            )
+        if test is not None or validation is not None:
+            raise ConfigError(
+                "test and validation: Clicks hold these users already; leave them out"
+            )
+        return partial(RankingTask, clicks=train)
+
+    parts = RatingParts(_checked_part("train", train, train), _checked_part("test", test, train))
+    if validation is not None:
+        parts = parts._replace(validation=_checked_part("validation", validation, train))
+    return partial(RatingTask, parts=parts)
+
+
+def _checked_part(name: str, part: Any, train: Any) -> Ratings:
+    """The part; raise UserError unless `part` is ratings over the index maps of `train`."""
+    if not isinstance(part, Ratings):
+        raise ConfigError(
+            f"{name} is a {type(part).__name__}: it must be Ratings, as random_split makes them"
+        )
+    if not len(part):
+        raise DataError(f"{name} has no ratings")
+
+    same_users = np.array_equal(part.user_ids, train.user_ids)
+    same_items = np.array_equal(part.item_ids, train.item_ids)
+    if not (same_users and same_items and part.scale == train.scale):
+        raise DataError(
+            f"{name} has other user ids, item ids or another scale than train: "
+            "split one Ratings, so that the parts have the same"
+        )
+    return part
+
+
+def _model_of(outcome: Outcome) -> TrainedModel:
+    """The model of a training without a folder."""
+    experiment = outcome.experiment
+    ratings, inputs = experiment.task.served()
+    return TrainedModel(
+        None,
+        experiment.config,
+        ratings,
+        inputs,
+        _on_cpu(outcome.net, experiment.config, inputs),
+        outcome.result,
+        frame_of_epochs(metrics_text(outcome.phases)),
+        partial(write_run, outcome),
+    )
+
+
+def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
+    """A network of its own with equal parameters, on the CPU, as `load_run` has it."""
+    if not hasattr(net, "save_parameters"):
+        return net  # a closed form: NumPy
+
+    served = build(config, inputs)
+    served.initialize(ctx=mx.cpu())
+    set_parameters(served, parameters_of(net))
+    return served
+
+
+def load_run(path: str | Path) -> TrainedModel:
+    """Open a run folder. Switches MXNet to NumPy semantics (`npx.set_np()`).
+
+    Raises
+    ------
+    DataError
+        If it is no finished run, or one of its files is damaged.
+    """
+    path = Path(path)
+    record = read_record(path)
+    result = record.finished()
+
+    npx.set_np()
+    stored = read_stored(record)
+    return TrainedModel(
+        path,
+        record.config,
+        stored.ratings,
+        stored.inputs,
+        stored.net,
+        result,
+        _history(path),
+        partial(_copy_run, path, list(record.digests)),
+    )
+
+
+def _history(path: Path) -> pd.DataFrame:
+    """The epochs of a run; none where a run of an earlier version lacks the file."""
+    try:
+        return frame_of_epochs((path / "metrics.csv").read_text())
+    except (OSError, ValueError):
+        return pd.DataFrame()
+
+
+def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:
+    """Copy the files of a finished run into a new folder, result.json last."""
+    optional = [name for name in ("curve.png",) if (path / name).is_file()]
+    with FolderLock(folder, new=True):
+        for name in [*names, *optional, "result.json"]:
+            with replacing(folder / name) as unfinished:
+                shutil.copyfile(path / name, unfinished)

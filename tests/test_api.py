@@ -1,0 +1,233 @@
+"""The public API: what a notebook imports from `d2l_autorec` alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import d2l_autorec as d2l
+
+SMALL = dict(hidden=8, epochs=3, batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
+SET = "synthetic:60x80x900"
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return d2l.random_split(d2l.load_ratings(SET), test_ratio=0.1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def model(parts):
+    return d2l.train_model(d2l.AutoRecConfig(**SMALL), *parts)
+
+
+def pairs_of(ratings):
+    return ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+
+
+def test_six_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ratings = d2l.load_ratings(SET)
+    train, test = d2l.random_split(ratings, test_ratio=0.1, seed=0)
+    model = d2l.train_model(d2l.AutoRecConfig(**SMALL), train, test)
+    assert 0 < model.metrics["test_rmse"] < 5
+    assert model.history["test_rmse"].iloc[-1] == model.metrics["test_rmse"]
+    assert list(model.history["epoch"]) == [1, 2, 3]
+    user, item = int(ratings.user_ids[0]), int(ratings.item_ids[0])
+    assert model.predict(users=[user], items=[item]).shape == (1,)
+    assert len(model.recommend(user, n=5)) == 5
+    assert item not in [other for other, _, _ in model.similar_items(item)]
+    assert model.recommend_new_user({item: 5, int(ratings.item_ids[1]): 4}, n=3)
+    model.evaluate(test)
+    assert not list(tmp_path.iterdir())
+
+    model.save("runs/mine")
+    model = d2l.load_run("runs/mine")
+    names = {path.name for path in model.export("out/", formats=["mxnet"])}
+    assert names == {"model-symbol.json", "model-0000.params", "metadata.json"}
+
+
+def test_figures_are_those_of_the_command(in_process, model, tmp_path):
+    options = ["--dataset", SET, "--hidden", "8", "--epochs", "3", "--batch-size", "16"]
+    options += ["--cpus", "1", "--init-sigma", "0.3", "--quiet", "--out", str(tmp_path / "run")]
+    in_process("run", *options)
+    command = d2l.load_run(tmp_path / "run")
+    for name in ("test_rmse", "test_mae", "train_loss", "train_rmse", "chapter_rmse"):
+        assert command.metrics[name] == model.metrics[name]
+
+
+def test_frame(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = rng.choice(30 * 20, 300, replace=False)
+    frame = pd.DataFrame(
+        {
+            "who": [f"u{cell // 20}" for cell in cells],
+            "what": cells % 20,
+            "stars": rng.integers(1, 6, 300),
+            "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(300), unit="s"),
+        },
+        index=rng.permutation(300),
+    )
+    ratings = d2l.Ratings.from_frame(frame, "who", "what", "stars", timestamp="when", scale=(1, 5))
+    users, items = pairs_of(ratings)
+    assert users.tolist() == frame["who"].tolist()
+    assert items.tolist() == frame["what"].tolist()
+    assert ratings.values.tolist() == frame["stars"].tolist()
+    assert ratings.timestamps.tolist() == list(range(1577836800, 1577836800 + 300))
+    assert ratings.scale == (1, 5)
+    train, test = d2l.time_split(ratings, test_ratio=0.2)
+    model = d2l.train_model(d2l.MFConfig(factors=4, epochs=2, quiet=True, cpus=1), train, test)
+    assert model.evaluate(test)["test_rmse"] == pytest.approx(model.metrics["test_rmse"], abs=1e-6)
+    assert model.recommend("u3")[0].item in frame["what"].tolist()
+
+    frame.rename(columns={"who": "user", "what": "item", "stars": "rating"}).drop(
+        columns="when"
+    ).to_csv(tmp_path / "mine.csv", index=False)
+    for path in (tmp_path / "mine.csv", str(tmp_path / "mine.csv")):
+        assert d2l.read_ratings(path).values.tolist() == ratings.values.tolist()
+
+
+@pytest.mark.parametrize(
+    "change, arguments, text",
+    [
+        ({}, dict(user="userr"), "user='userr': the frame has no such column, .*mean user"),
+        ({"rating": ["x", 2, 3]}, {}, "rating='rating': row 0 holds 'x', which is no finite"),
+        ({"rating": [1, None, 3]}, {}, "rating='rating': row 1 holds nan"),
+        ({"user": [1.5, 2, 3]}, {}, "user .column 'user'. id is 1.5: it must be a string"),
+        ({"at": [1, "b", 2]}, dict(timestamp="at"), "timestamp='at': row 1 holds 'b'"),
+        ({}, dict(scale=(5, 1)), "scale=.5, 1.: it must be the lowest and the highest"),
+        ({}, dict(duplicates="mode"), "duplicates='mode': it must be one of error, last, mean"),
+        ({"user": [7, 7, 7], "item": [1, 1, 2]}, {}, "user 7 rated item 1 already"),
+    ],
+)
+def test_frame_errors(change, arguments, text):
+    frame = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": [1, 2, 3]})
+    frame = frame.assign(**{name: pd.Series(column) for name, column in change.items()})
+    with pytest.raises(d2l.UserError, match=text):
+        d2l.Ratings.from_frame(frame, **arguments)
+
+
+CONFIGS = {
+    "item-based": d2l.AutoRecConfig(**SMALL),
+    "user-based, stopped early": d2l.AutoRecConfig(**SMALL, based="user", val_ratio=0.2),
+    "refit": d2l.AutoRecConfig(**SMALL, val_ratio=0.2, refit=True),
+    "two devices": d2l.AutoRecConfig(**{**SMALL, "cpus": 2}),
+    "mf": d2l.MFConfig(factors=4, epochs=2, quiet=True, cpus=1, val_ratio=0.2),
+    "bias": d2l.BiasConfig(quiet=True, cpus=1),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_saved_is_equal(name, parts, tmp_path):
+    train, test = parts
+    model = d2l.train_model(CONFIGS[name], train, test)
+    model.save(tmp_path / "saved")
+    d2l.load_run(tmp_path / "saved").save(str(tmp_path / "copy"))
+    written = d2l.train_model(CONFIGS[name], train, test, out=tmp_path / "written")
+    expected = model.predict(*pairs_of(test))
+    for other in (
+        d2l.load_run(str(tmp_path / "saved")),
+        d2l.load_run(tmp_path / "copy"),
+        written,
+    ):
+        assert other.predict(*pairs_of(test)).tolist() == expected.tolist()
+        timed = ("train_seconds", "ratings_per_second")
+        for key in model.metrics.keys() - timed:
+            assert other.metrics[key] == model.metrics[key]
+        columns = ["phase", "epoch", "test_rmse"]
+        pd.testing.assert_frame_equal(other.history[columns], model.history[columns])
+        assert other.evaluate(test)["test_rmse"] == pytest.approx(
+            model.metrics["test_rmse"], abs=1e-6
+        )
+
+
+def test_given_validation_stops_early(parts):
+    whole, test = parts
+    train, validation = d2l.random_split(whole, 0.2, seed=1)
+    config = d2l.AutoRecConfig(**{**SMALL, "epochs": 40}, lr=0.05, patience=1)
+    model = d2l.train_model(config, train, test, validation)
+    best = int(model.history["validation_rmse"].idxmin())
+    assert model.metrics["best_epoch"] == best + 1
+    assert model.metrics["validation_ratings"] == len(validation)
+    assert len(model.history) < 40
+    assert model.evaluate(validation)["test_rmse"] == pytest.approx(
+        model.history["validation_rmse"][best], abs=1e-6
+    )
+    assert len(model.inputs) == len(train) and len(model.ratings) == len(whole)
+
+
+def test_resumed_by_parts(parts, tmp_path):
+    config = d2l.AutoRecConfig(**SMALL)
+    out = tmp_path / "run"
+    whole = d2l.train_model(config, *parts, out=str(out))
+    (out / "result.json").unlink()
+    again = d2l.train_model(config, *parts, resume=str(out))
+    assert again.metrics["test_rmse"] == whole.metrics["test_rmse"]
+
+
+def test_clicks(tmp_path):
+    clicks = d2l.prepare_clicks(d2l.load_ratings(SET), 3.0, 1, heldout_users=12)
+    config = d2l.MultDAEConfig(hidden=8, epochs=2, quiet=True, cpus=1, batch_size=16)
+    for chosen in (config, d2l.EASEConfig(penalty=20.0, quiet=True, cpus=1)):
+        model = d2l.train_model(chosen, clicks)
+        found = model.evaluate(clicks)
+        assert found["test_ndcg@100"] == pytest.approx(model.metrics["test_ndcg@100"], abs=1e-6)
+        model.save(tmp_path / chosen.model)
+        loaded = d2l.load_run(tmp_path / chosen.model)
+        user = clicks.user_ids[0]
+        assert loaded.recommend(user) == model.recommend(user)
+        assert model.recommend_new_user([clicks.item_ids[0]])
+        with pytest.raises(d2l.ConfigError, match="^train is a Ratings: .* ranks by Clicks"):
+            d2l.train_model(chosen, model.ratings)
+
+
+def test_errors_name_parameters(parts, model):
+    train, test = parts
+    config = d2l.AutoRecConfig(**SMALL)
+    with pytest.raises(d2l.ConfigError, match="^hiden: AutoRecConfig .*did you mean hidden"):
+        d2l.AutoRecConfig(hiden=8)
+    with pytest.raises(d2l.ConfigError, match="did you mean hidden"):
+        d2l.make_config({"hiden": 8})
+    with pytest.raises(d2l.ConfigError, match="^test is a NoneType: it must be Ratings"):
+        d2l.train_model(config, train)
+    with pytest.raises(d2l.DataError, match="^test has other user ids"):
+        d2l.train_model(config, train, d2l.load_ratings("synthetic:50x80x900"))
+    with pytest.raises(d2l.ConfigError, match="^test_ratio=2: it must be between 0 and 1"):
+        d2l.random_split(train, 2)
+    with pytest.raises(d2l.DataError, match="ratings: 9 for item .* is outside the scale"):
+        model.recommend_new_user({train.item_ids[0]: 9})
+
+
+def test_splits_by_seed(parts):
+    train, _ = parts
+    one, same, other = (d2l.random_split(train, seed=seed)[1] for seed in (3, 3, 4))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    folds = d2l.k_folds(train, folds=3, seed=1)
+    assert sum(len(test) for _, test in folds) == len(train)
+
+
+def test_exports_are_typed_and_quick():
+    """What type checkers read is what the lazy table loads; the import is below 0.1 s."""
+    import ast
+
+    tree = ast.parse(Path(d2l.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == d2l._EXPORTS
+    assert d2l.__all__ == sorted(d2l._EXPORTS)
+    assert all(getattr(d2l, name) is not None for name in d2l.__all__)
+    assert Path(d2l.__file__).with_name("py.typed").is_file()
+    code = (
+        "import time; start = time.perf_counter(); import d2l_autorec;"
+        "print(time.perf_counter() - start)"
+    )
+    runs = [subprocess.check_output([sys.executable, "-c", code]) for _ in range(3)]
+    assert min(map(float, runs)) < 0.1
