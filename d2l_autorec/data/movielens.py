@@ -283,7 +283,14 @@ def read_titles(path: Path) -> dict[int, str]:
         return {}
 
     if path.suffix == ".csv":
-        table = pd.read_csv(path, usecols=["movieId", "title"], encoding="utf-8")
+        try:
+            table = pd.read_csv(path, usecols=["movieId", "title"], encoding="utf-8")
+        except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
+            reason = str(error).split("\n")[0]
+            raise DataError(
+                f"{path} is damaged ({reason}): delete it, and the items have no titles, or bring "
+                "it anew"
+            ) from error
         return dict(zip(table["movieId"].tolist(), table["title"].astype(str)))
 
     separator = "|"

@@ -140,6 +140,9 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
         As `read_ratings`, but for what `check` finds.
     """
     if first_lines(path)[0][1].lstrip().startswith("{"):
+        if request.separator is not None:
+            raise DataError(f"{path} is JSON lines, which have no separator: leave --separator out")
+
         frame, keys = parse_json(path, request)
         source = Source(
             path.name,

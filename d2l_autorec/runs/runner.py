@@ -223,8 +223,21 @@ def default_folder(experiment: Experiment) -> Path:
     config = experiment.config
     if config.out:
         return Path(config.out)
-    now = time.strftime("%Y%m%d-%H%M%S")
-    return Path(f"runs/{config.model}-{experiment.task.train.name}-{now}")
+
+    name = f"{config.model}-{experiment.task.train.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path("runs", name)
+    number = 1
+
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # of a run that began in the same second
+            number += 1
+            path = Path("runs", f"{name}-{number}")
+        except OSError:
+            return path  # FolderLock says what is wrong
+        else:
+            return path
 
 
 def finished(path: Path) -> dict[str, Any]:

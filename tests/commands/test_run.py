@@ -264,3 +264,15 @@ def test_config_json_shows_the_outcome_of_a_preset(command, tmp_path):
     assert process.returncode == 0, process.stderr
     options = json.loads((tmp_path / "out" / "config.json").read_text())["options"]
     assert options["preset"] == "best" and options["refit"] and options["epochs"] == 2
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(in_process, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    for _ in range(3):
+        process = in_process(
+            "run", "--dataset", "synthetic:60x80x900", "--epochs", "1", "--hidden", "4", "--quiet"
+        )
+        assert process.returncode == 0, process.stderr
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == [f"autorec-synthetic-now{end}" for end in ("", "-2", "-3")]

@@ -13,7 +13,7 @@ import pytest
 from helpers import assert_user_error
 
 from d2l_autorec.data import movielens
-from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.movielens import load_ratings, read_titles
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.support.errors import DataError, DataWarning
 
@@ -183,3 +183,12 @@ def test_ml20m_is_downloaded_and_parsed(server, tmp_path, monkeypatch):
     assert ratings.item_ids[ratings.items].tolist() == [2, 29]
     assert ratings.values.tolist() == [3.5, 0.5]
     assert ratings.titles == {2: "Jumanji, the film (1995)", 29: "Été (1995)"}
+
+
+@pytest.mark.parametrize("content", [b"movieId,name\n1,x\n", b"movieId,title\n1,\xff\xfe\n", b""])
+def test_damaged_titles_are_one_line(tmp_path, content):
+    path = tmp_path / "movies.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="movies.csv is damaged .*: delete it") as caught:
+        read_titles(path)
+    assert "\n" not in str(caught.value)

@@ -481,3 +481,10 @@ def test_a_run_says_and_records_what_was_recognised(in_process, tmp_path, model)
     assert recorded == said
     quiet = in_process("run", *arguments, "--quiet", "--out", str(tmp_path / "b"))
     assert quiet.returncode == 0 and said not in quiet.stderr
+
+
+def test_json_lines_have_no_separator(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text('{"user": "ann", "item": "x", "rating": 4}\n' * 1)
+    with pytest.raises(DataError, match="is JSON lines, which have no separator"):
+        read_ratings(path, separator=";")
