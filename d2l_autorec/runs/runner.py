@@ -149,7 +149,7 @@ def train_model(config: RunConfig, resume: Path | None = None) -> dict[str, Any]
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
-    trained = train(config, default_folder, resume=resume)
+    trained = run_training(config, default_folder, resume=resume)
     if trained is None:
         return None
 
@@ -165,7 +165,7 @@ class Trained(NamedTuple):
     outcome: Outcome | None
 
 
-def train(
+def run_training(
     config: RunConfig,
     folder_of: Callable[[Experiment], Path | None],
     make_task: TaskMaker | None = None,
@@ -322,7 +322,7 @@ def prepare(
     make_task: TaskMaker | None = None,
     devices: Sequence[mx.Context] | None = None,
 ) -> Experiment:
-    """Devices, data and kernel of a configuration; see `train` for parameters and errors.
+    """Devices, data and kernel of a configuration; see `run_training` for parameters and errors.
 
     Raises DataError where a worker has other options or data than worker 0.
     """

@@ -26,7 +26,7 @@ from ..runs.ranking_task import RankingTask
 from ..runs.rating_task import RatingParts, RatingTask
 from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
 from ..runs.run_record import read_record
-from ..runs.runner import Experiment, Outcome, TaskMaker, train, write_run
+from ..runs.runner import Experiment, Outcome, TaskMaker, run_training, write_run
 from ..support.errors import ConfigError, DataError
 from ..support.files import FolderLock, replacing
 from ..training.checkpoint import parameters_of, set_parameters
@@ -242,7 +242,7 @@ def train_model(
     if resume is not None:
         resume = Path(resume)
 
-    trained = _train(config, _folder_if_named, make_task, devices, resume)
+    trained = run_training(config, _folder_if_named, make_task, devices, resume)
     if trained is None:
         return None
     if trained.path is not None:
@@ -250,9 +250,6 @@ def train_model(
 
     assert trained.outcome is not None  # without a folder there is nothing else to go by
     return _model_of(trained.outcome)
-
-
-_train = train  # the parameter `train` hides it
 
 
 def _folder_if_named(experiment: Experiment) -> Path | None:
