@@ -26,10 +26,11 @@ RUN_FILES = (
 def refuse_run_file(path: Path) -> None:
     """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
     target = Path(os.path.realpath(path))
-    beside = [target.with_name(name) for name in ("config.json", LOCK)]
-    in_a_run = all(os.path.isfile(file) for file in beside)
+    if target.name not in RUN_FILES:
+        return
 
-    if in_a_run and target.name in RUN_FILES:
+    beside = [target.with_name(name) for name in ("config.json", LOCK)]
+    if all(os.path.isfile(file) for file in beside):
         raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
 
 
