@@ -13,6 +13,8 @@ from .errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_raised: int | None = None  # the signal that became an Interrupted, which a library may swallow
+
 
 def quit_on_signals(name: str) -> None:
     """Until the command begins: end this process, which has nothing to undo, in one line."""
@@ -33,15 +35,22 @@ def interrupting_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
     usual = {number: signal.getsignal(number) for number in SIGNALS}
     usual_hook, sys.unraisablehook = sys.unraisablehook, _raise_later
     _handle(_interrupt)
     try:
         yield
     finally:
+        _forget()
         sys.unraisablehook = usual_hook
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+def _forget() -> None:
+    global _raised
+    _raised = None
 
 
 def _handle(handler: Any) -> None:
@@ -50,8 +59,23 @@ def _handle(handler: Any) -> None:
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise Interrupted; not inside an import, which might swallow it and stay half done."""
+    if _is_importing(frame):
+        _send_again(number)
+        return
+
+    global _raised
+    _raised = number
     raise Interrupted(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _raise_later(unraisable: Any) -> None:
@@ -60,7 +84,12 @@ def _raise_later(unraisable: Any) -> None:
     if not isinstance(error, Interrupted):
         sys.__unraisablehook__(unraisable)
         return
-    again = threading.Timer(0.01, os.kill, (os.getpid(), error.exit_code - 128))
+
+    _send_again(error.exit_code - 128)
+
+
+def _send_again(number: int) -> None:
+    again = threading.Timer(0.01, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
 
@@ -100,9 +129,13 @@ class SignalWatch:
         self._usual = {}
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self._received is not None:
-            raise Interrupted(self._received, self._advice)
+        """Raise Interrupted if a signal has come, here or before, where it was swallowed."""
+        received = self._received
+        if received is None:
+            received = _raised
+
+        if received is not None:
+            raise Interrupted(received, self._advice)
 
     def __exit__(self, *_: Any) -> None:
         self._put_back()

@@ -15,6 +15,7 @@ from helpers import assert_user_error
 
 from d2l_autorec.support.cli import explain, run_command
 from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
+from d2l_autorec.support.interrupt import SignalWatch
 from d2l_autorec.support.output import Output
 
 COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
@@ -212,6 +213,41 @@ def test_a_signal_at_any_moment_is_one_line(tmp_path, number, seconds):
     errors = [line for line in err.splitlines() if not line.startswith("warning: ")]
     assert len(errors) == 1 and "stopped: " + signal.Signals(number).name in errors[0]
     assert list(tmp_path.rglob(".part-*")) == []
+
+
+def test_a_signal_within_an_import_waits_until_the_import_is_done(tmp_path, monkeypatch, capsys):
+    """Library code that catches everything would swallow it; or be left half imported."""
+    (tmp_path / "swallows.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
+        "except:\n    pass\n"
+        "whole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def command(argv):
+        import swallows
+
+        assert swallows.whole
+        time.sleep(10)
+
+    start = time.monotonic()
+    assert run_command("name", command) == 143
+    assert time.monotonic() - start < 5 and capsys.readouterr().err == "name: stopped: SIGTERM\n"
+
+
+def test_a_swallowed_signal_ends_a_training_between_two_steps(capsys):
+    def command(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except BaseException:  # as a library might
+            pass
+        with SignalWatch("go on with --resume") as watch:
+            watch.check()
+
+    assert run_command("name", command) == 130
+    assert capsys.readouterr().err == "name: stopped: SIGINT; go on with --resume\n"
 
 
 def test_a_signal_that_nothing_could_raise_comes_again(capsys):

@@ -227,7 +227,9 @@ def test_a_user_error_of_all_workers(tmp_path):
     line = "d2l_autorec.run: error: --lr is 0.0: it must be above 0 and at most 1e30"
     lines = process.stderr.splitlines()
     assert lines[-1] == f"  {line}" and "Traceback" not in process.stderr
-    assert {text.partition("] ")[2] for text in lines[:-2]} == {line}
+    said = {text.partition("] ")[2] for text in lines[:-2]}
+    # a worker that is still starting when the first one ends is stopped before it can say it
+    assert line in said and said <= {line, "d2l_autorec: stopped: SIGTERM"}
 
 
 def test_a_user_error_of_worker_0_alone(tmp_path):
