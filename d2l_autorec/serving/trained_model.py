@@ -364,8 +364,11 @@ def _history(path: Path) -> pd.DataFrame:
 
 def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:
     """Copy the files of a finished run into a new folder, result.json last."""
-    optional = [name for name in ("curve.png",) if (path / name).is_file()]
+    # an earlier version noted no digests of these, and a closed form has no parameters
+    optional = [name for name in ("metrics.csv", "model.params", "curve.png") if name not in names]
+    present = [name for name in optional if (path / name).is_file()]
+
     with FolderLock(folder, new=True):
-        for name in [*names, *optional, "result.json"]:
+        for name in [*names, *present, "result.json"]:
             with replacing(folder / name) as unfinished:
                 shutil.copyfile(path / name, unfinished)
