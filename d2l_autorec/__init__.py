@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         load_data_ml100k,
         read_data_ml100k,
         split_data_ml100k,
+        train_recsys_rating,
     )
     from .data.clicks import Clicks, prepare_clicks
     from .data.movielens import load_ratings
@@ -98,10 +99,10 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         UserError,
     )
     from .training.devices import try_all_gpus
-    from .training.loop import train_recsys_rating
 
 _NAMES_OF = {
     "chapter": (
+        "train_recsys_rating",
         "get_dataloader_workers",
         "load_data_ml100k",
         "read_data_ml100k",
@@ -144,7 +145,6 @@ _NAMES_OF = {
         "UserError",
     ),
     "training.devices": ("try_all_gpus",),
-    "training.loop": ("train_recsys_rating",),
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 

@@ -136,7 +136,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list
 
 
 def _check_network(run: Any) -> None:
-    if hasattr(run.net, "affine_layers"):
+    if run.net.affine_layers():
         return
 
     how = "its tables stand in model.params"
@@ -227,8 +227,8 @@ def plain_network(net: Any) -> Any:
         layer.bias.set_data(bias)
         plain.add(layer, *filter(None, [activation]))
 
-    if getattr(net, "output", None) is not None:
-        columns = net.last_layer.weight.shape[0]
+    if net.output is not None:
+        columns = len(bias)  # of the last layer
         factor, summand = net.output.line()
         plain.add(net.output.act, scaling(columns, factor, summand))
 

@@ -39,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         threads = record.threads  # sums depend on their number, in the last bits
 
     start_mxnet(threads, on_one_cpu(config))
-    from .runs.runner import tell, train_model
+    from .runs.result import tell
+    from .runs.runner import run_training
 
-    result = train_model(config, resume=folder)
-    if result is not None:
-        tell(config, result)
+    trained = run_training(config, resume=folder)
+    if trained is not None:
+        tell(config, trained.told)
 
 
 def _parser() -> Parser:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
 
 import d2l_autorec
-from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.runner import train_model
+from d2l_autorec.runs.config import AutoRecConfig, RunConfig
+from d2l_autorec.runs.runner import run_training
 from d2l_autorec.serving.trained_model import TrainedModel, load_run
 from d2l_autorec.support.files import read_json
 
@@ -24,10 +25,16 @@ PACKAGE = Path(d2l_autorec.__file__).parent
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 
 
+def train_run(config: RunConfig, resume: Path | None = None) -> dict[str, Any]:
+    """What `python -m d2l_autorec.run` does: result.json, and 'run', the folder."""
+    trained = run_training(config, resume=resume)
+    return trained.told
+
+
 def finish(out: Path, **options) -> TrainedModel:
     """Train a small run into `out` and load it."""
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
-    train_model(AutoRecConfig(out=str(out), **given))
+    train_run(AutoRecConfig(out=str(out), **given))
     return load_run(out)
 
 

@@ -11,6 +11,7 @@ from mxnet.gluon import Parameter, nn
 
 from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
+from .base import Model, Vectors, vectors_of
 from .layers import Affine, InputDense
 
 BIAS_DEVIATION = 0.001
@@ -140,7 +141,7 @@ def dense_layers(
     return layers
 
 
-class MultDAE(nn.HybridBlock):
+class MultDAE(nn.HybridBlock, Model):
     """Denoising autoencoder: x -> encoder -> tanh code -> mirrored decoder -> logits.
 
     Every layer but the last has tanh, the code included. While training,
@@ -191,10 +192,9 @@ class MultDAE(nn.HybridBlock):
         """Layer sizes of encoder and decoder, from input to output."""
         return (columns, *hidden), (*hidden[::-1], columns)
 
-    @property
-    def last_layer(self) -> nn.Dense:
-        """The layer whose outputs are the items."""
-        return self.decoder[-1]
+    def column_vectors(self) -> Vectors:
+        """Of the items: the rows of the last layer."""
+        return vectors_of(self.decoder[-1])
 
     def affine_layers(self) -> list[Affine]:
         """Every layer at prediction, after the rows' normalisation; see `Affine`."""

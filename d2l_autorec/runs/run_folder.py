@@ -80,7 +80,7 @@ class RunFolder:
         self, net: Any, phases: Mapping[str, Sequence[EpochRecord]], result: dict[str, Any]
     ) -> None:
         """Write parameters, metrics and, last, result.json."""
-        if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
+        if net.has_parameters:  # else it is computed again, from the data
             self.write_parameters(net)
         self.write_metrics(phases)
         write_sealed(self.path / "result.json", result, self._digests)
@@ -211,7 +211,7 @@ def read_stored(record: RunRecord) -> Stored:
         ratings, inputs = _known_ratings(record)
         net = build(config, inputs)
 
-    if not hasattr(net, "load_parameters"):
+    if not net.has_parameters:
         return Stored(ratings, inputs, net.fit(clicks.train))
 
     load_parameters(net, record.path / "model.params")

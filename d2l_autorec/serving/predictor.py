@@ -209,31 +209,18 @@ class Predictor:
         self.user_table: np.ndarray | None = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
         self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
-        if not hasattr(run.net, "collect_params"):
-            self.item_vectors = None  # a closed form: it maps rows to scores, and no more
-        elif getattr(run.net, "reads_pairs", False):
-            self._take_tables()
-        elif run.config.based == "item":
+        self.item_vectors: np.ndarray | None = None  # a closed form maps rows to scores, no more
+
+        columns = run.net.column_vectors()
+        if run.net.reads_pairs:
+            users, items = run.net.tables()
+            self.user_table, self.user_biases = users
+            self.item_vectors, self.item_biases = items
+        elif columns is not None and run.config.based == "item":
             self.item_vectors = self._encode_rows(run.inputs.to_csr("item"))
-            self.user_table, self.user_biases = self._decoder()
-        else:
-            self.item_vectors, self.item_biases = self._decoder()
-
-    def _decoder(self) -> tuple[np.ndarray, np.ndarray]:
-        decoder = self.run.net.last_layer
-        return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
-
-    def _take_tables(self) -> None:
-        """The vectors and biases of a matrix factorization."""
-        tables = {
-            name: value.data().asnumpy()
-            for name, value in self.run.net._collect_params_with_prefix().items()
-        }
-        none = np.zeros((1, 1), dtype=np.float32)
-        self.user_biases = tables["user_bias.weight"][:, 0] + tables["mean"]
-        self.item_biases = tables["item_bias.weight"][:, 0]
-        self.user_table = tables.get("P.weight", none.repeat(len(self.user_biases), axis=0))
-        self.item_vectors = tables.get("Q.weight", none.repeat(len(self.item_biases), axis=0))
+            self.user_table, self.user_biases = columns
+        elif columns is not None:
+            self.item_vectors, self.item_biases = columns
 
     def encode(self, matrix: Any) -> np.ndarray:
         """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
@@ -253,7 +240,7 @@ class Predictor:
 
     def rated(self, products: np.ndarray) -> np.ndarray:
         """The activation of the decoder."""
-        if getattr(self.run.net, "output", None) is None:
+        if self.run.net.output is None:
             return products
 
         npx.set_np()
@@ -261,8 +248,10 @@ class Predictor:
 
     def before_activation(self, ratings: np.ndarray) -> np.ndarray:
         """The reverse of `rated`, for ratings in the network's units."""
-        output = getattr(self.run.net, "output", None)
-        return ratings if output is None else output.inverse(ratings)
+        output = self.run.net.output
+        if output is None:
+            return ratings
+        return output.inverse(ratings)
 
     def scores_of_rows(self, matrix: Any) -> np.ndarray:
         """Outputs of a model whose input is users' rows, shape (rows, items)."""

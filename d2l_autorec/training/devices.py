@@ -1,7 +1,6 @@
 """Devices: which MXNet contexts to use, and how a batch is spread over them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -90,20 +89,6 @@ def _first_line(error: Exception) -> str:
     """What is wrong, of an MXNet error: its last line is the message of the check that failed."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip()
-
-
-@contextmanager
-def out_of_memory_in_one_line() -> Iterator[None]:
-    """Raise ConfigError instead of MXNet's error where a device has no memory left."""
-    try:
-        yield
-    except mx.MXNetError as error:
-        text = str(error).lower()
-        if "out of memory" not in text and "failed to allocate" not in text:
-            raise
-        raise ConfigError(
-            "a device is out of memory: take a smaller --batch-size or --hidden, or --preload no"
-        ) from error
 
 
 def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:

@@ -6,12 +6,11 @@ import json
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, train_run
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.runs.config import AutoRecConfig, make_config
-from d2l_autorec.runs.runner import train_model
 
 QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
 
@@ -255,7 +254,7 @@ def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
             **options,
         }
     )
-    result = train_model(config)
+    result = train_run(config)
     assert result["weight_decay"] == pytest.approx(expected)
 
 

@@ -20,9 +20,9 @@ from d2l_autorec.models.mult_vae import (
 )
 from d2l_autorec.runs.kernel_choice import choose_kernel
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.training.anneal import Anneal, anneal_schedule, best_beta, second_pass
 from d2l_autorec.training.loaders import BATCHES, train_loader
 from d2l_autorec.training.losses import MultinomialLoss
+from d2l_autorec.training.schedules import Anneal, anneal_schedule, best_beta, second_pass
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
 MODELS, KERNELS = [MultVAE, MultDAE], ["dense", "sparse"]

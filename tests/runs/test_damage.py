@@ -6,7 +6,7 @@ import shutil
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import SMALL, assert_user_error, strip_seals
+from helpers import SMALL, assert_user_error, strip_seals, train_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from d2l_autorec.compare import read_run
 from d2l_autorec.runs import run_folder
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.run_record import read_record
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError, UserError
 from d2l_autorec.support.files import read_json, read_sealed, write_sealed
@@ -40,7 +39,7 @@ def folders(tmp_path_factory):
     """A finished run of each kind."""
     parent = tmp_path_factory.mktemp("runs")
     for kind, options in OPTIONS.items():
-        train_model(make_config({**options, "out": str(parent / kind)}))
+        train_run(make_config({**options, "out": str(parent / kind)}))
     return {kind: parent / kind for kind in OPTIONS}
 
 
@@ -166,7 +165,7 @@ def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
 
 def test_an_unfinished_run_goes_on_to_the_same_parameters(unfinished, folders):
     record = read_record(unfinished)
-    train_model(record.config, resume=unfinished)
+    train_run(record.config, resume=unfinished)
     ends = [mx.nd.load(str(folder / "model.params")) for folder in (unfinished, folders["rating"])]
     for name in ends[0]:
         onp.testing.assert_array_equal(ends[0][name].asnumpy(), ends[1][name].asnumpy())

@@ -6,11 +6,10 @@ import warnings
 
 import numpy as onp
 import pytest
-from helpers import assert_user_error, outcome, parameters
+from helpers import PACKAGE, assert_user_error, outcome, parameters, train_run
 from mxnet import gluon, np
 
 from d2l_autorec.runs import ranking_task
-from d2l_autorec.runs import runner as experiment
 from d2l_autorec.runs.config import (
     CONFIGS,
     MultDAEConfig,
@@ -18,9 +17,9 @@ from d2l_autorec.runs.config import (
     make_config,
     read_config,
 )
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.trained_model import load_run
-from d2l_autorec.training import checkpoint, control
+from d2l_autorec.training import checkpoint, schedules
+from d2l_autorec.training import history as histories
 from d2l_autorec.training.history import EpochRecord
 
 MODELS, BASELINES = ["mult-vae", "mult-dae"], ["popularity", "ease"]
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.Data
 def finish(out, model, **options):
     """Train a small run into `out`; what result.json holds."""
     given = {**SMALL, **(NETWORK if model in MODELS else {}), **options}
-    return train_model(make_config({"model": model, "out": str(out), **given}))
+    return train_run(make_config({"model": model, "out": str(out), **given}))
 
 
 def rows_of(folder, phase=None):
@@ -168,7 +167,7 @@ def stop_and_resume(out, monkeypatch, number, model, options):
         with pytest.raises(Killed):
             finish(out, model, **options)
     assert not (out / "result.json").exists()
-    train_model(read_config(out), resume=out)
+    train_run(read_config(out), resume=out)
 
 
 @pytest.mark.parametrize("number", [3, 8, 9, 12])
@@ -218,8 +217,8 @@ def test_plateau_maximises_ndcg():
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
         chosen = MultVAEConfig(**{**vars(config), "early_stopping": metric})
-        assert control.learning_rate(chosen, history_of(metric, good)) == 1.0
-        assert control.learning_rate(chosen, history_of(metric, bad)) == 0.25
+        assert schedules.learning_rate(chosen, history_of(metric, good)) == 1.0
+        assert schedules.learning_rate(chosen, history_of(metric, bad)) == 0.25
 
 
 def test_plateau_in_a_run(tmp_path):
@@ -250,8 +249,8 @@ def test_it_stops_only_where_it_was_evaluated(tmp_path):
     scores = [None, None, 0.1, None, None, 0.2, None, None, 0.15]
     for done in range(1, 9):
         history = history_of("ndcg@100", scores[:done])
-        assert not control.should_stop(history, config.patience, config.score)
-    assert control.should_stop(history_of("ndcg@100", scores), config.patience, config.score)
+        assert not histories.should_stop(history, config.patience, config.score)
+    assert histories.should_stop(history_of("ndcg@100", scores), config.patience, config.score)
     finish(tmp_path / "run", "mult-dae", eval_every=3, patience=1, epochs=30)
     last = rows_of(tmp_path / "run")[-1]
     assert last["validation_ndcg@100"] and int(last["epoch"]) > 3
@@ -487,7 +486,7 @@ def test_recommend_a_new_user_as_a_known_one_with_the_same_clicks(runs, in_proce
 
 def test_similar_items(runs, in_process):
     run = load_run(runs / "mult-dae")
-    weights = run.net.last_layer.weight.data().asnumpy()
+    weights = run.net.column_vectors().weights
     weights = weights - weights.mean(axis=0)
     weights /= onp.linalg.norm(weights, axis=1, keepdims=True)
     expected = onp.argsort(-(weights @ weights[7]), kind="stable")[1:4]
@@ -569,7 +568,7 @@ def test_compare(runs, in_process, tmp_path):
 
 
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
-    train_model(
+    train_run(
         make_config(
             {
                 "model": "bias",
@@ -639,9 +638,8 @@ def test_options_are_parsed_and_never_evaluated(in_process, tmp_path, monkeypatc
     )
     assert_user_error(process, "is not a whole number")
     import ast
-    from pathlib import Path
 
-    for path in Path(experiment.__file__).parent.rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         names = {
             node.func.id
             for node in ast.walk(ast.parse(path.read_text()))

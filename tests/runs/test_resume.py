@@ -16,13 +16,13 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, outcome, strip_seals
+from helpers import assert_user_error, outcome, strip_seals, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.runs import runner as experiment
+from d2l_autorec.runs import phases
 from d2l_autorec.runs.config import make_config, read_config
-from d2l_autorec.runs.runner import make_trainer, train_model
+from d2l_autorec.runs.phases import make_trainer
 from d2l_autorec.support import files
 from d2l_autorec.support.errors import (
     ConfigError,
@@ -36,11 +36,13 @@ from d2l_autorec.support.files import (
     write_atomically,
     write_sealed,
 )
-from d2l_autorec.training import checkpoint, control
+from d2l_autorec.training import checkpoint, schedules
+from d2l_autorec.training import history as histories
+from d2l_autorec.training.callbacks import EpochSeed
 from d2l_autorec.training.checkpoint import Checkpoint, capture, restore
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.loaders import BATCHES, train_loader
-from d2l_autorec.training.loop import fit
+from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss
 
 RUN = (
@@ -153,18 +155,9 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
 
     def train(parts, epochs, history=()):
         net, trainer, loader = parts
-        return fit(
-            net,
-            loader,
-            MaskedL2Loss(),
-            trainer,
-            epochs,
-            contexts,
-            dict,
-            lambda history: False,
-            3,
-            history,
-        )
+        training = Training(net, loader, MaskedL2Loss(), trainer, contexts)
+        training.history = list(history)
+        return fit(training, epochs, [EpochSeed(3)])
 
     whole, stopped, resumed = new(), new(), new()
     train(whole, 4)
@@ -200,20 +193,20 @@ def test_every_model_resumes_to_the_bit(options, tmp_path, monkeypatch):
     config = make_config(
         {"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True, **options}
     )
-    train_model(replace(config, out=str(tmp_path / "whole")))
+    train_run(replace(config, out=str(tmp_path / "whole")))
     path, stops = tmp_path / "run", [2]
 
     def rate(config, history):
         if len(history) in stops:
             stops.clear()
             raise Interrupted(signal.SIGINT, "go on")
-        return control.learning_rate(config, history)
+        return schedules.learning_rate(config, history)
 
-    monkeypatch.setattr(experiment, "learning_rate", rate)
+    monkeypatch.setattr(phases, "learning_rate", rate)
     with pytest.raises(Interrupted):
-        train_model(replace(config, out=str(path)))
+        train_run(replace(config, out=str(path)))
     assert (path / "checkpoint.bin").exists()
-    train_model(read_config(path), resume=path)
+    train_run(read_config(path), resume=path)
     assert outcome(path) == outcome(tmp_path / "whole")
 
 
@@ -388,9 +381,9 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
     options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
-        train_model(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
+        train_run(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
     monkeypatch.undo()
-    train_model(AutoRecConfig(epochs=2, out=str(tmp_path / "two"), **options))
+    train_run(AutoRecConfig(epochs=2, out=str(tmp_path / "two"), **options))
     broken, two = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("broken", "two"))
     for name in two:
         onp.testing.assert_array_equal(broken[name].asnumpy(), two[name].asnumpy())
@@ -408,8 +401,8 @@ def history_of(scores):
     [([3], 1, False), ([3, 2, 4], 2, False), ([3, 2, 4, 2], 2, True), ([3, 2, 4, 4, 1], 5, False)],
 )
 def test_early_stopping_by_hand(scores, best, stop):
-    assert control.best_epoch(history_of(scores)) == best
-    assert control.should_stop(history_of(scores), patience=2) is stop
+    assert histories.best_epoch(history_of(scores)) == best
+    assert histories.should_stop(history_of(scores), patience=2) is stop
 
 
 @pytest.mark.parametrize(
@@ -427,12 +420,12 @@ def test_learning_rates_by_hand(name, expected):
         lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6, val_ratio=0.1
     )
     scores = history_of([5, 6, 6, 6, 6])
-    rates = [control.learning_rate(config, scores[:k]) for k in range(6)]
+    rates = [schedules.learning_rate(config, scores[:k]) for k in range(6)]
     assert rates == pytest.approx(expected)
 
 
 def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
-    result = train_model(
+    result = train_run(
         AutoRecConfig(
             dataset="synthetic:90x300x3000",
             hidden=(16,),
@@ -457,7 +450,7 @@ def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
 
 def test_plateau_and_refit(tmp_path):
     """The refit goes through the learning rates of the search."""
-    train_model(
+    train_run(
         AutoRecConfig(
             dataset="synthetic:90x300x3000",
             hidden=(16,),

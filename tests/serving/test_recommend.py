@@ -13,8 +13,9 @@ from helpers import assert_user_error, by_hand, finish, own_file
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.evaluation.metrics import rmse
+from d2l_autorec.runs.experiment import Experiment
+from d2l_autorec.runs.phases import make_network, make_trainer
 from d2l_autorec.runs.rating_task import RatingTask, load_and_split
-from d2l_autorec.runs.runner import Experiment, make_network, make_trainer
 from d2l_autorec.serving import new_user
 from d2l_autorec.serving import predictor as module
 from d2l_autorec.serving.new_user import (
@@ -31,7 +32,8 @@ from d2l_autorec.serving.predictor import (
 )
 from d2l_autorec.serving.trained_model import TrainedModel
 from d2l_autorec.support.errors import DataError, DataWarning
-from d2l_autorec.training.loop import fit
+from d2l_autorec.training.callbacks import EpochSeed
+from d2l_autorec.training.loop import Training, fit
 
 
 @pytest.fixture(scope="module", params=["item", "user"])
@@ -410,17 +412,14 @@ def test_fold_in_of_ml100k_users(data_dir):
     task.train = task.fitting = train.part(~onp.isin(train.users, new))
     experiment = Experiment(config, [mx.cpu()], task, "sparse", "")
     net = make_network(experiment, "search")
-    fit(
+    training = Training(
         net,
         task.loader("search", "sparse"),
         task.loss("search", None, ()),
         make_trainer(net, config, [mx.cpu()], "sparse"),
-        config.epochs,
         [mx.cpu()],
-        dict,
-        lambda history: False,
-        config.seed,
     )
+    fit(training, config.epochs, [EpochSeed(config.seed)])
     predictor = predictor_of(TrainedModel(None, config, task.train, task.train, net))
     errors, means = [], []
     counts = onp.maximum(onp.bincount(task.train.items, minlength=train.num_items), 1)

@@ -12,11 +12,10 @@ import sys
 import time
 
 import pytest
-from helpers import SMALL, assert_user_error, finish
+from helpers import SMALL, assert_user_error, finish, train_run
 
 from d2l_autorec import recommend
 from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
 from d2l_autorec.support.errors import ConfigError
@@ -426,7 +425,7 @@ def test_every_figure_of_a_result_is_of_the_epoch_that_is_kept(tmp_path):
     """Early stopping ends after the best epoch, whose parameters are kept."""
     import csv
 
-    result = train_model(
+    result = train_run(
         AutoRecConfig(
             **{**SMALL, "epochs": 40},
             dataset="synthetic:90x300x3000",

@@ -19,11 +19,11 @@ from helpers import (
     parameters,
     start_launcher,
     survivors,
+    train_run,
     words,
 )
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.files import read_json
 
@@ -50,7 +50,7 @@ def numbers(folder):
     [("sparse", 1, 2), ("sparse", 2, 3), ("dense", 2, 3), ("mf", 1, 2), ("mult-dae", 2, 3)],
 )
 def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
-    train_model(make_config({**CASES[case], "quiet": True, "out": str(tmp_path / "alone")}))
+    train_run(make_config({**CASES[case], "quiet": True, "out": str(tmp_path / "alone")}))
     process = launch(
         tmp_path,
         "-n",
@@ -81,7 +81,7 @@ def test_refit_with_workers(tmp_path):
     """The second phase has a trainer of its own on the same servers."""
     options = {**CASES["sparse"], "lr_schedule": "plateau", "lr_step": 1}
     command = [*words(options), "--refit"]
-    train_model(
+    train_run(
         make_config({**options, "refit": True, "quiet": True, "out": str(tmp_path / "alone")})
     )
     process = launch(
@@ -186,7 +186,7 @@ def test_ctrl_c(tmp_path, undisturbed):
 def test_dist_async_of_one_worker_is_plain_training(tmp_path):
     """Its optimizer runs on the server: with another decay of biases it would end elsewhere."""
     options = {**CASES["sparse"], "decay": "weights", "wd": 0.01}
-    train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
     process = launch(
         tmp_path,
         "-n",

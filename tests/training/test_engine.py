@@ -104,9 +104,9 @@ import sys
 import mxnet, numba
 assert numba.config.NUMBA_NUM_THREADS == 2
 from d2l_autorec import AutoRecConfig
-from d2l_autorec.runs.runner import train_model
+from d2l_autorec.runs.runner import run_training
 for kernel in ("dense", "sparse"):
-    train_model(AutoRecConfig(dataset="synthetic:300x400x9000", epochs=2, hidden=(100,),
+    run_training(AutoRecConfig(dataset="synthetic:300x400x9000", epochs=2, hidden=(100,),
                               threads=int(sys.argv[1]), kernel=kernel, quiet=True,
                               out=f"python-{sys.argv[1]}-{kernel}"))
 """

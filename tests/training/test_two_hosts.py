@@ -8,10 +8,9 @@ import sys
 import numpy as onp
 import pytest
 import worker_program
-from helpers import CASES, PACKAGE, parameters, survivors, words
+from helpers import CASES, PACKAGE, parameters, survivors, train_run, words
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.training.workers import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
@@ -118,7 +117,7 @@ def test_training_across_two_machines_equals_one_process(machines, tmp_path):
 
 def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
     options = CASES["sparse"]
-    train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
     launch_over(
         machines,
         tmp_path,

@@ -1,13 +1,92 @@
-"""Beta, the weight of the KL divergence, as a function of the number of updates."""
+"""What changes as a training goes on: the learning rate, and beta, the weight of a KL divergence.
 
-from collections.abc import Iterable
+Rates are functions of the epochs so far, and beta of the number of updates, so
+that a resumed run has those of an uninterrupted one.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mxnet import lr_scheduler
 
 from ..support.errors import ConfigError
+from .history import EpochRecord, Score, costs
 
 SCHEDULES = ("original", "recotour", "constant")
 ORIGINAL_STEPS = 200_000
 ANNEALED_SHARE = 0.85  # of a run's updates: 170 of RecoTour's 200 epochs
+
+
+class RateOptions(Protocol):
+    """What a configuration says of the learning rate over epochs."""
+
+    @property
+    def lr(self) -> float:
+        """The first rate."""
+
+    @property
+    def lr_schedule(self) -> str:
+        """'constant', 'step', 'cosine' or 'plateau'."""
+
+    @property
+    def lr_step(self) -> int:
+        """Epochs between two changes."""
+
+    @property
+    def lr_factor(self) -> float:
+        """What a change multiplies the rate by."""
+
+    @property
+    def epochs(self) -> int:
+        """The last epoch."""
+
+    @property
+    def score(self) -> Score:
+        """The validation metric that 'plateau' watches."""
+
+
+def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
+    """The rate of the epoch that follows `history`.
+
+    'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
+    FactorScheduler); 'cosine': half a cosine to 0 at the last epoch (Gluon's
+    CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
+    brought no better validation score.
+    """
+    done = len(history)
+
+    if config.lr_schedule == "step":
+        step = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor, base_lr=config.lr)
+        return step(done + 1)
+
+    if config.lr_schedule == "cosine":
+        cosine = lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)
+        return cosine(done)
+
+    if config.lr_schedule == "plateau":
+        plateaus = _plateaus(history, config.lr_step, config.score)
+        return config.lr * config.lr_factor**plateaus
+
+    return config.lr
+
+
+def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
+    """How many times `patience` epochs brought no better score."""
+    best = math.inf
+    last = 0  # epoch of the best score, or of the last plateau's end
+    count = 0
+
+    for epoch, cost in costs(history, score):
+        if cost < best:
+            best = cost
+            last = epoch
+        elif epoch - last >= patience:
+            count += 1
+            last = epoch
+
+    return count
 
 
 @dataclass(frozen=True)
