@@ -330,7 +330,7 @@ def test_dropout_of_each_layer(tmp_path, in_process, model):
         ),
         (
             ["--model", "mult-vae", "--heldout-users", "0.5"],
-            "--heldout-users is 0.5: it must be a number of users from 1, or a fraction",
+            "--heldout-users is 0.5: it must be a number of users from 1 to 2147483647, or a",
         ),
         (["--model", "mult-vae", "--heldout-users", "2.5"], "--heldout-users is 2.5: it must be"),
         (
