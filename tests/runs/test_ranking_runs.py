@@ -131,7 +131,7 @@ def search(tmp_path_factory):
 
 
 def test_search_beta(search):
-    """Defect 5: the second phase goes up to the best beta with the slope of the first."""
+    """The second phase goes up to the best beta with the slope of the first."""
     result = json.loads((search / "result.json").read_text())
     first, second = (column(search, "beta", phase) for phase in ("search", "best-beta"))
     ndcg = column(search, "validation_ndcg@100", "search")
@@ -213,7 +213,7 @@ def history_of(metric, scores):
 
 
 def test_plateau_maximises_ndcg():
-    """Defect 4: in 'min' mode the rate falls while the ranking becomes better."""
+    """In 'min' mode the rate falls while the ranking becomes better."""
     config = MultVAEConfig(lr=1.0, lr_schedule="plateau", lr_step=2, lr_factor=0.5)
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
@@ -616,7 +616,7 @@ def test_sparse_and_dense_runs_learn_alike_with_dropout(tmp_path, model):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kernel", ["sparse", "dense"])
 def test_a_seed_determines_a_run(runs, tmp_path, model, kernel):
-    """Defect 7: another seed is another run, the same one the same to the bit."""
+    """Another seed is another run, the same one the same to the bit."""
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         onp.random.seed(seed + len(name))  # NumPy's global generator has no part in it
         finish(tmp_path / name, model, kernel=kernel, seed=seed, epochs=2)
@@ -626,7 +626,7 @@ def test_a_seed_determines_a_run(runs, tmp_path, model, kernel):
 
 
 def test_options_are_parsed_and_never_evaluated(in_process, tmp_path, monkeypatch):
-    """Defect 7: a list of sizes was eval()ed."""
+    """A list of sizes is not eval()ed."""
     process = in_process(
         "run",
         "--model",
@@ -651,7 +651,7 @@ def test_options_are_parsed_and_never_evaluated(in_process, tmp_path, monkeypatc
 
 
 def test_two_evaluations_are_identical(runs):
-    """And neither samples: defect 1, for a finished run."""
+    """And neither samples: also of a finished run."""
     run = load_run(runs / "mult-vae")
     rows = np.array(run.ratings.to_csr("user")[:9].toarray())
     assert run.net(rows).asnumpy().tobytes() == run.net(rows).asnumpy().tobytes()
