@@ -155,7 +155,7 @@ def words(options):
 def launch(tmp_path, *arguments, **environment):
     """The finished launcher; whatever it started carries the folder in its environment."""
     process = start_launcher(tmp_path, *arguments, **environment)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert survivors(tmp_path) == []
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -178,8 +178,13 @@ def start_launcher(tmp_path, *arguments, **environment):
 
 
 def survivors(tmp_path):
-    """Processes that the launcher of this test left, at most a moment after it ended."""
-    deadline = time.monotonic() + 2
+    """Processes that the launcher of this test left: none, a moment after it ended."""
+    return remaining(tmp_path, 10)
+
+
+def remaining(tmp_path, seconds):
+    """Processes with this test's environment that do not end within some seconds."""
+    deadline = time.monotonic() + seconds
     while (found := marked(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

@@ -17,6 +17,7 @@ from .options import (
     HELD_OUT,
     PENALTY,
     POSITIVE,
+    RATING,
     RATIO,
     SEED,
     SHARES,
@@ -423,7 +424,7 @@ class RunConfig:
         except ValueError:
             low, high = 1.0, 0.0  # refused below
 
-        if not float("-inf") < low < high < float("inf"):
+        if not (low < high and RATING.accepts(low) and RATING.accepts(high)):
             raise ConfigError(
                 f"--scale is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
             )
@@ -699,6 +700,7 @@ class RankingConfig(RunConfig):
         "data",
         "lowest rating that is a click (default: 4 "
         "for MovieLens; of your own file every row is one)",
+        RATING,
     )
     min_user_clicks: int = option(
         5, "data", "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"

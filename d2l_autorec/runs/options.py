@@ -63,19 +63,21 @@ def one_of(choices: tuple[str, ...]) -> Check:
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
-# MXNet counts in 32 bits. A rate or penalty above 1e30 only overflows float32, which ends at 3e38.
+# MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
+# at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
 AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
 AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
 DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
 POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
 PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
+RATING = Check(lambda v: -STRONGEST <= v <= STRONGEST, "from -1e30 to 1e30")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
 HELD_OUT = Check(
-    lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
-    "a number of users from 1, or a fraction below 0.5",
+    lambda v: 0 < v < 0.5 or 1 <= v <= LARGEST and v == int(v),
+    f"a number of users from 1 to {LARGEST}, or a fraction below 0.5",
 )
 SIZES = Check(
     lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),

@@ -150,9 +150,9 @@ def test_run_and_predict(config, tmp_path):
     assert result["model"] == config.model and "based" not in result
 
 
-def test_recommend_of_a_matrix_factorization(command, tmp_path):
+def test_recommend_of_a_matrix_factorization(in_process, tmp_path):
     """A known user, a new one, similar items; export says that there is nothing to export."""
-    run = command(
+    run = in_process(
         "run",
         "--model",
         "mf",
@@ -167,16 +167,16 @@ def test_recommend_of_a_matrix_factorization(command, tmp_path):
     assert run.returncode == 0 and "test RMSE" in run.stdout
     for arguments in (["--user", "3"], ["--similar-items", "5"], ["--new-user", "me.csv"]):
         (tmp_path / "me.csv").write_text("5,4\n6,2\n")
-        process = command("recommend", "mf", *arguments, "-n", "3")
+        process = in_process("recommend", "mf", *arguments, "-n", "3")
         assert process.returncode == 0, process.stderr
         assert len(process.stdout.splitlines()) >= 3
-    assert_user_error(command("export", "mf"), "a run of --model mf, which has no network")
+    assert_user_error(in_process("export", "mf"), "a run of --model mf, which has no network")
 
 
 def test_refit_and_early_stopping_of_mf(tmp_path):
     result = train_run(
         MFConfig(
-            dataset="synthetic",
+            dataset="synthetic:300x400x20000",
             val_ratio=0.1,
             refit=True,
             epochs=8,

@@ -88,12 +88,12 @@ def test_flipped_bits_are_told(folders, kind, file):
     """Every k-th byte of every file, one bit each."""
     folder, name = folders[kind], file.replace("DATA", DATA[kind])
     original, content = content_of(folder), (folder / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 150)):
+    for position in range(0, len(content), max(1, len(content) // 60)):
         with Damaged(folder / name, flipped(content, position, position % 8)):
             assert_told(folder, name, original)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_anywhere_is_told(folders, data):
     """Any bit, a truncation, an insertion, of any file."""
@@ -195,7 +195,7 @@ def test_damage_of_an_earlier_run_is_no_traceback(old_folders, kind, file):
     """Not every change can be told there, but other ratings are."""
     folder, name = old_folders[kind], file.replace("DATA", DATA[kind])
     fingerprint, content = load_run(folder).ratings.fingerprint, (folder / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 150)):
+    for position in range(0, len(content), max(1, len(content) // 60)):
         with Damaged(folder / name, flipped(content, position, position % 8)):
             try:
                 assert load_run(folder).ratings.fingerprint == fingerprint

@@ -332,6 +332,15 @@ def test_any_value_from_python_is_valid_or_one_line(name, model, value):
     assert accepted is None or isinstance(accepted, bool) == (FIELDS[name].type is bool)
 
 
+@pytest.mark.parametrize("model", CONFIGS)
+def test_no_option_takes_a_number_that_float32_cannot_hold(model):
+    """Whatever the option: the ones drawn at random above are a sample."""
+    for name in set(NUMERIC) & set(CONFIGS[model].__dataclass_fields__):
+        for value in (1e300, -1e300, 10**40, 2.0**127):
+            with pytest.raises(ConfigError, match=f"^{flag(name)} is "):
+                CONFIGS[model](**{name: value})
+
+
 @pytest.mark.parametrize("config, value", [(AutoRecConfig, 5), (MultVAEConfig, [5, 2])])
 def test_one_number_or_a_list_will_do(config, value):
     expected = tuple(value) if isinstance(value, list) else (value,)
@@ -353,6 +362,11 @@ def test_one_number_or_a_list_will_do(config, value):
         ("--folds", str(10**9), "from 2 to 1000"),
         ("--hidden", ",".join(["1"] * 33), "32 of them at most"),
         ("--factors", str(10**30), "at most 2147483647"),
+        ("--threshold", "1e300", "from -1e30 to 1e30"),
+        ("--threshold", "-1e300", "from -1e30 to 1e30"),
+        ("--heldout-users", "1e300", "a number of users from 1 to 2147483647, or a fraction"),
+        ("--scale", "1,1e300", "the lowest and the highest rating, as in 1,5"),
+        ("--scale", "-1e300,5", "the lowest and the highest rating, as in 1,5"),
     ],
 )
 def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, value, allowed):
@@ -363,14 +377,15 @@ def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, val
         "--damping": "bias",
         "--factors": "mf",
     }
+    data = ["--dataset", "synthetic"]
+    if option == "--scale":
+        data = ["--ratings", "mine.csv"]
     process = in_process(
         "run",
         "--model",
         models.get(option, "autorec"),
-        "--dataset",
-        "synthetic",
-        option,
-        value,
+        *data,
+        f"{option}={value}",
         "--out",
         str(tmp_path / "out"),
     )

@@ -114,8 +114,15 @@ def noise_of_the_unit(size, ctx):
 )
 @pytest.mark.parametrize("last_batch", ["keep", "rollover"])
 def test_every_number_of_devices_gives_the_same_parameters(model, kernel, last_batch):
-    """Batches of 6 on 2, 3 and 5 devices; 1 to 5 rows are left over, or none."""
-    for left in range(6):
+    """Batches of 6 on 2, 3 and 5 devices; 1 to 5 rows are left over, or none.
+
+    Which device has which rows no network knows: every remainder is tried with one of them, and
+    with the others one that leaves devices without a row, and one that does not.
+    """
+    remainders = (1, 3)
+    if (model, kernel) == ("autorec", "dense"):
+        remainders = range(6)
+    for left in remainders:
         matrix = rows_of(12 + left)
         if model == "mf":  # its rows are ratings
             matrix = matrix[:8]

@@ -88,7 +88,7 @@ def launch_over(machines, folder, *program):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={
             **os.environ,
             "D2L_AUTOREC_TEST": str(folder),
@@ -108,6 +108,7 @@ def test_sums_across_two_machines(machines, tmp_path):
     assert "[worker 1] sums of 2 are right" in process.stdout.splitlines()
 
 
+@pytest.mark.slow  # the next one trains across them, too: by the command
 def test_training_across_two_machines_equals_one_process(machines, tmp_path):
     launch_over(machines, tmp_path, worker_program.__file__, "train-1-10", str(tmp_path))
     alone = worker_program.train(Workers())
