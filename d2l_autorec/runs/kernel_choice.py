@@ -31,11 +31,11 @@ def choose_kernel(asked: str, network: Any, devices: Sequence[mx.Context]) -> tu
         If sparse was asked for on a GPU.
     """
     if asked == "dense":
-        return "dense", "--kernel dense"
+        return "dense", "`kernel=dense`"
 
     if any(device.device_type != "cpu" for device in devices):
         if asked == "sparse":
-            raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
+            raise ConfigError("`kernel=sparse` runs on CPUs only: choose `kernel=dense` or `cpus`")
         return "dense", "the sparse kernels run on CPUs only"
 
     if getattr(network, "reads_pairs", False) or not hasattr(network, "collect_params"):

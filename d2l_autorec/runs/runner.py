@@ -39,7 +39,6 @@ from ..training.workers import Workers, connect
 from .config import CONFIGS, RankingConfig, RunConfig
 from .kernel_choice import choose_kernel
 from .network_size import check_network
-from .options import flag
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_folder import RunFolder
@@ -250,7 +249,7 @@ def finished(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
         raise DataError(
             f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
-            "from a copy, or delete it and go on with --resume"
+            "from a copy, or delete it and go on with `resume`"
         ) from error
     print(f"{path} is finished already", file=sys.stderr)
     remove_checkpoint(path)  # a kill may have left it
@@ -336,7 +335,7 @@ def prepare(
     network = task.network("search")
     kernel, why = choose_kernel(config.kernel, network, devices)
     if config.sized_by:
-        check_network(network, task.batch_shape(kernel), devices, flag(config.sized_by))
+        check_network(network, task.batch_shape(kernel), devices, config.sized_by)
     if kernel == "sparse":
         kernels.load()  # says what is wrong with it before anything is written
     needed = task.dense_bytes() if kernel == "dense" else 0
@@ -344,7 +343,7 @@ def prepare(
     if preload:
         task.batches = {**BATCHES, "dense": Resident(devices)}
     elif config.preload == "yes":
-        warnings.warn(f"--preload yes: {reason}", DataWarning, stacklevel=2)
+        warnings.warn(f"`preload=yes`: {reason}", DataWarning, stacklevel=2)
     experiment = Experiment(
         config, devices, task, kernel, why, f"{'yes' if preload else 'no'}: {reason}", workers
     )
@@ -427,7 +426,7 @@ def advice(experiment: Experiment, folder: RunFolder | None) -> str:
     if folder is None:
         return "nothing was kept: give `out` a folder, and a training can be resumed"
     started = ", started by d2l_autorec.launch as before" if experiment.workers.store else ""
-    return f"go on with python -m d2l_autorec.run --resume {folder.path}{started}"
+    return f"go on with `train_model(resume={folder.path})`{started}"
 
 
 def run_phase(
@@ -518,7 +517,7 @@ def train_epochs(
 
 
 class Measurement:
-    """What is measured after an epoch: beta, and every `--eval-every` epochs the metrics.
+    """What is measured after an epoch: beta, and every `eval_every` epochs the metrics.
 
     Worker 0 measures, and the others hear of it, so that all decide alike.
     """
@@ -654,7 +653,7 @@ def check_finite(record: EpochRecord) -> None:
             if not math.isfinite(value):
                 raise NumericalError(
                     f"the {part} {label_of(name)} is not finite after epoch "
-                    f"{record.epoch}: try --lr ten times lower"
+                    f"{record.epoch}: try `lr` ten times lower"
                 )
 
 
