@@ -129,7 +129,7 @@ def export_run(run: Any, folder: Path, formats: Sequence[str] = FORMATS) -> list
     except (OSError, MXNetError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ConfigError(
-            f"the folder {folder} cannot be written ({reason}): name another one with --out"
+            f"the folder {folder} cannot be written ({reason}): name another one with `out`"
         ) from error
 
     return [folder / path.name for path in files]
@@ -144,7 +144,7 @@ def _check_network(run: Any) -> None:
         how = "python -m d2l_autorec.recommend ranks by it"
 
     raise ConfigError(
-        f"{run.path} is a run of --model {run.config.model}, which has no network to export: {how}"
+        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: {how}"
     )
 
 
@@ -161,7 +161,7 @@ def _check_free(folder: Path) -> None:
     if there and not ours:
         raise ConfigError(
             f"{folder} holds {', '.join(there)}, which no export has written: name "
-            "another folder with --out"
+            "another folder with `out`"
         )
 
 
@@ -198,8 +198,8 @@ def _check_onnx() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"--format onnx needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
-            "or choose --format mxnet"
+            f"`format=onnx` needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+            "or choose `format=mxnet`"
         ) from error
 
 

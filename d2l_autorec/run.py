@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.options import add_options, check_needs, computing_options, flag, shown
+from .runs.options import add_options, check_needs, computing_options, shown
 from .runs.run_record import RunRecord, read_record
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED
 from .support.errors import ConfigError
+from .support.flags import flag
 from .training.engine import has_gpu, start_mxnet
 
 EXAMPLES = """examples:

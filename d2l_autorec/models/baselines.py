@@ -96,7 +96,7 @@ def check_memory(items: int, memory: int | None) -> None:
     enough = ""
     if memory is not None:
         enough = f", enough for {_largest(memory)} items"
-    way_out = f"{enough}: drop rare items with --min-item-clicks, or leave EASE out"
+    way_out = f"{enough}: drop rare items with `min_item_clicks`, or leave EASE out"
 
     check_fits(needed_memory(items), memory, f"EASE of {items} items", way_out)
 

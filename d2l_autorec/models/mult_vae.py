@@ -310,7 +310,7 @@ def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> t
     """One dropout share for each of the 2 len(hidden) layers; see `MultDAE`."""
     if not len(hidden) or any(units < 1 for units in hidden):
         raise ConfigError(
-            f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
+            f"`hidden` is {_listed(hidden)!r}: it must be one or more layer sizes "
             "from 1, separated by commas, as in 600,200"
         )
 
@@ -323,12 +323,12 @@ def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> t
 
     if len(shares) != layers:
         raise ConfigError(
-            f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "
-            f"{_listed(hidden)} makes {layers} layers: give one value, for the "
+            f"`dropout` has {len(shares)} values, {_listed(shares)}, but "
+            f"`hidden={_listed(hidden)}` makes {layers} layers: give one value, for the "
             f"input, or {layers}"
         )
     if not all(0 <= share < 1 for share in shares):
-        raise ConfigError(f"--dropout is {_listed(shares)}: each share must be from 0 to below 1")
+        raise ConfigError(f"`dropout` is {_listed(shares)}: each share must be from 0 to below 1")
     return shares
 
 

@@ -17,7 +17,7 @@ from ..training.workers import Workers
 from .config import CONFIGS, RankingConfig, RatingConfig, RunConfig
 from .kernel_choice import choose_kernel
 from .network_size import check_network
-from .options import computing_options, flag
+from .options import computing_options
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_record import RunRecord
@@ -97,7 +97,7 @@ def prepare(
     network = task.network("search")
     kernel, why = choose_kernel(config.kernel, network, devices)
     if config.sized_by:
-        check_network(network, task.batch_shape(kernel), devices, flag(config.sized_by))
+        check_network(network, task.batch_shape(kernel), devices, config.sized_by)
     if kernel == "sparse":
         kernels.load()  # says what is wrong with it before anything is written
 
@@ -133,7 +133,7 @@ def _preload(config: RunConfig, task: Task, kernel: str, devices: Sequence[mx.Co
         return f"yes: {reason}"
 
     if config.preload == "yes":
-        warnings.warn(f"--preload yes: {reason}", DataWarning, stacklevel=3)
+        warnings.warn(f"`preload=yes`: {reason}", DataWarning, stacklevel=3)
     return f"no: {reason}"
 
 

@@ -29,11 +29,11 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
         If sparse was asked for on a GPU.
     """
     if asked == "dense":
-        return "dense", "--kernel dense"
+        return "dense", "`kernel=dense`"
 
     if any(device.device_type != "cpu" for device in devices):
         if asked == "sparse":
-            raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
+            raise ConfigError("`kernel=sparse` runs on CPUs only: choose `kernel=dense` or `cpus`")
         return "dense", "the sparse kernels run on CPUs only"
 
     if network.reads_pairs or network.is_closed_form:

@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..support.errors import ConfigError, did_you_mean, refuse_blank
+from ..support.flags import flag
 
 GROUPS = ("data", "model", "training", "devices", "output")
 Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
@@ -151,7 +152,7 @@ def check_values(config: OptionFields) -> None:
 
 
 def _check_value(spec: dataclasses.Field, value: Any) -> None:
-    name = flag(spec.name)
+    name = f"`{spec.name}`"
     check = spec.metadata["check"]
     _check_type(spec, value)
 
@@ -179,7 +180,7 @@ def _check_type(spec: dataclasses.Field, value: Any) -> None:
 
     misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
     if misplaced or not all(isinstance(one, kind) for one in values):
-        raise ConfigError(f"{flag(spec.name)} is {value!r}: it must be {words}")
+        raise ConfigError(f"`{spec.name}` is {value!r}: it must be {words}")
 
 
 def _numbers_of(value: Any) -> tuple[Any, ...]:
@@ -207,12 +208,7 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
             advice = "leave it out"
             if need.remedy:
                 advice += f", or {need.remedy}"
-            raise ConfigError(f"{flag(name)} has no effect: {need.reason.format(config)}; {advice}")
-
-
-def flag(name: str) -> str:
-    """The option of a field: num_hidden is --num-hidden."""
-    return "--" + name.replace("_", "-")
+            raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
 
 
 def shown(value: Any) -> str:

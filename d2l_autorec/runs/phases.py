@@ -130,10 +130,10 @@ def advice(experiment: Experiment, folder: RunFolder | None) -> str:
     if folder is None:
         return "nothing was kept: give `out` a folder, and a training can be resumed"
 
-    command = f"python -m d2l_autorec.run --resume {folder.path}"
+    text = f"go on with `train_model(resume={folder.path})`"
     if experiment.workers.store:
-        command += ", started by d2l_autorec.launch as before"
-    return f"go on with {command}"
+        text += ", started by d2l_autorec.launch as before"
+    return text
 
 
 def run_phase(

@@ -72,8 +72,8 @@ class RatingTask(Task[Ratings]):
         self.pairs = not isinstance(config, AutoRecConfig)  # what a network reads, or whole rows
         if self._root_loss and len(devices) > 1:
             raise ConfigError(
-                f"--loss root is one number for a whole batch, but there are "
-                f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
+                f"`loss=root` is one number for a whole batch, but there are "
+                f"{len(devices)} devices: choose one with `cpus=1` or `gpus=0`"
             )
 
         self.given = parts is not None  # how they were split is not known
@@ -313,7 +313,7 @@ def load_and_split(config: RatingConfig) -> splits.Split:
 
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
-    """The training and test parts that `--split` asks for."""
+    """The training and test parts that `split` asks for."""
     rng = generator(config.seed, Purpose.SPLIT)
 
     if config.split == "seq-aware":

@@ -135,7 +135,7 @@ def finished(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
         raise DataError(
             f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
-            "from a copy, or delete it and go on with --resume"
+            "from a copy, or delete it and go on with `resume`"
         ) from error
 
     print(f"{path} is finished already", file=sys.stderr)

@@ -140,7 +140,7 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
     predictor = predictor_of(run)
     if predictor.item_vectors is None:
         raise ConfigError(
-            f"--similar-items needs item vectors, and --model {run.config.model} has "
+            f"`similar_items` needs item vectors, and `model={run.config.model}` has "
             "none: train mult-vae, mult-dae or a model of ratings"
         )
     position = int(predictor.items.positions([item])[0])
@@ -162,7 +162,7 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
 def check_count(n: int) -> None:
     """Raise a ConfigError unless `n`, the number of items asked for, is at least 1."""
     if n < 1:
-        raise ConfigError(f"-n is {n}: it must be at least 1")
+        raise ConfigError(f"`n` is {n}: it must be at least 1")
 
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import (
 
 from .environment import variables
 from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
+from .flags import with_flags
 from .interrupt import interrupting_signals
 from .output import discard, standard_streams
 
@@ -145,11 +146,11 @@ def _exit_code(
 def explain(error: BaseException) -> tuple[str | None, int]:
     """The line and the exit code of what users and machines can do; no line for a bug of ours."""
     if isinstance(error, Interrupted):
-        return f"stopped: {error}", error.exit_code
+        return f"stopped: {with_flags(str(error))}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped: SIGINT", 130
     if isinstance(error, NumericalError):
-        return f"error: {error}", EXIT_NUMERICAL
+        return f"error: {with_flags(str(error))}", EXIT_NUMERICAL
     text = _said_of(error)
     return (None if text is None else f"error: {text}"), EXIT_USER_ERROR
 
@@ -157,7 +158,7 @@ def explain(error: BaseException) -> tuple[str | None, int]:
 def _said_of(error: BaseException) -> str | None:
     """What is wrong, and the way out; None of a bug."""
     if isinstance(error, UserError):
-        return str(error)
+        return with_flags(str(error))
     if isinstance(error, Exception) and _library_failed_to_load(error):
         return _broken_installation(error)
     if isinstance(error, OSError):
@@ -215,7 +216,8 @@ def _own_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    text = with_flags(str(message))
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:

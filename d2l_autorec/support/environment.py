@@ -136,7 +136,7 @@ def check_parameter_server(kvstore: str) -> None:
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         if name not in os.environ:
             raise ConfigError(
-                f"--kvstore {kvstore} needs MXNet's parameter server, and {name} is "
+                f"`kvstore={kvstore}` needs MXNet's parameter server, and {name} is "
                 f"not set: {HOW_TO_START}"
             )
     check_role()

@@ -248,13 +248,13 @@ class FolderLock:
         except BlockingIOError as error:
             raise ConfigError(
                 f"another process is at work in {folder}: wait for it, or name "
-                "another folder with --out"
+                "another folder with `out`"
             ) from error
         except OSError as error:
             raise ConfigError(
                 f"the run folder {folder} cannot be written "
                 f"({error.strerror or error}): name another one with "
-                "--out"
+                "`out`"
             ) from error
 
     def _hold(self, new: bool) -> None:
@@ -283,8 +283,8 @@ def _check_free(folder: Path) -> None:
     names = sorted(entry.name for entry in folder.iterdir())
     if "config.json" in names:
         raise ConfigError(
-            f"{folder} holds a run already: go on with it by --resume {folder}, or "
-            "name another folder with --out"
+            f"{folder} holds a run already: go on with it by `resume={folder}`, or "
+            "name another folder with `out`"
         )
     claim = (folder / LOCK).read_bytes() if LOCK in names else b""
     if claim == CLAIM or not claim and set(names) <= {LOCK}:
@@ -293,5 +293,5 @@ def _check_free(folder: Path) -> None:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     raise ConfigError(
         f"{folder} holds files already ({shown}), which a run might replace: name a "
-        "new or an empty folder with --out"
+        "new or an empty folder with `out`"
     )

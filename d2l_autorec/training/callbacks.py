@@ -109,7 +109,7 @@ class FiniteMetrics(Callback):
                 if not math.isfinite(value):
                     raise NumericalError(
                         f"the {part} {label_of(name)} is not finite after epoch "
-                        f"{record.epoch}: try --lr ten times lower"
+                        f"{record.epoch}: try `lr` ten times lower"
                     )
 
 

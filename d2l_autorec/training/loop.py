@@ -197,7 +197,7 @@ def _check_finite(steps: Sequence[Step], epoch: int, since: int = 1) -> None:
         if isinstance(step, StepSums) and not math.isfinite(step.loss):
             raise NumericalError(
                 f"the loss is not finite in epoch {epoch} at batch {batch}: most "
-                "likely the learning rate is too high; try --lr ten times lower"
+                "likely the learning rate is too high; try `lr` ten times lower"
             )
 
 

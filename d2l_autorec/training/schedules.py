@@ -118,7 +118,7 @@ class Anneal:
 def anneal_schedule(
     schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS, total_updates: int = 0
 ) -> Anneal:
-    """The schedule that `--anneal` names.
+    """The schedule that `anneal` names.
 
     Parameters
     ----------
@@ -138,13 +138,13 @@ def anneal_schedule(
         If a value is out of range.
     """
     if schedule not in SCHEDULES:
-        raise ConfigError(f"--anneal is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        raise ConfigError(f"`anneal` is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
     if not 0 <= cap < float("inf"):
-        raise ConfigError(f"--anneal-cap is {cap:g}: it must be 0 or above")
+        raise ConfigError(f"`anneal_cap` is {cap:g}: it must be 0 or above")
 
     if schedule == "original":
         if anneal_steps < 1:
-            raise ConfigError(f"--anneal-steps is {anneal_steps}: it must be 1 or above")
+            raise ConfigError(f"`anneal_steps` is {anneal_steps}: it must be 1 or above")
         return Anneal(cap, 1 / anneal_steps)
 
     if schedule == "recotour":
@@ -171,7 +171,7 @@ def second_pass(schedule: Anneal, history: Iterable[tuple[float, float]]) -> Ann
     """
     if schedule.slope is None:
         raise ConfigError(
-            "--search-beta needs a beta that grows: choose --anneal original or recotour"
+            "`search_beta` needs a beta that grows: choose `anneal=original` or recotour"
         )
     return schedule.up_to(best_beta(history))
 

@@ -346,7 +346,7 @@ def test_choice_of_kernel():
         "dense",
         "the sparse kernels run on CPUs only",
     )
-    with pytest.raises(ConfigError, match="--kernel sparse runs on CPUs only"):
+    with pytest.raises(ConfigError, match="`kernel=sparse` runs on CPUs only"):
         choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
         assert choose_kernel("auto", Plain(), [mx.cpu()])[0] == "dense"

@@ -211,7 +211,7 @@ def test_an_empty_row_stays_zero():
 @pytest.mark.parametrize(
     "hidden, dropout, message",
     [
-        ((600, 200), (0.5,), "--dropout has 1 values, 0.5, but --hidden 600,200 makes 4 layers"),
+        ((600, 200), (0.5,), "`dropout` has 1 values, 0.5, but `hidden=600,200` makes 4 layers"),
         (
             (600, 200),
             (0.5, 0.1, 0.1),
@@ -220,8 +220,8 @@ def test_an_empty_row_stays_zero():
         ((4,), (0.5,) * 4, "makes 2 layers"),
         ((4,), 1.0, "each share must be from 0 to below 1"),
         ((4,), (0.1, -1), "each share"),
-        ((), 0.5, "--hidden is ''"),
-        ((4, 0), 0.5, "--hidden is '4,0'"),
+        ((), 0.5, "`hidden` is ''"),
+        ((4, 0), 0.5, "`hidden` is '4,0'"),
     ],
 )
 @pytest.mark.parametrize("model", MODELS)
@@ -375,17 +375,17 @@ def test_the_second_pass_has_the_slope_of_the_first(schedule):
 
 def test_the_best_beta():
     assert best_beta([(0, 0.1), (0.1, 0.4), (0.2, 0.4), (0.3, 0.2)]) == 0.1
-    with pytest.raises(ConfigError, match="--search-beta needs a beta that grows"):
+    with pytest.raises(ConfigError, match="`search_beta` needs a beta that grows"):
         second_pass(anneal_schedule("constant", 1.0), [(1, 0.1)])
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("linear", 0.2), "--anneal is 'linear': choose one of original, recotour, constant"),
-        (("original", -1.0), "--anneal-cap is -1"),
-        (("constant", float("nan")), "--anneal-cap is nan"),
-        (("original", 0.2, 0), "--anneal-steps is 0"),
+        (("linear", 0.2), "`anneal` is 'linear': choose one of original, recotour, constant"),
+        (("original", -1.0), "`anneal_cap` is -1"),
+        (("constant", float("nan")), "`anneal_cap` is nan"),
+        (("original", 0.2, 0), "`anneal_steps` is 0"),
     ],
 )
 def test_impossible_annealing(arguments, message):

@@ -231,11 +231,11 @@ def test_edited_options_of_an_earlier_run_are_no_traceback(old_folders, data):
     "change, fragment",
     [
         ({"options": []}, "it names no model"),
-        ({"hidden": "x"}, "--hidden is 'x': it must be a whole number"),
-        ({"epochs": 2.5}, "--epochs is 2.5: it must be a whole number"),
-        ({"lr": True}, "--lr is True: it must be a number"),
-        ({"lr": -1.0}, "--lr is -1.0: it must be above 0"),
-        ({"momentum": 0.9}, "does not know (--momentum): use the version that wrote it"),
+        ({"hidden": "x"}, "`hidden` is 'x': it must be a whole number"),
+        ({"epochs": 2.5}, "`epochs` is 2.5: it must be a whole number"),
+        ({"lr": True}, "`lr` is True: it must be a number"),
+        ({"lr": -1.0}, "`lr` is -1.0: it must be above 0"),
+        ({"momentum": 0.9}, "does not know (`momentum`): use the version that wrote it"),
     ],
 )
 def test_edited_options_are_named(old_folders, change, fragment):

@@ -16,9 +16,9 @@ from d2l_autorec.runs.config import (
     MultVAEConfig,
     make_config,
 )
-from d2l_autorec.runs.options import flag
 from d2l_autorec.support.environment import variable
 from d2l_autorec.support.errors import ConfigError, UserError
+from d2l_autorec.support.flags import flag, with_flags
 
 COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
@@ -73,7 +73,7 @@ def test_a_separator_may_be_white_space():
 )
 def test_an_empty_text_from_python_is_an_error(name):
     config = next(config for config in CONFIGS.values() if name in config.__dataclass_fields__)
-    with pytest.raises(ConfigError, match=f"^{flag(name)} is '', which is empty"):
+    with pytest.raises(ConfigError, match=f"^`{name}` is '', which is empty"):
         config(**{name: ""})
 
 
@@ -135,28 +135,32 @@ def test_what_was_meant_of_lists(in_process):
 
 
 WITHOUT_EFFECT = [
-    ("fold", {"fold": 2}, "--split random has no such folds"),
-    ("folds", {"folds": 5}, "add --split k-fold"),
-    ("test_ratio", {"split": "k-fold", "test_ratio": 0.1}, "--split k-fold says"),
-    ("test_ratio", {"split": "seq-aware", "test_ratio": 0.1}, "--split seq-aware says"),
-    ("test_ratio", {"split": "u1", "test_ratio": 0.1}, "--split u1 says"),
+    ("fold", {"fold": 2}, "`split=random` has no such folds"),
+    ("folds", {"folds": 5}, "add `split=k-fold`"),
+    ("test_ratio", {"split": "k-fold", "test_ratio": 0.1}, "`split=k-fold` says"),
+    ("test_ratio", {"split": "seq-aware", "test_ratio": 0.1}, "`split=seq-aware` says"),
+    ("test_ratio", {"split": "u1", "test_ratio": 0.1}, "`split=u1` says"),
     ("test_ratio", {"train": "a", "test": "b", "test_ratio": 0.1}, "are the split"),
     ("split", {"train": "a", "test": "b", "split": "random"}, "are the split"),
-    ("lr_step", {"lr_step": 3}, "--lr-schedule constant makes no cuts"),
-    ("lr_factor", {"lr_factor": 0.3, "lr_schedule": "cosine"}, "--lr-schedule cosine makes no"),
-    ("lr_step", {"preset": "best", "lr_step": 3}, "--lr-schedule cosine makes no cuts"),
-    ("decay", {"decay": "weights", "wd": 0.0}, "--wd is 0"),
-    ("patience", {"patience": 3}, "add --val-ratio"),
-    ("duplicates", {"duplicates": "last"}, "name one with --ratings"),
-    ("columns", {"columns": "user=0,item=1"}, "name one with --ratings"),
+    ("lr_step", {"lr_step": 3}, "`lr_schedule=constant` makes no cuts"),
+    ("lr_factor", {"lr_factor": 0.3, "lr_schedule": "cosine"}, "`lr_schedule=cosine` makes no"),
+    ("lr_step", {"preset": "best", "lr_step": 3}, "`lr_schedule=cosine` makes no cuts"),
+    ("decay", {"decay": "weights", "wd": 0.0}, "`wd` is 0"),
+    ("patience", {"patience": 3}, "add `val_ratio=0.1`"),
+    ("duplicates", {"duplicates": "last"}, "name one with `ratings`"),
+    ("columns", {"columns": "user=0,item=1"}, "name one with `ratings`"),
     ("data_dir", {"data_dir": "x", "ratings": "y"}, "MovieLens"),
     ("data_dir", {"data_dir": "x", "dataset": "synthetic"}, "MovieLens"),
-    ("kernel", {"model": "mf", "kernel": "sparse"}, "--model mf reads no rows"),
-    ("preload", {"model": "ease", "preload": "no"}, "--model ease reads no rows"),
-    ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "--search-beta"),
-    ("anneal_steps", {"model": "mult-vae", "anneal": "recotour", "anneal_steps": 2}, "--anneal"),
+    ("kernel", {"model": "mf", "kernel": "sparse"}, "`model=mf` reads no rows"),
+    ("preload", {"model": "ease", "preload": "no"}, "`model=ease` reads no rows"),
+    ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "`search_beta`"),
+    (
+        "anneal_steps",
+        {"model": "mult-vae", "anneal": "recotour", "anneal_steps": 2},
+        "`anneal=recotour`",
+    ),
     *(
-        (name, {"model": model, name: FIELDS[name].default}, f"--model {model} is computed at once")
+        (name, {"model": model, name: FIELDS[name].default}, f"`model={model}` is computed at once")
         for model in ("mean", "bias", "popularity", "ease")
         for name in (
             "lr",
@@ -183,7 +187,7 @@ WITHOUT_EFFECT = [
 def test_an_option_without_effect_is_refused_by_name(name, options, fragment):
     with pytest.raises(ConfigError) as caught:
         make_config(options)
-    assert str(caught.value).startswith(f"{flag(name)} has no effect: ")
+    assert str(caught.value).startswith(f"`{name}` has no effect: ")
     assert fragment in str(caught.value) and "leave it out" in str(caught.value)
 
 
@@ -296,7 +300,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
         parsed = vars(parse("run", "--model", model, f"{flag(name)}={value}"))
         config = make_config(parsed)
     except UserError as error:
-        text = " ".join(str(error).splitlines())
+        text = " ".join(with_flags(str(error)).splitlines())
         assert len(text) < 1000 and ("--" in text or "ambiguous" in text)
         return
     accepted = getattr(config, name)

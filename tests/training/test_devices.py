@@ -269,7 +269,7 @@ def test_what_fits_is_copied(monkeypatch, asked, free, chosen):
 
 
 def test_preloading_what_cannot_be(tmp_path, monkeypatch, in_process):
-    with pytest.warns(DataWarning, match="--preload yes: nothing to copy: the devices are CPUs"):
+    with pytest.warns(DataWarning, match="`preload=yes`: nothing to copy: the devices are CPUs"):
         train_run(AutoRecConfig(**SMALL, kernel="dense", preload="yes", out=str(tmp_path / "a")))
     patch_memory(monkeypatch, 1000)
     assert_user_error(
@@ -284,7 +284,7 @@ def test_gpus_none_and_all(monkeypatch):
     assert devices.resolve_devices("none") == [mx.cpu(0)]
     assert devices.resolve_devices("none", 2) == cpus(2)
     assert devices.resolve_devices("1") == [mx.gpu(1)]
-    with pytest.raises(ConfigError, match="--gpus 0,2: 2 GPUs are visible.*name GPUs from 0 to 1"):
+    with pytest.raises(ConfigError, match="`gpus=0,2`: 2 GPUs are visible.*name GPUs from 0 to 1"):
         devices.resolve_devices("0,2")
 
 

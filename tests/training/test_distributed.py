@@ -304,19 +304,19 @@ def test_without_the_launcher(in_process, kvstore):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"loss": "root"}, "--kvstore dist_sync and --loss root exclude each other"),
-        ({"model": "bias"}, "--kvstore dist_sync and --model bias exclude each other"),
+        ({"loss": "root"}, "`kvstore=dist_sync` and `loss=root` exclude each other"),
+        ({"model": "bias"}, "`kvstore=dist_sync` and `model=bias` exclude each other"),
         (
             {"kvstore": "dist_async", "lr_schedule": "cosine"},
-            "--kvstore dist_async and --lr-schedule cosine exclude each other",
+            "`kvstore=dist_async` and `lr_schedule=cosine` exclude each other",
         ),
         (
             {"kvstore": "dist_async", "refit": True, "val_ratio": 0.1},
-            "--kvstore dist_async and --refit exclude each other",
+            "`kvstore=dist_async` and `refit` exclude each other",
         ),
         (
             {"kvstore": "dist_async", "model": "mult-vae"},
-            "--kvstore dist_async and --anneal original exclude each other",
+            "`kvstore=dist_async` and `anneal=original` exclude each other",
         ),
     ],
 )
