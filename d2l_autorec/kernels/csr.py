@@ -81,8 +81,10 @@ def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
     Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
     round trip through its engine.
     """
-    wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
-    check_call(wait(array.handle))
+    if write:
+        check_call(_LIB.MXNDArrayWaitToWrite(array.handle))
+    else:
+        check_call(_LIB.MXNDArrayWaitToRead(array.handle))
 
     pointer = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
