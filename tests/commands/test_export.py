@@ -12,7 +12,8 @@ import pytest
 from helpers import TESTS, assert_user_error, finish, own_file
 from mxnet import gluon, np
 
-from d2l_autorec import export
+import d2l_autorec as d2l
+from d2l_autorec.serving import onnx
 from d2l_autorec.serving.predictor import predict
 
 needs_onnx = pytest.mark.skipif(
@@ -121,13 +122,13 @@ def test_serving_example(run, in_process, tmp_path):
 
 @needs_onnx
 def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_path, monkeypatch):
-    (tmp_path / "metadata.json").write_text(json.dumps(export.describe(run)))
+    (tmp_path / "metadata.json").write_text(json.dumps(onnx.describe(run)))
     (tmp_path / "model.onnx").write_text("old")
     monkeypatch.setattr(
-        export,
+        onnx,
         "_run_onnx",
         lambda path, rows: (
-            export._run_mxnet(path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01
+            onnx._run_mxnet(path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01
         ),
     )
     process = in_process("export", str(run.path), "--out", str(tmp_path))
@@ -155,7 +156,7 @@ def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeyp
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export.shutil, "copyfile", full)
+    monkeypatch.setattr(onnx.shutil, "copyfile", full)
     assert_user_error(in_process("export", *arguments), "cannot be written (No space left")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -176,6 +177,9 @@ def test_user_errors(run, in_process, tmp_path):
         in_process("export", str(run.path), "--format", "mxnet,tf"),
         "--format mxnet,tf: 'tf' is none of mxnet, onnx",
     )
+    with pytest.raises(d2l.ConfigError, match=r"^formats=\['onx'\]: 'onx' is .* mean onnx\?$"):
+        run.export(tmp_path / "e", formats=["onx"])
+    assert not (tmp_path / "e").exists()
     (tmp_path / "file").write_text("")
     assert_user_error(
         in_process("export", str(run.path), "--format", "mxnet", "--out", str(tmp_path / "file")),

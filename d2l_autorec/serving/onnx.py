@@ -1,0 +1,338 @@
+"""A trained network as files that load without this package: MXNet's symbol and ONNX.
+
+TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compared with the network
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mxnet
+import numpy as np
+from mxnet import MXNetError, gluon, npx
+from mxnet import np as mxnp
+from mxnet.gluon import nn
+
+from ..data.ratings import Ratings
+from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig
+from ..support.errors import ConfigError, DataError, did_you_mean
+from ..support.files import PART, replacing
+
+if TYPE_CHECKING:
+    from .trained_model import TrainedModel
+
+AutoencoderConfig = AutoRecConfig | ClickAutoencoderConfig
+FORMATS = ("mxnet", "onnx")
+WRITTEN = ("metadata.json", "model-symbol.json", "model-0000.params", "model.onnx")
+TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
+HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
+TINY = 1e-12  # as in the network: a row without a click stays zero
+INPUT = "data"  # the name that HybridBlock.export gives it
+
+
+def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write model files and metadata.json; files of an earlier export are replaced.
+
+    Switches MXNet to NumPy semantics (`npx.set_np()`).
+
+    Parameters
+    ----------
+    run : TrainedModel
+    folder : Path
+        Made when missing.
+    formats : sequence of {'mxnet', 'onnx'}
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ConfigError
+        If a format is unknown, the onnx extra is not installed, the folder
+        cannot be made, or the model is no autoencoder.
+    DataError
+        If a file's predictions differ from the network's by more than
+        `TOLERANCE`. Nothing is written then.
+    """
+    check_formats(formats, f"formats={formats!r}")
+    _autoencoder_config(run)
+    if "onnx" in formats:
+        _check_onnx()
+
+    npx.set_np()
+    try:
+        _check_free(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished,
+            ExitStack() as copies,
+        ):
+            files = _write_checked(run, Path(unfinished), formats)
+            for path in files:  # all are renamed into place once all are whole
+                shutil.copyfile(path, copies.enter_context(replacing(folder / path.name)))
+    except (OSError, MXNetError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ConfigError(
+            f"the folder {folder} cannot be written ({reason}): name another one with `out`"
+        ) from error
+
+    return [folder / path.name for path in files]
+
+
+def check_formats(formats: Sequence[str], given: str) -> None:
+    """Raise ConfigError unless all are of `FORMATS`; `given` says how the caller put them."""
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError(
+                f"{given}: {name!r} is none of {', '.join(FORMATS)}{did_you_mean(name, FORMATS)}"
+            )
+
+
+def _autoencoder_config(run: "TrainedModel") -> AutoencoderConfig:
+    """The configuration; raise ConfigError if the model has no network that maps rows to rows."""
+    if isinstance(run.config, AutoencoderConfig):
+        return run.config
+
+    how = "its tables stand in model.params"
+    if isinstance(run.config, RankingConfig):
+        how = "python -m d2l_autorec.recommend ranks by it"
+
+    raise ConfigError(
+        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: {how}"
+    )
+
+
+def _check_free(folder: Path) -> None:
+    """Raise ConfigError if the folder has files of these names that no export has written."""
+    there = [name for name in WRITTEN if os.path.lexists(folder / name)]
+
+    try:
+        known = json.loads((folder / "metadata.json").read_bytes())
+        ours = isinstance(known, dict) and {"model", "based", "item_ids"} <= known.keys()
+    except (OSError, ValueError):
+        ours = False
+
+    if there and not ours:
+        raise ConfigError(
+            f"{folder} holds {', '.join(there)}, which no export has written: name "
+            "another folder with `out`"
+        )
+
+
+def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
+    plain = plain_network(run.net)
+    rows = _sample(run)
+    expected = run.net(rows).asnumpy()
+    if isinstance(run.config, ClickAutoencoderConfig):
+        lengths = mxnp.sqrt((rows**2).sum(axis=1, keepdims=True))
+        rows = rows / mxnp.maximum(lengths, TINY)
+
+    written = []
+    symbol, parameters = _export_mxnet(plain, rows, folder)
+    _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
+    if "mxnet" in formats:
+        written += [symbol, parameters]
+
+    if "onnx" in formats:
+        path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / "model.onnx")
+        _compare(_run_onnx(path, rows), expected, path.name)
+        written.append(path)
+
+    metadata = folder / "metadata.json"
+    text = json.dumps(describe(run), ensure_ascii=False, indent=1)
+    metadata.write_text(text + "\n", encoding="utf-8")
+    return [*written, metadata]
+
+
+def _check_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"`format=onnx` needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+            "or choose `format=mxnet`"
+        ) from error
+
+
+def plain_network(net: Any) -> Any:
+    """The same function as `net` made of layers that MXNet's ONNX converter knows.
+
+    `InputDense` multiplies by np.dot, for which it has no conversion: nn.Dense
+    with the transposed weight is equal to it. Dropout does nothing here, a
+    Mult-VAE's code is its mean, and the rows of a Mult-VAE or Mult-DAE must
+    have length 1 already.
+
+    Returns
+    -------
+    HybridSequential
+        (batch_size, columns) -> (batch_size, columns)
+    """
+    plain = nn.HybridSequential()
+
+    for weight, bias, activation in net.affine_layers():
+        layer = nn.Dense(weight.shape[0], in_units=weight.shape[1])
+        layer.initialize()
+        layer.weight.set_data(weight)
+        layer.bias.set_data(bias)
+        plain.add(layer, *filter(None, [activation]))
+
+    if net.output is not None:
+        columns = len(bias)  # of the last layer
+        factor, summand = net.output.line()
+        plain.add(net.output.act, scaling(columns, factor, summand))
+
+    return plain
+
+
+def scaling(columns: int, factor: float, summand: float) -> Any:
+    """y = factor x + summand for every column, as a BatchNorm: the converter has no such sum."""
+    layer = nn.BatchNorm(in_channels=columns)  # at prediction gamma x / sqrt(1 + epsilon) + beta
+    layer.initialize()
+    layer.gamma.set_data(mxnp.full(columns, factor * (1 + layer._kwargs["eps"]) ** 0.5))
+    layer.beta.set_data(mxnp.full(columns, summand))
+    return layer
+
+
+def _sample(run: "TrainedModel") -> Any:
+    """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
+    matrix = run.inputs.to_csr(_autoencoder_config(run).based)
+    ratings_of_rows = np.diff(matrix.indptr)
+    fullest = np.argsort(-ratings_of_rows, kind="stable")[:5]
+    last = matrix.shape[0] - 1
+
+    dense = matrix[np.append(fullest, last)].toarray()
+    empty = np.zeros_like(dense[:1])
+    return mxnp.array(np.vstack([dense, empty]), dtype="float32")
+
+
+def _export_mxnet(plain: Any, rows: Any, folder: Path) -> list[Path]:
+    plain.hybridize()
+    plain(rows)  # export writes the graph that this call traces
+    plain.export(str(folder / "model"))
+    return [folder / "model-symbol.json", folder / "model-0000.params"]
+
+
+def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
+    with warnings.catch_warnings():  # a graph does not say the type of its input: float32
+        warnings.filterwarnings("ignore", "\\s*Cannot decide type")
+        block = gluon.SymbolBlock.imports(str(symbol), [INPUT], str(parameters))
+    return block(rows).asnumpy()
+
+
+def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -> Path:
+    import onnx
+
+    with warnings.catch_warnings():  # MXNet's converter calls onnx by names of older releases
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mxnet.onnx.export_model(
+            str(symbol),
+            str(parameters),
+            [(1, columns)],
+            np.float32,
+            str(path),
+            dynamic=True,
+            dynamic_input_shapes=[("batch", columns)],
+        )
+
+    model = onnx.load(str(path))
+    weights = {weight.name for weight in model.graph.initializer}
+    # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    onnx.save(model, str(path))
+    return path
+
+
+def _run_onnx(path: Path, rows: Any) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {INPUT: rows.asnumpy()})[0]
+
+
+def _compare(found: Any, expected: Any, name: str) -> None:
+    """Raise unless the predictions of the file `name` are the network's."""
+    if found.shape != expected.shape:
+        raise DataError(
+            f"{name} was not kept: it predicts {found.shape} ratings where the network "
+            f"predicts {expected.shape}"
+        )
+
+    difference = np.abs(found - expected).max()
+    if not difference <= TOLERANCE:  # also where it is NaN
+        raise DataError(
+            f"{name} was not kept: its predictions differ from the network's by up to "
+            f"{difference:g}, and {TOLERANCE:g} is allowed"
+        )
+
+
+def describe(run: "TrainedModel") -> dict[str, Any]:
+    """What metadata.json holds: everything that serving needs beside the network."""
+    config = _autoencoder_config(run)
+    ratings = run.ratings
+    if isinstance(config, AutoRecConfig):
+        steps = _rating_steps(config, ratings)
+    else:
+        steps = _click_steps()
+
+    return {
+        "model": config.model,
+        "dataset": ratings.name,
+        "based": config.based,
+        "scale": list(ratings.bounds),
+        "offset": ratings.offset,
+        "clip": config.clip,
+        "input": INPUT,
+        **steps,
+        "user_ids": ratings.user_ids.tolist(),
+        "item_ids": ratings.item_ids.tolist(),
+        "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
+    }
+
+
+def _click_steps() -> dict[str, str]:
+    return {
+        "preprocessing": "A row of the input holds the clicks of one user, float32: column c is 1 "
+        "where they clicked item_ids[c], else 0; then divide the row by its "
+        "Euclidean length.",
+        "postprocessing": "Column c of the output is the score of item_ids[c]: rank by it, without "
+        "the items of the input.",
+    }
+
+
+def _rating_steps(config: AutoRecConfig, ratings: Ratings) -> dict[str, str]:
+    row, column = "item", "user"
+    if config.based == "user":
+        row, column = column, row
+
+    before, after = _steps(ratings.offset, ratings.bounds, config.clip)
+    return {
+        "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
+        f"is that of {column}_ids[c], 0 = unobserved{before}.",
+        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
+        "Use a mean where a user or an item has no training rating.",
+    }
+
+
+def _steps(offset: float, scale: tuple[float, float], clip: bool) -> tuple[str, str]:
+    before = after = ""
+    if offset:
+        before = f"; add {offset:g} to each rating"
+        after = f"; subtract {offset:g}"
+
+    if clip:
+        low, high = scale
+        after += f"; clip to {low:g}..{high:g}"
+    else:
+        after += "; do not clip"
+    return before, after
