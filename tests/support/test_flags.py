@@ -159,7 +159,10 @@ def frame_of(users, values):
 CALLS = {
     "data set": (lambda **_: d2l.load_ratings("ml-7"), "your own file with `ratings`"),
     "shape": (lambda **_: d2l.load_ratings("synthetic:9"), "`dataset` is synthetic:9"),
-    "times": (lambda ratings, **_: d2l.seq_aware_split(replace(ratings, timestamps=None)), "split=random"),
+    "times": (
+        lambda ratings, **_: d2l.seq_aware_split(replace(ratings, timestamps=None)),
+        "split=random",
+    ),
     "repeated": (
         lambda **_: d2l.Ratings.from_frame(
             pd.DataFrame({"user": [1, 1], "item": [2, 2], "rating": [3, 4]})
