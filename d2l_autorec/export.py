@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mx.npx.set_np()
     run = load_run(Path(options.run))
 
-    folder = run.path / "export"
+    folder = Path(options.run) / "export"
     if options.out is not None:
         folder = Path(options.out)
     for path in export_run(run, folder, formats):

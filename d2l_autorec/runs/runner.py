@@ -34,8 +34,8 @@ from ..training.engine import start_mxnet
 from ..training.history import EpochRecord
 from ..training.loaders import BATCHES, Resident
 from ..training.loop import fit
+from ..training.parameter_server import Workers, connect
 from ..training.progress import Bar, label_of
-from ..training.workers import Workers, connect
 from .config import CONFIGS, RankingConfig, RunConfig
 from .kernel_choice import choose_kernel
 from .network_size import check_network

@@ -16,7 +16,7 @@ from ..support.streams import Purpose, mxnet_seed
 from .devices import Shard, split_and_load, try_all_gpus
 from .history import EpochRecord, StepSums
 from .losses import observed_errors
-from .workers import Workers
+from .parameter_server import Workers
 
 ALONE = Workers()
 Step: TypeAlias = (

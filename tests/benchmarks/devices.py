@@ -45,7 +45,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     from d2l_autorec.runs.config import AutoRecConfig
     from d2l_autorec.runs.runner import make_network, make_trainer, prepare
     from d2l_autorec.training.loop import train_epoch
-    from d2l_autorec.training.workers import connect
+    from d2l_autorec.training.parameter_server import connect
 
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)

@@ -12,7 +12,7 @@ from helpers import CASES, PACKAGE, parameters, survivors, words
 
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.runner import train_model
-from d2l_autorec.training.workers import Workers
+from d2l_autorec.training.parameter_server import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 
