@@ -13,7 +13,7 @@ from .. import kernels
 from ..support.errors import ConfigError, DataError, DataWarning
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
 from ..training.loaders import BATCHES, Resident
-from ..training.workers import Workers
+from ..training.parameter_server import Workers
 from .config import CONFIGS, RankingConfig, RatingConfig, RunConfig
 from .kernel_choice import choose_kernel
 from .network_size import check_network

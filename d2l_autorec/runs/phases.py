@@ -34,9 +34,9 @@ from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, s
 from ..training.devices import choose_kvstore
 from ..training.history import EpochRecord, Score, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
+from ..training.parameter_server import Workers
 from ..training.progress import Bar
 from ..training.schedules import learning_rate
-from ..training.workers import Workers
 from .config import RunConfig
 from .experiment import Experiment
 from .result import describe

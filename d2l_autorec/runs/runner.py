@@ -12,7 +12,7 @@ import mxnet as mx
 from ..support.errors import DataError
 from ..support.files import FolderLock, remove_parts
 from ..training.engine import start_mxnet
-from ..training.workers import connect
+from ..training.parameter_server import connect
 from .config import RunConfig
 from .experiment import TASKS, Experiment, TaskMaker, check_unchanged, prepare
 from .phases import CHECKPOINT, Outcome, train_phases

@@ -16,7 +16,7 @@ from .callbacks import Callback
 from .devices import Shard, split_and_load
 from .history import EpochRecord, StepSums
 from .losses import observed_errors
-from .workers import Workers
+from .parameter_server import Workers
 
 ALONE = Workers()
 Step: TypeAlias = (

@@ -46,7 +46,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     from d2l_autorec.runs.experiment import prepare
     from d2l_autorec.runs.phases import make_network, make_trainer
     from d2l_autorec.training.loop import Training, train_epoch
-    from d2l_autorec.training.workers import connect
+    from d2l_autorec.training.parameter_server import connect
 
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)

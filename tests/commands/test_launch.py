@@ -14,8 +14,8 @@ from helpers import assert_user_error, launch, main_process, remaining, start_la
 
 from d2l_autorec.launch import Host, Job, _is_distributed
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.training import workers
-from d2l_autorec.training.workers import Workers
+from d2l_autorec.training import parameter_server
+from d2l_autorec.training.parameter_server import Workers
 
 PROGRAM = (sys.executable, worker_program.__file__)
 
@@ -339,7 +339,7 @@ def test_shares_make_up_the_batch(rows, count):
 
 
 def test_one_process_is_a_run_of_one_worker():
-    alone = workers.connect("device")
+    alone = parameter_server.connect("device")
     assert (alone.rank, alone.size, alone.store) == (0, 1, None)
     assert alone.sum([1.5, 2]).tolist() == [1.5, 2] and alone.broadcast(b"x") == b"x"
     alone.barrier()
@@ -392,7 +392,7 @@ def test_no_parameter_server(monkeypatch, environment, fragment):
         if value is not None:
             monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=re.escape(fragment)):
-        workers.connect("dist_sync")
+        parameter_server.connect("dist_sync")
 
 
 @pytest.mark.parametrize("role", ["server", "scheduler", "nonsense", ""])
@@ -415,4 +415,4 @@ def test_numbers_that_workers_share_are_refused(tmp_path):
 @pytest.mark.parametrize("length", range(20))
 def test_packing_bytes(length):
     content = bytes(range(255, 255 - length, -1))
-    assert workers._unpack(workers._pack(content), length) == content
+    assert parameter_server._unpack(parameter_server._pack(content), length) == content
