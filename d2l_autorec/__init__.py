@@ -34,6 +34,7 @@ __all__ = [
     "Scored",
     "TrainedModel",
     "UserError",
+    "anneal_schedule",
     "evaluator",
     "get_dataloader_workers",
     "held_out_rows_split",
@@ -56,11 +57,14 @@ __all__ = [
 
 if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
     from .chapter import (
+        AutoRec,
+        evaluator,
         get_dataloader_workers,
         load_data_ml100k,
         read_data_ml100k,
         split_data_ml100k,
         train_recsys_rating,
+        try_all_gpus,
     )
     from .data.clicks import Clicks, prepare_clicks
     from .data.movielens import load_ratings
@@ -73,8 +77,6 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         seq_aware_split,
         time_split,
     )
-    from .evaluation.rating import evaluator
-    from .models.autorec import AutoRec
     from .models.mf import MF
     from .models.mult_vae import MultDAE, MultVAE
     from .runs.config import (
@@ -98,15 +100,18 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         NumericalError,
         UserError,
     )
-    from .training.devices import try_all_gpus
+    from .training.schedules import anneal_schedule
 
 _NAMES_OF = {
     "chapter": (
-        "train_recsys_rating",
+        "AutoRec",
+        "evaluator",
         "get_dataloader_workers",
         "load_data_ml100k",
         "read_data_ml100k",
         "split_data_ml100k",
+        "train_recsys_rating",
+        "try_all_gpus",
     ),
     "data.clicks": ("Clicks", "prepare_clicks"),
     "data.movielens": ("load_ratings",),
@@ -119,8 +124,6 @@ _NAMES_OF = {
         "seq_aware_split",
         "time_split",
     ),
-    "evaluation.rating": ("evaluator",),
-    "models.autorec": ("AutoRec",),
     "models.mf": ("MF",),
     "models.mult_vae": ("MultDAE", "MultVAE"),
     "runs.config": (
@@ -144,7 +147,7 @@ _NAMES_OF = {
         "NumericalError",
         "UserError",
     ),
-    "training.devices": ("try_all_gpus",),
+    "training.schedules": ("anneal_schedule",),
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 

@@ -1,6 +1,8 @@
 """What the chapter's listing calls, by its names, argument order and return shapes.
 
-With these, the listing runs on `import d2l_autorec as d2l`.
+With these, it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chapter import *`:
+
+    read -> split -> load -> DataLoader -> AutoRec -> train_recsys_rating, by evaluator
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,15 +11,28 @@ from typing import Any
 import mxnet as mx
 import numpy as onp
 import pandas as pd
-from mxnet import np
+from mxnet import np, npx
 
 from .data.movielens import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
+from .evaluation.rating import evaluator
+from .models.autorec import AutoRec
 from .support.errors import ConfigError
 from .training.callbacks import Evaluation, Progress
 from .training.devices import try_all_gpus
 from .training.loop import Training, fit
 from .training.progress import open_progress, summary
+
+__all__ = [
+    "AutoRec",
+    "evaluator",
+    "get_dataloader_workers",
+    "load_data_ml100k",
+    "read_data_ml100k",
+    "split_data_ml100k",
+    "train_recsys_rating",
+    "try_all_gpus",
+]
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LoadedData = tuple[list[int], list[int], list[int], np.ndarray | dict[int, list[int]]]
@@ -77,14 +92,21 @@ def split_data_ml100k(
     if split_mode == "random":
         is_train = np.random.uniform(0, 1, (len(data),)).asnumpy() < 1 - test_ratio
         return data[is_train], data[~is_train]
+
     if split_mode != "seq-aware":
         raise ValueError(f"split_mode is {split_mode!r}: it must be 'random' or 'seq-aware'")
-    users, times = data.iloc[:, 0].to_numpy(), data.iloc[:, 3].to_numpy()
+
+    users = data.iloc[:, 0].to_numpy()
+    times = data.iloc[:, 3].to_numpy()
     is_test = latest_of_each(users, times)
-    order = onp.lexsort((onp.arange(len(data)), times, users))
-    first_seen = data[is_test].set_index(data.columns[0])
-    test = first_seen.loc[pd.unique(users)].reset_index()
-    return data.iloc[order[~is_test[order]]].reset_index(drop=True), test
+
+    by_user_and_time = onp.lexsort((onp.arange(len(data)), times, users))
+    train_rows = by_user_and_time[~is_test[by_user_and_time]]
+    train = data.iloc[train_rows].reset_index(drop=True)
+
+    latest = data[is_test].set_index(data.columns[0])
+    test = latest.loc[pd.unique(users)].reset_index()  # users in the order of the file
+    return train, test
 
 
 def load_data_ml100k(
@@ -115,20 +137,26 @@ def load_data_ml100k(
     Notes
     -----
     d2l writes the matrix entry by entry (seconds for 100,000 ratings); this
-    writes it at once.
+    writes it at once. It switches MXNet to NumPy semantics (`npx.set_np()`), as
+    the loaders over the matrix need them.
     """
+    npx.set_np()
     users = data.iloc[:, 0].to_numpy(dtype=onp.int64) - 1
     items = data.iloc[:, 1].to_numpy(dtype=onp.int64) - 1
+
     if feedback == "explicit":
         scores = data.iloc[:, 2].to_numpy(dtype=onp.int64)
         dense = onp.zeros((num_items, num_users), dtype=onp.float32)
         dense[items, users] = scores
         return users.tolist(), items.tolist(), scores.tolist(), np.array(dense)
+
     if feedback != "implicit":
         raise ValueError(f"feedback is {feedback!r}: it must be 'explicit' or 'implicit'")
+
     inter: dict[int, list[int]] = {}
     for user, item in zip(users.tolist(), items.tolist()):
         inter.setdefault(user, []).append(item)
+
     return users.tolist(), items.tolist(), [1] * len(users), inter
 
 

@@ -1,5 +1,6 @@
 """The chapter's names: same answers as d2l's, and its program from top to bottom."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from d2l import mxnet as d2l_book
 from helpers import TESTS
 
 import d2l_autorec
+from d2l_autorec import chapter
 from d2l_autorec.support.errors import DataError
 
 LISTING = TESTS / "chapter_listing.py"
@@ -37,6 +39,52 @@ def table(rows=400, users=30, items=50, seed=0):
         users,
         items,
     )
+
+
+def test_chapter_is_what_the_listing_calls():
+    called = {
+        node.attr
+        for node in ast.walk(ast.parse(LISTING.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        if isinstance(node.value, ast.Name) and node.value.id == "d2l"
+    }
+    starred: dict = {}
+    exec("from d2l_autorec.chapter import *", starred)
+    assert starred.keys() - {"__builtins__"} == called == set(chapter.__all__)
+    for name in called:
+        assert starred[name] is getattr(chapter, name) is getattr(d2l_autorec, name)
+
+
+@pytest.fixture
+def legacy_semantics():
+    """MXNet as it starts, without `npx.set_np()`."""
+    mx.npx.reset_np()
+    yield
+    mx.npx.set_np()
+
+
+NETWORKS = {
+    "AutoRec": (lambda: d2l_autorec.AutoRec(3, 4), [(2, 4)]),
+    "MultDAE": (lambda: d2l_autorec.MultDAE((3, 2), 4), [(2, 4)]),
+    "MultVAE": (lambda: d2l_autorec.MultVAE((3, 2), 4), [(2, 4)]),
+    "MF": (lambda: d2l_autorec.MF(3, 2, 2), [(2,), (2,)]),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_needs_no_set_np(name, legacy_semantics):
+    make, shapes = NETWORKS[name]
+    net = make()
+    net.initialize()
+    net.hybridize()
+    assert len(net(*[mx.np.zeros(shape) for shape in shapes])) == 2
+
+
+def test_the_matrix_needs_no_set_np(legacy_semantics):
+    data, users, items = table()
+    matrix = d2l_autorec.load_data_ml100k(data, users, items)[3]
+    batch = next(iter(mx.gluon.data.DataLoader(matrix, batch_size=7)))
+    assert isinstance(batch, mx.np.ndarray) and batch.shape == (7, users)
 
 
 @pytest.mark.parametrize("mode", ["random", "seq-aware"])

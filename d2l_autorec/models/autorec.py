@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mxnet import autograd, np
+from mxnet import autograd, np, npx
 from mxnet.gluon import Parameter, nn
 from mxnet.initializer import Xavier
 
@@ -47,6 +47,8 @@ class AutoRec(nn.HybridBlock, Model):
 
     Notes
     -----
+    Switches MXNet to NumPy semantics (`npx.set_np()`).
+
     `hybridize` traces `hybrid_forward`. The mask stands outside it: a Python
     condition inside would be frozen at the first call.
 
@@ -64,6 +66,7 @@ class AutoRec(nn.HybridBlock, Model):
         scale: tuple[float, float] = (1.0, 5.0),
         **kwargs: Any,
     ) -> None:
+        npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         sizes = layer_sizes(num_hidden)
 

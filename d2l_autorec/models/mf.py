@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as onp
-from mxnet import init, np
+from mxnet import init, np, npx
 from mxnet.gluon import nn
 from scipy import sparse
 
@@ -23,6 +23,10 @@ class MF(nn.HybridBlock, Model):
 
     Shape: users (batch_size,), items (batch_size,) -> (batch_size,).
 
+    Notes
+    -----
+    Switches MXNet to NumPy semantics (`npx.set_np()`).
+
     Source: d2l, section "Matrix Factorization", which has no mean.
     """
 
@@ -31,6 +35,7 @@ class MF(nn.HybridBlock, Model):
     def __init__(
         self, num_factors: int, num_users: int, num_items: int, mean: float = 0.0, **kwargs: Any
     ) -> None:
+        npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         self._num_factors = num_factors
 

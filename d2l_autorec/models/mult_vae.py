@@ -165,6 +165,10 @@ class MultDAE(nn.HybridBlock, Model):
 
     Shape: (batch_size, columns), an ndarray or a CSRBatch -> (batch_size, columns).
 
+    Notes
+    -----
+    Switches MXNet to NumPy semantics (`npx.set_np()`).
+
     Source: Liang et al. 2018, section 2; weights are Glorot-uniform, biases
     normal (0.001) within two standard deviations and without weight decay.
     """
@@ -176,6 +180,7 @@ class MultDAE(nn.HybridBlock, Model):
         dropout: float | Sequence[float] = 0.5,
         **kwargs: Any,
     ) -> None:
+        npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         shares = layer_dropouts(hidden, dropout)
         depth = len(hidden)
