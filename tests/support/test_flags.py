@@ -132,7 +132,7 @@ def test_make_config_names_parameters(options, text):
 FILES = [
     ("a,b,c\n1,10,4\n2,20,3\n", {}, "say which is which with `columns=user=a,item=b,rating=c`"),
     ("1\n2\n", {}, "name another separator with `separator`"),
-    ("1;a,10;4\n2;b,20;4\n", {}, "say which with `separator=';'`"),
+    ("1;2;3,4,5\n1;2;3,4,5\n", {}, "say which with `separator=,`"),
     ("1,10,4\n", dict(separator="x"), "`separator` is 'x': it must be a character"),
     ("user,item,rating\n1,10,4\n", dict(columns="user"), "`columns` is 'user': it must be like"),
     ("1,10,4\n", dict(columns="user=0"), "`columns=user=0` does not say which"),
@@ -183,7 +183,7 @@ CALLS = {
         lambda ratings, **_: d2l.prepare_clicks(ratings, 1.0, 1, heldout_users=2.5),
         "`heldout_users` is 2.5",
     ),
-    "layers": (lambda **_: d2l.MultDAE(80, (4, 0)), "`hidden` is '4,0'"),
+    "layers": (lambda **_: d2l.MultDAE((4, 0), 80), "`hidden` is '4,0'"),
     "n": (lambda model, **_: model.recommend(1, n=0), "`n` is 0: it must be at least 1"),
     "new user": (lambda model, **_: model.recommend_new_user({1: 3}, n=-1), "`n` is -1"),
     "similar": (lambda model, **_: model.similar_items(1, n=0), "`n` is 0"),
