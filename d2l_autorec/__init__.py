@@ -100,7 +100,7 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         NumericalError,
         UserError,
     )
-    from .training.anneal import anneal_schedule
+    from .training.schedules import anneal_schedule
 
 _NAMES_OF = {
     "chapter": (
@@ -147,7 +147,7 @@ _NAMES_OF = {
         "NumericalError",
         "UserError",
     ),
-    "training.anneal": ("anneal_schedule",),
+    "training.schedules": ("anneal_schedule",),
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 

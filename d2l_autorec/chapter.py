@@ -5,6 +5,10 @@ With these, it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chap
     read -> split -> load -> DataLoader -> AutoRec -> train_recsys_rating, by evaluator
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import mxnet as mx
 import numpy as onp
 import pandas as pd
 from mxnet import np, npx
@@ -13,8 +17,11 @@ from .data.movielens import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
+from .support.errors import ConfigError
+from .training.callbacks import Evaluation, Progress
 from .training.devices import try_all_gpus
-from .training.loop import train_recsys_rating
+from .training.loop import Training, fit
+from .training.progress import open_progress, summary
 
 __all__ = [
     "AutoRec",
@@ -161,3 +168,69 @@ def get_dataloader_workers() -> int:
     they print a traceback when the interpreter exits before the loader.
     """
     return 0
+
+
+def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
+    net: Any,
+    train_iter: Iterable,
+    test_iter: Iterable,
+    loss: Callable,
+    trainer: Any,
+    num_epochs: int,
+    devices: Sequence[mx.Context] | None = None,
+    evaluator: Callable | None = None,
+    **kwargs: Any,
+) -> None:
+    """Train, draw train and test RMSE for each epoch, print the result (the chapter's function).
+
+    Parameters
+    ----------
+    net : Block
+    train_iter, test_iter : iterable
+        Batches: an ndarray, or a list of features and, last, the label.
+    loss : callable
+        (prediction, label) to one loss a row.
+    trainer : gluon.Trainer
+    num_epochs : int
+    devices : sequence of Context, optional
+        By default `try_all_gpus()`, when called.
+    evaluator : callable
+        `evaluator(net, test_iter, devices)` to RMSE; with `inter_mat` it gets
+        that as its third of four arguments.
+    **kwargs
+        `inter_mat`: test interaction matrix.
+
+    Notes
+    -----
+    Where it differs from d2l 1.0.3, and why. The train loss is the mean of
+    the loss over the rows of the last epoch; d2l adds up the last batch of each
+    device, divides by the number of batches and then by the rows, and so
+    prints 0.000. The curve shows the train RMSE over observed ratings, which
+    has the unit of the test RMSE beside it. Rows need not divide over the
+    devices. "ratings/sec" counts observed ratings; d2l counts every entry of
+    the matrix and one epoch's entries for all. In a notebook the curve is
+    d2l's Animator; elsewhere a progress bar takes its place, as nobody sees
+    a figure there.
+    """
+    if evaluator is None:
+        raise ConfigError("train_recsys_rating needs an evaluator: it draws the test RMSE")
+    test_rmse = evaluator  # of the chapter's signature
+
+    if devices is None:
+        devices = try_all_gpus()
+    arguments = [devices]
+    if kwargs:
+        arguments = [kwargs["inter_mat"], devices]
+
+    def metrics(net: Any) -> dict[str, float]:
+        return {"rmse": test_rmse(net, test_iter, *arguments)}
+
+    training = Training(net, train_iter, loss, trainer, devices)
+    with open_progress(num_epochs) as shown:
+        callbacks = [Evaluation({"test": metrics}), Progress(shown)]
+        history = fit(training, num_epochs, callbacks)
+
+    last = history[-1]
+    seconds = sum(record.seconds for record in history)
+    rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
+    print(summary(last.train_loss, last.test["rmse"], rate, devices))

@@ -85,6 +85,7 @@ class Job:
         script = GUARD + "exec " + shlex.join(["env", *variables, *self.command])
         if self.host.name is None:
             return ["sh", "-c", script]
+
         script = f"cd {shlex.quote(os.getcwd())} || exit; {script}"
         return [*shlex.split(ssh), "--", self.host.name, shlex.join(["sh", "-c", script])]
 
@@ -165,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = options.command
     if command[:1] == ["--"]:
         command = command[1:]
+
     if not command:
         raise ConfigError(
             "there is no command for the workers: put it behind --, as in "
@@ -189,6 +191,7 @@ def _parser() -> Parser:
         ),
     )
     count = whole_number(PROCESSES)
+
     parser.add_argument("-n", "--workers", type=count, required=True, help="how many workers")
     parser.add_argument("-s", "--servers", type=count, required=True, help="how many servers")
     parser.add_argument(
@@ -284,6 +287,7 @@ def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no file")  # a pipe might keep its reader waiting for ever
+
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
@@ -366,6 +370,7 @@ def _environment(role: str, rank: int, host: Host) -> dict[str, str]:
 
     if host.name is None:
         return own
+
     forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
     return {**forwarded, **own}
 
@@ -421,6 +426,7 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
 
     if failed is None:
         return 0
+
     print(f"d2l_autorec.launch: error: {failed.failure()}", file=sys.stderr)
     return failed.exit_code() or 0
 
@@ -466,6 +472,7 @@ def _wait(processes: Sequence[Process]) -> Process | None:
         workers = [code for process, code in zip(processes, codes) if process.role == "worker"]
         if all(code == 0 for code in workers):
             return None
+
         time.sleep(0.05)
 
 

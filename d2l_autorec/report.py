@@ -32,7 +32,7 @@ SEEDS = within(1, 1000)  # each is hours of training
 TITLE = "# Reproduction report"
 # A report's figures do not hang on these: a preset is the values that it sets, no table sets the
 # others, and a run that was begun with fewer threads is gone on with.
-UNNAMED = ("threads", "checkpoint_every", "preset", "kvstore")
+UNNAMED = ("threads", "preset", "kvstore")
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
@@ -222,7 +222,7 @@ def _quick_options(table: Table) -> dict[str, Any]:
 
 def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     """The result of a configuration: read if the run has finished, resumed or begun if not."""
-    from .runs.runner import train_model
+    from .runs.runner import run_training
 
     folder = out / "runs" / name_of(config)
     started = time.perf_counter()
@@ -232,15 +232,15 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
         if record.result is not None:
             return record.result
         kept = dataclasses.replace(record.config, data_dir=config.data_dir)
-        result = train_model(kept, resume=folder)
+        trained = run_training(kept, resume=folder)
     else:
-        result = train_model(dataclasses.replace(config, out=str(folder)))
+        trained = run_training(dataclasses.replace(config, out=str(folder)))
 
-    if result is None:
+    if trained is None:
         raise ConfigError("a report is made by one process: start it without d2l_autorec.launch")
     seconds = time.perf_counter() - started
     print(f"{label}: {folder.name}, {seconds:.0f} s", file=sys.stderr, flush=True)
-    return result
+    return trained.result
 
 
 def name_of(config: RunConfig) -> str:

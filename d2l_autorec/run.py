@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.options import add_options, check_needs, computing_options, flag, shown
+from .runs.options import add_options, check_needs, computing_options, shown
 from .runs.run_record import RunRecord, read_record
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED
 from .support.errors import ConfigError
+from .support.flags import flag
 from .training.engine import has_gpu, start_mxnet
 
 EXAMPLES = """examples:
@@ -39,11 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         threads = record.threads  # sums depend on their number, in the last bits
 
     start_mxnet(threads, on_one_cpu(config))
-    from .runs.runner import tell, train_model
+    from .runs.result import tell
+    from .runs.runner import run_training
 
-    result = train_model(config, resume=folder)
-    if result is not None:
-        tell(config, result)
+    trained = run_training(config, resume=folder)
+    if trained is not None:
+        tell(config, trained.told)
 
 
 def _parser() -> Parser:

@@ -1,5 +1,6 @@
 """Shared fixtures: NumPy semantics, real data where there is any, commands as a user runs them."""
 
+import gc
 import importlib
 import os
 import subprocess
@@ -14,6 +15,14 @@ from d2l_autorec.support.cli import run_command
 
 matplotlib.use("Agg")
 mx.npx.set_np()
+
+OFFLINE = "http://127.0.0.1:9/"  # nobody listens at this port
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collection: Gluon collects for every DataLoader."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +42,7 @@ def command(tmp_path):
     """Run `python -m d2l_autorec.VERB ARGS` in an empty folder, offline; returns the process."""
 
     def call(verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        env = {**os.environ, "D2L_AUTOREC_URL": "http://127.0.0.1:9/", **environment}
+        env = {**os.environ, "D2L_AUTOREC_URL": OFFLINE, **environment}
         return subprocess.run(
             [sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
             cwd=tmp_path,
@@ -47,10 +56,13 @@ def command(tmp_path):
 
 
 @pytest.fixture
-def in_process(capsys):
-    """Like `command`, but without the start of a new interpreter."""
+def in_process(tmp_path, monkeypatch, capsys):
+    """Like `command`, but without the start of a new interpreter, which takes seconds."""
 
     def call(verb: str, *arguments: str) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(tmp_path)
+        if "D2L_AUTOREC_URL" not in os.environ:  # some tests have a server of their own
+            monkeypatch.setenv("D2L_AUTOREC_URL", OFFLINE)
         module = importlib.import_module(f"d2l_autorec.{verb}")
         code = run_command(f"d2l_autorec.{verb}", module.main, list(arguments))
         captured = capsys.readouterr()

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
 
 import d2l_autorec
-from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.runner import train_model
+from d2l_autorec.runs.config import AutoRecConfig, RunConfig
+from d2l_autorec.runs.runner import run_training
 from d2l_autorec.serving.trained_model import TrainedModel, load_run
 from d2l_autorec.support.files import read_json
 
@@ -24,10 +25,16 @@ PACKAGE = Path(d2l_autorec.__file__).parent
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 
 
+def train_run(config: RunConfig, resume: Path | None = None) -> dict[str, Any]:
+    """What `python -m d2l_autorec.run` does: result.json, and 'run', the folder."""
+    trained = run_training(config, resume=resume)
+    return trained.told
+
+
 def finish(out: Path, **options) -> TrainedModel:
     """Train a small run into `out` and load it."""
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
-    train_model(AutoRecConfig(out=str(out), **given))
+    train_run(AutoRecConfig(out=str(out), **given))
     return load_run(out)
 
 
@@ -148,7 +155,7 @@ def words(options):
 def launch(tmp_path, *arguments, **environment):
     """The finished launcher; whatever it started carries the folder in its environment."""
     process = start_launcher(tmp_path, *arguments, **environment)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert survivors(tmp_path) == []
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -171,8 +178,13 @@ def start_launcher(tmp_path, *arguments, **environment):
 
 
 def survivors(tmp_path):
-    """Processes that the launcher of this test left, at most a moment after it ended."""
-    deadline = time.monotonic() + 2
+    """Processes that the launcher of this test left: none, a moment after it ended."""
+    return remaining(tmp_path, 10)
+
+
+def remaining(tmp_path, seconds):
+    """Processes with this test's environment that do not end within some seconds."""
+    deadline = time.monotonic() + seconds
     while (found := marked(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

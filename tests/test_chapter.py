@@ -163,8 +163,9 @@ def printed_rmse(text):
     return float(found[2])
 
 
+# with the package's AutoRec it runs in Jupyter below
 @pytest.mark.realdata
-@pytest.mark.parametrize("own", [[], ["--own"]])
+@pytest.mark.parametrize("own", [pytest.param([], marks=pytest.mark.slow), ["--own"]])
 def test_listing_as_a_script(data_dir, own):
     process = subprocess.run([sys.executable, str(LISTING), *own], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr

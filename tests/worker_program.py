@@ -11,7 +11,7 @@ import numpy as onp
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.training.devices import split_and_load
-from d2l_autorec.training.workers import connect, leave
+from d2l_autorec.training.parameter_server import connect, leave
 
 ROWS, BATCH = 37, 10  # 7 rows in the last batch; 1 with BATCH 12, fewer than workers
 

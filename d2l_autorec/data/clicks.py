@@ -375,8 +375,8 @@ def _filter(
     if not len(kept):
         raise DataError(
             f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
-            f"(--threshold {threshold}, --min-item-clicks {min_item_clicks}, "
-            f"--min-user-clicks {min_user_clicks}): lower one of them"
+            f"(`threshold={threshold}`, `min_item_clicks={min_item_clicks}`, "
+            f"`min_user_clicks={min_user_clicks}`): lower one of them"
         )
 
     reasons = ("below the threshold", "items with few clicks", "users with few clicks")
@@ -394,7 +394,7 @@ def _check_heldout(wanted: int | float) -> None:
     is_fraction = 0 < wanted < 0.5
     if not (is_count or is_fraction):
         raise ConfigError(
-            f"--heldout-users is {wanted:g}: it must be a number of users from 1, "
+            f"`heldout_users` is {wanted:g}: it must be a number of users from 1, "
             "or a fraction of them below 0.5"
         )
 
@@ -407,10 +407,10 @@ def _count_heldout(wanted: int | float, users: int) -> int:
 
     if count < 1 or users <= 2 * count:
         raise DataError(
-            f"--heldout-users {wanted:g} takes {count} users for validation and "
+            f"`heldout_users={wanted:g}` takes {count} users for validation and "
             f"{count} for the test of the {users} that have clicks enough: choose "
             f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
-            "--min-user-clicks"
+            "`min_user_clicks`"
         )
 
     return count

@@ -185,5 +185,5 @@ def _non_numeric(path: Path, layout: TableFormat, numeric: list[str]) -> DataErr
             )
 
     return DataError(
-        f"{path}: the ratings are not numbers; correct them, or name another column with --columns"
+        f"{path}: the ratings are not numbers; correct them, or name another column with `columns`"
     )

@@ -175,7 +175,7 @@ def _deduplicated(frame: pd.DataFrame, locate: Callable[[int], str], duplicates:
 
     warnings.warn(
         f"{count} repeated ratings of an item by the same user were merged "
-        f"(--duplicates {duplicates})",
+        f"(`duplicates={duplicates}`)",
         DataWarning,
         stacklevel=4,
     )
@@ -212,7 +212,7 @@ def _repeated(
         f"{locate(second)}: user {user!r} rated item {item!r} already in "
         f"{_place_in_file(locate(first))} ({values[first]:g} there, {values[second]:g} here); "
         f"{count} ratings are repeated ({', '.join(places)}), {conflicts} of them with another "
-        "value: choose --duplicates last or mean, or delete them"
+        "value: choose `duplicates=last` or mean, or delete them"
     )
 
 

@@ -21,7 +21,7 @@ from .textfile import blocks
 
 JSON_LINE = (
     '{"reviewerID": "A1", "asin": "B1", "overall": 5.0, "unixReviewTime": 1400000000}, '
-    "or name its keys with --columns"
+    "or name its keys with `columns`"
 )
 
 

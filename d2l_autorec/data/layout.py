@@ -1,6 +1,6 @@
 """How a file of ratings is laid out: separator, header, and which column is which.
 
-What cannot be told is not guessed: the error holds the `--columns` to paste.
+What cannot be told is not guessed: the error holds the `columns` to paste.
 """
 
 import csv
@@ -52,7 +52,7 @@ class Request:
         The columns of a file without a header, in this order.
     exactly : str
         What the file must be like, where there is one way and no option; ''
-        where it is for `--columns` to say.
+        where it is for `columns` to say.
     """
 
     fewest: int
@@ -219,7 +219,7 @@ def _too_narrow(place: str, width: int, separator: str, request: Request) -> Dat
 
     return DataError(
         f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
-        f"but {needed} are needed; name another separator with --separator if that "
+        f"but {needed} are needed; name another separator with `separator` if that "
         "is the reason"
     )
 
@@ -261,8 +261,8 @@ def _separator(path: Path, lines: list[str], request: Request) -> str:
         choices = " or ".join(f"{sep!r} ({counts[sep][0]} columns)" for sep in steady)
         widest = max(steady, key=lambda sep: counts[sep][0])
         raise DataError(
-            f"{path} may be separated by {choices}: say which with --separator "
-            f"{shlex.quote(widest)}"
+            f"{path} may be separated by {choices}: say which with "
+            f"`separator={shlex.quote(widest)}`"
         )
 
     most = max(SEPARATORS, key=lambda sep: counts[sep][0])
@@ -275,7 +275,7 @@ def _given_separator(text: str) -> str:
     printable = given == "::" or re.fullmatch(r"[\t -~]", given)
     if not printable or given.isalnum() or given == '"':
         raise DataError(
-            f"--separator is {given!r}: it must be a character other than a "
+            f"`separator` is {given!r}: it must be a character other than a "
             "letter, a digit or a quote; ::, tab or space"
         )
 
@@ -329,7 +329,7 @@ def _undecided(place: str, first: list[str], numeric: bool, request: Request) ->
         row = f"put the line {names} above"
     else:
         numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
-        row = f"say --columns {numbers}"
+        row = f"say `columns={numbers}`"
 
     return DataError(
         f"{place}: {', '.join(map(repr, first))} may be the names of the columns or "
@@ -416,7 +416,7 @@ def columns_asked_for(
         same = [other for other, position in columns.items() if position == found[0]]
         if same:
             raise DataError(
-                f"--columns {request.columns} takes {name!r} for {same[0]} and for "
+                f"`columns={request.columns}` takes {name!r} for {same[0]} and for "
                 f"{role}: {how_to_name(names, request)}"
             )
 
@@ -451,14 +451,14 @@ def parse_columns(request: Request) -> dict[str, str]:
     repeated = len(columns) < len(parts)
     if unknown or nameless or repeated:
         raise DataError(
-            f"--columns is {text!r}: it must be like user=userId,item=movieId,"
+            f"`columns` is {text!r}: it must be like user=userId,item=movieId,"
             "rating=rating[,timestamp=time], each once"
         )
 
     missing = [role for role in request.needed if role not in columns]
     if missing:
         raise DataError(
-            f"--columns {text} does not say which column is the {missing[0]}: add {missing[0]}=NAME"
+            f"`columns={text}` does not say which column is the {missing[0]}: add {missing[0]}=NAME"
         )
 
     return columns
@@ -470,7 +470,7 @@ def how_to_name(names: Sequence[str], request: Request) -> str:
 
 
 def suggestion(names: Sequence[str], request: Request) -> str:
-    """A `--columns` to paste: usual names where they are, else the next column that is left."""
+    """The `columns` to paste: usual names where they are, else the next column that is left."""
     known = {role: found[0] for role, found in _candidates(names, request).items() if found}
     left = [position for position in range(len(names)) if position not in known.values()]
 
@@ -481,7 +481,8 @@ def suggestion(names: Sequence[str], request: Request) -> str:
             position = left.pop(0)
         parts.append(f"{role}={_shortest(names, position)}")
 
-    return "--columns " + shlex.quote(",".join(parts))
+    columns = shlex.quote(",".join(parts))
+    return f"`columns={columns}`"
 
 
 def _shortest(names: Sequence[str], position: int | None) -> str:

@@ -49,7 +49,7 @@ class DataSet:
     scale : (float, float)
         Lowest and highest possible rating.
     columns : str
-        As in `--columns`.
+        As in `read_ratings`.
     separator : str
     citation, licence : str
     """
@@ -182,7 +182,7 @@ def load_ratings(
     if record is None:
         raise DataError(
             f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
-            "or your own file with --ratings"
+            "or your own file with `ratings`"
             f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}"
         )
 
@@ -326,7 +326,7 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
         raise DataError(
             f"{record.name} is not in {folder} and could not be downloaded ({_reason(error)}); put "
             f"{record.folder}/{record.ratings_file} or {record.name}.zip into a folder and name "
-            "it with --data-dir or D2L_AUTOREC_DATA"
+            "it with `data_dir` or D2L_AUTOREC_DATA"
         ) from error
 
     return target / record.ratings_file

@@ -114,7 +114,7 @@ def check_ratings(values: np.ndarray, scale: Scale, locate: Locate, remedy: str)
             values,
             locate,
             f"is outside the scale {low:g},{high:g}",
-            "correct them or --scale",
+            "correct them or `scale`",
         )
 
     shifted = different + np.float32(offset_of(low))
@@ -138,7 +138,7 @@ def _refuse(bad: np.ndarray, values: np.ndarray, locate: Locate, what: str, reme
 def _check_kind(values: np.ndarray, different: np.ndarray, locate: Locate, remedy: str) -> None:
     low = float(different[0])
     high = float(different[-1])
-    meant = f"--scale {low:.9g},{high:.9g} if they are meant so"
+    meant = f"`scale={low:.9g},{high:.9g}` if they are meant so"
 
     if np.abs(different).min() >= HUGE:
         raise DataError(
@@ -170,7 +170,7 @@ def _check_missing_codes(values: np.ndarray, different: np.ndarray, locate: Loca
                 locate,
                 f"is far from the others, {others[0]:g}..{others[-1]:g}",
                 "delete them if they stand for missing ratings; if they are meant so, say "
-                f"--scale {different[0]:g},{different[-1]:g}",
+                f"`scale={different[0]:g},{different[-1]:g}`",
             )
 
 

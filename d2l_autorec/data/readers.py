@@ -141,7 +141,7 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
     """
     if first_lines(path)[0][1].lstrip().startswith("{"):
         if request.separator is not None:
-            raise DataError(f"{path} is JSON lines, which have no separator: leave --separator out")
+            raise DataError(f"{path} is JSON lines, which have no separator: leave `separator` out")
 
         frame, keys = parse_json(path, request)
         source = Source(
@@ -173,7 +173,7 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
 
 
 def _swapped(names: dict[str, str]) -> str:
-    """The `--columns` to paste if what was taken for ratings are times."""
+    """The `columns` to paste if what was taken for ratings are times."""
     if "rating" not in names:
         return ""
 
@@ -187,7 +187,7 @@ def _swapped(names: dict[str, str]) -> str:
         clicks = ", for a model that ranks clicks"
 
     columns = ",".join(f"{role}={name}" for role, name in swapped.items())
-    return f"if they are times, say --columns {columns}{clicks}"
+    return f"if they are times, say `columns={columns}`{clicks}"
 
 
 def _refuse_second_header(frame: pd.DataFrame, layout: TableFormat, source: Source) -> None:

@@ -14,7 +14,7 @@ OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> Split:
     """Each rating is a test rating with probability `test_ratio` (the chapter's random mode).
 
-    A `seed` gives the split of `python -m d2l_autorec.run --seed`.
+    A `seed` gives the split of a run with that seed.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
     """
     if not 2 <= folds <= len(ratings):
         raise DataError(
-            f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with --folds"
+            f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with `folds`"
         )
 
     rng = _generator_of(seed)
@@ -144,13 +144,13 @@ def require_timestamps(ratings: Ratings, split: str) -> np.ndarray:
     times = ratings.timestamps
     if times is None:
         raise DataError(
-            f"{ratings.name} has no timestamps, which {split} needs: choose --split random"
+            f"{ratings.name} has no timestamps, which {split} needs: choose `split=random`"
         )
 
     if len(ratings) and (times == times[0]).all():
         raise DataError(
             f"every timestamp of {ratings.name} is {times[0]}, so "
-            f"{split} would be a shuffle: choose --split random"
+            f"{split} would be a shuffle: choose `split=random`"
         )
 
     return times

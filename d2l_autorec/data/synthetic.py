@@ -23,7 +23,7 @@ def synthetic_shape(dataset: str) -> tuple[int, int, int] | None:
     shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", dataset)
     if shape is None:
         raise DataError(
-            f"--dataset is {dataset}: a generated set is synthetic or "
+            f"`dataset` is {dataset}: a generated set is synthetic or "
             "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000"
         )
 

@@ -56,7 +56,7 @@ class RankingEvaluation:
         if not len(measured):
             raise DataError(
                 f"none of the {held_out.shape[0]} held-out users has a held-out item: "
-                "take more users with --heldout-users, or users with at least 5 clicks"
+                "take more users with `heldout_users`, or users with at least 5 clicks"
             )
 
         self.users_without_held_out = held_out.shape[0] - len(measured)

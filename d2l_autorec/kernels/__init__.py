@@ -25,7 +25,7 @@ def set_threads(count: int) -> None:
     global _threads
     _threads = count
     if _kernels is not None:
-        _limit_pool()
+        _limit_pool(count)
 
 
 def threads() -> int:
@@ -46,6 +46,7 @@ def load() -> ModuleType:
     global _kernels
     if _kernels is not None:
         return _kernels
+
     check_environment("NUMBA_")
     try:
         with warnings.catch_warnings():
@@ -53,33 +54,38 @@ def load() -> ModuleType:
             module = importlib.import_module(f"{__name__}.numba_kernels")
             module.get_num_threads()  # starts them
     except (RuntimeError, RuntimeWarning, ValueError) as error:
+        own = variables(("NUMBA_",)) or "the variables NUMBA_*"
         raise ConfigError(
-            f"numba cannot start ({str(error).splitlines()[0]}): correct or unset "
-            f"{variables(('NUMBA_',)) or 'the variables NUMBA_*'}"
+            f"numba cannot start ({str(error).splitlines()[0]}): correct or unset {own}"
         ) from error
+
     _kernels = module
     if _threads is not None:
-        _limit_pool()
+        _limit_pool(_threads)
+
     return module
 
 
-def _limit_pool() -> None:
-    from numba import config, set_num_threads
+def _limit_pool(wanted: int) -> None:
+    numba = importlib.import_module("numba")
+    most: int = numba.config.NUMBA_NUM_THREADS
 
-    if _threads > config.NUMBA_NUM_THREADS:
+    if wanted > most:
         warnings.warn(
-            f"{_threads} threads are asked for, and numba began with "
-            f"{config.NUMBA_NUM_THREADS} (NUMBA_NUM_THREADS): the sparse kernels compute "
+            f"{wanted} threads are asked for, and numba began with "
+            f"{most} (NUMBA_NUM_THREADS): the sparse kernels compute "
             "the same with these, more slowly",
             DataWarning,
             stacklevel=2,
         )
-    set_num_threads(min(_threads, config.NUMBA_NUM_THREADS))
+
+    numba.set_num_threads(min(wanted, most))
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):  # what Python looks for in a package
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
     value = getattr(load(), name)
     globals()[name] = value
     return value

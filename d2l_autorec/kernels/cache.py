@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
 from ..support.errors import DataWarning
@@ -25,12 +25,15 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
 
     def decorate(function: Callable) -> Any:
         kernel = numba.njit(nogil=True, **options)(function)
-        if numba.config.DISABLE_JIT:
+        settings: Any = numba.config  # a module that makes its names when it is loaded
+        if settings.DISABLE_JIT:
             return kernel
+
         try:
             kernel._cache = KernelCache(function)  # enable_caching() can only make numba's own
         except Exception as error:  # numba finds no folder
             _tell(error)
+
         return kernel
 
     return decorate
@@ -42,10 +45,10 @@ class KernelCache(FunctionCache):
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
         locator = self._impl.locator
+        folder = Path(locator.get_cache_path())
         about = repr((numba.__version__, locator.get_source_stamp()))
-        self._cache_file = KernelFiles(
-            Path(locator.get_cache_path()), self._impl.filename_base, about
-        )
+
+        self._cache_file = KernelFiles(folder, self._impl.filename_base, about)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any | None:
         """The compiled function for a signature, or None."""
@@ -63,7 +66,7 @@ class KernelCache(FunctionCache):
             _tell(error)
 
 
-class KernelFiles:
+class KernelFiles(IndexDataCacheFile):
     """A file for each compiled function, named by all that it depends on, and with its digest.
 
     Numba's own files would run what a flipped bit made of the code, and two processes that begin
@@ -79,7 +82,10 @@ class KernelFiles:
     """
 
     def __init__(self, folder: Path, name: str, about: str) -> None:
-        self._folder, self._name, self._about = folder, name, about
+        super().__init__(str(folder), name, about)
+        self._folder = folder
+        self._name = name
+        self._about = about
 
     def load(self, key: Any) -> Any | None:
         """What was saved under `key`, or None.
@@ -94,26 +100,33 @@ class KernelFiles:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+
+        digest = content[:DIGEST_BYTES]
+        code = content[DIGEST_BYTES:]
         if hashlib.sha256(code).digest() != digest:
             raise ValueError(f"{path} is damaged")
+
         return pickle.loads(code)
 
     def save(self, key: Any, data: Any) -> None:
         """Write `data` under `key`: whole, or not at all."""
         code = dumps(data)
+        digest = hashlib.sha256(code).digest()
         handle, unfinished = tempfile.mkstemp(prefix=".part-", dir=self._folder)
+
         try:
             with open(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
+                file.write(digest + code)
             os.replace(unfinished, self._path(key))
         except BaseException:
             os.unlink(unfinished)
             raise
 
     def _path(self, key: Any) -> Path:
-        digest = hashlib.sha256(f"{self._about} {key!r}".encode()).hexdigest()[:16]
-        return self._folder / f"{self._name}.{digest}.nbc"
+        depends_on = f"{self._about} {key!r}"
+        digest = hashlib.sha256(depends_on.encode()).hexdigest()
+
+        return self._folder / f"{self._name}.{digest[:16]}.nbc"
 
 
 def _tell(error: Exception) -> None:
@@ -121,10 +134,12 @@ def _tell(error: Exception) -> None:
     global _told
     if _told:
         return
+
     _told = True
+    reason = str(error).splitlines()[0]
     warnings.warn(
         "the sparse kernels are compiled now, as their cache cannot be used "
-        f"({str(error).splitlines()[0]}): set NUMBA_CACHE_DIR to a folder that can be "
+        f"({reason}): set NUMBA_CACHE_DIR to a folder that can be "
         "written, to do this only once",
         DataWarning,
         stacklevel=2,

@@ -36,7 +36,9 @@ class CSRBatch:
         columns: int,
         ctx: mx.Context | None = None,
     ) -> None:
-        self.indptr, self.indices, self.data = indptr, indices, data
+        self.indptr = indptr
+        self.indices = indices
+        self.data = data
         self.shape = (len(indptr) - 1, columns)
         self.ctx = ctx or mx.cpu()
         self.awaited: list[Future] = []  # gradients that an optimizer takes in factors
@@ -47,6 +49,7 @@ class CSRBatch:
     def __getitem__(self, rows: slice) -> "CSRBatch":
         if rows == slice(0, len(self)):
             return self
+
         indptr = self.indptr[rows.start : rows.stop + 1]
         part = slice(indptr[0], indptr[-1])
         return CSRBatch(
@@ -57,6 +60,7 @@ class CSRBatch:
         """The same rows, with outputs on `ctx`."""
         if ctx == self.ctx:
             return self
+
         return CSRBatch(self.indptr, self.indices, self.data, self.shape[1], ctx)
 
     @cached_property
@@ -67,10 +71,8 @@ class CSRBatch:
     @cached_property
     def groups(self) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
         """Entries by column, and the number of threads: what every kernel begins with."""
-        return (
-            *kernels.group_by_column(self.indptr, self.indices, self.shape[1]),
-            kernels.threads(),
-        )
+        by_column = kernels.group_by_column(self.indptr, self.indices, self.shape[1])
+        return (*by_column, kernels.threads())
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
@@ -79,12 +81,16 @@ def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
     Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
     round trip through its engine.
     """
-    wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
-    check_call(wait(array.handle))
+    if write:
+        check_call(_LIB.MXNDArrayWaitToWrite(array.handle))
+    else:
+        check_call(_LIB.MXNDArrayWaitToRead(array.handle))
+
     pointer = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
     if not array.size:
         return onp.empty(array.shape, dtype=onp.float32)
+
     memory = (ctypes.c_float * array.size).from_address(pointer.value)
     return onp.frombuffer(memory, dtype=onp.float32).reshape(array.shape)
 
@@ -99,4 +105,6 @@ def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
 
 def as_numpy(values: Any) -> onp.ndarray:
     """A NumPy array, or a view of an MXNet one."""
-    return values if isinstance(values, onp.ndarray) else numpy_view(values)
+    if isinstance(values, onp.ndarray):
+        return values
+    return numpy_view(values)

@@ -77,7 +77,9 @@ class _SparseFunction(autograd.Function):
 
     def __init__(self, batch: CSRBatch, weight: Any, bias: Any) -> None:
         super().__init__()
-        self._batch, self._parameter, self._bias_parameter = batch, weight, bias
+        self._batch = batch
+        self._parameter = weight
+        self._bias_parameter = bias
         self._weight = numpy_view(weight.data(batch.ctx))
         self._bias = numpy_view(bias.data(batch.ctx))
         self._factors = self._promise_factors()
@@ -88,7 +90,8 @@ class _SparseFunction(autograd.Function):
         The weight is then no input of the graph, and it is the bias that lets
         MXNet run the backward pass.
         """
-        weight, batch = self._parameter, self._batch
+        weight = self._parameter
+        batch = self._batch
         takes = getattr(weight, "takes_factors", False) and weight.grad_req == "write"
         if not takes or self._bias_parameter.grad_req == "null" or not autograd.is_recording():
             return None
@@ -99,6 +102,7 @@ class _SparseFunction(autograd.Function):
                 "FusedAdam knows the gradient of one use only: give the Trainer "
                 "'adam'"
             )
+
         weight.factors = Future()
         batch.awaited.append(weight.factors)
         weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
@@ -106,17 +110,21 @@ class _SparseFunction(autograd.Function):
 
     def trained(self) -> list[Any]:
         """The parameters that are inputs of the graph: bias, weight, or fewer."""
-        ctx, inputs = self._batch.ctx, []
+        ctx = self._batch.ctx
+        inputs = []
+
         if self._bias_parameter.grad_req != "null":
             inputs.append(_leaf(self._bias_parameter, ctx))
         if self._parameter.grad_req != "null" and self._factors is None:
             inputs.append(_leaf(self._parameter, ctx))
+
         return inputs
 
     def at(self, *inputs: Any) -> Any:
         """The function's value; a constant where nothing that it depends on is trained."""
         if inputs:
             return self(*inputs)
+
         with autograd.pause(train_mode=autograd.is_training()):
             return self(*inputs)
 
@@ -137,6 +145,7 @@ class _SparseFunction(autograd.Function):
         """The bias's gradient, if it has one."""
         if self._bias_parameter.grad_req == "null":
             return []
+
         return [self._array(compute())]
 
     def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> list[Any]:
@@ -147,7 +156,9 @@ class _SparseFunction(autograd.Function):
         if self._factors is not None:
             self._factors.set_result((self._batch, values, hidden))
             return []
-        batch, out = self._batch, onp.empty_like(self._weight)
+
+        batch = self._batch
+        out = onp.empty_like(self._weight)
         kernels.weight_gradient(*batch.groups, values, as_numpy(hidden), out)
         return [self._array(out)]
 
@@ -164,17 +175,19 @@ class _Encode(_SparseFunction):
         return out
 
     def _gradients(self, gradient: onp.ndarray) -> tuple[Any, ...]:
-        return (
-            *self._bias_gradient(lambda: gradient.sum(axis=0)),
-            *self._weight_gradient(self._batch.data, gradient),
-        )
+        to_bias = self._bias_gradient(lambda: gradient.sum(axis=0))
+        to_weight = self._weight_gradient(self._batch.data, gradient)
+
+        return (*to_bias, *to_weight)
 
 
 class _MaskedDecode(_SparseFunction):
     """([bias, ][weight, ]hidden) -> hidden weight' + bias at the observed entries."""
 
     def forward(self, *inputs: Any) -> Any:
-        batch, self._hidden = self._batch, inputs[-1]
+        batch = self._batch
+        self._hidden = inputs[-1]
+
         out = np.empty((len(batch.data),), ctx=batch.ctx)
         kernels.masked_products(
             *batch.groups, numpy_view(self._hidden), self._weight, self._bias, numpy_view(out)
@@ -186,16 +199,21 @@ class _MaskedDecode(_SparseFunction):
         to_hidden = onp.empty(self._hidden.shape, dtype=onp.float32)
         zero = onp.zeros(to_hidden.shape[1], dtype=onp.float32)
         kernels.weighted_columns(*batch.groups, values, self._weight, zero, to_hidden)
+
         to_bias = self._bias_gradient(
             lambda: kernels.column_sums(batch.groups[0], batch.groups[2], values)
         )
-        return (*to_bias, *self._weight_gradient(values, self._hidden), self._array(to_hidden))
+        to_weight = self._weight_gradient(values, self._hidden)
+
+        return (*to_bias, *to_weight, self._array(to_hidden))
 
 
 def _leaf(parameter: Any, ctx: mx.Context) -> Any:
     """A trained parameter's array, as `written` puts it."""
     array = parameter.data(ctx)
-    return written(array) if parameter.grad_req == "add" else array
+    if parameter.grad_req == "add":
+        return written(array)
+    return array
 
 
 def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
@@ -220,6 +238,7 @@ class _MultinomialLikelihood(autograd.Function):
         out = np.empty((len(batch),), ctx=batch.ctx)
         self._exponentials = np.empty(batch.shape, ctx=batch.ctx)
         self._sums = onp.empty(len(batch), dtype=onp.float32)
+
         kernels.multinomial_loss(
             batch.indptr,
             batch.indices,

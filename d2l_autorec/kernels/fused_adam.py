@@ -28,7 +28,8 @@ class FusedAdam(mx.optimizer.Adam):
     def __init__(self, parameters: list[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for parameter in parameters:
-            parameter.takes_factors, parameter.factors = True, None
+            parameter.takes_factors = True
+            parameter.factors = None
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         """One update; called by the Trainer."""
@@ -36,9 +37,11 @@ class FusedAdam(mx.optimizer.Adam):
         if getattr(parameter, "factors", None) is None:  # its gradient is written out
             super().update(index, weight, grad, state)
             return
+
         self._update_count(index)
         t = self._index_update_count[index]
         lr = self._get_lr(index) * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
+
         batch, values, hidden = _computed(parameter)
         scalars = (self.rescale_grad, self._get_wd(index), lr, self.beta1, self.beta2, self.epsilon)
         kernels.adam_step(
@@ -49,6 +52,7 @@ class FusedAdam(mx.optimizer.Adam):
             *map(numpy_view, state),
             *map(onp.float32, scalars),
         )
+
         parameter.factors = None
 
 
@@ -58,10 +62,12 @@ def _computed(parameter: Any) -> tuple[CSRBatch, onp.ndarray, Any]:
     if not factors.done():
         with suppress(mx.MXNetError):  # of a backward pass that failed: `factors` hold why
             mx.npx.waitall()
+
     if not factors.done():
         parameter.factors = None
         raise RuntimeError(
             f"no gradient reached {parameter.name}: the loss that was "
             "differentiated does not depend on the output it was used for"
         )
+
     return factors.result()

@@ -9,10 +9,11 @@ from mxnet.initializer import Xavier
 
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
+from .base import Model, Vectors, vectors_of
 from .layers import Affine, InputDense, OutputDense, activation, rating_activation
 
 
-class AutoRec(nn.HybridBlock):
+class AutoRec(nn.HybridBlock, Model):
     """Reconstructs rating vectors: input -> encoder -> dropout [-> inner layers] -> decoder.
 
     h(r) = f(W g(V r + mu) + b) (paper, equation 1); the chapter's g is the
@@ -126,10 +127,9 @@ class AutoRec(nn.HybridBlock):
         """The weights that the sparse kernels read and write."""
         return [self.encoder.weight, self.decoder.weight]
 
-    @property
-    def last_layer(self) -> OutputDense:
-        """The decoder."""
-        return self.decoder
+    def column_vectors(self) -> Vectors:
+        """The decoder's rows."""
+        return vectors_of(self.decoder)
 
     def affine_layers(self) -> list[Affine]:
         """Every layer but `output`: weight (units, inputs), bias, activation."""

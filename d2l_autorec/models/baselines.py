@@ -9,15 +9,19 @@ from scipy import linalg, sparse
 from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
 from ..support.memory import available_memory, check_fits
+from .base import Model
 
 BLOCK = 1024  # items whose products are in sparse form at once
 
 
-class Popularity:
+class Popularity(Model):
     """Scores are the numbers of clicks in training, the same for every user.
 
     Shape: (batch_size, items) -> (batch_size, items).
     """
+
+    is_closed_form = True
+    has_parameters = False
 
     def fit(self, train: sparse.csr_matrix) -> "Popularity":
         """Count the clicks of a matrix of shape (users, items)."""
@@ -29,7 +33,7 @@ class Popularity:
         return np.tile(self._clicks, (fold_in.shape[0], 1))
 
 
-class EASE:
+class EASE(Model):
     """Linear autoencoder without self-similarity: scores X B, in closed form.
 
     G = X'X + penalty I; P = inverse of G; B_ij = -P_ij / P_jj, and 0 on the diagonal.
@@ -51,6 +55,9 @@ class EASE:
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, equation 8.
     """
+
+    is_closed_form = True
+    has_parameters = False
 
     def __init__(self, penalty: float = 500.0, memory: int | None = None) -> None:
         if not 0 < penalty < float("inf"):
@@ -89,7 +96,7 @@ def check_memory(items: int, memory: int | None) -> None:
     enough = ""
     if memory is not None:
         enough = f", enough for {_largest(memory)} items"
-    way_out = f"{enough}: drop rare items with --min-item-clicks, or leave EASE out"
+    way_out = f"{enough}: drop rare items with `min_item_clicks`, or leave EASE out"
 
     check_fits(needed_memory(items), memory, f"EASE of {items} items", way_out)
 

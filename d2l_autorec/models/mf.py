@@ -7,8 +7,10 @@ from mxnet import init, np, npx
 from mxnet.gluon import nn
 from scipy import sparse
 
+from .base import Model, Vectors
 
-class MF(nn.HybridBlock):
+
+class MF(nn.HybridBlock, Model):
     """Predicts a rating as P_u . Q_i + b_u + b_i + mean.
 
     Parameters
@@ -55,6 +57,24 @@ class MF(nn.HybridBlock):
         products = (self.P(users) * self.Q(items)).sum(axis=1)
         return products + biases
 
+    def tables(self) -> tuple[Vectors, Vectors]:
+        """Of users, whose biases have the mean added, and of items."""
+        user_biases = _values(self.user_bias)[:, 0]
+        item_biases = _values(self.item_bias)[:, 0]
+
+        users = onp.zeros((len(user_biases), 1), dtype=onp.float32)
+        items = onp.zeros((len(item_biases), 1), dtype=onp.float32)
+        if self._num_factors:
+            users = _values(self.P)
+            items = _values(self.Q)
+
+        mean = self.mean.data().asnumpy()
+        return Vectors(users, user_biases + mean), Vectors(items, item_biases)
+
+
+def _values(embedding: nn.Embedding) -> onp.ndarray:
+    return embedding.weight.data().asnumpy()
+
 
 class ClosedForm(MF):
     """An `MF` without factors whose parameters are computed, not trained.
@@ -68,6 +88,8 @@ class ClosedForm(MF):
         own: b_i = sum(r - mean) / (n_i + damping), and b_u = sum(r - mean -
         b_i) / (n_u + damping) (Koren, 2010, equations 3 and 4).
     """
+
+    is_closed_form = True
 
     def __init__(
         self, num_users: int, num_items: int, damping: float | None = None, **kwargs: Any

@@ -11,6 +11,7 @@ from mxnet.gluon import Parameter, nn
 
 from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
+from .base import Model, Vectors, vectors_of
 from .layers import Affine, InputDense
 
 BIAS_DEVIATION = 0.001
@@ -140,7 +141,7 @@ def dense_layers(
     return layers
 
 
-class MultDAE(nn.HybridBlock):
+class MultDAE(nn.HybridBlock, Model):
     """Denoising autoencoder: x -> encoder -> tanh code -> mirrored decoder -> logits.
 
     Every layer but the last has tanh, the code included. While training,
@@ -196,10 +197,9 @@ class MultDAE(nn.HybridBlock):
         """Layer sizes of encoder and decoder, from input to output."""
         return (columns, *hidden), (*hidden[::-1], columns)
 
-    @property
-    def last_layer(self) -> nn.Dense:
-        """The layer whose outputs are the items."""
-        return self.decoder[-1]
+    def column_vectors(self) -> Vectors:
+        """Of the items: the rows of the last layer."""
+        return vectors_of(self.decoder[-1])
 
     def affine_layers(self) -> list[Affine]:
         """Every layer at prediction, after the rows' normalisation; see `Affine`."""
@@ -315,7 +315,7 @@ def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> t
     """One dropout share for each of the 2 len(hidden) layers; see `MultDAE`."""
     if not len(hidden) or any(units < 1 for units in hidden):
         raise ConfigError(
-            f"--hidden is {_listed(hidden)!r}: it must be one or more layer sizes "
+            f"`hidden` is {_listed(hidden)!r}: it must be one or more layer sizes "
             "from 1, separated by commas, as in 600,200"
         )
 
@@ -328,12 +328,12 @@ def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> t
 
     if len(shares) != layers:
         raise ConfigError(
-            f"--dropout has {len(shares)} values, {_listed(shares)}, but --hidden "
-            f"{_listed(hidden)} makes {layers} layers: give one value, for the "
+            f"`dropout` has {len(shares)} values, {_listed(shares)}, but "
+            f"`hidden={_listed(hidden)}` makes {layers} layers: give one value, for the "
             f"input, or {layers}"
         )
     if not all(0 <= share < 1 for share in shares):
-        raise ConfigError(f"--dropout is {_listed(shares)}: each share must be from 0 to below 1")
+        raise ConfigError(f"`dropout` is {_listed(shares)}: each share must be from 0 to below 1")
     return shares
 
 

@@ -17,6 +17,7 @@ from .options import (
     HELD_OUT,
     PENALTY,
     POSITIVE,
+    RATING,
     RATIO,
     SEED,
     SHARES,
@@ -29,7 +30,6 @@ from .options import (
     as_tuples,
     check_needs,
     check_values,
-    flag,
     one_of,
     option,
     redefault,
@@ -53,47 +53,47 @@ FOLDS = within(2, 1000)  # each is a training of its own
 
 TRAINED = Need(
     lambda c: c.model not in CLOSED_FORM,
-    "--model {0.model} is computed at once, without epochs",
-    "choose another --model",
+    "`model={0.model}` is computed at once, without epochs",
+    "choose another `model`",
 )
 WHOLE_ROWS = Need(
     lambda c: c.model in AUTOENCODERS,
-    "--model {0.model} reads no rows of a matrix",
-    "choose another --model",
+    "`model={0.model}` reads no rows of a matrix",
+    "choose another `model`",
 )
-VALIDATED = Need(lambda c: c.validated, "there is no validation", "add --val-ratio 0.1")
+VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `val_ratio=0.1`")
 CUTS = Need(
     lambda c: c.lr_schedule in ("step", "plateau"),
-    "--lr-schedule {0.lr_schedule} makes no cuts",
-    "add --lr-schedule step",
+    "`lr_schedule={0.lr_schedule}` makes no cuts",
+    "add `lr_schedule=step`",
 )
-DECAYS = Need(lambda c: c.wd > 0, "--wd is 0", "add --wd 1e-5")
+DECAYS = Need(lambda c: c.wd > 0, "`wd` is 0", "add `wd=1e-5`")
 OWN_FILE = Need(
     lambda c: c.own_files(),
     "it would describe your own file",
-    "name one with --ratings, or --train and --test",
+    "name one with `ratings`, or `train` and `test`",
 )
 MOVIELENS = Need(
     lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
     "it is where MovieLens sets are, and the ratings are not of one",
-    "choose a MovieLens set with --dataset",
+    "choose a MovieLens set with `dataset`",
 )
-SPLIT_HERE = Need(lambda c: not c.train, "--train and --test are the split")
+SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
 BY_SHARE = Need(
     lambda c: c.split in ("random", "time", "held-out-rows"),
-    "--split {0.split} says which ratings are the test part",
-    "choose another --split",
+    "`split={0.split}` says which ratings are the test part",
+    "choose another `split`",
 )
 BY_FOLD = Need(
-    lambda c: c.split == "k-fold", "--split {0.split} has no such folds", "add --split k-fold"
+    lambda c: c.split == "k-fold", "`split={0.split}` has no such folds", "add `split=k-fold`"
 )
 CAPPED = Need(
-    lambda c: not c.search_beta, "--search-beta anneals up to 1, and then to what it found"
+    lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
 )
 BY_STEPS = Need(
     lambda c: c.anneal == "original",
-    "--anneal {0.anneal} does not count steps",
-    "add --anneal original",
+    "`anneal={0.anneal}` does not count steps",
+    "add `anneal=original`",
 )
 
 
@@ -342,7 +342,7 @@ class RunConfig:
         own = self.own_files()
         if own and self.dataset != "auto":
             raise ConfigError(
-                f"--dataset {self.dataset} and {own[0]} exclude each other: the "
+                f"`dataset={self.dataset}` and `{own[0]}` exclude each other: the "
                 "ratings come from one of them"
             )
 
@@ -353,7 +353,7 @@ class RunConfig:
 
         if self.gpus not in (None, "none") and self.cpus is not None:
             raise ConfigError(
-                f"--gpus {self.gpus} and --cpus {self.cpus} exclude each other: drop one of them"
+                f"`gpus={self.gpus}` and `cpus={self.cpus}` exclude each other: drop one of them"
             )
 
         if self.kvstore in DISTRIBUTED:
@@ -367,11 +367,11 @@ class RunConfig:
 
         for name, why in refused:
             value = getattr(self, name)
-            chosen = flag(name)
+            chosen = name
             if value is not True:
-                chosen += f" {value}"
+                chosen += f"={value}"
 
-            raise ConfigError(f"--kvstore {self.kvstore} and {chosen} exclude each other: {why}")
+            raise ConfigError(f"`kvstore={self.kvstore}` and `{chosen}` exclude each other: {why}")
 
     def _refused_by_workers(self) -> list[Refusal]:
         """The options of this run that several workers cannot have, and why."""
@@ -410,11 +410,11 @@ class RunConfig:
     def own_files(self) -> list[str]:
         """Which options name files of the user's own."""
         if self.ratings:
-            return ["--ratings"]
+            return ["ratings"]
         return []
 
     def rating_scale(self) -> tuple[float, float] | None:
-        """`--scale` as two numbers, None where it is left out."""
+        """`scale` as two numbers, None where it is left out."""
         if self.scale is None:
             return None
 
@@ -423,9 +423,9 @@ class RunConfig:
         except ValueError:
             low, high = 1.0, 0.0  # refused below
 
-        if not float("-inf") < low < high < float("inf"):
+        if not (low < high and RATING.accepts(low) and RATING.accepts(high)):
             raise ConfigError(
-                f"--scale is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
+                f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
             )
 
         return low, high
@@ -502,7 +502,7 @@ class RatingConfig(RunConfig):
         return None
 
     def own_files(self) -> list[str]:
-        files = {"--ratings": self.ratings, "--train": self.train, "--test": self.test}
+        files = {"ratings": self.ratings, "train": self.train, "test": self.test}
         return [name for name, file in files.items() if file]
 
     def _check_combinations(self) -> None:
@@ -514,49 +514,50 @@ class RatingConfig(RunConfig):
         if self.split == "held-out-rows":
             self._check_held_out_rows()
         if self.split == "k-fold" and self.fold > self.folds:
-            raise ConfigError(f"--fold is {self.fold}: it must be from 1 to --folds {self.folds}")
+            raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
 
     def _check_files(self) -> None:
         own = self.own_files()
-        if own not in ([], ["--ratings"], ["--train", "--test"]):
+        if own not in ([], ["ratings"], ["train", "test"]):
+            named = " and ".join(f"`{name}`" for name in own)
             raise ConfigError(
-                f"{' and '.join(own)}: give either --ratings FILE, which is then "
-                "split, or --train FILE and --test FILE"
+                f"{named}: give either `ratings=FILE`, which is then split, or "
+                "`train=FILE` and `test=FILE`"
             )
 
         if self.train and self.split != "random":
             raise ConfigError(
-                f"--split {self.split} and --train exclude each other: the two files are the split"
+                f"`split={self.split}` and `train` exclude each other: the two files are the split"
             )
 
         others = own[:1]  # what the ratings come from, where it is not ml-100k
         if not own and self.dataset not in ("auto", "ml-100k"):
-            others = [f"--dataset {self.dataset}"]
+            others = [f"dataset={self.dataset}"]
         if self.split in OFFICIAL_FOLDS and others:
             raise ConfigError(
-                f"--split {self.split} is an official fold of ml-100k: leave out {others[0]}"
+                f"`split={self.split}` is an official fold of ml-100k: leave out `{others[0]}`"
             )
 
     def _check_without_validation(self) -> None:
         needy = []
         if self.refit:
-            needy.append("--refit")
+            needy.append("refit")
         if self.lr_schedule == "plateau":
-            needy.append("--lr-schedule plateau")
+            needy.append("lr_schedule=plateau")
 
         if needy:
-            raise ConfigError(f"{needy[0]} needs validation ratings: add --val-ratio 0.1")
+            raise ConfigError(f"`{needy[0]}` needs validation ratings: add `val_ratio=0.1`")
 
     def _check_held_out_rows(self) -> None:
         if self.model != "autorec":
             raise ConfigError(
-                f"--split held-out-rows and --model {self.model} exclude each other: "
+                f"`split=held-out-rows` and `model={self.model}` exclude each other: "
                 "only an autoencoder can reconstruct a row that training never saw"
             )
 
         if self.val_ratio:
             raise ConfigError(
-                "--val-ratio and --split held-out-rows exclude each other: a row "
+                "`val_ratio` and `split=held-out-rows` exclude each other: a row "
                 "that is held out as a whole can only be reconstructed"
             )
 
@@ -636,20 +637,20 @@ class AutoRecConfig(RatingConfig):
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
             raise ConfigError(
-                f"--wd {self.wd:g} and --regularization {self.regularization:g} "
+                f"`wd={self.wd:g}` and `regularization={self.regularization:g}` "
                 "exclude each other: they are one penalty in two units"
             )
 
         if self.regularization is not None and self.loss != "l2":
             raise ConfigError(
-                f"--regularization and --loss {self.loss} exclude each other: the "
-                "paper's lambda goes with the squared error; give --wd"
+                f"`regularization` and `loss={self.loss}` exclude each other: the "
+                "paper's lambda goes with the squared error; give `wd`"
             )
 
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(
-                f"--tied needs a first and last hidden layer of equal size, but "
-                f"--hidden is {shown(self.hidden)}"
+                "`tied` needs a first and last hidden layer of equal size, but "
+                f"`hidden` is {shown(self.hidden)}"
             )
 
 
@@ -699,6 +700,7 @@ class RankingConfig(RunConfig):
         "data",
         "lowest rating that is a click (default: 4 "
         "for MovieLens; of your own file every row is one)",
+        RATING,
     )
     min_user_clicks: int = option(
         5, "data", "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
@@ -766,8 +768,8 @@ class ClickAutoencoderConfig(RankingConfig):
         layers = 2 * len(self.hidden)
         if len(self.dropout) not in (1, layers):
             raise ConfigError(
-                f"--dropout has {len(self.dropout)} values, but --hidden "
-                f"{shown(self.hidden)} makes {layers} layers: give one value, for "
+                f"`dropout` has {len(self.dropout)} values, but "
+                f"`hidden={shown(self.hidden)}` makes {layers} layers: give one value, for "
                 f"the input, or {layers}"
             )
 
@@ -820,7 +822,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
         super()._check_combinations()
         if self.search_beta and self.anneal == "constant":
             raise ConfigError(
-                "--search-beta needs a beta that grows: choose --anneal original or recotour"
+                "`search_beta` needs a beta that grows: choose `anneal=original` or recotour"
             )
 
 
@@ -875,16 +877,17 @@ def make_config(given: dict[str, Any]) -> RunConfig:
     model = given.get("model", "autorec")
     if not isinstance(model, str) or model not in CONFIGS:
         raise ConfigError(
-            f"--model is {model}: it must be one of {', '.join(CONFIGS)}"
+            f"`model` is {model}: it must be one of {', '.join(CONFIGS)}"
             f"{did_you_mean(str(model), CONFIGS)}"
         )
 
     for name in given:
         owners = [owner for owner, config in CONFIGS.items() if _has_option(config, name)]
         if owners and model not in owners:  # where nobody has it, the configuration says so
+            others = " and ".join([f"`model={owners[0]}`", *owners[1:]])
             raise ConfigError(
-                f"{flag(name)} is an option of --model {' and '.join(owners)}: "
-                f"--model {model} has no such thing; leave it out"
+                f"`{name}` is an option of {others}: "
+                f"`model={model}` has no such thing; leave it out"
             )
 
     config = CONFIGS[model](**{**preset(given), **given})
@@ -939,7 +942,7 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         )
 
     known = {spec.name: spec for spec in fields(CONFIGS[model])}
-    unknown = [flag(name) for name in options if name not in known]
+    unknown = [f"`{name}`" for name in options if name not in known]
     if unknown:
         raise DataError(
             f"{path} has options that this version of d2l_autorec does not know "

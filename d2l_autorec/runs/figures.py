@@ -48,6 +48,7 @@ def warning_of_figure(
         What is raised nevertheless.
     """
     reason = None
+
     try:
         with warnings.catch_warnings():  # of glyphs and layouts, which nobody asked for
             warnings.simplefilter("ignore")
@@ -131,6 +132,7 @@ def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
     axes.set_title(table.title)
     axes.grid(alpha=0.3)
     axes.legend()
+
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=DPI, format="png")
 
@@ -151,6 +153,7 @@ def _draw_over_x(axes: Any, table: Table, lines: Sequence[Line]) -> None:
 def _draw_rows(axes: Any, table: Table, lines: Sequence[Line]) -> None:
     metric = table.metrics[0]
     places = range(len(lines))
+
     axes.errorbar(
         [line.mean(metric) for line in lines],
         places,

@@ -2,22 +2,20 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import mxnet as mx
 
+from ..models.base import Model
 from ..support.errors import ConfigError, DataWarning
 
 
-def choose_kernel(asked: str, network: Any, devices: Sequence[mx.Context]) -> tuple[str, str]:
+def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:
     """Dense or sparse arithmetic, and why.
 
     Parameters
     ----------
     asked : {'auto', 'dense', 'sparse'}
-    network : Block
-        One that takes sparse batches has a method `sparse_weights`; one whose
-        input is pairs of user and item says `reads_pairs`.
+    network : Model
     devices : sequence of Context
 
     Returns
@@ -31,17 +29,17 @@ def choose_kernel(asked: str, network: Any, devices: Sequence[mx.Context]) -> tu
         If sparse was asked for on a GPU.
     """
     if asked == "dense":
-        return "dense", "--kernel dense"
+        return "dense", "`kernel=dense`"
 
     if any(device.device_type != "cpu" for device in devices):
         if asked == "sparse":
-            raise ConfigError("--kernel sparse runs on CPUs only: choose --kernel dense or --cpus")
+            raise ConfigError("`kernel=sparse` runs on CPUs only: choose `kernel=dense` or `cpus`")
         return "dense", "the sparse kernels run on CPUs only"
 
-    if getattr(network, "reads_pairs", False) or not hasattr(network, "collect_params"):
+    if network.reads_pairs or network.is_closed_form:
         return "dense", "it has no layer over whole rows: there is nothing to skip"
 
-    if not hasattr(network, "sparse_weights"):
+    if not network.sparse_weights():
         name = type(network).__name__
         warnings.warn(
             f"the sparse kernels do not cover {name}: it trains dense", DataWarning, stacklevel=2

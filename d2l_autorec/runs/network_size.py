@@ -44,20 +44,20 @@ def check_network(
             needed,
             available,
             "the network with its optimizer and batches",
-            f": choose a smaller {option} or --batch-size",
+            f": choose a smaller `{option}` or `batch_size`",
         )
 
     if max(sizes) > LARGEST:
         raise ConfigError(
             f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
-            f"{LARGEST}: choose a smaller {option}"
+            f"{LARGEST}: choose a smaller `{option}`"
         )
 
     rows, columns = batch_shape
     if rows * columns > LARGEST:
         raise ConfigError(
             f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
-            "choose a smaller --batch-size"
+            "choose a smaller `batch_size`"
         )
 
 

@@ -1,6 +1,6 @@
 """The network that a configuration asks for."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
@@ -17,10 +17,11 @@ from .config import (
 
 if TYPE_CHECKING:
     from ..models.autorec import AutoRec
+    from ..models.base import Model
     from ..models.mf import MF
 
 
-def build(config: RunConfig, ratings: Ratings | Clicks) -> Any:
+def build(config: RunConfig, ratings: Ratings | Clicks) -> "Model":
     """The uninitialised network of a configuration, sized for training ratings.
 
     Parameters
@@ -77,7 +78,7 @@ def _build_mf(config: MFConfig, ratings: Ratings) -> "MF":
     return MF(config.factors, ratings.num_users, ratings.num_items, mean)
 
 
-def build_ranking(config: RankingConfig, items: int) -> Any:
+def build_ranking(config: RankingConfig, items: int) -> "Model":
     """The same for models that rank `items` items."""
     if isinstance(config, ClickAutoencoderConfig):
         return _build_click_autoencoder(config, items)
@@ -89,7 +90,7 @@ def build_ranking(config: RankingConfig, items: int) -> Any:
     return Popularity()
 
 
-def _build_click_autoencoder(config: ClickAutoencoderConfig, items: int) -> Any:
+def _build_click_autoencoder(config: ClickAutoencoderConfig, items: int) -> "Model":
     from ..models.mult_vae import MultDAE, MultVAE
 
     dropout: float | tuple[float, ...] = config.dropout

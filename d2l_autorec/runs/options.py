@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..support.errors import ConfigError, did_you_mean, refuse_blank
+from ..support.flags import flag
 
 GROUPS = ("data", "model", "training", "devices", "output")
 Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
@@ -63,19 +64,21 @@ def one_of(choices: tuple[str, ...]) -> Check:
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
-# MXNet counts in 32 bits. A rate or penalty above 1e30 only overflows float32, which ends at 3e38.
+# MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
+# at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
 AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
 AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
 DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
 POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
 PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
+RATING = Check(lambda v: -STRONGEST <= v <= STRONGEST, "from -1e30 to 1e30")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
 HELD_OUT = Check(
-    lambda v: 0 < v < 0.5 or v >= 1 and v == int(v),
-    "a number of users from 1, or a fraction below 0.5",
+    lambda v: 0 < v < 0.5 or 1 <= v <= LARGEST and v == int(v),
+    f"a number of users from 1 to {LARGEST}, or a fraction below 0.5",
 )
 SIZES = Check(
     lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
@@ -149,7 +152,7 @@ def check_values(config: OptionFields) -> None:
 
 
 def _check_value(spec: dataclasses.Field, value: Any) -> None:
-    name = flag(spec.name)
+    name = f"`{spec.name}`"
     check = spec.metadata["check"]
     _check_type(spec, value)
 
@@ -177,7 +180,7 @@ def _check_type(spec: dataclasses.Field, value: Any) -> None:
 
     misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
     if misplaced or not all(isinstance(one, kind) for one in values):
-        raise ConfigError(f"{flag(spec.name)} is {value!r}: it must be {words}")
+        raise ConfigError(f"`{spec.name}` is {value!r}: it must be {words}")
 
 
 def _numbers_of(value: Any) -> tuple[Any, ...]:
@@ -205,12 +208,7 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
             advice = "leave it out"
             if need.remedy:
                 advice += f", or {need.remedy}"
-            raise ConfigError(f"{flag(name)} has no effect: {need.reason.format(config)}; {advice}")
-
-
-def flag(name: str) -> str:
-    """The option of a field: num_hidden is --num-hidden."""
-    return "--" + name.replace("_", "-")
+            raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
 
 
 def shown(value: Any) -> str:

@@ -63,7 +63,7 @@ def preset(given: Options) -> Options:
     known = PRESETS.get(model, ("chapter",))
     if name not in known:
         raise ConfigError(
-            f"--preset {brief(name)} is not for --model {model}: choose one of {', '.join(known)}"
+            f"`preset={brief(name)}` is not for `model={model}`: choose one of {', '.join(known)}"
         )
 
     if name == "paper":

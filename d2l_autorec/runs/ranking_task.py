@@ -1,6 +1,6 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,23 @@ from ..data.movielens import data_shown, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
+from ..models.base import Model
 from ..models.baselines import check_memory
 from ..support.memory import available_memory
-from ..training.anneal import Anneal, anneal_schedule, second_pass
 from ..training.history import EpochRecord
-from ..training.loaders import BATCHES, train_loader
+from ..training.loaders import train_loader
 from ..training.losses import MultinomialLoss
+from ..training.schedules import Anneal, anneal_schedule, second_pass
 from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig
 from .networks import build
+from .task import Task
 
 SHOWN = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
-Batchify = Callable[[sparse.csr_matrix], Any]  # a matrix to what makes batches of its rows
 MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
 
-class RankingTask:
-    """What an `Experiment` asks of clicks that are split by users.
+class RankingTask(Task[Clicks]):
+    """Clicks that are split by users.
 
     Parameters
     ----------
@@ -49,15 +50,16 @@ class RankingTask:
         If the data cannot be had, or do not fit the options.
     """
 
+    predicts_ratings = False
+
     def __init__(
         self,
         config: RankingConfig,
         devices: Sequence[mx.Context],
         clicks: Clicks | None = None,
     ) -> None:
+        super().__init__(config, devices)
         self.config = config
-        self.devices = devices
-        self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
 
         if clicks is None:
             clicks = load_clicks(config)
@@ -94,7 +96,7 @@ class RankingTask:
         """Clicks of the training users, users x items; of every phase."""
         return self.train.train
 
-    def network(self, phase: str) -> Any:
+    def network(self, phase: str) -> Model:
         """The uninitialised network."""
         return build(self.config, self.train)
 
@@ -113,6 +115,10 @@ class RankingTask:
 
         schedule = self.schedule(phase, search)
         return MultinomialLoss(partial(_beta_now, schedule, trainer))
+
+    def beta(self, loss: MultinomialLoss) -> Callable[[], float] | None:
+        """The beta of the last update."""
+        return loss.beta
 
     def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Anneal:
         """How beta grows: a beta search goes to 1, and then up to the best with the same slope."""

@@ -1,6 +1,6 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +14,18 @@ from ..data.movielens import data_shown, load_official_fold, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
+from ..models.base import Model
 from ..support.errors import ConfigError
 from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
-from ..training.loaders import BATCHES, PairRows, Pairs, train_loader
-from ..training.loop import summary
+from ..training.loaders import PairRows, Pairs, train_loader
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
+from ..training.progress import summary
 from .config import AutoRecConfig, MFConfig, RatingConfig
 from .networks import build
+from .task import Batchify, Task
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
-Batchify = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
 
 
 class RatingParts(NamedTuple):
@@ -38,8 +39,8 @@ class RatingParts(NamedTuple):
     validation: Ratings | None = None
 
 
-class RatingTask:
-    """What an `Experiment` asks of ratings that are split into training and test.
+class RatingTask(Task[Ratings]):
+    """Ratings that are split into training and test.
 
     Parameters
     ----------
@@ -66,14 +67,13 @@ class RatingTask:
         devices: Sequence[mx.Context],
         parts: RatingParts | None = None,
     ) -> None:
+        super().__init__(config, devices)
         self.config = config
-        self.devices = devices
-        self.batches: Mapping[str, Batchify] = BATCHES  # or, for 'dense', what is on the devices
         self.pairs = not isinstance(config, AutoRecConfig)  # what a network reads, or whole rows
         if self._root_loss and len(devices) > 1:
             raise ConfigError(
-                f"--loss root is one number for a whole batch, but there are "
-                f"{len(devices)} devices: choose one with --cpus 1 or --gpus 0"
+                f"`loss=root` is one number for a whole batch, but there are "
+                f"{len(devices)} devices: choose one with `cpus=1` or `gpus=0`"
             )
 
         self.given = parts is not None  # how they were split is not known
@@ -171,7 +171,7 @@ class RatingTask:
         """The interaction matrix, users x items, that a model in closed form is fitted to."""
         return self.part(phase).to_csr("user")
 
-    def network(self, phase: str) -> Any:
+    def network(self, phase: str) -> Model:
         """The uninitialised network of a phase."""
         return build(self.config, self.part(phase))
 
@@ -313,7 +313,7 @@ def load_and_split(config: RatingConfig) -> splits.Split:
 
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
-    """The training and test parts that `--split` asks for."""
+    """The training and test parts that `split` asks for."""
     rng = generator(config.seed, Purpose.SPLIT)
 
     if config.split == "seq-aware":

@@ -22,7 +22,7 @@ from ..data.ratings import Ratings
 from ..support.errors import DataError, DataWarning
 from ..support.files import digest_of, replacing, write_sealed
 from ..training.history import EpochRecord
-from .config import RankingConfig, RunConfig
+from .config import RankingConfig, RatingConfig, RunConfig
 from .figures import save_curve, warning_of_figure
 from .networks import build
 from .run_record import RunRecord
@@ -52,6 +52,7 @@ class RunFolder:
         with replacing(self.path / name) as unfinished:
             save(unfinished)
             digest = digest_of(unfinished)
+
         self._digests[name] = digest
 
     def begin(
@@ -63,8 +64,11 @@ class RunFolder:
         devices: Sequence[str],
     ) -> None:
         """ratings.npz or clicks.npz (known data, ids, titles) and, last, config.json."""
-        name = "clicks.npz" if isinstance(config, RankingConfig) else "ratings.npz"
+        name = "ratings.npz"
+        if isinstance(config, RankingConfig):
+            name = "clicks.npz"
         self._write_with(name, save_data)
+
         about = {
             "options": dataclasses.asdict(config),
             "data": data,
@@ -73,15 +77,18 @@ class RunFolder:
             "threads": str(kernels.threads()),
             "versions": versions(),
         }
-        write_sealed(self.path / "config.json", about, self._digests)
-        self._digests["config.json"] = digest_of(self.path / "config.json")
+
+        path = self.path / "config.json"
+        write_sealed(path, about, self._digests)
+        self._digests["config.json"] = digest_of(path)
 
     def finish(
         self, net: Any, phases: Mapping[str, Sequence[EpochRecord]], result: dict[str, Any]
     ) -> None:
         """Write parameters, metrics and, last, result.json."""
-        if hasattr(net, "save_parameters"):  # what is computed from the data is computed again
+        if net.has_parameters:  # else it is computed again, from the data
             self.write_parameters(net)
+
         self.write_metrics(phases)
         write_sealed(self.path / "result.json", result, self._digests)
 
@@ -93,7 +100,9 @@ class RunFolder:
         self, history: Sequence[EpochRecord], result: dict[str, Any], metric: str
     ) -> None:
         """Write curve.png; where it cannot be drawn, warn: the run has its result."""
-        path, title = self.path / "curve.png", f"{result['model']} on {result['dataset']}"
+        path = self.path / "curve.png"
+        title = f"{result['model']} on {result['dataset']}"
+
         with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
             save_curve(history, title, unfinished, metric)
 
@@ -105,11 +114,9 @@ class RunFolder:
 
 def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
     """The content of metrics.csv."""
-    rows = [
-        {"phase": phase, **columns_of(record)}
-        for phase, history in phases.items()
-        for record in history
-    ]
+    rows: list[dict[str, Any]] = []
+    for phase, history in phases.items():
+        rows += ({"phase": phase, **columns_of(record)} for record in history)
     names = {name: None for row in rows for name in row}  # in order; a refit has no validation
 
     text = io.StringIO()
@@ -137,6 +144,7 @@ def save_parameters(net: Any, path: Path) -> None:
         name: parameter.list_data()[0]
         for name, parameter in net._collect_params_with_prefix().items()
     }
+
     try:
         npx.save(str(path), live)
         stored = nd.load(str(path))
@@ -154,7 +162,7 @@ def _same(stored: Any, live: Any) -> bool:
 
 def columns_of(record: EpochRecord) -> dict[str, Any]:
     """An epoch as a row of metrics.csv."""
-    row = {
+    columns = {
         "epoch": record.epoch,
         "lr": record.lr,
         "train_loss": record.train_loss,
@@ -163,11 +171,13 @@ def columns_of(record: EpochRecord) -> dict[str, Any]:
         "ratings": record.ratings,
         "seconds": record.seconds,
     }
-    row = {
-        name: value for name, value in row.items() if value is not None or name in ("train_loss",)
-    }
-    for part, metrics in (("validation", record.validation), ("test", record.test)):
-        row.update({f"{part}_{name}": value for name, value in metrics.items()})
+    always = ("train_loss",)
+    row = {name: value for name, value in columns.items() if value is not None or name in always}
+
+    for name, value in record.validation.items():
+        row[f"validation_{name}"] = value
+    for name, value in record.test.items():
+        row[f"test_{name}"] = value
     return row
 
 
@@ -182,7 +192,9 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "mxnet": mxnet.__version__,
     }
-    return {**found, **{name: metadata.version(name) for name in PACKAGES}}
+    for name in PACKAGES:
+        found[name] = metadata.version(name)
+    return found
 
 
 class Stored(NamedTuple):
@@ -211,7 +223,7 @@ def read_stored(record: RunRecord) -> Stored:
         ratings, inputs = _known_ratings(record)
         net = build(config, inputs)
 
-    if not hasattr(net, "load_parameters"):
+    if not net.has_parameters:
         return Stored(ratings, inputs, net.fit(clicks.train))
 
     load_parameters(net, record.path / "model.params")
@@ -220,13 +232,14 @@ def read_stored(record: RunRecord) -> Stored:
 
 def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
     """All known ratings, and those that are inputs."""
-    path, config = record.path / "ratings.npz", record.config
+    path = record.path / "ratings.npz"
     ratings, is_input = Ratings.load_known(path)
     if is_input is not None:
         return ratings, ratings.part(is_input)
 
     check_data(record, ratings)
-    if config.val_ratio and not config.refit:
+    config = record.config
+    if isinstance(config, RatingConfig) and config.val_ratio and not config.refit:
         warnings.warn(
             f"{path} does not say which ratings are validation ratings, as it is from "
             "version 0.1.0: predictions will not be quite those that result.json "
@@ -234,6 +247,7 @@ def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
             DataWarning,
             stacklevel=4,
         )
+
     return ratings, ratings
 
 
@@ -261,6 +275,7 @@ def load_parameters(net: Any, path: Path) -> None:
             f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
             "from a copy, or begin a new run"
         ) from error
+
     for name, parameter in net._collect_params_with_prefix().items():
         if not onp.isfinite(parameter.data().asnumpy()).all():
             raise DataError(

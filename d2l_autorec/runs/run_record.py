@@ -75,7 +75,7 @@ class RunRecord:
         if self.result is None:
             raise DataError(
                 f"{self.path} holds a run that has not finished: finish it with "
-                f"python -m d2l_autorec.run --resume {self.path}"
+                f"`train_model(resume={self.path})`"
             )
         return self.result
 
@@ -103,7 +103,7 @@ def read_record(path: Path) -> RunRecord:
         if files is None and began.files is not None:
             raise DataError(
                 f"{path / 'result.json'} is not what this run has written: restore it "
-                "from a copy, or delete it and go on with --resume"
+                "from a copy, or delete it and go on with `resume`"
             )
 
     sealed = files or {}  # an earlier version has none

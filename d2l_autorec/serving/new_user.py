@@ -6,11 +6,12 @@
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from ..data.ids import IdMap
@@ -63,6 +64,7 @@ def recommend_new_user(
     check_count(n)
     predictor = predictor_of(run)
     scores = predict_new_user(predictor, items, values)
+
     scores[items] = -np.inf
     scores[predictor.cold_items] = -np.inf
     best = top(scores, n)
@@ -83,22 +85,24 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
     DataError
         If no rated item has a training rating.
     """
-    ratings, warm = predictor.ratings, ~predictor.cold_items[items]
+    ratings = predictor.ratings
+    warm = ~predictor.cold_items[items]
     if not warm.any():
         raise DataError(
             "none of the rated items has a training rating in this run: there is "
             "nothing to recommend by"
         )
+
     targets = values[warm] + np.float32(ratings.offset)
     if predictor.user_table is None:
-        row = sparse.csr_matrix(
-            (targets, (np.zeros(len(targets), dtype=int), items[warm])),
-            shape=(1, ratings.num_items),
-        )
+        first_row = np.zeros(len(targets), dtype=int)
+        row = sparse.csr_matrix((targets, (first_row, items[warm])), shape=(1, ratings.num_items))
         products = predictor.scores_of_rows(row)[0]
     else:
+        _, item_table = predictor.tables()
         weight, bias = fold_in(predictor, items[warm], targets)
-        products = predictor.rated(predictor.item_vectors @ weight + predictor.item_biases + bias)
+        products = predictor.rated(item_table @ weight + predictor.item_biases + bias)
+
     scores = products - np.float32(ratings.offset)
     scores[predictor.cold_items] = values.mean()
     return scores
@@ -130,15 +134,18 @@ def fold_in(
     weight : ndarray of float32, shape (H,)
     bias : float32
     """
+    user_table, item_table = predictor.tables()
     known = ~predictor.cold_users
-    targets = predictor.before_activation(targets) - predictor.item_biases[items]
-    rows = np.column_stack([predictor.user_table[known], predictor.user_biases[known]])
+    rows = np.column_stack([user_table[known], predictor.user_biases[known]])  # (users, H + 1)
     mean = rows.mean(axis=0, dtype=np.float64)
-    hidden = np.column_stack([predictor.item_vectors[items], np.ones(len(items))]).astype(
-        np.float64
-    )
-    normal = hidden.T @ hidden + RIDGE_PER_UNIT * len(mean) * np.eye(len(mean))
-    fitted = mean + np.linalg.solve(normal, hidden.T @ (targets - hidden @ mean))
+
+    targets = predictor.before_activation(targets) - predictor.item_biases[items]
+    hidden = np.column_stack([item_table[items], np.ones(len(items))]).astype(np.float64)
+    left = targets - hidden @ mean  # what the mean user does not explain
+
+    ridge = RIDGE_PER_UNIT * len(mean)
+    normal = hidden.T @ hidden + ridge * np.eye(len(mean))
+    fitted = mean + np.linalg.solve(normal, hidden.T @ left)
     return fitted[:-1].astype(np.float32), np.float32(fitted[-1])
 
 
@@ -176,12 +183,13 @@ def positions_and_values(
         raise DataError("ratings holds items alone: give a dict of item to rating")
 
     values = np.array([rated[name] for name in names], dtype=np.float32)
-    low, high = run.ratings.scale
+    low, high = run.ratings.bounds
     for name, value in zip(names, values):
         if not low <= value <= high:
             raise DataError(
                 f"ratings: {value:g} for item {name!r} is outside the scale {low:g}..{high:g}"
             )
+
     return items, values
 
 
@@ -208,33 +216,59 @@ def read_new_user(path: Path, run: "TrainedModel") -> tuple[np.ndarray, np.ndarr
     from ..data.plausible import check_ratings, finite_numbers
     from ..data.readers import read_frame
 
-    count = 1 if isinstance(run.config, RankingConfig) else 2
-    request = Request(count, separator=",", roles=("item", "rating")[:count], exactly=LAYOUT[count])
+    roles: tuple[str, ...] = ("item", "rating")
+    if isinstance(run.config, RankingConfig):
+        roles = ("item",)
+    layout = LAYOUT[len(roles)]
+
+    request = Request(len(roles), separator=",", roles=roles, exactly=layout)
     frame, source = read_frame(path, request)
     frame = finite_numbers(frame, source.locate)
     values = frame["rating"].to_numpy(dtype=np.float32)
-    check_ratings(values, run.ratings.scale, source.locate, LAYOUT[count])
+    check_ratings(values, run.ratings.scale, source.locate, layout)
+
     names = cleaned_ids(frame["item"], "item", source.locate).astype(str)
+    _refuse_repeated(names, values, source.locate)
+
+    items = _known_items([str(name) for name in names], run, path)
+    known = items >= 0
+    return items[known], values[known]
+
+
+def _refuse_repeated(names: pd.Series, values: np.ndarray, locate: Callable[[int], str]) -> None:
+    """Raise DataError where an item occurs twice."""
     repeated = names.duplicated().to_numpy()
-    if repeated.any():
-        row = int(repeated.argmax())
-        first = int((names == names[row]).to_numpy().argmax())
-        raise DataError(
-            f"{source.locate(row)}: item {names[row]!r} is rated more than once "
-            f"({values[first]:g} in {source.locate(first).split(', ')[-1]}, "
-            f"{values[row]:g} here): keep one rating"
-        )
-    names = names.tolist()
+    if not repeated.any():
+        return
+
+    row = int(repeated.argmax())
+    first = int((names == names[row]).to_numpy().argmax())
+    place_of_first = locate(first).split(", ")[-1]
+    raise DataError(
+        f"{locate(row)}: item {names[row]!r} is rated more than once "
+        f"({values[first]:g} in {place_of_first}, "
+        f"{values[row]:g} here): keep one rating"
+    )
+
+
+def _known_items(names: list[str], run: "TrainedModel", path: Path) -> np.ndarray:
+    """Positions of the items, -1 of those that the run does not know; a warning counts these."""
     item_ids = IdMap(run.ratings.item_ids, "item")
     items = item_ids.find(names)
+
     unknown = [name for name, position in zip(names, items) if position < 0]
     if len(unknown) == len(names):
         item_ids.positions(unknown)  # its error names the nearest ids
+
     if unknown:
+        shown = ", ".join(unknown[:5])
+        if len(unknown) > 5:
+            shown += ", ..."
         warnings.warn(
             f"{path}: {len(unknown)} of {len(names)} items are not in this run and were "
-            f"left out: {', '.join(unknown[:5])}{', ...' if unknown[5:] else ''}",
+            f"left out: {shown}",
             DataWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return items[items >= 0], values[items >= 0]
+
+    return items

@@ -81,7 +81,7 @@ def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMA
     except (OSError, MXNetError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ConfigError(
-            f"the folder {folder} cannot be written ({reason}): name another one with --out"
+            f"the folder {folder} cannot be written ({reason}): name another one with `out`"
         ) from error
 
     return [folder / path.name for path in files]
@@ -106,7 +106,7 @@ def _autoencoder_config(run: "TrainedModel") -> AutoencoderConfig:
         how = "python -m d2l_autorec.recommend ranks by it"
 
     raise ConfigError(
-        f"{run.path} is a run of --model {run.config.model}, which has no network to export: {how}"
+        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: {how}"
     )
 
 
@@ -123,7 +123,7 @@ def _check_free(folder: Path) -> None:
     if there and not ours:
         raise ConfigError(
             f"{folder} holds {', '.join(there)}, which no export has written: name "
-            "another folder with --out"
+            "another folder with `out`"
         )
 
 
@@ -158,8 +158,8 @@ def _check_onnx() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"--format onnx needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
-            "or choose --format mxnet"
+            f"`format=onnx` needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+            "or choose `format=mxnet`"
         ) from error
 
 
@@ -185,8 +185,8 @@ def plain_network(net: Any) -> Any:
         layer.bias.set_data(bias)
         plain.add(layer, *filter(None, [activation]))
 
-    if getattr(net, "output", None) is not None:
-        columns = net.last_layer.weight.shape[0]
+    if net.output is not None:
+        columns = len(bias)  # of the last layer
         factor, summand = net.output.line()
         plain.add(net.output.act, scaling(columns, factor, summand))
 

@@ -22,6 +22,7 @@ from mxnet import npx
 from ..data.ids import IdMap
 from ..evaluation.metrics import top_items
 from ..evaluation.rating import MeanFallback
+from ..runs.config import AutoRecConfig, RatingConfig, RunConfig
 from ..support.errors import ConfigError, DataWarning
 from ..training.loaders import SparseRows
 
@@ -65,8 +66,11 @@ def predict(run: "TrainedModel", users: Sequence[Any], items: Sequence[Any]) -> 
     """
     if len(users) != len(items):
         raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
+
     predictor = predictor_of(run)
-    return predictor.pairs(predictor.users.positions(users), predictor.items.positions(items))
+    user_positions = predictor.users.positions(users)
+    item_positions = predictor.items.positions(items)
+    return predictor.pairs(user_positions, item_positions)
 
 
 def recommend(run: "TrainedModel", user: Any, n: int = 10) -> list[Scored]:
@@ -96,12 +100,14 @@ def recommend(run: "TrainedModel", user: Any, n: int = 10) -> list[Scored]:
     """
     predictor = predictor_of(run)
     position = predictor.users.positions([user])
+
     if predictor.cold_users[position[0]]:
         warnings.warn(
             f"user {user} has no training rating: the items' mean ratings are shown",
             DataWarning,
             stacklevel=2,
         )
+
     ((_, items, ratings),) = predictor.best(position, n)
     return predictor.scored(items, ratings)
 
@@ -115,8 +121,10 @@ def score(run: "TrainedModel", user: Any, items: Sequence[Any]) -> list[Scored]:
         If the user or an item is unknown.
     """
     ratings = predict(run, [user] * len(items), items)
+
     predictor = predictor_of(run)
-    return predictor.scored(predictor.items.positions(items), ratings)
+    positions = predictor.items.positions(items)
+    return predictor.scored(positions, ratings)
 
 
 def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
@@ -140,9 +148,10 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
     predictor = predictor_of(run)
     if predictor.item_vectors is None:
         raise ConfigError(
-            f"--similar-items needs item vectors, and --model {run.config.model} has "
+            f"`similar_items` needs item vectors, and `model={run.config.model}` has "
             "none: train mult-vae, mult-dae or a model of ratings"
         )
+
     position = int(predictor.items.positions([item])[0])
     if predictor.cold_items[position]:
         warnings.warn(
@@ -150,9 +159,12 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
             DataWarning,
             stacklevel=2,
         )
-    vectors = predictor.item_vectors - predictor.item_vectors[~predictor.cold_items].mean(axis=0)
+
+    warm = ~predictor.cold_items
+    vectors = predictor.item_vectors - predictor.item_vectors[warm].mean(axis=0)
     norms = np.linalg.norm(vectors, axis=1)
     cosines = vectors @ vectors[position] / np.maximum(norms * norms[position], 1e-12)
+
     cosines[predictor.cold_items] = -np.inf
     cosines[position] = -np.inf
     nearest = top(cosines, n)
@@ -162,7 +174,7 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
 def check_count(n: int) -> None:
     """Raise a ConfigError unless `n`, the number of items asked for, is at least 1."""
     if n < 1:
-        raise ConfigError(f"-n is {n}: it must be at least 1")
+        raise ConfigError(f"`n` is {n}: it must be at least 1")
 
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:
@@ -200,60 +212,73 @@ class Predictor:
     """
 
     def __init__(self, run: "TrainedModel") -> None:
-        self.run, self.ratings = run, run.ratings
+        self.run = run
+        self.ratings = run.ratings
         self.users = IdMap(self.ratings.user_ids, "user")
         self.items = IdMap(self.ratings.item_ids, "item")
-        self._seen, self._inputs = self.ratings.to_csr("user"), run.inputs.to_csr("user")
+
+        self._seen = self.ratings.to_csr("user")
+        self._inputs = run.inputs.to_csr("user")
         self._means = MeanFallback(self._inputs)
-        self.cold_users, self.cold_items = self._means.no_row, self._means.no_column
+        self.cold_users = self._means.no_row
+        self.cold_items = self._means.no_column
+
+        self.item_vectors: np.ndarray | None = None
         self.user_table: np.ndarray | None = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
         self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
-        if not hasattr(run.net, "collect_params"):
-            self.item_vectors = None  # a closed form: it maps rows to scores, and no more
-        elif getattr(run.net, "reads_pairs", False):
-            self._take_tables()
-        elif run.config.based == "item":
+        self._take_vectors()
+
+    def _take_vectors(self) -> None:
+        """Vectors and biases; a closed form has none: it maps rows to scores, and no more."""
+        run = self.run
+        columns = run.net.column_vectors()
+
+        if run.net.reads_pairs:
+            users, items = run.net.tables()
+            self.user_table, self.user_biases = users
+            self.item_vectors, self.item_biases = items
+        elif columns is not None and _is_item_based(run.config):
             self.item_vectors = self._encode_rows(run.inputs.to_csr("item"))
-            self.user_table, self.user_biases = self._decoder()
-        else:
-            self.item_vectors, self.item_biases = self._decoder()
-
-    def _decoder(self) -> tuple[np.ndarray, np.ndarray]:
-        decoder = self.run.net.last_layer
-        return decoder.weight.data().asnumpy(), decoder.bias.data().asnumpy()
-
-    def _take_tables(self) -> None:
-        """The vectors and biases of a matrix factorization."""
-        tables = {
-            name: value.data().asnumpy()
-            for name, value in self.run.net._collect_params_with_prefix().items()
-        }
-        none = np.zeros((1, 1), dtype=np.float32)
-        self.user_biases = tables["user_bias.weight"][:, 0] + tables["mean"]
-        self.item_biases = tables["item_bias.weight"][:, 0]
-        self.user_table = tables.get("P.weight", none.repeat(len(self.user_biases), axis=0))
-        self.item_vectors = tables.get("Q.weight", none.repeat(len(self.item_biases), axis=0))
+            self.user_table, self.user_biases = columns
+        elif columns is not None:
+            self.item_vectors, self.item_biases = columns
 
     def encode(self, matrix: Any) -> np.ndarray:
         """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
         npx.set_np()
-        rows = SparseRows(matrix)
-        return self.run.net.hidden(rows(range(matrix.shape[0]))).asnumpy()
+        rows_at = SparseRows(matrix)
+        batch = rows_at(list(range(matrix.shape[0])))
+        return self.run.net.hidden(batch).asnumpy()
 
     def _encode_rows(self, matrix: Any) -> np.ndarray:
         starts = range(0, matrix.shape[0], ENCODE_ROWS)
-        return np.concatenate(
-            [self.encode(matrix[start : start + ENCODE_ROWS]) for start in starts]
-        )
+        blocks = [self.encode(matrix[start : start + ENCODE_ROWS]) for start in starts]
+        return np.concatenate(blocks)
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """User and item vectors, shapes (users, H) and (items, H), of a model that has both.
+
+        Raises
+        ------
+        TypeError
+            If the model makes user vectors of rows, or has no vectors.
+        """
+        if self.user_table is None or self.item_vectors is None:
+            raise TypeError(f"{self.run.config.model} has no table of user vectors")
+        return self.user_table, self.item_vectors
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        return np.clip(ratings, *self.ratings.scale) if self.run.config.clip else ratings
+        config = self.run.config
+        if isinstance(config, RatingConfig) and config.clip:
+            low, high = self.ratings.bounds
+            return np.clip(ratings, low, high)
+        return ratings
 
     def rated(self, products: np.ndarray) -> np.ndarray:
         """The activation of the decoder."""
-        if getattr(self.run.net, "output", None) is None:
+        if self.run.net.output is None:
             return products
 
         npx.set_np()
@@ -261,25 +286,28 @@ class Predictor:
 
     def before_activation(self, ratings: np.ndarray) -> np.ndarray:
         """The reverse of `rated`, for ratings in the network's units."""
-        output = getattr(self.run.net, "output", None)
-        return ratings if output is None else output.inverse(ratings)
+        output = self.run.net.output
+        if output is None:
+            return ratings
+        return output.inverse(ratings)
 
     def scores_of_rows(self, matrix: Any) -> np.ndarray:
         """Outputs of a model whose input is users' rows, shape (rows, items)."""
         if self.item_vectors is None:
             return np.asarray(self.run.net(matrix), dtype=np.float32)
-        return self.rated(self.encode(matrix) @ self.item_vectors.T + self.item_biases)
+
+        products = self.encode(matrix) @ self.item_vectors.T + self.item_biases
+        return self.rated(products)
 
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""
         if self.user_table is None:
             raw = self.scores_of_rows(self._inputs[users])
         else:
-            raw = self.rated(
-                self.user_table[users] @ self.item_vectors.T
-                + self.user_biases[users, None]
-                + self.item_biases
-            )
+            user_table, item_table = self.tables()
+            products = user_table[users] @ item_table.T
+            raw = self.rated(products + self.user_biases[users, None] + self.item_biases)
+
         cold, means = self._means.at(users[:, None], np.arange(len(self.item_biases)))
         return np.where(cold, means, raw) - np.float32(self.ratings.offset)
 
@@ -287,19 +315,25 @@ class Predictor:
         """Predictions for pairs of positions, shape (n,); each user is encoded once."""
         distinct, row = np.unique(users, return_inverse=True)
         predictions = np.empty(len(users), dtype=np.float32)
+
         for start, block in self._blocks(distinct):
-            of_block = np.flatnonzero((row >= start) & (row < start + len(block)))
+            in_block = (row >= start) & (row < start + len(block))
+            pairs = np.flatnonzero(in_block)
             table = self.unclipped(block)
-            predictions[of_block] = table[row[of_block] - start, items[of_block]]
+            predictions[pairs] = table[row[pairs] - start, items[pairs]]
+
         return self.shown(predictions)
 
     def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each user (user, item positions, ratings) of the `n` best unseen items."""
         check_count(n)
+
         for _, block in self._blocks(users):
-            scores, seen = self.unclipped(block), self._seen[block].tocoo()
+            scores = self.unclipped(block)
+            seen = self._seen[block].tocoo()
             scores[seen.row, seen.col] = -np.inf
             scores[:, self.cold_items] = -np.inf
+
             for user, row in zip(block.tolist(), scores):
                 items = top(row, n)
                 yield user, items, self.shown(row[items])
@@ -312,11 +346,15 @@ class Predictor:
 
     def scored(self, items: np.ndarray, scores: np.ndarray) -> list[Scored]:
         """Positions and scores with the items' own ids and titles."""
+        titles = self.ratings.titles
         ids = self.ratings.item_ids[items].tolist()
         return [
-            Scored(item, self.ratings.titles.get(item, ""), float(score))
-            for item, score in zip(ids, scores)
+            Scored(item, titles.get(item, ""), float(score)) for item, score in zip(ids, scores)
         ]
+
+
+def _is_item_based(config: RunConfig) -> bool:
+    return isinstance(config, AutoRecConfig) and config.based == "item"
 
 
 @lru_cache(maxsize=1)

@@ -21,12 +21,14 @@ from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
 from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
+from ..runs.experiment import Experiment, TaskMaker
 from ..runs.networks import build
+from ..runs.phases import Outcome
 from ..runs.ranking_task import RankingTask
 from ..runs.rating_task import RatingParts, RatingTask
 from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
 from ..runs.run_record import read_record
-from ..runs.runner import Experiment, Outcome, TaskMaker, run_training, write_run
+from ..runs.runner import run_training, write_run
 from ..support.errors import ConfigError, DataError
 from ..support.files import FolderLock, replacing
 from ..training.checkpoint import parameters_of, set_parameters
@@ -189,25 +191,26 @@ class TrainedModel:
 
 def train_model(
     config: RunConfig,
-    train: Ratings | Clicks,
+    train: Ratings | Clicks | None = None,
     test: Ratings | None = None,
     validation: Ratings | None = None,
     devices: Sequence[mx.Context] | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
 ) -> TrainedModel | None:
-    """Train a model on ratings at hand. Nothing is written unless `out` or `config.out` says so.
+    """Train a model. Nothing is written unless `out` or `config.out` says so.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
-    sparse kernels `config.threads` CPU threads. What `config` says of data
-    files and of the split is not used, but for `val_ratio`.
+    sparse kernels `config.threads` CPU threads. With ratings at hand, what
+    `config` says of data files and of the split is not used, but for `val_ratio`.
 
     Parameters
     ----------
     config : RunConfig
         `AutoRecConfig`, `MFConfig` and so on.
-    train : Ratings, or Clicks for a model that ranks
-        Clicks are split by users already: they are all the data there is.
+    train : Ratings, or Clicks for a model that ranks; optional
+        Clicks are split by users already: they are all the data there is. By
+        default the data that `config` names are read, and split as it says.
     test : Ratings
         Measured after each epoch; over the index maps of `train`, as the splits make it.
     validation : Ratings, optional
@@ -233,7 +236,12 @@ def train_model(
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
-    make_task = _task_maker(config, train, test, validation)
+    make_task = None
+    if train is not None:
+        make_task = _task_maker(config, train, test, validation)
+    elif test is not None or validation is not None:
+        raise ConfigError("train is missing: give it beside test and validation")
+
     if out is not None:
         config = replace(config, out=str(out))
     if resume is not None:
@@ -319,10 +327,10 @@ def _model_of(outcome: Outcome) -> TrainedModel:
 
 def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
     """A network of its own with equal parameters, on the CPU, as `load_run` has it."""
-    if not hasattr(net, "save_parameters"):
-        return net  # a closed form: NumPy
+    if not net.has_parameters:
+        return net
 
-    served = build(config, inputs)
+    served: Any = build(config, inputs)
     served.initialize(ctx=mx.cpu())
     set_parameters(served, parameters_of(net))
     return served

@@ -10,16 +10,14 @@ import traceback
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import (
-    Any,
-    NoReturn,
-)
+from typing import Any, NoReturn
 
 from .environment import variables
 from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
+from .flags import with_flags
 from .interrupt import interrupting_signals
 from .output import discard, standard_streams
 
@@ -58,33 +56,32 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**kwargs)
         self._met: set[str] = set()
 
-    def parse_args(
-        self,
-        args: Any = None,
-        namespace: Any = None,  # type: ignore[override]
-    ) -> argparse.Namespace:  # argparse's is typed by overloads
-        """As argparse's; a mistyped option comes with the one that was meant."""
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse's, of the namespace's type; a mistyped option comes with what was meant."""
         self._met.clear()
         options, unknown = self.parse_known_args(args, namespace)
+
         if unknown:
-            typed = unknown[0].partition("=")[0]
-            self.error(
-                f"unrecognized arguments: {' '.join(unknown)}"
-                + did_you_mean(typed, self._option_string_actions)
-            )
+            typed, _, _ = unknown[0].partition("=")
+            meant = did_you_mean(typed, self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+
         return options
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """Called once each time that an option or positional argument is met."""
         if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
             return super()._get_values(action, arg_strings)
+
         name = "/".join(action.option_strings) or str(action.metavar or action.dest)
         for text in arg_strings:
             refuse_blank(name, text, getattr(action, "blank", False))
+
         if action.option_strings:
             if action.dest in self._met:
                 self.error(f"argument {name}: it is given more than once")
             self._met.add(action.dest)
+
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
@@ -117,12 +114,14 @@ def run_command(
     with standard_streams() as output, interrupting_signals(), _own_warnings():
         code = _exit_code(name, command, argv)
         output.flush()
+
         lost = output.failure
         if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
             _print_error(
                 name, f"error: stdout cannot be written ({lost.strerror}): all else was done"
             )
             return EXIT_USER_ERROR
+
         return code
 
 
@@ -132,7 +131,10 @@ def _exit_code(
     try:
         command(argv)
     except SystemExit as request:  # --help
-        return request.code or 0
+        code = request.code or 0
+        if isinstance(code, str):
+            return 1  # what Python makes of a text
+        return code
     except BaseException as error:
         line, code = explain(error)
         if line is None:
@@ -145,19 +147,22 @@ def _exit_code(
 def explain(error: BaseException) -> tuple[str | None, int]:
     """The line and the exit code of what users and machines can do; no line for a bug of ours."""
     if isinstance(error, Interrupted):
-        return f"stopped: {error}", error.exit_code
+        return f"stopped: {with_flags(str(error))}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped: SIGINT", 130
     if isinstance(error, NumericalError):
-        return f"error: {error}", EXIT_NUMERICAL
+        return f"error: {with_flags(str(error))}", EXIT_NUMERICAL
+
     text = _said_of(error)
-    return (None if text is None else f"error: {text}"), EXIT_USER_ERROR
+    if text is None:
+        return None, EXIT_USER_ERROR
+    return f"error: {text}", EXIT_USER_ERROR
 
 
 def _said_of(error: BaseException) -> str | None:
     """What is wrong, and the way out; None of a bug."""
     if isinstance(error, UserError):
-        return str(error)
+        return with_flags(str(error))
     if isinstance(error, Exception) and _library_failed_to_load(error):
         return _broken_installation(error)
     if isinstance(error, OSError):
@@ -175,8 +180,15 @@ def _said_of(error: BaseException) -> str | None:
 
 def _of_the_system(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
-    where = f"{error.filename}: " if error.filename is not None else ""
-    advice = ADVICE.get(error.errno, "see to it, and try again")
+
+    where = ""
+    if error.filename is not None:
+        where = f"{error.filename}: "
+
+    advice = "see to it, and try again"
+    if error.errno is not None:
+        advice = ADVICE.get(error.errno, advice)
+
     return f"{where}{reason}: {advice}"
 
 
@@ -184,6 +196,7 @@ def _library_failed_to_load(error: Exception) -> bool:
     """Whether the error comes from the import of a module that is not of this package."""
     if isinstance(error, ImportError):
         return not (error.name or "").startswith(PACKAGE.name)
+
     frames = traceback.extract_tb(error.__traceback__)
     return any(
         frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
@@ -192,10 +205,11 @@ def _library_failed_to_load(error: Exception) -> bool:
 
 
 def _broken_installation(error: Exception) -> str:
-    own = variables(LIBRARY_VARIABLES)
     way_out = "install it again, pip install 'd2l_autorec[cpu]'"
+    own = variables(LIBRARY_VARIABLES)
     if own:
         way_out = f"correct or unset {own}, or {way_out}"
+
     return f"a library cannot be loaded ({type(error).__name__}: {error}): {way_out}"
 
 
@@ -215,7 +229,8 @@ def _own_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    text = with_flags(str(message))
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 def leave(code: int) -> NoReturn:
@@ -227,6 +242,7 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+
     if code and os.environ.get("DMLC_ROLE") == "worker":
         os._exit(code)
     if code:  # all is said: MXNet, where it was only half loaded, has something to add

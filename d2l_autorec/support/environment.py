@@ -72,6 +72,7 @@ def check_environment(*prefixes: str) -> None:
     for name, text in sorted(os.environ.items()):
         if not name.startswith(prefixes):
             continue
+
         rule = next((rule for rule in RULES if re.fullmatch(rule.names, name)), None)
         if rule and not re.fullmatch(rule.values, text, re.ASCII | re.DOTALL):
             raise ConfigError(f"{name} is {text!r}: it must be {rule.said}; correct or unset it")
@@ -79,16 +80,18 @@ def check_environment(*prefixes: str) -> None:
 
 def variables(prefixes: tuple[str, ...]) -> str:
     """Those that were set at the start and begin so, as NAME=VALUE, for a message."""
-    return ", ".join(
-        f"{name}={text}" for name, text in sorted(GIVEN.items()) if name.startswith(prefixes)
-    )
+    begin_so = sorted(name for name in GIVEN if name.startswith(prefixes))
+    return ", ".join(f"{name}={GIVEN[name]}" for name in begin_so)
 
 
 def omp_threads() -> int | None:
     """OMP_NUM_THREADS, None where it is not set; see `check_environment` for errors."""
     check_environment("OMP_NUM_THREADS")
+
     text = os.environ.get("OMP_NUM_THREADS")
-    return None if text is None else int(text)
+    if text is None:
+        return None
+    return int(text)
 
 
 def variable(name: str) -> str | None:
@@ -136,14 +139,17 @@ def check_parameter_server(kvstore: str) -> None:
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         if name not in os.environ:
             raise ConfigError(
-                f"--kvstore {kvstore} needs MXNet's parameter server, and {name} is "
+                f"`kvstore={kvstore}` needs MXNet's parameter server, and {name} is "
                 f"not set: {HOW_TO_START}"
             )
+
     check_role()
+
     for name, highest in NUMBERS.items():
         value = os.environ[name]
         if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= highest:
             raise ConfigError(f"{name} is {value!r}: it must be a whole number from 1 to {highest}")
+
     for name in ("DMLC_PS_ROOT_URI", "DMLC_NODE_HOST"):  # the second need not be set
         value = os.environ.get(name, "localhost")
         if not is_host(value):

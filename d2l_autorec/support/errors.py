@@ -32,14 +32,20 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, signal_number: int, advice: str = "") -> None:
-        super().__init__("; ".join(filter(None, [signal.Signals(signal_number).name, advice])))
+        message = signal.Signals(signal_number).name
+        if advice:
+            message = f"{message}; {advice}"
+
+        super().__init__(message)
         self.exit_code = 128 + signal_number
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """', did you mean ...?' where a word is close to a known one, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f"; did you mean {close[0]}?"
 
 
 def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
@@ -55,6 +61,7 @@ def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
     """
     if value and (white_space or not value.isspace()):
         return
+
     raise ConfigError(
         f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
         "give it a value, or leave it out"

@@ -50,7 +50,9 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=PART, suffix=target.suffix, dir=target.parent)
         os.close(handle)
         os.chmod(name, _mode_for(target))  # mkstemp lets only the owner read
+
         yield Path(name)
+
         _sync(Path(name))
         os.replace(name, target)
         _sync(target.parent)  # else a power failure may undo the renaming
@@ -76,10 +78,12 @@ def _target_of(path: Path) -> Path:
         raise ConfigError(
             "- is no name of a file, and this cannot be written to stdout: name a file"
         )
+
     try:
         found = os.stat(path)
     except FileNotFoundError:
         return Path(os.path.realpath(path))
+
     if not stat.S_ISREG(found.st_mode):
         kind = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
         raise ConfigError(f"{path} is {kind}: name a file")
@@ -87,6 +91,7 @@ def _target_of(path: Path) -> Path:
         raise PermissionError(errno.EACCES, "it is read-only")
     if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
         raise ConfigError(f"{path} is where this command prints: name another file")
+
     return Path(os.path.realpath(path))
 
 
@@ -163,12 +168,15 @@ def read_sealed(path: Path) -> Sealed:
         content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
+
         if not content.keys() & {"format", "seal"}:
             return Sealed(content, None)
+
         if content.pop("seal", None) != _seal_of(content):
             raise ValueError("its content is not what was written")
         if content.pop("format") != FORMAT:
             raise ValueError("a later version of d2l_autorec has written it")
+
         return Sealed(content, content.pop("files"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -194,10 +202,12 @@ def _refuse_constant(name: str) -> None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+
     with open(path, "rb") as file:
-        digest = hashlib.sha256()
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
+
     return digest.hexdigest()
 
 
@@ -205,6 +215,7 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
     """Raise DataError unless every file is there, as it was when its digest was taken."""
     for name, digest in files.items():
         path = folder / name
+
         try:
             found = digest_of(path)
         except OSError as error:
@@ -212,6 +223,7 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
                 f"{path} is missing or damaged ({error.strerror}): restore it from a "
                 "copy, or begin a new run"
             ) from error
+
         if found != digest:
             raise DataError(
                 f"{path} is damaged or was edited (its digest is not the one that the "
@@ -243,18 +255,19 @@ class FolderLock:
             folder.mkdir(parents=True, exist_ok=True)
             if new:
                 _check_free(folder)
+
             self._file = open(folder / LOCK, "ab", buffering=0)
             self._hold(new)
         except BlockingIOError as error:
             raise ConfigError(
                 f"another process is at work in {folder}: wait for it, or name "
-                "another folder with --out"
+                "another folder with `out`"
             ) from error
         except OSError as error:
             raise ConfigError(
                 f"the run folder {folder} cannot be written "
                 f"({error.strerror or error}): name another one with "
-                "--out"
+                "`out`"
             ) from error
 
     def _hold(self, new: bool) -> None:
@@ -283,15 +296,23 @@ def _check_free(folder: Path) -> None:
     names = sorted(entry.name for entry in folder.iterdir())
     if "config.json" in names:
         raise ConfigError(
-            f"{folder} holds a run already: go on with it by --resume {folder}, or "
-            "name another folder with --out"
+            f"{folder} holds a run already: go on with it by `resume={folder}`, or "
+            "name another folder with `out`"
         )
-    claim = (folder / LOCK).read_bytes() if LOCK in names else b""
-    if claim == CLAIM or not claim and set(names) <= {LOCK}:
+
+    claim = b""
+    if LOCK in names:
+        claim = (folder / LOCK).read_bytes()
+
+    is_empty = not claim and set(names) <= {LOCK}
+    if claim == CLAIM or is_empty:
         return
 
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    shown = ", ".join(names[:3])
+    if len(names) > 3:
+        shown += ", ..."
+
     raise ConfigError(
         f"{folder} holds files already ({shown}), which a run might replace: name a "
-        "new or an empty folder with --out"
+        "new or an empty folder with `out`"
     )

@@ -37,8 +37,10 @@ def interrupting_signals() -> Iterator[None]:
         return
 
     usual = {number: signal.getsignal(number) for number in SIGNALS}
-    usual_hook, sys.unraisablehook = sys.unraisablehook, _raise_later
+    usual_hook = sys.unraisablehook
+    sys.unraisablehook = _raise_later
     _handle(_interrupt)
+
     try:
         yield
     finally:
@@ -117,6 +119,7 @@ class SignalWatch:
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._usual[number] = signal.signal(number, self._note)
+
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -49,11 +49,18 @@ def _left_in_the_control_group() -> int | None:
         groups = [line.split(":", 2) for line in (PROC / "self/cgroup").read_text().splitlines()]
     except (OSError, ValueError):
         return None
+
     limits = []
-    for _, controllers, path in (group for group in groups if len(group) == 3):
+    for fields in groups:
+        if len(fields) != 3:
+            continue
+
+        _, controllers, path = fields
+        group_and_above = [path, *map(str, Path(path).parents)]
         for folder, limit, usage, cache in _counters(controllers):
-            for group in (path, *map(str, Path(path).parents)):
+            for group in group_and_above:
                 limits.append(_left_in(folder / group.lstrip("/"), limit, usage, cache))
+
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -61,10 +68,12 @@ def _counters(controllers: str) -> tuple[tuple[Path, str, str, str], ...]:
     """Where a hierarchy of control groups is, and its names of limit, usage and file cache."""
     if controllers == "":
         return ((CGROUPS, "memory.max", "memory.current", "file"),)
+
     if "memory" in controllers.split(","):
         return (
             (CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
         )
+
     return ()
 
 
@@ -75,12 +84,16 @@ def _left_in(group: Path, limit: str, usage: str, cache: str) -> int | None:
         freeable = _words(group / "memory.stat").get(cache, "0")
     except (OSError, ValueError):
         return None
-    return None if most >= UNLIMITED else max(most - used + int(freeable), 0)
+
+    if most >= UNLIMITED:
+        return None
+    return max(most - used + int(freeable), 0)
 
 
 def _left_of_the_address_space() -> int | None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = _kilobytes(PROC / "self/status", "VmSize")
+
     if limit == resource.RLIM_INFINITY or used is None:
         return None
     return max(limit - used, 0)

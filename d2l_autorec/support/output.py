@@ -37,6 +37,7 @@ class Output:
     def _try(self, method: str, *arguments: str) -> None:
         if self._stream is None or self.failure is not None:
             return
+
         try:
             getattr(self._stream, method)(*arguments)
         except UnicodeEncodeError:
@@ -73,8 +74,11 @@ def standard_streams() -> Iterator[Output]:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+
     usual = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Output(usual[0]), Output(usual[1])
+    sys.stdout = Output(sys.stdout)
+    sys.stderr = Output(sys.stderr)
+
     try:
         yield sys.stdout
     finally:

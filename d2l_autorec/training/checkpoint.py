@@ -91,7 +91,7 @@ class Checkpoint:
         if about["run"] != run:
             raise DataError(
                 f"{path} is the checkpoint of another run: it is not used; restore "
-                "this run's own, or delete it to begin anew with --resume"
+                "this run's own, or delete it to begin anew with `resume`"
             )
 
         parts: dict[str, Arrays] = {"now": {}, "best": {}}
@@ -117,7 +117,7 @@ def _payload_of(content: bytes, path: Path) -> bytes:
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
         raise DataError(
             f"{path} is truncated or was altered: it is not used; restore it from "
-            "a copy, or delete it to begin the run anew with --resume"
+            "a copy, or delete it to begin the run anew with `resume`"
         )
     return payload
 

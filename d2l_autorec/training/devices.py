@@ -1,7 +1,6 @@
 """Devices: which MXNet contexts to use, and how a batch is spread over them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -19,7 +18,7 @@ def try_all_gpus() -> list[mx.Context]:
 
 
 def resolve_devices(gpus: str | None = None, cpus: int | None = None) -> list[mx.Context]:
-    """The contexts that `--gpus` and `--cpus` ask for.
+    """The contexts that `gpus` and `cpus` ask for.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def resolve_devices(gpus: str | None = None, cpus: int | None = None) -> list[mx
 
 
 def _not_visible(gpus: str, visible: int) -> str:
-    """What is wrong where `--gpus` asks for more than the `visible` GPUs, and the way out."""
+    """What is wrong where `gpus` asks for more than the `visible` GPUs, and the way out."""
     cuda = _built_with_cuda()
 
     if visible:
@@ -67,8 +66,8 @@ def _not_visible(gpus: str, visible: int) -> str:
     if not cuda:
         has = "has no"
     return (
-        f"--gpus {gpus}: {visible} GPUs are visible and this MXNet build {has} "
-        f"CUDA; leave --gpus out, or {way_out}"
+        f"`gpus={gpus}`: {visible} GPUs are visible and this MXNet build {has} "
+        f"CUDA; leave `gpus` out, or {way_out}"
     )
 
 
@@ -82,7 +81,7 @@ def _visible_gpus() -> int:
     except mx.MXNetError as error:  # a CUDA build, and the driver is too old or not running
         raise ConfigError(
             f"CUDA cannot be used ({_first_line(error)}): see whether nvidia-smi "
-            "works, or train on the CPU with --gpus none"
+            "works, or train on the CPU with `gpus=none`"
         ) from error
 
 
@@ -90,20 +89,6 @@ def _first_line(error: Exception) -> str:
     """What is wrong, of an MXNet error: its last line is the message of the check that failed."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip()
-
-
-@contextmanager
-def out_of_memory_in_one_line() -> Iterator[None]:
-    """Raise ConfigError instead of MXNet's error where a device has no memory left."""
-    try:
-        yield
-    except mx.MXNetError as error:
-        text = str(error).lower()
-        if "out of memory" not in text and "failed to allocate" not in text:
-            raise
-        raise ConfigError(
-            "a device is out of memory: take a smaller --batch-size or --hidden, or --preload no"
-        ) from error
 
 
 def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
@@ -116,8 +101,8 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
     """
     if asked == "none" and len(devices) > 1:
         raise ConfigError(
-            f"--kvstore none is for one device, and there are {len(devices)}: choose "
-            "local or device, or --cpus 1"
+            f"`kvstore=none` is for one device, and there are {len(devices)}: choose "
+            "local or device, or `cpus=1`"
         )
 
     if asked == "none" or len(devices) == 1:
@@ -154,7 +139,7 @@ def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tu
         If it was asked for, and does not fit.
     """
     if asked == "no":
-        return False, "--preload no"
+        return False, "`preload=no`"
     if not needed:
         return False, "nothing to copy: no dense rows are used"
 
@@ -166,7 +151,7 @@ def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tu
     if asked == "yes":
         if needed > free:
             raise ConfigError(
-                f"--preload yes: the data do not fit, {data} in {memory}: choose --preload no"
+                f"`preload=yes`: the data do not fit, {data} in {memory}: choose `preload=no`"
             )
         return True, f"{data} in {memory}"
 
@@ -192,12 +177,12 @@ def _gpu_numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise ConfigError(
-            f"--gpus is {text!r}: it must be GPU numbers separated by commas, as in 0,1"
+            f"`gpus` is {text!r}: it must be GPU numbers separated by commas, as in 0,1"
         )
 
     numbers = [int(part) for part in parts]
     if len(set(numbers)) < len(numbers):
-        raise ConfigError(f"--gpus is {text!r}: each GPU can be named once")
+        raise ConfigError(f"`gpus` is {text!r}: each GPU can be named once")
     return numbers
 
 

@@ -1,6 +1,11 @@
-"""What the epochs of a training measured."""
+"""What the epochs of a training measured, and what that decides.
+
+Decisions are functions of the epochs so far, so that a resumed run decides as
+an uninterrupted one.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,3 +76,34 @@ class EpochRecord:
     validation: dict[str, float] = field(default_factory=dict)
     lr: float = 0.0
     beta: float | None = None
+
+
+def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
+    """Epochs and validation scores, the lower the better; of evaluated epochs only."""
+    evaluated = [record for record in history if record.validation]
+    scores = [(record.epoch, record.validation[score.metric]) for record in evaluated]
+
+    if score.higher_is_better:
+        return [(epoch, -value) for epoch, value in scores]
+    return scores
+
+
+def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
+    """The first epoch with the best validation score, from 1; None without validation."""
+    scores = costs(history, score)
+    if not scores:
+        return None
+
+    epoch, _ = min(scores, key=lambda pair: pair[1])
+    return epoch
+
+
+def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
+    """Whether the last `patience` epochs brought no better validation score.
+
+    Only after an epoch that was evaluated: the others cannot bring one.
+    """
+    best = best_epoch(history, score)
+    if best is None or not history[-1].validation:
+        return False
+    return len(history) - best >= patience

@@ -74,14 +74,12 @@ class MultinomialLoss:
     Parameters
     ----------
     beta : callable, optional
-        Called without arguments for each batch; see `anneal`. Without one there is no
+        Called without arguments for each batch; see `schedules.Anneal`. Without one there is no
         penalty, as where the prediction is logits alone.
 
     Shape: logits (batch_size, columns), or a pair of them and the KL divergences (batch_size,);
     label (batch_size, columns), an ndarray or a CSRBatch -> (batch_size,).
     """
-
-    predicts_ratings = False
 
     def __init__(self, beta: Callable[[], float] | None = None) -> None:
         self.beta = beta

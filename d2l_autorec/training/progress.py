@@ -113,3 +113,15 @@ def in_notebook() -> bool:
 
     shell = ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")
+
+
+def summary(train_loss: float | None, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
+    """The chapter's two closing lines."""
+    if train_loss is None:
+        raise ValueError("nothing was trained: there is no train loss")
+
+    names = ", ".join(map(str, devices))
+    return (
+        f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"
+        f"{rate:.1f} ratings/sec on [{names}]"
+    )

@@ -43,9 +43,10 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     import mxnet as mx
 
     from d2l_autorec.runs.config import AutoRecConfig
-    from d2l_autorec.runs.runner import make_network, make_trainer, prepare
-    from d2l_autorec.training.loop import train_epoch
-    from d2l_autorec.training.workers import connect
+    from d2l_autorec.runs.experiment import prepare
+    from d2l_autorec.runs.phases import make_network, make_trainer
+    from d2l_autorec.training.loop import Training, train_epoch
+    from d2l_autorec.training.parameter_server import connect
 
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)
@@ -58,12 +59,12 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
         loss = experiment.task.loss("search", trainer, ())
         workers.begin(trainer)
 
-        def epoch(number: int) -> float:
-            return train_epoch(
-                net, loader, loss, trainer, experiment.devices, number, workers=workers
-            ).seconds
+        training = Training(net, loader, loss, trainer, experiment.devices, workers)
 
-        plain = [epoch(k) for k in range(epochs + 1)][1:]
+        def epoch() -> float:
+            return train_epoch(training).seconds
+
+        plain = [epoch() for _ in range(epochs + 1)][1:]
         times: dict[str, float] = {}
         start = time.perf_counter()
         if workers.rank == 0:
@@ -71,7 +72,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
         evaluated = time.perf_counter() - start
         trainer._allreduce_grads = timed(trainer._allreduce_grads, times, "gradients")
         trainer._update = timed(trainer._update, times, "update")
-        whole = epoch(epochs + 1)
+        whole = epoch()
         if workers.rank == 0:
             parts = {
                 **times,

@@ -75,9 +75,9 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> tuple[f
     from d2l_autorec.evaluation.rating import predict_at
     from d2l_autorec.models.autorec import AutoRec
     from d2l_autorec.runs.config import AutoRecConfig
-    from d2l_autorec.runs.runner import make_trainer
+    from d2l_autorec.runs.phases import make_trainer
     from d2l_autorec.training.loaders import BATCHES, eval_loader, train_loader
-    from d2l_autorec.training.loop import train_epoch
+    from d2l_autorec.training.loop import Training, train_epoch
     from d2l_autorec.training.losses import MaskedL2Loss
 
     mx.npx.set_np()
@@ -87,15 +87,15 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> tuple[f
     trainer = make_trainer(net, AutoRecConfig(), [mx.cpu()], kernel)
     whole = kernel == "sparse" or matrix.shape[0] * matrix.shape[1] < DENSE_LIMIT
     loader = train_loader(matrix, BATCH, 0, BATCHES[kernel])
-    arguments = (MaskedL2Loss(), trainer, [mx.cpu()])
     check = eval_loader(matrix, batchify=BATCHES[kernel])
     times, evaluations = [], []
-    for epoch in range(1, (epochs if whole else 1) + 1):
+    loss = MaskedL2Loss()
+    for _ in range(epochs if whole else 1):
         batches = loader if whole else list(itertools.islice(loader, 6))
         if not whole:
-            train_epoch(net, batches[:1], *arguments, epoch)
+            train_epoch(Training(net, batches[:1], loss, trainer, [mx.cpu()]))
             batches = batches[1:]
-        seconds = train_epoch(net, batches, *arguments, epoch).seconds
+        seconds = train_epoch(Training(net, batches, loss, trainer, [mx.cpu()])).seconds
         times.append(seconds if whole else seconds / len(batches) * matrix.shape[0] / BATCH)
         start = time.perf_counter()
         if whole:

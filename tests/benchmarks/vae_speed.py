@@ -81,10 +81,10 @@ def package_parts(matrix: Any) -> tuple[Any, ...]:
 
     from d2l_autorec.models.mult_vae import MultVAE
     from d2l_autorec.runs.config import MultVAEConfig
-    from d2l_autorec.runs.runner import make_trainer
-    from d2l_autorec.training.anneal import anneal_schedule
+    from d2l_autorec.runs.phases import make_trainer
     from d2l_autorec.training.loaders import BATCHES, train_loader
     from d2l_autorec.training.losses import MultinomialLoss
+    from d2l_autorec.training.schedules import anneal_schedule
 
     mx.npx.set_np()
     mx.random.seed(0)
@@ -103,14 +103,14 @@ def time_package(folder: Path, batches: int) -> dict[str, float]:
 
     import mxnet as mx
 
-    from d2l_autorec.training.loop import train_epoch
+    from d2l_autorec.training.loop import Training, train_epoch
 
     matrix = sparse.load_npz(folder / "train.npz")
     net, trainer, loss, loader = package_parts(matrix)
     chosen = list(itertools.islice(loader, WARM_UP + batches))
-    train_epoch(net, chosen[:WARM_UP], loss, trainer, [mx.cpu()], 1)
+    train_epoch(Training(net, chosen[:WARM_UP], loss, trainer, [mx.cpu()]))
     timed = chosen[WARM_UP:]
-    seconds = train_epoch(net, timed, loss, trainer, [mx.cpu()], 1).seconds
+    seconds = train_epoch(Training(net, timed, loss, trainer, [mx.cpu()])).seconds
     return {"epoch": seconds / sum(map(len, timed)) * matrix.shape[0]}
 
 
@@ -120,10 +120,10 @@ def whole_package(folder: Path, batches: int) -> dict[str, float]:
 
     from d2l_autorec.evaluation.ranking import RankingEvaluation
     from d2l_autorec.training.loaders import BATCHES
-    from d2l_autorec.training.loop import train_epoch
+    from d2l_autorec.training.loop import Training, train_epoch
 
     net, trainer, loss, loader = package_parts(sparse.load_npz(folder / "train.npz"))
-    record = train_epoch(net, loader, loss, trainer, [mx.cpu()], 1)
+    record = train_epoch(Training(net, loader, loss, trainer, [mx.cpu()]))
     start = time.perf_counter()
     parts = [sparse.load_npz(folder / f"{name}.npz") for name in ("fold_in", "held_out")]
     ndcg = RankingEvaluation(*parts, [mx.cpu()], BATCHES["sparse"])(net)["ndcg@100"]

@@ -71,8 +71,8 @@ def test_figure_is_of_the_curves(runs, tmp_path):
     assert "<svg" in Path(tmp_path / "c.svg").read_text()
 
 
-def test_different_data_is_said(runs, command):
-    process = command("compare", *(str(runs / name) for name in ("a", "other", "b")))
+def test_different_data_is_said(runs, in_process):
+    process = in_process("compare", *(str(runs / name) for name in ("a", "other", "b")))
     assert process.returncode == 0 and len(process.stdout.splitlines()) == 4
     assert (
         "warning: the runs had 2 different pairs of training and test ratings, so their errors "

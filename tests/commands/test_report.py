@@ -31,14 +31,14 @@ def test_quick_report_and_again(command, tmp_path):
     assert results == {path: path.stat().st_mtime_ns for path in results}
 
 
-def test_a_stopped_run_is_resumed(command, tmp_path):
+def test_a_stopped_run_is_resumed(in_process, tmp_path):
     """A run without its result, but with a checkpoint, goes on and ends as if never stopped."""
-    command("report", *QUICK)
+    in_process("report", *QUICK)
     folder = next(tmp_path.glob("out/runs/autorec-*"))
     wanted = json.loads((folder / "result.json").read_text())["test_rmse"]
     options = json.loads((folder / "config.json").read_text())["options"]
     (folder / "result.json").unlink()
-    process = command("report", *QUICK)
+    process = in_process("report", *QUICK)
     assert process.returncode == 0 and f"{folder.name}" in process.stderr
     assert json.loads((folder / "result.json").read_text())["test_rmse"] == wanted
     assert json.loads((folder / "config.json").read_text())["options"] == options
@@ -123,8 +123,8 @@ def test_standard_errors_and_aims_of_rankings_by_hand():
     assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
 
 
-def test_quick_report_of_rankings(command, tmp_path):
-    process = command("report", "--quick", "--table", "ranking-1m", "--out", "out")
+def test_quick_report_of_rankings(in_process, tmp_path):
+    process = in_process("report", "--quick", "--table", "ranking-1m", "--out", "out")
     assert process.returncode == 0, process.stderr
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| model | test NDCG@100 | Recall@20 | Recall@50 | runs |" in text
@@ -133,14 +133,14 @@ def test_quick_report_of_rankings(command, tmp_path):
     assert (tmp_path / "out" / "ranking-1m.png").stat().st_size > 5000
 
 
-def test_errors(command):
-    assert_user_error(command("report", "--table", "odd"), "'odd' is none of chapter, folds")
+def test_errors(in_process):
+    assert_user_error(in_process("report", "--table", "odd"), "'odd' is none of chapter, folds")
     assert_user_error(
-        command("report", "--seeds", "0"),
+        in_process("report", "--seeds", "0"),
         "--seeds: it is '0': it must be a whole number, from 1 to 1000",
     )
 
 
-def test_help(command):
-    assert "--quick" in command("report", "--help").stdout
-    assert report.EXAMPLES.splitlines()[1].strip() in command("report", "--help").stdout
+def test_help(in_process):
+    assert "--quick" in in_process("report", "--help").stdout
+    assert report.EXAMPLES.splitlines()[1].strip() in in_process("report", "--help").stdout

@@ -6,14 +6,13 @@ import json
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, train_run
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.runs.config import AutoRecConfig, make_config
-from d2l_autorec.runs.runner import train_model
 
-QUICK = ("--dataset", "synthetic", "--epochs", "2", "--hidden", "10", "--out", "out")
+QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
 
 
 def test_run_folder(command, tmp_path):
@@ -40,27 +39,27 @@ def test_run_folder(command, tmp_path):
     assert result["dataset"] == "synthetic" and not result["comparable_with_chapter"]
     assert f"test RMSE {result['test_rmse']:.3f}" in process.stdout
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
-    net = AutoRec(10, 943)
+    net = AutoRec(10, 60)
     net.load_parameters(str(out / "model.params"))
 
 
-def test_repeatable_to_the_bit(command, tmp_path):
+def test_repeatable_to_the_bit(in_process, tmp_path):
     for name in ("a", "b"):
-        process = command("run", *QUICK[:-1], name, "--quiet", "--cpus", "2")
+        process = in_process("run", *QUICK[:-1], name, "--quiet", "--cpus", "2")
         assert process.returncode == 0, process.stderr
     a, b = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("a", "b"))
     for key in a:
         onp.testing.assert_array_equal(a[key].asnumpy(), b[key].asnumpy())
 
 
-def test_quiet_prints_only_the_result(command):
-    process = command("run", *QUICK, "--quiet", "--no-hybridize")
+def test_quiet_prints_only_the_result(in_process):
+    process = in_process("run", *QUICK, "--quiet", "--no-hybridize")
     assert process.stdout.count("\n") == 2
     assert "epoch" not in process.stderr
 
 
-def test_offline_without_data_says_so_loudly(command, tmp_path):
-    process = command("run", *QUICK[2:], "--data-dir", "empty")
+def test_offline_without_data_says_so_loudly(in_process, tmp_path):
+    process = in_process("run", *QUICK[2:], "--data-dir", "empty")
     assert process.returncode == 0, process.stderr
     for fragment in (
         "warning: ml-100k is not in empty and could not be downloaded",
@@ -101,15 +100,15 @@ def test_offline_without_data_says_so_loudly(command, tmp_path):
         (["--epoch", "3"], ["unrecognized arguments: --epoch 3; did you mean --epochs?"]),
     ],
 )
-def test_user_errors(command, tmp_path, arguments, fragments):
-    assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
+def test_user_errors(in_process, tmp_path, arguments, fragments):
+    assert_user_error(in_process("run", "--dataset", "synthetic", *arguments), *fragments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gpus_that_are_not_there(command):
+def test_gpus_that_are_not_there(in_process):
     if mx.context.num_gpus() > 98:
         pytest.skip("this machine has 99 GPUs")
-    process = command("run", "--dataset", "synthetic", "--gpus", "0,98")
+    process = in_process("run", "--dataset", "synthetic", "--gpus", "0,98")
     assert_user_error(
         process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible and this MXNet build has"
     )
@@ -122,16 +121,16 @@ def test_folder_that_holds_a_run(command, tmp_path):
     assert (tmp_path / "out" / "config.json").read_text() == "{}"
 
 
-def test_out_is_a_file(command, tmp_path):
+def test_out_is_a_file(in_process, tmp_path):
     (tmp_path / "out").write_text("mine")
     assert_user_error(
-        command("run", *QUICK), "the run folder out cannot be written (File exists)", "--out"
+        in_process("run", *QUICK), "the run folder out cannot be written (File exists)", "--out"
     )
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_help_groups_options_and_shows_defaults(command):
-    text = command("run", "--help").stdout
+def test_help_groups_options_and_shows_defaults(in_process):
+    text = in_process("run", "--help").stdout
     for fragment in (
         "\ndata:",
         "\nmodel:",
@@ -164,9 +163,9 @@ def test_without_mxnet_one_line_names_the_extras(tmp_path):
     assert_user_error(run, "d2l_autorec needs MXNet")
 
 
-def test_a_batch_of_more_rows_than_there_are(command):
+def test_a_batch_of_more_rows_than_there_are(in_process):
     """Roll-over batches of 256 from 80 rows would take no step for three epochs."""
-    process = command("run", "--dataset", "synthetic:60x80x900", "--epochs", "2", "--out", "out")
+    process = in_process("run", "--dataset", "synthetic:60x80x900", "--epochs", "2", "--out", "out")
     assert process.returncode == 0
     assert "train RMSE 0.0000" not in process.stderr
 
@@ -206,8 +205,8 @@ def test_a_batch_of_more_rows_than_there_are(command):
         (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
     ],
 )
-def test_user_errors_of_models(command, tmp_path, arguments, fragments):
-    assert_user_error(command("run", "--dataset", "synthetic", *arguments), *fragments)
+def test_user_errors_of_models(in_process, tmp_path, arguments, fragments):
+    assert_user_error(in_process("run", "--dataset", "synthetic", *arguments), *fragments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -255,12 +254,12 @@ def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
             **options,
         }
     )
-    result = train_model(config)
+    result = train_run(config)
     assert result["weight_decay"] == pytest.approx(expected)
 
 
-def test_config_json_shows_the_outcome_of_a_preset(command, tmp_path):
-    process = command("run", *QUICK, "--preset", "best")
+def test_config_json_shows_the_outcome_of_a_preset(in_process, tmp_path):
+    process = in_process("run", *QUICK, "--preset", "best")
     assert process.returncode == 0, process.stderr
     options = json.loads((tmp_path / "out" / "config.json").read_text())["options"]
     assert options["preset"] == "best" and options["refit"] and options["epochs"] == 2

@@ -93,7 +93,7 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
     count = int(heldout if heldout >= 1 else heldout * len(users))
     ratings = ratings_from_frame(frame.reset_index(drop=True))
     if not 1 <= count or len(users) <= 2 * count:
-        with pytest.raises(DataError, match="no clicks are left|--heldout-users"):
+        with pytest.raises(DataError, match="no clicks are left|`heldout_users"):
             prepare_clicks(ratings, threshold, min_user, min_item, heldout)
         return
     clicks = prepare_clicks(ratings, threshold, min_user, min_item, heldout)
@@ -155,18 +155,18 @@ def test_implicit_file(tmp_path):
 
 @pytest.mark.parametrize("heldout", [0, -3, 0.5, 0.9, 2.5])
 def test_impossible_heldout_users(heldout):
-    with pytest.raises(ConfigError, match="--heldout-users is .*a fraction of them below 0.5"):
+    with pytest.raises(ConfigError, match="`heldout_users` is .*a fraction of them below 0.5"):
         prepare_clicks(synthetic_ratings(60, 40, 1200), heldout_users=heldout)
 
 
 @pytest.mark.parametrize("heldout", [20, 30, 1000])
 def test_too_few_users(heldout):
-    with pytest.raises(DataError, match=f"--heldout-users {heldout} .*of the 40 .*from 1 to 19"):
+    with pytest.raises(DataError, match=f"`heldout_users={heldout}` .*of the 40 .*from 1 to 19"):
         prepare_clicks(ratings_from_frame(by_names()), heldout_users=heldout)
 
 
 def test_nothing_left():
-    with pytest.raises(DataError, match="no clicks are left of the 240 .*--threshold 9"):
+    with pytest.raises(DataError, match="no clicks are left of the 240 .*`threshold=9`"):
         prepare_clicks(ratings_from_frame(by_names()), threshold=9)
 
 

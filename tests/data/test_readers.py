@@ -296,10 +296,10 @@ def test_wrong_combinations(in_process, tmp_path, monkeypatch, arguments, fragme
 def test_duplicates_are_merged_and_said(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
-    with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(--duplicates last\)"):
+    with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(`duplicates=last`\)"):
         last = read_ratings(path, duplicates="last")
     assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)]
-    with pytest.warns(DataWarning, match="--duplicates mean"):
+    with pytest.warns(DataWarning, match="`duplicates=mean`"):
         mean = read_ratings(path, duplicates="mean")
     assert triples(mean) == [(2, 20, 3.0), (1, 10, np.float32(7 / 3))]
 

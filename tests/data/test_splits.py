@@ -28,7 +28,7 @@ def test_seq_aware_by_hand():
 @pytest.mark.parametrize(
     "times, message",
     [
-        (None, "has no timestamps, which a seq-aware split needs: choose --split random"),
+        (None, "has no timestamps, which a seq-aware split needs: choose `split=random`"),
         ([4, 4, 4], "every timestamp of ratings is 4, so a seq-aware split would be a shuffle"),
     ],
 )

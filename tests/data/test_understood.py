@@ -34,18 +34,18 @@ REFUSED = {
         "customer,product\nann,x\nbob,y\n",
         CLICKS,
         "line 1: 'customer', 'product' may be the names of the columns or the first row: if names, "
-        "say --columns user=customer,item=product; if a row, say --columns user=0,item=1",
+        "say `columns=user=customer,item=product`; if a row, say `columns=user=0,item=1`",
     ),
     "clicks of numbers with unknown names": (
         "customer,product\n1,10\n2,20\n",
         CLICKS,
-        "no column for user among 'customer', 'product'; say which is which with --columns "
-        "user=customer,item=product",
+        "no column for user among 'customer', 'product'; say which is which with "
+        "`columns=user=customer,item=product`",
     ),
     "names with blanks to paste": (
         "the user,the item,c\n1,2,3\n",
         {},
-        "--columns 'user=the user,item=the item,rating=c'",
+        "`columns='user=the user,item=the item,rating=c'`",
     ),
     "bad first rating": (
         "1,10,bad\n2,20,3\n3,30,4\n",
@@ -60,7 +60,7 @@ REFUSED = {
     "bad first rating or a header": (
         "ann,x,bad\nbob,y,3\n",
         BY_NUMBER,
-        "if names, say --columns user=ann,item=x,rating=bad; if "
+        "if names, say `columns=user=ann,item=x,rating=bad`; if "
         "a row, put the line user,item,rating above",
     ),
     "header in mid-file": (
@@ -129,7 +129,7 @@ REFUSED = {
     "decimal commas of clicks": (
         "1;10;4,5\n2;20;3,5\n",
         CLICKS,
-        "may be separated by ',' (2 columns) or ';' (3 columns): say which with --separator ';'",
+        "may be separated by ',' (2 columns) or ';' (3 columns): say which with `separator=';'`",
     ),
     "utf-16 without a mark": (NUMBERS.encode("utf-16-le"), {}, "line 1: not text"),
     "utf-16": (NUMBERS.encode("utf-16"), {}, "is not text in UTF-8 but in UTF-16"),
@@ -143,13 +143,13 @@ REFUSED = {
         "user,item,rating,score\n1,2,3,4\n",
         {},
         "'rating' and 'score' may each be the "
-        "rating; say which is which with --columns user=user,item=item,rating=rating",
+        "rating; say which is which with `columns=user=user,item=item,rating=rating`",
     ),
     "two items": ("user,item_id,movie,rating\n1,2,3,4\n", {}, "'item_id' and 'movie' may each"),
     "a column twice": (
         "user,item,rating,rating\n1,2,3,4\n",
         {},
-        "--columns user=user,item=item,rating=2",
+        "`columns=user=user,item=item,rating=2`",
     ),
     "a column twice, asked": (
         "user,item,x,x\n1,2,3,4\n",
@@ -201,12 +201,12 @@ REFUSED = {
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
         {},
-        "if they are times, say --columns user=0,item=1,timestamp=2,rating=3",
+        "if they are times, say `columns=user=0,item=1,timestamp=2,rating=3`",
     ),
     "times for ratings": (
         "1,2,881250949\n1,3,881250950\n",
         {},
-        "if they are times, say --columns user=0,item=1,timestamp=2, for a model that ranks clicks",
+        "if they are times, say `columns=user=0,item=1,timestamp=2`, for a model that ranks clicks",
     ),
     "years": ("1,2,2015\n1,3,2016\n", {}, "look like times or ids"),
     "ids for ratings": (
@@ -238,7 +238,7 @@ def test_refused_in_one_line(tmp_path, case):
     with pytest.raises(DataError) as caught:
         read_ratings(path, **options)
     assert fragment in str(caught.value) and "\n" not in str(caught.value)
-    assert "mine.csv" in str(caught.value) or "--columns" in str(caught.value)
+    assert "mine.csv" in str(caught.value) or "`columns=" in str(caught.value)
 
 
 # name: (content, options, what the line of what was recognised holds, user ids of the rows)

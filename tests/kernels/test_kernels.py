@@ -6,6 +6,7 @@ import sys
 import mxnet as mx
 import numpy as onp
 import pytest
+from helpers import train_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
@@ -18,11 +19,11 @@ from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_adam import FusedAdam
 from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.runs.kernel_choice import choose_kernel
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import loaders
+from d2l_autorec.training.callbacks import EpochSeed
 from d2l_autorec.training.loaders import BATCHES, train_loader
-from d2l_autorec.training.loop import fit
+from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss
 
 
@@ -186,17 +187,9 @@ def trained(  # noqa: PLR0913
         None if fused else options,
     )
     steps = []
-    history = fit(
-        net,
-        train_loader(matrix, batch_size, 0, BATCHES[kernel]),
-        recorded(loss or MaskedL2Loss(), steps),
-        trainer,
-        epochs,
-        contexts,
-        dict,
-        lambda record: None,
-        seed=5,
-    )
+    loader = train_loader(matrix, batch_size, 0, BATCHES[kernel])
+    training = Training(net, loader, recorded(loss or MaskedL2Loss(), steps), trainer, contexts)
+    history = fit(training, epochs, [EpochSeed(5)])
     losses = onp.reshape([step.asnumpy().sum() for step in steps], (-1, devices)).sum(axis=1)
     return [p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], losses, history
 
@@ -265,7 +258,7 @@ def test_deep_run_uses_the_kernels_for_first_and_last_layer(monkeypatch, tmp_pat
     for name in ("weighted_columns", "masked_products", "adam_step"):
         monkeypatch.setattr(kernels, name, counted(name, getattr(kernels, name)))
     monkeypatch.setattr(loaders, "DenseRows", None)
-    train_model(
+    train_run(
         AutoRecConfig(
             dataset="synthetic:60x80x900",
             hidden=(10, 5, 10),
@@ -353,7 +346,7 @@ def test_choice_of_kernel():
         "dense",
         "the sparse kernels run on CPUs only",
     )
-    with pytest.raises(ConfigError, match="--kernel sparse runs on CPUs only"):
+    with pytest.raises(ConfigError, match="`kernel=sparse` runs on CPUs only"):
         choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
         assert choose_kernel("auto", Plain(), [mx.cpu()])[0] == "dense"

@@ -3,18 +3,17 @@
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, train_run
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.models.mf import MF, ClosedForm
 from d2l_autorec.runs.config import BiasConfig, MeanConfig, MFConfig
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.predictor import predict
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
-from d2l_autorec.training.loop import fit
+from d2l_autorec.training.loop import Training, fit
 
 USERS, ITEMS = onp.array([0, 1, 1]), onp.array([2, 0, 2])
 P, Q = onp.array([[1.0, 2], [3, 4]]), onp.array([[0.5, 1], [0, 0], [-1, 2]])
@@ -108,16 +107,8 @@ def trained(devices, batch_size=7):
     net = MF(4, 30, 20, 3.0)
     net.initialize(mx.init.Normal(0.1), ctx=contexts)
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-4})
-    fit(
-        net,
-        train_loader(pairs, batch_size, 0, PairRows),
-        gluon.loss.L2Loss(),
-        trainer,
-        3,
-        contexts,
-        dict,
-        lambda history: None,
-    )
+    loader = train_loader(pairs, batch_size, 0, PairRows)
+    fit(Training(net, loader, gluon.loss.L2Loss(), trainer, contexts), 3)
     return {
         name: p.data(contexts[0]).asnumpy() for name, p in net._collect_params_with_prefix().items()
     }
@@ -144,7 +135,7 @@ def test_run_and_predict(config, tmp_path):
     """The run's test RMSE is that of `predict`, pair by pair."""
     from dataclasses import replace
 
-    result = train_model(
+    result = train_run(
         replace(
             config, dataset="synthetic:60x80x900", out=str(tmp_path / "run"), quiet=True, seed=1
         )
@@ -159,9 +150,9 @@ def test_run_and_predict(config, tmp_path):
     assert result["model"] == config.model and "based" not in result
 
 
-def test_recommend_of_a_matrix_factorization(command, tmp_path):
+def test_recommend_of_a_matrix_factorization(in_process, tmp_path):
     """A known user, a new one, similar items; export says that there is nothing to export."""
-    run = command(
+    run = in_process(
         "run",
         "--model",
         "mf",
@@ -176,16 +167,16 @@ def test_recommend_of_a_matrix_factorization(command, tmp_path):
     assert run.returncode == 0 and "test RMSE" in run.stdout
     for arguments in (["--user", "3"], ["--similar-items", "5"], ["--new-user", "me.csv"]):
         (tmp_path / "me.csv").write_text("5,4\n6,2\n")
-        process = command("recommend", "mf", *arguments, "-n", "3")
+        process = in_process("recommend", "mf", *arguments, "-n", "3")
         assert process.returncode == 0, process.stderr
         assert len(process.stdout.splitlines()) >= 3
-    assert_user_error(command("export", "mf"), "a run of --model mf, which has no network")
+    assert_user_error(in_process("export", "mf"), "a run of --model mf, which has no network")
 
 
 def test_refit_and_early_stopping_of_mf(tmp_path):
-    result = train_model(
+    result = train_run(
         MFConfig(
-            dataset="synthetic",
+            dataset="synthetic:300x400x20000",
             val_ratio=0.1,
             refit=True,
             epochs=8,
@@ -201,7 +192,7 @@ def test_refit_and_early_stopping_of_mf(tmp_path):
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_decay_of_biases_is_a_choice(decay):
-    from d2l_autorec.runs.runner import make_trainer
+    from d2l_autorec.runs.phases import make_trainer
 
     net = make_net()
     make_trainer(net, MFConfig(decay=decay), [mx.cpu()], "dense")

@@ -1,4 +1,4 @@
-"""Mult-VAE and Mult-DAE: golden values, sampling, dropout, loss, annealing; the known defects."""
+"""Mult-VAE and Mult-DAE: golden values, sampling, dropout, loss, annealing."""
 
 import itertools
 
@@ -20,9 +20,9 @@ from d2l_autorec.models.mult_vae import (
 )
 from d2l_autorec.runs.kernel_choice import choose_kernel
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.training.anneal import Anneal, anneal_schedule, best_beta, second_pass
 from d2l_autorec.training.loaders import BATCHES, train_loader
 from d2l_autorec.training.losses import MultinomialLoss
+from d2l_autorec.training.schedules import Anneal, anneal_schedule, best_beta, second_pass
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
 MODELS, KERNELS = [MultVAE, MultDAE], ["dense", "sparse"]
@@ -45,7 +45,7 @@ def layers(net):
 
 
 def golden(model, dropout=0.0):
-    """The network whose values the specification lists: W[o, i] = sin(1 + o in + i) / 2."""
+    """The network of the golden values: W[o, i] = sin(1 + o in + i) / 2, b[o] = cos(o) / 10."""
     net = model((3, 2), 6, dropout)
     net.initialize()
     for layer in layers(net):
@@ -97,7 +97,7 @@ def test_golden_value_of_the_dae(kernel, hybridized):
 @pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2), (MultDAE, 4.487568)])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_layers_with_dropout_predict_as_those_without(model, loss, kernel):
-    """Defect 3: a tanh that came with each Dropout, on the input and on z."""
+    """Once a tanh came with each Dropout, on the input and on z."""
     net, x = golden(model, (0.5,) * 4), batch_of(ROWS, kernel)
     in_training(net, x)
     close(MultinomialLoss()(net(x), x).mean(), loss)
@@ -109,10 +109,10 @@ def calls(first):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
-    "hybridized, first", itertools.product([True, False], ["train", "predict"])
+    "hybridized, first", [*itertools.product([True, False], ["train", "predict"])]
 )
 def test_sampling_in_training_and_only_in_training(hybridized, first, kernel):
-    """Defect 1: noise at evaluation, or none ever, by whichever call came first."""
+    """No noise at evaluation and noise in training, by whichever call came first."""
     net, x = golden(MultVAE), batch_of(ROWS, kernel)
     if hybridized:
         net.hybridize()
@@ -139,7 +139,7 @@ def expected_spread(net):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
-    "hybridized, first", itertools.product([True, False], ["train", "predict"])
+    "hybridized, first", [*itertools.product([True, False], ["train", "predict"])]
 )
 def test_dropout_in_training_and_only_in_training(monkeypatch, model, hybridized, first, kernel):
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
@@ -211,7 +211,7 @@ def test_an_empty_row_stays_zero():
 @pytest.mark.parametrize(
     "hidden, dropout, message",
     [
-        ((600, 200), (0.5,), "--dropout has 1 values, 0.5, but --hidden 600,200 makes 4 layers"),
+        ((600, 200), (0.5,), "`dropout` has 1 values, 0.5, but `hidden=600,200` makes 4 layers"),
         (
             (600, 200),
             (0.5, 0.1, 0.1),
@@ -220,13 +220,13 @@ def test_an_empty_row_stays_zero():
         ((4,), (0.5,) * 4, "makes 2 layers"),
         ((4,), 1.0, "each share must be from 0 to below 1"),
         ((4,), (0.1, -1), "each share"),
-        ((), 0.5, "--hidden is ''"),
-        ((4, 0), 0.5, "--hidden is '4,0'"),
+        ((), 0.5, "`hidden` is ''"),
+        ((4, 0), 0.5, "`hidden` is '4,0'"),
     ],
 )
 @pytest.mark.parametrize("model", MODELS)
 def test_sizes_that_do_not_match(model, hidden, dropout, message):
-    """Defect 6: a short list of dropouts dropped layers."""
+    """A short list of dropouts is refused: it would drop layers."""
     with pytest.raises(ConfigError, match=message):
         model(hidden, 10, dropout)
 
@@ -266,7 +266,7 @@ def test_truncated_normal():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_batch_is_averaged_once(model, monkeypatch):
-    """Defect 2: an averaged loss and step(rows) together make weight decay rows times stronger."""
+    """An averaged loss and step(rows) together make weight decay rows times stronger."""
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.ones(size, ctx=ctx))
     net, x, decay = golden(model), np.array(ROWS), 0.5
     before = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
@@ -328,7 +328,7 @@ def trained(seed, kernel="dense", fused=False, model=MultVAE):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_seed_determines_the_training(kernel):
-    """Defect 7: initial values, noise, dropout and order all come from seeds."""
+    """Initial values, noise, dropout and order all come from seeds."""
     first, again, other = (trained(seed, kernel) for seed in (1, 1, 2))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again))
     assert not any(onp.array_equal(a, b) for a, b in zip(first, other))
@@ -364,7 +364,7 @@ def test_constant_beta():
 
 @pytest.mark.parametrize("schedule", ["original", "recotour"])
 def test_the_second_pass_has_the_slope_of_the_first(schedule):
-    """Defect 5: with another slope the best beta came at another update than where it was best."""
+    """With another slope the best beta came at another update than where it was best."""
     first = anneal_schedule(schedule, 1.0, 300, total_updates=400)
     history = [(first(n), -abs(n - 120)) for n in range(0, 400, 20)]
     second = second_pass(first, history)
@@ -375,17 +375,17 @@ def test_the_second_pass_has_the_slope_of_the_first(schedule):
 
 def test_the_best_beta():
     assert best_beta([(0, 0.1), (0.1, 0.4), (0.2, 0.4), (0.3, 0.2)]) == 0.1
-    with pytest.raises(ConfigError, match="--search-beta needs a beta that grows"):
+    with pytest.raises(ConfigError, match="`search_beta` needs a beta that grows"):
         second_pass(anneal_schedule("constant", 1.0), [(1, 0.1)])
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("linear", 0.2), "--anneal is 'linear': choose one of original, recotour, constant"),
-        (("original", -1.0), "--anneal-cap is -1"),
-        (("constant", float("nan")), "--anneal-cap is nan"),
-        (("original", 0.2, 0), "--anneal-steps is 0"),
+        (("linear", 0.2), "`anneal` is 'linear': choose one of original, recotour, constant"),
+        (("original", -1.0), "`anneal_cap` is -1"),
+        (("constant", float("nan")), "`anneal_cap` is nan"),
+        (("original", 0.2, 0), "`anneal_steps` is 0"),
     ],
 )
 def test_impossible_annealing(arguments, message):

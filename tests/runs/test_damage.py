@@ -6,7 +6,7 @@ import shutil
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import SMALL, assert_user_error, strip_seals
+from helpers import SMALL, assert_user_error, strip_seals, train_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from d2l_autorec.compare import read_run
 from d2l_autorec.runs import run_folder
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.run_record import read_record
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError, UserError
 from d2l_autorec.support.files import read_json, read_sealed, write_sealed
@@ -40,7 +39,7 @@ def folders(tmp_path_factory):
     """A finished run of each kind."""
     parent = tmp_path_factory.mktemp("runs")
     for kind, options in OPTIONS.items():
-        train_model(make_config({**options, "out": str(parent / kind)}))
+        train_run(make_config({**options, "out": str(parent / kind)}))
     return {kind: parent / kind for kind in OPTIONS}
 
 
@@ -89,12 +88,12 @@ def test_flipped_bits_are_told(folders, kind, file):
     """Every k-th byte of every file, one bit each."""
     folder, name = folders[kind], file.replace("DATA", DATA[kind])
     original, content = content_of(folder), (folder / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 150)):
+    for position in range(0, len(content), max(1, len(content) // 60)):
         with Damaged(folder / name, flipped(content, position, position % 8)):
             assert_told(folder, name, original)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_anywhere_is_told(folders, data):
     """Any bit, a truncation, an insertion, of any file."""
@@ -166,7 +165,7 @@ def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
 
 def test_an_unfinished_run_goes_on_to_the_same_parameters(unfinished, folders):
     record = read_record(unfinished)
-    train_model(record.config, resume=unfinished)
+    train_run(record.config, resume=unfinished)
     ends = [mx.nd.load(str(folder / "model.params")) for folder in (unfinished, folders["rating"])]
     for name in ends[0]:
         onp.testing.assert_array_equal(ends[0][name].asnumpy(), ends[1][name].asnumpy())
@@ -196,7 +195,7 @@ def test_damage_of_an_earlier_run_is_no_traceback(old_folders, kind, file):
     """Not every change can be told there, but other ratings are."""
     folder, name = old_folders[kind], file.replace("DATA", DATA[kind])
     fingerprint, content = load_run(folder).ratings.fingerprint, (folder / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 150)):
+    for position in range(0, len(content), max(1, len(content) // 60)):
         with Damaged(folder / name, flipped(content, position, position % 8)):
             try:
                 assert load_run(folder).ratings.fingerprint == fingerprint
@@ -232,11 +231,11 @@ def test_edited_options_of_an_earlier_run_are_no_traceback(old_folders, data):
     "change, fragment",
     [
         ({"options": []}, "it names no model"),
-        ({"hidden": "x"}, "--hidden is 'x': it must be a whole number"),
-        ({"epochs": 2.5}, "--epochs is 2.5: it must be a whole number"),
-        ({"lr": True}, "--lr is True: it must be a number"),
-        ({"lr": -1.0}, "--lr is -1.0: it must be above 0"),
-        ({"momentum": 0.9}, "does not know (--momentum): use the version that wrote it"),
+        ({"hidden": "x"}, "`hidden` is 'x': it must be a whole number"),
+        ({"epochs": 2.5}, "`epochs` is 2.5: it must be a whole number"),
+        ({"lr": True}, "`lr` is True: it must be a number"),
+        ({"lr": -1.0}, "`lr` is -1.0: it must be above 0"),
+        ({"momentum": 0.9}, "does not know (`momentum`): use the version that wrote it"),
     ],
 )
 def test_edited_options_are_named(old_folders, change, fragment):

@@ -16,9 +16,9 @@ from d2l_autorec.runs.config import (
     MultVAEConfig,
     make_config,
 )
-from d2l_autorec.runs.options import flag
 from d2l_autorec.support.environment import variable
 from d2l_autorec.support.errors import ConfigError, UserError
+from d2l_autorec.support.flags import flag, with_flags
 
 COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
@@ -73,7 +73,7 @@ def test_a_separator_may_be_white_space():
 )
 def test_an_empty_text_from_python_is_an_error(name):
     config = next(config for config in CONFIGS.values() if name in config.__dataclass_fields__)
-    with pytest.raises(ConfigError, match=f"^{flag(name)} is '', which is empty"):
+    with pytest.raises(ConfigError, match=f"^`{name}` is '', which is empty"):
         config(**{name: ""})
 
 
@@ -135,28 +135,32 @@ def test_what_was_meant_of_lists(in_process):
 
 
 WITHOUT_EFFECT = [
-    ("fold", {"fold": 2}, "--split random has no such folds"),
-    ("folds", {"folds": 5}, "add --split k-fold"),
-    ("test_ratio", {"split": "k-fold", "test_ratio": 0.1}, "--split k-fold says"),
-    ("test_ratio", {"split": "seq-aware", "test_ratio": 0.1}, "--split seq-aware says"),
-    ("test_ratio", {"split": "u1", "test_ratio": 0.1}, "--split u1 says"),
+    ("fold", {"fold": 2}, "`split=random` has no such folds"),
+    ("folds", {"folds": 5}, "add `split=k-fold`"),
+    ("test_ratio", {"split": "k-fold", "test_ratio": 0.1}, "`split=k-fold` says"),
+    ("test_ratio", {"split": "seq-aware", "test_ratio": 0.1}, "`split=seq-aware` says"),
+    ("test_ratio", {"split": "u1", "test_ratio": 0.1}, "`split=u1` says"),
     ("test_ratio", {"train": "a", "test": "b", "test_ratio": 0.1}, "are the split"),
     ("split", {"train": "a", "test": "b", "split": "random"}, "are the split"),
-    ("lr_step", {"lr_step": 3}, "--lr-schedule constant makes no cuts"),
-    ("lr_factor", {"lr_factor": 0.3, "lr_schedule": "cosine"}, "--lr-schedule cosine makes no"),
-    ("lr_step", {"preset": "best", "lr_step": 3}, "--lr-schedule cosine makes no cuts"),
-    ("decay", {"decay": "weights", "wd": 0.0}, "--wd is 0"),
-    ("patience", {"patience": 3}, "add --val-ratio"),
-    ("duplicates", {"duplicates": "last"}, "name one with --ratings"),
-    ("columns", {"columns": "user=0,item=1"}, "name one with --ratings"),
+    ("lr_step", {"lr_step": 3}, "`lr_schedule=constant` makes no cuts"),
+    ("lr_factor", {"lr_factor": 0.3, "lr_schedule": "cosine"}, "`lr_schedule=cosine` makes no"),
+    ("lr_step", {"preset": "best", "lr_step": 3}, "`lr_schedule=cosine` makes no cuts"),
+    ("decay", {"decay": "weights", "wd": 0.0}, "`wd` is 0"),
+    ("patience", {"patience": 3}, "add `val_ratio=0.1`"),
+    ("duplicates", {"duplicates": "last"}, "name one with `ratings`"),
+    ("columns", {"columns": "user=0,item=1"}, "name one with `ratings`"),
     ("data_dir", {"data_dir": "x", "ratings": "y"}, "MovieLens"),
     ("data_dir", {"data_dir": "x", "dataset": "synthetic"}, "MovieLens"),
-    ("kernel", {"model": "mf", "kernel": "sparse"}, "--model mf reads no rows"),
-    ("preload", {"model": "ease", "preload": "no"}, "--model ease reads no rows"),
-    ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "--search-beta"),
-    ("anneal_steps", {"model": "mult-vae", "anneal": "recotour", "anneal_steps": 2}, "--anneal"),
+    ("kernel", {"model": "mf", "kernel": "sparse"}, "`model=mf` reads no rows"),
+    ("preload", {"model": "ease", "preload": "no"}, "`model=ease` reads no rows"),
+    ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "`search_beta`"),
+    (
+        "anneal_steps",
+        {"model": "mult-vae", "anneal": "recotour", "anneal_steps": 2},
+        "`anneal=recotour`",
+    ),
     *(
-        (name, {"model": model, name: FIELDS[name].default}, f"--model {model} is computed at once")
+        (name, {"model": model, name: FIELDS[name].default}, f"`model={model}` is computed at once")
         for model in ("mean", "bias", "popularity", "ease")
         for name in (
             "lr",
@@ -183,7 +187,7 @@ WITHOUT_EFFECT = [
 def test_an_option_without_effect_is_refused_by_name(name, options, fragment):
     with pytest.raises(ConfigError) as caught:
         make_config(options)
-    assert str(caught.value).startswith(f"{flag(name)} has no effect: ")
+    assert str(caught.value).startswith(f"`{name}` has no effect: ")
     assert fragment in str(caught.value) and "leave it out" in str(caught.value)
 
 
@@ -296,7 +300,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
         parsed = vars(parse("run", "--model", model, f"{flag(name)}={value}"))
         config = make_config(parsed)
     except UserError as error:
-        text = " ".join(str(error).splitlines())
+        text = " ".join(with_flags(str(error)).splitlines())
         assert len(text) < 1000 and ("--" in text or "ambiguous" in text)
         return
     accepted = getattr(config, name)
@@ -332,6 +336,15 @@ def test_any_value_from_python_is_valid_or_one_line(name, model, value):
     assert accepted is None or isinstance(accepted, bool) == (FIELDS[name].type is bool)
 
 
+@pytest.mark.parametrize("model", CONFIGS)
+def test_no_option_takes_a_number_that_float32_cannot_hold(model):
+    """Whatever the option: the ones drawn at random above are a sample."""
+    for name in set(NUMERIC) & set(CONFIGS[model].__dataclass_fields__):
+        for value in (1e300, -1e300, 10**40, 2.0**127):
+            with pytest.raises(ConfigError, match=f"^{flag(name)} is "):
+                CONFIGS[model](**{name: value})
+
+
 @pytest.mark.parametrize("config, value", [(AutoRecConfig, 5), (MultVAEConfig, [5, 2])])
 def test_one_number_or_a_list_will_do(config, value):
     expected = tuple(value) if isinstance(value, list) else (value,)
@@ -353,6 +366,11 @@ def test_one_number_or_a_list_will_do(config, value):
         ("--folds", str(10**9), "from 2 to 1000"),
         ("--hidden", ",".join(["1"] * 33), "32 of them at most"),
         ("--factors", str(10**30), "at most 2147483647"),
+        ("--threshold", "1e300", "from -1e30 to 1e30"),
+        ("--threshold", "-1e300", "from -1e30 to 1e30"),
+        ("--heldout-users", "1e300", "a number of users from 1 to 2147483647, or a fraction"),
+        ("--scale", "1,1e300", "the lowest and the highest rating, as in 1,5"),
+        ("--scale", "-1e300,5", "the lowest and the highest rating, as in 1,5"),
     ],
 )
 def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, value, allowed):
@@ -363,14 +381,15 @@ def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, val
         "--damping": "bias",
         "--factors": "mf",
     }
+    data = ["--dataset", "synthetic"]
+    if option == "--scale":
+        data = ["--ratings", "mine.csv"]
     process = in_process(
         "run",
         "--model",
         models.get(option, "autorec"),
-        "--dataset",
-        "synthetic",
-        option,
-        value,
+        *data,
+        f"{option}={value}",
         "--out",
         str(tmp_path / "out"),
     )

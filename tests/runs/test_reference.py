@@ -6,17 +6,17 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import train_run
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.movielens import load_official_fold, load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.runs.rating_task import split_ratings
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.support.errors import DataWarning
 
 
 def chapter_rmse(data_dir, out, seed, **options):
-    return train_model(
+    return train_run(
         AutoRecConfig(
             dataset="ml-100k",
             data_dir=str(data_dir),
@@ -73,7 +73,7 @@ def test_kernels_agree_on_ml_1m(data_dir, tmp_path):
     and 0.87600. Parity step by step is what test_kernels.py checks, to 1e-4.
     """
     sparse, dense = (
-        train_model(
+        train_run(
             AutoRecConfig(
                 dataset="ml-1m",
                 data_dir=str(data_dir),
@@ -91,7 +91,7 @@ def test_kernels_agree_on_ml_1m(data_dir, tmp_path):
 
 def test_autorec_beats_the_item_mean_on_generated_ratings(tmp_path):
     config = AutoRecConfig(dataset="synthetic", out=str(tmp_path / "run"), quiet=True)
-    result = train_model(config)
+    result = train_run(config)
     train, test = split_ratings(config, synthetic_ratings(seed=0))
     sums = np.bincount(train.items, train.values, train.num_items)
     counts = np.bincount(train.items, minlength=train.num_items)
@@ -160,10 +160,10 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
         table[role] = [f"{letter}{names[k]}" for k in table[role]]
     table.to_csv(tmp_path / "mine.csv", index=False)
     options = dict(epochs=3, hidden=(50,), quiet=True)
-    own = train_model(
+    own = train_run(
         AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"), **options)
     )
-    real = train_model(
+    real = train_run(
         AutoRecConfig(
             dataset="ml-100k", data_dir=str(data_dir), out=str(tmp_path / "real"), **options
         )
@@ -176,7 +176,7 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
 @pytest.mark.slow
 def test_reconstruction_of_held_out_items(data_dir, tmp_path):
     """The PyTorch tutorial's settings on ml-latest-small: 200 hidden, root loss, 10 % of items."""
-    train_model(
+    train_run(
         AutoRecConfig(
             dataset="ml-latest-small",
             data_dir=str(data_dir),

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from helpers import train_run
 
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.rating_task import RatingTask, load_and_split
-from d2l_autorec.runs.runner import train_model
 from d2l_autorec.serving.predictor import predict, predictor_of, recommend
 from d2l_autorec.serving.trained_model import load_run
 
@@ -50,7 +50,7 @@ RANKING_RUNS = {
 
 
 def finished(options, folder):
-    result = train_model(make_config({**SMALL, **options, "out": str(folder)}))
+    result = train_run(make_config({**SMALL, **options, "out": str(folder)}))
     return result, load_run(folder)
 
 

@@ -94,7 +94,7 @@ def test_the_limit_of_ulimit(machine, monkeypatch):
 
 
 def check(network, batch_shape=(1, 1), devices=1):
-    check_network(network, batch_shape, [mx.cpu(k) for k in range(devices)], "--hidden")
+    check_network(network, batch_shape, [mx.cpu(k) for k in range(devices)], "hidden")
 
 
 def test_a_network_by_hand(monkeypatch):
@@ -108,7 +108,7 @@ def test_a_network_by_hand(monkeypatch):
         with pytest.raises(
             ConfigError,
             match="needs 0.0 GiB, and 0.0 GiB are available: choose a "
-            "smaller --hidden or --batch-size",
+            "smaller `hidden` or `batch_size`",
         ):
             check(AutoRec(20, 50), (5 * devices, 70), devices)
 
@@ -116,16 +116,16 @@ def test_a_network_by_hand(monkeypatch):
 def test_of_a_gpu_its_own_memory_counts(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: 10**9)
     monkeypatch.setattr(network_size, "free_memory", lambda device: 10**6 * (1 + device.device_id))
-    check_network(AutoRec(20, 50), (1, 1), [mx.gpu(0), mx.gpu(1)], "--hidden")
+    check_network(AutoRec(20, 50), (1, 1), [mx.gpu(0), mx.gpu(1)], "hidden")
     with pytest.raises(ConfigError, match="are available"):
-        check_network(AutoRec(2000, 50), (1, 1), [mx.gpu(1), mx.gpu(0)], "--hidden")
+        check_network(AutoRec(2000, 50), (1, 1), [mx.gpu(1), mx.gpu(0)], "hidden")
 
 
 def test_more_than_mxnet_can_index(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: None)
-    with pytest.raises(ConfigError, match="matrix of 2829000000 numbers.* smaller --hidden"):
+    with pytest.raises(ConfigError, match="matrix of 2829000000 numbers.* smaller `hidden`"):
         check(AutoRec(3_000_000, 943))
-    with pytest.raises(ConfigError, match="a batch has 100000 x 100000 numbers.*--batch-size"):
+    with pytest.raises(ConfigError, match="a batch has 100000 x 100000 numbers.*`batch_size`"):
         check(AutoRec(3, 943), (10**5, 10**5))
 
 

@@ -15,7 +15,7 @@ from d2l_autorec import AutoRec, evaluator
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.training.devices import split_and_load
 from d2l_autorec.training.loaders import train_loader
-from d2l_autorec.training.loop import fit, train_epoch
+from d2l_autorec.training.loop import Training, fit, train_epoch
 
 
 class PlainAutoRec(nn.Block):
@@ -121,16 +121,8 @@ def parameters_after(matrix, devices, batch_size, epochs, hybridize=True):
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
     net.hybridize(hybridize)
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-5})
-    history = fit(
-        net,
-        train_loader(matrix, batch_size, 0),
-        gluon.loss.L2Loss(),
-        trainer,
-        epochs,
-        contexts,
-        dict,
-        lambda record: None,
-    )
+    loader = train_loader(matrix, batch_size, 0)
+    history = fit(Training(net, loader, gluon.loss.L2Loss(), trainer, contexts), epochs)
     for param in net.collect_params().values():  # every device holds the same numbers
         for context in contexts:
             onp.testing.assert_array_equal(
@@ -164,7 +156,7 @@ def test_idle_device_adds_nothing():
         net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
         trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5})
         x = np.array(matrix.toarray())
-        train_epoch(net, [x[:5], x[5:]], gluon.loss.L2Loss(), trainer, contexts, 1)
+        train_epoch(Training(net, [x[:5], x[5:]], gluon.loss.L2Loss(), trainer, contexts))
         return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()]
 
     for ours, theirs in zip(parameters(3), parameters(1)):
@@ -199,7 +191,7 @@ def test_train_loss_and_rmse_are_those_of_the_definition():
     matrix = dataset(10)
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
     batches = [np.array(matrix[i : i + 4].toarray()) for i in (0, 4, 8)]  # the last one is short
-    record = train_epoch(net, batches, gluon.loss.L2Loss(), trainer, [mx.cpu()], 1)
+    record = train_epoch(Training(net, batches, gluon.loss.L2Loss(), trainer, [mx.cpu()]))
     errors = matrix.data - 3
     assert record.ratings == matrix.nnz
     assert record.train_rmse == pytest.approx(onp.sqrt((errors**2).mean()), rel=1e-6)

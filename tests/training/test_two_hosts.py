@@ -8,11 +8,10 @@ import sys
 import numpy as onp
 import pytest
 import worker_program
-from helpers import CASES, PACKAGE, parameters, survivors, words
+from helpers import CASES, PACKAGE, parameters, survivors, train_run, words
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.runner import train_model
-from d2l_autorec.training.workers import Workers
+from d2l_autorec.training.parameter_server import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 
@@ -89,7 +88,7 @@ def launch_over(machines, folder, *program):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={
             **os.environ,
             "D2L_AUTOREC_TEST": str(folder),
@@ -109,6 +108,7 @@ def test_sums_across_two_machines(machines, tmp_path):
     assert "[worker 1] sums of 2 are right" in process.stdout.splitlines()
 
 
+@pytest.mark.slow  # the next one trains across them, too: by the command
 def test_training_across_two_machines_equals_one_process(machines, tmp_path):
     launch_over(machines, tmp_path, worker_program.__file__, "train-1-10", str(tmp_path))
     alone = worker_program.train(Workers())
@@ -118,7 +118,7 @@ def test_training_across_two_machines_equals_one_process(machines, tmp_path):
 
 def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
     options = CASES["sparse"]
-    train_model(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
     launch_over(
         machines,
         tmp_path,

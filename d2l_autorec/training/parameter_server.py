@@ -1,8 +1,8 @@
-"""The workers of one run: which part of a batch is whose, and sums over all of them.
+"""The workers of one run, which part of a batch is whose, and what the servers do for them.
 
 Every worker walks through the same global batches and takes its rows of each.
-All so make the same number of steps, and a run of several workers computes
-what one process does with the whole batches.
+So every worker takes the same number of steps, and a run of several workers
+computes what one process does with the whole batches.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import mxnet as mx
 import numpy as onp
@@ -22,10 +22,83 @@ from mxnet.base import _LIB, check_call
 from ..support.cli import leave
 from ..support.environment import DISTRIBUTED, check_parameter_server
 from ..support.errors import ConfigError
-from .server_optimizer import FIRST_KEY, ServerOptimizer
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
-_OPENED: list[Any] = []  # a store that is freed waits for all workers, so no failure frees one
+FIRST_KEY = 1 << 20  # below it are a trainer's parameters
+
+
+class Store(Protocol):
+    """What a run asks of MXNet's KVStore."""
+
+    handle: Any
+
+    @property
+    def type(self) -> str:
+        """'dist_sync' or 'dist_async'."""
+
+    @property
+    def rank(self) -> int:
+        """This worker's number, in the order in which workers came."""
+
+    @property
+    def num_workers(self) -> int:
+        """How many workers there are."""
+
+    def init(self, key: int, value: np.ndarray) -> None:
+        """Give a key its first value, and its shape for ever."""
+
+    def push(self, key: int, value: np.ndarray) -> None:
+        """Send a value to the servers."""
+
+    def pull(self, key: int, out: Any) -> None:
+        """Read the servers' value into an array, or into several."""
+
+    def pushpull(self, key: int, value: np.ndarray, out: np.ndarray) -> None:
+        """Send a value, and read the sum over all workers."""
+
+    def set_optimizer(self, optimizer: mx.optimizer.Optimizer) -> None:
+        """Tell the servers what to do with what they are sent."""
+
+    def _barrier(self) -> None:
+        """Wait until every worker is here."""
+
+
+_OPENED: list[Store] = []  # a store that is freed waits for all workers, so no failure frees one
+
+
+class ServerOptimizer(mx.optimizer.Optimizer):
+    """What the servers of dist_async do with what they are sent; they unpickle it.
+
+    A trainer's optimizer for its parameters; a plain sum for the workers' own keys.
+
+    Parameters
+    ----------
+    inner : Optimizer, optional
+        None until there is a trainer: its parameters come after it.
+    """
+
+    def __init__(self, inner: mx.optimizer.Optimizer | None = None) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def create_state_multi_precision(self, index: int, weight: Any) -> Any:
+        """The inner optimizer's."""
+        if index >= FIRST_KEY:
+            return None
+        return self._trainers().create_state_multi_precision(index, weight)
+
+    def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Add, or update."""
+        if index >= FIRST_KEY:
+            weight[:] = weight + grad
+        else:
+            self._trainers().update_multi_precision(index, weight, grad, state)
+
+    def _trainers(self) -> Any:
+        """The trainer's optimizer."""
+        if self._inner is None:
+            raise RuntimeError("a parameter was sent before the trainer's optimizer was")
+        return self._inner
 
 
 class Workers:
@@ -37,7 +110,7 @@ class Workers:
 
     Parameters
     ----------
-    store : KVStore, optional
+    store : Store, optional
         MXNet's parameter server. Without one the run is this process alone.
     rank : int, optional
         From 0. By default the number that the store gave, which differs from
@@ -49,24 +122,33 @@ class Workers:
     asynchronous : bool
         Whether the servers update parameters, with each worker's gradient by
         itself, as soon as it comes.
-    store : KVStore or None
+    store : Store or None
         For `gluon.Trainer`; see `begin`.
     """
 
-    def __init__(self, store: Any | None = None, rank: int | None = None) -> None:
+    def __init__(self, store: Store | None = None, rank: int | None = None) -> None:
         self.store = store
-        self.size = store.num_workers if store else 1
-        self.rank = rank if rank is not None else store.rank if store else 0
-        self.asynchronous = store is not None and "async" in store.type
+        self.size = 1
+        self.rank = rank or 0
+        self.asynchronous = False
         self._keys: dict[int, int] = {}
         self._begun = False
+
+        if store is not None:
+            self._join(store, rank)
+
+    def _join(self, store: Store, rank: int | None) -> None:
+        self.size = store.num_workers
+        if rank is None:
+            self.rank = store.rank
+
+        self.asynchronous = "async" in store.type
         if self.asynchronous:
             store.set_optimizer(ServerOptimizer())
+
         self._check_ranks()
 
     def _check_ranks(self) -> None:
-        if self.store is None:
-            return
         taken = onp.arange(self.size, dtype=onp.float32) == self.rank
         if not (self._add(taken) == 1).all():
             raise ConfigError(
@@ -94,10 +176,17 @@ class Workers:
         """
         if self.size == 1:
             return list(arrays), 1.0
+
         rows = len(arrays[0])
-        begin, end = self.rank * rows // self.size, (self.rank + 1) * rows // self.size
-        part = slice(begin, end) if begin < end else slice(0, 1)
-        return [array[part] for array in arrays], float(begin < end)
+        begin = self.rank * rows // self.size
+        end = (self.rank + 1) * rows // self.size
+
+        part = slice(begin, end)
+        weight = 1.0
+        if begin == end:
+            part = slice(0, 1)
+            weight = 0.0
+        return [array[part] for array in arrays], weight
 
     def begin(self, trainer: Any) -> None:
         """Give the store a trainer's parameters, once, before the first step.
@@ -107,12 +196,15 @@ class Workers:
         """
         if self.store is None:
             return
+
         trainer._init_kvstore()
         if self.asynchronous:
             self.store.set_optimizer(ServerOptimizer(trainer.optimizer))
+
         if self._begun:  # only gradients are summed under the keys, which are there already
             trainer._params_to_init = []
         trainer._init_params()
+
         mx.npx.waitall()
         self._begun = True
 
@@ -120,10 +212,14 @@ class Workers:
         """Read the servers' parameters, where they are what trains, once all have come so far."""
         if not self.asynchronous:
             return
+
         mx.npx.waitall()
         self.barrier()
+
+        store = self._shared_store()
         for key, parameter in enumerate(trainer._params):
-            self.store.pull(key, out=parameter.list_data())
+            store.pull(key, out=parameter.list_data())
+
         mx.npx.waitall()
         self.barrier()  # nobody trains on before all have read
 
@@ -140,57 +236,79 @@ class Workers:
         own = onp.asarray(values, dtype=onp.float64)
         if self.store is None or not own.size:
             return own
+
         packed = _pack(own.tobytes())
         table = onp.zeros((self.size, len(packed)), dtype=onp.float32)
         table[self.rank] = packed
-        rows = [
-            onp.frombuffer(_unpack(row, own.nbytes))
-            for row in self._add(table.ravel()).reshape(table.shape)
-        ]
+
+        whole = self._add(table.ravel()).reshape(table.shape)
+        rows = [onp.frombuffer(_unpack(row, own.nbytes)) for row in whole]
         return onp.sum(rows, axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
         """What worker 0 gives, on every worker; that of the others is ignored."""
         if self.store is None:
             return content
-        first = self.rank == 0
-        length = int(self.sum([len(content) * first])[0])
-        packed = _pack(content if first else bytes(length))
+
+        own = b""
+        if self.rank == 0:
+            own = content
+
+        length = int(self.sum(onp.array([len(own)]))[0])
+        packed = _pack(own.ljust(length, b"\0"))  # zeros, where the store only adds
         return _unpack(self._add(packed), length)
 
     def agree(self, value: Any) -> Any:
         """Worker 0's value, which JSON can hold, on every worker."""
         if self.store is None:
             return value
-        return json.loads(self.broadcast(json.dumps(value).encode()))
+
+        text = self.broadcast(json.dumps(value).encode())
+        return json.loads(text)
+
+    def _shared_store(self) -> Store:
+        """The store of a run of several workers."""
+        if self.store is None:
+            raise RuntimeError("this run is one process, or closed: it has no parameter server")
+        return self.store
 
     def _add(self, values: onp.ndarray) -> onp.ndarray:
         """The store's sum, in float32."""
         if not values.size:
             return values
+
+        own = np.array(values, dtype="float32")
         total = np.zeros(values.shape, dtype="float32")
         if self.asynchronous:
-            return self._add_once(np.array(values, dtype="float32"), total)
+            return self._add_once(own, total)
+
+        store = self._shared_store()
         key = self._keys.get(values.size)
         if key is None:  # a key has one shape for ever
-            key = self._keys[values.size] = FIRST_KEY + len(self._keys)
-            self.store.init(key, total)
-        self.store.pushpull(key, np.array(values, dtype="float32"), out=total)
+            key = FIRST_KEY + len(self._keys)
+            self._keys[values.size] = key
+            store.init(key, total)
+
+        store.pushpull(key, own, out=total)
         return total.asnumpy()
 
     def _add_once(self, values: np.ndarray, total: np.ndarray) -> onp.ndarray:
         """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
-        key = self._keys[len(self._keys)] = FIRST_KEY + len(self._keys)
-        self.store.init(key, total)
-        self.store.push(key, values)
+        store = self._shared_store()
+        key = FIRST_KEY + len(self._keys)
+        self._keys[len(self._keys)] = key
+
+        store.init(key, total)
+        store.push(key, values)
         mx.npx.waitall()
         self.barrier()
-        self.store.pull(key, out=total)
+
+        store.pull(key, out=total)
         return total.asnumpy()
 
     def barrier(self) -> None:
         """Wait until every worker is here."""
-        if self.store:
+        if self.store is not None:
             self.store._barrier()
 
     def close(self) -> None:
@@ -199,11 +317,14 @@ class Workers:
         Left to Python, the store may outlive the interpreter (a trainer is in
         reference cycles), and its threads then abort the process.
         """
-        if self.store:
-            mx.npx.waitall()
-            handle, self.store.handle = self.store.handle, None
-            self.store = None
-            check_call(_LIB.MXKVStoreFree(handle))
+        if self.store is None:
+            return
+
+        mx.npx.waitall()
+        handle = self.store.handle
+        self.store.handle = None  # so that nobody frees it twice
+        self.store = None
+        check_call(_LIB.MXKVStoreFree(handle))
 
     def __enter__(self) -> "Workers":
         return self
@@ -235,13 +356,25 @@ def connect(kvstore: str | None = None) -> Workers:
     """
     if kvstore not in DISTRIBUTED:
         return Workers()
+
     check_parameter_server(kvstore)
-    number = os.environ.get(WORKER)
-    if number is not None and not re.fullmatch("[0-9]{1,9}", number):
-        raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
+    rank = _given_rank()
+
     sys.excepthook = _leave_with_traceback
-    _OPENED.append(mx.kv.create(kvstore))
-    return Workers(_OPENED[-1], None if number is None else int(number))
+    store = mx.kv.create(kvstore)
+    _OPENED.append(store)
+    return Workers(store, rank)
+
+
+def _given_rank() -> int | None:
+    """This worker's number, where the launcher has given it one."""
+    number = os.environ.get(WORKER)
+    if number is None:
+        return None
+
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
+    return int(number)
 
 
 def _leave_with_traceback(
@@ -254,11 +387,14 @@ def _leave_with_traceback(
 def _pack(content: bytes) -> onp.ndarray:
     """Three bytes a number, which float32 holds exactly: the store adds nothing else."""
     count = -(-len(content) // 3)
+    whole = content.ljust(count * 3, b"\0")
+
     wide = onp.zeros((count, 4), dtype=onp.uint8)
-    wide[:, :3] = onp.frombuffer(content.ljust(count * 3, b"\0"), dtype=onp.uint8).reshape(-1, 3)
+    wide[:, :3] = onp.frombuffer(whole, dtype=onp.uint8).reshape(-1, 3)
     return wide.view("<u4").ravel().astype(onp.float32)
 
 
 def _unpack(packed: onp.ndarray, length: int) -> bytes:
     """The reverse of `_pack`."""
-    return packed.astype("<u4").view(onp.uint8).reshape(-1, 4)[:, :3].tobytes()[:length]
+    wide = packed.astype("<u4").view(onp.uint8).reshape(-1, 4)
+    return wide[:, :3].tobytes()[:length]

@@ -1,0 +1,74 @@
+"""What a run asks of a network, beside its predictions."""
+
+from typing import Any, NamedTuple
+
+import numpy as onp
+from mxnet.gluon import Parameter
+from scipy import sparse
+
+from .layers import Affine, RatingActivation
+
+
+class Vectors(NamedTuple):
+    """Vectors and biases of users or items; a prediction is their product plus both biases.
+
+    Parameters
+    ----------
+    weights : ndarray of float32, shape (n, H)
+    biases : ndarray of float32, shape (n,)
+    """
+
+    weights: onp.ndarray
+    biases: onp.ndarray
+
+
+class Model:
+    """A network as a run sees it. Here is what an autoencoder of rows answers by default.
+
+    A new model is one file with a subclass, and one configuration.
+
+    Attributes
+    ----------
+    reads_pairs : bool
+        Whether its input is pairs of user and item, and not rows of the interaction matrix.
+    is_closed_form : bool
+        Whether `fit` computes it at once, and nothing is trained.
+    has_parameters : bool
+        Whether MXNet keeps its parameters; else it is fitted anew from a run's data.
+    output : RatingActivation or None
+        The activation of its predictions.
+    """
+
+    reads_pairs = False
+    is_closed_form = False
+    has_parameters = True
+    output: RatingActivation | None = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Predictions of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it predicts")
+
+    def fit(self, train: sparse.csr_matrix) -> Any:
+        """Compute a model in closed form from an interaction matrix, users x items."""
+        raise NotImplementedError(f"{type(self).__name__} is trained, not computed at once")
+
+    def sparse_weights(self) -> list[Parameter]:
+        """The weights that the sparse kernels read and write; none where they do not cover it."""
+        return []
+
+    def affine_layers(self) -> list[Affine]:
+        """Every layer but `output`, for export; none where it is no chain of such layers."""
+        return []
+
+    def column_vectors(self) -> Vectors | None:
+        """Of the columns of its rows, which its last layer has; None without such a layer."""
+        return None
+
+    def tables(self) -> tuple[Vectors, Vectors]:
+        """Of users and of items, where it reads pairs of them."""
+        raise NotImplementedError(f"{type(self).__name__} has no table of users and items")
+
+
+def vectors_of(layer: Any) -> Vectors:
+    """The weight, shape (units, inputs), and bias of a last layer."""
+    return Vectors(layer.weight.data().asnumpy(), layer.bias.data().asnumpy())

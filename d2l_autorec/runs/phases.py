@@ -1,0 +1,386 @@
+"""A training from its first phase to its outcome: search, and perhaps a second phase.
+
+    experiment -> network, trainer, loader -> fit, with callbacks -> history and network
+
+What was reached is kept whenever a phase ends early.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mxnet as mx
+from mxnet import gluon
+from scipy import sparse
+
+from ..kernels.fused_adam import FusedAdam
+from ..models.base import Model
+from ..support.errors import DataWarning, Interrupted, NumericalError
+from ..support.interrupt import SignalWatch
+from ..support.streams import Purpose, mxnet_seed
+from ..training.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochSeed,
+    Evaluation,
+    FiniteMetrics,
+    LearningRate,
+    Progress,
+    Signals,
+)
+from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
+from ..training.devices import choose_kvstore
+from ..training.history import EpochRecord, Score, best_epoch, should_stop
+from ..training.loop import ALONE, Training, fit
+from ..training.parameter_server import Workers
+from ..training.progress import Bar
+from ..training.schedules import learning_rate
+from .config import RunConfig
+from .experiment import Experiment
+from .result import describe
+from .run_folder import RunFolder
+from .task import Evaluations
+
+CHECKPOINT = "checkpoint.bin"
+
+
+class Outcome(NamedTuple):
+    """A training that has come to its end.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    net : Block
+        Trained, on the devices of the experiment.
+    phases : dict
+        Name to the epochs of each phase.
+    result : dict
+        What result.json holds.
+    """
+
+    experiment: Experiment
+    net: Any
+    phases: dict[str, list[EpochRecord]]
+    result: dict[str, Any]
+
+
+def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
+    """Search, then perhaps refit, from the last checkpoint if there is one.
+
+    Workers but the first train along; their outcome has no result.
+    """
+    config = experiment.config
+    checkpoint = last_checkpoint(experiment, folder)
+    phases = {}
+
+    with SignalWatch(advice(experiment, folder)) as watch:
+        if checkpoint.phase == "search":
+            net, evaluations = run_phase(experiment, folder, checkpoint, config.epochs, watch)
+            phases["search"] = checkpoint.history
+
+            if config.second_phase:
+                checkpoint = Checkpoint(
+                    checkpoint.run, config.second_phase, search=checkpoint.history
+                )
+                if folder:
+                    checkpoint.save(folder.path / CHECKPOINT)
+
+        if checkpoint.phase != "search":
+            phases["search"] = checkpoint.search
+            epochs = _epochs_of(checkpoint, config)
+            net, evaluations = run_phase(experiment, folder, checkpoint, epochs, watch)
+            phases[checkpoint.phase] = checkpoint.history
+
+    result: dict[str, Any] = {}
+    if experiment.workers.rank == 0:
+        result = describe(experiment, phases, evaluations["test"].report(net))
+    return Outcome(experiment, net, phases, result)
+
+
+def _epochs_of(checkpoint: Checkpoint, config: RunConfig) -> int | None:
+    """How long a second phase trains: a refit as long as the search took to its best epoch."""
+    if checkpoint.phase == "refit":
+        return best_epoch(checkpoint.search, config.score)
+    return config.epochs
+
+
+def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpoint:
+    """What to go on from; worker 0 reads the file for all."""
+    identity = experiment.identity()
+    workers = experiment.workers
+
+    path = Path(CHECKPOINT)
+    if folder:
+        path = folder.path / CHECKPOINT
+    if not workers.agree(folder is not None and path.exists()):
+        return Checkpoint(identity)
+
+    content = b""
+    if folder:
+        content = path.read_bytes()
+    return Checkpoint.parse(workers.broadcast(content), path, identity)
+
+
+def advice(experiment: Experiment, folder: RunFolder | None) -> str:
+    """How to go on after a signal."""
+    if experiment.workers.rank:
+        return "worker 0 says how to go on"
+    if folder is None:
+        return "nothing was kept: give `out` a folder, and a training can be resumed"
+
+    text = f"go on with `train_model(resume={folder.path})`"
+    if experiment.workers.store:
+        text += ", started by d2l_autorec.launch as before"
+    return text
+
+
+def run_phase(
+    experiment: Experiment,
+    folder: RunFolder | None,
+    checkpoint: Checkpoint,
+    epochs: int | None,
+    watch: SignalWatch,
+) -> tuple[Model, Evaluations]:
+    """Train one phase to its end; `checkpoint` then holds its history.
+
+    Returns
+    -------
+    net : Model
+        With the parameters of the best epoch where there is validation.
+    evaluations : mapping
+        Of the phase.
+    """
+    task, phase = experiment.task, checkpoint.phase
+    evaluations = task.evaluations(phase, experiment.kernel)
+    net = make_network(experiment, phase)
+
+    if net.is_closed_form:
+        checkpoint.history = [fit_at_once(net, task.matrix(phase), evaluations)]
+        return net, evaluations
+    if epochs is None:
+        raise ValueError(f"phase {phase}: nobody says how many epochs")
+
+    training = make_training(experiment, checkpoint, net)
+    if should_stop(training.history, experiment.config.patience, experiment.config.score):
+        epochs = len(training.history)
+
+    _train_epochs(experiment, folder, checkpoint, training, evaluations, epochs, watch)
+    if checkpoint.best:
+        set_parameters(net, checkpoint.best)
+    return net, evaluations
+
+
+def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> Training:
+    """The training of a phase, as it was at its checkpoint."""
+    config, task, workers = experiment.config, experiment.task, experiment.workers
+    phase, kernel = checkpoint.phase, experiment.kernel
+
+    trainer = make_trainer(net, config, experiment.devices, kernel, workers, task.weight_decay())
+    training = Training(
+        net,
+        task.loader(phase, kernel),
+        task.loss(phase, trainer, checkpoint.search),
+        trainer,
+        experiment.devices,
+        workers,
+        task.predicts_ratings,
+        list(checkpoint.history),
+    )
+
+    if checkpoint.arrays:
+        restore(net, trainer, training.loader, checkpoint.arrays)
+        if workers.asynchronous and workers.rank == 0:
+            warnings.warn(
+                "resumed with parameters only: the optimizer's moments were the "
+                "servers', and start anew",
+                DataWarning,
+                stacklevel=2,
+            )
+
+    workers.begin(trainer)
+    return training
+
+
+def _train_epochs(
+    experiment: Experiment,
+    folder: RunFolder | None,
+    checkpoint: Checkpoint,
+    training: Training,
+    evaluations: Evaluations,
+    epochs: int,
+    watch: SignalWatch,
+) -> None:
+    """`fit`, with what was reached kept whenever it ends early."""
+    config, workers = experiment.config, experiment.workers
+    keeper = Keeper(checkpoint, folder, config.score, config.checkpoint_every)
+    leads = workers.rank == 0
+
+    label = ""
+    if config.second_phase:
+        label = checkpoint.phase
+    hidden = config.quiet or config.json or not leads
+
+    with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
+        callbacks: list[Callback] = [
+            EpochSeed(config.seed),
+            LearningRate(_rates(config, checkpoint)),
+            Signals(watch),
+            Evaluation(evaluations, config.eval_every, epochs, experiment.task.beta(training.loss)),
+            FiniteMetrics(),
+            EarlyStopping(config.patience, config.score),
+        ]
+        if leads:  # the history alone decides when the others stop
+            callbacks += [keeper, Progress(bar)]
+
+        try:
+            fit(training, epochs, callbacks)
+        except NumericalError as error:
+            if not leads:
+                raise
+            raise keeper.keep_last_good(training, error) from error
+        except Interrupted:
+            if leads:
+                keeper.save()
+            raise
+
+    checkpoint.history = training.history
+
+
+def _rates(config: RunConfig, checkpoint: Checkpoint) -> Callable[[Sequence[EpochRecord]], float]:
+    """The rate of each epoch; a refit goes through the rates of the search again."""
+
+    def rate(history: Sequence[EpochRecord]) -> float:
+        if checkpoint.phase == "refit":
+            return checkpoint.search[len(history)].lr
+        return learning_rate(config, history)
+
+    return rate
+
+
+def make_network(experiment: Experiment, phase: str) -> Any:
+    """The network of a phase on all devices, its initial values seeded."""
+    config, task = experiment.config, experiment.task
+    mx.random.seed(mxnet_seed(config.seed, Purpose.INITIAL_VALUES))
+    net: Any = task.network(phase)
+
+    if net.has_parameters:
+        net.initialize(init=task.initializer(), ctx=experiment.devices)
+        net.hybridize(config.hybridize)
+    return net
+
+
+def fit_at_once(net: Model, train: sparse.csr_matrix, evaluations: Evaluations) -> EpochRecord:
+    """The one epoch of a model that is computed in closed form."""
+    start = time.perf_counter()
+    net.fit(train)
+    seconds = time.perf_counter() - start
+
+    metrics = {name: measure(net) for name, measure in evaluations.items()}
+    test, validation = metrics["test"], metrics.get("validation", {})
+    return EpochRecord(1, None, None, train.nnz, seconds, test, validation)
+
+
+class Keeper(Callback):
+    """Keeps the best parameters, and in the run folder checkpoints and metrics.csv.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Holds the run after its last whole epoch.
+    folder : RunFolder, optional
+        Without one nothing is written.
+    score : Score
+        What is best.
+    every : int
+        Epochs from one checkpoint to the next.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, folder: RunFolder | None, score: Score, every: int
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._folder = folder
+        self._score = score
+        self._every = every
+
+    def on_epoch_end(self, training: Training) -> None:
+        checkpoint = self._checkpoint
+        checkpoint.history = list(training.history)
+        done = len(checkpoint.history)
+
+        if best_epoch(checkpoint.history, self._score) == done:
+            checkpoint.best = parameters_of(training.net)
+        if self._folder is not None:
+            checkpoint.arrays = capture(training.net, training.trainer, training.loader)
+        if training.stopping or done % self._every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write the state after the last whole epoch to the folder."""
+        if self._folder is None:
+            return
+
+        checkpoint = self._checkpoint
+        checkpoint.save(self._folder.path / CHECKPOINT)
+
+        phases = {checkpoint.phase: checkpoint.history}
+        if checkpoint.search:
+            phases = {"search": checkpoint.search, **phases}
+        self._folder.write_metrics(phases)
+
+    def keep_last_good(self, training: Training, error: NumericalError) -> NumericalError:
+        """Write model.params from the last checkpoint; the error with that added."""
+        arrays = self._checkpoint.arrays
+        if self._folder is None:
+            return error
+        if not arrays:
+            return NumericalError(f"{error}; no epoch was finished, so no parameters are kept")
+
+        set_parameters(training.net, arrays)
+        self._folder.write_parameters(training.net)
+        return NumericalError(
+            f"{error}; the parameters of the last checkpoint are kept in "
+            f"{self._folder.path / 'model.params'}"
+        )
+
+
+def make_trainer(
+    net: Any,
+    config: RunConfig,
+    devices: list[mx.Context],
+    kernel: str,
+    workers: Workers = ALONE,
+    weight_decay: float | None = None,
+) -> gluon.Trainer:
+    """A gluon.Trainer with the optimizer that `config` names; `weight_decay` for `config.wd`.
+
+    Adam is fused with the sparse gradients on a single device; several sum
+    their gradients first, and so need them written out.
+    """
+    if weight_decay is None:
+        weight_decay = config.wd
+    options = {"learning_rate": config.lr, "wd": weight_decay}
+
+    if config.decay == "weights":
+        for name, parameter in net._collect_params_with_prefix().items():
+            parameter.wd_mult = 0.0 if "bias" in name else 1.0
+
+    weights = net.sparse_weights()
+    # tied weights get the sum of two gradients, so they need it written out
+    untied = len(set(weights)) == len(weights)
+    alone = len(devices) == 1 and not workers.store
+    if kernel == "sparse" and config.optimizer == "adam" and alone and untied:
+        return gluon.Trainer(net.collect_params(), FusedAdam(weights, **options))
+
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        config.optimizer,
+        options,
+        workers.store or choose_kvstore(config.kvstore, devices),
+        update_on_kvstore=workers.asynchronous,  # else a checkpoint has the optimizer's state
+    )
+    if workers.asynchronous:  # the servers' copy of the optimizer has no parameters to ask
+        trainer.optimizer.wd_mult = {k: p.wd_mult for k, p in enumerate(trainer._params)}
+    return trainer

@@ -1,0 +1,117 @@
+"""What a run asks of its data: one answer for ratings, one for clicks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import mxnet as mx
+from mxnet import gluon
+from scipy import sparse
+
+from ..data.clicks import Clicks
+from ..data.ratings import Ratings
+from ..evaluation.ranking import RankingEvaluation
+from ..evaluation.rating import RatingEvaluation
+from ..models.base import Model
+from ..training.history import EpochRecord
+from ..training.loaders import BATCHES
+from .config import RunConfig
+
+Batchify: TypeAlias = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
+Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
+
+
+Data = TypeVar("Data", Ratings, Clicks)
+
+
+class Task(ABC, Generic[Data]):
+    """Data, network, loss and metrics of a configuration.
+
+    Parameters
+    ----------
+    config : RunConfig
+    devices : sequence of Context
+
+    Attributes
+    ----------
+    train : Ratings or Clicks
+        What is trained on.
+    batches : mapping
+        Kernel to what makes batches of a matrix; for 'dense' perhaps what is on the devices.
+    predicts_ratings : bool
+        Whether there is a train RMSE.
+    """
+
+    train: Data
+    predicts_ratings = True
+
+    def __init__(self, config: RunConfig, devices: Sequence[mx.Context]) -> None:
+        self.devices = devices
+        self.batches: Mapping[str, Batchify] = BATCHES
+
+    @abstractmethod
+    def about_data(self) -> dict[str, Any]:
+        """What config.json says of the data."""
+
+    @abstractmethod
+    def dense_bytes(self) -> int:
+        """Memory of all rows that are used, dense; 0 where none are."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the data that are known when training is over."""
+
+    @abstractmethod
+    def served(self) -> tuple[Ratings, Ratings]:
+        """The known interactions, and those of them that the trained network is given."""
+
+    @abstractmethod
+    def matrix(self, phase: str) -> sparse.csr_matrix:
+        """The interaction matrix, users x items, that a model in closed form is fitted to."""
+
+    @abstractmethod
+    def network(self, phase: str) -> Model:
+        """The uninitialised network of a phase."""
+
+    @abstractmethod
+    def weight_decay(self) -> float:
+        """What the optimizer is given."""
+
+    @abstractmethod
+    def initializer(self) -> mx.init.Initializer:
+        """For parameters that have none of their own."""
+
+    @abstractmethod
+    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Callable:
+        """(prediction, label) to one loss a row; `search` is the history of an earlier phase."""
+
+    def beta(self, loss: Any) -> Callable[[], float] | None:
+        """The weight of a KL divergence in a loss that `loss` made, where there is one."""
+        return None
+
+    @abstractmethod
+    def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
+        """Batches of a phase, shuffled."""
+
+    @abstractmethod
+    def batch_shape(self, kernel: str) -> tuple[int, int]:
+        """Rows of a step, and how many numbers are computed for each."""
+
+    @abstractmethod
+    def evaluations(self, phase: str, kernel: str) -> Evaluations:
+        """'test', and perhaps 'validation', to what measures a network of a phase."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What result.json says beside the metrics."""
+
+    @staticmethod
+    @abstractmethod
+    def summary(result: dict[str, Any]) -> str:
+        """The lines that end a run."""
+
+    @staticmethod
+    @abstractmethod
+    def remarks(result: dict[str, Any]) -> Sequence[str]:
+        """What else a person should know of the result."""

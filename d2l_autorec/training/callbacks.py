@@ -1,0 +1,145 @@
+"""What happens around the steps and epochs of a training; see `loop.fit`."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import mxnet as mx
+
+from ..support.errors import NumericalError
+from ..support.interrupt import SignalWatch
+from ..support.streams import Purpose, mxnet_seed
+from .history import EpochRecord, Score, should_stop
+from .progress import Bar, Curve, label_of
+
+if TYPE_CHECKING:
+    from .loop import Training
+
+
+class Callback:
+    """Is told of a training's progress; each call may raise, and so end it."""
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Before the first step of an epoch: `training.history` has those before it."""
+
+    def on_step_end(self, training: "Training") -> None:
+        """After an update."""
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """When an epoch is over, and the last of `training.history`."""
+
+
+class EpochSeed(Callback):
+    """Seeds MXNet's random numbers (dropout) anew for each epoch, from (seed, epoch, worker)."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        epoch = len(training.history) + 1
+        mx.random.seed(mxnet_seed(self._seed, Purpose.DROPOUT, epoch, training.workers.rank))
+
+
+class LearningRate(Callback):
+    """Sets the rate of each epoch, a function of the epochs before it."""
+
+    def __init__(self, rate: Callable[[Sequence[EpochRecord]], float]) -> None:
+        self._rate = rate
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        training.trainer.set_learning_rate(self._rate(training.history))
+
+
+class Evaluation(Callback):
+    """Adds metrics to the record of an epoch; of every epoch, or of every few and the last.
+
+    Worker 0 measures, and the others hear of it, so that all decide alike.
+
+    Parameters
+    ----------
+    metrics : mapping
+        'test', and perhaps 'validation', to a function of the network to its
+        metrics by name.
+    every : int
+        Epochs from one evaluation to the next.
+    last : int
+        The epoch that is evaluated in any case.
+    beta : callable, optional
+        The weight of a KL divergence after the epoch, where there is one.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Callable[[Any], dict[str, float]]],
+        every: int = 1,
+        last: int = 0,
+        beta: Callable[[], float] | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._every = every
+        self._last = last
+        self._beta = beta
+
+    def on_epoch_end(self, training: "Training") -> None:
+        record = training.history[-1]
+        if self._beta is not None:
+            record = replace(record, beta=self._beta())
+
+        if record.epoch % self._every == 0 or record.epoch >= self._last:
+            found = training.workers.agree(self._measured(training))
+            record = replace(record, **found)
+
+        training.history[-1] = record
+
+    def _measured(self, training: "Training") -> dict[str, dict[str, float]]:
+        if training.workers.rank:
+            return {}
+        return {name: metrics(training.net) for name, metrics in self._metrics.items()}
+
+
+class FiniteMetrics(Callback):
+    """Raises NumericalError where a metric is not finite: the last step has spoilt the network."""
+
+    def on_epoch_end(self, training: "Training") -> None:
+        record = training.history[-1]
+
+        for part, metrics in (("validation", record.validation), ("test", record.test)):
+            for name, value in metrics.items():
+                if not math.isfinite(value):
+                    raise NumericalError(
+                        f"the {part} {label_of(name)} is not finite after epoch "
+                        f"{record.epoch}: try `lr` ten times lower"
+                    )
+
+
+class EarlyStopping(Callback):
+    """Ends a training once `patience` epochs have brought no better validation score."""
+
+    def __init__(self, patience: int, score: Score) -> None:
+        self._patience = patience
+        self._score = score
+
+    def on_epoch_end(self, training: "Training") -> None:
+        if should_stop(training.history, self._patience, self._score):
+            training.stopping = True
+
+
+class Signals(Callback):
+    """Ends a training between two steps where a signal asks for it."""
+
+    def __init__(self, watch: SignalWatch) -> None:
+        self._watch = watch
+
+    def on_step_end(self, training: "Training") -> None:
+        self._watch.check()
+
+
+class Progress(Callback):
+    """Shows each epoch in a bar, or in a notebook in a curve."""
+
+    def __init__(self, shown: Bar | Curve) -> None:
+        self._shown = shown
+
+    def on_epoch_end(self, training: "Training") -> None:
+        self._shown.update(training.history)
