@@ -17,6 +17,7 @@ from d2l_autorec import AutoRec, kernels
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_adam import FusedAdam
+from d2l_autorec.models.base import Model
 from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.runs.kernel_choice import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
@@ -337,7 +338,7 @@ trainer.step(4)
 
 
 def test_choice_of_kernel():
-    class Plain(nn.Block):
+    class Plain(nn.Block, Model):
         pass
 
     assert choose_kernel("auto", AutoRec(2, 3), [mx.cpu()])[0] == "sparse"

@@ -342,7 +342,7 @@ def test_the_optimizer_of_the_sparse_kernels(model):
 
 def test_the_sparse_kernels_cover_both():
     for model in MODELS:
-        assert choose_kernel("auto", model, [mx.cpu()])[0] == "sparse"
+        assert choose_kernel("auto", model((5, 3), 9), [mx.cpu()])[0] == "sparse"
         (weight,) = model((5, 3), 9).sparse_weights()
         assert weight.shape[0] == 9
 
