@@ -116,7 +116,7 @@ def test_25_kills(tmp_path, extra):
     check_kills(tmp_path, 25, (*RUN[:-2], *extra, "--epochs", "100", "--patience", "60"))
 
 
-SIXTY_EPOCHS = (*RUN[:-2], "--epochs", "60", "--patience", "60")
+THIRTY_EPOCHS = (*RUN[:-2], "--epochs", "30", "--patience", "30")
 SIGNALLED = """
 import os, sys, threading
 from d2l_autorec.run import main
@@ -135,18 +135,18 @@ sys.exit(run_command("d2l_autorec.run", main, sys.argv[2:]))
 
 
 @pytest.fixture(scope="module")
-def sixty_epochs(tmp_path_factory):
+def thirty_epochs(tmp_path_factory):
     """The outcome of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("sixty")
-    assert start(folder, *SIXTY_EPOCHS, "--out", "whole").wait() == 0
+    folder = tmp_path_factory.mktemp("thirty")
+    assert start(folder, *THIRTY_EPOCHS, "--out", "whole").wait() == 0
     return outcome(folder / "whole")
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, sixty_epochs, number, code):
+def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, thirty_epochs, number, code):
     """A moment after its first checkpoint: from outside, on a busy machine, it may be too late."""
     process = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, str(int(number)), *SIXTY_EPOCHS, "--out", "run"],
+        [sys.executable, "-c", SIGNALLED, str(int(number)), *THIRTY_EPOCHS, "--out", "run"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -156,7 +156,7 @@ def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, sixty_epochs,
     last = process.stderr.splitlines()[-1]
     assert "go on with python -m d2l_autorec.run --resume run" in last
     assert start(tmp_path, "--resume", "run").wait() == 0
-    assert outcome(tmp_path / "run") == sixty_epochs
+    assert outcome(tmp_path / "run") == thirty_epochs
 
 
 # What an optimizer remembers depends on it alone, and how it is stored on kernel and devices: every

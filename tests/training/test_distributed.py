@@ -108,7 +108,7 @@ def test_refit_with_workers(tmp_path):
 
 # small batches: an epoch takes long enough to be hit
 LONG = {
-    "dataset": "synthetic:70x400x3000",
+    "dataset": "synthetic:70x200x1500",
     "hidden": (8,),
     "batch_size": 4,
     "epochs": 8,
@@ -212,7 +212,7 @@ def test_dist_async_of_one_worker_is_plain_training(tmp_path):
 
 
 def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
-    options = {**LONG, "lr": 0.005}
+    options = {**LONG, "dataset": "synthetic:70x400x3000", "lr": 0.005}
     process = begin(tmp_path, *words(options), "--kvstore", "dist_async")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
