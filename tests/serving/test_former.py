@@ -72,7 +72,7 @@ def test_evaluates(name, folder):
 def test_exports(name, folder, tmp_path):
     model = d2l.load_run(folder)
     if "exported" not in ANSWERS[name]:
-        with pytest.raises(d2l.ConfigError, match=f"a run of --model {name}, which has no network"):
+        with pytest.raises(d2l.ConfigError, match=f"a run of `model={name}`, which has no network"):
             model.export(tmp_path / "out")
         return
 
