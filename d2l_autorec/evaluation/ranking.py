@@ -5,6 +5,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as np
+from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
 from scipy import sparse
 
 from ..support.errors import DataError
@@ -163,6 +164,6 @@ def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
 
 def _to_numpy(output: Any) -> np.ndarray:
     """A copy that may be written to."""
-    if hasattr(output, "asnumpy"):
+    if isinstance(output, MXNetArray):
         return output.asnumpy()
     return np.array(output)

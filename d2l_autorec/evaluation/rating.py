@@ -6,6 +6,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as onp
+from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
 from scipy import sparse
 
 from ..data.ratings import Ratings
@@ -43,7 +44,7 @@ def evaluator(
     The chapter keeps every reconstruction and sums in float32; here a batch
     is compared and dropped, and sums are float64.
     """
-    if hasattr(test_data, "asnumpy"):
+    if isinstance(test_data, MXNetArray):
         test_data = test_data.asnumpy()
     if not sparse.issparse(test_data):
         test_data = sparse.csr_matrix(onp.asarray(test_data))
