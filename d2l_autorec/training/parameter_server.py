@@ -12,16 +12,20 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import mxnet as mx
 import numpy as onp
-from mxnet import np
 from mxnet.base import _LIB, check_call
 
 from ..support.cli import leave
 from ..support.environment import DISTRIBUTED, check_parameter_server
 from ..support.errors import ConfigError
+
+# A server unpickles `ServerOptimizer`, and so loads this module, while MXNet is still being
+# imported: mx.np is not there yet.
+if TYPE_CHECKING:
+    from mxnet import np
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
 FIRST_KEY = 1 << 20  # below it are a trainer's parameters
@@ -44,16 +48,16 @@ class Store(Protocol):
     def num_workers(self) -> int:
         """How many workers there are."""
 
-    def init(self, key: int, value: np.ndarray) -> None:
+    def init(self, key: int, value: "np.ndarray") -> None:
         """Give a key its first value, and its shape for ever."""
 
-    def push(self, key: int, value: np.ndarray) -> None:
+    def push(self, key: int, value: "np.ndarray") -> None:
         """Send a value to the servers."""
 
     def pull(self, key: int, out: Any) -> None:
         """Read the servers' value into an array, or into several."""
 
-    def pushpull(self, key: int, value: np.ndarray, out: np.ndarray) -> None:
+    def pushpull(self, key: int, value: "np.ndarray", out: "np.ndarray") -> None:
         """Send a value, and read the sum over all workers."""
 
     def set_optimizer(self, optimizer: mx.optimizer.Optimizer) -> None:
@@ -277,8 +281,8 @@ class Workers:
         if not values.size:
             return values
 
-        own = np.array(values, dtype="float32")
-        total = np.zeros(values.shape, dtype="float32")
+        own = mx.np.array(values, dtype="float32")
+        total = mx.np.zeros(values.shape, dtype="float32")
         if self.asynchronous:
             return self._add_once(own, total)
 
@@ -292,7 +296,7 @@ class Workers:
         store.pushpull(key, own, out=total)
         return total.asnumpy()
 
-    def _add_once(self, values: np.ndarray, total: np.ndarray) -> onp.ndarray:
+    def _add_once(self, values: "np.ndarray", total: "np.ndarray") -> onp.ndarray:
         """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
         store = self._shared_store()
         key = FIRST_KEY + len(self._keys)
