@@ -9,7 +9,7 @@ from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays ar
 from scipy import sparse
 
 from ..support.errors import DataError
-from ..training.devices import split_and_load
+from ..training.devices import parts_on
 from ..training.loaders import DenseRows, eval_loader
 from .metrics import hits_at, mean_and_error, ndcg_at, recall_at, top_items
 
@@ -110,8 +110,8 @@ class RankingEvaluation:
         """For each block which of the first 100 items are held-out ones, and the losses."""
         row = 0
         for batch in self._loader:
-            shards = [shard for shard in split_and_load([batch], self._devices) if shard.weight]
-            outputs = [network(shard.arrays[0]) for shard in shards]  # all start before one ends
+            parts = parts_on([batch], self._devices)
+            outputs = [network(rows) for (rows,) in parts]  # all start before one ends
 
             for output in outputs:
                 block = slice(row, row + len(output))

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
-from ..training.devices import split_and_load
+from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
 from .metrics import mae, rmse
 
@@ -77,10 +77,9 @@ def predict_at(
     row = 0
 
     for batch in inter_matrix:
-        shards = [shard for shard in split_and_load([batch], devices) if shard.weight]
         outputs = []  # every device starts before the first is waited for
 
-        for values in (shard.arrays[0] for shard in shards):
+        for (values,) in parts_on([batch], devices):
             part = wanted[row : row + len(values)]
             row += len(values)
 
@@ -108,8 +107,7 @@ def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) 
     predictions = [onp.empty(0, dtype=onp.float32)]
 
     for batch in pairs:
-        shards = [shard for shard in split_and_load(batch, devices) if shard.weight]
-        outputs = [network(*shard.arrays[:2]) for shard in shards]
+        outputs = [network(*arrays[:2]) for arrays in parts_on(batch, devices)]
         predictions.extend(output.asnumpy() for output in outputs)
 
     return onp.concatenate(predictions)

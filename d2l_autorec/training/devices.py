@@ -229,6 +229,11 @@ def split_and_load(
     return shards
 
 
+def parts_on(arrays: Sequence[Any], devices: Sequence[mx.Context]) -> list[list[Any]]:
+    """A batch spread over the devices, without stand-in rows: what evaluation computes with."""
+    return [shard.arrays for shard in split_and_load(arrays, devices) if shard.weight]
+
+
 def rows_of(place: int, places: int, rows: int) -> tuple[slice, bool]:
     """The rows of the place `place` of several, and whether it has any; else row 0 stands in."""
     begin = place * rows // places
