@@ -18,7 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from ..support.errors import ConfigError, DataError, DataWarning
-from .ratings import Ratings, storable_ids, usable_ids
+from .archive import opened_archive, save_archive
+from .ratings import Ratings
 
 SEED = 98765  # the original's: its published users come from it
 HELD_OUT_SHARE = 0.2
@@ -207,17 +208,16 @@ class Clicks:
         """Write everything to an .npz file; nothing in it is pickled."""
         pairs = {f"pairs/{piece}": self.pairs[piece] for piece in PIECES}
 
-        np.savez_compressed(
+        save_archive(
             path,
-            **pairs,
-            user_ids=storable_ids(self.user_ids),
-            item_ids=storable_ids(self.item_ids),
+            self.user_ids,
+            self.item_ids,
+            self.titles,
+            self.name,
             heldout_users=self.heldout_users,
-            name=np.array(self.name),
-            title_ids=storable_ids(np.array(list(self.titles))),
-            title_texts=np.array(list(self.titles.values()), dtype=str),
             dropped_why=np.array(list(self.dropped), dtype=str),
             dropped_count=np.array(list(self.dropped.values()), dtype=np.int64),
+            **pairs,
         )
 
     @classmethod
@@ -229,34 +229,16 @@ class Clicks:
         DataError
             If the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = dict(file)
-
-            title_texts = stored["title_texts"].tolist()
+        with opened_archive(path) as (stored, about):
             reasons = stored["dropped_why"].tolist()
-            dropped = stored["dropped_count"].tolist()
-            pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
-            user_ids = usable_ids(stored["user_ids"])
-            item_ids = usable_ids(stored["item_ids"])
-            heldout_users = int(stored["heldout_users"])
-            name = str(stored["name"])
-            title_ids = usable_ids(stored["title_ids"]).tolist()
+            counts = stored["dropped_count"].tolist()
 
             return cls(
-                pairs,
-                user_ids,
-                item_ids,
-                heldout_users,
-                name,
-                titles=dict(zip(title_ids, title_texts)),
-                dropped=dict(zip(reasons, dropped)),
+                {piece: stored[f"pairs/{piece}"] for piece in PIECES},
+                heldout_users=int(stored["heldout_users"]),
+                dropped=dict(zip(reasons, counts)),
+                **about,
             )
-        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
-            raise DataError(
-                f"{path} is missing or damaged ({error}): restore it from a copy, or "
-                "begin a new run"
-            ) from error
 
 
 def _csv_field(text: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from ..support.errors import DataError
+from .archive import opened_archive, save_archive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,17 +213,16 @@ class Ratings:
         if is_input is not None:
             optional["is_input"] = is_input
 
-        np.savez_compressed(
+        save_archive(
             path,
+            self.user_ids,
+            self.item_ids,
+            self.titles,
+            self.name,
             users=self.users,
             items=self.items,
             values=self.values,
             scale=self.bounds,
-            user_ids=storable_ids(self.user_ids),
-            item_ids=storable_ids(self.item_ids),
-            title_ids=storable_ids(np.array(list(self.titles))),
-            name=np.array(self.name),
-            title_texts=np.array(list(self.titles.values()), dtype=str),
             **optional,
         )
 
@@ -285,31 +285,17 @@ class Ratings:
         DataError
             If the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                columns = dict(stored)
-
-            title_ids = usable_ids(columns.pop("title_ids")).tolist()
-            title_texts = columns.pop("title_texts").tolist()
-            user_ids = usable_ids(columns.pop("user_ids"))
-            item_ids = usable_ids(columns.pop("item_ids"))
-            low, high = columns.pop("scale").tolist()
-            name = str(columns.pop("name"))
-            is_input = columns.pop("is_input", None)
-
+        with opened_archive(path) as (columns, about):
+            low, high = columns["scale"].tolist()
+            is_input = columns.get("is_input")
             ratings = cls(
-                **columns,  # users, items, values, and perhaps timestamps
-                user_ids=user_ids,
-                item_ids=item_ids,
+                columns["users"],
+                columns["items"],
+                columns["values"],
+                timestamps=columns.get("timestamps"),
                 scale=(low, high),
-                titles=dict(zip(title_ids, title_texts)),
-                name=name,
+                **about,
             )
-        except Exception as error:  # damaged bytes can raise anything from zlib, struct, numpy
-            raise DataError(
-                f"{path} is missing or damaged ({error}): restore it from a copy, or "
-                "begin a new run"
-            ) from error
 
         if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
             raise DataError(
@@ -340,17 +326,3 @@ def offset_of(low: float) -> float:
     if low > 0:
         return 0.0
     return 1.0 - low
-
-
-def storable_ids(ids: np.ndarray) -> np.ndarray:
-    """Ids in a type that an .npz file holds without pickling."""
-    if ids.dtype == object:
-        return ids.astype(str)
-    return ids
-
-
-def usable_ids(ids: np.ndarray) -> np.ndarray:
-    """The reverse of `storable_ids`."""
-    if ids.dtype.kind == "U":
-        return ids.astype(object)
-    return ids
