@@ -111,7 +111,7 @@ def run_command(
         failure; 130 or 143 after SIGINT or SIGTERM. A reader of the output that
         goes away is no error. Bugs propagate with their traceback.
     """
-    with standard_streams() as output, interrupting_signals(), _own_warnings():
+    with standard_streams() as output, _own_warnings():
         code = _exit_code(name, command, argv)
         output.flush()
 
@@ -129,7 +129,8 @@ def _exit_code(
     name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None
 ) -> int:
     try:
-        command(argv)
+        with interrupting_signals():  # not while an error is told, which would be lost
+            command(argv)
     except SystemExit as request:  # --help
         code = request.code or 0
         if isinstance(code, str):

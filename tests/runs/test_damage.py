@@ -7,7 +7,7 @@ import mxnet as mx
 import numpy as onp
 import pytest
 from helpers import SMALL, assert_user_error, strip_seals, train_run
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.compare import read_run
@@ -109,6 +109,7 @@ def test_damage_anywhere_is_told(folders, data):
         "insert": content[:position] + b"7" + content[position:],
         "zero": content[:position] + bytes(len(content) - position),
     }[damage]
+    assume(changed != content)  # an .npz ends in zeros
     with Damaged(folder / name, changed):
         assert_told(folder, name, original)
 

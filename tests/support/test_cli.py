@@ -267,6 +267,27 @@ def test_a_signal_within_an_import_waits_until_the_import_is_done(tmp_path, monk
     assert capsys.readouterr().err == "name: stopped: SIGTERM\n"
 
 
+def test_a_signal_while_an_error_is_told_raises_nothing(monkeypatch, capsys):
+    """Its handler is the usual one again: at the command line it ends the process at once."""
+    arrived = []
+    usual = signal.signal(signal.SIGTERM, lambda number, frame: arrived.append(number))
+
+    class Slow(ConfigError):
+        def __str__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            return "what is wrong"
+
+    def command(argv):
+        raise Slow()
+
+    try:
+        assert run_command("name", command) == 2
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert arrived and capsys.readouterr().err == "name: error: what is wrong\n"
+
+
 def test_a_swallowed_signal_ends_a_training_between_two_steps(capsys):
     def command(argv):
         try:
