@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as onp
 from mxnet import autograd, np, npx
 from mxnet.gluon import Parameter, nn
 from mxnet.initializer import Xavier
@@ -10,7 +11,7 @@ from mxnet.initializer import Xavier
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
 from .base import Model, Vectors, vectors_of
-from .layers import Affine, InputDense, OutputDense, activation, rating_activation
+from .layers import Affine, Dropout, InputDense, OutputDense, activation, rating_activation
 
 
 class AutoRec(nn.HybridBlock, Model):
@@ -49,8 +50,8 @@ class AutoRec(nn.HybridBlock, Model):
     -----
     Switches MXNet to NumPy semantics (`npx.set_np()`).
 
-    `hybridize` traces `hybrid_forward`. The mask stands outside it: a Python
-    condition inside would be frozen at the first call.
+    `hybridize` traces the layers, one by one. The mask of `forward` and that of the
+    dropout stand outside: a Python condition inside a trace would be frozen at the first call.
 
     Source: d2l, section "AutoRec: Rating Prediction with Autoencoders".
     """
@@ -72,7 +73,7 @@ class AutoRec(nn.HybridBlock, Model):
 
         with self.name_scope():
             self.encoder = InputDense(sizes[0], num_users, encoder_activation)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = Dropout(dropout)
             self.inner = inner_layers(sizes, encoder_activation)
             self.decoder = OutputDense(num_users, sizes[-1], self._decoder_weight(tied))
             self.output = rating_activation(decoder_activation, scale)
@@ -95,6 +96,15 @@ class AutoRec(nn.HybridBlock, Model):
         return pred
 
     # What deeper, tied, bounded and sparse variants add to the chapter's.
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """Trace each layer but the dropout, whose mask is drawn anew in every step."""
+        super().hybridize(active, **kwargs)
+        self._active = False
+
+    def seed_step(self, key: onp.uint64, first_row: int) -> None:
+        """Let the next step's dropout depend on these two alone."""
+        self.dropout.seed(key, first_row)
 
     def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """What the decoder reads, shape (batch_size, hidden units of the last layer)."""

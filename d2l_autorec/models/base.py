@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import mxnet as mx
 import numpy as onp
 from mxnet.gluon import Parameter
 from scipy import sparse
 
+from ..kernels.dropout import mxnet_seed_of
 from .layers import Affine, RatingActivation
 
 
@@ -47,6 +49,18 @@ class Model:
     def __call__(self, *inputs: Any) -> Any:
         """Predictions of a batch."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it predicts")
+
+    def seed_step(self, key: onp.uint64, first_row: int) -> None:
+        """Let what the next step draws depend on these two alone.
+
+        Parameters
+        ----------
+        key : uint64
+            Of the step: see `dropout_key`.
+        first_row : int
+            Position in the whole batch of the first row that this process trains on.
+        """
+        mx.random.seed(mxnet_seed_of(key, first_row))
 
     def fit(self, train: sparse.csr_matrix) -> Any:
         """Compute a model in closed form from an interaction matrix, users x items."""

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import mxnet as mx
 import numpy as onp
+from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
 
 from ..kernels.csr import CSRBatch
+from ..kernels.dropout import dropout_mask
 from ..kernels.functions import encode
 
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
@@ -102,6 +105,53 @@ class OutputDense(nn.HybridBlock):
             x, weight, num_hidden=self._units, flatten=False, no_bias=True
         )
         return product + bias
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` whose masks a key determines: see `kernels.dropout`.
+
+    Sparse, dense and fused steps, and any number of devices and workers, so drop the same units.
+    Without a key each batch gets one from MXNet's generator, which `mx.random.seed` governs.
+
+    Parameters
+    ----------
+    rate : float
+        Share of the units that training drops.
+
+    Shape: (batch_size, units) -> the same.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        self._key: onp.uint64 | None = None
+        self._row = 0
+
+    def seed(self, key: onp.uint64, first_row: int = 0) -> None:
+        """Set the key of a step, and the position in its batch of the row that comes next."""
+        self._key = key
+        self._row = first_row
+
+    def forward(self, x: Any) -> Any:
+        if isinstance(x, mx.sym.Symbol):  # traced as a part of somebody's network
+            return super().forward(x)
+        if not self._rate or not autograd.is_training():
+            return x
+
+        return x * np.array(self._mask(*x.shape), ctx=x.ctx)
+
+    def _mask(self, rows: int, units: int) -> onp.ndarray:
+        """Of the next rows of a step: each device asks for its own, in order."""
+        key = self._key
+        if key is None:
+            return dropout_mask(_drawn_key(), rows, units, self._rate)
+
+        first_row = self._row
+        self._row += rows
+        return dropout_mask(key, rows, units, self._rate, first_row)
+
+
+def _drawn_key() -> onp.uint64:
+    return onp.uint64(np.random.randint(0, 2**31 - 1, size=(1,)).item())
 
 
 class RatingActivation(nn.HybridBlock):

@@ -57,6 +57,9 @@ class MF(nn.HybridBlock, Model):
         products = (self.P(users) * self.Q(items)).sum(axis=1)
         return products + biases
 
+    def seed_step(self, key: onp.uint64, first_row: int) -> None:
+        """A step draws nothing."""
+
     def tables(self) -> tuple[Vectors, Vectors]:
         """Of users, whose biases have the mean added, and of items."""
         user_biases = _values(self.user_bias)[:, 0]

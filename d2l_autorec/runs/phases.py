@@ -23,12 +23,12 @@ from ..support.streams import Purpose, mxnet_seed
 from ..training.callbacks import (
     Callback,
     EarlyStopping,
-    EpochSeed,
     Evaluation,
     FiniteMetrics,
     LearningRate,
     Progress,
     Signals,
+    StepSeed,
 )
 from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from ..training.devices import choose_kvstore
@@ -224,7 +224,7 @@ def _train_epochs(
 
     with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
         callbacks: list[Callback] = [
-            EpochSeed(config.seed),
+            StepSeed(config.seed),
             LearningRate(_rates(config, checkpoint)),
             Signals(watch),
             Evaluation(evaluations, config.eval_every, epochs, experiment.task.beta(training.loss)),

@@ -1,4 +1,4 @@
-"""Every random stream of a run, each derived from (seed, purpose, epoch, worker)."""
+"""The random streams of a run, each derived from (seed, purpose, epoch); dropout has keys."""
 
 from enum import IntEnum
 
@@ -13,7 +13,7 @@ class Purpose(IntEnum):
     GENERATED_RATINGS = 3
     INITIAL_VALUES = 4
     ROW_ORDER = 5
-    DROPOUT = 6
+    # 6 was dropout's, which now has a key of its own: see kernels.dropout
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
@@ -27,22 +27,20 @@ def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generato
     epoch : int
         0 where a run needs the stream once.
     """
-    return np.random.default_rng(_sequence(seed, purpose, epoch, 0))
+    return np.random.default_rng(_sequence(seed, purpose, epoch))
 
 
-def mxnet_seed(seed: int, purpose: Purpose, epoch: int = 0, worker: int = 0) -> int:
+def mxnet_seed(seed: int, purpose: Purpose) -> int:
     """A 31-bit seed for `mx.random.seed`, which has one stream for everything.
 
     Parameters
     ----------
-    seed, purpose, epoch
+    seed, purpose
         As for `generator`.
-    worker : int
-        The process of a run of several: their dropout must differ.
     """
-    return int(_sequence(seed, purpose, epoch, worker).generate_state(1)[0] >> 1)
+    return int(_sequence(seed, purpose).generate_state(1)[0] >> 1)
 
 
-def _sequence(seed: int, purpose: Purpose, epoch: int, worker: int) -> np.random.SeedSequence:
+def _sequence(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.SeedSequence:
     # always four numbers: NumPy pads with zeros, so that [7] and [7, 0] would be one stream
-    return np.random.SeedSequence([seed, int(purpose), epoch, worker])
+    return np.random.SeedSequence([seed, int(purpose), epoch, 0])

@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import mxnet as mx
-
+from ..kernels.dropout import dropout_key
 from ..support.errors import NumericalError
 from ..support.interrupt import SignalWatch
-from ..support.streams import Purpose, mxnet_seed
 from .history import EpochRecord, Score, should_stop
 from .progress import Bar, Curve, label_of
 
@@ -23,6 +21,9 @@ class Callback:
     def on_epoch_begin(self, training: "Training") -> None:
         """Before the first step of an epoch: `training.history` has those before it."""
 
+    def on_step_begin(self, training: "Training", rows: int) -> None:
+        """Before a step on a batch of so many rows; `training.steps` has those of its epoch."""
+
     def on_step_end(self, training: "Training") -> None:
         """After an update."""
 
@@ -30,15 +31,21 @@ class Callback:
         """When an epoch is over, and the last of `training.history`."""
 
 
-class EpochSeed(Callback):
-    """Seeds MXNet's random numbers (dropout) anew for each epoch, from (seed, epoch, worker)."""
+class StepSeed(Callback):
+    """Seeds the random numbers of each step (dropout) from (seed, epoch, step, row).
+
+    A step then depends on nothing before it but parameters and optimizer: a resumed training goes
+    on from between any two steps.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def on_epoch_begin(self, training: "Training") -> None:
+    def on_step_begin(self, training: "Training", rows: int) -> None:
         epoch = len(training.history) + 1
-        mx.random.seed(mxnet_seed(self._seed, Purpose.DROPOUT, epoch, training.workers.rank))
+        key = dropout_key(self._seed, epoch, len(training.steps))
+
+        training.net.seed_step(key, training.workers.first_row(rows))
 
 
 class LearningRate(Callback):

@@ -43,6 +43,8 @@ class Training:
         Whether what the loss compares are ratings, so that there is a train RMSE.
     history : list of EpochRecord
         Epochs that are done.
+    steps : list of Step
+        Sums of the steps that are done of the epoch under way.
     stopping : bool
         Set by a callback: the epoch that is over was the last.
     """
@@ -55,6 +57,7 @@ class Training:
     workers: Workers = ALONE
     predicts_ratings: bool = True
     history: list[EpochRecord] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     stopping: bool = False
 
 
@@ -150,13 +153,16 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     and would hold every batch of the epoch, densified, at once.
     """
     epoch = len(training.history) + 1
-    steps: list[Step] = []
+    steps = training.steps = []
     rows = 0
     start = time.perf_counter()
 
     for batch in training.loader:
         if not isinstance(batch, (list, tuple)):
             batch = [batch]
+
+        for callback in callbacks:
+            callback.on_step_begin(training, len(batch[0]))
 
         steps.append(train_step(training, batch))
         rows += len(batch[0])

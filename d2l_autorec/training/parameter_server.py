@@ -182,7 +182,7 @@ class Workers:
             return list(arrays), 1.0
 
         rows = len(arrays[0])
-        begin = self.rank * rows // self.size
+        begin = self.first_row(rows)
         end = (self.rank + 1) * rows // self.size
 
         part = slice(begin, end)
@@ -191,6 +191,10 @@ class Workers:
             part = slice(0, 1)
             weight = 0.0
         return [array[part] for array in arrays], weight
+
+    def first_row(self, rows: int) -> int:
+        """Position in a global batch of so many rows of the first that is this worker's."""
+        return self.rank * rows // self.size
 
     def begin(self, trainer: Any) -> None:
         """Give the store a trainer's parameters, once, before the first step.

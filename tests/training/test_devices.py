@@ -25,7 +25,7 @@ from d2l_autorec.runs.config import (
 from d2l_autorec.runs.phases import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import devices, loaders
-from d2l_autorec.training.callbacks import EpochSeed
+from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.loaders import (
     BATCHES,
     PairRows,
@@ -90,7 +90,7 @@ def trained(  # noqa: PLR0913
         loader = train_loader(table, batch_size, 0, batchify, last_batch)
         training = Training(net, loader, loss, trainer, contexts)
         training.predicts_ratings = not isinstance(loss, MultinomialLoss)
-        history = fit(training, 2, [EpochSeed(3)])
+        history = fit(training, 2, [StepSeed(3)])
     return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()], history
 
 
@@ -363,3 +363,13 @@ def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr("d2l_autorec.runs.phases.fit", fail)
     with pytest.raises(mx.MXNetError, match="shapes differ"):
         train_run(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("kernel", ["dense", "sparse"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_number_of_devices_and_both_kernels_drop_the_same_units(kernel, count):
+    wanted, _ = trained("autorec", "dense", 1, rows_of(14), 6, "rollover", dropout=0.3)
+    found, _ = trained("autorec", kernel, count, rows_of(14), 6, "rollover", dropout=0.3)
+
+    for ours, theirs in zip(found, wanted):
+        onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)

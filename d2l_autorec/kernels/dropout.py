@@ -1,0 +1,103 @@
+"""Dropout masks that a key and a position determine: the same on every path, in any order.
+
+A draw is a hash of its number, so no generator is advanced and no state is kept. Seed, epoch,
+step, row and unit are a path: each number takes one draw from the generator that the numbers
+before it have chosen.
+
+    seed -> epoch -> step = the key of a batch -> row -> unit
+
+The functions without a Python type below are compiled into the fused step, too; see
+`numba_fused`. This module needs no numba.
+"""
+
+import numpy as np
+
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
+SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
+ONE, S27, S30, S31 = (np.uint64(number) for number in (1, 27, 30, 31))
+
+
+def draw(state, number):
+    """Draw `number`, from 0 on, of the generator SplitMix64 that begins with `state`.
+
+    64 bits, from uint64 numbers or arrays.
+
+    Source: Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number Generators", with the
+    constants of Vigna's splitmix64.c.
+    """
+    z = state + GAMMA * (number + ONE)
+    z = (z ^ (z >> S30)) * FIRST_FACTOR
+    z = (z ^ (z >> S27)) * SECOND_FACTOR
+    return z ^ (z >> S31)
+
+
+def dropout_key(seed: int, epoch: int, step: int) -> np.uint64:
+    """The key of a batch's mask.
+
+    Parameters
+    ----------
+    seed, epoch, step : int
+        From 0 to 2^64 - 1.
+    """
+    key = np.uint64(seed)
+
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64
+        for number in (epoch, step):
+            key = draw(key, np.uint64(number))
+
+    return key
+
+
+def mxnet_seed_of(key: np.uint64, first_row: int) -> int:
+    """A seed of 31 bits for `mx.random.seed`, for what draws by MXNet's own generator."""
+    with np.errstate(over="ignore"):
+        return int(draw(key, np.uint64(first_row)) >> np.uint64(33))
+
+
+def dropout_threshold(rate: float) -> np.uint64:
+    """The draws below it drop a unit.
+
+    Raises
+    ------
+    ValueError
+        If the rate is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout={rate}: it must be at least 0 and below 1")
+    return np.uint64(int(rate * 2.0**64))
+
+
+def dropout_scale(rate: float) -> np.float32:
+    """What kept units are multiplied by."""
+    return np.float32(1 / (1 - rate))
+
+
+def dropout_mask(
+    key: np.uint64, rows: int, units: int, rate: float, first_row: int = 0
+) -> np.ndarray:
+    """What the hidden units of a batch are multiplied by in training.
+
+    Parameters
+    ----------
+    key : uint64
+        Of `dropout_key`.
+    rows, units : int
+    rate : float
+        Share of the units that are dropped, in [0, 1).
+    first_row : int
+        Position in the whole batch of the first row, for a part of it.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, units)
+        0, or 1 / (1 - rate).
+    """
+    row_numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
+    unit_numbers = np.arange(units, dtype=np.uint64)
+
+    row_keys = draw(key, row_numbers)
+    draws = draw(row_keys[:, np.newaxis], unit_numbers)  # (rows, units)
+
+    kept = draws >= dropout_threshold(rate)
+    return kept * dropout_scale(rate)
