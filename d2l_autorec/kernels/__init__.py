@@ -6,6 +6,8 @@ models that need no kernel start without it.
 
 import importlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +66,19 @@ def load() -> ModuleType:
         _limit_pool(_threads)
 
     return module
+
+
+@contextmanager
+def limited_to(count: int) -> Iterator[None]:
+    """Let at most `count` threads work on what is called in the block."""
+    module = load()
+    before: int = module.get_num_threads()
+    module.set_num_threads(min(count, before))
+
+    try:
+        yield
+    finally:
+        module.set_num_threads(before)
 
 
 def _limit_pool(wanted: int) -> None:

@@ -46,7 +46,7 @@ class KernelCache(FunctionCache):
         super().__init__(function)
         locator = self._impl.locator
         folder = Path(locator.get_cache_path())
-        about = repr((numba.__version__, locator.get_source_stamp()))
+        about = repr((numba.__version__, _stamps(Path(function.__code__.co_filename))))
 
         self._cache_file = KernelFiles(folder, self._impl.filename_base, about)
 
@@ -64,6 +64,12 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except Exception as error:
             _tell(error)
+
+
+def _stamps(source: Path) -> list[tuple[str, int, int]]:
+    """What changes with a kernel's code: other files' functions can be compiled into it."""
+    beside = sorted(source.parent.glob("*.py"))
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in beside]
 
 
 class KernelFiles(IndexDataCacheFile):

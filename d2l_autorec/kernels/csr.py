@@ -1,7 +1,6 @@
 """Batches of sparse rows, and the memory that NumPy and MXNet share."""
 
 import ctypes
-from concurrent.futures import Future
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +40,6 @@ class CSRBatch:
         self.data = data
         self.shape = (len(indptr) - 1, columns)
         self.ctx = ctx or mx.cpu()
-        self.awaited: list[Future] = []  # gradients that an optimizer takes in factors
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -7,7 +7,6 @@ and after them is ordinary Gluon.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import mxnet as mx
@@ -82,31 +81,6 @@ class _SparseFunction(autograd.Function):
         self._bias_parameter = bias
         self._weight = numpy_view(weight.data(batch.ctx))
         self._bias = numpy_view(bias.data(batch.ctx))
-        self._factors = self._promise_factors()
-
-    def _promise_factors(self) -> Future | None:
-        """Where the optimizer will find the weight's gradient, if it takes it in factors.
-
-        The weight is then no input of the graph, and it is the bias that lets
-        MXNet run the backward pass.
-        """
-        weight = self._parameter
-        batch = self._batch
-        takes = getattr(weight, "takes_factors", False) and weight.grad_req == "write"
-        if not takes or self._bias_parameter.grad_req == "null" or not autograd.is_recording():
-            return None
-
-        if weight.factors is not None:
-            raise RuntimeError(
-                f"{weight.name} is used a second time before trainer.step(), and "
-                "FusedAdam knows the gradient of one use only: give the Trainer "
-                "'adam'"
-            )
-
-        weight.factors = Future()
-        batch.awaited.append(weight.factors)
-        weight.data(batch.ctx)._fresh_grad = True  # or the Trainer takes it for forgotten
-        return weight.factors
 
     def trained(self) -> list[Any]:
         """The parameters that are inputs of the graph: bias, weight, or fewer."""
@@ -115,7 +89,7 @@ class _SparseFunction(autograd.Function):
 
         if self._bias_parameter.grad_req != "null":
             inputs.append(_leaf(self._bias_parameter, ctx))
-        if self._parameter.grad_req != "null" and self._factors is None:
+        if self._parameter.grad_req != "null":
             inputs.append(_leaf(self._parameter, ctx))
 
         return inputs
@@ -129,14 +103,8 @@ class _SparseFunction(autograd.Function):
             return self(*inputs)
 
     def backward(self, output_gradient: Any) -> tuple[Any, ...]:
-        """Gradients of the inputs; runs in a thread of MXNet's, while the optimizer waits."""
-        try:
-            return self._gradients(numpy_view(output_gradient).copy())
-        except BaseException as error:
-            for factors in self._batch.awaited:  # those of functions that will never run, too
-                if not factors.done():
-                    factors.set_exception(error)
-            raise
+        """Gradients of the inputs."""
+        return self._gradients(numpy_view(output_gradient).copy())
 
     def _array(self, values: onp.ndarray) -> Any:
         return to_mxnet(values, self._batch.ctx).as_nd_ndarray()  # what autograd.Function takes
@@ -149,12 +117,8 @@ class _SparseFunction(autograd.Function):
         return [self._array(compute())]
 
     def _weight_gradient(self, values: onp.ndarray, hidden: Any) -> list[Any]:
-        """Row c is the sum over entries (b, c) of value * hidden[b]: in factors, or written out."""
+        """Row c is the sum over entries (b, c) of value * hidden[b]; none of a frozen weight."""
         if self._parameter.grad_req == "null":
-            return []
-
-        if self._factors is not None:
-            self._factors.set_result((self._batch, values, hidden))
             return []
 
         batch = self._batch

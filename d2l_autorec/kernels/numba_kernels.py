@@ -16,7 +16,7 @@ threads. What is summed over rows does not depend on that number at all.
 import math
 
 import numpy as np
-from numba import get_num_threads, prange  # noqa: F401 (kernels.threads reads the first)
+from numba import get_num_threads, prange, set_num_threads  # noqa: F401 (for kernels.threads)
 
 from .cache import compiled
 
@@ -167,7 +167,7 @@ def column_sums(starts, positions, values):
     return out
 
 
-@compiled(fastmath=FAST)
+@compiled(fastmath=FAST, forceinline=True)
 def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
     """gradient[:] = sum over the entries (b, c) of column c of value * hidden[b]."""
     gradient[:] = 0
@@ -204,48 +204,6 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
                 _gradient_row(c, starts, rows, positions, values, hidden, out[c])
-
-
-@compiled(**KERNEL)
-def adam_step(
-    starts,
-    rows,
-    positions,
-    threads,
-    values,
-    hidden,
-    weight,
-    mean,
-    variance,
-    rescale,
-    wd,
-    lr,
-    beta1,
-    beta2,
-    epsilon,
-):
-    """`weight_gradient` and Adam's update of each row while it is at hand; in place.
-
-    The same update as MXNet's `adam_update`, whose learning rate holds the
-    bias correction.
-    """
-    one = np.float32(1)
-
-    for t in prange(threads):
-        gradient = np.empty(weight.shape[1], dtype=np.float32)
-
-        for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
-            for c in range(first, min(first + BLOCK, len(starts) - 1)):
-                _gradient_row(c, starts, rows, positions, values, hidden, gradient)
-
-                for k in range(weight.shape[1]):
-                    g = gradient[k] * rescale + wd * weight[c, k]
-                    m = beta1 * mean[c, k] + (one - beta1) * g
-                    v = beta2 * variance[c, k] + (one - beta2) * g * g
-
-                    mean[c, k] = m
-                    variance[c, k] = v
-                    weight[c, k] -= lr * m / (math.sqrt(v) + epsilon)
 
 
 @compiled(**KERNEL)

@@ -10,7 +10,8 @@ from mxnet.initializer import Xavier
 
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
-from .base import Model, Vectors, vectors_of
+from ..kernels.fused_step import ACTIVATIONS, Layers
+from .base import Model, OneHiddenLayer, Vectors, vectors_of
 from .layers import Affine, Dropout, InputDense, OutputDense, activation, rating_activation
 
 
@@ -136,6 +137,17 @@ class AutoRec(nn.HybridBlock, Model):
     def sparse_weights(self) -> list[Parameter]:
         """The weights that the sparse kernels read and write."""
         return [self.encoder.weight, self.decoder.weight]
+
+    def one_hidden(self) -> OneHiddenLayer | None:
+        """The network as the fused step trains it; None where it is deep, tied or bounded."""
+        encoder, decoder = self.encoder, self.decoder
+        if len(self.inner) or decoder.weight is encoder.weight or self.output is not None:
+            return None
+        if encoder.activation_name not in ACTIVATIONS:
+            return None
+
+        parameters = Layers(encoder.weight, encoder.bias, decoder.weight, decoder.bias)
+        return OneHiddenLayer(parameters, encoder.activation_name, self.dropout)
 
     def column_vectors(self) -> Vectors:
         """The decoder's rows."""

@@ -8,7 +8,8 @@ from mxnet.gluon import Parameter
 from scipy import sparse
 
 from ..kernels.dropout import mxnet_seed_of
-from .layers import Affine, RatingActivation
+from ..kernels.fused_step import Layers
+from .layers import Affine, Dropout, RatingActivation
 
 
 class Vectors(NamedTuple):
@@ -22,6 +23,23 @@ class Vectors(NamedTuple):
 
     weights: onp.ndarray
     biases: onp.ndarray
+
+
+class OneHiddenLayer(NamedTuple):
+    """A network of one hidden layer, without activation of its predictions.
+
+    Parameters
+    ----------
+    parameters : Layers of Parameter
+    activation : str
+        Of the hidden units.
+    dropout : Dropout
+        Between them and the decoder.
+    """
+
+    parameters: Layers
+    activation: str
+    dropout: Dropout
 
 
 class Model:
@@ -69,6 +87,10 @@ class Model:
     def sparse_weights(self) -> list[Parameter]:
         """The weights that the sparse kernels read and write; none where they do not cover it."""
         return []
+
+    def one_hidden(self) -> OneHiddenLayer | None:
+        """The network as the fused step trains it; None where it is another."""
+        return None
 
     def affine_layers(self) -> list[Affine]:
         """Every layer but `output`, for export; none where it is no chain of such layers."""

@@ -60,6 +60,8 @@ class InputDense(nn.HybridBlock):
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
             self.act = activation(activation_name)
 
+        self.activation_name = activation_name
+
     def forward(self, x: Any) -> Any:
         if not isinstance(x, CSRBatch):
             return super().forward(x)
@@ -98,6 +100,9 @@ class OutputDense(nn.HybridBlock):
         with self.name_scope():
             self.weight = weight or self.params.get("weight", shape=(units, in_units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
+
+        if weight is not None:  # a trace knows the parameters of its own block only
+            self.params.update({weight.name: weight})
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
@@ -139,19 +144,23 @@ class Dropout(nn.Dropout):
 
         return x * np.array(self._mask(*x.shape), ctx=x.ctx)
 
-    def _mask(self, rows: int, units: int) -> onp.ndarray:
-        """Of the next rows of a step: each device asks for its own, in order."""
-        key = self._key
-        if key is None:
-            return dropout_mask(_drawn_key(), rows, units, self._rate)
+    @property
+    def rate(self) -> float:
+        """Share of the units that training drops."""
+        return self._rate
+
+    def take(self, rows: int) -> tuple[onp.uint64, int]:
+        """Key, and position in the batch, of the next rows of a step; each device takes its own."""
+        if self._key is None:
+            return onp.uint64(np.random.randint(0, 2**31 - 1, size=(1,)).item()), 0
 
         first_row = self._row
         self._row += rows
+        return self._key, first_row
+
+    def _mask(self, rows: int, units: int) -> onp.ndarray:
+        key, first_row = self.take(rows)
         return dropout_mask(key, rows, units, self._rate, first_row)
-
-
-def _drawn_key() -> onp.uint64:
-    return onp.uint64(np.random.randint(0, 2**31 - 1, size=(1,)).item())
 
 
 class RatingActivation(nn.HybridBlock):

@@ -2,11 +2,16 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import mxnet as mx
 
 from ..models.base import Model
 from ..support.errors import ConfigError, DataWarning
+from .config import AutoRecConfig
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
 
 
 def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:
@@ -47,3 +52,14 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
         return "dense", f"the sparse kernels do not cover {name}"
 
     return "sparse", "CPU contexts, and the kernels cover the network"
+
+
+def fuses(experiment: "Experiment", network: Model) -> bool:
+    """Whether one compiled function makes a whole step: see `training.fused`."""
+    config = experiment.config
+    alone = len(experiment.devices) == 1 and not experiment.workers.store
+    adam = config.optimizer == "adam"
+    squared_error = isinstance(config, AutoRecConfig) and config.loss == "l2"
+
+    fits = experiment.kernel == "sparse" and alone and adam and squared_error
+    return fits and network.one_hidden() is not None

@@ -15,7 +15,6 @@ import mxnet as mx
 from mxnet import gluon
 from scipy import sparse
 
-from ..kernels.fused_adam import FusedAdam
 from ..models.base import Model
 from ..support.errors import DataWarning, Interrupted, NumericalError
 from ..support.interrupt import SignalWatch
@@ -32,6 +31,7 @@ from ..training.callbacks import (
 )
 from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from ..training.devices import choose_kvstore
+from ..training.fused import FusedSteps
 from ..training.history import EpochRecord, Score, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
@@ -39,6 +39,7 @@ from ..training.progress import Bar
 from ..training.schedules import learning_rate
 from .config import RunConfig
 from .experiment import Experiment
+from .kernel_choice import fuses
 from .result import describe
 from .run_folder import RunFolder
 from .task import Evaluations
@@ -177,7 +178,7 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
     config, task, workers = experiment.config, experiment.task, experiment.workers
     phase, kernel = checkpoint.phase, experiment.kernel
 
-    trainer = make_trainer(net, config, experiment.devices, kernel, workers, task.weight_decay())
+    trainer = make_trainer(net, config, experiment.devices, workers, task.weight_decay())
     training = Training(
         net,
         task.loader(phase, kernel),
@@ -188,6 +189,8 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
         task.predicts_ratings,
         list(checkpoint.history),
     )
+    if fuses(experiment, net):
+        training.step = FusedSteps(net.one_hidden())
 
     if checkpoint.arrays:
         restore(net, trainer, training.loader, checkpoint.arrays)
@@ -265,6 +268,8 @@ def make_network(experiment: Experiment, phase: str) -> Any:
     mx.random.seed(mxnet_seed(config.seed, Purpose.INITIAL_VALUES))
     net: Any = task.network(phase)
 
+    if fuses(experiment, net):
+        net.collect_params().setattr("grad_req", "null")  # before memory is taken for gradients
     if net.has_parameters:
         net.initialize(init=task.initializer(), ctx=experiment.devices)
         net.hybridize(config.hybridize)
@@ -350,15 +355,10 @@ def make_trainer(
     net: Any,
     config: RunConfig,
     devices: list[mx.Context],
-    kernel: str,
     workers: Workers = ALONE,
     weight_decay: float | None = None,
 ) -> gluon.Trainer:
-    """A gluon.Trainer with the optimizer that `config` names; `weight_decay` for `config.wd`.
-
-    Adam is fused with the sparse gradients on a single device; several sum
-    their gradients first, and so need them written out.
-    """
+    """A gluon.Trainer with the optimizer that `config` names; `weight_decay` for `config.wd`."""
     if weight_decay is None:
         weight_decay = config.wd
     options = {"learning_rate": config.lr, "wd": weight_decay}
@@ -366,13 +366,6 @@ def make_trainer(
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.wd_mult = 0.0 if "bias" in name else 1.0
-
-    weights = net.sparse_weights()
-    # tied weights get the sum of two gradients, so they need it written out
-    untied = len(set(weights)) == len(weights)
-    alone = len(devices) == 1 and not workers.store
-    if kernel == "sparse" and config.optimizer == "adam" and alone and untied:
-        return gluon.Trainer(net.collect_params(), FusedAdam(weights, **options))
 
     trainer = gluon.Trainer(
         net.collect_params(),

@@ -24,44 +24,7 @@ Step: TypeAlias = (
 )  # an array (3,) of the same sums may still be being computed
 
 
-@dataclass
-class Training:
-    """A training under way: what its steps need, and what its epochs measured.
-
-    Parameters
-    ----------
-    net : Block
-    loader : iterable
-        The batches of an epoch: an ndarray, or a list of features and, last, the label.
-    loss : callable
-        (prediction, label) to one loss a row.
-    trainer : gluon.Trainer
-    devices : sequence of Context
-    workers : Workers
-        The processes that each batch is spread over first.
-    predicts_ratings : bool
-        Whether what the loss compares are ratings, so that there is a train RMSE.
-    history : list of EpochRecord
-        Epochs that are done.
-    steps : list of Step
-        Sums of the steps that are done of the epoch under way.
-    stopping : bool
-        Set by a callback: the epoch that is over was the last.
-    """
-
-    net: Any
-    loader: Iterable
-    loss: Callable
-    trainer: Any
-    devices: Sequence[mx.Context]
-    workers: Workers = ALONE
-    predicts_ratings: bool = True
-    history: list[EpochRecord] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    stopping: bool = False
-
-
-def train_step(training: Training, batch: Sequence[Any]) -> Step:
+def train_step(training: "Training", batch: Sequence[Any]) -> Step:
     """Forward, backward and update on one batch spread over the devices.
 
     Parameters
@@ -138,6 +101,46 @@ def _sums(output: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
     return np.stack([losses.sum(), np.square(errors).sum(), count])
 
 
+@dataclass
+class Training:
+    """A training under way: what its steps need, and what its epochs measured.
+
+    Parameters
+    ----------
+    net : Block
+    loader : iterable
+        The batches of an epoch: an ndarray, or a list of features and, last, the label.
+    loss : callable
+        (prediction, label) to one loss a row.
+    trainer : gluon.Trainer
+    devices : sequence of Context
+    workers : Workers
+        The processes that each batch is spread over first.
+    predicts_ratings : bool
+        Whether what the loss compares are ratings, so that there is a train RMSE.
+    history : list of EpochRecord
+        Epochs that are done.
+    step : callable
+        What makes a step, of the training and a batch: `train_step`, or one that computes the same.
+    steps : list of Step
+        Sums of the steps that are done of the epoch under way.
+    stopping : bool
+        Set by a callback: the epoch that is over was the last.
+    """
+
+    net: Any
+    loader: Iterable
+    loss: Callable
+    trainer: Any
+    devices: Sequence[mx.Context]
+    workers: Workers = ALONE
+    predicts_ratings: bool = True
+    history: list[EpochRecord] = field(default_factory=list)
+    step: Callable[["Training", Sequence[Any]], Step] = train_step
+    steps: list[Step] = field(default_factory=list)
+    stopping: bool = False
+
+
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:
     """One pass over the batches; a callback may end it by raising.
 
@@ -164,7 +167,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
         for callback in callbacks:
             callback.on_step_begin(training, len(batch[0]))
 
-        steps.append(train_step(training, batch))
+        steps.append(training.step(training, batch))
         rows += len(batch[0])
 
         if len(steps) > 1:

@@ -53,7 +53,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     with connect(kvstore) as workers:
         experiment = prepare(config, workers)
         net = make_network(experiment, "search")
-        trainer = make_trainer(net, config, experiment.devices, kernel, workers)
+        trainer = make_trainer(net, config, experiment.devices, workers)
         loader = experiment.task.loader("search", kernel)
         evaluation = experiment.task.evaluations("search", kernel)["test"]
         loss = experiment.task.loss("search", trainer, ())

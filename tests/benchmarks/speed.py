@@ -84,7 +84,7 @@ def measure_package(matrix: Any, test: Any, epochs: int, kernel: str) -> tuple[f
     net = AutoRec(HIDDEN, matrix.shape[1])
     net.initialize(init=mx.init.Normal(0.01))
     net.hybridize()
-    trainer = make_trainer(net, AutoRecConfig(), [mx.cpu()], kernel)
+    trainer = make_trainer(net, AutoRecConfig(), [mx.cpu()])
     whole = kernel == "sparse" or matrix.shape[0] * matrix.shape[1] < DENSE_LIMIT
     loader = train_loader(matrix, BATCH, 0, BATCHES[kernel])
     check = eval_loader(matrix, batchify=BATCHES[kernel])

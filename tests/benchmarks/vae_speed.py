@@ -91,7 +91,7 @@ def package_parts(matrix: Any) -> tuple[Any, ...]:
     net = MultVAE(HIDDEN, matrix.shape[1], 0.5)
     net.initialize(ctx=[mx.cpu()])
     net.hybridize()
-    trainer = make_trainer(net, MultVAEConfig(), [mx.cpu()], "sparse")
+    trainer = make_trainer(net, MultVAEConfig(), [mx.cpu()])
     schedule = anneal_schedule("original", 0.2)
     loss = MultinomialLoss(lambda: schedule(trainer.optimizer.num_update))
     return net, trainer, loss, train_loader(matrix, BATCH, 0, BATCHES["sparse"], "keep")

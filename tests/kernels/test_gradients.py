@@ -8,12 +8,11 @@ import itertools
 import mxnet as mx
 import numpy as onp
 import pytest
-from mxnet import autograd, gluon, np
+from mxnet import autograd, np
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.kernels.functions import multinomial_nll
-from d2l_autorec.kernels.fused_adam import FusedAdam
 from d2l_autorec.training.loaders import DenseRows, SparseRows
 from d2l_autorec.training.losses import MaskedL2Loss
 
@@ -131,53 +130,3 @@ def test_logits_that_are_a_leaf_themselves():
     dense[rows, batch.indices] = batch.data
     expected = dense.sum(axis=1, keepdims=True) / batch.shape[1] - dense
     onp.testing.assert_allclose(logits.grad.asnumpy(), 2 * expected, rtol=1e-4, atol=1e-5)
-
-
-def stepped(kind, requests, steps=3):
-    """Parameters after some steps of Adam: fused where the batches are sparse."""
-    net, options = network(requests), {"learning_rate": 0.05, "wd": 1e-3}
-    optimizer = mx.optimizer.Adam(**options)
-    if kind == "sparse":
-        optimizer = FusedAdam(net.sparse_weights(), **options)
-    trainer = gluon.Trainer(net.collect_params(), optimizer)
-    for _ in range(steps):
-        batch = batch_of(kind)
-        with autograd.record():
-            loss = MaskedL2Loss()(net(batch), batch).sum()
-        loss.backward()
-        trainer.step(9)
-        net.collect_params().zero_grad()
-    return {
-        name: parameter.data().asnumpy()
-        for name, parameter in net._collect_params_with_prefix().items()
-    }
-
-
-@pytest.mark.parametrize("requests", [r for r in REQUESTS if set(r) != {"null"}], ids="-".join)
-def test_fused_adam_with_frozen_and_accumulating_parameters(requests):
-    assert_close(stepped("sparse", requests), stepped("dense", requests))
-
-
-def fused():
-    net = network()
-    return net, gluon.Trainer(net.collect_params(), FusedAdam(net.sparse_weights()))
-
-
-def test_fused_adam_refuses_a_second_forward_in_a_step():
-    net, _ = fused()
-    with autograd.record():
-        net(batch_of("sparse"))
-        with pytest.raises(RuntimeError, match="is used a second time before trainer.step"):
-            net(batch_of("sparse"))
-
-
-def test_fused_adam_does_not_wait_for_a_forward_that_the_loss_does_not_use():
-    net, trainer = fused()
-    leaf = np.ones(3)
-    leaf.attach_grad()
-    with autograd.record():
-        net(batch_of("sparse"))
-        loss = (leaf * leaf).sum()
-    loss.backward()
-    with pytest.raises(RuntimeError, match="no gradient reached .*weight"):
-        trainer.step(1, ignore_stale_grad=True)

@@ -195,7 +195,7 @@ def test_decay_of_biases_is_a_choice(decay):
     from d2l_autorec.runs.phases import make_trainer
 
     net = make_net()
-    make_trainer(net, MFConfig(decay=decay), [mx.cpu()], "dense")
+    make_trainer(net, MFConfig(decay=decay), [mx.cpu()])
     factors = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
     assert factors["P.weight"] == factors["Q.weight"] == 1
     assert factors["user_bias.weight"] == factors["item_bias.weight"] == (decay == "all")

@@ -116,7 +116,7 @@ def test_beta_grows_with_the_updates(runs, tmp_path):
     assert column(tmp_path / "constant", "beta") == [0.1] * 6
 
 
-SEARCH = dict(search_beta=True, anneal="recotour", epochs=8)
+SEARCH = dict(search_beta=True, anneal="recotour", epochs=8, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -601,9 +601,13 @@ def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
     "model, hidden", [("mult-vae", (8,)), ("mult-dae", (12, 6)), ("mult-vae", (12, 8, 6))]
 )
 def test_sparse_and_dense_runs_agree(tmp_path, model, hidden):
-    """Without dropout both draw the same noise, in the same order."""
+    """Without dropout both draw the same noise, in the same order.
+
+    By SGD: Adam's first step is as long for a gradient that is nothing but rounding.
+    """
+    options = dict(hidden=hidden, dropout=(0.0,), epochs=3, optimizer="sgd", lr=0.1)
     for kernel in ("sparse", "dense"):
-        finish(tmp_path / kernel, model, kernel=kernel, hidden=hidden, dropout=(0.0,), epochs=3)
+        finish(tmp_path / kernel, model, kernel=kernel, **options)
     sparse, dense = (parameters(tmp_path / kernel) for kernel in ("sparse", "dense"))
     for name in dense:
         onp.testing.assert_allclose(sparse[name], dense[name], atol=1e-4, err_msg=name)

@@ -38,7 +38,7 @@ from d2l_autorec.support.files import (
 )
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.callbacks import EpochSeed
+from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, capture, restore
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.loaders import BATCHES, train_loader
@@ -184,7 +184,7 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
         return (
             net,
-            make_trainer(net, config, contexts, kernel),
+            make_trainer(net, config, contexts),
             train_loader(matrix, 16, 0, BATCHES[kernel]),
         )
 
@@ -192,7 +192,7 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         net, trainer, loader = parts
         training = Training(net, loader, MaskedL2Loss(), trainer, contexts)
         training.history = list(history)
-        return fit(training, epochs, [EpochSeed(3)])
+        return fit(training, epochs, [StepSeed(3)])
 
     whole, stopped, resumed = new(), new(), new()
     train(whole, 4)

@@ -32,7 +32,7 @@ from d2l_autorec.serving.predictor import (
 )
 from d2l_autorec.serving.trained_model import TrainedModel
 from d2l_autorec.support.errors import DataError, DataWarning
-from d2l_autorec.training.callbacks import EpochSeed
+from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.loop import Training, fit
 
 
@@ -422,10 +422,10 @@ def test_fold_in_of_ml100k_users(data_dir):
         net,
         task.loader("search", "sparse"),
         task.loss("search", None, ()),
-        make_trainer(net, config, [mx.cpu()], "sparse"),
+        make_trainer(net, config, [mx.cpu()]),
         [mx.cpu()],
     )
-    fit(training, config.epochs, [EpochSeed(config.seed)])
+    fit(training, config.epochs, [StepSeed(config.seed)])
     predictor = predictor_of(TrainedModel(None, config, task.train, task.train, net))
     errors, means = [], []
     counts = onp.maximum(onp.bincount(task.train.items, minlength=train.num_items), 1)

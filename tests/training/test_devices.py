@@ -81,7 +81,7 @@ def trained(  # noqa: PLR0913
     mx.random.seed(5)
     net = network(model, dropout)
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-    trainer = make_trainer(net, CONFIGS[model](lr=0.01), contexts, kernel)
+    trainer = make_trainer(net, CONFIGS[model](lr=0.01), contexts)
     loss = {"autorec": MaskedL2Loss, "mf": gluon.loss.L2Loss}.get(
         model, lambda: MultinomialLoss(lambda: 0.3)
     )()
@@ -159,7 +159,7 @@ def test_the_host_waits_for_one_number_a_step(monkeypatch):
     contexts, matrix = cpus(3), rows_of(24)
     net = network("autorec")
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-    trainer = make_trainer(net, AutoRecConfig(), contexts, "dense")
+    trainer = make_trainer(net, AutoRecConfig(), contexts)
     loader, reads, usual = train_loader(matrix, 6, 0), [], np.ndarray.asnumpy
     monkeypatch.setattr(np.ndarray, "asnumpy", lambda self: reads.append(self.shape) or usual(self))
     train_epoch(Training(net, loader, MaskedL2Loss(), trainer, contexts))

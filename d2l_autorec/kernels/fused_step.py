@@ -1,0 +1,239 @@
+"""A whole training step of a network with one hidden layer, in one compiled function.
+
+    step = FusedAdamStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...))
+    loss, squared_error, count = step(batch, dropout_key(seed, epoch, number), lr, t)
+
+It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` and MXNet's
+Adam. A loss that is no sum over entries, as `MaskedRootLoss`, does not fit: its gradient is known
+only when every entry is decoded.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from .csr import CSRBatch
+from .dropout import dropout_scale, dropout_threshold
+
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # numba_fused knows them by number
+WORTH_A_THREAD = 4_000_000  # multiplications and additions, in about 250 us: see threads_for
+ADAM_COST, ACTIVATION_COST = 8, 5  # of a weight and of a hidden unit, in the same unit
+
+
+class Layers(NamedTuple):
+    """Something for each of the four parameters: C columns, H hidden units.
+
+    Attributes
+    ----------
+    encoder_weight : shape (C, H)
+    encoder_bias : shape (H,)
+    decoder_weight : shape (C, H)
+    decoder_bias : shape (C,)
+    """
+
+    encoder_weight: Any
+    encoder_bias: Any
+    decoder_weight: Any
+    decoder_bias: Any
+
+
+@dataclass(frozen=True)
+class OneHidden:
+    """What a network with one hidden layer and predictions without activation computes.
+
+    Parameters
+    ----------
+    activation : str
+        Of the hidden units: 'identity', 'sigmoid', 'tanh' or 'relu'.
+    dropout : float
+        Share of the hidden units that are dropped, in [0, 1).
+    """
+
+    activation: str = "sigmoid"
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdamOptions:
+    """As `mx.optimizer.Adam`; `wd` is each parameter's, its multiplier included."""
+
+    wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+class FusedAdamStep:
+    """Training steps on sparse batches, in place on the arrays given.
+
+    Parameters
+    ----------
+    parameters : Layers of ndarray of float32
+        Contiguous; views of MXNet's memory are welcome. They are read and written without
+        MXNet's engine: nothing may be pending on them when a step begins.
+    network : OneHidden
+    options : AdamOptions
+    mean, variance : Layers of ndarray of float32, optional
+        Adam's moments, of the parameters' shapes: those of a checkpoint, or views of a Trainer's
+        states. By default zeros.
+
+    Attributes
+    ----------
+    parameters, mean, variance : Layers of ndarray
+        All that a step changes; with the count of steps, all that the next one depends on.
+
+    Raises
+    ------
+    ValueError
+        If the activation is another, the weights are tied, or an array is not as above.
+    """
+
+    def __init__(
+        self,
+        parameters: Layers,
+        network: OneHidden,
+        options: AdamOptions,
+        mean: Layers | None = None,
+        variance: Layers | None = None,
+    ) -> None:
+        kernels.load()
+        from . import numba_fused
+
+        if network.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation={network.activation!r}: the fused step has {', '.join(ACTIVATIONS)}"
+            )
+        _check_parameters(parameters)
+
+        self.parameters = parameters
+        self.mean = mean or Layers(*map(np.zeros_like, parameters))
+        self.variance = variance or Layers(*map(np.zeros_like, parameters))
+        _check_shapes("mean", self.mean, parameters)
+        _check_shapes("variance", self.variance, parameters)
+
+        self._compiled = numba_fused.fused_step
+        self._activation = ACTIVATIONS.index(network.activation)
+        self._threshold = dropout_threshold(network.dropout)
+        self._scale = dropout_scale(network.dropout)
+        self._options = options
+        self._wd = tuple(map(np.float32, options.wd))
+
+        trained = tuple(zip(parameters, self.mean, self.variance))
+        self._encoder = trained[0] + trained[1]
+        self._decoder = trained[2] + trained[3]
+        self._workspace = np.empty((2, 0, 0), dtype=np.float32)
+
+    def __call__(
+        self, batch: CSRBatch, key: np.uint64, lr: float, t: int
+    ) -> tuple[float, float, int]:
+        """One step.
+
+        Parameters
+        ----------
+        batch : CSRBatch, (B, C)
+        key : uint64
+            Of `dropout_key`: of the batch's dropout mask.
+        lr : float
+            Adam's learning rate, uncorrected.
+        t : int
+            Number of this step since the moments were zero, from 1 on.
+
+        Returns
+        -------
+        loss : float
+            Sum over the rows of `MaskedL2Loss`.
+        squared_error : float
+            Sum over the observed entries.
+        count : int
+            Observed entries.
+        """
+        rows, columns = batch.shape
+        if columns != len(self.parameters.decoder_bias):
+            raise ValueError(
+                f"a batch of {columns} columns: the network has {len(self.parameters.decoder_bias)}"
+            )
+        units, entries = len(self.parameters.encoder_bias), len(batch.data)
+        shares = threads_for(work_of(rows, columns, units, entries))
+        hidden, delta = self._buffers(rows, units)
+
+        with kernels.limited_to(shares):
+            squared_error = self._compiled(
+                (batch.indptr, batch.indices, batch.data),
+                self._encoder,
+                self._decoder,
+                self._scalars(rows, columns),
+                key,
+                self._rates(lr, t),
+                self._wd,
+                hidden,
+                delta,
+                shares,
+            )
+
+        return 0.5 / columns * squared_error, squared_error, entries
+
+    def _scalars(self, rows: int, columns: int) -> tuple[Any, ...]:
+        """The loss is a mean over columns, and `trainer.step` makes one over rows of it."""
+        error_scale = np.float32(1 / (columns * max(rows, 1)))
+        return self._activation, self._threshold, self._scale, error_scale
+
+    def _rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
+        """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
+        options = self._options
+        corrected = lr * math.sqrt(1 - options.beta2**t) / (1 - options.beta1**t)
+        rates = corrected, options.beta1, options.beta2, options.epsilon
+        return tuple(map(np.float32, rates))
+
+    def _buffers(self, rows: int, units: int) -> np.ndarray:
+        """Memory for two matrices (rows, units), kept: new pages cost more."""
+        if rows > self._workspace.shape[1]:
+            self._workspace = np.empty((2, rows, units), dtype=np.float32)
+        return self._workspace[:, :rows]
+
+
+def work_of(rows: int, columns: int, units: int, entries: int) -> int:
+    """Multiplications and additions of a step."""
+    return 5 * units * entries + ACTIVATION_COST * rows * units + 2 * ADAM_COST * columns * units
+
+
+def threads_for(work: int) -> int:
+    """Threads that a piece of work is dealt to: at most `kernels.threads()`.
+
+    Parameters
+    ----------
+    work : int
+        Multiplications and additions.
+    """
+    return max(1, min(kernels.threads(), work // WORTH_A_THREAD))
+
+
+def _check_parameters(parameters: Layers) -> None:
+    """ValueError unless these are parameters of a network whose two weights are apart."""
+    columns, units = parameters.encoder_weight.shape
+    expected = Layers((columns, units), (units,), (columns, units), (columns,))
+
+    for name, array, shape in zip(Layers._fields, parameters, expected):
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}: it must be {shape}")
+        _check_memory(name, array)
+
+    if np.may_share_memory(parameters.encoder_weight, parameters.decoder_weight):
+        raise ValueError("the decoder has the encoder's weights: the fused step cannot train these")
+
+
+def _check_shapes(kind: str, moments: Layers, parameters: Layers) -> None:
+    """ValueError unless the moments are of the parameters' shapes."""
+    for name, moment, parameter in zip(Layers._fields, moments, parameters):
+        if moment.shape != parameter.shape:
+            raise ValueError(
+                f"{kind} of {name} has shape {moment.shape}: it must be {parameter.shape}"
+            )
+        _check_memory(f"{kind} of {name}", moment)
+
+
+def _check_memory(name: str, array: np.ndarray) -> None:
+    if array.dtype != np.float32 or not array.flags.c_contiguous or not array.flags.writeable:
+        raise ValueError(f"{name} must be a contiguous array of float32 that can be written")

@@ -1,0 +1,88 @@
+"""Steps of a network with one hidden layer on one CPU context, each in one compiled function."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..kernels.csr import CSRBatch, numpy_view
+from ..kernels.fused_step import AdamOptions, FusedAdamStep, Layers, OneHidden
+from ..models.base import OneHiddenLayer
+from .history import StepSums
+from .loop import Training
+
+
+class FusedSteps:
+    """Stands in for `loop.train_step`, on the same parameters and the same optimizer's state.
+
+    What it computes is what the network, `MaskedL2Loss` and MXNet's Adam compute; nothing is
+    recorded, and no gradient is written: the parameters need none (grad_req 'null').
+
+    Parameters
+    ----------
+    layer : OneHiddenLayer
+        Of the network that is trained.
+    """
+
+    def __init__(self, layer: OneHiddenLayer) -> None:
+        self._layer = layer
+        self._step: FusedAdamStep | None = None
+
+    def __call__(self, training: Training, batch: Sequence[CSRBatch]) -> StepSums:
+        """One step; parameters, moments and the count of updates change in place."""
+        if self._step is None or not training.steps:
+            self._step = self._bound(training.trainer)
+
+        rows = batch[-1]
+        key, _ = self._layer.dropout.take(len(rows))
+        updates = self._count_update(training.trainer)
+
+        sums = self._step(rows, key, training.trainer.learning_rate, updates)
+        return StepSums(*sums)
+
+    def _bound(self, trainer: Any) -> FusedAdamStep:
+        """On the memory of parameters and state as it is now: an epoch may begin with other."""
+        optimizer = trainer._optimizer
+        parameters, indices = self._layer.parameters, self._indices(trainer)
+
+        states = [_state_of(trainer, index) for index in indices]
+        mean, variance = (
+            Layers(*(numpy_view(moments[k], write=True) for moments in states)) for k in (0, 1)
+        )
+
+        options = AdamOptions(
+            Layers(*map(optimizer._get_wd, indices)),
+            optimizer.beta1,
+            optimizer.beta2,
+            optimizer.epsilon,
+        )
+        return FusedAdamStep(
+            Layers(*(numpy_view(parameter.data(), write=True) for parameter in parameters)),
+            OneHidden(self._layer.activation, self._layer.dropout.rate),
+            options,
+            mean,
+            variance,
+        )
+
+    def _indices(self, trainer: Any) -> list[int]:
+        """The trainer's numbers of the parameters."""
+        return [trainer._params.index(parameter) for parameter in self._layer.parameters]
+
+    def _count_update(self, trainer: Any) -> int:
+        """Count an update of each parameter; how many there were."""
+        optimizer = trainer._optimizer
+        indices = self._indices(trainer)
+
+        for index in indices:
+            optimizer._update_count(index)
+        return optimizer._index_update_count[indices[0]]
+
+
+def _state_of(trainer: Any, index: int) -> tuple[Any, Any]:
+    """Adam's mean and variance of a parameter, made where there are none yet."""
+    updater = trainer._updaters[0]
+
+    if index not in updater.states:
+        weight = trainer._params[index].data()
+        updater.states[index] = updater.optimizer.create_state_multi_precision(index, weight)
+        updater.states_synced[index] = True
+
+    return updater.states[index]
