@@ -3,9 +3,8 @@
     step = FusedAdamStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...))
     loss, squared_error, count = step(batch, dropout_key(seed, epoch, number), lr, t)
 
-It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` and MXNet's
-Adam. A loss that is no sum over entries, as `MaskedRootLoss`, does not fit: its gradient is known
-only when every entry is decoded.
+It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` or
+`MaskedRootLoss` and MXNet's Adam.
 """
 
 import math
@@ -19,6 +18,7 @@ from .csr import CSRBatch
 from .dropout import dropout_scale, dropout_threshold
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # numba_fused knows them by number
+ROOT_TINY = 1e-12  # of the root's gradient, where nothing is wrong
 WORTH_A_THREAD = 4_000_000  # multiplications and additions, in about 250 us: see threads_for
 ADAM_COST, ACTIVATION_COST = 8, 5  # of a weight and of a hidden unit, in the same unit
 
@@ -50,10 +50,13 @@ class OneHidden:
         Of the hidden units: 'identity', 'sigmoid', 'tanh' or 'relu'.
     dropout : float
         Share of the hidden units that are dropped, in [0, 1).
+    loss : str
+        'l2', as `MaskedL2Loss`, or 'root', as `MaskedRootLoss`.
     """
 
     activation: str = "sigmoid"
     dropout: float = 0.0
+    loss: str = "l2"
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,12 @@ class FusedAdamStep:
         _check_shapes("variance", self.variance, parameters)
 
         self._compiled = numba_fused.fused_step
-        self._activation = ACTIVATIONS.index(network.activation)
-        self._threshold = dropout_threshold(network.dropout)
-        self._scale = dropout_scale(network.dropout)
+        self._network = (
+            ACTIVATIONS.index(network.activation),
+            dropout_threshold(network.dropout),
+            dropout_scale(network.dropout),
+        )
+        self._is_root = network.loss == "root"
         self._options = options
         self._wd = tuple(map(np.float32, options.wd))
 
@@ -144,7 +150,7 @@ class FusedAdamStep:
         Returns
         -------
         loss : float
-            Sum over the rows of `MaskedL2Loss`.
+            Sum over the rows of the network's loss.
         squared_error : float
             Sum over the observed entries.
         count : int
@@ -164,8 +170,9 @@ class FusedAdamStep:
                 (batch.indptr, batch.indices, batch.data),
                 self._encoder,
                 self._decoder,
-                self._scalars(rows, columns),
+                self._network,
                 key,
+                self._loss_factor(rows, columns),
                 self._rates(lr, t),
                 self._wd,
                 hidden,
@@ -173,12 +180,14 @@ class FusedAdamStep:
                 shares,
             )
 
-        return 0.5 / columns * squared_error, squared_error, entries
+        loss = 0.5 / columns * squared_error
+        if self._is_root:
+            loss = rows * math.sqrt(squared_error + ROOT_TINY)
+        return loss, squared_error, entries
 
-    def _scalars(self, rows: int, columns: int) -> tuple[Any, ...]:
-        """The loss is a mean over columns, and `trainer.step` makes one over rows of it."""
-        error_scale = np.float32(1 / (columns * max(rows, 1)))
-        return self._activation, self._threshold, self._scale, error_scale
+    def _loss_factor(self, rows: int, columns: int) -> tuple[bool, np.float32]:
+        """The L2 loss is a mean over columns, and `trainer.step` makes one over rows of it."""
+        return self._is_root, np.float32(1 / (columns * max(rows, 1)))
 
     def _rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
         """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""

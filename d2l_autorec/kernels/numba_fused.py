@@ -18,7 +18,7 @@ from numba import prange
 
 from .cache import compiled
 from .dropout import draw
-from .fused_step import ACTIVATIONS
+from .fused_step import ACTIVATIONS, ROOT_TINY
 from .numba_kernels import BLOCK, FAST, _gradient_row, group_by_column
 
 IDENTITY, SIGMOID, TANH, RELU = range(len(ACTIVATIONS))
@@ -140,10 +140,10 @@ def _square(error):
 
 
 @inlined
-def _decode_row(first, end, indices, data, weight, bias, row, scale, errors, gradient):
+def _decode_row(first, end, indices, data, weight, bias, row, errors, gradient):
     """Squared error of a row's predictions.
 
-    Leaves scale * error of each entry in `errors`, and their gradient of `row` in `gradient`.
+    Leaves each entry's error in `errors`, and the gradient of half their squares in `gradient`.
     """
     units, squared = len(row), 0.0
     for k in range(units):
@@ -162,7 +162,6 @@ def _decode_row(first, end, indices, data, weight, bias, row, scale, errors, gra
         s2 += bias[c2] - data[j + 2]
         s3 += bias[c3] - data[j + 3]
         squared += _square(s0) + _square(s1) + _square(s2) + _square(s3)
-        s0, s1, s2, s3 = s0 * scale, s1 * scale, s2 * scale, s3 * scale
         errors[j], errors[j + 1], errors[j + 2], errors[j + 3] = s0, s1, s2, s3
         for k in range(units):
             low = s0 * weight[c0, k] + s1 * weight[c1, k]
@@ -175,7 +174,6 @@ def _decode_row(first, end, indices, data, weight, bias, row, scale, errors, gra
             s0 += row[k] * weight[c0, k]
         s0 += bias[c0] - data[j]
         squared += _square(s0)
-        s0 *= scale
         errors[j] = s0
         for k in range(units):
             gradient[k] += s0 * weight[c0, k]
@@ -187,7 +185,7 @@ def _decode_row(first, end, indices, data, weight, bias, row, scale, errors, gra
 def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared):
     """The rows from `first` to `end`, there and back, up to the gradients of the weights."""
     indptr, indices, data = batch
-    activation, threshold, scale, error_scale = network
+    activation, threshold, scale = network
     kept = F1 / scale
     for b in range(first, end):
         row, gradient, row_key = hidden[b], delta[b], _draw(key, np.uint64(b))
@@ -199,7 +197,7 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
             _drop(row, row_key, threshold, scale)
 
         squared[b] = _decode_row(
-            here, there, indices, data, decoder[0], decoder[3], row, error_scale, errors, gradient
+            here, there, indices, data, decoder[0], decoder[3], row, errors, gradient
         )
 
         _times_slope(gradient, row, kept, activation)
@@ -209,11 +207,14 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
 
 @inlined
 def _adam(weight, mean, variance, gradient, wd, adam):
-    """MXNet's `adam_update`, whose learning rate holds the bias correction; one row, in place."""
-    lr, beta1, beta2, epsilon = adam
+    """MXNet's `adam_update`, whose learning rate holds the bias correction; one row, in place.
+
+    The gradient is `factor` times that given.
+    """
+    lr, beta1, beta2, epsilon, factor = adam
     rest1, rest2 = F1 - beta1, F1 - beta2
     for k in range(len(weight)):
-        g = gradient[k] + wd * weight[k]
+        g = factor * gradient[k] + wd * weight[k]
         m = beta1 * mean[k] + rest1 * g
         v = beta2 * variance[k] + rest2 * g * g
         mean[k] = m
@@ -296,7 +297,7 @@ def _cuts(indptr, shares):
 
 
 @compiled(parallel=True, fastmath=FAST, error_model="numpy")
-def fused_step(batch, encoder, decoder, network, key, adam, wd, hidden, delta, shares):
+def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, delta, shares):
     """One step in place; the squared error before it.
 
     Tuples are plain, as numba takes no others into a parallel region.
@@ -305,11 +306,13 @@ def fused_step(batch, encoder, decoder, network, key, adam, wd, hidden, delta, s
     ----------
     batch : (indptr, indices, data)
     encoder, decoder : (weight, its mean, its variance, bias, its mean, its variance)
-    network : (activation, threshold, scale, error_scale)
-        The first is one of `ACTIVATIONS`, the next two are of the dropout, and an error is
-        multiplied by the last for its gradient.
+    network : (activation, threshold, scale)
+        The first is one of `ACTIVATIONS`, by number, and the others are of the dropout.
     key : uint64
         Of the dropout mask.
+    loss : (is_root, scale)
+        Whether the loss is the root of the sum of squared errors; otherwise it is half that sum
+        times `scale`.
     adam : (lr, beta1, beta2, epsilon)
         float32; the bias correction is in `lr`.
     wd : (encoder's weight, its bias, decoder's weight, its bias)
@@ -340,10 +343,17 @@ def fused_step(batch, encoder, decoder, network, key, adam, wd, hidden, delta, s
             squared,
         )
 
-    for t in prange(shares):
-        _update(t, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, adam)
-
     total = 0.0  # numba would make squared.sum() a parallel one, in another order
     for b in range(len(squared)):
         total += squared[b]
+
+    is_root, factor = loss  # a gradient is what the errors give, times the factor
+    if is_root:
+        factor = np.float32(1 / math.sqrt(total + ROOT_TINY))
+
+    lr, beta1, beta2, epsilon = adam
+    rates = lr, beta1, beta2, epsilon, factor
+    for t in prange(shares):
+        _update(t, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rates)
+
     return total

@@ -8,6 +8,7 @@ import mxnet as mx
 
 from ..models.base import Model
 from ..support.errors import ConfigError, DataWarning
+from ..training.fused import FusedSteps
 from .config import AutoRecConfig
 
 if TYPE_CHECKING:
@@ -54,12 +55,16 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
     return "sparse", "CPU contexts, and the kernels cover the network"
 
 
-def fuses(experiment: "Experiment", network: Model) -> bool:
-    """Whether one compiled function makes a whole step: see `training.fused`."""
+def fused_steps(experiment: "Experiment", network: Model) -> FusedSteps | None:
+    """What makes whole steps in one compiled function; None where it does not cover them."""
     config = experiment.config
+    if not isinstance(config, AutoRecConfig):  # which has the losses that it knows
+        return None
+
+    layer = network.one_hidden()
     alone = len(experiment.devices) == 1 and not experiment.workers.store
     adam = config.optimizer == "adam"
-    squared_error = isinstance(config, AutoRecConfig) and config.loss == "l2"
+    if layer is None or not alone or not adam or experiment.kernel != "sparse":
+        return None
 
-    fits = experiment.kernel == "sparse" and alone and adam and squared_error
-    return fits and network.one_hidden() is not None
+    return FusedSteps(layer, config.loss)

@@ -31,7 +31,6 @@ from ..training.callbacks import (
 )
 from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
 from ..training.devices import choose_kvstore
-from ..training.fused import FusedSteps
 from ..training.history import EpochRecord, Score, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
@@ -39,7 +38,7 @@ from ..training.progress import Bar
 from ..training.schedules import learning_rate
 from .config import RunConfig
 from .experiment import Experiment
-from .kernel_choice import fuses
+from .kernel_choice import fused_steps
 from .result import describe
 from .run_folder import RunFolder
 from .task import Evaluations
@@ -189,8 +188,9 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
         task.predicts_ratings,
         list(checkpoint.history),
     )
-    if fuses(experiment, net):
-        training.step = FusedSteps(net.one_hidden())
+    fused = fused_steps(experiment, net)
+    if fused is not None:
+        training.step = fused
 
     if checkpoint.arrays:
         restore(net, trainer, training.loader, checkpoint.arrays)
@@ -268,7 +268,7 @@ def make_network(experiment: Experiment, phase: str) -> Any:
     mx.random.seed(mxnet_seed(config.seed, Purpose.INITIAL_VALUES))
     net: Any = task.network(phase)
 
-    if fuses(experiment, net):
+    if fused_steps(experiment, net) is not None:
         net.collect_params().setattr("grad_req", "null")  # before memory is taken for gradients
     if net.has_parameters:
         net.initialize(init=task.initializer(), ctx=experiment.devices)

@@ -13,17 +13,20 @@ from .loop import Training
 class FusedSteps:
     """Stands in for `loop.train_step`, on the same parameters and the same optimizer's state.
 
-    What it computes is what the network, `MaskedL2Loss` and MXNet's Adam compute; nothing is
+    What it computes is what the network, its loss and MXNet's Adam compute; nothing is
     recorded, and no gradient is written: the parameters need none (grad_req 'null').
 
     Parameters
     ----------
     layer : OneHiddenLayer
         Of the network that is trained.
+    loss : str
+        'l2' or 'root'.
     """
 
-    def __init__(self, layer: OneHiddenLayer) -> None:
+    def __init__(self, layer: OneHiddenLayer, loss: str = "l2") -> None:
         self._layer = layer
+        self._loss = loss
         self._step: FusedAdamStep | None = None
 
     def __call__(self, training: Training, batch: Sequence[CSRBatch]) -> StepSums:
@@ -56,7 +59,7 @@ class FusedSteps:
         )
         return FusedAdamStep(
             Layers(*(numpy_view(parameter.data(), write=True) for parameter in parameters)),
-            OneHidden(self._layer.activation, self._layer.dropout.rate),
+            OneHidden(self._layer.activation, self._layer.dropout.rate, self._loss),
             options,
             mean,
             variance,
