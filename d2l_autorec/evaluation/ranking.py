@@ -76,16 +76,24 @@ class RankingEvaluation:
             Maps a batch of fold-in rows, (B, items), to scores of the same
             shape: an MXNet or a NumPy array.
         """
+        return self.metrics_of(self.measured(network))
+
+    def metrics_of(self, per_user: dict[str, np.ndarray]) -> dict[str, float]:
+        """The mean over users of each metric that was measured."""
         means = {}
-        for name, values in self.per_user(network).items():
+        for name, values in per_user.items():
             means[name], _ = mean_and_error(values)
 
         return means
 
     def report(self, network: Callable) -> dict[str, Any]:
-        """What result.json says of the test: metrics, standard errors (`..._se`), users."""
+        """What result.json says of the test: see `report_of`."""
+        return self.report_of(self.measured(network))
+
+    def report_of(self, per_user: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Metrics that were measured, their standard errors (`..._se`), users."""
         flat: dict[str, Any] = {}
-        for name, values in self.per_user(network).items():
+        for name, values in per_user.items():
             mean, error = mean_and_error(values)
             flat[f"test_{name}"] = mean
             flat[f"test_{name}_se"] = error
@@ -94,7 +102,7 @@ class RankingEvaluation:
         flat["test_users_without_held_out"] = self.users_without_held_out
         return flat
 
-    def per_user(self, network: Callable) -> dict[str, np.ndarray]:
+    def measured(self, network: Callable) -> dict[str, np.ndarray]:
         """Metric name to one value for each user that has held-out items, in row order."""
         relevant = np.diff(self._held_out.indptr)
         blocks = list(self._blocks(network))

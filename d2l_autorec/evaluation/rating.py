@@ -188,10 +188,13 @@ class RatingEvaluation:
 
     def predict(self, network: Any) -> onp.ndarray:
         """Predictions on the user's scale, unclipped, in the order of `truth`."""
-        return onp.where(self._cold, self._fallback, self._raw(network))
+        return self._with_means(self.measured(network))
 
-    def _raw(self, network: Any) -> onp.ndarray:
-        """What the network predicts, where training saw nothing too."""
+    def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
+        return onp.where(self._cold, self._fallback, raw)
+
+    def measured(self, network: Any) -> onp.ndarray:
+        """What the network predicts, where training saw nothing too: all that metrics are of."""
         if self._pairs:
             shifted = predict_pairs(network, self._loader, self._devices)
         else:
@@ -201,7 +204,11 @@ class RatingEvaluation:
 
     def __call__(self, network: Any) -> dict[str, float]:
         """RMSE and MAE over all test ratings."""
-        return self._metrics(self.predict(network), self._clip)
+        return self.metrics_of(self.measured(network))
+
+    def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
+        """The metrics of what was measured."""
+        return self._metrics(self._with_means(raw), self._clip)
 
     def _metrics(
         self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
@@ -215,13 +222,16 @@ class RatingEvaluation:
         return {"rmse": rmse(truth, shown), "mae": mae(truth, shown)}
 
     def report(self, network: Any) -> dict[str, Any]:
-        """What result.json says of the test: clipped or not, with and without cold ratings.
+        """What result.json says of the test: see `report_of`."""
+        return self.report_of(self.measured(network))
+
+    def report_of(self, raw: onp.ndarray) -> dict[str, Any]:
+        """Metrics of what was measured: clipped or not, with and without cold ratings.
 
         `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
         """
-        raw = self._raw(network)
         warm = ~self._cold
-        predictions = onp.where(self._cold, self._fallback, raw)
+        predictions = self._with_means(raw)
         variants = {
             "test": self._metrics(predictions, self._clip),
             "test_unclipped": self._metrics(predictions, False),

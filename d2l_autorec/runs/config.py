@@ -15,6 +15,7 @@ from .options import (
     DEVICES,
     DROPOUT,
     HELD_OUT,
+    PAUSE,
     PENALTY,
     POSITIVE,
     RATING,
@@ -310,13 +311,15 @@ class RunConfig:
         metavar="DIR",
         computes=False,
     )
-    checkpoint_every: int = option(
-        1,
+    checkpoint_every: int | str = option(
+        "60s",
         "output",
-        "epochs from one checkpoint to the next",
-        AT_LEAST_1,
-        metavar="N",
+        "from one checkpoint to the next: epochs, as in 5, or seconds, as in 60s, and then more "
+        "where checkpoints would take above 5 % of the time",
+        PAUSE,
+        metavar="N|SECONDSs",
         needs=(TRAINED,),
+        computes=False,
     )
     quiet: bool = option(False, "output", "no progress bar, only the result", computes=False)
     json: bool = option(

@@ -12,7 +12,7 @@ from ..training.devices import free_memory
 
 LARGEST = 2**31 - 1  # MXNet's index of an element
 ON_A_DEVICE = 4  # of each parameter: weight, gradient, two moments of the optimizer
-IN_A_CHECKPOINT = 4  # the last weights and moments, and the best weights
+KEPT = 1  # the weights of the best epoch
 OF_A_BATCH = 4  # input and output, and their gradients
 FLOAT32 = 4  # bytes
 
@@ -72,7 +72,7 @@ def _needs(
 
     gpus = [device for device in devices if device.device_type == "gpu"]
     cpus = len(devices) - len(gpus)
-    host = cpus * on_each + FLOAT32 * IN_A_CHECKPOINT * parameters
+    host = cpus * on_each + FLOAT32 * KEPT * parameters
 
     needs = [(host, available_memory())]
     needs += [(on_each, free_memory(gpu)) for gpu in gpus]

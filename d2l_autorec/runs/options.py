@@ -23,8 +23,10 @@ KINDS = (
     ((int, int | None, Sizes), Integral, "a whole number"),
     ((float, float | None, Shares), Real, "a number"),
     ((str, str | None), str, "a text"),
+    ((int | str,), (Integral, str), "a whole number, or a text"),
 )
 METAVARS: dict[object, str] = {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}
+SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 Fields = dict[str, "dataclasses.Field[Any]"]
 
@@ -64,6 +66,20 @@ def one_of(choices: tuple[str, ...]) -> Check:
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
+def seconds_of(pause: str) -> float:
+    """The number in a text like '60s'; 0 where it is another."""
+    found = SECONDS.fullmatch(pause)
+    if found is None:
+        return 0.0
+    return float(found[1])
+
+
+def _is_pause(value: int | str) -> bool:
+    if isinstance(value, str):
+        return seconds_of(value) > 0
+    return 1 <= value <= LARGEST
+
+
 # MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
 # at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
@@ -80,6 +96,7 @@ HELD_OUT = Check(
     lambda v: 0 < v < 0.5 or 1 <= v <= LARGEST and v == int(v),
     f"a number of users from 1 to {LARGEST}, or a fraction below 0.5",
 )
+PAUSE = Check(_is_pause, "epochs from 1, as in 5, or seconds above 0, as in 60s")
 SIZES = Check(
     lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
     f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most",
@@ -340,6 +357,8 @@ def _parser_of(annotation: object) -> Callable[[str], Any]:
         return _whole_number
     if annotation in (float, float | None):
         return _number
+    if annotation == int | str:
+        return _whole_number_or_text
     if annotation == Sizes:
         return _whole_numbers
     if annotation == Shares:
@@ -369,6 +388,12 @@ def _whole_number(text: str) -> int:
     if not _is_whole(text):
         raise argparse.ArgumentTypeError(f"{brief(text)!r} is not a whole number")
     return int(text)
+
+
+def _whole_number_or_text(text: str) -> int | str:
+    if _is_whole(text):
+        return int(text)
+    return text
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:

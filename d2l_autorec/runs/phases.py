@@ -5,9 +5,10 @@
 What was reached is kept whenever a phase ends early.
 """
 
+import io
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from mxnet import gluon
 from scipy import sparse
 
 from ..models.base import Model
-from ..support.errors import DataWarning, Interrupted, NumericalError
+from ..support.errors import DataWarning, NumericalError
 from ..support.interrupt import SignalWatch
 from ..support.streams import Purpose, mxnet_seed
 from ..training.callbacks import (
@@ -29,21 +30,19 @@ from ..training.callbacks import (
     Signals,
     StepSeed,
 )
-from ..training.checkpoint import Checkpoint, capture, parameters_of, restore, set_parameters
+from ..training.checkpoint import Checkpoint, restore, set_parameters
 from ..training.devices import choose_kvstore
-from ..training.history import EpochRecord, Score, best_epoch, should_stop
+from ..training.history import EpochRecord, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
 from ..training.schedules import learning_rate
 from .config import RunConfig
 from .experiment import Experiment
+from .keeper import CHECKPOINT, Keeper, ServedTest
 from .kernel_choice import fused_steps
 from .result import describe
 from .run_folder import RunFolder
-from .task import Evaluations
-
-CHECKPOINT = "checkpoint.bin"
 
 
 class Outcome(NamedTuple):
@@ -77,7 +76,7 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
     with SignalWatch(advice(experiment, folder)) as watch:
         if checkpoint.phase == "search":
-            net, evaluations = run_phase(experiment, folder, checkpoint, config.epochs, watch)
+            net, test = run_phase(experiment, folder, checkpoint, config.epochs, watch)
             phases["search"] = checkpoint.history
 
             if config.second_phase:
@@ -90,12 +89,12 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
         if checkpoint.phase != "search":
             phases["search"] = checkpoint.search
             epochs = _epochs_of(checkpoint, config)
-            net, evaluations = run_phase(experiment, folder, checkpoint, epochs, watch)
+            net, test = run_phase(experiment, folder, checkpoint, epochs, watch)
             phases[checkpoint.phase] = checkpoint.history
 
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
-        result = describe(experiment, phases, evaluations["test"].report(net))
+        result = describe(experiment, phases, test.report(net))
     return Outcome(experiment, net, phases, result)
 
 
@@ -117,10 +116,14 @@ def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpo
     if not workers.agree(folder is not None and path.exists()):
         return Checkpoint(identity)
 
+    if workers.size == 1:
+        with open(path, "rb") as file:
+            return Checkpoint.read(file, path, identity)
+
     content = b""
     if folder:
         content = path.read_bytes()
-    return Checkpoint.parse(workers.broadcast(content), path, identity)
+    return Checkpoint.read(io.BytesIO(workers.broadcast(content)), path, identity)
 
 
 def advice(experiment: Experiment, folder: RunFolder | None) -> str:
@@ -142,23 +145,26 @@ def run_phase(
     checkpoint: Checkpoint,
     epochs: int | None,
     watch: SignalWatch,
-) -> tuple[Model, Evaluations]:
+) -> tuple[Model, ServedTest]:
     """Train one phase to its end; `checkpoint` then holds its history.
 
     Returns
     -------
     net : Model
         With the parameters of the best epoch where there is validation.
-    evaluations : mapping
+    test : ServedTest
         Of the phase.
     """
     task, phase = experiment.task, checkpoint.phase
     evaluations = task.evaluations(phase, experiment.kernel)
     net = make_network(experiment, phase)
 
+    test = ServedTest(evaluations["test"], experiment.config.score)
+    measures = {**evaluations, "test": test}
     if net.is_closed_form:
-        checkpoint.history = [fit_at_once(net, task.matrix(phase), evaluations)]
-        return net, evaluations
+        checkpoint.history = [fit_at_once(net, task.matrix(phase), measures)]
+        test.keep()
+        return net, test
     if epochs is None:
         raise ValueError(f"phase {phase}: nobody says how many epochs")
 
@@ -166,10 +172,10 @@ def run_phase(
     if should_stop(training.history, experiment.config.patience, experiment.config.score):
         epochs = len(training.history)
 
-    _train_epochs(experiment, folder, checkpoint, training, evaluations, epochs, watch)
+    _train_epochs(experiment, folder, checkpoint, training, measures, epochs, watch)
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
-    return net, evaluations
+    return net, test
 
 
 def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> Training:
@@ -193,7 +199,13 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
         training.step = fused
 
     if checkpoint.arrays:
-        restore(net, trainer, training.loader, checkpoint.arrays)
+        under_way = checkpoint.under_way
+        restore(net, trainer, training.loader, checkpoint.arrays, len(under_way.steps))
+        checkpoint.arrays = {}
+
+        training.steps = list(under_way.steps)
+        training.rows = under_way.rows
+        training.seconds = under_way.seconds
         if workers.asynchronous and workers.rank == 0:
             warnings.warn(
                 "resumed with parameters only: the optimizer's moments were the "
@@ -211,7 +223,7 @@ def _train_epochs(
     folder: RunFolder | None,
     checkpoint: Checkpoint,
     training: Training,
-    evaluations: Evaluations,
+    measures: dict[str, Any],
     epochs: int,
     watch: SignalWatch,
 ) -> None:
@@ -229,8 +241,9 @@ def _train_epochs(
         callbacks: list[Callback] = [
             StepSeed(config.seed),
             LearningRate(_rates(config, checkpoint)),
-            Signals(watch),
-            Evaluation(evaluations, config.eval_every, epochs, experiment.task.beta(training.loss)),
+            Signals(watch, keeper.save_in_epoch),
+            Evaluation(measures, config.eval_every, epochs, experiment.task.beta(training.loss)),
+            measures["test"],
             FiniteMetrics(),
             EarlyStopping(config.patience, config.score),
         ]
@@ -243,10 +256,6 @@ def _train_epochs(
             if not leads:
                 raise
             raise keeper.keep_last_good(training, error) from error
-        except Interrupted:
-            if leads:
-                keeper.save()
-            raise
 
     checkpoint.history = training.history
 
@@ -276,79 +285,17 @@ def make_network(experiment: Experiment, phase: str) -> Any:
     return net
 
 
-def fit_at_once(net: Model, train: sparse.csr_matrix, evaluations: Evaluations) -> EpochRecord:
+def fit_at_once(
+    net: Model, train: sparse.csr_matrix, measures: Mapping[str, Callable[[Any], dict[str, float]]]
+) -> EpochRecord:
     """The one epoch of a model that is computed in closed form."""
     start = time.perf_counter()
     net.fit(train)
     seconds = time.perf_counter() - start
 
-    metrics = {name: measure(net) for name, measure in evaluations.items()}
+    metrics = {name: measure(net) for name, measure in measures.items()}
     test, validation = metrics["test"], metrics.get("validation", {})
     return EpochRecord(1, None, None, train.nnz, seconds, test, validation)
-
-
-class Keeper(Callback):
-    """Keeps the best parameters, and in the run folder checkpoints and metrics.csv.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        Holds the run after its last whole epoch.
-    folder : RunFolder, optional
-        Without one nothing is written.
-    score : Score
-        What is best.
-    every : int
-        Epochs from one checkpoint to the next.
-    """
-
-    def __init__(
-        self, checkpoint: Checkpoint, folder: RunFolder | None, score: Score, every: int
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._folder = folder
-        self._score = score
-        self._every = every
-
-    def on_epoch_end(self, training: Training) -> None:
-        checkpoint = self._checkpoint
-        checkpoint.history = list(training.history)
-        done = len(checkpoint.history)
-
-        if best_epoch(checkpoint.history, self._score) == done:
-            checkpoint.best = parameters_of(training.net)
-        if self._folder is not None:
-            checkpoint.arrays = capture(training.net, training.trainer, training.loader)
-        if training.stopping or done % self._every == 0:
-            self.save()
-
-    def save(self) -> None:
-        """Write the state after the last whole epoch to the folder."""
-        if self._folder is None:
-            return
-
-        checkpoint = self._checkpoint
-        checkpoint.save(self._folder.path / CHECKPOINT)
-
-        phases = {checkpoint.phase: checkpoint.history}
-        if checkpoint.search:
-            phases = {"search": checkpoint.search, **phases}
-        self._folder.write_metrics(phases)
-
-    def keep_last_good(self, training: Training, error: NumericalError) -> NumericalError:
-        """Write model.params from the last checkpoint; the error with that added."""
-        arrays = self._checkpoint.arrays
-        if self._folder is None:
-            return error
-        if not arrays:
-            return NumericalError(f"{error}; no epoch was finished, so no parameters are kept")
-
-        set_parameters(training.net, arrays)
-        self._folder.write_parameters(training.net)
-        return NumericalError(
-            f"{error}; the parameters of the last checkpoint are kept in "
-            f"{self._folder.path / 'model.params'}"
-        )
 
 
 def make_trainer(

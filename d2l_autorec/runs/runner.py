@@ -15,7 +15,8 @@ from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .config import RunConfig
 from .experiment import TASKS, Experiment, TaskMaker, check_unchanged, prepare
-from .phases import CHECKPOINT, Outcome, train_phases
+from .keeper import CHECKPOINT
+from .phases import Outcome, train_phases
 from .run_folder import RunFolder
 from .run_record import read_record
 

@@ -99,9 +99,7 @@ def _send_again(number: int) -> None:
 class SignalWatch:
     """Remembers the first SIGINT, SIGTERM or SIGHUP, so that the step under way is finished.
 
-    The second one has its usual effect at once. A checkpoint holds the state
-    after an epoch: MXNet's random state cannot be read back, so one in
-    mid-epoch could not be resumed exactly.
+    The second one has its usual effect at once.
 
     Parameters
     ----------
@@ -131,12 +129,16 @@ class SignalWatch:
             signal.signal(number, handler)
         self._usual = {}
 
-    def check(self) -> None:
-        """Raise Interrupted if a signal has come, here or before, where it was swallowed."""
-        received = self._received
-        if received is None:
-            received = _raised
+    @property
+    def received(self) -> int | None:
+        """The signal that has come, here or before, where it was swallowed."""
+        if self._received is None:
+            return _raised
+        return self._received
 
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        received = self.received
         if received is not None:
             raise Interrupted(received, self._advice)
 

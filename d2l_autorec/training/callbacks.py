@@ -133,12 +133,22 @@ class EarlyStopping(Callback):
 
 
 class Signals(Callback):
-    """Ends a training between two steps where a signal asks for it."""
+    """Ends a training between two steps where a signal asks for it.
 
-    def __init__(self, watch: SignalWatch) -> None:
+    Parameters
+    ----------
+    watch : SignalWatch
+    keep : callable
+        Called first, with the training: it may write where the training is.
+    """
+
+    def __init__(self, watch: SignalWatch, keep: Callable[["Training"], None]) -> None:
         self._watch = watch
+        self._keep = keep
 
     def on_step_end(self, training: "Training") -> None:
+        if self._watch.received is not None:
+            self._keep(training)
         self._watch.check()
 
 

@@ -1,34 +1,64 @@
 """Atomic checkpoints and exact resume.
 
-A checkpoint is one file: a line that names the format, the SHA-256 of the
-rest, and an .npz archive. Nothing in it is ever unpickled.
+A checkpoint is one file:
+
+    a line that names the format
+    a line of JSON: which run, what its epochs measured
+    a line with a name and then, as in an .npy file, an array: parameters, optimizer, loader
+    ...
+    an empty line, and the SHA-256 of all before it
+
+It is written and read array by array. Nothing in it is ever unpickled.
 """
 
 import dataclasses
 import hashlib
-import io
 import json
-import zipfile
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as onp
 from mxnet import nd
 
+from ..kernels.csr import numpy_view
 from ..support.errors import DataError
-from ..support.files import write_atomically
-from .history import EpochRecord
-from .loaders import loader_state, restore_loader
+from ..support.files import replacing
+from .history import EpochRecord, StepSums
+from .loaders import restore_loader
 
-MAGIC = b"d2l_autorec checkpoint 1\n"
+MAGIC = b"d2l_autorec checkpoint 2\n"
+FORMER = b"d2l_autorec checkpoint 1\n"
+DIGEST_SIZE = hashlib.sha256().digest_size
+BLOCK = 1 << 20  # bytes
 Arrays = dict[str, onp.ndarray]
+NamedArrays = Iterable[tuple[str, onp.ndarray]]
+
+
+@dataclass
+class EpochUnderWay:
+    """The steps that are done of an epoch that is not over.
+
+    Parameters
+    ----------
+    steps : list of StepSums
+        Of each step.
+    rows : int
+        That were trained on.
+    seconds : float
+        That they took.
+    """
+
+    steps: list[StepSums] = field(default_factory=list)
+    rows: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
 class Checkpoint:
-    """A run after an epoch.
+    """A run after an epoch, or between two steps of one.
 
     Parameters
     ----------
@@ -38,8 +68,10 @@ class Checkpoint:
         'search' (with validation or without) or 'refit'.
     history : list of EpochRecord
         Of this phase.
+    under_way : EpochUnderWay
+        Of the epoch after those.
     arrays : dict
-        Parameters, optimizer state and loader state: see `capture`.
+        What was read of parameters, optimizer and loader: see `live_arrays`.
     best : dict
         Parameters of the best epoch so far; empty without validation.
     search : list of EpochRecord
@@ -49,77 +81,120 @@ class Checkpoint:
     run: str
     phase: str = "search"
     history: list[EpochRecord] = field(default_factory=list)
+    under_way: EpochUnderWay = field(default_factory=EpochUnderWay)
     arrays: Arrays = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
     search: list[EpochRecord] = field(default_factory=list)
 
-    def save(self, path: Path) -> None:
-        """Write atomically; see `write_atomically` for errors."""
+    def save(self, path: Path, arrays: NamedArrays = ()) -> None:
+        """Write atomically, with these arrays for its own; see `replacing` for errors."""
         about = {
             "run": self.run,
             "phase": self.phase,
             "history": [dataclasses.asdict(record) for record in self.history],
+            "under_way": dataclasses.asdict(self.under_way),
             "search": [dataclasses.asdict(record) for record in self.search],
         }
-        now = {f"now/{name}": array for name, array in self.arrays.items()}
-        best = {f"best/{name}": array for name, array in self.best.items()}
 
-        buffer = io.BytesIO()
-        onp.savez(buffer, about=onp.array(json.dumps(about)), **now, **best)
-        payload = buffer.getvalue()
+        with replacing(path) as unfinished, open(unfinished, "wb") as file:
+            hashing = _Hashing(file)
+            hashing.write(MAGIC + json.dumps(about).encode() + b"\n")
 
-        digest = hashlib.sha256(payload).digest()
-        write_atomically(path, MAGIC + digest + payload)
+            for part, named in (("now", arrays), ("best", self.best.items())):
+                for name, array in named:
+                    hashing.write(f"{part}/{name}\n".encode())
+                    onp.lib.format.write_array(hashing, array, allow_pickle=False)
+
+            hashing.write(b"\n")
+            file.write(hashing.digest())
 
     @classmethod
-    def parse(cls, content: bytes, path: Path, run: str) -> "Checkpoint":
-        """The checkpoint of the run `run` that the file `path` holds.
+    def read(cls, file: BinaryIO, path: Path, run: str) -> "Checkpoint":
+        """The checkpoint of the run `run` that `file` holds, which is that of `path`.
 
         Raises
         ------
         DataError
-            If the content is truncated, altered, or of another run.
+            If it is truncated, altered, of an earlier version, or of another run.
         """
-        payload = _payload_of(content, path)
-        try:
-            with onp.load(io.BytesIO(payload), allow_pickle=False) as stored:
-                arrays = dict(stored)
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} cannot be read ({error})") from error
+        _check_digest(file, path)
+        file.seek(len(MAGIC))
 
-        about = json.loads(str(arrays.pop("about")))
+        about = json.loads(file.readline())
         if about["run"] != run:
             raise DataError(
                 f"{path} is the checkpoint of another run: it is not used; restore "
                 "this run's own, or delete it to begin anew with `resume`"
             )
 
-        parts: dict[str, Arrays] = {"now": {}, "best": {}}
-        for name, array in arrays.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = array
-
+        under_way = about["under_way"]
+        parts = _read_arrays(file, path)
         return cls(
             run,
-            phase=about["phase"],
-            history=[EpochRecord(**record) for record in about["history"]],
-            arrays=parts["now"],
-            best=parts["best"],
-            search=[EpochRecord(**record) for record in about["search"]],
+            about["phase"],
+            [EpochRecord(**record) for record in about["history"]],
+            EpochUnderWay(
+                [StepSums(*step) for step in under_way["steps"]],
+                under_way["rows"],
+                under_way["seconds"],
+            ),
+            parts["now"],
+            parts["best"],
+            [EpochRecord(**record) for record in about["search"]],
         )
 
 
-def _payload_of(content: bytes, path: Path) -> bytes:
-    """The archive of a checkpoint; DataError unless it is the one that was written."""
-    start = len(MAGIC) + hashlib.sha256().digest_size
-    digest, payload = content[len(MAGIC) : start], content[start:]
+class _Hashing:
+    """A file that is written, with the digest of what was."""
 
-    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._sha256.update(content)
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+
+def _check_digest(file: BinaryIO, path: Path) -> None:
+    """Raise DataError unless the file is what was written."""
+    first = file.readline(len(MAGIC))
+    if first == FORMER:
+        raise DataError(
+            f"{path} is of an earlier version of d2l_autorec, and cannot be gone on with: "
+            "finish the run with that version, or delete it to begin anew with `resume`"
+        )
+
+    left = file.seek(0, os.SEEK_END) - DIGEST_SIZE
+    file.seek(0)
+    sha256 = hashlib.sha256()
+
+    while left > 0:
+        block = file.read(min(left, BLOCK))
+        sha256.update(block)
+        left -= len(block)
+
+    if first != MAGIC or file.read() != sha256.digest():
         raise DataError(
             f"{path} is truncated or was altered: it is not used; restore it from "
             "a copy, or delete it to begin the run anew with `resume`"
         )
-    return payload
+
+
+def _read_arrays(file: BinaryIO, path: Path) -> dict[str, Arrays]:
+    parts: dict[str, Arrays] = {"now": {}, "best": {}}
+
+    while name := file.readline().decode().rstrip("\n"):
+        part, _, rest = name.partition("/")
+        try:
+            parts[part][rest] = onp.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise DataError(f"{path} cannot be read ({error})") from error
+
+    return parts
 
 
 def parameters_of(net: Any) -> Arrays:
@@ -139,25 +214,49 @@ def set_parameters(net: Any, arrays: Arrays) -> None:
             data[:] = value.as_in_ctx(data.ctx)
 
 
-def capture(net: Any, trainer: Any, loader: Any) -> Arrays:
-    """Everything that the next epoch depends on, as arrays."""
-    optimizer = trainer._optimizer
-    arrays = {**parameters_of(net), **loader_state(loader)}
+def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, onp.ndarray]]:
+    """Everything that the next step depends on, by name: of CPUs the memory itself, no copy.
+
+    Parameters
+    ----------
+    net : Block
+    trainer : gluon.Trainer
+    loader : dict
+        `loader_state` at the beginning of the epoch.
+    """
+    for name, parameter in net._collect_params_with_prefix().items():
+        yield f"parameter/{name}", _on_host(parameter.list_data()[0])
 
     for index, state in trainer._updaters[0].states.items():
         for k, leaf in enumerate(_leaves(state)):
-            arrays[f"state/{index}/{k}"] = leaf.asnumpy()
+            yield f"state/{index}/{k}", _on_host(leaf)
 
+    optimizer = trainer._optimizer
     counts = sorted(optimizer._index_update_count.items())
-    arrays["update_counts"] = onp.array(counts, dtype=onp.int64).reshape(-1, 2)
-    arrays["num_update"] = onp.array(optimizer.num_update)
-    return arrays
+    yield "update_counts", onp.array(counts, dtype=onp.int64).reshape(-1, 2)
+    yield "num_update", onp.array(optimizer.num_update)
+    yield from loader.items()
 
 
-def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays) -> None:
-    """The reverse of `capture`, on every device."""
+def are_finite(net: Any) -> bool:
+    """Whether every parameter is a number."""
+    for parameter in net.collect_params().values():
+        total = _on_host(parameter.list_data()[0]).sum(dtype=onp.float64)  # no copy, no overflow
+        if not onp.isfinite(total):
+            return False
+    return True
+
+
+def _on_host(array: Any) -> onp.ndarray:
+    if array.context.device_type == "cpu" and array.dtype == onp.float32:
+        return numpy_view(array)
+    return array.asnumpy()
+
+
+def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) -> None:
+    """The reverse of `live_arrays`, on every device; `done` steps of the next epoch are done."""
     set_parameters(net, arrays)
-    restore_loader(loader, arrays)
+    restore_loader(loader, arrays, done)
 
     optimizer = trainer._optimizer
     devices = range(len(trainer._updaters))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -47,6 +48,23 @@ class EpochShuffle(gluon.data.Sampler):
 
     def __len__(self) -> int:
         return self._length
+
+
+class Batches(gluon.data.BatchSampler):
+    """Row numbers of each batch; a training that goes on in mid-epoch skips those it has done.
+
+    Attributes
+    ----------
+    skipped : int
+        How many batches the next pass leaves out.
+    """
+
+    skipped = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        done = self.skipped
+        self.skipped = 0
+        return islice(super().__iter__(), done, None)
 
 
 class SparseRows:
@@ -193,7 +211,7 @@ def train_loader(
     """
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
     shuffle = EpochShuffle(matrix.shape[0], seed)
-    batches = gluon.data.BatchSampler(shuffle, batch_size, last_batch)
+    batches = Batches(shuffle, batch_size, last_batch)
 
     return gluon.data.DataLoader(rows, batch_sampler=batches, batchify_fn=batchify(matrix))
 
@@ -210,7 +228,10 @@ def eval_loader(
 
 
 def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
-    """What a training loader's next pass depends on: its epoch and the rows rolled over."""
+    """What a training loader's next pass depends on: its epoch and the rows rolled over.
+
+    Read it before the pass begins, which changes both.
+    """
     batches = loader._batch_sampler
     return {
         "loader/epoch": onp.array(batches._sampler.epoch),
@@ -218,8 +239,9 @@ def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
     }
 
 
-def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any]) -> None:
-    """The reverse of `loader_state`."""
+def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any], skipped: int = 0) -> None:
+    """The reverse of `loader_state`; the next pass leaves out its first `skipped` batches."""
     batches = loader._batch_sampler
+    batches.skipped = skipped
     batches._sampler.epoch = int(state["loader/epoch"])
     batches._prev = state["loader/rolled_over"].tolist()

@@ -124,6 +124,10 @@ class Training:
         What makes a step, of the training and a batch: `train_step`, or one that computes the same.
     steps : list of Step
         Sums of the steps that are done of the epoch under way.
+    rows : int
+        That those steps trained on.
+    seconds : float
+        That they took, without callbacks.
     stopping : bool
         Set by a callback: the epoch that is over was the last.
     """
@@ -138,11 +142,17 @@ class Training:
     history: list[EpochRecord] = field(default_factory=list)
     step: Callable[["Training", Sequence[Any]], Step] = train_step
     steps: list[Step] = field(default_factory=list)
+    rows: int = 0
+    seconds: float = 0.0
     stopping: bool = False
+
+    def sums(self) -> list[StepSums]:
+        """Of each step of the epoch under way; waits for them."""
+        return [_to_host(step) for step in self.steps]
 
 
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:
-    """One pass over the batches; a callback may end it by raising.
+    """One pass over the batches, from the step that is next; a callback may end it by raising.
 
     Raises
     ------
@@ -156,9 +166,8 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     and would hold every batch of the epoch, densified, at once.
     """
     epoch = len(training.history) + 1
-    steps = training.steps = []
-    rows = 0
-    start = time.perf_counter()
+    steps = training.steps
+    begin = time.perf_counter()
 
     for batch in training.loader:
         if not isinstance(batch, (list, tuple)):
@@ -168,24 +177,29 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
             callback.on_step_begin(training, len(batch[0]))
 
         steps.append(training.step(training, batch))
-        rows += len(batch[0])
+        training.rows += len(batch[0])
 
         if len(steps) > 1:
             steps[-2] = _to_host(steps[-2])  # waits for the step before
         if training.workers.size == 1:
             _check_finite(steps, epoch, since=max(len(steps) - 1, 1))
 
+        training.seconds += time.perf_counter() - begin
         for callback in callbacks:
             callback.on_step_end(training)
+        begin = time.perf_counter()
 
     mx.npx.waitall()
-    total = _total([_to_host(step) for step in steps], epoch, training.workers)
-    seconds = time.perf_counter() - start
+    total = _total(training.sums(), epoch, training.workers)
+    seconds = training.seconds + time.perf_counter() - begin
 
     train_rmse = None
     if training.predicts_ratings:
         train_rmse = total.rmse
-    return EpochRecord(epoch, total.loss / max(rows, 1), train_rmse, int(total.ratings), seconds)
+    train_loss = total.loss / max(training.rows, 1)
+
+    training.steps, training.rows, training.seconds = [], 0, 0.0
+    return EpochRecord(epoch, train_loss, train_rmse, int(total.ratings), seconds)
 
 
 def _total(own: Sequence[StepSums], epoch: int, workers: Workers) -> StepSums:

@@ -129,14 +129,14 @@ def test_the_report_counts_users(clicks, net):
     assert report["test_users"] == 34 and report["test_users_without_held_out"] == 3
     for name, value in evaluation(net).items():
         assert report[f"test_{name}"] == value
-        errors = evaluation.per_user(net)[name]
+        errors = evaluation.measured(net)[name]
         assert report[f"test_{name}_se"] == pytest.approx(np.std(errors) / math.sqrt(34))
 
 
 def test_evaluation_equals_the_plain_one(clicks):
     fold_in, held_out = clicks
     scorer = Popularity().fit(fold_in)
-    values = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10).per_user(scorer)
+    values = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10).measured(scorer)
     scores = scorer(fold_in.toarray())
     users = [u for u in range(37) if held_out[u].nnz]
     for name, k, position in (("recall@20", 20, 0), ("recall@50", 50, 0), ("ndcg@100", 100, 1)):
@@ -152,10 +152,10 @@ def test_evaluation_equals_the_plain_one(clicks):
 @pytest.mark.parametrize("batchify", [DenseRows, SparseRows])
 def test_two_passes_are_identical_to_the_bit(clicks, net, batchify):
     evaluation = RankingEvaluation(*clicks, [mx.cpu()], batchify, batch_size=16)
-    first = evaluation.per_user(net)
+    first = evaluation.measured(net)
     with autograd.record():  # a training call in between changes nothing
         net(mx.np.array(clicks[0][:4].toarray()))
-    for name, values in evaluation.per_user(net).items():
+    for name, values in evaluation.measured(net).items():
         assert values.tobytes() == first[name].tobytes()
 
 

@@ -152,9 +152,9 @@ def kill_at_save(monkeypatch, number):
     """The process ends right after the checkpoint `number`."""
     save, calls = checkpoint.Checkpoint.save, []
 
-    def ending(self, path):
-        save(self, path)
-        calls.append(path)
+    def ending(self, *arguments):
+        save(self, *arguments)
+        calls.append(arguments)
         if len(calls) == number:
             raise Killed
 
@@ -165,7 +165,7 @@ def stop_and_resume(out, monkeypatch, number, model, options):
     with monkeypatch.context() as patched:
         kill_at_save(patched, number)
         with pytest.raises(Killed):
-            finish(out, model, **options)
+            finish(out, model, checkpoint_every=1, **options)
     assert not (out / "result.json").exists()
     train_run(read_config(out), resume=out)
 

@@ -2,7 +2,7 @@
 
 import csv
 import errno
-import io
+import hashlib
 import json
 import math
 import os
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import mxnet as mx
@@ -20,7 +21,6 @@ from helpers import assert_user_error, outcome, strip_seals, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.runs import phases
 from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.runs.phases import make_trainer
 from d2l_autorec.support import files
@@ -36,12 +36,13 @@ from d2l_autorec.support.files import (
     write_atomically,
     write_sealed,
 )
+from d2l_autorec.support.interrupt import SignalWatch
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
 from d2l_autorec.training.callbacks import StepSeed
-from d2l_autorec.training.checkpoint import Checkpoint, capture, restore
+from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
 from d2l_autorec.training.history import EpochRecord
-from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
 from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss
 
@@ -61,6 +62,11 @@ RUN = (
     "--patience",
     "6",
 )
+
+
+def state(net, trainer, loader):
+    """All that the next epoch depends on."""
+    return dict(live_arrays(net, trainer, loader_state(loader)))
 
 
 def start(folder, *arguments):
@@ -107,16 +113,17 @@ def check_kills(tmp_path, kills, options):
 
 
 def test_killed_runs_resume_to_the_bit(tmp_path):
-    check_kills(tmp_path, 3, (*RUN, "--epochs", "40"))
+    check_kills(tmp_path, 3, (*RUN, "--epochs", "40", "--checkpoint-every", "1"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", [(), ("--refit",)])
-def test_25_kills(tmp_path, extra):
-    check_kills(tmp_path, 25, (*RUN[:-2], *extra, "--epochs", "100", "--patience", "60"))
+@pytest.mark.parametrize("extra, every", [((), "1"), ((), "0.01s"), (("--refit",), "1")])
+def test_25_kills(tmp_path, extra, every):
+    options = ("--epochs", "100", "--patience", "60", "--checkpoint-every", every)
+    check_kills(tmp_path, 25, (*RUN[:-2], *extra, *options))
 
 
-THIRTY_EPOCHS = (*RUN[:-2], "--epochs", "30", "--patience", "30")
+THIRTY_EPOCHS = (*RUN[:-2], "--epochs", "30", "--patience", "30", "--checkpoint-every", "1")
 SIGNALLED = """
 import os, sys
 from d2l_autorec.run import main
@@ -124,8 +131,8 @@ from d2l_autorec.support.cli import run_command
 from d2l_autorec.training.checkpoint import Checkpoint
 save, number = Checkpoint.save, int(sys.argv[1])
 
-def signalled(self, path):
-    save(self, path)
+def signalled(self, *arguments):
+    save(self, *arguments)
     Checkpoint.save = save
     os.kill(os.getpid(), number)
 
@@ -197,9 +204,9 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
     whole, stopped, resumed = new(), new(), new()
     train(whole, 4)
     history = train(stopped, 2)
-    restore(*resumed, capture(*stopped))
+    restore(*resumed, state(*stopped))
     train(resumed, 4, history)
-    first, second = capture(*whole), capture(*resumed)
+    first, second = state(*whole), state(*resumed)
     assert first.keys() == second.keys()
     for name in first:
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
@@ -223,33 +230,53 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
     ],
     ids=str,
 )
-def test_every_model_resumes_to_the_bit(options, tmp_path, monkeypatch):
-    """Stopped in the third epoch, and gone on with."""
+def test_every_model_resumes_to_the_bit(options, tmp_path):
+    """Stopped after its 13th step, and gone on with."""
     config = make_config(
         {"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True, **options}
     )
     train_run(replace(config, out=str(tmp_path / "whole")))
-    path, stops = tmp_path / "run", [2]
+    path = tmp_path / "run"
 
-    def rate(config, history):
-        if len(history) in stops:
-            stops.clear()
-            raise Interrupted(signal.SIGINT, "go on")
-        return schedules.learning_rate(config, history)
-
-    monkeypatch.setattr(phases, "learning_rate", rate)
-    with pytest.raises(Interrupted):
+    with stopping_after(13), pytest.raises(Interrupted):
         train_run(replace(config, out=str(path)))
-    assert (path / "checkpoint.bin").exists()
     train_run(read_config(path), resume=path)
     assert outcome(path) == outcome(tmp_path / "whole")
+
+
+@contextmanager
+def stopping_after(steps):
+    """A signal comes while the process makes this step, counted from 1."""
+    made = []
+
+    def received(_):
+        made.append(1)
+        if (len(made) + 1) // 2 < steps:  # `check` asks, too
+            return None
+        return signal.SIGINT
+
+    def check(watch):
+        if watch.received is not None:
+            raise Interrupted(signal.SIGINT, "go on")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SignalWatch, "received", property(received))
+        patch.setattr(SignalWatch, "check", check)
+        yield
 
 
 @pytest.fixture(scope="module")
 def stopped_run(tmp_path_factory):
     """A run folder with a checkpoint, as after a kill."""
     folder = tmp_path_factory.mktemp("stopped")
-    options = ("--epochs", "100000", "--patience", "100000")  # it does not end before the kill
+    options = (
+        "--epochs",
+        "100000",
+        "--patience",
+        "100000",
+        "--checkpoint-every",
+        "1",
+    )  # it does not end before the kill
     process = start(folder, *RUN[:-2], *options, "--quiet", "--out", "run")
     while not (folder / "run" / "checkpoint.bin").exists():
         assert process.poll() is None
@@ -370,19 +397,19 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
     """The third checkpoint fails: one line; the second is whole, and the run goes on from it."""
     save, calls = Checkpoint.save, []
 
-    def failing(self, path):
-        calls.append(path)
+    def failing(self, *arguments):
+        calls.append(arguments)
         if len(calls) == 3:
             monkeypatch.setattr(
                 files.os,
                 "fsync",
                 lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
             )
-        save(self, path)
+        save(self, *arguments)
 
     sync = files.os.fsync
     monkeypatch.setattr(checkpoint.Checkpoint, "save", failing)
-    options = (*RUN, "--epochs", "5", "--quiet")
+    options = (*RUN, "--epochs", "5", "--quiet", "--checkpoint-every", "1")
     process = in_process("run", *options, "--out", str(tmp_path / "run"))
     assert_user_error(process, "checkpoint.bin cannot be written (No space left on device)")
     monkeypatch.setattr(files.os, "fsync", sync)
@@ -417,8 +444,12 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
     options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     options["kernel"] = "dense"  # the fused step has a loss of its own
-    with pytest.raises(NumericalError, match="in epoch 3 at batch .*the last checkpoint are kept"):
-        train_run(AutoRecConfig(epochs=5, out=str(tmp_path / "broken"), **options))
+    with pytest.raises(
+        NumericalError, match="in epoch 3 at batch .*the last checkpoint, after epoch 2, are kept"
+    ):
+        train_run(
+            AutoRecConfig(epochs=5, checkpoint_every=1, out=str(tmp_path / "broken"), **options)
+        )
     monkeypatch.undo()
     train_run(AutoRecConfig(epochs=2, out=str(tmp_path / "two"), **options))
     broken, two = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("broken", "two"))
@@ -509,19 +540,18 @@ def test_plateau_and_refit(tmp_path):
     assert len(set(rates["search"])) > 1
 
 
-def test_a_signal_saves_epochs_that_were_not_yet_due(tmp_path):
+def test_a_signal_saves_what_was_not_yet_due(tmp_path):
     options = (*RUN[:-2], "--epochs", "100000", "--patience", "100000")
-    options += ("--checkpoint-every", "100000")
     process = start(tmp_path, *options, "--out", "run")
     while "epoch 3/" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate()
-    content = onp.load(
-        io.BytesIO((tmp_path / "run" / "checkpoint.bin").read_bytes()[len(checkpoint.MAGIC) + 32 :])
-    )
     assert process.returncode == 143
-    assert len(json.loads(str(content["about"]))["history"]) >= 3
+    with open(tmp_path / "run" / "checkpoint.bin", "rb") as file:
+        file.readline()
+        about = json.loads(file.readline())
+    assert len(about["history"]) >= 3 and about["under_way"]["steps"]
 
 
 def test_a_damaged_result_is_named(tmp_path, in_process):
@@ -551,10 +581,14 @@ def test_options_that_need_validation(in_process):
 
 
 def test_unpickling_is_never_tried(tmp_path):
-    """An archive with an object array, and a right checksum, is refused."""
+    """A file with an object array, and a right checksum, is refused."""
     path = tmp_path / "c"
     run = Checkpoint("run")
-    run.arrays = {"x": onp.array([{}], dtype=object)}
-    run.save(path)
-    with pytest.raises((DataError, ValueError), match="cannot be read|allow_pickle"):
-        Checkpoint.parse(path.read_bytes(), path, "run")
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        run.save(path, [("x", onp.array([{}], dtype=object))])
+
+    run.save(path, [("x", onp.zeros(3))])
+    content = path.read_bytes()[:-32].replace(b"'<f8'", b"'|O' ")
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    with open(path, "rb") as file, pytest.raises(DataError, match="cannot be read.*allow_pickle"):
+        Checkpoint.read(file, path, "run")

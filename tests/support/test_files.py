@@ -190,13 +190,13 @@ def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit):
 def test_a_folder_that_is_removed_during_the_run(in_process, tmp_path, monkeypatch):
     save = Checkpoint.save
 
-    def removed(self, path):
+    def removed(self, path, arrays):
         shutil.rmtree(path.parent)
-        save(self, path)
+        save(self, path, arrays)
 
     monkeypatch.setattr(Checkpoint, "save", removed)
     assert_user_error(
-        in_process("run", *QUICK, "--out", str(tmp_path / "run")),
+        in_process("run", *QUICK, "--checkpoint-every", "1", "--out", str(tmp_path / "run")),
         "checkpoint.bin cannot be written (No such file or directory)",
     )
     assert names(tmp_path) == []

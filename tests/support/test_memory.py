@@ -98,10 +98,10 @@ def check(network, batch_shape=(1, 1), devices=1):
 
 
 def test_a_network_by_hand(monkeypatch):
-    """Weight, gradient and two moments on each device; four copies in checkpoints."""
+    """Weight, gradient and two moments on each device; a copy of the best."""
     parameters = 2 * 50 * 20 + 50 + 20
     for devices in (1, 3):
-        enough = 4 * (4 * devices + 4) * parameters + 4 * 4 * devices * 5 * 70
+        enough = 4 * (4 * devices + 1) * parameters + 4 * 4 * devices * 5 * 70
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough)
         check(AutoRec(20, 50), (5 * devices, 70), devices)
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough - 1)
