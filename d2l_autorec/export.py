@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = Path(options.out)
 
     start_mxnet(one_cpu=True)
-    from .serving.onnx import check_formats
+    from .serving.onnx import check_formats, export_run
     from .serving.trained_model import load_run
 
     formats = [name.strip() for name in options.format.split(",")]
     check_formats(formats, f"--format {options.format}")
 
-    for path in load_run(options.run).export(folder, formats):
+    for path in export_run(load_run(options.run), folder, formats, given="out"):
         print(path)
 
 

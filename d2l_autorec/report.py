@@ -30,9 +30,9 @@ from .training.engine import has_gpu, start_mxnet
 
 SEEDS = within(1, 1000)  # each is hours of training
 TITLE = "# Reproduction report"
-# A report's figures do not hang on these: a preset is the values that it sets, no table sets the
-# others, and a run that was begun with fewer threads is gone on with.
-UNNAMED = ("threads", "preset", "kvstore")
+# What a run computes hangs on these in its last bits: a report's figures do not, no table sets
+# them, and a run that was begun with fewer threads is gone on with.
+UNNAMED = ("threads", "kvstore")
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores

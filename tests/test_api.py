@@ -209,6 +209,58 @@ def test_splits_by_seed(parts):
     assert sum(len(test) for _, test in folds) == len(train)
 
 
+ODD_NUMBERS = (
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    -1,
+    0,
+    0.5,
+    2.5,
+    1e300,
+    10**40,
+)
+WITH_NUMBER = {
+    "random_split": lambda r, m, v: d2l.random_split(r, test_ratio=v),
+    "random_split, seed": lambda r, m, v: d2l.random_split(r, seed=v),
+    "time_split": lambda r, m, v: d2l.time_split(r, test_ratio=v),
+    "held_out_rows_split": lambda r, m, v: d2l.held_out_rows_split(r, test_ratio=v),
+    "k_folds": lambda r, m, v: d2l.k_folds(r, v),
+    "load_ratings, seed": lambda r, m, v: d2l.load_ratings(SET, seed=v),
+    "heldout_users": lambda r, m, v: d2l.prepare_clicks(r, heldout_users=v),
+    "threshold": lambda r, m, v: d2l.prepare_clicks(r, threshold=v),
+    "min_user_clicks": lambda r, m, v: d2l.prepare_clicks(r, min_user_clicks=v),
+    "min_item_clicks": lambda r, m, v: d2l.prepare_clicks(r, min_item_clicks=v),
+    "recommend": lambda r, m, v: m.recommend(1, n=v),
+    "similar_items": lambda r, m, v: m.similar_items(1, n=v),
+    "recommend_new_user, n": lambda r, m, v: m.recommend_new_user({1: 3}, n=v),
+    "recommend_new_user": lambda r, m, v: m.recommend_new_user({1: v}),
+    "predict": lambda r, m, v: m.predict([v], [1]),
+    "anneal_cap": lambda r, m, v: d2l.anneal_schedule("original", v),
+    "hidden": lambda r, m, v: d2l.AutoRecConfig(hidden=v),
+    "checkpoint_every": lambda r, m, v: d2l.AutoRecConfig(checkpoint_every=v),
+    "lr": lambda r, m, v: d2l.AutoRecConfig(lr=v),
+}
+
+
+@pytest.mark.parametrize("value", ODD_NUMBERS)
+@pytest.mark.parametrize("call", WITH_NUMBER.values(), ids=WITH_NUMBER)
+@pytest.mark.filterwarnings("ignore::d2l_autorec.DataWarning")
+def test_an_odd_number_is_taken_or_refused_in_one_line(model, call, value):
+    try:
+        call(d2l.load_ratings(SET), model, value)
+    except d2l.UserError as error:
+        assert str(error) and "\n" not in str(error)
+
+
+def test_names_of_parameters_are_those_of_the_call(model, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(d2l.ConfigError, match="new or an empty folder with `folder`"):
+        model.save(tmp_path)
+    with pytest.raises(d2l.ConfigError, match="name another one with `folder`"):
+        model.export(tmp_path / "note.txt", formats=["mxnet"])
+
+
 def test_exports_are_typed_and_quick():
     """What type checkers read is what the lazy table loads; the import is below 0.1 s."""
     import ast

@@ -155,3 +155,21 @@ def test_defines_nothing_that_the_package_has(path: Path):
     for module in (ROOT / "d2l_autorec").rglob("*.py"):
         packages |= definitions(module.read_text(encoding="utf-8"))
     assert not own & packages
+
+
+def imported(source: str) -> set[str]:
+    """Modules that the code imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+
+    return found
+
+
+def test_needs_no_more_of_the_package_than_its_own_name(path: Path):
+    for cell in code_cells(read(path)):
+        assert not [name for name in imported(cell.source) if name.startswith("d2l_autorec.")]
+        assert "set_np" not in cell.source

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..support.errors import ConfigError, DataError, DataWarning
+from ..support.errors import ConfigError, DataError, DataWarning, check_whole
 from .archive import opened_archive, save_archive
 from .ratings import Ratings
 
@@ -302,6 +302,8 @@ def prepare_clicks(
     user clicked are dropped. With n >= 5 left, int(0.2 n) of them are held out.
     """
     _check_heldout(heldout_users)
+    check_whole("min_user_clicks", min_user_clicks, at_least=0)
+    check_whole("min_item_clicks", min_item_clicks, at_least=0)
     kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
 
     # Users that have clicks, in ascending order of their ids, and then permuted.
@@ -371,10 +373,15 @@ def _occurrences(index: np.ndarray) -> np.ndarray:
     return np.bincount(index, minlength=1)[index]
 
 
-def _check_heldout(wanted: int | float) -> None:
-    is_count = wanted >= 1 and wanted == int(wanted)
+def can_be_heldout(wanted: int | float) -> bool:
+    """Whether this is a number of users to hold out, or a fraction of them."""
     is_fraction = 0 < wanted < 0.5
-    if not (is_count or is_fraction):
+    is_count = wanted >= 1 and float(wanted).is_integer()
+    return is_fraction or is_count
+
+
+def _check_heldout(wanted: int | float) -> None:
+    if not can_be_heldout(wanted):
         raise ConfigError(
             f"`heldout_users` is {wanted:g}: it must be a number of users from 1, "
             "or a fraction of them below 0.5"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..support.errors import ConfigError, DataError
+from ..support.errors import ConfigError, DataError, check_whole
 from ..support.streams import Purpose, generator
 from .ratings import Ratings
 
@@ -74,7 +74,8 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
     DataError
         If there are fewer ratings than folds.
     """
-    if not 2 <= folds <= len(ratings):
+    check_whole("folds", folds, at_least=2)
+    if folds > len(ratings):
         raise DataError(
             f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with `folds`"
         )
@@ -120,8 +121,6 @@ def check_ratio(test_ratio: float) -> None:
 def _generator_of(seed: Seed) -> np.random.Generator:
     if isinstance(seed, np.random.Generator):
         return seed
-    if seed < 0:
-        raise ConfigError(f"seed={seed}: it must be at least 0")
     return generator(seed, Purpose.SPLIT)
 
 

@@ -1,6 +1,7 @@
 """Generated ratings with the shape of a real data set."""
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from .frames import size_of
 from .ratings import Ratings
 
 MOST_RATINGS = 2**31 - 1  # their numbers are int32
+MOST_AT_ONCE = 25_000_000  # pairs that are drawn together
 
-BYTES_A_RATING = 100  # of drawing pairs until enough of them differ
+BYTES_A_RATING = 40  # with its value in float64, while that is made
+BYTES_A_PAIR = 100  # of those drawn together, until enough of them differ
 
 
 def synthetic_shape(dataset: str) -> tuple[int, int, int] | None:
@@ -57,7 +60,7 @@ def synthetic_ratings(
         )
 
     check_fits(
-        BYTES_A_RATING * num_ratings,
+        max(BYTES_A_RATING * num_ratings, BYTES_A_PAIR * min(num_ratings, MOST_AT_ONCE)),
         available_memory(),
         f"a generated set of {num_ratings} ratings",
         ": generate fewer",
@@ -89,33 +92,75 @@ def synthetic_ratings(
 def _long_tailed_pairs(
     num_users: int, num_items: int, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`count` different (user, item) pairs in random order."""
+    """`count` different (user, item) pairs in random order; of many, in blocks of users."""
     activity = rng.lognormal(sigma=1.0, size=num_users)
     popularity = rng.lognormal(sigma=1.5, size=num_items)
-    user_cdf = np.cumsum(activity) / activity.sum()
-    item_cdf = np.cumsum(popularity) / popularity.sum()
 
     cover = max(num_users, num_items)  # each user and each item once
     covering_users = np.arange(cover) % num_users
     covering_items = rng.permutation(cover) % num_items
     required = np.unique(covering_users * num_items + covering_items)
 
+    users = np.empty(count, dtype=np.int32)
+    items = np.empty(count, dtype=np.int32)
+    begin = 0
+    for first, last, wanted in _blocks(activity, num_items, required, count):
+        inside = required[(required >= first * num_items) & (required < last * num_items)]
+        keys = _keys(activity[first:last], popularity, first, inside, wanted, rng)
+
+        block = slice(begin, begin + wanted)
+        users[block] = keys // num_items
+        items[block] = keys % num_items
+        begin += wanted
+
+    return users, items
+
+
+def _blocks(
+    activity: np.ndarray, num_items: int, required: np.ndarray, count: int
+) -> Iterator[tuple[int, int, int]]:
+    """(first user, last + 1, pairs to draw) of each block; as many users in each."""
+    number = -(-count // MOST_AT_ONCE)
+    share_up_to = np.cumsum(activity) / activity.sum()
+    bounds = np.linspace(0, len(activity), number + 1, dtype=np.int64).tolist()
+
+    drawn = 0
+    for first, last in zip(bounds, bounds[1:]):
+        begin, end = np.searchsorted(required, [first * num_items, last * num_items]).tolist()
+        fewest = end - begin
+        most = count - drawn - (len(required) - end)
+
+        wanted = round(count * share_up_to[last - 1]) - drawn
+        wanted = max(fewest, min(wanted, most))
+        yield first, last, wanted
+        drawn += wanted
+
+
+def _keys(  # of one block
+    activity: np.ndarray,
+    popularity: np.ndarray,
+    first_user: int,
+    required: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """`count` different numbers user * items + item in random order, the required among them."""
+    num_users, num_items = len(activity), len(popularity)
+    user_cdf = np.cumsum(activity) / activity.sum()
+    item_cdf = np.cumsum(popularity) / popularity.sum()
+
     keys = required
     while len(keys) < count:
         draws = 2 * (count - len(keys)) + 1000
         users = np.searchsorted(user_cdf, rng.uniform(size=draws), side="right")
-        users = np.minimum(users, num_users - 1)
+        users = np.minimum(users, num_users - 1) + first_user
         items = np.searchsorted(item_cdf, rng.uniform(size=draws), side="right")
         items = np.minimum(items, num_items - 1)
         keys = np.union1d(keys, users * num_items + items)
 
     optional = np.setdiff1d(keys, required, assume_unique=True)
     optional = rng.permutation(optional)[: count - len(required)]
-    keys = rng.permutation(np.concatenate([required, optional]))
-
-    users = (keys // num_items).astype(np.int32)
-    items = (keys % num_items).astype(np.int32)
-    return users, items
+    return rng.permutation(np.concatenate([required, optional]))
 
 
 def _low_rank_values(

@@ -167,9 +167,9 @@ class AutoRec(nn.HybridBlock, Model):
 
 def layer_sizes(num_hidden: int | Sequence[int]) -> list[int]:
     """Hidden units of each layer; a number is one layer."""
-    if isinstance(num_hidden, int):
-        return [num_hidden]
-    return list(num_hidden)
+    if isinstance(num_hidden, Sequence):
+        return list(num_hidden)
+    return [int(num_hidden)]
 
 
 def inner_layers(sizes: Sequence[int], activation_name: str) -> nn.HybridSequential:

@@ -9,6 +9,7 @@ from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import Sealed, read_sealed
 from ..training.history import NDCG, RMSE, Score
+from ..training.schedules import ORIGINAL_STEPS, SCHEDULES
 from .options import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -129,6 +130,7 @@ class RunConfig:
         "the book's; paper: those of the model's paper; best: the lowest "
         "validation error found",
         one_of(PRESETS),
+        computes=False,  # it is the values that it sets
     )
     dataset: str = option(
         "auto",
@@ -317,6 +319,7 @@ class RunConfig:
         AT_LEAST_1,
         metavar="N",
         needs=(TRAINED,),
+        computes=False,
     )
     quiet: bool = option(False, "output", "no progress bar, only the result", computes=False)
     json: bool = option(
@@ -785,13 +788,13 @@ class MultVAEConfig(ClickAutoencoderConfig):
         "growth of beta. original: 1 / --anneal-steps an "
         "update, up to the cap; recotour: to the cap at 85 % of all updates; "
         "constant: the cap",
-        one_of(("original", "recotour", "constant")),
+        one_of(SCHEDULES),
     )
     anneal_cap: float = option(
         0.2, "training", "highest beta (the original's)", PENALTY, needs=(CAPPED,)
     )
     anneal_steps: int = option(
-        200_000,
+        ORIGINAL_STEPS,
         "training",
         "updates in which an original beta would reach 1",
         AT_LEAST_1,

@@ -10,14 +10,15 @@ from typing import Any, TypeAlias
 import mxnet as mx
 
 from .. import kernels
+from ..models.base import Model
 from ..support.errors import ConfigError, DataError, DataWarning
 from ..support.steps import step
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
 from ..training.loaders import BATCHES, Resident
 from ..training.parameter_server import Workers
 from .config import CONFIGS, RankingConfig, RatingConfig, RunConfig
-from .kernel_choice import choose_kernel
-from .network_size import check_network
+from .kernel_choice import choose_kernel, fused_steps
+from .network_size import Demand, check_network
 from .options import computing_options
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
@@ -98,13 +99,13 @@ def prepare(
     task = make_task(config, devices)
     network = task.network("search")
     kernel, why = choose_kernel(config.kernel, network, devices)
-    if config.sized_by:
-        check_network(network, task.batch_shape(kernel), devices, config.sized_by)
     if kernel == "sparse":
         kernels.load()  # says what is wrong with it before anything is written
 
     preload = _preload(config, task, kernel, devices)
     experiment = Experiment(config, devices, task, kernel, why, preload, workers)
+    if config.sized_by:
+        check_network(network, demand_of(experiment, network), devices, config.sized_by)
 
     if workers.agree(experiment.identity()) != experiment.identity():
         raise DataError(
@@ -112,6 +113,18 @@ def prepare(
             "all the same, and the same files"
         )
     return experiment
+
+
+def demand_of(experiment: Experiment, network: Model) -> Demand:
+    """What the training of a network needs memory for, beside the data that are read already."""
+    config, task = experiment.config, experiment.task
+
+    return Demand(
+        task.batch_shape(experiment.kernel),
+        task.num_ratings(),
+        gradients=fused_steps(experiment, network) is None,
+        keeps_best=config.validated,
+    )
 
 
 def task_of(config: RunConfig, devices: Sequence[mx.Context]) -> Task:

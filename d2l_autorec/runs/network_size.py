@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 
@@ -11,23 +11,41 @@ from ..support.memory import available_memory, check_fits
 from ..training.devices import free_memory
 
 LARGEST = 2**31 - 1  # MXNet's index of an element
-ON_A_DEVICE = 4  # of each parameter: weight, gradient, two moments of the optimizer
-IN_A_CHECKPOINT = 4  # the last weights and moments, and the best weights
-OF_A_BATCH = 4  # input and output, and their gradients
 FLOAT32 = 4  # bytes
+WEIGHT_AND_MOMENTS = 3  # of each parameter, on a device: Adam has two moments
+OF_A_BATCH = 4  # input and output, and their gradients
+OF_A_RATING = 20  # bytes: in a matrix of CSR, and while it is made
 
 
-def check_network(
-    network: Any, batch_shape: tuple[int, int], devices: Sequence[mx.Context], option: str
-) -> None:
+class Demand(NamedTuple):
+    """What a training needs memory for.
+
+    Parameters
+    ----------
+    batch_shape : (int, int)
+        Rows of a step, over all devices, and how many numbers are computed for each.
+    ratings : int
+        That matrices are made of.
+    gradients : bool
+        Whether the gradient of each parameter is written out.
+    keeps_best : bool
+        Whether the parameters of the best epoch are kept beside the last.
+    """
+
+    batch_shape: tuple[int, int]
+    ratings: int = 0
+    gradients: bool = True
+    keeps_best: bool = True
+
+
+def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], option: str) -> None:
     """Refuse a network that cannot be trained here.
 
     Parameters
     ----------
     network : HybridBlock
         Not initialised: only the shapes of its parameters are read.
-    batch_shape : (int, int)
-        Rows of a step, over all devices, and how many numbers are computed for each.
+    demand : Demand
     devices : sequence of Context
     option : str
         What says how large the network is.
@@ -39,7 +57,7 @@ def check_network(
         needed than there is; names both.
     """
     sizes = [prod(parameter.shape) for parameter in network.collect_params().values()]
-    for needed, available in _needs(sum(sizes), batch_shape, devices):
+    for needed, available in _needs(sum(sizes), demand, devices):
         check_fits(
             needed,
             available,
@@ -53,7 +71,7 @@ def check_network(
             f"{LARGEST}: choose a smaller `{option}`"
         )
 
-    rows, columns = batch_shape
+    rows, columns = demand.batch_shape
     if rows * columns > LARGEST:
         raise ConfigError(
             f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
@@ -62,18 +80,28 @@ def check_network(
 
 
 def _needs(
-    parameters: int, batch_shape: tuple[int, int], devices: Sequence[mx.Context]
+    parameters: int, demand: Demand, devices: Sequence[mx.Context]
 ) -> list[tuple[int, int | None]]:
     """(needed, available) bytes of the host, and of each GPU."""
-    rows, columns = batch_shape
-    rows_on_each = -(-rows // len(devices))
-    part = rows_on_each * columns
-    on_each = FLOAT32 * (ON_A_DEVICE * parameters + OF_A_BATCH * part)
-
     gpus = [device for device in devices if device.device_type == "gpu"]
     cpus = len(devices) - len(gpus)
-    host = cpus * on_each + FLOAT32 * IN_A_CHECKPOINT * parameters
+    on_each = _on_a_device(parameters, demand, len(devices))
+
+    host = cpus * on_each + OF_A_RATING * demand.ratings
+    if demand.keeps_best:
+        host += FLOAT32 * parameters
 
     needs = [(host, available_memory())]
     needs += [(on_each, free_memory(gpu)) for gpu in gpus]
     return needs
+
+
+def _on_a_device(parameters: int, demand: Demand, devices: int) -> int:
+    """Bytes of parameters, optimizer and batches on one of so many devices."""
+    copies = WEIGHT_AND_MOMENTS
+    if demand.gradients:
+        copies += 1
+
+    rows, columns = demand.batch_shape
+    rows_on_each = -(-rows // devices)
+    return FLOAT32 * (copies * parameters + OF_A_BATCH * rows_on_each * columns)

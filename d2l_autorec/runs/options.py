@@ -64,6 +64,12 @@ def one_of(choices: tuple[str, ...]) -> Check:
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
+def _held_out(value: float) -> bool:
+    from ..data.clicks import can_be_heldout  # here: NumPy is slow to load, and most need it not
+
+    return value <= LARGEST and can_be_heldout(value)
+
+
 # MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
 # at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
@@ -77,7 +83,7 @@ RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
 HELD_OUT = Check(
-    lambda v: 0 < v < 0.5 or 1 <= v <= LARGEST and v == int(v),
+    _held_out,
     f"a number of users from 1 to {LARGEST}, or a fraction below 0.5",
 )
 SIZES = Check(

@@ -84,6 +84,10 @@ class RankingTask(Task[Clicks]):
         parts = (self.train.train, self.train.test.fold_in, self.train.validation.fold_in)
         return 4 * self.train.num_items * sum(part.shape[0] for part in parts)
 
+    def num_ratings(self) -> int:
+        """Clicks of all users."""
+        return len(self.train.interactions())
+
     def save(self, path: Path) -> None:
         """Write the clicks of all users, by pieces."""
         self.train.save(path)

@@ -130,6 +130,10 @@ class RatingTask(Task[Ratings]):
             tables = 2  # those of the test are others
         return 4 * tables * self.train.num_items * self.train.num_users
 
+    def num_ratings(self) -> int:
+        """Of training and test."""
+        return len(self.train) + len(self.test)
+
     def save(self, path: Path) -> None:
         """Write the ratings that are known when training is over, and which of them are inputs."""
         known, is_input = self.known()

@@ -200,6 +200,6 @@ def write_run(outcome: Outcome, path: Path) -> None:
     ConfigError
         If the folder holds files already, or cannot be written.
     """
-    with FolderLock(path, new=True):
+    with FolderLock(path, new=True, given="folder"):
         folder = begin_folder(outcome.experiment, path)
         finish_folder(outcome, folder)

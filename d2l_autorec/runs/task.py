@@ -59,6 +59,10 @@ class Task(ABC, Generic[Data]):
         """Memory of all rows that are used, dense; 0 where none are."""
 
     @abstractmethod
+    def num_ratings(self) -> int:
+        """Of training and evaluation: what matrices are made of."""
+
+    @abstractmethod
     def save(self, path: Path) -> None:
         """Write the data that are known when training is over."""
 

@@ -16,8 +16,8 @@ from scipy import sparse
 
 from ..data.ids import IdMap
 from ..runs.config import RankingConfig
-from ..support.errors import DataError, DataWarning
-from .predictor import Predictor, Scored, check_count, predictor_of, top
+from ..support.errors import DataError, DataWarning, check_whole
+from .predictor import Predictor, Scored, predictor_of, top
 
 if TYPE_CHECKING:
     from .trained_model import TrainedModel
@@ -61,7 +61,7 @@ def recommend_new_user(
     DataError
         If no rated item has a training rating.
     """
-    check_count(n)
+    check_whole("n", n, at_least=1)
     predictor = predictor_of(run)
     scores = predict_new_user(predictor, items, values)
 

@@ -36,7 +36,9 @@ TINY = 1e-12  # as in the network: a row without a click stays zero
 INPUT = "data"  # the name that HybridBlock.export gives it
 
 
-def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def export_run(
+    run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMATS, given: str = "folder"
+) -> list[Path]:
     """Write model files and metadata.json; files of an earlier export are replaced.
 
     Switches MXNet to NumPy semantics (`npx.set_np()`).
@@ -47,6 +49,8 @@ def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMA
     folder : Path
         Made when missing.
     formats : sequence of {'mxnet', 'onnx'}
+    given : str
+        What the caller calls the folder, for errors.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMA
 
     npx.set_np()
     try:
-        _check_free(folder)
+        _check_free(folder, given)
         folder.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished,
@@ -81,7 +85,7 @@ def export_run(run: "TrainedModel", folder: Path, formats: Sequence[str] = FORMA
     except (OSError, MXNetError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ConfigError(
-            f"the folder {folder} cannot be written ({reason}): name another one with `out`"
+            f"the folder {folder} cannot be written ({reason}): name another one with `{given}`"
         ) from error
 
     return [folder / path.name for path in files]
@@ -110,7 +114,7 @@ def _autoencoder_config(run: "TrainedModel") -> AutoencoderConfig:
     )
 
 
-def _check_free(folder: Path) -> None:
+def _check_free(folder: Path, given: str) -> None:
     """Raise ConfigError if the folder has files of these names that no export has written."""
     there = [name for name in WRITTEN if os.path.lexists(folder / name)]
 
@@ -123,7 +127,7 @@ def _check_free(folder: Path) -> None:
     if there and not ours:
         raise ConfigError(
             f"{folder} holds {', '.join(there)}, which no export has written: name "
-            "another folder with `out`"
+            f"another folder with `{given}`"
         )
 
 

@@ -23,7 +23,7 @@ from ..data.ids import IdMap
 from ..evaluation.metrics import top_items
 from ..evaluation.rating import MeanFallback
 from ..runs.config import AutoRecConfig, RatingConfig, RunConfig
-from ..support.errors import ConfigError, DataWarning
+from ..support.errors import ConfigError, DataWarning, check_whole
 from ..training.loaders import SparseRows
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
     DataError
         If the item is unknown.
     """
-    check_count(n)
+    check_whole("n", n, at_least=1)
     predictor = predictor_of(run)
     if predictor.item_vectors is None:
         raise ConfigError(
@@ -169,12 +169,6 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
     cosines[position] = -np.inf
     nearest = top(cosines, n)
     return predictor.scored(nearest, cosines[nearest])
-
-
-def check_count(n: int) -> None:
-    """Raise a ConfigError unless `n`, the number of items asked for, is at least 1."""
-    if n < 1:
-        raise ConfigError(f"`n` is {n}: it must be at least 1")
 
 
 def top(scores: np.ndarray, n: int) -> np.ndarray:
@@ -326,7 +320,7 @@ class Predictor:
 
     def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each user (user, item positions, ratings) of the `n` best unseen items."""
-        check_count(n)
+        check_whole("n", n, at_least=1)
 
         for _, block in self._blocks(users):
             scores = self.unclipped(block)

@@ -376,7 +376,7 @@ def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:
     optional = [name for name in ("metrics.csv", "model.params", "curve.png") if name not in names]
     present = [name for name in optional if (path / name).is_file()]
 
-    with FolderLock(folder, new=True):
+    with FolderLock(folder, new=True, given="folder"):
         for name in [*names, *present, "result.json"]:
             with replacing(folder / name) as unfinished:
                 shutil.copyfile(path / name, unfinished)

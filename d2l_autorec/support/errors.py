@@ -3,6 +3,8 @@
 import difflib
 import signal
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
 
 
 class UserError(ValueError):
@@ -38,6 +40,14 @@ class Interrupted(BaseException):
 
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def check_whole(name: str, value: Any, at_least: int) -> None:
+    """Raise ConfigError unless a parameter is a whole number, and not too low."""
+    if isinstance(value, Integral) and int(value) >= at_least:
+        return
+
+    raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, at least {at_least}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -250,24 +250,23 @@ class FolderLock:
         another process holds it.
     """
 
-    def __init__(self, folder: Path, new: bool = False) -> None:
+    def __init__(self, folder: Path, new: bool = False, given: str = "out") -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if new:
-                _check_free(folder)
+                _check_free(folder, given)
 
             self._file = open(folder / LOCK, "ab", buffering=0)
             self._hold(new)
         except BlockingIOError as error:
             raise ConfigError(
                 f"another process is at work in {folder}: wait for it, or name "
-                "another folder with `out`"
+                f"another folder with `{given}`"
             ) from error
         except OSError as error:
             raise ConfigError(
                 f"the run folder {folder} cannot be written "
-                f"({error.strerror or error}): name another one with "
-                "`out`"
+                f"({error.strerror or error}): name another one with `{given}`"
             ) from error
 
     def _hold(self, new: bool) -> None:
@@ -291,13 +290,13 @@ class FolderLock:
         self._file.close()
 
 
-def _check_free(folder: Path) -> None:
+def _check_free(folder: Path, given: str) -> None:
     """Raise ConfigError if the folder holds a run, or files that no run of ours has left."""
     names = sorted(entry.name for entry in folder.iterdir())
     if "config.json" in names:
         raise ConfigError(
             f"{folder} holds a run already: go on with it by `resume={folder}`, or "
-            "name another folder with `out`"
+            f"name another folder with `{given}`"
         )
 
     claim = b""
@@ -314,5 +313,5 @@ def _check_free(folder: Path) -> None:
 
     raise ConfigError(
         f"{folder} holds files already ({shown}), which a run might replace: name a "
-        "new or an empty folder with `out`"
+        f"new or an empty folder with `{given}`"
     )

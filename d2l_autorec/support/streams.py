@@ -4,6 +4,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from .errors import check_whole
+
 
 class Purpose(IntEnum):
     """What random numbers are for. A value, once given, stays: runs are repeatable by it."""
@@ -27,6 +29,7 @@ def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generato
     epoch : int
         0 where a run needs the stream once.
     """
+    check_whole("seed", seed, at_least=0)
     return np.random.default_rng(_sequence(seed, purpose, epoch))
 
 

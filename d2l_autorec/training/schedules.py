@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mxnet import lr_scheduler
-
 from ..support.errors import ConfigError
 from .history import EpochRecord, Score, costs
 
@@ -55,6 +53,8 @@ def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
     CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
     brought no better validation score.
     """
+    from mxnet import lr_scheduler  # here, as configurations name the schedules without MXNet
+
     done = len(history)
 
     if config.lr_schedule == "step":

@@ -173,7 +173,10 @@ CALLS = {
         lambda **_: d2l.Ratings.from_frame(frame_of([1, 2], [5000, 6000])),
         "say `scale=5000,6000` if they are meant so",
     ),
-    "folds": (lambda ratings, **_: d2l.k_folds(ratings, 1), "from 2 to 900 with `folds`"),
+    "folds": (
+        lambda ratings, **_: d2l.k_folds(ratings, 1),
+        "`folds` is 1: it must be a whole number",
+    ),
     "no clicks": (lambda ratings, **_: d2l.prepare_clicks(ratings, 9.0), "`threshold=9.0`"),
     "held out": (
         lambda ratings, **_: d2l.prepare_clicks(ratings, 1.0, 1, heldout_users=500),
@@ -184,10 +187,13 @@ CALLS = {
         "`heldout_users` is 2.5",
     ),
     "layers": (lambda **_: d2l.MultDAE((4, 0), 80), "`hidden` is '4,0'"),
-    "n": (lambda model, **_: model.recommend(1, n=0), "`n` is 0: it must be at least 1"),
+    "n": (
+        lambda model, **_: model.recommend(1, n=0),
+        "`n` is 0: it must be a whole number, at least 1",
+    ),
     "new user": (lambda model, **_: model.recommend_new_user({1: 3}, n=-1), "`n` is -1"),
     "similar": (lambda model, **_: model.similar_items(1, n=0), "`n` is 0"),
-    "full folder": (lambda model, **_: model.save(model.path), "another folder with `out`"),
+    "full folder": (lambda model, **_: model.save(model.path), "another folder with `folder`"),
 }
 
 

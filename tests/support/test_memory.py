@@ -10,7 +10,7 @@ from helpers import assert_user_error
 from d2l_autorec.data import synthetic
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.runs import network_size
-from d2l_autorec.runs.network_size import check_network
+from d2l_autorec.runs.network_size import Demand, check_network
 from d2l_autorec.support import control_groups, memory
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.memory import available_memory, check_fits
@@ -94,15 +94,17 @@ def test_the_limit_of_ulimit(machine, monkeypatch):
     assert available_memory() == 3 * GIB
 
 
-def check(network, batch_shape=(1, 1), devices=1):
-    check_network(network, batch_shape, [mx.cpu(k) for k in range(devices)], "hidden")
+def check(network, batch_shape=(1, 1), devices=1, **demand):
+    check_network(
+        network, Demand(batch_shape, **demand), [mx.cpu(k) for k in range(devices)], "hidden"
+    )
 
 
 def test_a_network_by_hand(monkeypatch):
-    """Weight, gradient and two moments on each device; four copies in checkpoints."""
+    """Weight, gradient and two moments on each device; the weights of the best epoch."""
     parameters = 2 * 50 * 20 + 50 + 20
     for devices in (1, 3):
-        enough = 4 * (4 * devices + 4) * parameters + 4 * 4 * devices * 5 * 70
+        enough = 4 * (4 * devices + 1) * parameters + 4 * 4 * devices * 5 * 70
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough)
         check(AutoRec(20, 50), (5 * devices, 70), devices)
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough - 1)
@@ -114,12 +116,25 @@ def test_a_network_by_hand(monkeypatch):
             check(AutoRec(20, 50), (5 * devices, 70), devices)
 
 
+def test_what_a_fused_step_and_no_validation_save(monkeypatch):
+    """No gradients, and no best epoch; the matrices count, too."""
+    parameters = 2 * 50 * 20 + 50 + 20
+    enough = 4 * 3 * parameters + 4 * 4 * 1 + 20 * 1000
+    demand = dict(ratings=1000, gradients=False, keeps_best=False)
+
+    monkeypatch.setattr(network_size, "available_memory", lambda: enough)
+    check(AutoRec(20, 50), **demand)
+    monkeypatch.setattr(network_size, "available_memory", lambda: enough - 1)
+    with pytest.raises(ConfigError, match="are available"):
+        check(AutoRec(20, 50), **demand)
+
+
 def test_of_a_gpu_its_own_memory_counts(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: 10**9)
     monkeypatch.setattr(network_size, "free_memory", lambda device: 10**6 * (1 + device.device_id))
-    check_network(AutoRec(20, 50), (1, 1), [mx.gpu(0), mx.gpu(1)], "hidden")
+    check_network(AutoRec(20, 50), Demand((1, 1)), [mx.gpu(0), mx.gpu(1)], "hidden")
     with pytest.raises(ConfigError, match="are available"):
-        check_network(AutoRec(2000, 50), (1, 1), [mx.gpu(1), mx.gpu(0)], "hidden")
+        check_network(AutoRec(2000, 50), Demand((1, 1)), [mx.gpu(1), mx.gpu(0)], "hidden")
 
 
 def test_more_than_mxnet_can_index(monkeypatch):
@@ -155,7 +170,7 @@ def test_a_network_that_cannot_fit_leaves_nothing_behind(
 def test_generated_ratings_that_cannot_fit(in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "available_memory", lambda: 5 * GIB)
     for shape, fragment in (
-        ("100000x100000x2000000000", "needs 186.3 GiB, and 5.0 GiB are"),
+        ("100000x100000x2000000000", "needs 74.5 GiB, and 5.0 GiB are"),
         ("100000x100000x5000000000", "must be from 100000 to 2147483647"),
         (f"{'9' * 30}x5x5", "a generated set is synthetic or"),
         ("٣x٣x٣", "a generated set is synthetic or"),

@@ -232,7 +232,8 @@ def test_a_user_error_of_all_workers(tmp_path):
     assert lines[-1] == f"  {line}" and "Traceback" not in process.stderr
     said = {text.partition("] ")[2] for text in lines[:-2]}
     # a worker that is still starting when the first one ends is stopped before it can say it
-    assert line in said and said <= {line, "d2l_autorec: stopped: SIGTERM"}
+    stopped = {f"{name}: stopped: SIGTERM" for name in ("d2l_autorec", "d2l_autorec.run")}
+    assert line in said and said <= {line, *stopped}
 
 
 def test_a_user_error_of_worker_0_alone(tmp_path):
