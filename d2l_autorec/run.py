@@ -1,6 +1,7 @@
 """`python -m d2l_autorec.run`: train a model, print its test RMSE, leave a run folder."""
 
 import argparse
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED
 from .support.errors import ConfigError
 from .support.flags import flag
+from .support.steps import show_steps, step
 from .training.engine import has_gpu, start_mxnet
 
 EXAMPLES = """examples:
@@ -39,9 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = resumed_config(record, given)
         threads = record.threads  # sums depend on their number, in the last bits
 
+    show_steps(not config.quiet and not config.json)
+    step("loading MXNet")
     start_mxnet(threads, on_one_cpu(config))
     from .runs.result import tell
     from .runs.runner import run_training
+
+    # The libraries are there to stay: MXNet's loader, whenever one is made, collects garbage.
+    gc.freeze()
 
     trained = run_training(config, resume=folder)
     if trained is not None:

@@ -14,10 +14,12 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
 from ..support.errors import DataWarning
+from ..support.steps import step
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 _told = False
+_announced = False
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:
@@ -53,10 +55,14 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any | None:
         """The compiled function for a signature, or None."""
         try:
-            return super().load_overload(sig, target_context)
+            kernel = super().load_overload(sig, target_context)
         except Exception as error:  # whatever is wrong with the file, the kernel can be compiled
             _tell(error)
-            return None
+            kernel = None
+
+        if kernel is None:
+            _announce()
+        return kernel
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function, if that can be done."""
@@ -133,6 +139,14 @@ class KernelFiles(IndexDataCacheFile):
         digest = hashlib.sha256(depends_on.encode()).hexdigest()
 
         return self._folder / f"{self._name}.{digest[:16]}.nbc"
+
+
+def _announce() -> None:
+    """Say once in a process that something is compiled, which takes its time."""
+    global _announced
+    if not _announced:
+        _announced = True
+        step("compiling kernels, once")
 
 
 def _tell(error: Exception) -> None:

@@ -12,6 +12,7 @@ import mxnet as mx
 from .. import kernels
 from ..models.base import Model
 from ..support.errors import ConfigError, DataError, DataWarning
+from ..support.steps import step
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
 from ..training.loaders import BATCHES, Resident
 from ..training.parameter_server import Workers
@@ -94,6 +95,7 @@ def prepare(
     devices = list(devices)
     choose_kvstore(config.kvstore, devices)  # raises before any data are read
 
+    step("reading the data")
     task = make_task(config, devices)
     network = task.network("search")
     kernel, why = choose_kernel(config.kernel, network, devices)

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import lzma
 import os
 import re
@@ -248,4 +249,5 @@ def leave(code: int) -> NoReturn:
         os._exit(code)
     if code:  # all is said: MXNet, where it was only half loaded, has something to add
         discard(2)
+    gc.freeze()  # else the interpreter looks through all of the libraries once more
     sys.exit(code)

@@ -3,9 +3,15 @@
 import resource
 from pathlib import Path
 
+from .control_groups import groups_of
 from .errors import ConfigError
 
-PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+# A control group's names of limit, usage and file cache, in version 2 and in version 1.
+COUNTERS = (
+    ("memory.max", "memory.current", "file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+)
 UNLIMITED = 2**60  # what version 1 of control groups says where there is no limit is above it
 GIB = 2**30
 
@@ -45,36 +51,8 @@ def _left_on_the_machine() -> int | None:
 
 def _left_in_the_control_group() -> int | None:
     """Of the group of this process and of all groups above it."""
-    try:
-        groups = [line.split(":", 2) for line in (PROC / "self/cgroup").read_text().splitlines()]
-    except (OSError, ValueError):
-        return None
-
-    limits = []
-    for fields in groups:
-        if len(fields) != 3:
-            continue
-
-        _, controllers, path = fields
-        group_and_above = [path, *map(str, Path(path).parents)]
-        for folder, limit, usage, cache in _counters(controllers):
-            for group in group_and_above:
-                limits.append(_left_in(folder / group.lstrip("/"), limit, usage, cache))
-
+    limits = [_left_in(group, *names) for group in groups_of("memory") for names in COUNTERS]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _counters(controllers: str) -> tuple[tuple[Path, str, str, str], ...]:
-    """Where a hierarchy of control groups is, and its names of limit, usage and file cache."""
-    if controllers == "":
-        return ((CGROUPS, "memory.max", "memory.current", "file"),)
-
-    if "memory" in controllers.split(","):
-        return (
-            (CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
-        )
-
-    return ()
 
 
 def _left_in(group: Path, limit: str, usage: str, cache: str) -> int | None:

@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..support.deferred import deferred, distutils_of_python
 from ..support.environment import check_environment, check_role, omp_threads
 from ..support.errors import ConfigError
+from ..support.processors import available_threads
 
 CPU = 1  # MXNet's number of this kind of device
-
-
-def available_threads() -> int:
-    """CPUs that this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+# What MXNet imports for its quantization, downloads and converter, and no training uses.
+UNUSED = ("onnx", "requests", "scipy.stats")
 
 
 def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
     """Give MXNet and the sparse kernels `threads` CPU threads, and import MXNet.
 
     Left alone, MXNet takes half of the CPUs, 1 of 2. Both thread pools are OpenMP's and work in
-    turn, never at once. Sums depend on their number in the last bits. Where MXNet is imported
-    already, its threads are changed, and those of the kernels, and nothing else.
+    turn, never at once. They sleep while they have nothing to do, unless OMP_WAIT_POLICY or
+    GOMP_SPINCOUNT says otherwise: a thread that spins takes a CPU that another process needs.
+    Sums depend on the number of threads in the last bits. Where MXNet is imported already, its
+    threads are changed, and those of the kernels, and nothing else.
 
     Parameters
     ----------
@@ -64,6 +63,8 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
         )
 
     os.environ["OMP_NUM_THREADS"] = str(count)
+    if "GOMP_SPINCOUNT" not in os.environ:  # the GNU library's own, which goes first
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
@@ -75,7 +76,8 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
 
 def _import_mxnet() -> None:
     try:
-        with _without_stderr():  # the engine announces itself there
+        # the engine announces itself on stderr
+        with _without_stderr(), distutils_of_python(), deferred(UNUSED):
             import mxnet
 
             mxnet.nd.zeros(1).wait_to_read()

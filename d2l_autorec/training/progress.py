@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .history import EpochRecord
 
@@ -24,7 +24,7 @@ class Bar:
         self._label = label
         self._metric = metric
         self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
-        self._bar = tqdm(
+        self._bar = bar_class()(
             total=num_epochs,
             initial=done,
             desc=label or None,
@@ -63,6 +63,16 @@ class Bar:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
+
+
+def bar_class() -> type:
+    """tqdm's bar; the one for notebooks takes longer to load than a terminal's."""
+    if not in_notebook():
+        return tqdm
+
+    from tqdm import auto
+
+    return auto.tqdm
 
 
 def label_of(metric: str) -> str:

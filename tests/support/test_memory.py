@@ -11,7 +11,7 @@ from d2l_autorec.data import synthetic
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import Demand, check_network
-from d2l_autorec.support import memory
+from d2l_autorec.support import control_groups, memory
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.memory import available_memory, check_fits
 
@@ -33,7 +33,8 @@ def machine(tmp_path, monkeypatch):
         proc__self__status="Name: x\nVmSize: 1048576 kB\n",
     )
     monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cg")
+    monkeypatch.setattr(control_groups, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(control_groups, "CGROUPS", tmp_path / "cg")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     return write
 
