@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import mxnet as mx
 
 from .. import kernels
+from ..kernels.fused_step import load_step
 from ..models.base import Model
 from ..support.errors import ConfigError, DataError, DataWarning
 from ..support.steps import step
@@ -106,6 +107,8 @@ def prepare(
     experiment = Experiment(config, devices, task, kernel, why, preload, workers)
     if config.sized_by:
         check_network(network, demand_of(experiment, network), devices, config.sized_by)
+    if fused_steps(experiment, network) is not None:
+        load_step()
 
     if workers.agree(experiment.identity()) != experiment.identity():
         raise DataError(

@@ -50,14 +50,26 @@ class Pace:
         if isinstance(self._every, int):
             return False
 
-        pause = max(seconds_of(self._every), self._cost / SHARE)
-        return self._clock() - self._last >= pause
+        since = self._clock() - self._last
+        return since >= seconds_of(self._every) and self._is_cheap()
 
-    def is_due_after(self, epochs: int) -> bool:
-        """Whether one is due at the end of this epoch, from 1."""
+    def is_due_after(self, epochs: int, in_epochs: bool = True) -> bool:
+        """Whether one is due at the end of this epoch, from 1.
+
+        Parameters
+        ----------
+        epochs : int
+        in_epochs : bool
+            Whether a signal can have one written in mid-epoch; else this may be the last chance.
+        """
         if isinstance(self._every, int):
             return epochs % self._every == 0
-        return self.is_due_in_epoch()
+        if in_epochs:
+            return self.is_due_in_epoch()
+        return self._is_cheap()
+
+    def _is_cheap(self) -> bool:
+        return self._clock() - self._last >= self._cost / SHARE
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -109,7 +121,7 @@ class Keeper(Callback):
             self._checkpoint.best = parameters_of(training.net)
 
         self._loader = loader_state(training.loader)
-        if self._pace.is_due_after(done):
+        if self._pace.is_due_after(done, in_epochs=training.workers.size == 1):
             self._save(training, EpochUnderWay())
 
     def save_in_epoch(self, training: Training) -> None:

@@ -14,6 +14,7 @@ LARGEST = 2**31 - 1  # MXNet's index of an element
 FLOAT32 = 4  # bytes
 WEIGHT_AND_MOMENTS = 3  # of each parameter, on a device: Adam has two moments
 OF_A_BATCH = 4  # input and output, and their gradients
+BESIDE = 100_000_000  # bytes: compiled kernels, a figure
 OF_A_RATING = 20  # bytes: in a matrix of CSR, and while it is made
 
 
@@ -87,7 +88,7 @@ def _needs(
     cpus = len(devices) - len(gpus)
     on_each = _on_a_device(parameters, demand, len(devices))
 
-    host = cpus * on_each + OF_A_RATING * demand.ratings
+    host = BESIDE + cpus * on_each + OF_A_RATING * demand.ratings
     if demand.keeps_best:
         host += FLOAT32 * parameters
 

@@ -30,7 +30,7 @@ from ..training.callbacks import (
     Signals,
     StepSeed,
 )
-from ..training.checkpoint import Checkpoint, restore, set_parameters
+from ..training.checkpoint import Checkpoint, forget_state, restore, set_parameters
 from ..training.devices import choose_kvstore
 from ..training.history import EpochRecord, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
@@ -173,6 +173,7 @@ def run_phase(
         epochs = len(training.history)
 
     _train_epochs(experiment, folder, checkpoint, training, measures, epochs, watch)
+    forget_state(training.trainer)
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
     return net, test

@@ -21,6 +21,7 @@ from ..data.clicks import INPUTS, Clicks
 from ..data.ratings import Ratings
 from ..support.errors import DataError, DataWarning
 from ..support.files import digest_of, replacing, write_sealed
+from ..training.checkpoint import on_host
 from ..training.history import EpochRecord
 from .config import RankingConfig, RatingConfig, RunConfig
 from .figures import save_curve, warning_of_figure
@@ -157,7 +158,8 @@ def save_parameters(net: Any, path: Path) -> None:
 
 
 def _same(stored: Any, live: Any) -> bool:
-    return stored.asnumpy().tobytes() == live.asnumpy().tobytes()
+    ours, theirs = on_host(stored), on_host(live)
+    return onp.array_equal(ours.view(onp.uint32), theirs.view(onp.uint32))  # NaN is NaN, too
 
 
 def columns_of(record: EpochRecord) -> dict[str, Any]:

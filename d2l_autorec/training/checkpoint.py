@@ -214,6 +214,15 @@ def set_parameters(net: Any, arrays: Arrays) -> None:
             data[:] = value.as_in_ctx(data.ctx)
 
 
+def forget_state(trainer: Any) -> None:
+    """Free what a trainer's optimizer remembers, which lives as long as the network's parameters.
+
+    They know their trainer.
+    """
+    for updater in trainer._updaters:
+        updater.states.clear()
+
+
 def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, onp.ndarray]]:
     """Everything that the next step depends on, by name: of CPUs the memory itself, no copy.
 
@@ -225,11 +234,11 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
         `loader_state` at the beginning of the epoch.
     """
     for name, parameter in net._collect_params_with_prefix().items():
-        yield f"parameter/{name}", _on_host(parameter.list_data()[0])
+        yield f"parameter/{name}", on_host(parameter.list_data()[0])
 
     for index, state in trainer._updaters[0].states.items():
         for k, leaf in enumerate(_leaves(state)):
-            yield f"state/{index}/{k}", _on_host(leaf)
+            yield f"state/{index}/{k}", on_host(leaf)
 
     optimizer = trainer._optimizer
     counts = sorted(optimizer._index_update_count.items())
@@ -241,13 +250,14 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
 def are_finite(net: Any) -> bool:
     """Whether every parameter is a number."""
     for parameter in net.collect_params().values():
-        total = _on_host(parameter.list_data()[0]).sum(dtype=onp.float64)  # no copy, no overflow
+        total = on_host(parameter.list_data()[0]).sum(dtype=onp.float64)  # no copy, no overflow
         if not onp.isfinite(total):
             return False
     return True
 
 
-def _on_host(array: Any) -> onp.ndarray:
+def on_host(array: Any) -> onp.ndarray:
+    """An MXNet array as NumPy's: on a CPU its own memory, which it must not outlive."""
     if array.context.device_type == "cpu" and array.dtype == onp.float32:
         return numpy_view(array)
     return array.asnumpy()

@@ -168,6 +168,19 @@ def saves(monkeypatch):
     return found
 
 
+def test_where_none_can_be_written_in_mid_epoch_every_cheap_moment_counts():
+    """Of several workers, which go on from the end of an epoch only."""
+    now = [0.0]
+    pace = Pace("60s", lambda: now[0])
+    assert pace.is_due_after(1, in_epochs=False)
+    with pace.writing():
+        now[0] += 1
+    now[0] += 19.9
+    assert not pace.is_due_after(2, in_epochs=False)
+    now[0] += 0.1
+    assert pace.is_due_after(3, in_epochs=False)
+
+
 def test_a_run_of_a_few_seconds_writes_no_checkpoint(tmp_path, monkeypatch):
     found = saves(monkeypatch)
     train_run(make_config({**MODELS["fused"], "out": str(tmp_path / "run")}))

@@ -228,8 +228,9 @@ def has_trained(process, folder):
     ],
 )
 def test_a_signal_at_any_moment_is_one_line(tmp_path, moment, number):
+    options = (*QUICK.split(), "--epochs", "100000", "--checkpoint-every", "1", "--quiet")
     process = subprocess.Popen(
-        [sys.executable, "-m", "d2l_autorec.run", *QUICK.split(), "--epochs", "100000", "--quiet"],
+        [sys.executable, "-m", "d2l_autorec.run", *options],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -174,7 +174,7 @@ def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit):
 
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "write_parameters", limited)
-        process = in_process("run", *QUICK, "--out", "run")
+        process = in_process("run", *QUICK, "--checkpoint-every", "1", "--out", "run")
     assert_user_error(process, "model.params cannot be written")
     assert names(tmp_path / "run") == [
         ".lock",

@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 
 import mxnet as mx
 import pytest
@@ -104,13 +106,14 @@ def test_a_network_by_hand(monkeypatch):
     """Weight, gradient and two moments on each device; the weights of the best epoch."""
     parameters = 2 * 50 * 20 + 50 + 20
     for devices in (1, 3):
-        enough = 4 * (4 * devices + 1) * parameters + 4 * 4 * devices * 5 * 70
+        enough = network_size.BESIDE
+        enough += 4 * (4 * devices + 1) * parameters + 4 * 4 * devices * 5 * 70
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough)
         check(AutoRec(20, 50), (5 * devices, 70), devices)
         monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough - 1)
         with pytest.raises(
             ConfigError,
-            match="needs 0.0 GiB, and 0.0 GiB are available: choose a "
+            match="needs 0.1 GiB, and 0.1 GiB are available: choose a "
             "smaller `hidden` or `batch_size`",
         ):
             check(AutoRec(20, 50), (5 * devices, 70), devices)
@@ -119,7 +122,7 @@ def test_a_network_by_hand(monkeypatch):
 def test_what_a_fused_step_and_no_validation_save(monkeypatch):
     """No gradients, and no best epoch; the matrices count, too."""
     parameters = 2 * 50 * 20 + 50 + 20
-    enough = 4 * 3 * parameters + 4 * 4 * 1 + 20 * 1000
+    enough = network_size.BESIDE + 4 * 3 * parameters + 4 * 4 * 1 + 20 * 1000
     demand = dict(ratings=1000, gradients=False, keeps_best=False)
 
     monkeypatch.setattr(network_size, "available_memory", lambda: enough)
@@ -127,6 +130,45 @@ def test_what_a_fused_step_and_no_validation_save(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: enough - 1)
     with pytest.raises(ConfigError, match="are available"):
         check(AutoRec(20, 50), **demand)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from d2l_autorec.runs import network_size
+from d2l_autorec.run import main
+
+def recorded(needed, *_):
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    print("measured", needed, held, file=sys.stderr)
+
+network_size.check_fits = recorded
+main(sys.argv[1:])
+print("measured", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--dataset", "synthetic:30000x4000x200000"],
+        ["--dataset", "synthetic:30000x4000x200000", "--val-ratio", "0.1"],
+        ["--dataset", "synthetic:30000x4000x200000", "--hidden", "400,100,400"],
+    ],
+    ids=["fused", "with validation", "composed"],
+)
+def test_the_estimate_is_what_a_run_takes(options, tmp_path):
+    """Beside what was held when it was made: the program and the ratings."""
+    process = subprocess.run(
+        [sys.executable, "-c", MEASURED, *options, "--epochs", "1", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    numbers = [line.split() for line in process.stderr.splitlines() if line.startswith("measured")]
+    (needed, held), (peak,) = (map(int, words[1:]) for words in numbers)
+    assert 0.8 < (peak - held) / needed < 1.3
 
 
 def test_of_a_gpu_its_own_memory_counts(monkeypatch):

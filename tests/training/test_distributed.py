@@ -118,7 +118,8 @@ LONG = {
 
 def begin(tmp_path, *options):
     """A launcher of two workers in their third epoch or later; it does not end before it is hit."""
-    process = start_launcher(tmp_path, "-n", 2, "-s", 1, "--", *RUN, *options, "--out", "run")
+    command = (*RUN, *options, "--checkpoint-every", "1", "--out", "run")
+    process = start_launcher(tmp_path, "-n", 2, "-s", 1, "--", *command)
     seen = []
     while not seen or "epoch 2/" not in seen[-1]:
         seen.append(process.stderr.readline())
