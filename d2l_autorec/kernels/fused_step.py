@@ -87,6 +87,8 @@ class FusedAdamStep:
     ----------
     parameters, mean, variance : Layers of ndarray
         All that a step changes; with the count of steps, all that the next one depends on.
+    most_threads : int
+        Where a step is to leave CPUs to others. No result depends on it.
 
     Raises
     ------
@@ -124,6 +126,7 @@ class FusedAdamStep:
             dropout_scale(network.dropout),
         )
         self._is_root = network.loss == "root"
+        self.most_threads = kernels.threads()
         self._options = options
         self._wd = tuple(map(np.float32, options.wd))
 
@@ -162,7 +165,7 @@ class FusedAdamStep:
                 f"a batch of {columns} columns: the network has {len(self.parameters.decoder_bias)}"
             )
         units, entries = len(self.parameters.encoder_bias), len(batch.data)
-        shares = threads_for(work_of(rows, columns, units, entries))
+        shares = min(self.most_threads, threads_for(work_of(rows, columns, units, entries)))
         hidden, delta = self._buffers(rows, units)
 
         with kernels.limited_to(shares):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .control_groups import groups_of
 
+STAT = Path("/proc/stat")
+
 
 def available_threads() -> int:
     """CPUs that this process may run on, at most as many as its control group has time for."""
@@ -19,6 +21,17 @@ def available_threads() -> int:
     if quota is None:
         return count
     return max(1, min(count, math.ceil(quota)))
+
+
+def idle_cpus() -> int | None:
+    """CPUs of this machine on which no other thread computes now; None where nothing says."""
+    try:
+        words = STAT.read_text().split()
+        running = int(words[words.index("procs_running") + 1])  # this thread among them
+    except (OSError, ValueError, IndexError):
+        return None
+
+    return max(0, (os.cpu_count() or 1) - (running - 1))
 
 
 def cpu_quota() -> float | None:

@@ -6,6 +6,7 @@ from typing import Any
 from ..kernels.csr import CSRBatch, numpy_view
 from ..kernels.fused_step import AdamOptions, FusedAdamStep, Layers, OneHidden
 from ..models.base import OneHiddenLayer
+from ..support.processors import idle_cpus
 from .history import StepSums
 from .loop import Training
 
@@ -57,13 +58,18 @@ class FusedSteps:
             optimizer.beta2,
             optimizer.epsilon,
         )
-        return FusedAdamStep(
+        step = FusedAdamStep(
             Layers(*(numpy_view(parameter.data(), write=True) for parameter in parameters)),
             OneHidden(self._layer.activation, self._layer.dropout.rate, self._loss),
             options,
             mean,
             variance,
         )
+
+        idle = idle_cpus()
+        if idle is not None:  # threads that wait for a CPU make all others wait
+            step.most_threads = max(1, min(step.most_threads, idle))
+        return step
 
     def _indices(self, trainer: Any) -> list[int]:
         """The trainer's numbers of the parameters."""

@@ -74,3 +74,21 @@ def test_the_affinity_of_this_process():
         assert available_threads() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    "text, idle",
+    [
+        ("cpu 1 2\nprocs_running 1\nprocs_blocked 0\n", 4),
+        ("procs_running 3\n", 2),
+        ("procs_running 9\n", 0),
+        ("procs_running\n", None),
+        ("cpu 1 2\n", None),
+    ],
+)
+def test_idle_cpus(tmp_path, monkeypatch, text, idle):
+    """Of 4, this thread's own among them."""
+    (tmp_path / "stat").write_text(text)
+    monkeypatch.setattr(processors, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(processors.os, "cpu_count", lambda: 4)
+    assert processors.idle_cpus() == idle
