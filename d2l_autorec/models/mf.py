@@ -113,16 +113,16 @@ class ClosedForm(MF):
 
         if self._damping is not None:
             residual = values - mean
-            item_bias = _shrunk_means(items, residual, num_items, self._damping)
+            item_bias = shrunk_means(items, residual, num_items, self._damping)
             residual = residual - item_bias[items]
-            user_bias = _shrunk_means(users, residual, num_users, self._damping)
+            user_bias = shrunk_means(users, residual, num_users, self._damping)
 
         self.mean.set_data(np.array([mean]))
         self.item_bias.weight.set_data(np.array(item_bias[:, None]))
         self.user_bias.weight.set_data(np.array(user_bias[:, None]))
 
 
-def _shrunk_means(
+def shrunk_means(
     index: onp.ndarray, residual: onp.ndarray, size: int, damping: float
 ) -> onp.ndarray:
     """Means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""

@@ -1,6 +1,7 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.base import Model
+from ..models.centered_autorec import means_of
 from ..support.errors import ConfigError
 from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
@@ -179,9 +181,28 @@ class RatingTask(Task[Ratings]):
         """The uninitialised network of a phase."""
         return build(self.config, self.part(phase))
 
+    @property
+    def epochs(self) -> int:
+        """How many a phase has at most, for the ratings at hand."""
+        if not isinstance(self.config, AutoRecConfig):
+            return self.config.epochs
+
+        rows = self.train.num_items
+        if self.config.based == "user":
+            rows = self.train.num_users
+        return self.config.epochs_for(rows)
+
     def weight_decay(self) -> float:
         """What Adam and its like are given, for the ratings at hand."""
-        return self.config.weight_decay(self.train.num_users, self.train.num_items)
+        size = self.train.num_users, self.train.num_items
+        if isinstance(self.config, AutoRecConfig) and self.config.center:
+            return self.config.weight_decay(*size, self._unit)
+        return self.config.weight_decay(*size)
+
+    @cached_property
+    def _unit(self) -> float:
+        """What 1 stands for in a network that is centered."""
+        return means_of(self.train.to_csr(self._based)).unit
 
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own."""

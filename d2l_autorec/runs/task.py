@@ -48,6 +48,7 @@ class Task(ABC, Generic[Data]):
 
     def __init__(self, config: RunConfig, devices: Sequence[mx.Context]) -> None:
         self.devices = devices
+        self._epochs = config.epochs
         self.batches: Mapping[str, Batchify] = BATCHES
 
     @abstractmethod
@@ -81,6 +82,11 @@ class Task(ABC, Generic[Data]):
     @abstractmethod
     def weight_decay(self) -> float:
         """What the optimizer is given."""
+
+    @property
+    def epochs(self) -> int:
+        """How many a phase has at most."""
+        return self._epochs
 
     @abstractmethod
     def initializer(self) -> mx.init.Initializer:

@@ -37,16 +37,12 @@ class RateOptions(Protocol):
         """What a change multiplies the rate by."""
 
     @property
-    def epochs(self) -> int:
-        """The last epoch."""
-
-    @property
     def score(self) -> Score:
         """The validation metric that 'plateau' watches."""
 
 
-def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
-    """The rate of the epoch that follows `history`.
+def learning_rate(config: RateOptions, history: Sequence[EpochRecord], epochs: int) -> float:
+    """The rate of the epoch that follows `history`, of `epochs` in all.
 
     'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
     FactorScheduler); 'cosine': half a cosine to 0 at the last epoch (Gluon's
@@ -62,7 +58,7 @@ def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
         return step(done + 1)
 
     if config.lr_schedule == "cosine":
-        cosine = lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)
+        cosine = lr_scheduler.CosineScheduler(epochs, base_lr=config.lr)
         return cosine(done)
 
     if config.lr_schedule == "plateau":
