@@ -92,8 +92,8 @@ def preset(given: Options) -> Options:
     else:
         chosen = {}
 
-    for name, other in IN_OTHER_UNITS:
-        if name in given:
+    for option, other in IN_OTHER_UNITS:
+        if option in given:
             chosen.pop(other, None)
     if given.get("val_ratio") == 0:  # nothing says when to stop, and what to refit
         chosen.pop("refit", None)
