@@ -14,9 +14,8 @@ from ..kernels.functions import masked_decode
 from .autorec import AutoRec
 from .base import Reading, Vectors, vectors_of
 from .layers import Dropout
-from .mf import shrunk_means
+from .mf import DAMPING, shrunk_means
 
-DAMPING = 5.0  # ratings without deviation that each row and column is given beside its own
 ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with
 
 

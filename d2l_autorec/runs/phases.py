@@ -94,7 +94,8 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
-        result = describe(experiment, phases, test.report(net))
+        report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
+        result = describe(experiment, phases, report)
     return Outcome(experiment, net, phases, result)
 
 

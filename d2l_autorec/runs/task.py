@@ -113,6 +113,10 @@ class Task(ABC, Generic[Data]):
         """'test', and perhaps 'validation', to what measures a network of a phase."""
 
     @abstractmethod
+    def baseline(self, test: Any) -> dict[str, Any]:
+        """What result.json says of the model that every other has to beat; `test` evaluates."""
+
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
 

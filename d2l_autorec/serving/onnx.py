@@ -20,7 +20,8 @@ from mxnet import np as mxnp
 from mxnet.gluon import nn
 
 from ..data.ratings import Ratings
-from ..models.centered_autorec import DAMPING, ROW_LENGTH, Centering
+from ..models.centered_autorec import ROW_LENGTH, Centering
+from ..models.mf import DAMPING
 from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import PART, replacing
