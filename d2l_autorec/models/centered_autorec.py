@@ -166,6 +166,9 @@ class CenteredAutoRec(AutoRec):
             self.centering = Centering(means)
             self.input_dropout = Dropout(input_dropout)
 
+        if self.decoder.weight is not self.encoder.weight:
+            self.decoder.weight.init = "zeros"  # it begins with the means, and nothing beside
+
     def reconstructed(self, x: np.ndarray) -> np.ndarray:
         """Predictions of a dense batch, masked or not."""
         inputs, row_biases = self.centering(x)

@@ -72,6 +72,11 @@ CUTS = Need(
     "`lr_schedule={0.lr_schedule}` makes no cuts",
     "add `lr_schedule=step`",
 )
+COSINE = Need(
+    lambda c: c.lr_schedule == "cosine",
+    "`lr_schedule={0.lr_schedule}` has no warm-up",
+    "add `lr_schedule=cosine`",
+)
 DECAYS = Need(lambda c: c.wd > 0, "`wd` is 0", "add `wd=1e-5`")
 OWN_FILE = Need(
     lambda c: c.own_files(),
@@ -132,8 +137,9 @@ class RunConfig:
         "chapter",
         "model",
         "a set of defaults, which options override. chapter: "
-        "the book's; paper: those of the model's paper; best: the lowest "
-        "validation error found",
+        "the book's; paper: those of the model's paper, on ML-1M; best: the lowest "
+        "validation error found, of autorec on four data sets, of mf on ML-100K; "
+        "with --ratings or --train the default is best where the model has it",
         one_of(PRESETS),
         computes=False,  # it is the values that it sets
     )
@@ -250,6 +256,14 @@ class RunConfig:
         "a cut of the learning rate multiplies it by this",
         RATIO,
         needs=(TRAINED, CUTS),
+    )
+    lr_warmup: float = option(
+        0.0,
+        "training",
+        "cosine: share of the epochs in which the learning rate first grows from 0; the first "
+        "epoch then leaves the network as it begins",
+        FRACTION,
+        needs=(TRAINED, COSINE),
     )
     optimizer: str = option(
         "adam",

@@ -28,6 +28,7 @@ BEST: dict[str, Options] = {
         lr=1e-3,
         refit=True,
         lr_schedule="cosine",
+        lr_warmup=0.1,  # the first epoch is one of the means alone, where nothing is better
         patience=100,
         regularization=70.0,
         decay="weights",
