@@ -1,11 +1,16 @@
 """What a preset sets, and which one is taken where none is named."""
 
+import math
+
 import pytest
 from helpers import own_file, train_run
 
 import d2l_autorec as d2l
 from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.runs.rating_task import split_ratings
 from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.streams import Purpose, generator
+from d2l_autorec.training.schedules import learning_rate
 
 OWN = {"ratings": "mine.csv"}
 TWO_FILES = {"train": "a.csv", "test": "b.csv"}
@@ -106,3 +111,26 @@ def test_a_call_without_configuration_takes_the_best_for_ratings():
     ratings = d2l.load_ratings("synthetic:40x30x300")
     model = d2l.train_model(None, *d2l.random_split(ratings, test_ratio=0.1, seed=0))
     assert model.config.preset == "best"
+
+
+def test_a_rate_that_grows_before_its_cosine():
+    """Two of ten epochs from 0; then half a cosine over the other eight."""
+    config = AutoRecConfig(lr=1.0, lr_schedule="cosine", lr_warmup=0.2, epochs=10)
+    rates = [learning_rate(config, [None] * done, 10) for done in range(10)]
+    cosine = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
+    assert rates == pytest.approx([0, 0.5, *cosine])
+
+
+def test_the_first_epoch_of_the_best_preset_is_the_means_alone(tmp_path):
+    """So that nothing is served that validation found worse."""
+    config = make_config(
+        dict(preset="best", dataset="synthetic:60x80x900", hidden=(4,), epochs=10, quiet=True)
+    )
+    model = d2l.train_model(config)
+    first = model.history.iloc[0]
+    assert first["lr"] == 0
+
+    train, test = split_ratings(config, d2l.load_ratings("synthetic:60x80x900"))
+    fitting, _ = d2l.random_split(train, 0.1, generator(config.seed, Purpose.VALIDATION))
+    means = d2l.train_model(d2l.BiasConfig(clip=True, quiet=True), fitting, test)
+    assert first["test_rmse"] == pytest.approx(means.metrics["test_rmse"], rel=0.01)
