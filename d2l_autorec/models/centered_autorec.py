@@ -16,6 +16,7 @@ from .base import Reading, Vectors, vectors_of
 from .layers import Dropout
 from .mf import DAMPING, shrunk_means
 
+TINY = 1e-6
 ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with
 
 
@@ -51,8 +52,10 @@ def means_of(matrix: sparse.csr_matrix) -> Means:
     of_columns = (mean + column_biases).astype(onp.float32)
     left = values - of_columns[cells.col]
     row_biases = shrunk_means(cells.row, left, rows, DAMPING)
-    unit = (left - row_biases[cells.row]).std()
-    return Means(of_columns, float(unit) or 1.0)
+    unit = float((left - row_biases[cells.row]).std())
+    if unit < TINY * onp.abs(values).max():  # they leave what float32 rounds off
+        unit = 1.0
+    return Means(of_columns, unit)
 
 
 class Centering(nn.HybridBlock):

@@ -103,11 +103,12 @@ def test_means_by_hand():
     assert means.unit == pytest.approx((left - biases).std(), rel=1e-6)
 
 
-def test_equal_ratings_leave_nothing_and_the_unit_is_one():
-    matrix = sparse.csr_matrix(onp.full((3, 4), 5, dtype=onp.float32))
+@pytest.mark.parametrize("rating", [5, 3.3, 1e-3, 7e4])
+def test_equal_ratings_leave_nothing_and_the_unit_is_one(rating):
+    matrix = sparse.csr_matrix(onp.full((3, 4), rating, dtype=onp.float32))
     means = means_of(matrix)
     assert means.unit == 1.0
-    onp.testing.assert_allclose(means.columns, 5)
+    onp.testing.assert_allclose(means.columns, rating, rtol=1e-6)
 
 
 def test_the_mask_of_entries_is_that_of_the_cells():
