@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.config import RunConfig, make_config
+from .runs.config import AutoRecConfig, RunConfig, make_config
 from .runs.figures import draw_table, warning_of_figure
 from .runs.options import add_option_of, computing_options, whole_number, within
 from .runs.paper_tables import TABLES, Row, Table
@@ -207,7 +207,14 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunC
         changed.update(_quick_options(table))
 
     configs = [make_config({**table.options, **row.options, table.vary: v}) for v in values]
-    return [dataclasses.replace(config, **changed) for config in configs]
+    return [_with_options(config, changed) for config in configs]
+
+
+def _with_options(config: RunConfig, changed: dict[str, Any]) -> RunConfig:
+    """The configuration with other options; epochs that are given replace its updates."""
+    if "epochs" in changed and isinstance(config, AutoRecConfig):
+        changed = {**changed, "updates": None}
+    return dataclasses.replace(config, **changed)
 
 
 def _quick_options(table: Table) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .training.engine import has_gpu, start_mxnet
 
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
-  python -m d2l_autorec.run --ratings mine.csv --based user  on your own file
+  python -m d2l_autorec.run --ratings mine.csv               on your own file, with --preset best
   python -m d2l_autorec.run --dataset synthetic --epochs 5   without any file or internet
   python -m d2l_autorec.launch -n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
                                                              two workers of one run

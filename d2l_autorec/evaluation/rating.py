@@ -11,6 +11,7 @@ from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
+from ..models.mf import user_and_item_biases
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
 from .metrics import mae, rmse
@@ -165,6 +166,9 @@ class RatingEvaluation:
         reconstruct: bool = False,
     ) -> None:
         matrix = train.to_csr(based)
+        self._matrix = matrix
+        self._based = based
+        self._reconstruct = reconstruct
         self._wanted = test.to_csr(based)
         self._pairs = batchify is PairRows
 
@@ -201,6 +205,25 @@ class RatingEvaluation:
             shifted = predict_at(network, self._loader, self._wanted, self._devices)
 
         return shifted - self._offset
+
+    def of_means(self) -> dict[str, float] | None:
+        """The metrics of user and item means, which every model has to beat.
+
+        None for rows held out as a whole, which have no mean in training.
+        """
+        if self._reconstruct:
+            return None
+
+        train, wanted = self._matrix, self._wanted
+        if self._based == "item":
+            train, wanted = train.T, wanted.T
+
+        mean = train.data.mean(dtype=onp.float64)
+        user_bias, item_bias = user_and_item_biases(train, mean)
+
+        cells = wanted.tocoo()  # in the order of `truth`, whichever way it stands
+        users, items = cells.row, cells.col
+        return self.metrics_of(mean + user_bias[users] + item_bias[items] - self._offset)
 
     def __call__(self, network: Any) -> dict[str, float]:
         """RMSE and MAE over all test ratings."""

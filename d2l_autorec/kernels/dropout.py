@@ -16,6 +16,7 @@ GAMMA = np.uint64(0x9E3779B97F4A7C15)
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 ONE, S27, S30, S31 = (np.uint64(number) for number in (1, 27, 30, 31))
+NO_ROW = np.uint64(2**63)  # a number beyond those of all rows
 
 
 def draw(state, number):
@@ -53,6 +54,12 @@ def mxnet_seed_of(key: np.uint64, first_row: int) -> int:
     """A seed of 31 bits for `mx.random.seed`, for what draws by MXNet's own generator."""
     with np.errstate(over="ignore"):
         return int(draw(key, np.uint64(first_row)) >> np.uint64(33))
+
+
+def input_key(key: np.uint64) -> np.uint64:
+    """The key of the mask of a batch's inputs, beside that of its hidden units."""
+    with np.errstate(over="ignore"):
+        return draw(key, NO_ROW)
 
 
 def dropout_threshold(rate: float) -> np.uint64:
@@ -98,6 +105,28 @@ def dropout_mask(
 
     row_keys = draw(key, row_numbers)
     draws = draw(row_keys[:, np.newaxis], unit_numbers)  # (rows, units)
+
+    kept = draws >= dropout_threshold(rate)
+    return kept * dropout_scale(rate)
+
+
+def dropout_at(
+    key: np.uint64, indptr: np.ndarray, indices: np.ndarray, rate: float, first_row: int = 0
+) -> np.ndarray:
+    """The same mask at the entries of sparse rows alone, shape (entries,).
+
+    Parameters
+    ----------
+    key, rate, first_row
+        As in `dropout_mask`.
+    indptr, indices : ndarray of int
+        CSR structure of the rows.
+    """
+    rows = len(indptr) - 1
+    row_numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
+
+    row_keys = np.repeat(draw(key, row_numbers), np.diff(indptr))
+    draws = draw(row_keys, indices.astype(np.uint64))
 
     kept = draws >= dropout_threshold(rate)
     return kept * dropout_scale(rate)

@@ -136,7 +136,13 @@ class FusedAdamStep:
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
 
     def __call__(
-        self, batch: CSRBatch, key: np.uint64, lr: float, t: int
+        self,
+        batch: CSRBatch,
+        key: np.uint64,
+        lr: float,
+        t: int,
+        targets: np.ndarray | None = None,
+        unit: float = 1.0,
     ) -> tuple[float, float, int]:
         """One step.
 
@@ -149,6 +155,10 @@ class FusedAdamStep:
             Adam's learning rate, uncorrected.
         t : int
             Number of this step since the moments were zero, from 1 on.
+        targets : ndarray of float32, shape (observed entries,), optional
+            What is to be predicted at the batch's entries; by default its data.
+        unit : float
+            What 1 stands for in the targets: loss and gradients are of errors times this.
 
         Returns
         -------
@@ -167,15 +177,17 @@ class FusedAdamStep:
         units, entries = len(self.parameters.encoder_bias), len(batch.data)
         shares = min(self.most_threads, threads_for(work_of(rows, columns, units, entries)))
         hidden, delta = self._buffers(rows, units)
+        if targets is None:
+            targets = batch.data
 
         with kernels.limited_to(shares):
             squared_error = self._compiled(
-                (batch.indptr, batch.indices, batch.data),
+                (batch.indptr, batch.indices, batch.data, targets),
                 self._encoder,
                 self._decoder,
                 self._network,
                 key,
-                self._loss_factor(rows, columns),
+                self._loss_factor(rows, columns, unit),
                 self._rates(lr, t),
                 self._wd,
                 hidden,
@@ -183,14 +195,18 @@ class FusedAdamStep:
                 shares,
             )
 
+        squared_error *= unit * unit
         loss = 0.5 / columns * squared_error
         if self._is_root:
             loss = rows * math.sqrt(squared_error + ROOT_TINY)
         return loss, squared_error, entries
 
-    def _loss_factor(self, rows: int, columns: int) -> tuple[bool, np.float32]:
-        """The L2 loss is a mean over columns, and `trainer.step` makes one over rows of it."""
-        return self._is_root, np.float32(1 / (columns * max(rows, 1)))
+    def _loss_factor(self, rows: int, columns: int, unit: float) -> tuple[bool, np.float32]:
+        """The L2 loss is a mean over columns, and `trainer.step` makes one over rows of it.
+
+        Errors and the slope of what is predicted are each in units.
+        """
+        return self._is_root, np.float32(unit * unit / (columns * max(rows, 1)))
 
     def _rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
         """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""

@@ -140,7 +140,7 @@ def _square(error):
 
 
 @inlined
-def _decode_row(first, end, indices, data, weight, bias, row, errors, gradient):
+def _decode_row(first, end, indices, targets, weight, bias, row, errors, gradient):
     """Squared error of a row's predictions.
 
     Leaves each entry's error in `errors`, and the gradient of half their squares in `gradient`.
@@ -157,10 +157,10 @@ def _decode_row(first, end, indices, data, weight, bias, row, errors, gradient):
             s1 += row[k] * weight[c1, k]
             s2 += row[k] * weight[c2, k]
             s3 += row[k] * weight[c3, k]
-        s0 += bias[c0] - data[j]
-        s1 += bias[c1] - data[j + 1]
-        s2 += bias[c2] - data[j + 2]
-        s3 += bias[c3] - data[j + 3]
+        s0 += bias[c0] - targets[j]
+        s1 += bias[c1] - targets[j + 1]
+        s2 += bias[c2] - targets[j + 2]
+        s3 += bias[c3] - targets[j + 3]
         squared += _square(s0) + _square(s1) + _square(s2) + _square(s3)
         errors[j], errors[j + 1], errors[j + 2], errors[j + 3] = s0, s1, s2, s3
         for k in range(units):
@@ -172,7 +172,7 @@ def _decode_row(first, end, indices, data, weight, bias, row, errors, gradient):
         c0, s0 = indices[j], F0
         for k in range(units):
             s0 += row[k] * weight[c0, k]
-        s0 += bias[c0] - data[j]
+        s0 += bias[c0] - targets[j]
         squared += _square(s0)
         errors[j] = s0
         for k in range(units):
@@ -184,7 +184,7 @@ def _decode_row(first, end, indices, data, weight, bias, row, errors, gradient):
 @inlined
 def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared):
     """The rows from `first` to `end`, there and back, up to the gradients of the weights."""
-    indptr, indices, data = batch
+    indptr, indices, data, targets = batch
     activation, threshold, scale = network
     kept = F1 / scale
     for b in range(first, end):
@@ -197,7 +197,7 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
             _drop(row, row_key, threshold, scale)
 
         squared[b] = _decode_row(
-            here, there, indices, data, decoder[0], decoder[3], row, errors, gradient
+            here, there, indices, targets, decoder[0], decoder[3], row, errors, gradient
         )
 
         _times_slope(gradient, row, kept, activation)
@@ -304,7 +304,8 @@ def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, de
 
     Parameters
     ----------
-    batch : (indptr, indices, data)
+    batch : (indptr, indices, data, targets)
+        The encoder reads the data; the decoder is to predict the targets.
     encoder, decoder : (weight, its mean, its variance, bias, its mean, its variance)
     network : (activation, threshold, scale)
         The first is one of `ACTIVATIONS`, by number, and the others are of the dropout.
@@ -322,7 +323,7 @@ def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, de
     shares : int
         Threads that work: at most as many as numba began with. No result depends on them.
     """
-    indptr, indices, data = batch
+    indptr, indices, data, _ = batch
     groups = group_by_column(indptr, indices, len(decoder[0]))
     errors = np.empty(len(data), dtype=np.float32)
     squared = np.empty(len(hidden), dtype=np.float64)

@@ -11,7 +11,7 @@ from mxnet.initializer import Xavier
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
 from ..kernels.fused_step import ACTIVATIONS, Layers
-from .base import Model, OneHiddenLayer, Vectors, vectors_of
+from .base import Model, OneHiddenLayer, Reading, Vectors, vectors_of
 from .layers import Affine, Dropout, InputDense, OutputDense, activation, rating_activation
 
 
@@ -91,12 +91,16 @@ class AutoRec(nn.HybridBlock, Model):
         if isinstance(x, CSRBatch):
             return self._forward_sparse(x, at)
 
-        pred = super().forward(x)
+        pred = self.reconstructed(x)
         if autograd.is_training():  # mask the gradient during training
             return pred * np.sign(x)
         return pred
 
     # What deeper, tied, bounded and sparse variants add to the chapter's.
+
+    def reconstructed(self, x: np.ndarray) -> np.ndarray:
+        """Predictions of a dense batch, masked or not."""
+        return super().forward(x)
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """Trace each layer but the dropout, whose mask is drawn anew in every step."""
@@ -107,9 +111,22 @@ class AutoRec(nn.HybridBlock, Model):
         """Let the next step's dropout depend on these two alone."""
         self.dropout.seed(key, first_row)
 
-    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
+    def read(self, batch: CSRBatch) -> Reading:
+        """A sparse batch as encoder and decoder read it."""
+        no_biases = onp.zeros(len(batch), dtype=onp.float32)
+        return Reading(batch, batch.data, 1.0, no_biases)
+
+    def hidden(self, x: CSRBatch) -> np.ndarray:
         """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
-        return self._deeper(self.dropout(self.encoder(x)))
+        return self._encoded(self.read(x))
+
+    def row_vectors(self, rows: CSRBatch) -> Vectors:
+        """Hidden units, and what is added to a row's predictions."""
+        reading = self.read(rows)
+        return Vectors(self._encoded(reading).asnumpy(), reading.row_biases)
+
+    def _encoded(self, reading: Reading) -> np.ndarray:
+        return self._deeper(self.dropout(self.encoder(reading.inputs)))
 
     def _deeper(self, hidden: Any) -> Any:
         """The inner layers; without one they are skipped: a traced identity has no graph."""
@@ -147,7 +164,7 @@ class AutoRec(nn.HybridBlock, Model):
             return None
 
         parameters = Layers(encoder.weight, encoder.bias, decoder.weight, decoder.bias)
-        return OneHiddenLayer(parameters, encoder.activation_name, self.dropout)
+        return OneHiddenLayer(parameters, encoder.activation_name, self.dropout, self.read)
 
     def column_vectors(self) -> Vectors:
         """The decoder's rows."""

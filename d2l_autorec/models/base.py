@@ -1,5 +1,6 @@
 """What a run asks of a network, beside its predictions."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -7,6 +8,7 @@ import numpy as onp
 from mxnet.gluon import Parameter
 from scipy import sparse
 
+from ..kernels.csr import CSRBatch
 from ..kernels.dropout import mxnet_seed_of
 from ..kernels.fused_step import Layers
 from .layers import Affine, Dropout, RatingActivation
@@ -35,11 +37,35 @@ class OneHiddenLayer(NamedTuple):
         Of the hidden units.
     dropout : Dropout
         Between them and the decoder.
+    read : callable
+        A sparse batch to what the encoder reads of it, and the decoder is to predict.
     """
 
     parameters: Layers
     activation: str
     dropout: Dropout
+    read: Callable[[CSRBatch], "Reading"]
+
+
+class Reading(NamedTuple):
+    """A sparse batch as a network reads it.
+
+    Parameters
+    ----------
+    inputs : CSRBatch, (B, C)
+        What the encoder reads.
+    targets : ndarray of float32, shape (n,)
+        What the decoder is to predict at the entries.
+    unit : float
+        What 1 stands for in the targets, in the ratings' unit.
+    row_biases : ndarray of float32, shape (B,)
+        What is added to a row's predictions.
+    """
+
+    inputs: CSRBatch
+    targets: onp.ndarray
+    unit: float
+    row_biases: onp.ndarray
 
 
 class Model:
@@ -57,12 +83,15 @@ class Model:
         Whether MXNet keeps its parameters; else it is fitted anew from a run's data.
     output : RatingActivation or None
         The activation of its predictions.
+    centering : Centering or None
+        What its layers' inputs and predictions are taken from and added to: row and column means.
     """
 
     reads_pairs = False
     is_closed_form = False
     has_parameters = True
     output: RatingActivation | None = None
+    centering: Any = None
 
     def __call__(self, *inputs: Any) -> Any:
         """Predictions of a batch."""
@@ -99,6 +128,15 @@ class Model:
     def column_vectors(self) -> Vectors | None:
         """Of the columns of its rows, which its last layer has; None without such a layer."""
         return None
+
+    def hidden(self, x: Any) -> Any:
+        """What the last layer reads of a batch of rows, shape (batch_size, H)."""
+        raise NotImplementedError(f"{type(self).__name__} has no hidden units")
+
+    def row_vectors(self, rows: CSRBatch) -> Vectors:
+        """Of rows, made of what they hold; see `column_vectors`."""
+        no_biases = onp.zeros(len(rows), dtype=onp.float32)
+        return Vectors(self.hidden(rows).asnumpy(), no_biases)
 
     def tables(self) -> tuple[Vectors, Vectors]:
         """Of users and of items, where it reads pairs of them."""

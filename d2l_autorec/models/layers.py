@@ -8,7 +8,7 @@ from mxnet import autograd, np
 from mxnet.gluon import Parameter, nn
 
 from ..kernels.csr import CSRBatch
-from ..kernels.dropout import dropout_mask
+from ..kernels.dropout import dropout_at, dropout_mask
 from ..kernels.functions import encode
 
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
@@ -123,7 +123,7 @@ class Dropout(nn.Dropout):
     rate : float
         Share of the units that training drops.
 
-    Shape: (batch_size, units) -> the same.
+    Shape: (batch_size, units), an ndarray or a CSRBatch -> the same.
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
@@ -141,8 +141,16 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         if not self._rate or not autograd.is_training():
             return x
+        if isinstance(x, CSRBatch):
+            return self._dropped(x)
 
         return x * np.array(self._mask(*x.shape), ctx=x.ctx)
+
+    def _dropped(self, rows: CSRBatch) -> CSRBatch:
+        """Sparse rows in which what is dropped stays an entry, and is 0."""
+        key, first_row = self.take(len(rows))
+        mask = dropout_at(key, rows.indptr, rows.indices, self._rate, first_row)
+        return CSRBatch(rows.indptr, rows.indices, rows.data * mask, rows.shape[1], rows.ctx)
 
     @property
     def rate(self) -> float:

@@ -9,6 +9,8 @@ from scipy import sparse
 
 from .base import Model, Vectors
 
+DAMPING = 5.0  # ratings without deviation that each user and item is given beside its own
+
 
 class MF(nn.HybridBlock, Model):
     """Predicts a rating as P_u . Q_i + b_u + b_i + mean.
@@ -102,27 +104,34 @@ class ClosedForm(MF):
 
     def fit(self, train: sparse.csr_matrix) -> None:
         """Set the parameters from an interaction matrix of shape (users, items)."""
-        cells = train.tocoo()
-        users, items = cells.row, cells.col
-        values = cells.data.astype(onp.float64)
+        mean = train.data.mean(dtype=onp.float64)
         num_users, num_items = train.shape
-
-        mean = values.mean()
-        item_bias = onp.zeros(num_items)
-        user_bias = onp.zeros(num_users)
+        user_bias, item_bias = onp.zeros(num_users), onp.zeros(num_items)
 
         if self._damping is not None:
-            residual = values - mean
-            item_bias = _shrunk_means(items, residual, num_items, self._damping)
-            residual = residual - item_bias[items]
-            user_bias = _shrunk_means(users, residual, num_users, self._damping)
+            user_bias, item_bias = user_and_item_biases(train, mean, self._damping)
 
         self.mean.set_data(np.array([mean]))
         self.item_bias.weight.set_data(np.array(item_bias[:, None]))
         self.user_bias.weight.set_data(np.array(user_bias[:, None]))
 
 
-def _shrunk_means(
+def user_and_item_biases(
+    train: sparse.csr_matrix, mean: float, damping: float = DAMPING
+) -> tuple[onp.ndarray, onp.ndarray]:
+    """b_u, shape (users,), and b_i, shape (items,): see `ClosedForm`."""
+    cells = train.tocoo()
+    num_users, num_items = train.shape
+
+    deviation = cells.data - mean
+    item_bias = shrunk_means(cells.col, deviation, num_items, damping)
+
+    left = deviation - item_bias[cells.col]
+    user_bias = shrunk_means(cells.row, left, num_users, damping)
+    return user_bias, item_bias
+
+
+def shrunk_means(
     index: onp.ndarray, residual: onp.ndarray, size: int, damping: float
 ) -> onp.ndarray:
     """Means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""

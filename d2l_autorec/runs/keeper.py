@@ -229,6 +229,11 @@ class ServedTest(Callback):
         """What was measured last is of the parameters that are served."""
         self._served = self._latest
 
+    @property
+    def evaluation(self) -> Any:
+        """What measures."""
+        return self._evaluation
+
     def report(self, net: Any) -> dict[str, Any]:
         """What result.json says of the test; measured again where no epoch was since a resume."""
         if self._served is None:

@@ -49,6 +49,7 @@ def build(config: RunConfig, ratings: Ratings | Clicks) -> "Model":
 
 def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
     from ..models.autorec import AutoRec
+    from ..models.centered_autorec import CenteredAutoRec, means_of
 
     if ratings.scale is None:
         raise TypeError(f"{ratings.name} has no rating scale: its rows are no ratings")
@@ -56,6 +57,17 @@ def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
     columns = ratings.num_users
     if config.based == "user":
         columns = ratings.num_items
+
+    if config.center:
+        return CenteredAutoRec(
+            config.hidden,
+            columns,
+            means_of(ratings.to_csr(config.based)),
+            config.dropout[0],
+            config.input_dropout,
+            encoder_activation=config.encoder_activation,
+            tied=config.tied,
+        )
 
     low, high = ratings.scale
     return AutoRec(

@@ -76,7 +76,7 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
     with SignalWatch(advice(experiment, folder)) as watch:
         if checkpoint.phase == "search":
-            net, test = run_phase(experiment, folder, checkpoint, config.epochs, watch)
+            net, test = run_phase(experiment, folder, checkpoint, experiment.task.epochs, watch)
             phases["search"] = checkpoint.history
 
             if config.second_phase:
@@ -88,21 +88,22 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
         if checkpoint.phase != "search":
             phases["search"] = checkpoint.search
-            epochs = _epochs_of(checkpoint, config)
+            epochs = _epochs_of(checkpoint, experiment)
             net, test = run_phase(experiment, folder, checkpoint, epochs, watch)
             phases[checkpoint.phase] = checkpoint.history
 
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
-        result = describe(experiment, phases, test.report(net))
+        report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
+        result = describe(experiment, phases, report)
     return Outcome(experiment, net, phases, result)
 
 
-def _epochs_of(checkpoint: Checkpoint, config: RunConfig) -> int | None:
+def _epochs_of(checkpoint: Checkpoint, experiment: Experiment) -> int | None:
     """How long a second phase trains: a refit as long as the search took to its best epoch."""
     if checkpoint.phase == "refit":
-        return best_epoch(checkpoint.search, config.score)
-    return config.epochs
+        return best_epoch(checkpoint.search, experiment.config.score)
+    return experiment.task.epochs
 
 
 def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpoint:
@@ -241,7 +242,7 @@ def _train_epochs(
     with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
         callbacks: list[Callback] = [
             StepSeed(config.seed),
-            LearningRate(_rates(config, checkpoint)),
+            LearningRate(_rates(experiment, checkpoint)),
             Signals(watch, keeper.save_in_epoch),
             Evaluation(measures, config.eval_every, epochs, experiment.task.beta(training.loss)),
             measures["test"],
@@ -261,13 +262,15 @@ def _train_epochs(
     checkpoint.history = training.history
 
 
-def _rates(config: RunConfig, checkpoint: Checkpoint) -> Callable[[Sequence[EpochRecord]], float]:
+def _rates(
+    experiment: Experiment, checkpoint: Checkpoint
+) -> Callable[[Sequence[EpochRecord]], float]:
     """The rate of each epoch; a refit goes through the rates of the search again."""
 
     def rate(history: Sequence[EpochRecord]) -> float:
         if checkpoint.phase == "refit":
             return checkpoint.search[len(history)].lr
-        return learning_rate(config, history)
+        return learning_rate(experiment.config, history, experiment.task.epochs)
 
     return rate
 

@@ -15,7 +15,7 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
-from ..models.baselines import check_memory
+from ..models.baselines import Popularity, check_memory
 from ..support.memory import available_memory
 from ..training.history import EpochRecord
 from ..training.loaders import train_loader
@@ -184,6 +184,14 @@ class RankingTask(Task[Clicks]):
             for name, part in parts.items()
         }
 
+    def baseline(self, test: RankingEvaluation) -> dict[str, Any]:
+        """The test NDCG@100 of popularity; empty for this itself."""
+        if self.config.model == "popularity":
+            return {}
+
+        scores = test(Popularity().fit(self.train.train))
+        return {"baseline": "popularity", "baseline_test_ndcg@100": scores["ndcg@100"]}
+
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
         return self.train.counts()
@@ -197,18 +205,30 @@ class RankingTask(Task[Clicks]):
         )
         names = ", ".join(result["devices"])
 
+        baseline = ""
+        if "baseline" in result:
+            baseline = f" ({result['baseline']}: NDCG@100 {result['baseline_test_ndcg@100']:.4f})"
+
         return (
-            f"test {metrics} on {data_shown(result['dataset'])}\n"
+            f"test {metrics}{baseline} on {data_shown(result['dataset'])}\n"
             f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]"
         )
 
     @staticmethod
     def remarks(result: dict[str, Any]) -> Sequence[str]:
         """What else a person should know of the result."""
+        remarks = []
+        if "baseline" in result and not result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
+            remarks.append(
+                "no better than popularity, whose test NDCG@100 is "
+                f"{result['baseline_test_ndcg@100']:.4f}: try `model=ease`, which needs no "
+                "epochs, or more clicks"
+            )
+
         count = result["test_users_without_held_out"]
-        if not count:
-            return []
-        return [f"{count} test users have no held-out click and were left out"]
+        if count:
+            remarks.append(f"{count} test users have no held-out click and were left out")
+        return remarks
 
 
 def _beta_now(schedule: Anneal, trainer: Any) -> float:

@@ -1,6 +1,7 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.base import Model
+from ..models.centered_autorec import means_of
 from ..support.errors import ConfigError
 from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
@@ -179,9 +181,28 @@ class RatingTask(Task[Ratings]):
         """The uninitialised network of a phase."""
         return build(self.config, self.part(phase))
 
+    @property
+    def epochs(self) -> int:
+        """How many a phase has at most, for the ratings at hand."""
+        if not isinstance(self.config, AutoRecConfig):
+            return self.config.epochs
+
+        rows = self.train.num_items
+        if self.config.based == "user":
+            rows = self.train.num_users
+        return self.config.epochs_for(rows)
+
     def weight_decay(self) -> float:
         """What Adam and its like are given, for the ratings at hand."""
-        return self.config.weight_decay(self.train.num_users, self.train.num_items)
+        size = self.train.num_users, self.train.num_items
+        if isinstance(self.config, AutoRecConfig) and self.config.center:
+            return self.config.weight_decay(*size, self._unit)
+        return self.config.weight_decay(*size)
+
+    @cached_property
+    def _unit(self) -> float:
+        """What 1 stands for in a network that is centered."""
+        return means_of(self.train.to_csr(self._based)).unit
 
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own."""
@@ -247,6 +268,13 @@ class RatingTask(Task[Ratings]):
             for name, ratings in wanted.items()
         }
 
+    def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
+        """The test RMSE of user and item means; empty for these themselves."""
+        means = test.of_means()
+        if self.config.model in ("bias", "mean") or means is None:
+            return {}
+        return {"baseline": "user and item means", "baseline_test_rmse": means["rmse"]}
+
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
         based = {}
@@ -284,22 +312,42 @@ class RatingTask(Task[Ratings]):
             result["ratings_per_second"],
             result["devices"],
         ).splitlines()
-        return f"{first} on {where}\n{second}"
+
+        baseline = ""
+        if "baseline" in result:
+            baseline = f" ({result['baseline']} {result['baseline_test_rmse']:.3f})"
+        return f"{first}{baseline} on {where}\n{second}"
 
     @staticmethod
     def remarks(result: dict[str, Any]) -> Sequence[str]:
         """What else a person should know of the result."""
-        if not result["cold_test_ratings"]:
-            return []
+        remarks = []
+        if "baseline" in result and not result["test_rmse"] < result["baseline_test_rmse"]:
+            remarks.append(_no_better_than_means(result))
+        if result["cold_test_ratings"]:
+            remarks.append(_of_cold_ratings(result))
+        return remarks
 
-        remark = (
-            f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-            "user or item without training ratings and were predicted by a mean"
-        )
-        warm = result["test_without_cold_rmse"]
-        if warm is not None:
-            remark += f"; test RMSE without them {warm:.3f}"
-        return [remark]
+
+def _no_better_than_means(result: dict[str, Any]) -> str:
+    advice = "these ratings may hold no more than means: see also `model=mf`"
+    if result["preset"] != "best":
+        advice = "try `preset=best`, which is made for ratings of any kind"
+    return (
+        f"no better than the user and item means, whose test RMSE is "
+        f"{result['baseline_test_rmse']:.4f}: {advice}"
+    )
+
+
+def _of_cold_ratings(result: dict[str, Any]) -> str:
+    remark = (
+        f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+        "user or item without training ratings and were predicted by a mean"
+    )
+    warm = result["test_without_cold_rmse"]
+    if warm is not None:
+        remark += f"; test RMSE without them {warm:.3f}"
+    return remark
 
 
 def load_and_split(config: RatingConfig) -> splits.Split:

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..support.flags import with_flags
 from ..training.history import EpochRecord, best_epoch
 from ..training.progress import label_of
-from .config import RunConfig
+from .config import CLOSED_FORM, AutoRecConfig, RunConfig
 from .experiment import TASKS, Experiment
 
 
@@ -53,6 +54,7 @@ def describe(
         "devices": experiment.device_names(),
         "epochs": len(history),
         "best_epoch": best,
+        "most_epochs": experiment.task.epochs,
         f"validation_{metric}": validation,
         **best_beta,
         "train_loss": served.train_loss,
@@ -80,9 +82,25 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
 
     if result["best_epoch"] and result["train_loss"] is not None:
         print(_about_best(config, result), file=sys.stderr)
-    for remark in task.remarks(result):
-        print(remark, file=sys.stderr)
+    for remark in [*_about_length(config, result), *task.remarks(result)]:
+        print(with_flags(remark), file=sys.stderr)
     print(f"run folder: {result['run']}", file=sys.stderr)
+
+
+def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
+    """Whether more epochs may be better."""
+    if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
+        return []
+    if config.model in CLOSED_FORM:
+        return []
+
+    name = "epochs"
+    if isinstance(config, AutoRecConfig) and config.updates is not None:
+        name = "updates"
+    return [
+        f"the validation {label_of(config.score.metric)} was still improving at epoch "
+        f"{result['best_epoch']}, the last: raise `{name}`"
+    ]
 
 
 def _about_best(config: RunConfig, result: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ class Task(ABC, Generic[Data]):
 
     def __init__(self, config: RunConfig, devices: Sequence[mx.Context]) -> None:
         self.devices = devices
+        self._epochs = config.epochs
         self.batches: Mapping[str, Batchify] = BATCHES
 
     @abstractmethod
@@ -82,6 +83,11 @@ class Task(ABC, Generic[Data]):
     def weight_decay(self) -> float:
         """What the optimizer is given."""
 
+    @property
+    def epochs(self) -> int:
+        """How many a phase has at most."""
+        return self._epochs
+
     @abstractmethod
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own."""
@@ -105,6 +111,10 @@ class Task(ABC, Generic[Data]):
     @abstractmethod
     def evaluations(self, phase: str, kernel: str) -> Evaluations:
         """'test', and perhaps 'validation', to what measures a network of a phase."""
+
+    @abstractmethod
+    def baseline(self, test: Any) -> dict[str, Any]:
+        """What result.json says of the model that every other has to beat; `test` evaluates."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

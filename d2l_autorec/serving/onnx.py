@@ -20,6 +20,8 @@ from mxnet import np as mxnp
 from mxnet.gluon import nn
 
 from ..data.ratings import Ratings
+from ..models.centered_autorec import ROW_LENGTH, Centering
+from ..models.mf import DAMPING
 from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import PART, replacing
@@ -177,7 +179,7 @@ def plain_network(net: Any) -> Any:
 
     Returns
     -------
-    HybridSequential
+    HybridBlock
         (batch_size, columns) -> (batch_size, columns)
     """
     plain = nn.HybridSequential()
@@ -194,7 +196,48 @@ def plain_network(net: Any) -> Any:
         factor, summand = net.output.line()
         plain.add(net.output.act, scaling(columns, factor, summand))
 
+    if net.centering is not None:
+        return PlainCentering(plain, net.centering)
     return plain
+
+
+class PlainCentering(nn.HybridBlock):
+    """`Centering` around plain layers, of operators for which the converter has a conversion.
+
+    Parameters
+    ----------
+    layers : HybridBlock
+        (batch_size, columns) -> (batch_size, columns)
+    centering : Centering
+        Its constants are taken over.
+    """
+
+    def __init__(self, layers: Any, centering: Centering) -> None:
+        super().__init__()
+        self._unit = centering.unit_of_ratings()
+
+        with self.name_scope():
+            self.layers = layers
+            means = mxnp.array(centering.column_means()[None])
+            self.columns = self.params.get_constant("columns", means)
+
+        self.initialize()
+
+    def hybrid_forward(self, F: Any, x: Any, columns: Any) -> Any:
+        x, columns = x.as_nd_ndarray(), columns.as_nd_ndarray()  # it knows no NumPy operators
+        observed = 1 - (x == 0)
+        counts = F.sum(observed, axis=1, keepdims=True)
+
+        left = F.broadcast_mul(F.broadcast_sub(x, columns), observed)
+        row_biases = F.broadcast_div(F.sum(left, axis=1, keepdims=True), counts + DAMPING)
+        left = (left - F.broadcast_mul(observed, row_biases)) / self._unit
+
+        lengths = ROW_LENGTH / F.sqrt(counts + (counts == 0))
+        inputs = F.broadcast_mul(left + observed, lengths)
+
+        predicted = self.layers(inputs.as_np_ndarray()).as_nd_ndarray() * self._unit
+        rated = F.broadcast_add(F.broadcast_add(predicted, columns), row_biases)
+        return rated.as_np_ndarray()
 
 
 def scaling(columns: int, factor: float, summand: float) -> Any:

@@ -22,6 +22,7 @@ from mxnet import npx
 from ..data.ids import IdMap
 from ..evaluation.metrics import top_items
 from ..evaluation.rating import MeanFallback
+from ..models.base import Vectors
 from ..runs.config import AutoRecConfig, RatingConfig, RunConfig
 from ..support.errors import ConfigError, DataWarning, check_whole
 from ..training.loaders import SparseRows
@@ -233,22 +234,22 @@ class Predictor:
             self.user_table, self.user_biases = users
             self.item_vectors, self.item_biases = items
         elif columns is not None and _is_item_based(run.config):
-            self.item_vectors = self._encode_rows(run.inputs.to_csr("item"))
+            self.item_vectors, self.item_biases = self._encode_rows(run.inputs.to_csr("item"))
             self.user_table, self.user_biases = columns
         elif columns is not None:
             self.item_vectors, self.item_biases = columns
 
-    def encode(self, matrix: Any) -> np.ndarray:
-        """Hidden vectors of the rows of a CSR matrix, shape (rows, H)."""
+    def encode(self, matrix: Any) -> Vectors:
+        """Hidden vectors of the rows of a CSR matrix, shape (rows, H), and their biases."""
         npx.set_np()
         rows_at = SparseRows(matrix)
         batch = rows_at(list(range(matrix.shape[0])))
-        return self.run.net.hidden(batch).asnumpy()
+        return self.run.net.row_vectors(batch)
 
-    def _encode_rows(self, matrix: Any) -> np.ndarray:
+    def _encode_rows(self, matrix: Any) -> Vectors:
         starts = range(0, matrix.shape[0], ENCODE_ROWS)
         blocks = [self.encode(matrix[start : start + ENCODE_ROWS]) for start in starts]
-        return np.concatenate(blocks)
+        return Vectors(*map(np.concatenate, zip(*blocks)))
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """User and item vectors, shapes (users, H) and (items, H), of a model that has both.
@@ -290,8 +291,9 @@ class Predictor:
         if self.item_vectors is None:
             return np.asarray(self.run.net(matrix), dtype=np.float32)
 
-        products = self.encode(matrix) @ self.item_vectors.T + self.item_biases
-        return self.rated(products)
+        users, user_biases = self.encode(matrix)
+        products = users @ self.item_vectors.T + self.item_biases
+        return self.rated(products + user_biases[:, None])
 
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""

@@ -20,7 +20,7 @@ from ..data.ids import IdMap
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
-from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
+from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig, make_config
 from ..runs.experiment import Experiment, TaskMaker
 from ..runs.networks import build
 from ..runs.phases import Outcome
@@ -190,7 +190,7 @@ class TrainedModel:
 
 
 def train_model(
-    config: RunConfig,
+    config: RunConfig | None = None,
     train: Ratings | Clicks | None = None,
     test: Ratings | None = None,
     validation: Ratings | None = None,
@@ -206,8 +206,9 @@ def train_model(
 
     Parameters
     ----------
-    config : RunConfig
-        `AutoRecConfig`, `MFConfig` and so on.
+    config : RunConfig, optional
+        `AutoRecConfig`, `MFConfig` and so on. By default AutoRec, of ratings with the preset
+        `best`, and without any with the chapter's settings on its data.
     train : Ratings, or Clicks for a model that ranks; optional
         Clicks are split by users already: they are all the data there is. By
         default the data that `config` names are read, and split as it says.
@@ -236,6 +237,9 @@ def train_model(
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
+    if config is None:
+        config = _default_config(train)
+
     make_task = None
     if train is not None:
         make_task = _task_maker(config, train, test, validation)
@@ -255,6 +259,13 @@ def train_model(
 
     assert trained.outcome is not None  # without a folder there is nothing else to go by
     return _model_of(trained.outcome)
+
+
+def _default_config(train: Ratings | Clicks | None) -> RunConfig:
+    """The chapter's settings for its data, the best that are known for others."""
+    if train is None:
+        return make_config({})
+    return make_config({"preset": "best"})
 
 
 def _folder_if_named(experiment: Experiment) -> Path | None:

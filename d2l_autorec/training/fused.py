@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mxnet import autograd
+
 from ..kernels.csr import CSRBatch, numpy_view
 from ..kernels.fused_step import AdamOptions, FusedAdamStep, Layers, OneHidden
 from ..models.base import OneHiddenLayer
@@ -36,10 +38,19 @@ class FusedSteps:
             self._step = self._bound(training.trainer)
 
         rows = batch[-1]
+        with autograd.train_mode():  # which the dropout of inputs asks for
+            reading = self._layer.read(rows)
         key, _ = self._layer.dropout.take(len(rows))
         updates = self._count_update(training.trainer)
 
-        sums = self._step(rows, key, training.trainer.learning_rate, updates)
+        sums = self._step(
+            reading.inputs,
+            key,
+            training.trainer.learning_rate,
+            updates,
+            reading.targets,
+            reading.unit,
+        )
         return StepSums(*sums)
 
     def _bound(self, trainer: Any) -> FusedAdamStep:

@@ -37,19 +37,20 @@ class RateOptions(Protocol):
         """What a change multiplies the rate by."""
 
     @property
-    def epochs(self) -> int:
-        """The last epoch."""
+    def lr_warmup(self) -> float:
+        """Share of the epochs before a cosine in which the rate grows from 0."""
 
     @property
     def score(self) -> Score:
         """The validation metric that 'plateau' watches."""
 
 
-def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
-    """The rate of the epoch that follows `history`.
+def learning_rate(config: RateOptions, history: Sequence[EpochRecord], epochs: int) -> float:
+    """The rate of the epoch that follows `history`, of `epochs` in all.
 
     'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
-    FactorScheduler); 'cosine': half a cosine to 0 at the last epoch (Gluon's
+    FactorScheduler); 'cosine': from 0, in the first epoch, straight to the rate within a
+    share `lr_warmup` of the epochs, then half a cosine to 0 at the last epoch (Gluon's
     CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
     brought no better validation score.
     """
@@ -62,7 +63,10 @@ def learning_rate(config: RateOptions, history: Sequence[EpochRecord]) -> float:
         return step(done + 1)
 
     if config.lr_schedule == "cosine":
-        cosine = lr_scheduler.CosineScheduler(config.epochs, base_lr=config.lr)
+        warmup = math.ceil(config.lr_warmup * epochs)
+        cosine = lr_scheduler.CosineScheduler(
+            epochs, base_lr=config.lr, warmup_steps=warmup, warmup_begin_lr=0
+        )
         return cosine(done)
 
     if config.lr_schedule == "plateau":

@@ -233,8 +233,8 @@ def test_a_preset_is_defaults_that_options_override():
     [
         (dict(preset="paper"), 100 / (60 * 80)),
         (dict(preset="paper", wd=0.25), 0.25),
-        (dict(preset="best", regularization=48.0), 48 / (60 * 80)),
-        (dict(), 1e-5),
+        (dict(preset="best", center=False, regularization=48.0), 48 / (60 * 80)),
+        (dict(preset="chapter"), 1e-5),
     ],
 )
 def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):

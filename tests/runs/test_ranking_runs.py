@@ -226,8 +226,8 @@ def test_plateau_maximises_ndcg():
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
         chosen = MultVAEConfig(**{**vars(config), "early_stopping": metric})
-        assert schedules.learning_rate(chosen, history_of(metric, good)) == 1.0
-        assert schedules.learning_rate(chosen, history_of(metric, bad)) == 0.25
+        assert schedules.learning_rate(chosen, history_of(metric, good), chosen.epochs) == 1.0
+        assert schedules.learning_rate(chosen, history_of(metric, bad), chosen.epochs) == 0.25
 
 
 def test_plateau_in_a_run(tmp_path):

@@ -488,7 +488,7 @@ def test_learning_rates_by_hand(name, expected):
         lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6, val_ratio=0.1
     )
     scores = history_of([5, 6, 6, 6, 6])
-    rates = [schedules.learning_rate(config, scores[:k]) for k in range(6)]
+    rates = [schedules.learning_rate(config, scores[:k], config.epochs) for k in range(6)]
     assert rates == pytest.approx(expected)
 
 

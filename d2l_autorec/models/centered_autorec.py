@@ -1,0 +1,201 @@
+"""AutoRec of what user and item means leave of the ratings."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as onp
+from mxnet import np
+from mxnet.gluon import nn
+from scipy import sparse
+
+from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
+from ..kernels.dropout import input_key
+from ..kernels.functions import masked_decode
+from .autorec import AutoRec
+from .base import Reading, Vectors, vectors_of
+from .layers import Dropout
+from .mf import DAMPING, shrunk_means
+
+TINY = 1e-6
+ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with
+
+
+class Means(NamedTuple):
+    """What the ratings of training say of the columns, and how much they leave.
+
+    Parameters
+    ----------
+    columns : ndarray of float32, shape (C,)
+        Global mean plus each column's shrunk deviation from it.
+    unit : float
+        Standard deviation of what row and column means leave; above 0.
+    """
+
+    columns: onp.ndarray
+    unit: float
+
+
+def means_of(matrix: sparse.csr_matrix) -> Means:
+    """The means of a matrix of shape (rows, columns): b_i and b_u of Koren (2010), section 2.1.
+
+    Rows come first, as they do in `Centering`, which has the columns' and makes the rows' anew.
+    """
+    cells = matrix.tocoo()
+    values = cells.data.astype(onp.float64)
+    rows, columns = matrix.shape
+
+    mean = values.mean()
+    row_biases = shrunk_means(cells.row, values - mean, rows, DAMPING)
+    left = values - mean - row_biases[cells.row]
+    column_biases = shrunk_means(cells.col, left, columns, DAMPING)
+
+    of_columns = (mean + column_biases).astype(onp.float32)
+    left = values - of_columns[cells.col]
+    row_biases = shrunk_means(cells.row, left, rows, DAMPING)
+    unit = float((left - row_biases[cells.row]).std())
+    if unit < TINY * onp.abs(values).max():  # they leave what float32 rounds off
+        unit = 1.0
+    return Means(of_columns, unit)
+
+
+class Centering(nn.HybridBlock):
+    """What a row's mean and the columns' means say of its ratings, and what they leave.
+
+    rating = column mean + row bias + unit * left
+
+    The row bias is the shrunk mean of the row's own ratings, less the columns' means, so that a
+    row which training did not see has one, too. An input is (left + 1) where there is a rating
+    and 0 elsewhere, times `ROW_LENGTH` / sqrt(ratings of the row): who rated what counts, and
+    rows of few ratings count as much as rows of many.
+
+    Parameters
+    ----------
+    means : Means
+        They are constants: not trained, but kept with the parameters.
+    """
+
+    def __init__(self, means: Means, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+        with self.name_scope():
+            self.columns = self.params.get_constant("columns", np.array(means.columns))
+            self.unit = self.params.get_constant("unit", np.array([means.unit]))
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        """Inputs of the encoder, (B, C), and row biases, (B, 1), of a dense batch."""
+        observed = np.abs(np.sign(x))
+        counts = observed.sum(axis=1, keepdims=True)
+
+        left = (x - self.columns.data(x.ctx)) * observed
+        row_biases = left.sum(axis=1, keepdims=True) / (counts + DAMPING)
+        left = (left - row_biases * observed) / self.unit.data(x.ctx)
+
+        length = ROW_LENGTH / np.sqrt(np.maximum(counts, 1))
+        return (left + observed) * length, row_biases
+
+    def rated(self, predicted: Any, row_biases: Any) -> Any:
+        """Ratings, (B, C), of what the decoder predicts for a dense batch."""
+        ctx = predicted.ctx
+        return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
+
+    def read(self, batch: CSRBatch) -> Reading:
+        """The same of a sparse batch, with what the decoder is to predict."""
+        size = len(batch)
+        counts = onp.diff(batch.indptr)
+        rows = onp.repeat(onp.arange(size), counts)
+
+        left = batch.data - self.column_means()[batch.indices]
+        row_biases = shrunk_means(rows, left, size, DAMPING).astype(onp.float32)
+        unit = self.unit_of_ratings()
+        targets = ((left - row_biases[rows]) / unit).astype(onp.float32)
+
+        lengths = (ROW_LENGTH / onp.sqrt(onp.maximum(counts, 1))).astype(onp.float32)
+        values = (targets + onp.float32(1)) * lengths[rows]
+        inputs = CSRBatch(batch.indptr, batch.indices, values, batch.shape[1], batch.ctx)
+        return Reading(inputs, targets, unit, row_biases)
+
+    def at(self, cells: CSRBatch, row_biases: onp.ndarray) -> onp.ndarray:
+        """What the means predict at the entries of a batch, shape (n,)."""
+        rows = onp.repeat(onp.arange(len(cells)), onp.diff(cells.indptr))
+        return self.column_means()[cells.indices] + row_biases[rows]
+
+    def column_means(self) -> onp.ndarray:
+        """Shape (C,)."""
+        return numpy_view(self.columns.list_data()[0])
+
+    def unit_of_ratings(self) -> float:
+        """What 1 stands for in the network."""
+        return float(numpy_view(self.unit.list_data()[0])[0])
+
+    def in_ratings(self, decoder: Vectors) -> Vectors:
+        """The decoder's rows and biases, such that what they predict are ratings."""
+        unit = onp.float32(self.unit_of_ratings())
+        return Vectors(decoder.weights * unit, decoder.biases * unit + self.column_means())
+
+
+class CenteredAutoRec(AutoRec):
+    """AutoRec that reads and predicts what row and column means leave of the ratings.
+
+    ratings -> `Centering` -> input dropout -> AutoRec -> + means -> ratings
+
+    Before its first step it predicts the means; what it learns, it learns beside them. Rows of
+    few ratings, of which AutoRec makes next to nothing, so have the means to fall back on.
+
+    Parameters
+    ----------
+    num_hidden, num_users, dropout, **kwargs
+        As for `AutoRec`, whose f is the identity here.
+    means : Means
+        Of the columns.
+    input_dropout : float
+        Share of the ratings that the encoder does not see in training, and is to predict all the
+        same (as Mult-DAE's).
+
+    Shape: (batch_size, num_users) -> (batch_size, num_users).
+    """
+
+    def __init__(
+        self,
+        num_hidden: int | Sequence[int],
+        num_users: int,
+        means: Means,
+        dropout: float = 0.05,
+        input_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_hidden, num_users, dropout, **kwargs)
+
+        with self.name_scope():
+            self.centering = Centering(means)
+            self.input_dropout = Dropout(input_dropout)
+
+        if self.decoder.weight is not self.encoder.weight:
+            self.decoder.weight.init = "zeros"  # it begins with the means, and nothing beside
+
+    def reconstructed(self, x: np.ndarray) -> np.ndarray:
+        """Predictions of a dense batch, masked or not."""
+        inputs, row_biases = self.centering(x)
+        left = super().reconstructed(self.input_dropout(inputs))
+        return self.centering.rated(left, row_biases)
+
+    def seed_step(self, key: onp.uint64, first_row: int) -> None:
+        """Let both dropouts of the next step depend on these two alone."""
+        super().seed_step(key, first_row)
+        self.input_dropout.seed(input_key(key), first_row)
+
+    def read(self, batch: CSRBatch) -> Reading:
+        """A sparse batch as encoder and decoder read it."""
+        reading = self.centering.read(batch)
+        return reading._replace(inputs=self.input_dropout(reading.inputs))
+
+    def _forward_sparse(self, x: CSRBatch, at: CSRBatch | None) -> np.ndarray:
+        reading = self.read(x)
+        cells = at or x
+
+        left = masked_decode(cells, self._encoded(reading), self.decoder.weight, self.decoder.bias)
+        means = self.centering.at(cells, reading.row_biases)
+        return left * reading.unit + to_mxnet(means, left.ctx)
+
+    def column_vectors(self) -> Vectors:
+        """The decoder's rows, scaled to ratings; the biases hold the means."""
+        return self.centering.in_ratings(vectors_of(self.decoder))

@@ -1,0 +1,163 @@
+"""AutoRec of what means leave: against plain NumPy, on every path, on any scale."""
+
+from dataclasses import replace
+
+import numpy as onp
+import pytest
+from mxnet import autograd, np
+from scipy import sparse
+
+import d2l_autorec as d2l
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.dropout import dropout_at, dropout_key, dropout_mask
+from d2l_autorec.models.centered_autorec import CenteredAutoRec, Means, means_of
+from d2l_autorec.runs.config import AutoRecConfig
+
+X = onp.array([[5, 0, 3, 0], [0, 4, 1, 2], [0, 0, 0, 0]], dtype=onp.float32)
+CENTERED = dict(
+    center=True,
+    input_dropout=0.5,
+    dropout=(0.3,),
+    hidden=(6,),
+    batch_size=16,
+    epochs=5,
+    regularization=70.0,
+    decay="weights",
+    quiet=True,
+    cpus=1,
+)
+
+
+def split(name="synthetic:60x80x900"):
+    return d2l.random_split(d2l.load_ratings(name), test_ratio=0.1, seed=0)
+
+
+def batch_of(dense):
+    matrix = sparse.csr_matrix(dense)
+    return CSRBatch(
+        matrix.indptr.astype(onp.int32), matrix.indices.astype(onp.int32), matrix.data, X.shape[1]
+    )
+
+
+@pytest.fixture
+def network():
+    means = Means(onp.array([4, 3.5, 2, 2.5], dtype=onp.float32), 0.8)
+    net = CenteredAutoRec(3, 4, means)
+    net.initialize(init="normal")
+    for parameter in (net.encoder.weight, net.decoder.weight):
+        parameter.set_data(np.random.normal(size=parameter.shape))
+    return net
+
+
+def by_hand(net, x):
+    """The class's docstring, in NumPy and row by row."""
+    columns, unit = net.centering.columns.data().asnumpy(), 0.8
+    encoder, decoder = net.encoder.weight.data().asnumpy(), net.decoder.weight.data().asnumpy()
+    rows = []
+
+    for row in x:
+        rated = row > 0
+        count = rated.sum()
+        bias = (row - columns)[rated].sum() / (count + 5)
+        left = onp.where(rated, (row - columns - bias) / unit, 0)
+        inputs = (left + rated) * 20 / max(count, 1) ** 0.5
+        hidden = 1 / (1 + onp.exp(-(inputs @ encoder)))
+        rows.append(columns + bias + unit * (decoder @ hidden))
+
+    return onp.array(rows)
+
+
+def test_a_dense_batch_is_predicted_as_by_hand(network):
+    onp.testing.assert_allclose(network(np.array(X)).asnumpy(), by_hand(network, X), rtol=1e-5)
+
+
+def test_a_sparse_batch_is_predicted_as_by_hand(network):
+    everywhere = batch_of(onp.ones_like(X))
+    found = network(batch_of(X), everywhere).asnumpy()
+    onp.testing.assert_allclose(found.reshape(X.shape), by_hand(network, X), rtol=1e-5)
+
+
+def test_vectors_predict_the_same(network):
+    rows, columns = network.row_vectors(batch_of(X)), network.column_vectors()
+    found = rows.weights @ columns.weights.T + rows.biases[:, None] + columns.biases
+    onp.testing.assert_allclose(found, by_hand(network, X), rtol=1e-5)
+
+
+def test_training_masks_what_nobody_rated(network):
+    with autograd.record():
+        found = network(np.array(X)).asnumpy()
+    assert (found[X == 0] == 0).all() and (found[X > 0] != 0).all()
+
+
+def test_means_by_hand():
+    """Row biases first: mean 3; of row 0 (1 + 1) / 7, of row 1 -2 / 6."""
+    matrix = sparse.csr_matrix(onp.array([[4, 4, 0], [0, 1, 0]], dtype=onp.float32))
+    means = means_of(matrix)
+
+    first, second = 2 / 7, -2 / 6
+    columns = [3 + (1 - first) / 6, 3 + (1 - first - 2 - second) / 7, 3]
+    onp.testing.assert_allclose(means.columns, columns, rtol=1e-6)
+
+    left = onp.array([4 - columns[0], 4 - columns[1], 1 - columns[1]])
+    biases = onp.array([left[:2].sum() / 7, left[:2].sum() / 7, left[2] / 6])
+    assert means.unit == pytest.approx((left - biases).std(), rel=1e-6)
+
+
+@pytest.mark.parametrize("rating", [5, 3.3, 1e-3, 7e4])
+def test_equal_ratings_leave_nothing_and_the_unit_is_one(rating):
+    matrix = sparse.csr_matrix(onp.full((3, 4), rating, dtype=onp.float32))
+    means = means_of(matrix)
+    assert means.unit == 1.0
+    onp.testing.assert_allclose(means.columns, rating, rtol=1e-6)
+
+
+def test_the_mask_of_entries_is_that_of_the_cells():
+    matrix = sparse.random(7, 9, 0.5, "csr", random_state=0)
+    key = dropout_key(1, 2, 3)
+    whole = dropout_mask(key, 7, 9, 0.4, first_row=5)
+    cells = matrix.tocoo()
+    entries = dropout_at(key, matrix.indptr, matrix.indices, 0.4, first_row=5)
+    onp.testing.assert_array_equal(entries, whole[cells.row, cells.col])
+
+
+@pytest.mark.parametrize("based", ["item", "user"])
+@pytest.mark.parametrize(
+    "other", [dict(kernel="dense"), dict(cpus=3), dict(optimizer="adam", hybridize=False)]
+)
+def test_every_path_trains_the_same_network(based, other):
+    """Fused, dense, several devices: with both dropouts, after five epochs."""
+    train, test = split()
+    fused = d2l.train_model(AutoRecConfig(**CENTERED, based=based), train, test)
+    found = d2l.train_model(AutoRecConfig(**{**CENTERED, **other}, based=based), train, test)
+    for name in ("train_loss", "train_rmse", "test_rmse"):
+        assert found.metrics[name] == pytest.approx(fused.metrics[name], rel=1e-5), name
+
+
+def test_a_training_means_the_same_on_another_scale():
+    """Ratings times 20 have 20 times the error: lambda and rate need no other values."""
+    train, test = split()
+    usual = d2l.train_model(AutoRecConfig(**CENTERED), train, test)
+    train, test = (
+        replace(part, values=part.values * 20, scale=(20.0, 100.0)) for part in (train, test)
+    )
+    scaled = d2l.train_model(AutoRecConfig(**CENTERED), train, test)
+    assert scaled.metrics["test_rmse"] == pytest.approx(20 * usual.metrics["test_rmse"], rel=1e-3)
+
+
+def test_it_begins_with_the_means():
+    """A rate of next to nothing; the baseline makes its means in another order."""
+    train, test = split()
+    config = AutoRecConfig(**{**CENTERED, "epochs": 1}, lr=1e-30)
+    found = d2l.train_model(config, train, test).metrics["test_rmse"]
+    means = d2l.train_model(d2l.BiasConfig(quiet=True), train, test).metrics["test_rmse"]
+    assert found == pytest.approx(means, rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_its_export_predicts_the_same(based, tmp_path):
+    """export compares each file with the network, and keeps none that differs by 1e-4."""
+    train, test = split()
+    model = d2l.train_model(AutoRecConfig(**CENTERED, based=based), train, test)
+    files = {path.name for path in model.export(tmp_path / "out")}
+    assert {"model.onnx", "model-symbol.json"} <= files
