@@ -247,7 +247,7 @@ ROWS = {
         is_large=True,
     ),
     "vae": Row(
-        "Mult-VAE of ML-20M's size: share of time beside generation and training",
+        "Mult-VAE of ML-20M's size: share of time beside generation and the evaluated epoch",
         beside_a_large_vae,
         0.1,
         more_is_better=False,

@@ -10,7 +10,8 @@ SETTINGS = {
 }
 
 train_file, test_file, low, high, seed, setting = sys.argv[1:]
-layout = Reader("user item rating", sep=",", rating_scale=(float(low), float(high)))
+scale = (float(low), float(high))
+layout = Reader(line_format="user item rating", sep=",", rating_scale=scale)
 train = Dataset.load_from_file(train_file, layout).build_full_trainset()
 test = Dataset.load_from_file(test_file, layout).build_full_trainset().build_testset()
 
