@@ -219,10 +219,12 @@ class RankingTask(Task[Clicks]):
         """What else a person should know of the result."""
         remarks = []
         if "baseline" in result and not result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
+            advice = "try `model=ease`, which needs no epochs, or more clicks"
+            if result["model"] == "ease":
+                advice = "try another `penalty`, or more clicks"
             remarks.append(
                 "no better than popularity, whose test NDCG@100 is "
-                f"{result['baseline_test_ndcg@100']:.4f}: try `model=ease`, which needs no "
-                "epochs, or more clicks"
+                f"{result['baseline_test_ndcg@100']:.4f}: {advice}"
             )
 
         count = result["test_users_without_held_out"]

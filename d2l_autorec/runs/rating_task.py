@@ -330,9 +330,12 @@ class RatingTask(Task[Ratings]):
 
 
 def _no_better_than_means(result: dict[str, Any]) -> str:
-    advice = "these ratings may hold no more than means: see also `model=mf`"
+    advice = "these ratings may hold no more than means"
     if result["preset"] != "best":
-        advice = "try `preset=best`, which is made for ratings of any kind"
+        advice = "try `preset=best`"
+    elif result["model"] != "mf":
+        advice += ": see also `model=mf`"
+
     return (
         f"no better than the user and item means, whose test RMSE is "
         f"{result['baseline_test_rmse']:.4f}: {advice}"

@@ -91,8 +91,8 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
     """Whether more epochs may be better."""
     if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
         return []
-    if config.model in CLOSED_FORM:
-        return []
+    if config.model in CLOSED_FORM or config.eval_every >= result["best_epoch"]:
+        return []  # a single evaluation is the best and the last, and shows no trend
 
     name = "epochs"
     if isinstance(config, AutoRecConfig) and config.updates is not None:

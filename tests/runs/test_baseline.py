@@ -103,6 +103,28 @@ def test_a_model_that_is_no_better_says_so(preset, advice, tmp_path, capsys):
     assert advice in said
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model, advice", [("ease", "--penalty"), ("mult-dae", "--model ease")])
+def test_a_ranking_that_is_no_better_is_not_sent_to_itself(model, advice, tmp_path, capsys):
+    given = {**CLICKS, "model": model, "out": str(tmp_path / "run")}
+    if model == "mult-dae":
+        given.update(epochs=1, hidden=(4,))
+    config = make_config(given)
+    tell(config, {**train_run(config), "baseline_test_ndcg@100": 1.0})
+    said = capsys.readouterr().err
+    assert "no better than popularity, whose test NDCG@100 is 1.0000" in said
+    assert advice in said
+    assert "still improving" not in said  # one epoch has nothing to compare with
+
+
+def test_tuned_matrix_factorization_is_not_sent_to_itself(tmp_path, capsys):
+    options = dict(dataset=SET, model="mf", preset="best", epochs=2, factors=4, quiet=True)
+    config = make_config({**options, "out": str(tmp_path / "run")})
+    tell(config, {**train_run(config), "baseline_test_rmse": 0.01})
+    said = capsys.readouterr().err
+    assert "no more than means\n" in said and "--model mf" not in said
+
+
 @pytest.mark.parametrize("best, said", [(3, True), (2, False)])
 def test_a_best_epoch_that_is_the_last_is_said(best, said, tmp_path, capsys):
     config = make_config({**SMALL, "val_ratio": 0.2, "epochs": 3, "out": str(tmp_path / "run")})
