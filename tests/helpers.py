@@ -207,3 +207,15 @@ def marked(tmp_path, *variables):
 def main_process(tmp_path, *variables):
     """The one of them that its guard and its own children have as group leader."""
     return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
+
+
+# For programs that a test starts. Not ru_maxrss: a new process inherits that of the process that started
+# it, so that it tells how large the test suite was.
+PEAK = """
+import re
+from pathlib import Path
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
+"""

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import train_run
+from helpers import PEAK, train_run
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.movielens import load_official_fold, load_ratings
@@ -201,17 +201,17 @@ def test_reconstruction_of_held_out_items(data_dir, tmp_path):
 @pytest.mark.realdata
 def test_ml_1m_in_time_and_memory(data_dir):
     """Parse, split and CSR of ML-1M: under 2 s and 300 MB more memory, in a fresh process."""
-    code = """
-import resource, sys, time
+    code = f"""
+{PEAK}
+import sys, time
 import numpy, pandas, scipy.sparse
 from d2l_autorec.data import movielens
 from d2l_autorec.data import splits
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, start = peak(), time.perf_counter()
 train, test = splits.random_split(movielens.load_ratings("ml-1m", sys.argv[1]), 0.1,
                                   numpy.random.default_rng(0))
 matrices = train.to_csr(), train.to_csr("user"), test.to_csr()
-print(time.perf_counter() - start, peak() - before)
+print(time.perf_counter() - start, (peak() - before) / 1e6)
 """
     output = subprocess.run(
         [sys.executable, "-c", code, str(data_dir)], check=True, capture_output=True, text=True

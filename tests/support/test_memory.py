@@ -7,7 +7,7 @@ import sys
 
 import mxnet as mx
 import pytest
-from helpers import assert_user_error
+from helpers import PEAK, assert_user_error
 
 from d2l_autorec.data import synthetic
 from d2l_autorec.models.autorec import AutoRec
@@ -132,7 +132,8 @@ def test_what_a_fused_step_and_no_validation_save(monkeypatch):
         check(AutoRec(20, 50), **demand)
 
 
-MEASURED = """
+MEASURED = f"""
+{PEAK}
 import resource, sys
 from pathlib import Path
 from d2l_autorec.runs import network_size
@@ -144,7 +145,7 @@ def recorded(needed, *_):
 
 network_size.check_fits = recorded
 main(sys.argv[1:])
-print("measured", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+print("measured", peak(), file=sys.stderr)
 """
 
 
