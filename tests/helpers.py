@@ -209,8 +209,8 @@ def main_process(tmp_path, *variables):
     return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
 
 
-# For programs that a test starts. Not ru_maxrss: a new process inherits that of the process that started
-# it, so that it tells how large the test suite was.
+# For programs that a test starts. Not ru_maxrss: a new process inherits that of the process that
+# started it, so that it tells how large the test suite was.
 PEAK = """
 import re
 from pathlib import Path
