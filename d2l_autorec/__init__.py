@@ -33,6 +33,7 @@ __all__ = [
     "Ratings",
     "Scored",
     "TrainedModel",
+    "Tuned",
     "UserError",
     "anneal_schedule",
     "evaluator",
@@ -53,6 +54,7 @@ __all__ = [
     "train_model",
     "train_recsys_rating",
     "try_all_gpus",
+    "tune",
 ]
 
 if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
@@ -90,6 +92,7 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         PopularityConfig,
         make_config,
     )
+    from .runs.tuning import Tuned, tune
     from .serving.predictor import Scored
     from .serving.trained_model import TrainedModel, load_run, train_model
     from .support.errors import (
@@ -137,6 +140,7 @@ _NAMES_OF = {
         "PopularityConfig",
         "make_config",
     ),
+    "runs.tuning": ("Tuned", "tune"),
     "serving.predictor": ("Scored",),
     "serving.trained_model": ("TrainedModel", "load_run", "train_model"),
     "support.errors": (

@@ -1,4 +1,4 @@
-"""`python -m d2l_autorec.report`: the published tables, run here and set beside what was published.
+"""`python -m d2l_autorec.report`: the published tables run here, or models compared on your data.
 
 tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md, figures
 """
@@ -17,14 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.config import AutoRecConfig, RunConfig, make_config
+from .runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig, make_config
 from .runs.figures import draw_table, warning_of_figure
-from .runs.options import add_option_of, computing_options, whole_number, within
+from .runs.model_tables import ROWS, Compared, best_of, conclusion, difference, models_table
+from .runs.options import AT_LEAST_1, add_option_of, computing_options, whole_number, within
 from .runs.paper_tables import TABLES, Row, Table
 from .runs.run_record import read_record
+from .runs.search_space import candidates_of, check_kind
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
-from .support.files import write_atomically
+from .support.files import digest_of, write_atomically
+from .support.flags import flag
 from .support.text_table import markdown
 from .training.engine import has_gpu, start_mxnet
 
@@ -33,11 +36,27 @@ TITLE = "# Reproduction report"
 # What a run computes hangs on these in its last bits: a report's figures do not, no table sets
 # them, and a run that was begun with fewer threads is gone on with.
 UNNAMED = ("threads", "kvstore")
+DATA = (  # what names and describes a reader's own data
+    "ratings",
+    "dataset",
+    "columns",
+    "separator",
+    "duplicates",
+    "scale",
+    "threshold",
+    "min_user_clicks",
+    "min_item_clicks",
+    "task",
+    "folds",
+)
+TRIALS = 20  # of a search, by default
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
   python -m d2l_autorec.report                       every table; hours on two cores
   python -m d2l_autorec.report --table chapter       some minutes
   python -m d2l_autorec.report --quick               a smoke run on generated ratings
+  python -m d2l_autorec.report --ratings mine.csv    which model for your own ratings
+  python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune --trials 20
 
 Stopped with Ctrl-C or killed, the same command goes on where it was.
 """
@@ -80,7 +99,12 @@ class Line(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, run what is not there yet, print and write the report."""
     options = _parser().parse_args(argv)
-    tables = _tables(options.table)
+    given = {name: getattr(options, name) for name in DATA if getattr(options, name) is not None}
+    if "ratings" in given or "dataset" in given:
+        tables = [_models_table(options, given)]
+    else:
+        _check_published(options, given)
+        tables = _tables(options.table or ",".join(TABLES))
     if options.seeds is not None:
         _check_seeds(tables, options.quick)
     configs = {
@@ -90,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
 
     start_mxnet(options.threads, one_cpu=not has_gpu())
-    out = Path(options.out)
+    out = _folder(options, configs)
     check_out(out, tables)
 
     sections = []
@@ -98,7 +122,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines = []
         for row in table.rows:
             label = f"{table.name}: {row.label}"
-            results = [run_once(config, out, label) for config in configs[table.name, row.label]]
+            results = [
+                run_once(_chosen(config, table, row, options, out), out, label)
+                for config in configs[table.name, row.label]
+            ]
             lines.append(Line(row, results))
 
         sections.append(section(table, lines, options.quick))
@@ -124,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--table",
-        default=",".join(TABLES),
         metavar="LIST",
         help=f"which tables, separated by commas [{','.join(TABLES)}]",
     )
@@ -142,13 +168,96 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out",
-        default="runs/report",
         metavar="DIR",
-        help="where runs, report.md and figures go [runs/report]",
+        help="where runs, report.md and figures go [runs/report; of your own data "
+        "runs/report-NAME]",
     )
     for name in ("data_dir", "threads"):
         add_option_of(parser, RunConfig, name)
+
+    models = parser.add_argument_group("which model for your data")
+    for name in ("ratings", "dataset", "columns", "separator", "duplicates", "scale"):
+        add_option_of(models, RunConfig, name)
+    add_option_of(models, RatingConfig, "folds")
+    for name in ("threshold", "min_user_clicks", "min_item_clicks"):
+        add_option_of(models, RankingConfig, name)
+    models.add_argument(
+        "--task",
+        metavar="{" + ",".join(ROWS) + "}",
+        help="rating: means, matrix factorization and AutoRec, item- and user-based; ranking: "
+        "popularity, EASE, Mult-DAE and Mult-VAE, of clicks [rating]",
+    )
+    models.add_argument(
+        "--tune",
+        action="store_true",
+        help="search for each model's options on the training part of each fold",
+    )
+    models.add_argument(
+        "--trials",
+        type=whole_number(AT_LEAST_1),
+        metavar="N",
+        help="of such a search, for each model and fold [20]",
+    )
     return parser
+
+
+def _models_table(options: argparse.Namespace, given: dict[str, Any]) -> Table:
+    """The table of models on the data that the options name."""
+    refused = {"--table": options.table, "--quick": options.quick}
+    for name, value in refused.items():
+        if value:
+            raise ConfigError(
+                f"{name} is of the published tables: leave it out, or --ratings and --dataset"
+            )
+    if options.trials is not None and not options.tune:
+        raise ConfigError("--trials has no effect: there is no search; add --tune")
+
+    kind = options.task or "rating"
+    check_kind(kind)
+    data = {name: value for name, value in given.items() if name not in ("task", "folds")}
+    source = given.get("dataset") or Path(given["ratings"]).name
+    return models_table(kind, data, options.folds or RatingConfig.folds, source)
+
+
+def _check_published(options: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Raise ConfigError for an option that is of a reader's own data alone."""
+    own = {**given, "tune": options.tune or None, "trials": options.trials}
+    for name, value in own.items():
+        if value is not None:
+            raise ConfigError(
+                f"{flag(name)} has no effect on the published tables: add --ratings FILE, or leave "
+                "it out"
+            )
+
+
+def _folder(options: argparse.Namespace, configs: dict[tuple[str, str], list[RunConfig]]) -> Path:
+    if options.out is not None:
+        return Path(options.out)
+    if options.ratings is None and options.dataset is None:
+        return Path("runs/report")
+
+    [config, *_] = next(iter(configs.values()))
+    return Path("runs", f"report-{config.source_name()}")
+
+
+def _chosen(
+    config: RunConfig, table: Table, row: Row, options: argparse.Namespace, out: Path
+) -> RunConfig:
+    """The configuration, or what a search makes of it on the training part of its fold."""
+    if not options.tune:
+        return config
+
+    given = {**table.options, **row.options, table.vary: getattr(config, table.vary)}
+    given |= {"data_dir": options.data_dir, "threads": options.threads}
+    candidates = candidates_of({name: v for name, v in given.items() if v is not None})
+    if not candidates[0].spaces:
+        return config
+
+    from .runs.tuning import Limits, Search
+
+    limits = Limits(options.trials or TRIALS, None)
+    tuned = Search(candidates).run(limits, out / "searches" / name_of(config))
+    return dataclasses.replace(tuned.config, quiet=True)
 
 
 def _tables(text: str) -> list[Table]:
@@ -256,14 +365,18 @@ def name_of(config: RunConfig) -> str:
     for name in UNNAMED:
         del options[name]
 
+    for name in config.own_files():  # the content counts, not where it lies
+        options[name] = digest_of(Path(options[name]))
+
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
-    dataset = config.dataset.replace(":", "-")
-    return f"{config.model}-{dataset}-{digest}-seed{config.seed}"
+    return f"{config.model}-{config.source_name()}-{digest}-seed{config.seed}"
 
 
 def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     """A table in Markdown; whether its claims hold, and a remark for what was not reached."""
     titles = [table.heads.get(metric, metric) for metric in table.metrics]
+    if table.vary == "fold":
+        return _section_of_models(table, lines, titles)
     head = ["model", *titles, "runs", "published", "reached"]
 
     rows = []
@@ -282,6 +395,34 @@ def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     if remarks:
         blocks.append("\n".join(remarks))
     blocks.append(f"![{table.title}]({table.name}.png)")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section_of_models(table: Table, lines: Sequence[Line], titles: Sequence[str]) -> str:
+    """Models on the same folds: what each is behind the best, and what that bears out."""
+    metric = table.metrics[0]
+    compared = [
+        Compared(line.row.label, [result[metric] for result in line.results]) for line in lines
+    ]
+    best = best_of(compared, table.higher_is_better)
+
+    rows = []
+    for line, one in zip(lines, compared):
+        behind = ""
+        if one != best:
+            apart = difference(one.values, best.values)
+            behind = f"{apart.mean:+.4f} ± {apart.error:.4f}"
+        rows.append([line.row.label, *map(line.shown, table.metrics), behind])
+
+    head = ["model", *titles, "difference to the best ± its standard error"]
+    verdict_of_models = conclusion(compared, table.higher_is_better, lines[0].row.label, titles[0])
+    blocks = [
+        f"## {table.title}",
+        table.data,
+        markdown([head, *rows]),
+        verdict_of_models,
+        f"![{table.title}]({table.name}.png)",
+    ]
     return "\n\n".join(blocks) + "\n"
 
 

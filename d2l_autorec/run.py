@@ -9,13 +9,13 @@ from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
 from .runs.options import add_options, check_needs, computing_options, shown
-from .runs.run_record import RunRecord, read_record
+from .runs.options_file import overridden, read_options
+from .runs.run_record import read_folds, read_record
 from .support.cli import Parser, leave, run_command
-from .support.environment import DISTRIBUTED
 from .support.errors import ConfigError
 from .support.flags import flag
 from .support.steps import show_steps, step
-from .training.engine import has_gpu, start_mxnet
+from .training.engine import on_one_cpu, start_mxnet
 
 EXAMPLES = """examples:
   python -m d2l_autorec.run                                  the chapter's model, 25 epochs
@@ -32,27 +32,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
     given = vars(_parser().parse_args(argv))
     folder = given.pop("resume", None)
+    file = given.pop("options", None)
+    if file is not None:
+        given = overridden(read_options(file), given)
 
     if folder is None:
         config = make_config(given)
         threads = config.threads
+    elif (folds := read_folds(folder)) is not None:
+        config = resumed_config(folds, folder, given)
+        threads = config.threads
     else:
         record = read_record(folder)
-        config = resumed_config(record, given)
+        config = resumed_config(record.config, folder, given)
         threads = record.threads  # sums depend on their number, in the last bits
 
     show_steps(not config.quiet and not config.json)
     step("loading MXNet")
-    start_mxnet(threads, on_one_cpu(config))
+    start_mxnet(threads, on_one_cpu(config.gpus, config.cpus, config.kvstore))
     from .runs.result import tell
     from .runs.runner import run_training
 
     # The libraries are there to stay: MXNet's loader, whenever one is made, collects garbage.
     gc.freeze()
 
+    if config.all_folds:
+        _train_folds(config, folder)
+        return
+
     trained = run_training(config, resume=folder)
     if trained is not None:
         tell(config, trained.told)
+
+
+def _train_folds(config: RunConfig, folder: Path | None) -> None:
+    """Train the folds in a new folder, or go on with those in `folder`."""
+    from .runs.folds import tell_folds, train_folds
+    from .runs.runner import new_folder
+
+    if folder is not None:
+        path = folder
+    elif config.out:
+        path = Path(config.out)
+    else:
+        path = new_folder(f"{config.model}-{config.source_name()}-folds")
+    tell_folds(config, train_folds(config, path, resumed=folder is not None))
 
 
 def _parser() -> Parser:
@@ -72,28 +96,27 @@ def _parser() -> Parser:
         default=argparse.SUPPRESS,
         help="go on with a run that was stopped; nothing else need be said",
     )
+    parser.add_argument(
+        "--options",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="a file of options, such as the best.json of d2l_autorec.tune; options beside it "
+        "override it",
+    )
     return parser
 
 
-def on_one_cpu(config: RunConfig) -> bool:
-    """Whether one CPU context alone will train."""
-    if config.kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
-        return False
-    if config.cpus:
-        return config.cpus == 1
-    return config.gpus == "none" or not has_gpu()
-
-
-def resumed_config(record: RunRecord, given: dict[str, Any]) -> RunConfig:
-    """The options of a recorded run; `given` may say them again, but not otherwise.
+def resumed_config(recorded: RunConfig, path: Path, given: dict[str, Any]) -> RunConfig:
+    """The options of the run in a folder; `given` may say them again, but not otherwise.
 
     Raises
     ------
     ConfigError
         If `given` contradicts them.
     """
-    began = vars(record.config)
-    fixed = {*computing_options(record.config), "out"}  # the run stays in its folder
+    began = vars(recorded)
+    fixed = {*computing_options(recorded), "out"}  # the run stays in its folder
     free = began.keys() - fixed
 
     wrong = []
@@ -103,13 +126,11 @@ def resumed_config(record: RunRecord, given: dict[str, Any]) -> RunConfig:
             wrong.append(f"{flag(name)} {shown(value)} (was {was})")
     if wrong:
         raise ConfigError(
-            f"--resume {record.path} goes on as the run began, but these differ: "
+            f"--resume {path} goes on as the run began, but these differ: "
             f"{', '.join(wrong)}; leave them out, or begin a new run"
         )
 
-    resumed = replace(
-        record.config, **{name: value for name, value in given.items() if name in free}
-    )
+    resumed = replace(recorded, **{name: value for name, value in given.items() if name in free})
     check_needs(resumed, given)
     return resumed
 

@@ -28,6 +28,21 @@ PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
 INPUTS = ("train", "validation_tr", "test_tr")  # what a network is given; the rest it is to find
 
 
+class Fold(NamedTuple):
+    """A fold of users: they are the test users, and those of the next fold validate.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    of : int
+        How many folds there are, at least 3. Users that the division leaves over are trained on.
+    """
+
+    number: int
+    of: int
+
+
 class HeldOutUsers(NamedTuple):
     """Users that training never sees.
 
@@ -264,7 +279,7 @@ def prepare_clicks(
     threshold: float | None = None,
     min_user_clicks: int = 5,
     min_item_clicks: int = 0,
-    heldout_users: int | float = 0.1,
+    heldout_users: int | float | Fold = 0.1,
 ) -> Clicks:
     """Turn ratings into clicks and split them by users.
 
@@ -278,9 +293,10 @@ def prepare_clicks(
         Users with fewer clicks are dropped, after the items.
     min_item_clicks : int
         Items with fewer clicks are dropped; 0 keeps all.
-    heldout_users : int or float
+    heldout_users : int, float or Fold
         How many users are held out for validation, and as many again for the
-        test: a count from 1, or a fraction of all users, below 0.5.
+        test: a count from 1, or a fraction of all users, below 0.5. Or which fold of them is
+        tested.
 
     Returns
     -------
@@ -290,7 +306,7 @@ def prepare_clicks(
     Raises
     ------
     ConfigError
-        If `heldout_users` is neither a count nor such a fraction.
+        If `heldout_users` is neither a count nor such a fraction, nor one of at least 3 folds.
     DataError
         If no click is left, or no user would be left to train on.
 
@@ -310,9 +326,13 @@ def prepare_clicks(
     clicks_of = np.bincount(kept.users, minlength=ratings.num_users)
     ascending = np.argsort(ratings.user_ids, kind="stable")
     ascending = ascending[clicks_of[ascending] > 0]
-    count = _count_heldout(heldout_users, len(ascending))
     permutation = np.random.RandomState(SEED).permutation(len(ascending))
     permuted = ascending[permutation]
+    if isinstance(heldout_users, Fold):
+        count = _count_heldout(len(permuted) // heldout_users.of, len(permuted))
+        permuted = np.roll(permuted, count * (heldout_users.number - 1))
+    else:
+        count = _count_heldout(heldout_users, len(permuted))
 
     # Each click's user and item as they are numbered from now on; item -1 is in no vocabulary.
     users = _positions(permuted, ratings.num_users)[kept.users]
@@ -380,8 +400,14 @@ def can_be_heldout(wanted: int | float) -> bool:
     return is_fraction or is_count
 
 
-def _check_heldout(wanted: int | float) -> None:
-    if not can_be_heldout(wanted):
+def _check_heldout(wanted: int | float | Fold) -> None:
+    if isinstance(wanted, Fold):
+        if not (wanted.of >= 3 and 1 <= wanted.number <= wanted.of):
+            raise ConfigError(
+                f"fold {wanted.number} of {wanted.of} of the users: there must be at least 3, one "
+                "to test, one to validate and one to train on, numbered from 1"
+            )
+    elif not can_be_heldout(wanted):
         raise ConfigError(
             f"`heldout_users` is {wanted:g}: it must be a number of users from 1, "
             "or a fraction of them below 0.5"

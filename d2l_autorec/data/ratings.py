@@ -122,6 +122,12 @@ class Ratings:
         """Number of item ids, those without a rating in this part included."""
         return len(self.item_ids)
 
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many ratings each user has, shape (users,), and each item, shape (items,)."""
+        of_users = np.bincount(self.users, minlength=self.num_users)
+        of_items = np.bincount(self.items, minlength=self.num_items)
+        return of_users, of_items
+
     @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest possible rating: `scale`, where there is one.

@@ -1,5 +1,7 @@
 """Metrics in plain NumPy; each docstring has the formula."""
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
@@ -23,6 +25,59 @@ def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """truth - prediction, in float64."""
     return np.asarray(truth, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
+
+
+def errors_by_count(
+    truth: np.ndarray, prediction: np.ndarray, counts: np.ndarray
+) -> list[dict[str, Any]]:
+    """RMSE and MAE of ratings in groups: of nothing, of 1 to 9, of 10 to 99, and so on.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, shape (n,)
+    counts : ndarray of int, shape (n,)
+        How many training ratings the item, or the user, of each rating has.
+
+    Returns
+    -------
+    list of dict
+        Of each group that has ratings: 'from', 'to' (both included), 'test_ratings', 'rmse', 'mae'.
+    """
+    groups = []
+    low, high = 0, 0
+    while low <= counts.max(initial=-1):
+        chosen = (counts >= low) & (counts <= high)
+        if chosen.any():
+            groups.append(
+                {
+                    "from": low,
+                    "to": high,
+                    "test_ratings": int(chosen.sum()),
+                    "rmse": rmse(truth[chosen], prediction[chosen]),
+                    "mae": mae(truth[chosen], prediction[chosen]),
+                }
+            )
+        low, high = high + 1, 10 * high + 9
+
+    return groups
+
+
+def mean_over_users(
+    truth: np.ndarray, prediction: np.ndarray, users: np.ndarray
+) -> tuple[float, float]:
+    """Mean over users of the RMSE, and of the MAE, of each one's ratings; NaN of nothing.
+
+    Users count alike here, however many ratings they have.
+    """
+    error = _errors(truth, prediction)
+    if not error.size:
+        return float("nan"), float("nan")
+
+    _, of_user = np.unique(users, return_inverse=True)
+    counts = np.bincount(of_user)
+    squared = np.bincount(of_user, np.square(error)) / counts
+    absolute = np.bincount(of_user, np.abs(error)) / counts
+    return float(np.sqrt(squared).mean()), float(absolute.mean())
 
 
 def top_items(scores: np.ndarray, k: int) -> np.ndarray:
@@ -94,10 +149,73 @@ def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
         NaN for a user without held-out items.
     """
     found = hits[:, :k].sum(axis=1)
-    findable = np.minimum(k, relevant)
+    return _over_relevant(found, np.minimum(k, relevant), relevant)
 
-    recall = np.full(len(hits), np.nan)
-    return np.divide(found, findable, where=relevant > 0, out=recall)
+
+def plain_recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Each user's hits among the first k, over all relevant: it cannot be 1 for more than k.
+
+    See `recall_at` for parameters and users without held-out items.
+    """
+    return _over_relevant(hits[:, :k].sum(axis=1), relevant, relevant)
+
+
+def precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Each user's hits among the first k, over k. See `recall_at`."""
+    return _over_relevant(hits[:, :k].sum(axis=1), np.full(len(hits), k), relevant)
+
+
+def hit_rate_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """1 for a user with a hit among the first k, else 0. See `recall_at`.
+
+    Source: Deshpande and Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
+    """
+    return _over_relevant(hits[:, :k].any(axis=1), np.ones(len(hits)), relevant)
+
+
+def reciprocal_rank_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """1 / rank of each user's first hit, ranks from 1; 0 without one among the first k.
+
+    Its mean over users is the MRR (Voorhees, TREC-8, 1999). See `recall_at`.
+    """
+    shown = hits[:, :k]
+    first = shown.argmax(axis=1) + 1
+    return _over_relevant(shown.any(axis=1), first, relevant)
+
+
+def average_precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Sum of precision@rank over the ranks up to k that are hits, over min(k, relevant).
+
+    Its mean over users is the MAP@k (Manning, Raghavan, Schuetze, Introduction to Information
+    Retrieval, 2008, section 8.4, cut off at k). See `recall_at`.
+    """
+    shown = hits[:, :k]
+    ranks = np.arange(1, shown.shape[1] + 1)
+    precisions = shown.cumsum(axis=1) / ranks
+
+    return _over_relevant((precisions * shown).sum(axis=1), np.minimum(k, relevant), relevant)
+
+
+def coverage_at(ranked: np.ndarray, num_items: int, k: int) -> float:
+    """The share of all items that are among the first k of at least one user.
+
+    Source: Ge, Delgado-Battenfeld, Jannach, Beyond accuracy, RecSys 2010 (catalog coverage).
+
+    Parameters
+    ----------
+    ranked : ndarray of int, shape (users, at least k or all items)
+        -1 is no item.
+    num_items : int
+    k : int
+    """
+    shown = np.unique(ranked[:, :k])
+    return float((shown >= 0).sum() / num_items)
+
+
+def _over_relevant(values: np.ndarray, by: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """values / by, shape (users,); NaN for a user without held-out items."""
+    quotients = np.full(len(values), np.nan)
+    return np.divide(values, by, where=relevant > 0, out=quotients)
 
 
 def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -111,8 +229,7 @@ def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     ideal_of = np.concatenate([[0], np.cumsum(discounts)])  # of that many hits
     ideal = ideal_of[np.minimum(k, relevant)]
 
-    ndcg = np.full(len(hits), np.nan)
-    return np.divide(gain, ideal, where=relevant > 0, out=ndcg)
+    return _over_relevant(gain, ideal, relevant)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """A network's ranking of the items that held-out users did click, but did not show it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -11,16 +11,62 @@ from scipy import sparse
 from ..support.errors import DataError
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, eval_loader
-from .metrics import hits_at, mean_and_error, ndcg_at, recall_at, top_items
+from .metrics import (
+    average_precision_at,
+    coverage_at,
+    hit_rate_at,
+    hits_at,
+    mean_and_error,
+    ndcg_at,
+    plain_recall_at,
+    precision_at,
+    recall_at,
+    reciprocal_rank_at,
+    top_items,
+)
 
-METRICS = {"ndcg@100": (ndcg_at, 100), "recall@20": (recall_at, 20), "recall@50": (recall_at, 50)}
-DEEPEST = max(k for _, k in METRICS.values())
+METRICS = {
+    "ndcg": ndcg_at,
+    "recall": recall_at,
+    "plain_recall": plain_recall_at,
+    "precision": precision_at,
+    "hit_rate": hit_rate_at,
+    "mrr": reciprocal_rank_at,
+    "map": average_precision_at,
+}
+OF_AN_EPOCH = {
+    "ndcg@100": (ndcg_at, 100),
+    "recall@20": (recall_at, 20),
+    "recall@50": (recall_at, 50),
+}
+DEEPEST = max(k for _, k in OF_AN_EPOCH.values())
+CUT_OFFS = (5, 10, 20, 50, 100)
+
+
+class Ranked(NamedTuple):
+    """The best items of each user that has held-out ones.
+
+    Parameters
+    ----------
+    items : ndarray of int, shape (users, k)
+        Best first; -1 is no item.
+    hits : ndarray of bool, shape (users, k)
+        Which of them are held-out ones.
+    losses : ndarray of float64, shape (users,) or (0,)
+        Where they are measured: see `RankingEvaluation`.
+    """
+
+    items: np.ndarray
+    hits: np.ndarray
+    losses: np.ndarray
 
 
 class RankingEvaluation:
-    """NDCG@100, Recall@20 and Recall@50 of held-out users.
+    """Metrics of the ranking of held-out users' items.
 
-    fold-in clicks -> network -> scores, -inf at the fold-in clicks -> top 100 -> hits -> metrics
+    fold-in clicks -> network -> scores, -inf at the fold-in clicks -> best items -> hits -> metrics
+
+    An epoch has NDCG@100, Recall@20 and Recall@50, a report all of `METRICS` at chosen cut-offs.
 
     Users come in blocks, so that only one block of scores is ever in memory.
     Users without held-out items are left out and counted.
@@ -37,6 +83,8 @@ class RankingEvaluation:
     with_loss : bool
         Whether the metrics have 'loss' too: the mean over users of the negative
         log likelihood of their held-out clicks under softmax(scores).
+    cut_offs : sequence of int
+        At which ranks a report measures.
 
     Raises
     ------
@@ -52,6 +100,7 @@ class RankingEvaluation:
         batchify: Callable = DenseRows,
         batch_size: int = 500,
         with_loss: bool = False,
+        cut_offs: Sequence[int] = CUT_OFFS,
     ) -> None:
         measured = np.flatnonzero(np.diff(held_out.indptr))
         if not len(measured):
@@ -65,6 +114,8 @@ class RankingEvaluation:
         self._held_out = held_out[measured]
         self._devices = devices
         self._with_loss = with_loss
+        self._cut_offs = sorted(set(cut_offs))
+        self._depth = max(DEEPEST, *self._cut_offs)
         self._loader = eval_loader(self._fold_in, batch_size, batchify)
 
     def __call__(self, network: Callable) -> dict[str, float]:
@@ -78,44 +129,62 @@ class RankingEvaluation:
         """
         return self.metrics_of(self.measured(network))
 
-    def metrics_of(self, per_user: dict[str, np.ndarray]) -> dict[str, float]:
-        """The mean over users of each metric that was measured."""
+    def metrics_of(self, ranked: Ranked) -> dict[str, float]:
+        """The mean over users of each metric of an epoch."""
         means = {}
-        for name, values in per_user.items():
+        for name, values in self.per_user(ranked).items():
             means[name], _ = mean_and_error(values)
 
         return means
+
+    def per_user(self, ranked: Ranked, metrics: Any = None) -> dict[str, np.ndarray]:
+        """Metric name to one value for each user that has held-out items, in row order.
+
+        Parameters
+        ----------
+        ranked : Ranked
+        metrics : mapping, optional
+            Name to a function of `metrics` and its k; by default those of an epoch.
+        """
+        relevant = np.diff(self._held_out.indptr)
+        chosen = metrics or OF_AN_EPOCH
+
+        values = {name: metric(ranked.hits, relevant, k) for name, (metric, k) in chosen.items()}
+        if self._with_loss:
+            values["loss"] = ranked.losses
+        return values
 
     def report(self, network: Callable) -> dict[str, Any]:
         """What result.json says of the test: see `report_of`."""
         return self.report_of(self.measured(network))
 
-    def report_of(self, per_user: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Metrics that were measured, their standard errors (`..._se`), users."""
-        flat: dict[str, Any] = {}
-        for name, values in per_user.items():
+    def report_of(self, ranked: Ranked) -> dict[str, Any]:
+        """Metrics at all cut-offs, their standard errors (`..._se`), item coverage, users."""
+        wanted = {
+            f"{name}@{k}": (metric, k) for k in self._cut_offs for name, metric in METRICS.items()
+        }
+
+        flat: dict[str, Any] = {"cut_offs": self._cut_offs}
+        for name, values in self.per_user(ranked, {**OF_AN_EPOCH, **wanted}).items():
             mean, error = mean_and_error(values)
             flat[f"test_{name}"] = mean
             flat[f"test_{name}_se"] = error
+
+        num_items = self._held_out.shape[1]
+        for k in self._cut_offs:
+            flat[f"test_coverage@{k}"] = coverage_at(ranked.items, num_items, k)
 
         flat["test_users"] = self._fold_in.shape[0]
         flat["test_users_without_held_out"] = self.users_without_held_out
         return flat
 
-    def measured(self, network: Callable) -> dict[str, np.ndarray]:
-        """Metric name to one value for each user that has held-out items, in row order."""
-        relevant = np.diff(self._held_out.indptr)
+    def measured(self, network: Callable) -> Ranked:
+        """The best items of each user, all that metrics are of."""
         blocks = list(self._blocks(network))
-        hits = np.concatenate([hits for hits, _ in blocks])
+        return Ranked(*map(np.concatenate, zip(*blocks)))
 
-        values = {name: metric(hits, relevant, k) for name, (metric, k) in METRICS.items()}
-        if self._with_loss:
-            values["loss"] = np.concatenate([losses for _, losses in blocks])
-
-        return values
-
-    def _blocks(self, network: Callable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each block which of the first 100 items are held-out ones, and the losses."""
+    def _blocks(self, network: Callable) -> Iterator[Ranked]:
+        """The best items of each block of users."""
         row = 0
         for batch in self._loader:
             parts = parts_on([batch], self._devices)
@@ -130,8 +199,8 @@ class RankingEvaluation:
                 if self._with_loss:
                     losses = likelihood_loss(scores, held_out)  # before `rank` overwrites scores
 
-                ranked = rank(scores, self._fold_in[block], DEEPEST)
-                yield hits_at(ranked, held_out), losses
+                items = rank(scores, self._fold_in[block], self._depth)
+                yield Ranked(items.astype(np.int32), hits_at(items, held_out), losses)
                 row = block.stop
 
 

@@ -11,10 +11,10 @@ from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
-from ..models.mf import user_and_item_biases
+from ..models.mf import DAMPING, shrunk_means, user_and_item_biases
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
-from .metrics import mae, rmse
+from .metrics import errors_by_count, mae, mean_over_users, rmse
 
 
 def evaluator(
@@ -166,7 +166,7 @@ class RatingEvaluation:
         reconstruct: bool = False,
     ) -> None:
         matrix = train.to_csr(based)
-        self._matrix = matrix
+        self._train = train
         self._based = based
         self._reconstruct = reconstruct
         self._wanted = test.to_csr(based)
@@ -206,24 +206,39 @@ class RatingEvaluation:
 
         return shifted - self._offset
 
-    def of_means(self) -> dict[str, float] | None:
+    def of_means(self) -> dict[str, float]:
         """The metrics of user and item means, which every model has to beat.
 
-        None for rows held out as a whole, which have no mean in training.
+        A row that is held out as a whole has no mean in training. It has that of the ratings that
+        it is reconstructed from, which a network is given, too.
         """
         if self._reconstruct:
-            return None
+            return self.metrics_of(self._means_of_rows() - self._offset)
 
-        train, wanted = self._matrix, self._wanted
-        if self._based == "item":
-            train, wanted = train.T, wanted.T
-
+        train = self._train.to_csr("user")
         mean = train.data.mean(dtype=onp.float64)
         user_bias, item_bias = user_and_item_biases(train, mean)
 
-        cells = wanted.tocoo()  # in the order of `truth`, whichever way it stands
-        users, items = cells.row, cells.col
+        users, items = self.users_and_items()
         return self.metrics_of(mean + user_bias[users] + item_bias[items] - self._offset)
+
+    def _means_of_rows(self) -> onp.ndarray:
+        """Column means of training, and what a row's own ratings are above them on average."""
+        train = self._train.to_csr(self._based)
+        mean = train.data.mean(dtype=onp.float64)
+        _, column_bias = user_and_item_biases(train, mean)
+
+        rows, columns, ratings = _cells(self._wanted)
+        known = mean + column_bias[columns]
+        row_bias = shrunk_means(rows, ratings - known, self._wanted.shape[0], DAMPING)
+        return known + row_bias[rows]
+
+    def users_and_items(self) -> tuple[onp.ndarray, onp.ndarray]:
+        """Whose and what each rating is, in the order of `truth`."""
+        rows, columns, _ = _cells(self._wanted)
+        if self._based == "item":
+            return columns, rows
+        return rows, columns
 
     def __call__(self, network: Any) -> dict[str, float]:
         """RMSE and MAE over all test ratings."""
@@ -267,9 +282,26 @@ class RatingEvaluation:
             for name, value in values.items():
                 flat[f"{variant}_{name}"] = _or_none(value)
 
+        flat.update(self._by_user_and_item(predictions))
         flat["cold_test_ratings"] = int(self._cold.sum())
         flat["chapter_rmse"] = rmse(self.truth, raw)
         return flat
+
+    def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
+        """Means over users, and errors by how many training ratings user and item have."""
+        shown = predictions
+        if self._clip:
+            shown = onp.clip(predictions, *self._scale)
+
+        users, items = self.users_and_items()
+        of_users, of_items = self._train.counts()
+        user_rmse, user_mae = mean_over_users(self.truth, shown, users)
+        return {
+            "test_user_mean_rmse": _or_none(user_rmse),
+            "test_user_mean_mae": _or_none(user_mae),
+            "test_by_user_ratings": errors_by_count(self.truth, shown, of_users[users]),
+            "test_by_item_ratings": errors_by_count(self.truth, shown, of_items[items]),
+        }
 
 
 def _or_none(value: float) -> float | None:

@@ -27,10 +27,12 @@ from .options import (
     SHARES,
     SIZES,
     THREADS,
+    Among,
     Check,
     Need,
     Shares,
     Sizes,
+    Span,
     as_tuples,
     check_needs,
     check_values,
@@ -50,11 +52,21 @@ ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
 CLOSED_FORM = ("bias", "mean", "popularity", "ease")
 PRESETS = ("chapter", "paper", "best")
+ALL = "all"  # folds
 AUTOENCODERS = ("autorec", "mult-vae", "mult-dae")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
 FEWEST_EPOCHS = 10  # however many steps they are
 FOLDS = within(2, 1000)  # each is a training of its own
+FOLD = Check(
+    lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
+)
+FOLD_HELP = "which fold is the test part, from 1; all: one training after the other, and their mean"
+CUT_OFFS = (5, 10, 20, 50, 100)
+CUT_OFF = Check(
+    lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
+    "whole numbers from 1 to 10000, 100 of them at most",
+)
 
 TRAINED = Need(
     lambda c: c.model not in CLOSED_FORM,
@@ -97,6 +109,9 @@ BY_SHARE = Need(
 BY_FOLD = Need(
     lambda c: c.split == "k-fold", "`split={0.split}` has no such folds", "add `split=k-fold`"
 )
+NO_FOLDS = Need(
+    lambda c: c.split == "users", "the folds of `split=k-fold` are the test users", "drop `split`"
+)
 CENTERED = Need(lambda c: c.center, "the chapter's network reads every rating", "add `center`")
 CAPPED = Need(
     lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
@@ -106,6 +121,21 @@ BY_STEPS = Need(
     "`anneal={0.anneal}` does not count steps",
     "add `anneal=original`",
 )
+
+
+def check_fold(split: str, fold: int | str, folds: int) -> None:
+    """Raise ConfigError for a fold that is none of them."""
+    if split == "k-fold" and isinstance(fold, int) and fold > folds:
+        raise ConfigError(f"`fold` is {fold}: it must be from 1 to `folds={folds}`")
+
+
+def numbered(fold: int | str) -> int:
+    """The number of a fold; raises ConfigError for all of them, which are several runs."""
+    if isinstance(fold, int):
+        return fold
+    raise ConfigError(
+        f"`fold={fold}` is a training for each fold: python -m d2l_autorec.run does them in turn"
+    )
 
 
 class Refusal(NamedTuple):
@@ -200,7 +230,12 @@ class RunConfig:
         needs=(OWN_FILE,),
     )
     lr: float = option(
-        0.002, "training", "learning rate (the chapter's)", POSITIVE, needs=(TRAINED,)
+        0.002,
+        "training",
+        "learning rate (the chapter's)",
+        POSITIVE,
+        needs=(TRAINED,),
+        space=Span(2e-4, 1e-2, log=True),
     )
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
     decay: str = option(
@@ -430,11 +465,23 @@ class RunConfig:
         """The phase that follows the search, if one does."""
         return None
 
+    @property
+    def all_folds(self) -> bool:
+        """Whether each fold is to be trained in turn."""
+        return False
+
     def own_files(self) -> list[str]:
         """Which options name files of the user's own."""
         if self.ratings:
             return ["ratings"]
         return []
+
+    def source_name(self) -> str:
+        """What the ratings come from, as a part of a folder's name."""
+        own = self.own_files()
+        if own:
+            return Path(getattr(self, own[0])).name.split(".")[0]
+        return self.dataset.replace(":", "-")
 
     def rating_scale(self) -> tuple[float, float] | None:
         """`scale` as two numbers, None where it is left out."""
@@ -481,9 +528,7 @@ class RatingConfig(RunConfig):
         needs=(SPLIT_HERE, BY_SHARE),
     )
     folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
-    fold: int = option(
-        1, "data", "which fold is the test part, from 1", AT_LEAST_1, needs=(BY_FOLD,)
-    )
+    fold: int | str = option(1, "data", FOLD_HELP, FOLD, needs=(BY_FOLD,), metavar="N|all")
     clip: bool = option(
         False,
         "data",
@@ -509,6 +554,10 @@ class RatingConfig(RunConfig):
         POSITIVE,
         needs=(TRAINED,),
     )
+
+    @property
+    def all_folds(self) -> bool:
+        return self.fold == ALL
 
     def weight_decay(self, num_users: int, num_items: int) -> float:
         """The weight decay for an interaction matrix of this size."""
@@ -536,8 +585,7 @@ class RatingConfig(RunConfig):
             self._check_without_validation()
         if self.split == "held-out-rows":
             self._check_held_out_rows()
-        if self.split == "k-fold" and self.fold > self.folds:
-            raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
+        check_fold(self.split, self.fold, self.folds)
 
     def _check_files(self) -> None:
         own = self.own_files()
@@ -594,15 +642,21 @@ class AutoRecConfig(RatingConfig):
         "model",
         "item: an item's ratings are a row (the chapter's); user: a user's are",
         one_of(("item", "user")),
+        space=Among(("item", "user")),
     )
     hidden: Sizes = option(
         (500,),
         "model",
         "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
         SIZES,
+        space=Among(((100,), (250,), (500,), (1000,))),
     )
     encoder_activation: str = option(
-        "sigmoid", "model", "of every hidden layer (the chapter's: sigmoid)", one_of(ACTIVATIONS)
+        "sigmoid",
+        "model",
+        "of every hidden layer (the chapter's: sigmoid)",
+        one_of(ACTIVATIONS),
+        space=Among(("sigmoid", "tanh", "relu", "identity")),
     )
     decoder_activation: str = option(
         "identity",
@@ -618,7 +672,11 @@ class AutoRecConfig(RatingConfig):
         "the decoder has the encoder's weights; first and last hidden layer must be of equal size",
     )
     dropout: Shares = option(
-        (0.05,), "model", "dropout after the first hidden layer (the chapter's)", DROPOUT
+        (0.05,),
+        "model",
+        "dropout after the first hidden layer (the chapter's)",
+        DROPOUT,
+        space=Span(0.0, 0.7),
     )
     input_dropout: float = option(
         0.0,
@@ -626,6 +684,7 @@ class AutoRecConfig(RatingConfig):
         "share of the ratings that the encoder does not see in training, and is to predict",
         FRACTION,
         needs=(CENTERED,),
+        space=Span(0.0, 0.8),
     )
     center: bool = option(
         False,
@@ -647,7 +706,9 @@ class AutoRecConfig(RatingConfig):
         "lambda / (users x items). With --center it means the same on any rating scale, too",
         PENALTY,
         metavar="LAMBDA",
+        space=Span(2.0, 700.0, log=True),
     )
+    batch_size: int = redefault(RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512)))
     updates: int | None = option(
         None,
         "training",
@@ -726,14 +787,17 @@ class MFConfig(RatingConfig):
     """Biased matrix factorization with the settings of the d2l chapter on it."""
 
     model: str = redefault(RunConfig, "model", "mf")
-    factors: int = option(30, "model", "latent factors (the chapter's)", AT_LEAST_1)
+    factors: int = option(
+        30, "model", "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
+    )
     center: bool = option(
         False,
         "model",
         "add the training ratings' mean to every prediction; the chapter's biases have to learn it",
     )
+    wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
     epochs: int = redefault(RunConfig, "epochs", 20)
-    batch_size: int = redefault(RunConfig, "batch_size", 512)
+    batch_size: int = redefault(RunConfig, "batch_size", 512, space=Among((256, 512, 1024, 2048)))
 
     sized_by = "factors"
 
@@ -748,6 +812,7 @@ class BiasConfig(RatingConfig):
         "model",
         "ratings of 0 deviation that each user and item is given beside its own",
         PENALTY,
+        space=Span(0.5, 50.0, log=True),
     )
 
 
@@ -775,14 +840,33 @@ class RankingConfig(RunConfig):
     min_item_clicks: int = option(
         0, "data", "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
     )
+    split: str = option(
+        "users",
+        "data",
+        "users: --heldout-users of them are held out; k-fold: fold --fold of --folds of them is "
+        "tested, and the next one validates",
+        one_of(("users", "k-fold")),
+    )
+    folds: int = option(
+        5, "data", "number of folds of --split k-fold", within(3, 1000), needs=(BY_FOLD,)
+    )
+    fold: int | str = option(1, "data", FOLD_HELP, FOLD, needs=(BY_FOLD,), metavar="N|all")
     heldout_users: float = option(
         0.1,
         "data",
         "users for validation, and as many again for the test: a number, or a fraction of all",
         HELD_OUT,
         metavar="N|FRACTION",
+        needs=(NO_FOLDS,),
     )
-    batch_size: int = redefault(RunConfig, "batch_size", 500)
+    at: Sizes = option(
+        CUT_OFFS,
+        "output",
+        "cut-offs at which the test ranking is measured",
+        CUT_OFF,
+        computes=False,  # they are measured of what was computed
+    )
+    batch_size: int = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 
     based, clip = "user", False  # a row is a user's clicks, and scores have no scale
 
@@ -790,6 +874,14 @@ class RankingConfig(RunConfig):
     def score(self) -> Score:
         """NDCG@100 decides on the best epoch."""
         return NDCG
+
+    @property
+    def all_folds(self) -> bool:
+        return self.fold == ALL
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        check_fold(self.split, self.fold, self.folds)
 
 
 @dataclass(frozen=True)
@@ -806,6 +898,7 @@ class ClickAutoencoderConfig(RankingConfig):
         "model",
         "hidden units up to the code (the original's 600,200); the decoder mirrors them",
         SIZES,
+        space=Among(((100,), (200,), (600,), (300, 100), (600, 200))),
     )
     dropout: Shares = option(
         (0.5,),
@@ -813,6 +906,7 @@ class ClickAutoencoderConfig(RankingConfig):
         "share of the input that is dropped; or one share "
         "for the input of each layer, as in 0.5,0,0,0",
         SHARES,
+        space=Span(0.2, 0.8),
     )
     early_stopping: str = option(
         "ndcg@100",
@@ -855,7 +949,12 @@ class MultVAEConfig(ClickAutoencoderConfig):
         one_of(SCHEDULES),
     )
     anneal_cap: float = option(
-        0.2, "training", "highest beta (the original's)", PENALTY, needs=(CAPPED,)
+        0.2,
+        "training",
+        "highest beta (the original's)",
+        PENALTY,
+        needs=(CAPPED,),
+        space=Span(0.0, 1.0),
     )
     anneal_steps: int = option(
         ORIGINAL_STEPS,
@@ -902,7 +1001,7 @@ class MultDAEConfig(ClickAutoencoderConfig):
     """
 
     model: str = redefault(RunConfig, "model", "mult-dae")
-    wd: float = redefault(RunConfig, "wd", 4e-5)
+    wd: float = redefault(RunConfig, "wd", 4e-5, space=Span(1e-6, 1e-3, log=True))
 
 
 @dataclass(frozen=True)
@@ -917,7 +1016,13 @@ class EASEConfig(RankingConfig):
     """EASE, a linear autoencoder in closed form (Steck, 2019)."""
 
     model: str = redefault(RunConfig, "model", "ease")
-    penalty: float = option(500.0, "model", "lambda, on the squares of its weights", POSITIVE)
+    penalty: float = option(
+        500.0,
+        "model",
+        "lambda, on the squares of its weights",
+        POSITIVE,
+        space=Span(5.0, 5000.0, log=True),
+    )
 
 
 CONFIGS: dict[str, type[RunConfig]] = {
@@ -941,6 +1046,13 @@ def make_config(given: dict[str, Any]) -> RunConfig:
         If a value or a combination is not allowed, or an option is another
         model's or has no effect. What a preset sets may have none.
     """
+    config = build_config(given)
+    check_needs(config, [name for name, value in given.items() if value is not None])
+    return config
+
+
+def build_config(given: dict[str, Any]) -> RunConfig:
+    """As `make_config`, but an option may have no effect."""
     model = given.get("model", "autorec")
     if not isinstance(model, str) or model not in CONFIGS:
         raise ConfigError(
@@ -957,9 +1069,7 @@ def make_config(given: dict[str, Any]) -> RunConfig:
                 f"`model={model}` has no such thing; leave it out"
             )
 
-    config = CONFIGS[model](**{**preset(given), **given})
-    check_needs(config, [name for name, value in given.items() if value is not None])
-    return config
+    return CONFIGS[model](**{**preset(given), **given})
 
 
 def _has_option(config: type[RunConfig], name: str) -> bool:

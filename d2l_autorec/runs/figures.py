@@ -11,7 +11,9 @@ from ..support.files import replacing
 from .paper_tables import Row, Table
 
 if TYPE_CHECKING:
-    from ..training.history import EpochRecord
+    import pandas as pd
+
+    from ..training.history import EpochRecord, Score
 
 DPI = 120
 STYLES = {"train": "-", "validation": ":", "test": "--"}
@@ -173,3 +175,57 @@ def _draw_rows(axes: Any, table: Table, lines: Sequence[Line]) -> None:
     axes.invert_yaxis()
     axes.margins(y=0.15)
     axes.set_xlabel(table.heads[metric])
+
+
+def draw_trials(trials: "pd.DataFrame", score: "Score", path: Path) -> None:
+    """Draw the validation score of each trial of a search, and the best so far.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `Tuned` has it.
+    score : Score
+    path : Path
+        A PNG file.
+    """
+    from ..training.progress import label_of
+
+    complete = trials[trials.state == "complete"]
+    figure, axes = new_figure(7, 4)
+    for model, own in complete.groupby("model", sort=False):
+        axes.plot(own.trial, own.validation, "o", label=model)
+
+    best = complete.validation.cummin()
+    if score.higher_is_better:
+        best = complete.validation.cummax()
+    axes.step(complete.trial, best, "k-", where="post", linewidth=1, label="best so far")
+
+    # a trial that went astray would press all others into a line
+    low, high = complete.validation.quantile([0.0, 0.8])
+    if score.higher_is_better:
+        low, high = complete.validation.quantile([0.2, 1.0])
+    margin = 0.1 * (high - low)
+    if margin > 0:
+        axes.set_ylim(low - margin, high + margin)
+
+    axes.set(xlabel="trial", ylabel=f"validation {label_of(score.metric)}")
+    axes.set_title(f"{len(trials)} trials, {len(trials) - len(complete)} of them ended early")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")
+
+
+def draw_importance(importance: dict[str, float], path: Path) -> None:
+    """Draw which options of a search mattered, the most important on top, into a PNG file."""
+    names = sorted(importance, key=importance.__getitem__)
+    figure, axes = new_figure(6, 1.2 + 0.3 * len(names))
+
+    axes.barh(names, [importance[name] for name in names])
+    axes.set(xlabel="share in the spread of validation scores (PED-ANOVA)")
+    axes.grid(alpha=0.3, axis="x")
+
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")

@@ -45,6 +45,20 @@ class Check(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+class Span(NamedTuple):
+    """The numbers that a search tries of an option; on a log scale where factors count."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class Among(NamedTuple):
+    """The values that a search tries of an option."""
+
+    values: tuple[Any, ...]
+
+
 class Need(NamedTuple):
     """When an option has an effect; why it has none else, and what would give it one.
 
@@ -132,7 +146,8 @@ def option(
     computes : bool
         Whether a run may compute something else for another value.
     **meta
-        metavar: what the help shows for a value; blank: whether a value may be white space.
+        metavar: what the help shows for a value; blank: whether a value may be white space;
+        space: what a search tries, a `Span` or an `Among`.
     """
     return field(
         default=default,
@@ -140,10 +155,10 @@ def option(
     )
 
 
-def redefault(config: type[OptionFields], name: str, default: Any, source: str = "") -> Any:
+def redefault(config: type[OptionFields], name: str, default: Any, **meta: Any) -> Any:
     """The option `name` of `config` with another default, for a dataclass that inherits it."""
     spec = config.__dataclass_fields__[name]
-    return field(default=default, metadata={**spec.metadata, "source": source})
+    return field(default=default, metadata={**spec.metadata, **meta})
 
 
 def computing_options(config: OptionFields) -> dict[str, Any]:
@@ -235,6 +250,12 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
             raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
 
 
+def has_effect(config: OptionFields, name: str) -> bool:
+    """Whether an option does something, for all that the others say."""
+    needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
+    return all(need.met(config) for need in needs)
+
+
 def shown(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, (list, tuple)):
@@ -273,7 +294,9 @@ def add_options(parser: argparse.ArgumentParser, configs: Mapping[str, type[Opti
         _add_option(groups[group], specs, len(configs))
 
 
-def add_option_of(parser: argparse.ArgumentParser, config: type[OptionFields], name: str) -> None:
+def add_option_of(
+    parser: argparse._ActionsContainer, config: type[OptionFields], name: str
+) -> None:
     """The option of a single field, for another command; None where it is not given."""
     _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
     parser.set_defaults(**{name: None})

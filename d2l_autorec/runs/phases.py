@@ -244,7 +244,7 @@ def _train_epochs(
             StepSeed(config.seed),
             LearningRate(_rates(experiment, checkpoint)),
             Signals(watch, keeper.save_in_epoch),
-            Evaluation(measures, config.eval_every, epochs, experiment.task.beta(training.loss)),
+            _evaluation(experiment, training, measures, epochs),
             measures["test"],
             FiniteMetrics(),
             EarlyStopping(config.patience, config.score),
@@ -260,6 +260,51 @@ def _train_epochs(
             raise keeper.keep_last_good(training, error) from error
 
     checkpoint.history = training.history
+
+
+def _evaluation(
+    experiment: Experiment, training: Training, measures: dict[str, Any], epochs: int
+) -> Evaluation:
+    every = experiment.config.eval_every
+    return Evaluation(measures, every, epochs, experiment.task.beta(training.loss))
+
+
+def validate(
+    experiment: Experiment, watch: SignalWatch, callbacks: Sequence[Callback] = ()
+) -> list[EpochRecord]:
+    """Train the first phase for its validation scores: nothing is tested, nothing is kept.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    watch : SignalWatch
+    callbacks : sequence of Callback
+        Called last; one may raise, and so end the training.
+    """
+    config, task = experiment.config, experiment.task
+    evaluations = task.evaluations("search", experiment.kernel)
+    measures: dict[str, Any] = {"validation": evaluations["validation"]}
+
+    net = make_network(experiment, "search")
+    if net.is_closed_form:
+        return [fit_at_once(net, task.matrix("search"), measures)]
+
+    checkpoint = Checkpoint(experiment.identity())
+    training = make_training(experiment, checkpoint, net)
+    epochs = task.epochs
+    own = [
+        StepSeed(config.seed),
+        LearningRate(_rates(experiment, checkpoint)),
+        Signals(watch, _keep_nothing),
+        _evaluation(experiment, training, measures, epochs),
+        FiniteMetrics(),
+        EarlyStopping(config.patience, config.score),
+    ]
+    return fit(training, epochs, [*own, *callbacks])
+
+
+def _keep_nothing(training: Training) -> None:
+    """What a signal leaves of a training that is not kept."""
 
 
 def _rates(
@@ -298,7 +343,7 @@ def fit_at_once(
     seconds = time.perf_counter() - start
 
     metrics = {name: measure(net) for name, measure in measures.items()}
-    test, validation = metrics["test"], metrics.get("validation", {})
+    test, validation = metrics.get("test", {}), metrics.get("validation", {})
     return EpochRecord(1, None, None, train.nnz, seconds, test, validation)
 
 

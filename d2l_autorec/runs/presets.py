@@ -103,12 +103,15 @@ def preset(given: Options) -> Options:
 
 
 def default_preset(given: Options) -> str:
-    """The preset of options that name none: the book's for its data, the best for others' files.
+    """The preset of options that name none: the book's for its data, the best for others' files."""
+    if given.get("ratings") or given.get("train"):
+        return best_preset(given)
+    return "chapter"
 
-    What `best` cannot be had with is left to the chapter's network.
-    """
-    own_file = given.get("ratings") or given.get("train")
-    if not own_file or "best" not in PRESETS.get(given.get("model", "autorec"), ()):
+
+def best_preset(given: Options) -> str:
+    """`best` where model and options can be had with it, else the chapter's."""
+    if "best" not in PRESETS.get(given.get("model", "autorec"), ()):
         return "chapter"
 
     for name, value in given.items():

@@ -9,7 +9,7 @@ import mxnet as mx
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import INPUTS, Clicks, prepare_clicks
+from ..data.clicks import INPUTS, Clicks, Fold, prepare_clicks
 from ..data.movielens import data_shown, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings
@@ -17,15 +17,26 @@ from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
 from ..models.baselines import Popularity, check_memory
 from ..support.memory import available_memory
+from ..support.text_table import aligned
 from ..training.history import EpochRecord
 from ..training.loaders import train_loader
 from ..training.losses import MultinomialLoss
 from ..training.schedules import Anneal, anneal_schedule, second_pass
-from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig
+from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig, numbered
 from .networks import build
 from .task import Task
 
 SHOWN = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
+TITLES = {
+    "ndcg": "NDCG",
+    "recall": "recall",
+    "plain_recall": "plain recall",
+    "precision": "precision",
+    "hit_rate": "hit rate",
+    "mrr": "MRR",
+    "map": "MAP",
+    "coverage": "item coverage",
+}
 MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
 
@@ -179,7 +190,12 @@ class RankingTask(Task[Clicks]):
 
         return {
             name: RankingEvaluation(
-                part.fold_in, part.held_out, self.devices, self.batches[kernel], with_loss=with_loss
+                part.fold_in,
+                part.held_out,
+                self.devices,
+                self.batches[kernel],
+                with_loss=with_loss,
+                cut_offs=self.config.at,
             )
             for name, part in parts.items()
         }
@@ -212,6 +228,7 @@ class RankingTask(Task[Clicks]):
         return (
             f"test {metrics}{baseline} on {data_shown(result['dataset'])}\n"
             f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]"
+            f"{_table_at(result)}"
         )
 
     @staticmethod
@@ -231,6 +248,17 @@ class RankingTask(Task[Clicks]):
         if count:
             remarks.append(f"{count} test users have no held-out click and were left out")
         return remarks
+
+
+def _table_at(result: dict[str, Any]) -> str:
+    """A line for each cut-off, below a head; nothing of a run of an earlier version."""
+    if "cut_offs" not in result:
+        return ""
+
+    lines = [["at", *(TITLES.values())]]
+    for k in result["cut_offs"]:
+        lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])
+    return "\n\n" + aligned(lines, left=0)
 
 
 def _beta_now(schedule: Anneal, trainer: Any) -> float:
@@ -255,6 +283,7 @@ def load_clicks(config: RankingConfig) -> Clicks:
         if threshold is None:
             threshold = MOVIELENS_THRESHOLD
 
-    return prepare_clicks(
-        ratings, threshold, config.min_user_clicks, config.min_item_clicks, config.heldout_users
-    )
+    users: float | Fold = config.heldout_users
+    if config.split == "k-fold":
+        users = Fold(numbered(config.fold), config.folds)
+    return prepare_clicks(ratings, threshold, config.min_user_clicks, config.min_item_clicks, users)

@@ -23,7 +23,7 @@ from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
 from ..training.progress import summary
-from .config import AutoRecConfig, MFConfig, RatingConfig
+from .config import AutoRecConfig, MFConfig, RatingConfig, numbered
 from .networks import build
 from .task import Batchify, Task
 
@@ -270,9 +270,9 @@ class RatingTask(Task[Ratings]):
 
     def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
         """The test RMSE of user and item means; empty for these themselves."""
-        means = test.of_means()
-        if self.config.model in ("bias", "mean") or means is None:
+        if self.config.model in ("bias", "mean"):
             return {}
+        means = test.of_means()
         return {"baseline": "user and item means", "baseline_test_rmse": means["rmse"]}
 
     def describe(self) -> dict[str, Any]:
@@ -283,6 +283,7 @@ class RatingTask(Task[Ratings]):
 
         return {
             **based,
+            "split": self.config.split,
             "weight_decay": self.weight_decay(),
             "comparable_with_chapter": self._is_comparable(),
             "train_ratings": len(self.train),
@@ -331,7 +332,9 @@ class RatingTask(Task[Ratings]):
 
 def _no_better_than_means(result: dict[str, Any]) -> str:
     advice = "these ratings may hold no more than means"
-    if result["preset"] != "best":
+    if result.get("split") == "held-out-rows":  # for which no preset was chosen
+        advice = "try another `lr`, or more `epochs`"
+    elif result["preset"] != "best":
         advice = "try `preset=best`"
     elif result["model"] != "mf":
         advice += ": see also `model=mf`"
@@ -376,7 +379,7 @@ def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
     if config.split == "time":
         return splits.time_split(ratings, config.test_ratio)
     if config.split == "k-fold":
-        return splits.k_folds(ratings, config.folds, rng)[config.fold - 1]
+        return splits.k_folds(ratings, config.folds, rng)[numbered(config.fold) - 1]
     if isinstance(config, AutoRecConfig) and config.split == "held-out-rows":
         return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
     return splits.random_split(ratings, config.test_ratio, rng)

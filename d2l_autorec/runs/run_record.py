@@ -11,6 +11,7 @@ from ..support.files import LOCK, check_digests, digest_of, read_sealed
 from .config import RunConfig, config_of, read_begun
 
 TRAINING_DATA = ("ratings.npz", "clicks.npz")  # a run has one of them
+FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
 RUN_FILES = (
     "config.json",
     *TRAINING_DATA,
@@ -19,6 +20,7 @@ RUN_FILES = (
     "result.json",
     "curve.png",
     "checkpoint.bin",
+    FOLDS,
     LOCK,
 )
 
@@ -115,6 +117,20 @@ def read_record(path: Path) -> RunRecord:
     }
 
     return RunRecord(path, config, began.content, result, {**known, **sealed})
+
+
+def read_folds(folder: Path) -> RunConfig | None:
+    """The configuration of the folds that are trained in a folder; None where it has none.
+
+    Raises
+    ------
+    DataError
+        If folds.json is damaged or was edited.
+    """
+    path = folder / FOLDS
+    if not path.exists():
+        return None
+    return config_of(read_sealed(path).content, path)
 
 
 def _check_about(about: dict[str, Any], path: Path) -> None:

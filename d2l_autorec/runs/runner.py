@@ -109,7 +109,12 @@ def default_folder(experiment: Experiment) -> Path:
     if config.out:
         return Path(config.out)
 
-    name = f"{config.model}-{experiment.task.train.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return new_folder(f"{config.model}-{experiment.task.train.name}")
+
+
+def new_folder(begins: str) -> Path:
+    """A new folder in runs/ with the time in its name."""
+    name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path("runs", name)
     number = 1
 

@@ -116,8 +116,10 @@ class TrainedModel:
         """
         npx.set_np()
         config = self.config
+        if isinstance(config, RankingConfig):
+            return self._evaluate_ranking(test, config)
         if not isinstance(config, RatingConfig):
-            return self._evaluate_ranking(test)
+            raise TypeError(f"{type(config).__name__} is neither of ratings nor of rankings")
         if not isinstance(test, Ratings):
             raise ConfigError(f"test is a {type(test).__name__}: it must be Ratings")
 
@@ -139,7 +141,7 @@ class TrainedModel:
         )
         return evaluation.report(self.net)
 
-    def _evaluate_ranking(self, test: Ratings | Clicks) -> dict[str, Any]:
+    def _evaluate_ranking(self, test: Ratings | Clicks, config: RankingConfig) -> dict[str, Any]:
         if not isinstance(test, Clicks):
             raise ConfigError(f"test is a {type(test).__name__}: a model that ranks needs Clicks")
         if not np.array_equal(test.item_ids, self.ratings.item_ids):
@@ -152,6 +154,7 @@ class TrainedModel:
             [mx.cpu()],
             self._batchify(),
             with_loss="test_loss" in self.metrics,
+            cut_offs=config.at,
         )
         return evaluation.report(self.net)
 

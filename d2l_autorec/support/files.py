@@ -231,6 +231,38 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
             )
 
 
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold a file, made where it is missing, in the block; waits while another process does."""
+    with open(path, "ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the file; not so where it is missing."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def claim(folder: Path, given: str = "out") -> None:
+    """Mark a folder as one that this package writes a run into; hold its `LOCK` meanwhile.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds files already.
+    """
+    _check_free(folder, given)
+    (folder / LOCK).write_bytes(CLAIM)
+
+
 class FolderLock:
     """Holds a run folder for this process; a context manager.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import kernels
 from ..support.deferred import deferred, distutils_of_python
-from ..support.environment import check_environment, check_role, omp_threads
+from ..support.environment import DISTRIBUTED, check_environment, check_role, omp_threads
 from ..support.errors import ConfigError
 from ..support.processors import available_threads
 
@@ -113,6 +113,15 @@ def _set_omp_threads(count: int, cpus: int) -> None:
 def has_gpu() -> bool:
     """Whether an NVIDIA driver shows a device: a guess that does not need MXNet."""
     return Path("/dev/nvidiactl").exists() or sys.platform == "win32"
+
+
+def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
+    """Whether one CPU context alone will train, as the options of a run say."""
+    if kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
+        return False
+    if cpus:
+        return cpus == 1
+    return gpus == "none" or not has_gpu()
 
 
 @contextmanager

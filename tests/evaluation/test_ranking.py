@@ -11,13 +11,14 @@ from mxnet import autograd
 from scipy import sparse as sp
 
 from d2l_autorec.evaluation.metrics import (
+    coverage_at,
     hits_at,
     mean_and_error,
     ndcg_at,
     recall_at,
     top_items,
 )
-from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
+from d2l_autorec.evaluation.ranking import METRICS, RankingEvaluation, rank
 from d2l_autorec.models.baselines import Popularity
 from d2l_autorec.models.mult_vae import MultVAE
 from d2l_autorec.support.errors import DataError
@@ -25,13 +26,22 @@ from d2l_autorec.training.loaders import DenseRows, SparseRows
 
 
 def plain_metrics(scores, fold_in, held_out, k):
-    """Recall@k and NDCG@k of one user, by a full sort of Python numbers."""
+    """Every metric at k of one user, by a full sort of Python numbers."""
     order = sorted(set(range(len(scores))) - set(fold_in), key=lambda item: (-scores[item], item))
     ranks = [rank for rank, item in enumerate(order[:k], 1) if item in held_out]
     if not held_out:
-        return math.nan, math.nan
+        return dict.fromkeys(METRICS, math.nan)
     ideal = sum(1 / math.log2(r + 1) for r in range(1, min(k, len(held_out)) + 1))
-    return (len(ranks) / min(k, len(held_out)), sum(1 / math.log2(r + 1) for r in ranks) / ideal)
+    precisions = [(place + 1) / rank for place, rank in enumerate(ranks)]
+    return {
+        "ndcg": sum(1 / math.log2(r + 1) for r in ranks) / ideal,
+        "recall": len(ranks) / min(k, len(held_out)),
+        "plain_recall": len(ranks) / len(held_out),
+        "precision": len(ranks) / k,
+        "hit_rate": float(len(ranks) > 0),
+        "mrr": 1 / ranks[0] if ranks else 0.0,
+        "map": sum(precisions) / min(k, len(held_out)),
+    }
 
 
 @st.composite
@@ -56,16 +66,15 @@ def test_metrics_equal_the_plain_ones(problem, k):
     scores, fold_in, held_out = problem
     hits = hits_at(rank(scores.copy(), fold_in, k), held_out)
     relevant = np.diff(held_out.indptr)
-    expected = np.array(
-        [
-            plain_metrics(
-                scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
-            )
-            for u in range(len(scores))
-        ]
-    )
-    np.testing.assert_allclose(recall_at(hits, relevant, k), expected[:, 0], rtol=1e-12)
-    np.testing.assert_allclose(ndcg_at(hits, relevant, k), expected[:, 1], rtol=1e-12)
+    expected = [
+        plain_metrics(
+            scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
+        )
+        for u in range(len(scores))
+    ]
+    for name, metric in METRICS.items():
+        wanted = [user[name] for user in expected]
+        np.testing.assert_allclose(metric(hits, relevant, k), wanted, rtol=1e-12, err_msg=name)
 
 
 @settings(deadline=None, max_examples=100)
@@ -85,6 +94,28 @@ def test_ndcg_and_recall_by_hand():
         ndcg_at(hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), np.nan, 1]
     )
     np.testing.assert_allclose(recall_at(hits, relevant, 2), [0.5, np.nan, 1])
+
+
+def test_other_metrics_by_hand():
+    """Hits at ranks 2 and 3 of four relevant items; none; one relevant item, found at once."""
+    hits = np.array([[False, True, True], [False, False, False], [True, False, False]])
+    relevant = np.array([4, 3, 1])
+    by_hand = {
+        "plain_recall": [2 / 4, 0, 1],
+        "precision": [2 / 3, 0, 1 / 3],
+        "hit_rate": [1, 0, 1],
+        "mrr": [1 / 2, 0, 1],
+        "map": [(1 / 2 + 2 / 3) / 3, 0, 1],
+    }
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(METRICS[name](hits, relevant, 3), expected, err_msg=name)
+
+
+def test_coverage_by_hand():
+    """Of ten items, the first two of each user are 1, 2 and 3; a user may have only one."""
+    ranked = np.array([[1, 2, 7], [2, 3, 8], [3, -1, -1]])
+    assert coverage_at(ranked, 10, 2) == 0.3
+    assert coverage_at(ranked, 10, 100) == 0.5
 
 
 def test_mean_and_standard_error():
@@ -129,24 +160,52 @@ def test_the_report_counts_users(clicks, net):
     assert report["test_users"] == 34 and report["test_users_without_held_out"] == 3
     for name, value in evaluation(net).items():
         assert report[f"test_{name}"] == value
-        errors = evaluation.measured(net)[name]
+        errors = evaluation.per_user(evaluation.measured(net))[name]
         assert report[f"test_{name}_se"] == pytest.approx(np.std(errors) / math.sqrt(34))
 
 
 def test_evaluation_equals_the_plain_one(clicks):
     fold_in, held_out = clicks
     scorer = Popularity().fit(fold_in)
-    values = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10).measured(scorer)
+    evaluation = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10)
+    values = evaluation.per_user(evaluation.measured(scorer))
     scores = scorer(fold_in.toarray())
     users = [u for u in range(37) if held_out[u].nnz]
-    for name, k, position in (("recall@20", 20, 0), ("recall@50", 50, 0), ("ndcg@100", 100, 1)):
+    for name, k in (("recall", 20), ("recall", 50), ("ndcg", 100)):
         expected = [
             plain_metrics(
                 scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
-            )[position]
+            )[name]
             for u in users
         ]
-        np.testing.assert_allclose(values[name], expected, rtol=1e-12)
+        np.testing.assert_allclose(values[f"{name}@{k}"], expected, rtol=1e-12)
+
+
+def test_a_report_has_every_metric_at_every_cut_off(clicks):
+    """Deeper than an epoch's 100, too; at more items than there are, all are ranked."""
+    fold_in, held_out = clicks
+    scorer = Popularity().fit(fold_in)
+    cut_offs = (1, 7, 120, 1000)
+    evaluation = RankingEvaluation(*clicks, [mx.cpu()], cut_offs=cut_offs)
+    report = evaluation.report(scorer)
+    assert report["cut_offs"] == list(cut_offs)
+
+    scores = scorer(fold_in.toarray())
+    for k in cut_offs:
+        users = [
+            plain_metrics(
+                scores[u].tolist(), fold_in[u].indices.tolist(), held_out[u].indices.tolist(), k
+            )
+            for u in range(37)
+            if held_out[u].nnz
+        ]
+        for name in METRICS:
+            values = [user[name] for user in users]
+            assert report[f"test_{name}@{k}"] == pytest.approx(np.mean(values)), (name, k)
+            error = np.std(values) / math.sqrt(34)
+            assert report[f"test_{name}@{k}_se"] == pytest.approx(error), (name, k)
+        assert 0 < report[f"test_coverage@{k}"] <= 1
+    assert report["test_coverage@1000"] == 1
 
 
 @pytest.mark.parametrize("batchify", [DenseRows, SparseRows])
@@ -155,8 +214,8 @@ def test_two_passes_are_identical_to_the_bit(clicks, net, batchify):
     first = evaluation.measured(net)
     with autograd.record():  # a training call in between changes nothing
         net(mx.np.array(clicks[0][:4].toarray()))
-    for name, values in evaluation.measured(net).items():
-        assert values.tobytes() == first[name].tobytes()
+    for values, before in zip(evaluation.measured(net), first):
+        assert values.tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize("batchify", [DenseRows, SparseRows])

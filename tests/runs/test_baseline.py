@@ -67,9 +67,30 @@ def test_means_are_not_compared_with_themselves(model, tmp_path):
     assert "baseline" not in result
 
 
-def test_rows_that_training_never_saw_have_no_means(tmp_path):
-    options = {**SMALL, "split": "held-out-rows", "out": str(tmp_path / "run")}
-    assert "baseline" not in train_run(make_config(options))
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_rows_that_training_never_saw_have_means_of_their_own(based, tmp_path):
+    """Column means of training, and each row's mean deviation from them, shrunk by 5."""
+    options = {**SMALL, "split": "held-out-rows", "based": based, "out": str(tmp_path / "run")}
+    config = make_config(options)
+    result = train_run(config)
+    train, test = load_and_split(config)
+
+    columns, of_test, rows = train.users, test.users, test.items
+    if based == "user":
+        columns, of_test, rows = train.items, test.items, test.users
+
+    mean = train.values.mean(dtype=np.float64)
+    predicted = np.empty(len(test))
+    for row in np.unique(rows):
+        own = np.flatnonzero(rows == row)
+        known = []
+        for cell in own:
+            of_column = train.values[columns == of_test[cell]] - mean
+            known.append(mean + of_column.sum() / (len(of_column) + 5))
+        left = test.values[own] - known
+        predicted[own] = known + left.sum() / (len(left) + 5)
+
+    assert result["baseline_test_rmse"] == pytest.approx(rmse(test.values, predicted), rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore")

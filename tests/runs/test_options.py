@@ -20,7 +20,7 @@ from d2l_autorec.support.environment import variable
 from d2l_autorec.support.errors import ConfigError, UserError
 from d2l_autorec.support.flags import flag, with_flags
 
-COMMANDS = ("run", "recommend", "export", "compare", "report", "launch")
+COMMANDS = ("run", "recommend", "export", "compare", "report", "tune", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
 FIELDS = {spec.name: spec for config in CONFIGS.values() for spec in dataclasses.fields(config)}
 

@@ -100,7 +100,12 @@ def test_what_is_printed(in_process, tmp_path, model):
     process = in_process("run", "--model", model, *options, "--out", str(tmp_path / "run"))
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("test NDCG@100 0.") and " ± 0." in process.stdout
-    assert "clicks/sec on [cpu(0)]" in process.stdout and process.stdout.count("\n") == 2
+    assert "clicks/sec on [cpu(0)]" in process.stdout
+
+    head, *rows = process.stdout.splitlines()[3:]
+    assert head.split()[:3] == ["at", "NDCG", "recall"]
+    assert [row.split()[0] for row in rows] == ["5", "10", "20", "50", "100"]
+    assert rows[-1].split()[1] == process.stdout.split()[2]  # NDCG@100
 
 
 def test_beta_grows_with_the_updates(runs, tmp_path):

@@ -1,0 +1,141 @@
+"""Every fold of a k-fold split in turn: a run folder for each, and what they come to."""
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..support.environment import DISTRIBUTED
+from ..support.errors import ConfigError, Interrupted
+from ..support.files import FolderLock, write_sealed
+from ..support.flags import with_flags
+from ..support.text_table import aligned
+from ..training.progress import label_of
+from .config import RankingConfig, RatingConfig, RunConfig
+from .experiment import TASKS
+from .run_record import FOLDS
+from .runner import run_training
+
+
+def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
+    """Train on each fold's training part; what is finished is not trained again.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `fold=all`.
+    folder : Path
+        It will hold fold-1, fold-2, ... and folds.json.
+    resumed : bool
+        Whether the folder is one to go on with.
+
+    Returns
+    -------
+    dict
+        'folds', the result of each, and mean (`test_rmse`) and standard deviation
+        (`test_rmse_sd`) over them of each figure of the test and of the baseline.
+
+    Raises
+    ------
+    UserError, NumericalError, Interrupted
+        As `run_training`.
+    """
+    if config.kvstore in DISTRIBUTED:
+        raise ConfigError(
+            f"`fold=all` and `kvstore={config.kvstore}` exclude each other: workers are started "
+            "for one run; train the folds one by one"
+        )
+
+    with FolderLock(folder, new=not resumed):
+        if not resumed:
+            write_sealed(folder / FOLDS, {"options": asdict(config)}, {})
+
+        try:
+            results = [_train_fold(config, folder, k) for k in range(1, _count(config) + 1)]
+        except Interrupted as stopped:
+            advice = f"go on with `train_model(resume={folder})`"
+            raise Interrupted(stopped.exit_code - 128, advice) from None
+
+        summary = {"folds": results, **over_folds(results)}
+        write_sealed(folder / FOLDS, {"options": asdict(config), "result": summary}, {})
+    return {**summary, "run": str(folder)}
+
+
+def _count(config: RunConfig) -> int:
+    assert isinstance(config, (RatingConfig, RankingConfig))  # which alone have folds
+    return config.folds
+
+
+def _train_fold(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
+    path = folder / f"fold-{number}"
+    resume = None
+    if (path / "config.json").exists():
+        resume = path
+
+    assert isinstance(config, (RatingConfig, RankingConfig))  # which alone have folds
+    of_fold = replace(config, fold=number, out=str(path))
+    if not config.quiet and not config.json:
+        print(f"fold {number} of {_count(config)}", file=sys.stderr, flush=True)
+    trained = run_training(of_fold, resume=resume)
+    assert trained is not None  # there is one process
+    return trained.told
+
+
+def over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means and standard deviations (n - 1) of the figures of several results."""
+    found: dict[str, Any] = {}
+    for name, value in results[0].items():
+        values: list[Any] = [result.get(name) for result in results]
+        numbers = all(isinstance(one, (int, float)) for one in values)
+        if not name.startswith(("test_", "baseline_test_")) or not numbers:
+            continue
+
+        if isinstance(value, float):
+            found[name] = statistics.fmean(values)
+            found[f"{name}_sd"] = statistics.stdev(values)
+    if "baseline" in results[0]:
+        found["baseline"] = results[0]["baseline"]
+    return found
+
+
+def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
+    """Print what the folds came to, in words or as JSON; remarks and the folder go to stderr."""
+    if config.json:
+        print(json.dumps(summary))
+    else:
+        print(_table(config, summary))
+
+    for remark in TASKS[config.model].remarks(_as_result(summary)):
+        print(with_flags(remark), file=sys.stderr)
+    print(f"run folders: {summary['run']}", file=sys.stderr)
+
+
+def _table(config: RunConfig, summary: dict[str, Any]) -> str:
+    metric = f"test_{config.score.metric}"
+    label = label_of(config.score.metric)
+    results = summary["folds"]
+
+    head = ["fold", f"test {label}"]
+    columns = [metric]
+    if "baseline" in summary:
+        head.append(summary["baseline"])
+        columns.append(f"baseline_{metric}")
+
+    lines = [
+        [str(number), *(f"{result[name]:.4f}" for name in columns)]
+        for number, result in enumerate(results, 1)
+    ]
+    mean = f"mean test {label} {summary[metric]:.4f} ± {summary[f'{metric}_sd']:.4f}"
+    if "baseline" in summary:
+        mean += f" ({summary['baseline']} {summary[f'baseline_{metric}']:.4f})"
+    return f"{aligned([head, *lines], left=1)}\n{mean}, {len(results)} folds"
+
+
+def _as_result(summary: dict[str, Any]) -> dict[str, Any]:
+    """The mean as a result, of which a task has remarks; ratings that are cold were told."""
+    first = summary["folds"][0]
+    counted = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
+    return {**first, **summary, **counted}

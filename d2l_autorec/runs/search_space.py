@@ -1,0 +1,240 @@
+"""What a search varies of each model, and the presets that it begins with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeAlias
+
+from ..support.environment import DISTRIBUTED
+from ..support.errors import ConfigError, did_you_mean
+from .config import (
+    CONFIGS,
+    RankingConfig,
+    RatingConfig,
+    RunConfig,
+    build_config,
+    make_config,
+)
+from .options import Among, Sizes, Span, has_effect, shown
+from .presets import IN_OTHER_UNITS, PRESETS, Options, best_preset
+
+MODELS_OF = {
+    "rating": ("autorec", "mf", "bias"),
+    "ranking": ("mult-dae", "mult-vae", "ease", "popularity"),
+}
+NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
+DIGITS = 3  # of a number that is tried
+
+Space: TypeAlias = Span | Among
+
+
+class Sampler(Protocol):
+    """What chooses values: an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any:
+        """One of the choices."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
+        """A whole number, both ends included."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        """A number."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model in a search.
+
+    Parameters
+    ----------
+    model : str
+    fixed : dict
+        Options that are not searched: those that were given, and what every trial needs.
+    base : RunConfig
+        The preset that the search starts from, with the fixed options.
+    spaces : dict
+        Option to what is tried of it.
+    """
+
+    model: str
+    fixed: Options
+    base: RunConfig
+    spaces: Mapping[str, Space]
+
+    def presets(self) -> list[str]:
+        """The presets to try first: the base, then the others."""
+        known = PRESETS.get(self.model, ("chapter",))
+        if "preset" in self.fixed:
+            return [self.base.preset]
+        return [self.base.preset, *(name for name in known if name != self.base.preset)]
+
+    def preset_parameters(self) -> dict[str, Any]:
+        """The base as a point of the space, by parameter name; without what lies outside of it."""
+        point = {}
+        for name, space in self.spaces.items():
+            value = _single(getattr(self.base, name))
+            if isinstance(space, Among):
+                inside = value in map(_single, space.values)
+                value = shown(value)
+            else:
+                inside = space.low <= value <= space.high
+
+            if inside:
+                point[self.parameter(name)] = value
+        return point
+
+    def parameter(self, option: str) -> str:
+        """An option's name in the study, where models have options of equal names."""
+        return f"{self.model}.{option}"
+
+    def preset_options(self, name: str) -> Options:
+        """The options of one of its presets."""
+        return {**self.fixed, "preset": name}
+
+    def suggested_options(
+        self, sampler: Sampler, chosen: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Options from the space.
+
+        Parameters
+        ----------
+        sampler : Sampler
+        chosen : mapping, optional
+            Parameters to take alone; the others stay as in the base.
+        """
+        options = self.preset_options(self.base.preset)
+        for name, space in self.spaces.items():
+            if chosen is None or self.parameter(name) in chosen:
+                options[name] = self._suggested(sampler, name, space)
+        return options
+
+    def _suggested(self, sampler: Sampler, name: str, space: Space) -> Any:
+        parameter = self.parameter(name)
+        if isinstance(space, Among):
+            by_text = {shown(_single(value)): value for value in space.values}
+            return by_text[sampler.suggest_categorical(parameter, list(by_text))]
+
+        if self.base.__dataclass_fields__[name].type is int:
+            return sampler.suggest_int(parameter, int(space.low), int(space.high), log=space.log)
+
+        value = sampler.suggest_float(parameter, space.low, space.high, log=space.log)
+        return float(f"{value:.{DIGITS}g}")
+
+
+def _single(value: Any) -> Any:
+    """The number of a tuple of one."""
+    if isinstance(value, tuple) and len(value) == 1:
+        return value[0]
+    return value
+
+
+def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candidate]:
+    """The models of a search, as options that were given say it.
+
+    Parameters
+    ----------
+    given : mapping
+        Options as `make_config` takes them, of one of the models at least; they are fixed.
+        `model` may name several, separated by commas.
+    kind : {'rating', 'ranking'}
+        Which models where `model` names none.
+
+    Raises
+    ------
+    ConfigError
+        If an option is of none of the models, or has no effect on any.
+    """
+    options = {name: value for name, value in given.items() if name not in NOT_SEARCHED}
+    if options.get("kvstore") in DISTRIBUTED:
+        raise ConfigError(
+            f"`kvstore={options['kvstore']}` and a search exclude each other: a trial is a "
+            "training of one process"
+        )
+
+    models = _models(options.pop("model", None), kind)
+    preset = options.get("preset")
+    if preset is not None and not any(preset in PRESETS.get(model, ()) for model in models):
+        make_config({"model": models[0], "preset": preset})  # says which there are
+
+    found = [_candidate(model, options) for model in models]
+    used = {name for candidate in found for name in candidate.fixed}
+    for name in options:
+        if name not in used:
+            make_config({"model": models[0], name: options[name]})  # says what it is of
+    return found
+
+
+def check_kind(kind: str) -> None:
+    """Raise ConfigError unless it is a kind of models."""
+    if kind not in MODELS_OF:
+        raise ConfigError(
+            f"`task` is {kind}: it must be one of {', '.join(MODELS_OF)}"
+            f"{did_you_mean(kind, MODELS_OF)}"
+        )
+
+
+def _models(text: str | None, kind: str) -> tuple[str, ...]:
+    check_kind(kind)
+    if text is None:
+        return MODELS_OF[kind]
+
+    models = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for model in models:
+        if model not in CONFIGS:
+            raise ConfigError(
+                f"`model` is {text}: {model!r} is none of {', '.join(CONFIGS)}"
+                f"{did_you_mean(model, CONFIGS)}"
+            )
+
+    kinds = {issubclass(CONFIGS[model], RankingConfig) for model in models}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"`model={text}` names models of ratings and models of clicks, which have no score in "
+            "common: search them apart"
+        )
+    return models
+
+
+def _candidate(model: str, given: Options) -> Candidate:
+    known = CONFIGS[model].__dataclass_fields__
+    fixed = {name: value for name, value in given.items() if name in known}
+    fixed["model"] = model
+    if fixed.get("preset") not in PRESETS.get(model, ("chapter",)):
+        fixed.pop("preset", None)
+
+    if issubclass(CONFIGS[model], RatingConfig):
+        fixed = {"val_ratio": 0.1, "refit": True, **fixed}
+        _check_validation(fixed)
+
+    base = build_config({"preset": best_preset(fixed), **fixed})
+    fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}
+    return Candidate(model, fixed, base, _spaces(base, fixed))
+
+
+def _check_validation(fixed: Options) -> None:
+    if fixed.get("split") == "held-out-rows":
+        raise ConfigError(
+            "`split=held-out-rows` leaves no validation ratings, which decide a search: choose "
+            "another `split`"
+        )
+    if fixed["val_ratio"] == 0:
+        raise ConfigError("`val_ratio` is 0, but validation ratings decide a search: leave it out")
+
+
+def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
+    """What is tried of the options that are neither fixed nor without effect."""
+    in_other_units = {other for option, other in IN_OTHER_UNITS if option in fixed}
+    spaces = {}
+    for spec in fields(base):
+        value = getattr(base, spec.name)
+        closed = spec.name in fixed or spec.name in in_other_units
+        off = value is None or isinstance(value, tuple) and _has_layers(spec.type, value)
+        space = spec.metadata.get("space")
+
+        if space is not None and not closed and not off and has_effect(base, spec.name):
+            spaces[spec.name] = space
+    return spaces
+
+
+def _has_layers(annotation: Any, value: tuple) -> bool:
+    """Whether there is a share for each of several layers, which one number cannot stand for."""
+    return annotation != Sizes and len(value) > 1

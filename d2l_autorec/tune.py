@@ -1,0 +1,205 @@
+"""`python -m d2l_autorec.tune`: search for the options that suit your data, and train the best."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .runs.config import CONFIGS, make_config
+from .runs.figures import draw_importance, draw_trials, warning_of_figure
+from .runs.options import add_options, shown
+from .runs.options_file import write_options
+from .runs.run_record import read_record
+from .runs.search_space import MODELS_OF, candidates_of
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError
+from .support.files import write_atomically
+from .support.steps import show_steps, step
+from .support.text_table import aligned
+from .training.engine import on_one_cpu, start_mxnet
+
+BEGIN = time.monotonic()  # --minutes counts from here: most of the imports follow
+SHOWN = 10  # trials in the table
+EXAMPLES = """examples:
+  python -m d2l_autorec.tune --ratings mine.csv --minutes 10
+  python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50 --out runs/tuned
+  python -m d2l_autorec.tune --ratings clicks.csv --task ranking
+
+The same command with the same --out goes on after a kill or with more trials; several of them at
+the same time share the work. Options that are given are fixed, all others are searched.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse `argv`, search, train the winner, print what was found."""
+    given = vars(_parser().parse_args(argv))
+    limits = {name: given.pop(name, None) for name in ("trials", "minutes")}
+    kind = given.pop("task", "rating")
+    out, quiet, as_json = (given.pop(name, None) for name in ("out", "quiet", "json"))
+    if "model" in given and kind == "ranking":
+        raise ConfigError("--task has no effect: --model says what is searched; leave it out")
+
+    candidates = candidates_of(given, kind)
+    base = candidates[0].base
+    hidden = bool(quiet or as_json)
+
+    show_steps(not hidden)
+    step("loading MXNet")
+    start_mxnet(base.threads, on_one_cpu(base.gpus, base.cpus, base.kvstore))
+    from .runs.runner import new_folder
+    from .runs.tuning import Search, limits_of
+
+    ends = limits_of(limits["trials"], limits["minutes"], BEGIN)
+    step("reading the data")
+    search = Search(candidates, say=_say(hidden))
+    show_steps(False)  # of each trial there is a line
+
+    if out is None:
+        folder = new_folder(f"tune-{base.source_name()}")
+    else:
+        folder = Path(out)
+    tuned = search.run(ends, folder)
+    _write(tuned, folder, search.score)
+    if not tuned.is_last:
+        print(
+            f"other processes are still searching in {folder}: the last one trains the winner",
+            file=sys.stderr,
+        )
+        return
+    _train_winner(tuned, folder, hidden, bool(as_json))
+
+
+def _say(hidden: bool) -> Any:
+    if hidden:
+        return None
+    return lambda line: print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m d2l_autorec.tune",
+        epilog=EXAMPLES,
+        description=(
+            "Search for the options that suit your data: by validation ratings, or validation "
+            "users, beginning with the presets. The winner is refitted, and tested once."
+        ),
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="how many trainings, of all processes [30]",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        default=argparse.SUPPRESS,
+        help="instead of --trials: how long to search, the winner's training included",
+    )
+    parser.add_argument(
+        "--task",
+        metavar="{" + ",".join(MODELS_OF) + "}",
+        default=argparse.SUPPRESS,
+        help="which models where --model names none: "
+        + "; ".join(f"{kind}: {','.join(models)}" for kind, models in MODELS_OF.items())
+        + " [rating]",
+    )
+    add_options(parser, CONFIGS)
+    return parser
+
+
+def _write(tuned: Any, folder: Path, score: Any) -> None:
+    """best.json, trials.csv and the figures."""
+    write_options(folder / "best.json", tuned.options)
+
+    table = tuned.trials.copy()
+    table["options"] = [json.dumps(options) for options in table["options"]]
+    write_atomically(folder / "trials.csv", table.to_csv(index=False).encode())
+
+    with warning_of_figure(folder / "history.png"):
+        draw_trials(tuned.trials, score, folder / "history.png")
+    if tuned.importance:
+        with warning_of_figure(folder / "importance.png"):
+            draw_importance(tuned.importance, folder / "importance.png")
+
+
+def _train_winner(tuned: Any, folder: Path, hidden: bool, as_json: bool) -> None:
+    from .runs.result import tell
+    from .runs.runner import run_training
+
+    number = best_number(tuned)
+    path = folder / f"winner-trial-{number}"
+    config = make_config({**tuned.options, "out": str(path), "quiet": True, "json": as_json})
+    resume = None
+    if (path / "config.json").exists():
+        resume = path
+
+    if resume is not None and (path / "result.json").exists():
+        told = {**read_record(path).finished(), "run": str(path)}
+    else:
+        if not hidden:
+            print(f"training trial {number} on all training ratings", file=sys.stderr)
+        trained = run_training(config, resume=resume)
+        assert trained is not None  # there is one process
+        told = trained.told
+
+    if as_json:
+        found = {"options": tuned.options, "trials": len(tuned.trials)}
+        print(json.dumps({**found, "result": told}))
+        return
+
+    print(table_of(tuned))
+    print(f"best: {' '.join(_as_words(tuned.options))}")
+    tell(config, told)
+    print(f"again: python -m d2l_autorec.run --options {folder / 'best.json'}", file=sys.stderr)
+
+
+def best_number(tuned: Any) -> int:
+    """The number of the best trial, from 1."""
+    trials = tuned.trials
+    best = trials[(trials.state == "complete") & (trials.validation == tuned.validation)]
+    return int(best.trial.min())
+
+
+def table_of(tuned: Any) -> str:
+    """The best trials as aligned text."""
+    complete = tuned.trials[tuned.trials.state == "complete"]
+    descending = tuned.config.score.higher_is_better
+    best = complete.sort_values(["validation", "trial"], ascending=[not descending, True])
+
+    head = ["model", "preset", "trial", "validation", "best epoch", "of", "seconds"]
+    lines = [
+        [
+            row.model,
+            row.preset or "",
+            str(row.trial),
+            f"{row.validation:.4f}",
+            f"{row.best_epoch:.0f}",
+            f"{row.epochs:.0f}",
+            f"{row.seconds:.1f}",
+        ]
+        for row in best.head(SHOWN).itertuples()
+    ]
+    return aligned([head, *lines], left=2)
+
+
+def _as_words(options: dict[str, Any]) -> list[str]:
+    """Options as they are written on the command line."""
+    from .support.flags import flag
+
+    words = []
+    for name, value in options.items():
+        if value is True:
+            words.append(flag(name))
+        elif value is not False and value is not None:
+            words += [flag(name), shown(value)]
+    return words
+
+
+if __name__ == "__main__":
+    leave(run_command("d2l_autorec.tune", main))

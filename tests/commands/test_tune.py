@@ -1,0 +1,127 @@
+"""`python -m d2l_autorec.tune` and `run --options`, as a person uses them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import assert_user_error, own_file
+
+SET = "synthetic:60x80x900"
+SMALL = ("--dataset", SET, "--model", "autorec,bias", "--hidden", "8", "--updates", "20")
+
+
+def test_three_trials(in_process, tmp_path):
+    """The table, the files, and a run of best.json that finds the same test RMSE."""
+    process = in_process("tune", *SMALL, "--trials", "3", "--out", "t")
+    assert process.returncode == 0, process.stderr
+    head, *rows = process.stdout.split("\nbest: ")[0].splitlines()
+    assert head.split()[:4] == ["model", "preset", "trial", "validation"]
+    assert len(rows) == 3
+    told = [line for line in process.stderr.splitlines() if line.startswith("trial ")]
+    assert [line.split(":")[0] for line in told] == ["trial 1", "trial 2", "trial 3"]
+
+    folder = tmp_path / "t"
+    trials = pd.read_csv(folder / "trials.csv")
+    assert len(trials) == 3 and (folder / "history.png").stat().st_size > 5000
+    [winner] = folder.glob("winner-trial-*")
+    number = int(winner.name.rsplit("-", 1)[1])
+    assert trials.validation[number - 1] == trials.validation.min()
+
+    result = json.loads((winner / "result.json").read_text())
+    assert f"test RMSE {result['test_rmse']:.3f} " in process.stdout
+    assert "run --options t/best.json" in process.stderr
+
+    again = in_process("run", "--options", "t/best.json", "--out", "again", "--json")
+    assert json.loads(again.stdout)["test_rmse"] == result["test_rmse"]
+
+
+def test_more_trials(in_process, tmp_path):
+    """The first ones are not done again; JSON has options, result and their number."""
+    in_process("tune", *SMALL, "--trials", "2", "--out", "t")
+    process = in_process("tune", *SMALL, "--trials", "4", "--out", "t", "--json")
+    assert process.stderr == ""
+    found = json.loads(process.stdout)
+    assert found["trials"] == 4
+    assert found["options"] == json.loads((tmp_path / "t" / "best.json").read_text())
+    [winner] = (tmp_path / "t").glob(f"{Path(found['result']['run']).name}/result.json")
+    assert found["result"]["test_rmse"] == json.loads(winner.read_text())["test_rmse"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_own_file_of_clicks(in_process, tmp_path):
+    own_file(tmp_path)
+    process = in_process(
+        *("tune", "--ratings", "mine.csv", "--task", "ranking", "--model", "ease,popularity"),
+        *("--min-user-clicks", "1", "--trials", "4", "--out", "t"),
+    )
+    assert_user_error(process, "--task has no effect")
+    process = in_process(
+        *("tune", "--ratings", "mine.csv", "--model", "ease,popularity"),
+        *("--min-user-clicks", "1", "--trials", "4", "--out", "t"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert "test NDCG@100" in process.stdout
+
+
+def test_importance_of_many_trials(in_process, tmp_path):
+    words = ("--dataset", SET, "--model", "bias", "--trials", "5")
+    assert in_process("tune", *words, "--out", "one").returncode == 0
+    assert not (tmp_path / "one" / "importance.png").exists()  # there is only one option
+
+    words = ("--dataset", SET, "--model", "autorec", "--hidden", "8", "--updates", "20")
+    fixed = ("--based", "item", "--encoder-activation", "sigmoid", "--batch-size", "64")
+    process = in_process("tune", *words, *fixed, "--trials", "16", "--out", "two", "--quiet")
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "two" / "importance.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["--trials", "0"], ["--trials is 0", "at least 1"]),
+        (["--trials", "two"], ["--trials", "two"]),
+        (["--minutes", "-1"], ["--minutes is -1.0", "above 0"]),
+        (["--trials", "3", "--minutes", "1"], ["--trials and --minutes exclude each other"]),
+        (["--model", "autorec,ease"], ["--model autorec,ease names models of ratings and"]),
+        (["--split", "held-out-rows"], ["leaves no validation ratings"]),
+        (["--ratings", "none.csv"], ["none.csv"]),
+        (["--kvstore", "dist_sync"], ["--kvstore dist_sync and a search exclude each other"]),
+        (["--resume", "x"], ["unrecognized arguments: --resume"]),
+    ],
+)
+def test_one_line_errors(words, fragments, in_process, tmp_path):
+    assert_user_error(in_process("tune", *words), *fragments)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "content, fragments",
+    [
+        ("", ["best.json cannot be read"]),
+        ("[1]", ["it holds no JSON object"]),
+        ('{"hiden": 8}', ["hiden", "did you mean hidden"]),
+        ('{"hidden": "many"}', ["--hidden is 'many': it must be a whole number"]),
+        ('{"lr": NaN}', ["--lr is nan"]),
+        ('{"model": "mf", "based": "user"}', ["--based is an option of --model autorec"]),
+        ('{"model": 3}', ["--model is 3"]),
+    ],
+)
+def test_files_that_are_no_options(content, fragments, in_process, tmp_path):
+    (tmp_path / "best.json").write_text(content)
+    assert_user_error(in_process("run", "--options", "best.json"), *fragments)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
+
+
+def test_other_ratings_replace_those_of_the_file(in_process, tmp_path):
+    own_file(tmp_path)
+    options = {"dataset": SET, "model": "bias", "damping": 2.0}
+    (tmp_path / "best.json").write_text(json.dumps(options))
+    process = in_process(
+        *("run", "--options", "best.json", "--ratings", "mine.csv", "--damping", "3"),
+        *("--out", "r", "--quiet"),
+    )
+    assert process.returncode == 0, process.stderr
+    began = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert began["dataset"] == "auto" and began["ratings"] == "mine.csv"
+    assert began["damping"] == 3.0

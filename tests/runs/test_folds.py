@@ -1,0 +1,140 @@
+"""Every fold in turn: each is the run of that fold, and the figures are their means."""
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import assert_user_error, train_run
+
+from d2l_autorec.data.clicks import Fold, prepare_clicks
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.support.errors import ConfigError
+
+SET = "synthetic:60x80x900"
+SMALL = ("--dataset", SET, "--hidden", "8", "--epochs", "2", "--cpus", "1", "--quiet")
+FOLDS = (*SMALL, "--split", "k-fold", "--folds", "3", "--fold", "all")
+
+
+def test_the_mean_of_the_runs(in_process, tmp_path):
+    process = in_process("run", *FOLDS, "--json", "--out", "folds")
+    assert process.returncode == 0, process.stderr
+    summary = json.loads(process.stdout)
+    options = dict(dataset=SET, hidden=(8,), epochs=2, cpus=1, quiet=True, split="k-fold", folds=3)
+    alone = [
+        train_run(make_config({**options, "fold": k, "out": str(tmp_path / f"alone-{k}")}))
+        for k in (1, 2, 3)
+    ]
+    assert [fold["test_rmse"] for fold in summary["folds"]] == [run["test_rmse"] for run in alone]
+    for name in ("test_rmse", "test_mae", "baseline_test_rmse"):
+        values = [run[name] for run in alone]
+        assert summary[name] == pytest.approx(np.mean(values))
+        assert summary[f"{name}_sd"] == pytest.approx(np.std(values, ddof=1))
+    tested = sum(fold["test_ratings"] for fold in summary["folds"])
+    assert tested == 900  # each rating once
+
+
+def test_what_is_printed(in_process, tmp_path):
+    process = in_process("run", *FOLDS, "--out", "folds")
+    *table, last = process.stdout.splitlines()
+    assert table[0].split() == ["fold", "test", "RMSE", "user", "and", "item", "means"]
+    values = [float(line.split()[1]) for line in table[1:]]
+    assert len(values) == 3
+    assert f"mean test RMSE {statistics.fmean(values):.3f}" in last and "3 folds" in last
+    assert "no better than the user and item means" in process.stderr  # after two epochs
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == [
+        ".lock",
+        "fold-1",
+        "fold-2",
+        "fold-3",
+        "folds.json",
+    ]
+
+
+def test_stopped_and_gone_on_with(in_process, tmp_path):
+    """Ctrl-C in the second fold; --resume of the folder ends as if never stopped."""
+    words = [sys.executable, "-m", "d2l_autorec.run", *FOLDS[:-1], "all", "--epochs", "60"]
+    words = [word for word in words if word != "--quiet"]
+    del words[words.index("--epochs") : words.index("--epochs") + 2]
+    whole = subprocess.run([*words, "--out", "whole"], cwd=tmp_path, capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+
+    process = subprocess.Popen(
+        [*words, "--out", "cut"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    while b"fold 2 of 3" not in process.stderr.readline():
+        pass
+    while b"epoch 5" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and not out
+    assert b"run --resume cut" in err and b"fold-2" not in err.splitlines()[-1]
+
+    again = in_process("run", "--resume", "cut")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == whole.stdout
+    assert_user_error(in_process("run", "--resume", "cut", "--hidden", "9"), "--hidden 9 (was 8)")
+
+
+def test_a_new_folder_is_wanted(in_process, tmp_path):
+    (tmp_path / "folds").mkdir()
+    (tmp_path / "folds" / "mine.txt").write_text("x")
+    assert_user_error(in_process("run", *FOLDS, "--out", "folds"), "holds files already")
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"fold": "all"}, "`fold` has no effect: `split=random` has no such folds"),
+        ({"split": "k-fold", "fold": "each"}, "`fold` is each: it must be from 1 to 1000, or all"),
+        ({"split": "k-fold", "fold": 6}, "`fold` is 6: it must be from 1 to `folds=5`"),
+        ({"split": "k-fold", "fold": 0}, "`fold` is 0: it must be from 1"),
+        ({"model": "ease", "split": "k-fold", "folds": 2}, "`folds` is 2: it must be from 3"),
+        (
+            {"model": "ease", "split": "k-fold", "heldout_users": 5.0},
+            "`heldout_users` has no effect: the folds of `split=k-fold` are the test users",
+        ),
+    ],
+)
+def test_folds_that_are_none(given, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(given)
+
+
+def test_all_folds_are_several_runs():
+    import d2l_autorec as d2l
+
+    config = make_config({"dataset": SET, "split": "k-fold", "fold": "all"})
+    with pytest.raises(ConfigError, match="`fold=all` is a training for each fold"):
+        d2l.train_model(config)
+
+
+def test_workers_train_one_fold(in_process):
+    process = in_process("run", *FOLDS, "--kvstore", "dist_sync", "--out", "folds")
+    assert_user_error(process, "--fold all and --kvstore dist_sync exclude each other")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_user_is_tested_once():
+    """In five folds of 60 users each is a test user once, and validates once."""
+    ratings = load_ratings(SET)
+    tested, validating = [], []
+    for number in range(1, 6):
+        clicks = prepare_clicks(ratings, min_user_clicks=1, heldout_users=Fold(number, 5))
+        test, validation = set(clicks.test.user_ids), set(clicks.validation.user_ids)
+        assert len(test) == len(validation) == 12
+        assert not test & validation and not test & set(clicks.train_user_ids)
+        tested += test
+        validating += validation
+    assert sorted(tested) == sorted(validating) == sorted(set(ratings.user_ids.tolist()))
+
+
+def test_folds_of_users_that_are_none():
+    for fold in (Fold(0, 5), Fold(6, 5), Fold(1, 2)):
+        with pytest.raises(ConfigError, match="there must be at least 3"):
+            prepare_clicks(load_ratings(SET), heldout_users=fold)

@@ -1,0 +1,342 @@
+"""The search: what it varies, what decides, what a kill or a second process does to it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from d2l_autorec.data import splits
+from d2l_autorec.data.clicks import prepare_clicks
+from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.runs import rating_task, tuning
+from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.runs.search_space import candidates_of
+from d2l_autorec.runs.tuning import tune, winner_seconds
+from d2l_autorec.support.errors import ConfigError, DataError
+
+SET = "synthetic:60x80x900"
+# of models that train in a moment
+SMALL = {"model": "autorec", "hidden": (8,), "updates": 20, "cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def train():
+    ratings = load_ratings(SET)
+    return splits.random_split(ratings, seed=0)[0]
+
+
+def own(trials):
+    """What a search found, without its times."""
+    return trials.drop(columns="seconds").to_dict("records")
+
+
+# What is varied.
+
+
+def test_what_is_given_is_fixed():
+    [candidate] = candidates_of({"model": "autorec", "hidden": (300,), "lr": 0.001})
+    assert candidate.fixed["hidden"] == (300,) and candidate.fixed["lr"] == 0.001
+    assert not {"hidden", "lr"} & candidate.spaces.keys()
+    assert {"regularization", "dropout", "input_dropout", "based"} <= candidate.spaces.keys()
+    assert candidate.base.preset == "best"
+
+
+def test_one_penalty_in_two_units_is_searched_in_neither():
+    [candidate] = candidates_of({"model": "autorec", "wd": 1e-5})
+    assert "regularization" not in candidate.spaces and candidate.base.regularization is None
+
+
+def test_an_option_without_effect_is_not_searched():
+    """The chapter's network hides no input, and has no lambda."""
+    [candidate] = candidates_of({"model": "autorec", "preset": "chapter"})
+    assert not {"input_dropout", "regularization"} & candidate.spaces.keys()
+    assert candidate.presets() == ["chapter"]
+
+
+def test_options_go_to_the_models_that_have_them():
+    autorec, mf, bias = candidates_of({"based": "user", "patience": 5})
+    assert autorec.fixed["based"] == "user" and "based" not in mf.fixed
+    assert mf.fixed["patience"] == 5 and "patience" not in bias.fixed
+    assert autorec.fixed["val_ratio"] == bias.fixed["val_ratio"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"model": "autorc"}, "`model` is autorc: 'autorc' is none of autorec, .*did you mean"),
+        ({"model": "autorec,ease"}, "models of ratings and models of clicks"),
+        ({"model": "mf", "based": "user"}, "`based` is an option of `model=autorec`"),
+        ({"damping": -1.0}, "`damping` is -1.0: it must be 0 or more"),
+        ({"split": "held-out-rows"}, "leaves no validation ratings"),
+        ({"val_ratio": 0.0}, "`val_ratio` is 0, but validation ratings decide"),
+        ({"model": "bias", "preset": "best"}, "`preset=best` is not for `model=bias`"),
+        ({"hiden": 8}, "hiden: .* has no such parameter; did you mean hidden"),
+    ],
+)
+def test_what_cannot_be_searched(given, message):
+    with pytest.raises(ConfigError, match=message):
+        candidates_of(given)
+
+
+def test_a_kind_that_is_none():
+    with pytest.raises(ConfigError, match="`task` is rankings: it must be one of .*did you mean"):
+        candidates_of({}, "rankings")
+
+
+@pytest.mark.parametrize(
+    "limits, message",
+    [
+        ({"trials": 0}, "`trials` is 0: it must be a whole number, at least 1"),
+        ({"minutes": 0}, "`minutes` is 0: it must be above 0"),
+        ({"minutes": float("nan")}, "`minutes` is nan"),
+        ({"trials": 2, "minutes": 1}, "`trials` and `minutes` exclude each other"),
+    ],
+)
+def test_limits_that_are_none(limits, message, train):
+    with pytest.raises(ConfigError, match=message):
+        tune(SMALL, train, **limits)
+
+
+# What decides.
+
+
+def test_three_trials(train):
+    """The presets come first; the best validation score wins; numbers are in their spaces."""
+    tuned = tune({"cpus": 1, "updates": 20}, train, trials=6)
+    assert list(tuned.trials.preset)[:3] == ["best", "best", "chapter"]
+    assert list(tuned.trials.model)[:3] == ["autorec", "mf", "bias"]
+
+    complete = tuned.trials[tuned.trials.state == "complete"]
+    assert tuned.validation == complete.validation.min()
+    winner = complete.loc[complete.validation.idxmin()]
+    assert tuned.options == winner.options and tuned.config == make_config(winner.options)
+
+
+def test_a_trial_is_the_first_phase_of_its_run(train):
+    """The validation score is, to the last digit, what a run of these options finds."""
+    import d2l_autorec as d2l
+
+    tuned = tune(SMALL, train, trials=3)
+    _, test = splits.random_split(load_ratings(SET), seed=0)
+    model = d2l.train_model(tuned.config, train, test)
+    assert model.metrics["validation_rmse"] == tuned.validation
+    assert model.metrics["preset"] == "best"
+
+
+def test_the_test_part_decides_nothing(monkeypatch):
+    """Other test ratings, the same search."""
+    found = []
+    for value in (None, 5.0):
+        usual = rating_task.load_and_split
+
+        def load(config, usual=usual, value=value):
+            train, test = usual(config)
+            if value is not None:
+                test = replace(test, values=np.full(len(test), value, dtype=np.float32))
+            return train, test
+
+        monkeypatch.setattr(tuning, "load_and_split", load)
+        found.append(own(tune({**SMALL, "dataset": SET}, trials=4).trials))
+    assert found[0] == found[1]
+
+
+def test_the_same_seed_the_same_search(train):
+    one, other = (tune(SMALL, train, trials=5) for _ in range(2))
+    assert own(one.trials) == own(other.trials)
+    assert own(tune({**SMALL, "seed": 1}, train, trials=5).trials) != own(one.trials)
+
+
+def test_a_configuration_fixes_what_differs_from_its_preset(train):
+    tuned = tune(AutoRecConfig(hidden=8, updates=20, cpus=1), train, trials=2)
+    assert tuned.config.hidden == (8,) and tuned.config.updates == 20
+    assert tuned.config.preset == "best"  # it differs in nothing else
+
+
+def test_own_validation_ratings(train):
+    fitting, validation = splits.random_split(train, test_ratio=0.3, seed=5)
+    tuned = tune(SMALL, fitting, validation, trials=1)
+    import d2l_autorec as d2l
+
+    model = d2l.train_model(tuned.config, fitting, validation, validation)
+    assert model.metrics["validation_rmse"] == tuned.validation
+
+
+def test_rankings():
+    clicks = prepare_clicks(load_ratings(SET), threshold=3, heldout_users=12)
+    tuned = tune({"cpus": 1}, clicks, trials=5)
+    assert set(tuned.trials.model) >= {"mult-dae", "mult-vae", "ease", "popularity"}
+    complete = tuned.trials[tuned.trials.state == "complete"]
+    assert tuned.validation == complete.validation.max()
+
+
+def test_a_trial_that_diverges_is_passed_over(train, monkeypatch):
+    """The preset's rate is absurd, and so is told; the search goes on."""
+    said = []
+    given = {**SMALL, "model": "autorec,bias", "lr": 1e30, "lr_schedule": "constant"}
+    search = tuning.Search(candidates_of(given), tuning.Parts(train), say=said.append)
+    tuned = search.run(tuning.Limits(3, None))
+    assert tuned.options["model"] == "bias"
+    assert "not finite" in " ".join(said)
+
+
+def test_no_trial_could_be_trained(train):
+    given = {**SMALL, "lr": 1e30, "lr_schedule": "constant"}
+    with pytest.raises(DataError, match="none of the 2 trials could be trained: .*not finite"):
+        tune(given, train, trials=2)
+
+
+def test_optuna_is_an_extra(train, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(
+        ConfigError, match=r"a search needs Optuna .* pip install 'd2l_autorec\[tune"
+    ):
+        tune(SMALL, train, trials=1)
+
+
+def test_clicks_where_ratings_are_needed(train):
+    with pytest.raises(ConfigError, match="train is a Ratings: `model=ease` needs Clicks"):
+        tune({"model": "ease"}, train, trials=1)
+
+
+# A folder: more trials, other options, kills, several processes.
+
+
+def test_a_search_goes_on(train, tmp_path):
+    """In two halves it is what it is in one."""
+    whole = tune(SMALL, train, trials=6)
+    tune(SMALL, train, trials=3, out=tmp_path / "t")
+    halves = tune(SMALL, train, trials=6, out=tmp_path / "t")
+    assert own(halves.trials) == own(whole.trials)
+
+
+def test_another_search_in_the_folder(train, tmp_path):
+    tune(SMALL, train, trials=1, out=tmp_path / "t")
+    before = (tmp_path / "t" / "study.db").read_bytes()
+    with pytest.raises(ConfigError, match="holds another search .options was .*name another"):
+        tune({**SMALL, "hidden": (9,)}, train, trials=2, out=tmp_path / "t")
+    with pytest.raises(ConfigError, match="holds another search .data was "):
+        tune(SMALL, train.part(train.users < 50), trials=2, out=tmp_path / "t")
+    assert (tmp_path / "t" / "study.db").read_bytes() == before
+
+
+def test_a_folder_of_something_else(train, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds files already"):
+        tune(SMALL, train, trials=1, out=tmp_path)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        tune(SMALL, train, trials=1, out=tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"\xff" * 4096, b"no database"])
+def test_a_damaged_study(content, train, tmp_path):
+    tune(SMALL, train, trials=1, out=tmp_path / "t")
+    (tmp_path / "t" / "study.db").write_bytes(content)
+    if not content:  # an empty file is a new study
+        assert len(tune(SMALL, train, trials=1, out=tmp_path / "t").trials) == 1
+        return
+    with pytest.raises(DataError, match="study.db is damaged"):
+        tune(SMALL, train, trials=2, out=tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["with blank", "100%", "what?", "a#b", "ä"])
+def test_a_folder_of_any_name(name, train, tmp_path):
+    tune(SMALL, train, trials=1, out=tmp_path / name)
+    assert (tmp_path / name / "study.db").is_file()
+
+
+def start(folder, trials, out="t"):
+    """`tune` as a process of its own, its lines to be read."""
+    words = f"--model autorec --dataset {SET} --hidden 8 --updates 400 --cpus 1 --trials {trials}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "d2l_autorec.tune", *words.split(), "--out", out],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trials_of(folder):
+    import pandas as pd
+
+    return pd.read_csv(folder / "trials.csv")
+
+
+def test_a_killed_search_loses_no_trial(tmp_path):
+    """SIGKILL in the middle of the third trial: it is begun again, and the others stay."""
+    killed = start(tmp_path, 5)
+    lines = []
+    while len(lines) < 2:
+        line = killed.stderr.readline()
+        assert line, lines
+        if line.startswith("trial "):
+            lines.append(line)
+    time.sleep(0.15)
+    killed.kill()
+    killed.communicate()
+
+    rest = start(tmp_path, 5)
+    out, err = rest.communicate(timeout=300)
+    assert rest.returncode == 0, err
+    told = [line for line in err.splitlines() if line.startswith("trial ")]
+    assert len(told) in (2, 3)  # the third may have ended just before the kill
+
+    trials = trials_of(tmp_path / "t")
+    assert len(trials) == 5
+    assert f"validation RMSE {trials.validation[0]:.4f}" in lines[0]
+    assert len({json.dumps(options) for options in trials.options}) == 5
+    assert "test RMSE" in out and len([*(tmp_path / "t").glob("winner-*")]) == 1
+    assert not [*(tmp_path / "t").glob("at-work-*")] or rest.returncode == 0
+
+
+def test_two_processes_share_a_search(tmp_path):
+    pair = [start(tmp_path, 8), start(tmp_path, 8)]
+    ended = [process.communicate(timeout=300) for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], ended
+
+    told = [
+        {line.split(":")[0] for line in err.splitlines() if line.startswith("trial ")}
+        for _, err in ended
+    ]
+    assert not told[0] & told[1] and len(told[0] | told[1]) == 8
+    assert len(trials_of(tmp_path / "t")) == 8
+    winners = [*(tmp_path / "t").glob("winner-*")]
+    assert len(winners) == 1 and (winners[0] / "result.json").is_file()
+    assert sum("test RMSE" in out for out, _ in ended) == 1
+
+
+def test_ctrl_c_and_again(tmp_path):
+    process = start(tmp_path, 50)
+    while not process.stderr.readline().startswith("trial 2"):
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert "--out t` goes on" in err or "--out t goes on" in err, err
+    assert start(tmp_path, 3).communicate(timeout=300)[0].count("test RMSE") == 1
+
+
+def test_what_the_winner_takes():
+    """A trial of 10 s whose best epoch is in the middle: 10 s again, 5 s for the refit."""
+    seconds = winner_seconds({"best_epoch": 5, "epochs": 10, "seconds": 10.0})
+    assert 15 < seconds < 25
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("minutes", [1, 2])
+def test_minutes_are_kept(minutes, data_dir, tmp_path):
+    begin = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "d2l_autorec.tune", "--dataset", "ml-latest-small"]
+        + ["--minutes", str(minutes), "--out", "t"],
+        cwd=tmp_path,
+        check=True,
+    )
+    assert time.monotonic() - begin == pytest.approx(60 * minutes, rel=0.2)
