@@ -12,6 +12,7 @@ from .ratings import offset_of
 
 LARGEST = 2.0**24  # float32 merges whole numbers beyond
 HUGE = 1000.0  # a column of nothing but such ratings is years, days, times or ids
+MERGED, LEVELS = 0.1, 1000  # see `check_ratings`
 NUMBERED = 100  # that many whole numbers, most of them different, are ids or times
 MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 Locate = Callable[[int], str]
@@ -70,7 +71,8 @@ def check_ratings(values: np.ndarray, scale: Scale, locate: Locate, remedy: str)
     """Refuse numbers that are no ratings.
 
     Always: beyond ±2^24; outside `scale`; ratings that are no longer different
-    once they are shifted above 0, in float32. Without a `scale`, which says
+    once they are shifted above 0, in float32, if that is more than a tenth of them
+    and fewer than `LEVELS` different ones are left. Without a `scale`, which says
     that the numbers are meant so, also:
 
     - all of size 1000 or more;
@@ -117,13 +119,25 @@ def check_ratings(values: np.ndarray, scale: Scale, locate: Locate, remedy: str)
             "correct them or `scale`",
         )
 
-    shifted = different + np.float32(offset_of(low))
-    if (np.diff(shifted) <= 0).any() or shifted[0] <= 0:
+    if _merged_by_shift(different, np.float32(offset_of(low))):
         raise DataError(
             f"{locate(int(values.argmin()))}: ratings of the scale {low:g}..{high:g} "
             "are no longer different in float32 once they are shifted above 0: delete "
             "ratings that stand for a missing one, or rescale them"
         )
+
+
+def _merged_by_shift(different: np.ndarray, offset: np.float32) -> bool:
+    """Whether float32 loses ratings once they are shifted: many are equal, or one not above 0.
+
+    Of measurements, which have more digits than float32, a few may come to be equal.
+    """
+    shifted = different + offset
+    lost = int((np.diff(shifted) <= 0).sum())
+    left = len(different) - lost
+
+    many = lost > MERGED * len(different) and left < LEVELS
+    return bool(shifted[0] <= 0) or many
 
 
 def _refuse(bad: np.ndarray, values: np.ndarray, locate: Locate, what: str, remedy: str) -> None:

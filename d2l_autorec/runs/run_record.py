@@ -128,7 +128,7 @@ def read_folds(folder: Path) -> RunConfig | None:
         If folds.json is damaged or was edited.
     """
     path = folder / FOLDS
-    if not path.exists():
+    if not os.path.isfile(path):
         return None
     return config_of(read_sealed(path).content, path)
 

@@ -488,3 +488,19 @@ def test_json_lines_have_no_separator(tmp_path):
     path.write_text('{"user": "ann", "item": "x", "rating": 4}\n' * 1)
     with pytest.raises(DataError, match="is JSON lines, which have no separator"):
         read_ratings(path, separator=";")
+
+
+def test_measurements_are_ratings():
+    """Of numbers with more digits than float32 a few become equal by the shift: no harm."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(300), 200),
+            "item": np.tile(np.arange(200), 300),
+            "rating": rng.uniform(-10, 10, 60_000),
+        }
+    )
+    ratings = Ratings.from_frame(frame)
+    shifted = ratings.values + np.float32(ratings.offset)
+    assert len(np.unique(shifted)) < len(np.unique(ratings.values))
+    np.testing.assert_allclose(shifted - ratings.offset, frame.rating, atol=2e-6)
