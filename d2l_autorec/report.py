@@ -256,7 +256,11 @@ def _chosen(
     from .runs.tuning import Limits, Search
 
     limits = Limits(options.trials or TRIALS, None)
-    tuned = Search(candidates).run(limits, out / "searches" / name_of(config))
+    name = name_of(config)
+    search = Search(
+        candidates, say=lambda line: print(f"{name}, {line}", file=sys.stderr, flush=True)
+    )
+    tuned = search.run(limits, out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)
 
 

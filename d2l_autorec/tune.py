@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .runs.config import CONFIGS, make_config
 from .runs.figures import draw_importance, draw_trials, warning_of_figure
@@ -20,6 +21,10 @@ from .support.files import write_atomically
 from .support.steps import show_steps, step
 from .support.text_table import aligned
 from .training.engine import on_one_cpu, start_mxnet
+
+if TYPE_CHECKING:
+    from .runs.tuning import Tuned
+    from .training.history import Score
 
 BEGIN = time.monotonic()  # --minutes counts from here: most of the imports follow
 SHOWN = 10  # trials in the table
@@ -113,7 +118,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _write(tuned: Any, folder: Path, score: Any) -> None:
+def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     """best.json, trials.csv and the figures."""
     write_options(folder / "best.json", tuned.options)
 
@@ -128,7 +133,7 @@ def _write(tuned: Any, folder: Path, score: Any) -> None:
             draw_importance(tuned.importance, folder / "importance.png")
 
 
-def _train_winner(tuned: Any, folder: Path, hidden: bool, as_json: bool) -> None:
+def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:
     from .runs.result import tell
     from .runs.runner import run_training
 
@@ -159,14 +164,14 @@ def _train_winner(tuned: Any, folder: Path, hidden: bool, as_json: bool) -> None
     print(f"again: python -m d2l_autorec.run --options {folder / 'best.json'}", file=sys.stderr)
 
 
-def best_number(tuned: Any) -> int:
+def best_number(tuned: "Tuned") -> int:
     """The number of the best trial, from 1."""
     trials = tuned.trials
     best = trials[(trials.state == "complete") & (trials.validation == tuned.validation)]
     return int(best.trial.min())
 
 
-def table_of(tuned: Any) -> str:
+def table_of(tuned: "Tuned") -> str:
     """The best trials as aligned text."""
     complete = tuned.trials[tuned.trials.state == "complete"]
     descending = tuned.config.score.higher_is_better
@@ -201,5 +206,16 @@ def _as_words(options: dict[str, Any]) -> list[str]:
     return words
 
 
+class _Command(ModuleType):
+    """This module, which an import puts into the package in the place of the function `tune`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "Tuned":
+        from .runs.tuning import tune
+
+        return tune(*args, **kwargs)
+
+
 if __name__ == "__main__":
     leave(run_command("d2l_autorec.tune", main))
+else:
+    sys.modules[__name__].__class__ = _Command

@@ -283,3 +283,17 @@ def test_exports_are_typed_and_quick():
     )
     runs = [subprocess.check_output([sys.executable, "-c", code]) for _ in range(3)]
     assert min(map(float, runs)) < 0.1
+
+
+def test_tune_is_a_function_whatever_was_imported():
+    """The module of the command has the same name."""
+    code = (
+        "import d2l_autorec as d2l; first = d2l.tune\n"
+        "import d2l_autorec.tune; from d2l_autorec import tune\n"
+        "train, _ = d2l.random_split(d2l.load_ratings('synthetic:60x80x900'))\n"
+        "options = {'model': 'bias', 'damping': 2.0}\n"
+        "one, two = first(options, train, trials=1), tune(options, train, trials=1)\n"
+        "print(one.validation == two.validation == d2l.tune(options, train, trials=1).validation)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr

@@ -32,7 +32,7 @@ from ..training.loop import ALONE
 from ..training.progress import label_of
 from .config import RunConfig, make_config
 from .experiment import TASKS, TaskMaker, prepare
-from .options import shown
+from .options import computing_options, shown
 from .phases import validate
 from .presets import Options
 from .ranking_task import RankingTask, load_clicks
@@ -262,12 +262,12 @@ class Search:
         if parts.validation is not None:
             digests.append(parts.validation.fingerprint)
 
-        fixed = {
-            model: {name: shown(value) for name, value in candidate.fixed.items()}
-            for model, candidate in self.candidates.items()
-        }
-        for options in fixed.values():
-            options.pop("threads", None)
+        fixed = {}
+        for model, candidate in self.candidates.items():
+            computing = {"preset", *computing_options(candidate.base)} - {"threads"}
+            fixed[model] = {
+                name: shown(value) for name, value in candidate.fixed.items() if name in computing
+            }
         return {"options": fixed, "data": digests}
 
     def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
