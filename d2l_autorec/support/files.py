@@ -20,6 +20,12 @@ from .errors import ConfigError, DataError
 PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
 FORMAT = 2  # of sealed JSON; files of earlier versions have no seal
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
+# The file that each kind of folder has from its beginning, what it then holds, and how to go on.
+BEGUN = {
+    "config.json": ("a run", "go on with it by `resume={}`, or "),
+    "folds.json": ("a run of each fold", "go on with them by `resume={}`, or "),
+    "tune.json": ("a search", ""),
+}
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFCHR: "a device",
@@ -325,11 +331,12 @@ class FolderLock:
 def _check_free(folder: Path, given: str) -> None:
     """Raise ConfigError if the folder holds a run, or files that no run of ours has left."""
     names = sorted(entry.name for entry in folder.iterdir())
-    if "config.json" in names:
-        raise ConfigError(
-            f"{folder} holds a run already: go on with it by `resume={folder}`, or "
-            f"name another folder with `{given}`"
-        )
+    for name, (what, way_on) in BEGUN.items():
+        if name in names:
+            raise ConfigError(
+                f"{folder} holds {what} already: {way_on.format(folder)}"
+                f"name another folder with `{given}`"
+            )
 
     claim = b""
     if LOCK in names:

@@ -76,6 +76,22 @@ def test_importance_of_many_trials(in_process, tmp_path):
     assert (tmp_path / "two" / "importance.png").stat().st_size > 5000
 
 
+def test_no_folder_is_two_things(in_process, tmp_path):
+    """A search, a run and folds keep out of each other's folders."""
+    run = ("run", "--dataset", SET, "--model", "bias", "--quiet")
+    folds = (*run, "--split", "k-fold", "--folds", "2", "--fold", "all")
+    search = ("tune", "--dataset", SET, "--model", "bias", "--trials", "1")
+    made = {"a run": (run, "one"), "a run of each fold": (folds, "two"), "a search": (search, "3")}
+    for words, out in made.values():
+        assert in_process(*words, "--out", out).returncode == 0
+
+    for what, (words, _) in made.items():
+        for other, (_, folder) in made.items():
+            if other != what:
+                refused = in_process(*words, "--out", folder)
+                assert_user_error(refused, f"{folder} holds {other} already", "--out")
+
+
 @pytest.mark.parametrize(
     "words, fragments",
     [
