@@ -27,7 +27,7 @@ from .runs.search_space import candidates_of, check_kind
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
 from .support.files import digest_of, write_atomically
-from .support.flags import flag
+from .support.flags import flag, with_flags
 from .support.text_table import markdown
 from .training.engine import has_gpu, start_mxnet
 
@@ -258,7 +258,8 @@ def _chosen(
     limits = Limits(options.trials or TRIALS, None)
     name = name_of(config)
     search = Search(
-        candidates, say=lambda line: print(f"{name}, {line}", file=sys.stderr, flush=True)
+        candidates,
+        say=lambda line: print(f"{name}, {with_flags(line)}", file=sys.stderr, flush=True),
     )
     tuned = search.run(limits, out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)

@@ -18,6 +18,7 @@ from .runs.search_space import MODELS_OF, candidates_of
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
 from .support.files import write_atomically
+from .support.flags import flag, with_flags
 from .support.steps import show_steps, step
 from .support.text_table import aligned
 from .training.engine import on_one_cpu, start_mxnet
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _say(hidden: bool) -> Any:
     if hidden:
         return None
-    return lambda line: print(line, file=sys.stderr, flush=True)
+    return lambda line: print(with_flags(line), file=sys.stderr, flush=True)
 
 
 def _parser() -> Parser:
@@ -195,8 +196,6 @@ def table_of(tuned: "Tuned") -> str:
 
 def _as_words(options: dict[str, Any]) -> list[str]:
     """Options as they are written on the command line."""
-    from .support.flags import flag
-
     words = []
     for name, value in options.items():
         if value is True:

@@ -217,10 +217,14 @@ def _too_narrow(place: str, width: int, separator: str, request: Request) -> Dat
     if others:
         needed = f"{', '.join(others)} and {last}"
 
+    clicks = ""
+    if width == len(others) and last == "rating":
+        clicks = "; models that rank clicks need no rating"
+
     return DataError(
         f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
         f"but {needed} are needed; name another separator with `separator` if that "
-        "is the reason"
+        f"is the reason{clicks}"
     )
 
 

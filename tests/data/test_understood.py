@@ -504,3 +504,11 @@ def test_measurements_are_ratings():
     shifted = ratings.values + np.float32(ratings.offset)
     assert len(np.unique(shifted)) < len(np.unique(ratings.values))
     np.testing.assert_allclose(shifted - ratings.offset, frame.rating, atol=2e-6)
+
+
+def test_clicks_where_ratings_are_needed(tmp_path):
+    path = tmp_path / "clicks.csv"
+    path.write_text("user,item\n1,2\n1,3\n")
+    message = "user, item and rating are needed.*; models that rank clicks need no rating"
+    with pytest.raises(DataError, match=message):
+        read_ratings(path)
