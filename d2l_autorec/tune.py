@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .runs.config import CONFIGS, make_config
 from .runs.figures import draw_importance, draw_trials, warning_of_figure
-from .runs.options import add_options, shown
+from .runs.options import add_options, parser_of, shown
 from .runs.options_file import write_options
 from .runs.run_record import read_record
 from .runs.search_space import MODELS_OF, candidates_of
@@ -90,19 +90,19 @@ def _parser() -> Parser:
         epilog=EXAMPLES,
         description=(
             "Search for the options that suit your data: by validation ratings, or validation "
-            "users, beginning with the presets. The winner is refitted, and tested once."
+            "users, beginning with the presets. The winner is refitted; nothing else is tested."
         ),
     )
     parser.add_argument(
         "--trials",
-        type=int,
+        type=parser_of(int),
         metavar="N",
         default=argparse.SUPPRESS,
         help="how many trainings, of all processes [30]",
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=parser_of(float),
         metavar="M",
         default=argparse.SUPPRESS,
         help="instead of --trials: how long to search, the winner's training included",
@@ -138,8 +138,7 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     from .runs.result import tell
     from .runs.runner import run_training
 
-    number = best_number(tuned)
-    path = folder / f"winner-trial-{number}"
+    path = folder / f"winner-trial-{tuned.trial}"
     config = make_config({**tuned.options, "out": str(path), "quiet": True, "json": as_json})
     resume = None
     if (path / "config.json").exists():
@@ -149,7 +148,7 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
         told = {**read_record(path).finished(), "run": str(path)}
     else:
         if not hidden:
-            print(f"training trial {number} on all training ratings", file=sys.stderr)
+            print(f"training trial {tuned.trial} on all training ratings", file=sys.stderr)
         trained = run_training(config, resume=resume)
         assert trained is not None  # there is one process
         told = trained.told
@@ -163,13 +162,6 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     print(f"best: {' '.join(_as_words(tuned.options))}")
     tell(config, told)
     print(f"again: python -m d2l_autorec.run --options {folder / 'best.json'}", file=sys.stderr)
-
-
-def best_number(tuned: "Tuned") -> int:
-    """The number of the best trial, from 1."""
-    trials = tuned.trials
-    best = trials[(trials.state == "complete") & (trials.validation == tuned.validation)]
-    return int(best.trial.min())
 
 
 def table_of(tuned: "Tuned") -> str:

@@ -323,7 +323,7 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
     action: Any = group.add_argument(  # with an attribute that only our parser knows
         flag(spec.name),
         dest=spec.name,
-        type=_parser_of(spec.type),
+        type=parser_of(spec.type),
         help=help_text,
         metavar=spec.metadata.get("metavar", _metavar(spec)),
         default=argparse.SUPPRESS,
@@ -382,7 +382,8 @@ def _metavar(spec: dataclasses.Field) -> str:
     return METAVARS.get(spec.type, "TEXT")
 
 
-def _parser_of(annotation: object) -> Callable[[str], Any]:
+def parser_of(annotation: object) -> Callable[[str], Any]:
+    """What argparse calls for a value of this type."""
     if annotation in (int, int | None):
         return _whole_number
     if annotation in (float, float | None):

@@ -7,6 +7,7 @@ validation users, decide; the test part is never looked at here.
 """
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -74,8 +75,10 @@ class Tuned:
         Of the best trial, as `make_config` takes them.
     config : RunConfig
         The same, to be trained with `train_model`.
+    trial : int
+        The best trial's number, from 1.
     validation : float
-        The best trial's validation score.
+        Its validation score.
     trials : DataFrame
         A row for each trial that has ended, in their order: number, state, model, preset,
         validation, best_epoch, epochs, seconds, options.
@@ -87,6 +90,7 @@ class Tuned:
 
     options: Options
     config: RunConfig
+    trial: int
     validation: float
     trials: pd.DataFrame = field(repr=False)
     importance: dict[str, float] = field(default_factory=dict, repr=False)
@@ -202,7 +206,8 @@ def limits_of(
     if trials is not None and minutes is not None:
         raise ConfigError("`trials` and `minutes` exclude each other: give one of them")
     if minutes is None:
-        trials = TRIALS if trials is None else trials
+        if trials is None:
+            trials = TRIALS
         check_whole("trials", trials, at_least=1)
         return Limits(trials, None)
 
@@ -381,20 +386,19 @@ class Search:
 
         if limits.trials is not None:
             return len(ended) + len(running) >= limits.trials
-        return bool(ended) and self._is_late(study, limits)
 
-    def _is_late(self, study: Any, limits: Limits) -> bool:
-        """Whether the time that is left is the winner's; not before a trial has ended."""
-        if limits.end is None:
-            return False
+        assert limits.end is not None  # there is one of the two limits
+        deadline = min(self._deadline(study, limits), limits.end)
+        return bool(ended) and time.monotonic() > deadline
 
+    def _deadline(self, study: Any, limits: Limits) -> float:
+        """From when on the time that is left is the winner's; never, before a trial is complete."""
         best = self._best(study)
-        if best is None:
-            return False
-        reserved = 0.0
-        if limits.reserves:
-            reserved = winner_seconds(best.user_attrs)
-        return time.monotonic() > limits.end - reserved
+        if limits.end is None or best is None:
+            return math.inf
+        if not limits.reserves:
+            return limits.end
+        return limits.end - winner_seconds(best.user_attrs)
 
     def _best(self, study: Any) -> Any:
         """The best complete trial; None where there is none."""
@@ -412,7 +416,7 @@ class Search:
         """Train, and tell the study how it went."""
         optuna = load_optuna()
         options = trial.user_attrs["options"]
-        pruning = Pruning(trial, self.score, partial(self._is_late, study, limits))
+        pruning = Pruning(trial, self.score, self._deadline(study, limits))
         begin = time.perf_counter()
 
         try:
@@ -466,6 +470,7 @@ class Search:
         return Tuned(
             options,
             make_config(options),
+            best.number + 1,
             best.value,
             _frame(trials),
             self._importance(study, best),
@@ -495,8 +500,8 @@ class Pruning(Callback):
     ----------
     trial : optuna.Trial
     score : Score
-    is_late : callable
-        Whether time is up.
+    deadline : float
+        When time is up, of `time.monotonic`.
 
     Attributes
     ----------
@@ -504,16 +509,16 @@ class Pruning(Callback):
         How many the trial has at most.
     """
 
-    def __init__(self, trial: Any, score: Score, is_late: Callable[[], bool]) -> None:
+    def __init__(self, trial: Any, score: Score, deadline: float) -> None:
         self._trial = trial
         self._score = score
-        self._is_late = is_late
+        self._deadline = deadline
         self._reported = 0
         self.epochs = 1
 
     def on_epoch_end(self, training: Any) -> None:
         record: EpochRecord = training.history[-1]
-        if self._is_late():
+        if time.monotonic() > self._deadline:
             raise load_optuna().TrialPruned(f"time was up at epoch {record.epoch} of {self.epochs}")
 
         step = REPORTS * record.epoch // self.epochs
@@ -579,7 +584,9 @@ def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
     train, validation = parts
     ranks = TASKS[config.model] is RankingTask
     if ranks != isinstance(train, Clicks):
-        wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
+        wanted = "Ratings"
+        if ranks:
+            wanted = "Clicks, as prepare_clicks makes them"
         raise ConfigError(
             f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
         )

@@ -190,6 +190,12 @@ def test_no_trial_could_be_trained(train):
         tune(given, train, trials=2)
 
 
+def test_time_is_up_though_no_trial_could_be_trained(train):
+    given = {**SMALL, "lr": 1e30, "lr_schedule": "constant"}
+    with pytest.raises(DataError, match="could be trained: .*not finite"):
+        tune(given, train, minutes=0.02)
+
+
 def test_optuna_is_an_extra(train, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(
