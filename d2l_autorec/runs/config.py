@@ -61,7 +61,6 @@ FOLDS = within(2, 1000)  # each is a training of its own
 FOLD = Check(
     lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
 )
-FOLD_HELP = "which fold is the test part, from 1; all: one training after the other, and their mean"
 CUT_OFFS = (5, 10, 20, 50, 100)
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
@@ -121,12 +120,6 @@ BY_STEPS = Need(
     "`anneal={0.anneal}` does not count steps",
     "add `anneal=original`",
 )
-
-
-def check_fold(split: str, fold: int | str, folds: int) -> None:
-    """Raise ConfigError for a fold that is none of them."""
-    if split == "k-fold" and isinstance(fold, int) and fold > folds:
-        raise ConfigError(f"`fold` is {fold}: it must be from 1 to `folds={folds}`")
 
 
 def numbered(fold: int | str) -> int:
@@ -228,6 +221,16 @@ class RunConfig:
         "lowest and highest rating of your file, as in 1,5 (default: those that occur)",
         metavar="LOW,HIGH",
         needs=(OWN_FILE,),
+    )
+    split: str = option("random", "data", "which part is the test part", one_of(SPLITS))
+    folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
+    fold: int | str = option(
+        1,
+        "data",
+        "which fold is the test part, from 1; all: one training after the other, and their mean",
+        FOLD,
+        needs=(BY_FOLD,),
+        metavar="N|all",
     )
     lr: float = option(
         0.002,
@@ -409,6 +412,9 @@ class RunConfig:
         check_needs(self, given)  # their default says nothing
         self.rating_scale()
 
+        if self.split == "k-fold" and isinstance(self.fold, int) and self.fold > self.folds:
+            raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
+
         if self.gpus not in (None, "none") and self.cpus is not None:
             raise ConfigError(
                 f"`gpus={self.gpus}` and `cpus={self.cpus}` exclude each other: drop one of them"
@@ -468,7 +474,7 @@ class RunConfig:
     @property
     def all_folds(self) -> bool:
         """Whether each fold is to be trained in turn."""
-        return False
+        return self.fold == ALL
 
     def own_files(self) -> list[str]:
         """Which options name files of the user's own."""
@@ -509,15 +515,15 @@ class RatingConfig(RunConfig):
         None, "data", "your own training ratings, with --test", metavar="FILE"
     )
     test: str | None = option(None, "data", "your own test ratings, with --train", metavar="FILE")
-    split: str = option(
+    split: str = redefault(
+        RunConfig,
+        "split",
         "random",
-        "data",
-        "random: each rating is a test rating with probability "
+        help="random: each rating is a test rating with probability "
         "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
         "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
         "held-out-rows: --test-ratio of the items, reconstructed from their own "
         "ratings; u1..u5, ua, ub: ml-100k's official folds",
-        one_of(SPLITS),
         needs=(SPLIT_HERE,),
     )
     test_ratio: float = option(
@@ -527,8 +533,6 @@ class RatingConfig(RunConfig):
         RATIO,
         needs=(SPLIT_HERE, BY_SHARE),
     )
-    folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
-    fold: int | str = option(1, "data", FOLD_HELP, FOLD, needs=(BY_FOLD,), metavar="N|all")
     clip: bool = option(
         False,
         "data",
@@ -554,10 +558,6 @@ class RatingConfig(RunConfig):
         POSITIVE,
         needs=(TRAINED,),
     )
-
-    @property
-    def all_folds(self) -> bool:
-        return self.fold == ALL
 
     def weight_decay(self, num_users: int, num_items: int) -> float:
         """The weight decay for an interaction matrix of this size."""
@@ -585,7 +585,6 @@ class RatingConfig(RunConfig):
             self._check_without_validation()
         if self.split == "held-out-rows":
             self._check_held_out_rows()
-        check_fold(self.split, self.fold, self.folds)
 
     def _check_files(self) -> None:
         own = self.own_files()
@@ -840,17 +839,15 @@ class RankingConfig(RunConfig):
     min_item_clicks: int = option(
         0, "data", "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
     )
-    split: str = option(
+    split: str = redefault(
+        RunConfig,
+        "split",
         "users",
-        "data",
-        "users: --heldout-users of them are held out; k-fold: fold --fold of --folds of them is "
-        "tested, and the next one validates",
-        one_of(("users", "k-fold")),
+        help="users: --heldout-users of them are held out; k-fold: fold --fold of --folds of them "
+        "is tested, and the next one validates",
+        check=one_of(("users", "k-fold")),
     )
-    folds: int = option(
-        5, "data", "number of folds of --split k-fold", within(3, 1000), needs=(BY_FOLD,)
-    )
-    fold: int | str = option(1, "data", FOLD_HELP, FOLD, needs=(BY_FOLD,), metavar="N|all")
+    folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
     heldout_users: float = option(
         0.1,
         "data",
@@ -874,14 +871,6 @@ class RankingConfig(RunConfig):
     def score(self) -> Score:
         """NDCG@100 decides on the best epoch."""
         return NDCG
-
-    @property
-    def all_folds(self) -> bool:
-        return self.fold == ALL
-
-    def _check_combinations(self) -> None:
-        super()._check_combinations()
-        check_fold(self.split, self.fold, self.folds)
 
 
 @dataclass(frozen=True)

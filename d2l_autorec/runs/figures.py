@@ -78,6 +78,12 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
+def _save(figure: Any, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")
+
+
 def save_curve(
     history: "Sequence[EpochRecord]", title: str, path: Path, metric: str = "rmse"
 ) -> None:
@@ -135,8 +141,7 @@ def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
 
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI, format="png")
+    _save(figure, path)
 
 
 def _draw_over_x(axes: Any, table: Table, lines: Sequence[Line]) -> None:
@@ -214,8 +219,7 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
 
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI, format="png")
+    _save(figure, path)
 
 
 def draw_importance(importance: dict[str, float], path: Path) -> None:
@@ -227,5 +231,4 @@ def draw_importance(importance: dict[str, float], path: Path) -> None:
     axes.set(xlabel="share in the spread of validation scores (PED-ANOVA)")
     axes.grid(alpha=0.3, axis="x")
 
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI, format="png")
+    _save(figure, path)

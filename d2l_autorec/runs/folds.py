@@ -14,7 +14,7 @@ from ..support.files import FolderLock, write_sealed
 from ..support.flags import with_flags
 from ..support.text_table import aligned
 from ..training.progress import label_of
-from .config import RankingConfig, RatingConfig, RunConfig
+from .config import RunConfig
 from .experiment import TASKS
 from .run_record import FOLDS
 from .runner import run_training
@@ -54,7 +54,7 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
             write_sealed(folder / FOLDS, {"options": asdict(config)}, {})
 
         try:
-            results = [_train_fold(config, folder, k) for k in range(1, _count(config) + 1)]
+            results = [_train_fold(config, folder, k) for k in range(1, config.folds + 1)]
         except Interrupted as stopped:
             advice = f"go on with `train_model(resume={folder})`"
             raise Interrupted(stopped.exit_code - 128, advice) from None
@@ -64,21 +64,15 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
     return {**summary, "run": str(folder)}
 
 
-def _count(config: RunConfig) -> int:
-    assert isinstance(config, (RatingConfig, RankingConfig))  # which alone have folds
-    return config.folds
-
-
 def _train_fold(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
     path = folder / f"fold-{number}"
     resume = None
     if (path / "config.json").exists():
         resume = path
 
-    assert isinstance(config, (RatingConfig, RankingConfig))  # which alone have folds
     of_fold = replace(config, fold=number, out=str(path))
     if not config.quiet and not config.json:
-        print(f"fold {number} of {_count(config)}", file=sys.stderr, flush=True)
+        print(f"fold {number} of {config.folds}", file=sys.stderr, flush=True)
     trained = run_training(of_fold, resume=resume)
     assert trained is not None  # there is one process
     return trained.told

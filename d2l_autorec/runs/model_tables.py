@@ -23,7 +23,6 @@ ROWS = {
         Row("Mult-VAE", {"model": "mult-vae", "anneal": "recotour"}),
     ),
 }
-BASELINES = {"rating": "user and item means", "ranking": "popularity"}
 
 
 class Compared(NamedTuple):

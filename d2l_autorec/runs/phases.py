@@ -240,15 +240,10 @@ def _train_epochs(
     hidden = config.quiet or config.json or not leads
 
     with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
-        callbacks: list[Callback] = [
-            StepSeed(config.seed),
-            LearningRate(_rates(experiment, checkpoint)),
-            Signals(watch, keeper.save_in_epoch),
-            _evaluation(experiment, training, measures, epochs),
-            measures["test"],
-            FiniteMetrics(),
-            EarlyStopping(config.patience, config.score),
-        ]
+        callbacks = _callbacks(
+            experiment, checkpoint, training, measures, epochs, Signals(watch, keeper.save_in_epoch)
+        )
+        callbacks.append(measures["test"])
         if leads:  # the history alone decides when the others stop
             callbacks += [keeper, Progress(bar)]
 
@@ -262,11 +257,24 @@ def _train_epochs(
     checkpoint.history = training.history
 
 
-def _evaluation(
-    experiment: Experiment, training: Training, measures: dict[str, Any], epochs: int
-) -> Evaluation:
-    every = experiment.config.eval_every
-    return Evaluation(measures, every, epochs, experiment.task.beta(training.loss))
+def _callbacks(
+    experiment: Experiment,
+    checkpoint: Checkpoint,
+    training: Training,
+    measures: dict[str, Any],
+    epochs: int,
+    signals: Signals,
+) -> list[Callback]:
+    """What every phase is accompanied by, whether it is kept or not."""
+    config, task = experiment.config, experiment.task
+    return [
+        StepSeed(config.seed),
+        LearningRate(_rates(experiment, checkpoint)),
+        signals,
+        Evaluation(measures, config.eval_every, epochs, task.beta(training.loss)),
+        FiniteMetrics(),
+        EarlyStopping(config.patience, config.score),
+    ]
 
 
 def validate(
@@ -281,7 +289,7 @@ def validate(
     callbacks : sequence of Callback
         Called last; one may raise, and so end the training.
     """
-    config, task = experiment.config, experiment.task
+    task = experiment.task
     evaluations = task.evaluations("search", experiment.kernel)
     measures: dict[str, Any] = {"validation": evaluations["validation"]}
 
@@ -291,16 +299,9 @@ def validate(
 
     checkpoint = Checkpoint(experiment.identity())
     training = make_training(experiment, checkpoint, net)
-    epochs = task.epochs
-    own = [
-        StepSeed(config.seed),
-        LearningRate(_rates(experiment, checkpoint)),
-        Signals(watch, _keep_nothing),
-        _evaluation(experiment, training, measures, epochs),
-        FiniteMetrics(),
-        EarlyStopping(config.patience, config.score),
-    ]
-    return fit(training, epochs, [*own, *callbacks])
+    signals = Signals(watch, _keep_nothing)
+    own = _callbacks(experiment, checkpoint, training, measures, task.epochs, signals)
+    return fit(training, task.epochs, [*own, *callbacks])
 
 
 def _keep_nothing(training: Training) -> None:
