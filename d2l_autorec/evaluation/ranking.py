@@ -10,6 +10,7 @@ from scipy import sparse
 
 from ..support.errors import DataError
 from ..training.devices import parts_on
+from ..training.history import CUT_OFFS
 from ..training.loaders import DenseRows, eval_loader
 from .metrics import (
     average_precision_at,
@@ -40,7 +41,6 @@ OF_AN_EPOCH = {
     "recall@50": (recall_at, 50),
 }
 DEEPEST = max(k for _, k in OF_AN_EPOCH.values())
-CUT_OFFS = (5, 10, 20, 50, 100)
 
 
 class Ranked(NamedTuple):

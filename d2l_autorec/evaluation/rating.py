@@ -251,13 +251,14 @@ class RatingEvaluation:
     def _metrics(
         self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
     ) -> dict[str, float]:
-        shown = predictions
-        if clip:
-            shown = onp.clip(predictions, *self._scale)
-
         truth = self.truth[chosen]
-        shown = shown[chosen]
+        shown = self._shown(predictions, clip)[chosen]
         return {"rmse": rmse(truth, shown), "mae": mae(truth, shown)}
+
+    def _shown(self, predictions: onp.ndarray, clip: bool) -> onp.ndarray:
+        if clip:
+            return onp.clip(predictions, *self._scale)
+        return predictions
 
     def report(self, network: Any) -> dict[str, Any]:
         """What result.json says of the test: see `report_of`."""
@@ -289,10 +290,7 @@ class RatingEvaluation:
 
     def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
         """Means over users, and errors by how many training ratings user and item have."""
-        shown = predictions
-        if self._clip:
-            shown = onp.clip(predictions, *self._scale)
-
+        shown = self._shown(predictions, self._clip)
         users, items = self.users_and_items()
         of_users, of_items = self._train.counts()
         user_rmse, user_mae = mean_over_users(self.truth, shown, users)

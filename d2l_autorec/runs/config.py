@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import Sealed, read_sealed
-from ..training.history import NDCG, RMSE, Score
+from ..training.history import CUT_OFFS, NDCG, RMSE, Score
 from ..training.schedules import ORIGINAL_STEPS, SCHEDULES
 from .options import (
     AT_LEAST_0,
@@ -61,7 +61,6 @@ FOLDS = within(2, 1000)  # each is a training of its own
 FOLD = Check(
     lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
 )
-CUT_OFFS = (5, 10, 20, 50, 100)
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",

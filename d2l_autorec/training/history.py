@@ -18,6 +18,7 @@ class Score(NamedTuple):
 
 
 RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
+CUT_OFFS = (5, 10, 20, 50, 100)  # at which a test ranking is measured, by default
 
 
 class StepSums(NamedTuple):
