@@ -1,10 +1,10 @@
 """A whole training step of a network with one hidden layer, in one compiled function.
 
-    step = FusedAdamStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...))
+    step = FusedStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...))
     loss, squared_error, count = step(batch, dropout_key(seed, epoch, number), lr, t)
 
 It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` or
-`MaskedRootLoss` and MXNet's Adam.
+`MaskedRootLoss`, and MXNet's Adam or our RProp.
 """
 
 import math
@@ -18,9 +18,10 @@ from .csr import CSRBatch
 from .dropout import dropout_scale, dropout_threshold
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # numba_fused knows them by number
+RULES = ("adam", "rprop")  # of updates, by number, too
 ROOT_TINY = 1e-12  # of the root's gradient, where nothing is wrong
 WORTH_A_THREAD = 4_000_000  # multiplications and additions, in about 250 us: see threads_for
-ADAM_COST, ACTIVATION_COST = 8, 5  # of a weight and of a hidden unit, in the same unit
+UPDATE_COST, ACTIVATION_COST = 8, 5  # of a weight and of a hidden unit, in the same unit
 
 
 class Layers(NamedTuple):
@@ -68,8 +69,41 @@ class AdamOptions:
     beta2: float = 0.999
     epsilon: float = 1e-8
 
+    rule = RULES.index("adam")
 
-class FusedAdamStep:
+    def states(self, parameters: Layers, lr: float) -> tuple[Layers, Layers]:
+        """Means and variances before the first step."""
+        return _zeros_like(parameters), _zeros_like(parameters)
+
+    def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
+        """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
+        corrected = lr * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
+        return _float32(corrected, self.beta1, self.beta2, self.epsilon)
+
+
+@dataclass(frozen=True)
+class RPropOptions:
+    """As `training.rprop.RProp`, which names the sources; `wd` as `AdamOptions` has it."""
+
+    wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
+    growth: float = 1.2
+    cut: float = 0.5
+    smallest: float = 1e-6
+    largest: float = 0.1
+
+    rule = RULES.index("rprop")
+
+    def states(self, parameters: Layers, lr: float) -> tuple[Layers, Layers]:
+        """Sizes of the first step, and no sign of a last gradient."""
+        sizes = Layers(*(np.full_like(array, lr) for array in parameters))
+        return sizes, _zeros_like(parameters)
+
+    def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
+        """(growth, cut, smallest, largest): each weight has a rate of its own."""
+        return _float32(self.growth, self.cut, self.smallest, self.largest)
+
+
+class FusedStep:
     """Training steps on sparse batches, in place on the arrays given.
 
     Parameters
@@ -78,14 +112,15 @@ class FusedAdamStep:
         Contiguous; views of MXNet's memory are welcome. They are read and written without
         MXNet's engine: nothing may be pending on them when a step begins.
     network : OneHidden
-    options : AdamOptions
-    mean, variance : Layers of ndarray of float32, optional
-        Adam's moments, of the parameters' shapes: those of a checkpoint, or views of a Trainer's
-        states. By default zeros.
+    options : AdamOptions or RPropOptions
+    states : (Layers, Layers) of ndarray of float32, optional
+        Adam's means and variances, or RProp's sizes of steps and signs of gradients, of the
+        parameters' shapes: those of a checkpoint, or views of a Trainer's. By default those
+        before the first step.
 
     Attributes
     ----------
-    parameters, mean, variance : Layers of ndarray
+    parameters, states
         All that a step changes; with the count of steps, all that the next one depends on.
     most_threads : int
         Where a step is to leave CPUs to others. No result depends on it.
@@ -100,9 +135,9 @@ class FusedAdamStep:
         self,
         parameters: Layers,
         network: OneHidden,
-        options: AdamOptions,
-        mean: Layers | None = None,
-        variance: Layers | None = None,
+        options: AdamOptions | RPropOptions,
+        states: tuple[Layers, Layers] | None = None,
+        lr: float = 1e-3,
     ) -> None:
         kernels.load()
         from . import numba_fused
@@ -114,10 +149,9 @@ class FusedAdamStep:
         _check_parameters(parameters)
 
         self.parameters = parameters
-        self.mean = mean or Layers(*map(np.zeros_like, parameters))
-        self.variance = variance or Layers(*map(np.zeros_like, parameters))
-        _check_shapes("mean", self.mean, parameters)
-        _check_shapes("variance", self.variance, parameters)
+        self.states = states or options.states(parameters, lr)
+        for state in self.states:
+            _check_shapes("state", state, parameters)
 
         self._compiled = numba_fused.fused_step
         self._network = (
@@ -130,7 +164,7 @@ class FusedAdamStep:
         self._options = options
         self._wd = tuple(map(np.float32, options.wd))
 
-        trained = tuple(zip(parameters, self.mean, self.variance))
+        trained = tuple(zip(parameters, *self.states))
         self._encoder = trained[0] + trained[1]
         self._decoder = trained[2] + trained[3]
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
@@ -154,7 +188,7 @@ class FusedAdamStep:
         lr : float
             Adam's learning rate, uncorrected.
         t : int
-            Number of this step since the moments were zero, from 1 on.
+            Number of this step, from 1 on.
         targets : ndarray of float32, shape (observed entries,), optional
             What is to be predicted at the batch's entries; by default its data.
         unit : float
@@ -188,7 +222,8 @@ class FusedAdamStep:
                 self._network,
                 key,
                 self._loss_factor(rows, columns, unit),
-                self._rates(lr, t),
+                self._options.rule,
+                self._options.rates(lr, t),
                 self._wd,
                 hidden,
                 delta,
@@ -208,13 +243,6 @@ class FusedAdamStep:
         """
         return self._is_root, np.float32(unit * unit / (columns * max(rows, 1)))
 
-    def _rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
-        """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
-        options = self._options
-        corrected = lr * math.sqrt(1 - options.beta2**t) / (1 - options.beta1**t)
-        rates = corrected, options.beta1, options.beta2, options.epsilon
-        return tuple(map(np.float32, rates))
-
     def _buffers(self, rows: int, units: int) -> np.ndarray:
         """Memory for two matrices (rows, units), kept: new pages cost more."""
         if rows > self._workspace.shape[1]:
@@ -228,13 +256,13 @@ def load_step() -> None:
     parameters = Layers(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
     row = np.array([0, 1], dtype=np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
 
-    step = FusedAdamStep(parameters, OneHidden(), AdamOptions())
+    step = FusedStep(parameters, OneHidden(), AdamOptions())
     step(CSRBatch(*row, 1), np.uint64(0), 0.1, 1)
 
 
 def work_of(rows: int, columns: int, units: int, entries: int) -> int:
     """Multiplications and additions of a step."""
-    return 5 * units * entries + ACTIVATION_COST * rows * units + 2 * ADAM_COST * columns * units
+    return 5 * units * entries + ACTIVATION_COST * rows * units + 2 * UPDATE_COST * columns * units
 
 
 def threads_for(work: int) -> int:
@@ -246,6 +274,14 @@ def threads_for(work: int) -> int:
         Multiplications and additions.
     """
     return max(1, min(kernels.threads(), work // WORTH_A_THREAD))
+
+
+def _zeros_like(parameters: Layers) -> Layers:
+    return Layers(*map(np.zeros_like, parameters))
+
+
+def _float32(*numbers: float) -> tuple[np.float32, ...]:
+    return tuple(map(np.float32, numbers))
 
 
 def _check_parameters(parameters: Layers) -> None:
@@ -262,14 +298,14 @@ def _check_parameters(parameters: Layers) -> None:
         raise ValueError("the decoder has the encoder's weights: the fused step cannot train these")
 
 
-def _check_shapes(kind: str, moments: Layers, parameters: Layers) -> None:
-    """ValueError unless the moments are of the parameters' shapes."""
-    for name, moment, parameter in zip(Layers._fields, moments, parameters):
-        if moment.shape != parameter.shape:
+def _check_shapes(kind: str, states: Layers, parameters: Layers) -> None:
+    """ValueError unless the states are of the parameters' shapes."""
+    for name, state, parameter in zip(Layers._fields, states, parameters):
+        if state.shape != parameter.shape:
             raise ValueError(
-                f"{kind} of {name} has shape {moment.shape}: it must be {parameter.shape}"
+                f"{kind} of {name} has shape {state.shape}: it must be {parameter.shape}"
             )
-        _check_memory(f"{kind} of {name}", moment)
+        _check_memory(f"{kind} of {name}", state)
 
 
 def _check_memory(name: str, array: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """One training step of a network with one hidden layer, compiled whole; NumPy arrays in, out.
 
     rows:     encode, activate, drop, decode, and back        -> hidden, delta (B, H), errors (n,)
-    columns:  gradients and Adam of the decoder, of the encoder
+    columns:  gradients and updates of the decoder, of the encoder
 
 The squared error separates by entry, so a row is decoded and differentiated at one time, while
 its decoder weights are at hand, and a gradient row is made while its weights are updated: nothing
@@ -18,10 +18,11 @@ from numba import prange
 
 from .cache import compiled
 from .dropout import draw
-from .fused_step import ACTIVATIONS, ROOT_TINY
+from .fused_step import ACTIVATIONS, ROOT_TINY, RULES
 from .numba_kernels import BLOCK, FAST, _gradient_row, group_by_column
 
 IDENTITY, SIGMOID, TANH, RELU = range(len(ACTIVATIONS))
+ADAM, RPROP = range(len(RULES))
 
 F0, F1, F2 = np.float32(0), np.float32(1), np.float32(2)
 ROW_COST = 10  # activation and mask of a row take as long as so many entries
@@ -206,12 +207,12 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
 
 
 @inlined
-def _adam(weight, mean, variance, gradient, wd, adam):
+def _adam(weight, mean, variance, gradient, wd, rates):
     """MXNet's `adam_update`, whose learning rate holds the bias correction; one row, in place.
 
     The gradient is `factor` times that given.
     """
-    lr, beta1, beta2, epsilon, factor = adam
+    lr, beta1, beta2, epsilon, factor = rates
     rest1, rest2 = F1 - beta1, F1 - beta2
     for k in range(len(weight)):
         g = factor * gradient[k] + wd * weight[k]
@@ -223,29 +224,62 @@ def _adam(weight, mean, variance, gradient, wd, adam):
 
 
 @inlined
-def _columns(share, shares, groups, layer, values, factors, wd, adam):
+def _rprop(weight, size, last, gradient, wd, rates):
+    """iRprop-: see `training.rprop`; one row, in place. `last` are signs, 0 after a turn."""
+    growth, cut, smallest, largest, factor = rates
+    for k in range(len(weight)):
+        g = factor * gradient[k] + wd * weight[k]
+        sign = F0
+        if g > F0:
+            sign = F1
+        if g < F0:
+            sign = -F1
+        turn = sign * last[k]
+
+        step = size[k]
+        if turn > F0:
+            step = min(step * growth, largest)
+        if turn < F0:
+            step = max(step * cut, smallest)
+            sign = F0
+        weight[k] -= sign * step
+        size[k] = step
+        last[k] = sign
+
+
+@inlined
+def _step(weight, first, second, gradient, wd, rule, rates):
+    """One row of weights and the two states of each, in place."""
+    if rule == RPROP:
+        _rprop(weight, first, second, gradient, wd, rates)
+    else:
+        _adam(weight, first, second, gradient, wd, rates)
+
+
+@inlined
+def _columns(share, shares, groups, layer, values, factors, wd, rule, rates):
     """Update a layer's weights in the columns of a share.
 
     The gradient of column c is the sum over its entries (b, c) of value * factors[b].
     """
     starts, rows, positions = groups
-    weight, mean, variance, _, _, _ = layer
+    weight, first_state, second_state, _, _, _ = layer
     gradient = np.empty(weight.shape[1], dtype=np.float32)
     for first in range(BLOCK * share, len(weight), BLOCK * shares):
         for c in range(first, min(first + BLOCK, len(weight))):
             _gradient_row(c, starts, rows, positions, values, factors, gradient)
-            _adam(weight[c], mean[c], variance[c], gradient, wd, adam)
+            _step(weight[c], first_state[c], second_state[c], gradient, wd, rule, rates)
 
 
 @inlined
-def _decoder_bias(share, shares, groups, decoder, errors, wd, adam):
+def _decoder_bias(share, shares, groups, decoder, errors, wd, rule, rates):
     """Update the biases of a share of the columns.
 
     In blocks: where an element stands in a vector decides on the rounding of its last bit, and
     must not depend on the shares.
     """
     starts, _, positions = groups
-    _, _, _, bias, mean, variance = decoder
+    _, _, _, bias, first_state, second_state = decoder
     gradient = np.empty(BLOCK, dtype=np.float32)
 
     for first in range(BLOCK * share, len(bias), BLOCK * shares):
@@ -255,13 +289,14 @@ def _decoder_bias(share, shares, groups, decoder, errors, wd, adam):
             for j in range(starts[c], starts[c + 1]):
                 total += errors[positions[j]]
             gradient[c - first] = total
-        _adam(bias[first:end], mean[first:end], variance[first:end], gradient, wd, adam)
+        block = slice(first, end)
+        _step(bias[block], first_state[block], second_state[block], gradient, wd, rule, rates)
 
 
 @inlined
-def _encoder_bias(share, shares, encoder, delta, wd, adam):
+def _encoder_bias(share, shares, encoder, delta, wd, rule, rates):
     """Update the biases of a share of the hidden units, in blocks as the decoder's."""
-    _, _, _, bias, mean, variance = encoder
+    _, _, _, bias, first_state, second_state = encoder
     gradient = np.empty(BLOCK, dtype=np.float32)
 
     for first in range(BLOCK * share, len(bias), BLOCK * shares):
@@ -270,16 +305,17 @@ def _encoder_bias(share, shares, encoder, delta, wd, adam):
         for b in range(len(delta)):
             for k in range(first, end):
                 gradient[k - first] += delta[b, k]
-        _adam(bias[first:end], mean[first:end], variance[first:end], gradient, wd, adam)
+        block = slice(first, end)
+        _step(bias[block], first_state[block], second_state[block], gradient, wd, rule, rates)
 
 
 @inlined
-def _update(share, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, adam):
+def _update(share, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rule, rates):
     """Everything that a share of the columns has to update."""
-    _columns(share, shares, groups, decoder, errors, hidden, wd[2], adam)
-    _decoder_bias(share, shares, groups, decoder, errors, wd[3], adam)
-    _columns(share, shares, groups, encoder, batch[2], delta, wd[0], adam)
-    _encoder_bias(share, shares, encoder, delta, wd[1], adam)
+    _columns(share, shares, groups, decoder, errors, hidden, wd[2], rule, rates)
+    _decoder_bias(share, shares, groups, decoder, errors, wd[3], rule, rates)
+    _columns(share, shares, groups, encoder, batch[2], delta, wd[0], rule, rates)
+    _encoder_bias(share, shares, encoder, delta, wd[1], rule, rates)
 
 
 @inlined
@@ -297,7 +333,7 @@ def _cuts(indptr, shares):
 
 
 @compiled(parallel=True, fastmath=FAST, error_model="numpy")
-def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, delta, shares):
+def fused_step(batch, encoder, decoder, network, key, loss, rule, rates, wd, hidden, delta, shares):
     """One step in place; the squared error before it.
 
     Tuples are plain, as numba takes no others into a parallel region.
@@ -306,7 +342,8 @@ def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, de
     ----------
     batch : (indptr, indices, data, targets)
         The encoder reads the data; the decoder is to predict the targets.
-    encoder, decoder : (weight, its mean, its variance, bias, its mean, its variance)
+    encoder, decoder : (weight, its two states, bias, its two states)
+        As the rule of updates has them.
     network : (activation, threshold, scale)
         The first is one of `ACTIVATIONS`, by number, and the others are of the dropout.
     key : uint64
@@ -314,8 +351,10 @@ def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, de
     loss : (is_root, scale)
         Whether the loss is the root of the sum of squared errors; otherwise it is half that sum
         times `scale`.
-    adam : (lr, beta1, beta2, epsilon)
-        float32; the bias correction is in `lr`.
+    rule : int
+        One of `RULES`, by number.
+    rates : (lr, beta1, beta2, epsilon) or (growth, cut, smallest, largest)
+        float32; Adam's, with the bias correction in `lr`, or RProp's.
     wd : (encoder's weight, its bias, decoder's weight, its bias)
         float32.
     hidden, delta : ndarray, shape (B, H)
@@ -352,9 +391,8 @@ def fused_step(batch, encoder, decoder, network, key, loss, adam, wd, hidden, de
     if is_root:
         factor = np.float32(1 / math.sqrt(total + ROOT_TINY))
 
-    lr, beta1, beta2, epsilon = adam
-    rates = lr, beta1, beta2, epsilon, factor
+    rates = *rates, factor
     for t in prange(shares):
-        _update(t, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rates)
+        _update(t, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rule, rates)
 
     return total

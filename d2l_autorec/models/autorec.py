@@ -45,6 +45,11 @@ class AutoRec(nn.HybridBlock, Model):
     scale : (float, float)
         Ends of the rating scale, for a bounded f.
 
+    Attributes
+    ----------
+    input_scale : float
+        What the encoder's inputs are multiplied by, 1 unless it is set.
+
     Shape: (batch_size, num_users) -> (batch_size, num_users).
 
     Notes
@@ -71,6 +76,7 @@ class AutoRec(nn.HybridBlock, Model):
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         sizes = layer_sizes(num_hidden)
+        self.input_scale = 1.0
 
         with self.name_scope():
             self.encoder = InputDense(sizes[0], num_users, encoder_activation)
@@ -100,7 +106,13 @@ class AutoRec(nn.HybridBlock, Model):
 
     def reconstructed(self, x: np.ndarray) -> np.ndarray:
         """Predictions of a dense batch, masked or not."""
-        return super().forward(x)
+        return super().forward(self.scaled(x))
+
+    def first_hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
+        """The first layer's hidden units, of which training drops some: (batch_size, units)."""
+        if isinstance(x, CSRBatch):
+            return self.dropout(self.encoder(self.read(x).inputs))
+        return self.dropout(self.encoder(self.scaled(x)))
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """Trace each layer but the dropout, whose mask is drawn anew in every step."""
@@ -114,7 +126,17 @@ class AutoRec(nn.HybridBlock, Model):
     def read(self, batch: CSRBatch) -> Reading:
         """A sparse batch as encoder and decoder read it."""
         no_biases = onp.zeros(len(batch), dtype=onp.float32)
-        return Reading(batch, batch.data, 1.0, no_biases)
+        return Reading(self.scaled(batch), batch.data, 1.0, no_biases)
+
+    def scaled(self, batch: Any) -> Any:
+        """A batch of ratings, or of what is made of them, as the encoder is given it."""
+        if self.input_scale == 1:
+            return batch
+        if not isinstance(batch, CSRBatch):
+            return batch * self.input_scale
+
+        values = batch.data * onp.float32(self.input_scale)
+        return CSRBatch(batch.indptr, batch.indices, values, batch.shape[1], batch.ctx)
 
     def hidden(self, x: CSRBatch) -> np.ndarray:
         """What the decoder reads, shape (batch_size, hidden units of the last layer)."""
@@ -176,7 +198,7 @@ class AutoRec(nn.HybridBlock, Model):
         dense = [layer for layer in self.inner if isinstance(layer, nn.Dense)]
 
         return [
-            (encoder.weight.data().T, encoder.bias.data(), encoder.act),
+            (encoder.weight.data().T * self.input_scale, encoder.bias.data(), encoder.act),
             *((layer.weight.data(), layer.bias.data(), encoder.act) for layer in dense),
             (decoder.weight.data(), decoder.bias.data(), None),
         ]

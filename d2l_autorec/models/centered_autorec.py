@@ -178,6 +178,12 @@ class CenteredAutoRec(AutoRec):
         left = super().reconstructed(self.input_dropout(inputs))
         return self.centering.rated(left, row_biases)
 
+    def first_hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
+        if isinstance(x, CSRBatch):
+            return super().first_hidden(x)
+        inputs, _ = self.centering(x)
+        return super().first_hidden(self.input_dropout(inputs))
+
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
         """Let both dropouts of the next step depend on these two alone."""
         super().seed_step(key, first_row)
@@ -186,7 +192,7 @@ class CenteredAutoRec(AutoRec):
     def read(self, batch: CSRBatch) -> Reading:
         """A sparse batch as encoder and decoder read it."""
         reading = self.centering.read(batch)
-        return reading._replace(inputs=self.input_dropout(reading.inputs))
+        return reading._replace(inputs=self.scaled(self.input_dropout(reading.inputs)))
 
     def _forward_sparse(self, x: CSRBatch, at: CSRBatch | None) -> np.ndarray:
         reading = self.read(x)

@@ -45,21 +45,31 @@ from .options import (
 from .presets import preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
-OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl")
+OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 MODELS = ("autorec", "mf", "bias", "mean", "mult-vae", "mult-dae", "popularity", "ease")
 CLOSED_FORM = ("bias", "mean", "popularity", "ease")
 PRESETS = ("chapter", "paper", "best")
-ALL = "all"  # folds
+ALL = "all"  # folds, or the rows of a step
 AUTOENCODERS = ("autorec", "mult-vae", "mult-dae")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
+PRETRAIN, REFITTED = "pretrain-", "refit-"  # as in refit-pretrain-1: names of phases
+LENGTHS = Check(
+    lambda v: len(v) == 2 and all(1 <= n <= 1_000_000 for n in v),
+    "two whole numbers from 1 to 1000000",
+)
 EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
 FEWEST_EPOCHS = 10  # however many steps they are
 FOLDS = within(2, 1000)  # each is a training of its own
 FOLD = Check(
     lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
+)
+ROWS_OF_A_STEP = Check(
+    lambda v: v == ALL if isinstance(v, str) else AT_LEAST_1.accepts(v),
+    f"a number, {AT_LEAST_1.allowed}, or all",
+    (ALL,),
 )
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
@@ -111,6 +121,11 @@ NO_FOLDS = Need(
     lambda c: c.split == "users", "the folds of `split=k-fold` are the test users", "drop `split`"
 )
 CENTERED = Need(lambda c: c.center, "the chapter's network reads every rating", "add `center`")
+PRETRAINED = Need(lambda c: c.pretrain, "all layers are trained at once", "add `pretrain`")
+DEEP = Need(lambda c: len(c.hidden) > 1, "there is one hidden layer", "add another to `hidden`")
+BY_LAMBDA = Need(
+    lambda c: bool(c.regularization), "`wd` is that of all weights", "add `regularization`"
+)
 CAPPED = Need(
     lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
 )
@@ -250,12 +265,13 @@ class RunConfig:
     epochs: int = option(
         25, "training", "passes over the rows (the chapter's)", EPOCHS, needs=(TRAINED,)
     )
-    batch_size: int = option(
+    batch_size: int | str = option(
         256,
         "training",
-        "rows a step, over all devices (the chapter's)",
-        AT_LEAST_1,
+        "rows a step, over all devices (the chapter's); all: a step an epoch",
+        ROWS_OF_A_STEP,
         needs=(TRAINED,),
+        metavar="N|all",
     )
     patience: int = option(
         10,
@@ -305,7 +321,8 @@ class RunConfig:
     optimizer: str = option(
         "adam",
         "training",
-        "a Gluon optimizer (the chapter's: adam)",
+        "a Gluon optimizer (the chapter's: adam), or rprop (the paper's), for --batch-size all: "
+        "signs of gradients, steps of growing or shrinking size, the first of --lr",
         one_of(OPTIMIZERS),
         needs=(TRAINED,),
     )
@@ -419,8 +436,22 @@ class RunConfig:
                 f"`gpus={self.gpus}` and `cpus={self.cpus}` exclude each other: drop one of them"
             )
 
+        if self.optimizer == "rprop":
+            self._check_rprop()
         if self.kvstore in DISTRIBUTED:
             self._check_distributed()
+
+    def _check_rprop(self) -> None:
+        if self.batch_size != ALL:
+            raise ConfigError(
+                f"`optimizer=rprop` and `batch_size={self.batch_size}` exclude each other: it goes "
+                "by the signs of a gradient of all rows; add `batch_size=all`"
+            )
+        if self.lr_schedule != "constant":
+            raise ConfigError(
+                f"`optimizer=rprop` and `lr_schedule={self.lr_schedule}` exclude each other: each "
+                "weight has a step size of its own, and `lr` is the first"
+            )
 
     def _check_distributed(self) -> None:
         """Raise ConfigError for what several workers cannot do together."""
@@ -448,10 +479,19 @@ class RunConfig:
         if self.lr_schedule != "constant":
             why = "the servers' learning rate is set once, at the start"
             refused.append(Refusal("lr_schedule", why))
-        if self.second_phase == "refit":
+        if "refit" in self.phases:
             refused.append(Refusal("refit", "the servers cannot begin anew"))
+        if self.optimizer == "rprop":
+            why = "it goes by gradients of all rows, and each worker sends those of its own"
+            refused.append(Refusal("optimizer", why))
 
         return refused
+
+    def rows_of_a_step(self, num_rows: int) -> int:
+        """Of so many: with more the epochs would only roll rows over."""
+        if isinstance(self.batch_size, str):
+            return num_rows
+        return min(self.batch_size, num_rows)
 
     sized_by = ""  # the option that says how large the network is, where there is one
 
@@ -466,9 +506,9 @@ class RunConfig:
         return True
 
     @property
-    def second_phase(self) -> str | None:
-        """The phase that follows the search, if one does."""
-        return None
+    def phases(self) -> list[str]:
+        """What a run consists of, one after the other; the last is served."""
+        return ["search"]
 
     @property
     def all_folds(self) -> bool:
@@ -567,10 +607,10 @@ class RatingConfig(RunConfig):
         return self.val_ratio > 0
 
     @property
-    def second_phase(self) -> str | None:
+    def phases(self) -> list[str]:
         if self.refit:
-            return "refit"
-        return None
+            return ["search", "refit"]
+        return ["search"]
 
     def own_files(self) -> list[str]:
         files = {"ratings": self.ratings, "train": self.train, "test": self.test}
@@ -684,6 +724,14 @@ class AutoRecConfig(RatingConfig):
         needs=(CENTERED,),
         space=Span(0.0, 0.8),
     )
+    input_scale: float = option(
+        1.0,
+        "model",
+        "what the encoder's inputs are multiplied by: as larger initial weights, a higher rate and "
+        "a smaller weight decay of the encoder",
+        POSITIVE,
+        space=Span(0.3, 30.0, log=True),
+    )
     center: bool = option(
         False,
         "model",
@@ -706,7 +754,18 @@ class AutoRecConfig(RatingConfig):
         metavar="LAMBDA",
         space=Span(2.0, 700.0, log=True),
     )
-    batch_size: int = redefault(RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512)))
+    inner_regularization: float | None = option(
+        None,
+        "training",
+        "lambda of the weights between hidden layers, which predict hidden units and not ratings "
+        "(default: as --regularization)",
+        PENALTY,
+        metavar="LAMBDA",
+        needs=(DEEP, BY_LAMBDA),
+    )
+    batch_size: int | str = redefault(
+        RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
+    )
     updates: int | None = option(
         None,
         "training",
@@ -715,12 +774,44 @@ class AutoRecConfig(RatingConfig):
         metavar="N",
     )
 
+    pretrain: bool = option(
+        False,
+        "training",
+        "train the hidden layers one after the other first, each with the decoding layer that "
+        "mirrors it, as an autoencoder of what it reads; for several, as in 500,250,500",
+    )
+    pretrain_epochs: Sizes = option(
+        (140, 400),
+        "training",
+        "epochs of the first layer, on ratings, and of each other, on the units before it",
+        LENGTHS,
+        needs=(PRETRAINED,),
+    )
+
+    @property
+    def phases(self) -> list[str]:
+        stages = []
+        if self.pretrain:
+            stages = [f"{PRETRAIN}{k + 1}" for k in range(len(self.hidden) // 2 + 1)]
+
+        phases = [*stages, "search"]
+        if self.refit:
+            phases += [*(f"{REFITTED}{stage}" for stage in stages), "refit"]
+        return phases
+
+    @property
+    def inner_share(self) -> float:
+        """Weight decay between hidden layers, as a share of that of the others."""
+        if self.inner_regularization is None or not self.regularization:
+            return 1.0
+        return self.inner_regularization / self.regularization
+
     def epochs_for(self, num_rows: int) -> int:
         """How many epochs to train on a matrix of so many rows."""
         if self.updates is None:
             return self.epochs
 
-        steps = num_rows / min(self.batch_size, num_rows)
+        steps = num_rows / self.rows_of_a_step(num_rows)
         return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
 
     def weight_decay(self, num_users: int, num_items: int, unit: float = 1.0) -> float:
@@ -741,6 +832,9 @@ class AutoRecConfig(RatingConfig):
         refused = super()._refused_by_workers()
         if self.loss == "root":
             refused.append(Refusal("loss", "it is one number for a whole batch"))
+        if self.pretrain:
+            why = "the servers cannot begin anew with parameters of other shapes"
+            refused.append(Refusal("pretrain", why))
         return refused
 
     def _check_combinations(self) -> None:
@@ -773,6 +867,13 @@ class AutoRecConfig(RatingConfig):
                 "paper's lambda goes with the squared error; give `wd`"
             )
 
+        mirrored = self.hidden == self.hidden[::-1] and len(self.hidden) % 2 == 1
+        if self.pretrain and not (mirrored and len(self.hidden) > 1):
+            raise ConfigError(
+                "`pretrain` needs hidden layers that mirror each other around one in the middle, "
+                f"as in 500,250,500, but `hidden` is {shown(self.hidden)}"
+            )
+
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(
                 "`tied` needs a first and last hidden layer of equal size, but "
@@ -795,7 +896,9 @@ class MFConfig(RatingConfig):
     )
     wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
     epochs: int = redefault(RunConfig, "epochs", 20)
-    batch_size: int = redefault(RunConfig, "batch_size", 512, space=Among((256, 512, 1024, 2048)))
+    batch_size: int | str = redefault(
+        RunConfig, "batch_size", 512, space=Among((256, 512, 1024, 2048))
+    )
 
     sized_by = "factors"
 
@@ -862,7 +965,7 @@ class RankingConfig(RunConfig):
         CUT_OFF,
         computes=False,  # they are measured of what was computed
     )
-    batch_size: int = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
+    batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 
     based, clip = "user", False  # a row is a user's clicks, and scores have no scale
 
@@ -961,10 +1064,10 @@ class MultVAEConfig(ClickAutoencoderConfig):
     )
 
     @property
-    def second_phase(self) -> str | None:
+    def phases(self) -> list[str]:
         if self.search_beta:
-            return "best-beta"
-        return None
+            return ["search", "best-beta"]
+        return ["search"]
 
     def _refused_by_servers(self) -> list[Refusal]:
         refused = super()._refused_by_servers()

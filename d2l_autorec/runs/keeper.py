@@ -148,9 +148,7 @@ class Keeper(Callback):
             self._write_metrics(self._folder, training)
 
     def _write_metrics(self, folder: RunFolder, training: Training) -> None:
-        phases = {self._checkpoint.phase: training.history}
-        if self._checkpoint.search:
-            phases = {"search": self._checkpoint.search, **phases}
+        phases = {**self._checkpoint.done, self._checkpoint.phase: training.history}
         if any(phases.values()):
             folder.write_metrics(phases)
 

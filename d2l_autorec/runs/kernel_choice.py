@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import mxnet as mx
 
+from ..kernels.fused_step import RULES
 from ..models.base import Model
 from ..support.errors import ConfigError, DataWarning
 from ..training.fused import FusedSteps
@@ -63,8 +64,8 @@ def fused_steps(experiment: "Experiment", network: Model) -> FusedSteps | None:
 
     layer = network.one_hidden()
     alone = len(experiment.devices) == 1 and not experiment.workers.store
-    adam = config.optimizer == "adam"
-    if layer is None or not alone or not adam or experiment.kernel != "sparse":
+    known = config.optimizer in RULES
+    if layer is None or not alone or not known or experiment.kernel != "sparse":
         return None
 
     return FusedSteps(layer, config.loss)

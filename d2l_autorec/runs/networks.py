@@ -58,8 +58,10 @@ def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
     if config.based == "user":
         columns = ratings.num_items
 
+    low, high = ratings.scale
+    net: AutoRec
     if config.center:
-        return CenteredAutoRec(
+        net = CenteredAutoRec(
             config.hidden,
             columns,
             means_of(ratings.to_csr(config.based)),
@@ -68,17 +70,20 @@ def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
             encoder_activation=config.encoder_activation,
             tied=config.tied,
         )
+    else:
+        net = AutoRec(
+            config.hidden,
+            columns,
+            config.dropout[0],
+            config.encoder_activation,
+            config.decoder_activation,
+            config.tied,
+            (low + ratings.offset, high + ratings.offset),
+        )
 
-    low, high = ratings.scale
-    return AutoRec(
-        config.hidden,
-        columns,
-        config.dropout[0],
-        config.encoder_activation,
-        config.decoder_activation,
-        config.tied,
-        (low + ratings.offset, high + ratings.offset),
-    )
+    net.input_scale = config.input_scale
+    net.inner.collect_params().setattr("wd_mult", config.inner_share)
+    return net
 
 
 def _build_mf(config: MFConfig, ratings: Ratings) -> "MF":

@@ -30,17 +30,26 @@ from ..training.callbacks import (
     Signals,
     StepSeed,
 )
-from ..training.checkpoint import Checkpoint, forget_state, restore, set_parameters
+from ..training.checkpoint import (
+    Arrays,
+    Checkpoint,
+    forget_state,
+    parameters_of,
+    restore,
+    set_parameters,
+)
 from ..training.devices import choose_kvstore
 from ..training.history import EpochRecord, best_epoch, should_stop
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
+from ..training.rprop import RProp  # noqa: F401  # registers it by its name
 from ..training.schedules import learning_rate
-from .config import RunConfig
+from .config import REFITTED, RunConfig
 from .experiment import Experiment
 from .keeper import CHECKPOINT, Keeper, ServedTest
 from .kernel_choice import fused_steps
+from .pretraining import stage_of
 from .result import describe
 from .run_folder import RunFolder
 
@@ -70,40 +79,56 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
     Workers but the first train along; their outcome has no result.
     """
-    config = experiment.config
     checkpoint = last_checkpoint(experiment, folder)
-    phases = {}
+    phases = experiment.config.phases
 
     with SignalWatch(advice(experiment, folder)) as watch:
-        if checkpoint.phase == "search":
-            net, test = run_phase(experiment, folder, checkpoint, experiment.task.epochs, watch)
-            phases["search"] = checkpoint.history
+        net, test = run_phase(experiment, folder, checkpoint, watch)
 
-            if config.second_phase:
-                checkpoint = Checkpoint(
-                    checkpoint.run, config.second_phase, search=checkpoint.history
-                )
-                if folder:
-                    checkpoint.save(folder.path / CHECKPOINT)
-
-        if checkpoint.phase != "search":
-            phases["search"] = checkpoint.search
-            epochs = _epochs_of(checkpoint, experiment)
-            net, test = run_phase(experiment, folder, checkpoint, epochs, watch)
-            phases[checkpoint.phase] = checkpoint.history
+        for phase in phases[phases.index(checkpoint.phase) + 1 :]:
+            checkpoint = checkpoint.next(phase, _left_to(net, checkpoint))
+            if folder:
+                checkpoint.save(folder.path / CHECKPOINT)
+            net, test = run_phase(experiment, folder, checkpoint, watch)
 
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
         report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
-        result = describe(experiment, phases, report)
-    return Outcome(experiment, net, phases, result)
+        result = describe(experiment, checkpoint.phases, report)
+    return Outcome(experiment, net, checkpoint.phases, result)
 
 
-def _epochs_of(checkpoint: Checkpoint, experiment: Experiment) -> int | None:
-    """How long a second phase trains: a refit as long as the search took to its best epoch."""
-    if checkpoint.phase == "refit":
-        return best_epoch(checkpoint.search, experiment.config.score)
-    return experiment.task.epochs
+def _left_to(net: Model, before: Checkpoint) -> Arrays:
+    """The parameters with which the next phase begins; none where it begins anew."""
+    if not stage_of(before.phase):
+        return {}
+    return {**before.start, **parameters_of(net)}
+
+
+def _begun(experiment: Experiment, checkpoint: Checkpoint) -> Model:
+    """The network of a phase, with what the phases before it leave to it."""
+    net = make_network(experiment, checkpoint.phase)
+    if checkpoint.start:
+        set_parameters(net, {**parameters_of(net), **checkpoint.start})
+    return net
+
+
+def _epochs_of(checkpoint: Checkpoint, experiment: Experiment) -> int:
+    """How long a phase trains: a refit as long as the search took to its best epoch."""
+    first = _repeated(checkpoint)
+    if first is None:
+        return experiment.task.epochs_of(checkpoint.phase)
+    return best_epoch(first, experiment.config.score) or len(first)
+
+
+def _repeated(checkpoint: Checkpoint) -> list[EpochRecord] | None:
+    """The epochs of the phase that a phase of a refit repeats; None of another."""
+    phase = checkpoint.phase
+    if phase == "refit":
+        return checkpoint.done["search"]
+    if phase.startswith(REFITTED):
+        return checkpoint.done[phase.removeprefix(REFITTED)]
+    return None
 
 
 def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpoint:
@@ -115,7 +140,7 @@ def last_checkpoint(experiment: Experiment, folder: RunFolder | None) -> Checkpo
     if folder:
         path = folder.path / CHECKPOINT
     if not workers.agree(folder is not None and path.exists()):
-        return Checkpoint(identity)
+        return Checkpoint(identity, experiment.config.phases[0])
 
     if workers.size == 1:
         with open(path, "rb") as file:
@@ -144,7 +169,6 @@ def run_phase(
     experiment: Experiment,
     folder: RunFolder | None,
     checkpoint: Checkpoint,
-    epochs: int | None,
     watch: SignalWatch,
 ) -> tuple[Model, ServedTest]:
     """Train one phase to its end; `checkpoint` then holds its history.
@@ -158,17 +182,16 @@ def run_phase(
     """
     task, phase = experiment.task, checkpoint.phase
     evaluations = task.evaluations(phase, experiment.kernel)
-    net = make_network(experiment, phase)
-
+    epochs = _epochs_of(checkpoint, experiment)
+    net = _begun(experiment, checkpoint)
     test = ServedTest(evaluations["test"], experiment.config.score)
     measures = {**evaluations, "test": test}
+    if stage_of(phase) > 1:  # it predicts no ratings
+        measures = {}
     if net.is_closed_form:
         checkpoint.history = [fit_at_once(net, task.matrix(phase), measures)]
         test.keep()
         return net, test
-    if epochs is None:
-        raise ValueError(f"phase {phase}: nobody says how many epochs")
-
     training = make_training(experiment, checkpoint, net)
     if should_stop(training.history, experiment.config.patience, experiment.config.score):
         epochs = len(training.history)
@@ -185,11 +208,13 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
     config, task, workers = experiment.config, experiment.task, experiment.workers
     phase, kernel = checkpoint.phase, experiment.kernel
 
-    trainer = make_trainer(net, config, experiment.devices, workers, task.weight_decay())
+    trained, loader = task.trained(phase, net, kernel)
+    decay = task.weight_decay(phase)
+    trainer = make_trainer(trained, config, experiment.devices, workers, decay)
     training = Training(
-        net,
-        task.loader(phase, kernel),
-        task.loss(phase, trainer, checkpoint.search),
+        trained,
+        loader,
+        task.loss(phase, trainer, checkpoint.done.get("search", ())),
         trainer,
         experiment.devices,
         workers,
@@ -202,7 +227,7 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
 
     if checkpoint.arrays:
         under_way = checkpoint.under_way
-        restore(net, trainer, training.loader, checkpoint.arrays, len(under_way.steps))
+        restore(trained, trainer, training.loader, checkpoint.arrays, len(under_way.steps))
         checkpoint.arrays = {}
 
         training.steps = list(under_way.steps)
@@ -235,7 +260,7 @@ def _train_epochs(
     leads = workers.rank == 0
 
     label = ""
-    if config.second_phase:
+    if len(config.phases) > 1:
         label = checkpoint.phase
     hidden = config.quiet or config.json or not leads
 
@@ -243,7 +268,8 @@ def _train_epochs(
         callbacks = _callbacks(
             experiment, checkpoint, training, measures, epochs, Signals(watch, keeper.save_in_epoch)
         )
-        callbacks.append(measures["test"])
+        if "test" in measures:
+            callbacks.append(measures["test"])
         if leads:  # the history alone decides when the others stop
             callbacks += [keeper, Progress(bar)]
 
@@ -280,26 +306,34 @@ def _callbacks(
 def validate(
     experiment: Experiment, watch: SignalWatch, callbacks: Sequence[Callback] = ()
 ) -> list[EpochRecord]:
-    """Train the first phase for its validation scores: nothing is tested, nothing is kept.
+    """Train up to the search for its validation scores: nothing is tested, nothing is kept.
 
     Parameters
     ----------
     experiment : Experiment
     watch : SignalWatch
     callbacks : sequence of Callback
-        Called last; one may raise, and so end the training.
+        Called last in the search; one may raise, and so end the training.
     """
-    task = experiment.task
+    task, phases = experiment.task, experiment.config.phases
+    checkpoint = Checkpoint(experiment.identity(), phases[0])
+    signals = Signals(watch, _keep_nothing)
+
+    for phase in phases[: phases.index("search")]:
+        net = _begun(experiment, checkpoint)
+        training = make_training(experiment, checkpoint, net)
+        epochs = task.epochs_of(phase)
+        fit(training, epochs, _callbacks(experiment, checkpoint, training, {}, epochs, signals))
+        checkpoint = checkpoint.next(phases[phases.index(phase) + 1], _left_to(net, checkpoint))
+
     evaluations = task.evaluations("search", experiment.kernel)
     measures: dict[str, Any] = {"validation": evaluations["validation"]}
 
-    net = make_network(experiment, "search")
+    net = _begun(experiment, checkpoint)
     if net.is_closed_form:
         return [fit_at_once(net, task.matrix("search"), measures)]
 
-    checkpoint = Checkpoint(experiment.identity())
     training = make_training(experiment, checkpoint, net)
-    signals = Signals(watch, _keep_nothing)
     own = _callbacks(experiment, checkpoint, training, measures, task.epochs, signals)
     return fit(training, task.epochs, [*own, *callbacks])
 
@@ -311,12 +345,14 @@ def _keep_nothing(training: Training) -> None:
 def _rates(
     experiment: Experiment, checkpoint: Checkpoint
 ) -> Callable[[Sequence[EpochRecord]], float]:
-    """The rate of each epoch; a refit goes through the rates of the search again."""
+    """The rate of each epoch; a refit goes through the rates of what it repeats again."""
+    first = _repeated(checkpoint)
+    epochs = experiment.task.epochs_of(checkpoint.phase)
 
     def rate(history: Sequence[EpochRecord]) -> float:
-        if checkpoint.phase == "refit":
-            return checkpoint.search[len(history)].lr
-        return learning_rate(experiment.config, history, experiment.task.epochs)
+        if first is not None:
+            return first[len(history)].lr
+        return learning_rate(experiment.config, history, epochs)
 
     return rate
 
@@ -362,7 +398,8 @@ def make_trainer(
 
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
-            parameter.wd_mult = 0.0 if "bias" in name else 1.0
+            if "bias" in name:
+                parameter.wd_mult = 0.0
 
     trainer = gluon.Trainer(
         net.collect_params(),

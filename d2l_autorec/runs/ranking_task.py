@@ -115,7 +115,7 @@ class RankingTask(Task[Clicks]):
         """The uninitialised network."""
         return build(self.config, self.train)
 
-    def weight_decay(self) -> float:
+    def weight_decay(self, phase: str) -> float:
         """What Adam and its like are given."""
         return self.config.wd
 
@@ -164,7 +164,7 @@ class RankingTask(Task[Clicks]):
         )
 
     def _rows(self) -> int:
-        return min(self.config.batch_size, self.train.num_train_users)
+        return self.config.rows_of_a_step(self.train.num_train_users)
 
     def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""

@@ -1,6 +1,7 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ..training.losses import MaskedL2Loss, MaskedRootLoss
 from ..training.progress import summary
 from .config import AutoRecConfig, MFConfig, RatingConfig, numbered
 from .networks import build
+from .pretraining import inner_stage, stage_of
 from .task import Batchify, Task
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
@@ -104,6 +106,13 @@ class RatingTask(Task[Ratings]):
             return self.config.based
         return "user"
 
+    @property
+    def _matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that a network reads."""
+        if self._based == "user":
+            return self.train.num_users, self.train.num_items
+        return self.train.num_items, self.train.num_users
+
     def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
         if self.train.scale is None:
@@ -169,17 +178,35 @@ class RatingTask(Task[Ratings]):
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""
-        if phase == "search":
-            return self.fitting
-        return self.train
+        if phase.startswith("refit"):
+            return self.train
+        return self.fitting
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """The interaction matrix, users x items, that a model in closed form is fitted to."""
         return self.part(phase).to_csr("user")
 
     def network(self, phase: str) -> Model:
-        """The uninitialised network of a phase."""
-        return build(self.config, self.part(phase))
+        """The uninitialised network of a phase; the first of pretraining has one hidden layer."""
+        config = self.config
+        if isinstance(config, AutoRecConfig) and stage_of(phase) == 1:
+            config = replace(config, hidden=config.hidden[:1], pretrain=False)
+        return build(config, self.part(phase))
+
+    def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
+        """What a phase trains of a network, and on what."""
+        if not isinstance(self.config, AutoRecConfig) or stage_of(phase) < 2:
+            return super().trained(phase, net, kernel)
+
+        rows = self.part(phase).to_csr(self._based)
+        return inner_stage(net, rows, self._batchify(kernel), phase, self.config)
+
+    def epochs_of(self, phase: str) -> int:
+        """How many a phase has at most."""
+        stage = stage_of(phase)
+        if not isinstance(self.config, AutoRecConfig) or not stage:
+            return self.epochs
+        return self.config.pretrain_epochs[min(stage, 2) - 1]
 
     @property
     def epochs(self) -> int:
@@ -187,17 +214,22 @@ class RatingTask(Task[Ratings]):
         if not isinstance(self.config, AutoRecConfig):
             return self.config.epochs
 
-        rows = self.train.num_items
-        if self.config.based == "user":
-            rows = self.train.num_users
+        rows, _ = self._matrix_shape
         return self.config.epochs_for(rows)
 
-    def weight_decay(self) -> float:
-        """What Adam and its like are given, for the ratings at hand."""
+    def weight_decay(self, phase: str = "search") -> float:
+        """What the optimizer of a phase is given, for the ratings at hand."""
+        config = self.config
         size = self.train.num_users, self.train.num_items
-        if isinstance(self.config, AutoRecConfig) and self.config.center:
-            return self.config.weight_decay(*size, self._unit)
-        return self.config.weight_decay(*size)
+        if not isinstance(config, AutoRecConfig):
+            return config.weight_decay(*size)
+
+        stage = stage_of(phase)
+        if stage > 1:  # of rows of hidden units
+            return config.weight_decay(self._matrix_shape[0], config.hidden[stage - 2])
+        if config.center:
+            return config.weight_decay(*size, self._unit)
+        return config.weight_decay(*size)
 
     @cached_property
     def _unit(self) -> float:
@@ -210,7 +242,7 @@ class RatingTask(Task[Ratings]):
 
     def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Any:
         """(prediction, label) to one loss a row."""
-        if self.pairs:
+        if self.pairs or stage_of(phase) > 1:
             return gluon.loss.L2Loss()
         if self._root_loss:
             return MaskedRootLoss()
@@ -224,7 +256,7 @@ class RatingTask(Task[Ratings]):
         else:
             table = self.part(phase).to_csr(self._based)
 
-        rows = min(self.config.batch_size, table.shape[0])  # else epochs would only roll rows over
+        rows = self.config.rows_of_a_step(table.shape[0])
         return train_loader(table, rows, self.config.seed, self._batchify(kernel))
 
     def _batchify(self, kernel: str) -> Batchify:
@@ -236,23 +268,20 @@ class RatingTask(Task[Ratings]):
         """Rows of a step, and how many numbers are computed for each."""
         config = self.config
         if isinstance(config, MFConfig):
-            return min(config.batch_size, len(self.fitting)), config.factors
+            return config.rows_of_a_step(len(self.fitting)), config.factors
         if not isinstance(config, AutoRecConfig):
             raise TypeError(f"{config.model} is not trained in batches")
 
-        rows, columns = self.train.num_items, self.train.num_users
-        if config.based == "user":
-            rows, columns = columns, rows
-
+        rows, columns = self._matrix_shape
         numbers = sum(config.hidden)
         if kernel == "dense":
             numbers += columns
-        return min(config.batch_size, rows), numbers
+        return config.rows_of_a_step(rows), numbers
 
     def evaluations(self, phase: str, kernel: str) -> dict[str, RatingEvaluation]:
         """Metrics after each epoch of a phase."""
         wanted = {"test": self.test}
-        if phase == "search" and self.validation is not None:
+        if self.validation is not None and not phase.startswith("refit"):
             wanted["validation"] = self.validation
 
         return {

@@ -106,7 +106,7 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
 def _about_best(config: RunConfig, result: dict[str, Any]) -> str:
     metric = config.score.metric
     parameters = "parameters of that epoch"
-    if config.second_phase == "refit":
+    if "refit" in config.phases:
         parameters = "parameters refitted on all training ratings"
 
     validation = result[f"validation_{metric}"]

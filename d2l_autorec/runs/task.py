@@ -80,12 +80,20 @@ class Task(ABC, Generic[Data]):
         """The uninitialised network of a phase."""
 
     @abstractmethod
-    def weight_decay(self) -> float:
-        """What the optimizer is given."""
+    def weight_decay(self, phase: str) -> float:
+        """What the optimizer of a phase is given."""
+
+    def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
+        """What a phase trains of a network, and on what."""
+        return net, self.loader(phase, kernel)
+
+    def epochs_of(self, phase: str) -> int:
+        """How many a phase has at most."""
+        return self.epochs
 
     @property
     def epochs(self) -> int:
-        """How many a phase has at most."""
+        """How many the search has at most."""
         return self._epochs
 
     @abstractmethod

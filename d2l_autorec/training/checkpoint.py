@@ -29,8 +29,8 @@ from ..support.files import replacing
 from .history import EpochRecord, StepSums
 from .loaders import restore_loader
 
-MAGIC = b"d2l_autorec checkpoint 2\n"
-FORMER = b"d2l_autorec checkpoint 1\n"
+MAGIC = b"d2l_autorec checkpoint 3\n"
+FORMER = b"d2l_autorec checkpoint 1\n", b"d2l_autorec checkpoint 2\n"
 DIGEST_SIZE = hashlib.sha256().digest_size
 BLOCK = 1 << 20  # bytes
 Arrays = dict[str, onp.ndarray]
@@ -65,7 +65,7 @@ class Checkpoint:
     run : str
         Identifies the run, so that another run's checkpoint is refused.
     phase : str
-        'search' (with validation or without) or 'refit'.
+        As 'search' (with validation or without) or 'refit'.
     history : list of EpochRecord
         Of this phase.
     under_way : EpochUnderWay
@@ -74,8 +74,10 @@ class Checkpoint:
         What was read of parameters, optimizer and loader: see `live_arrays`.
     best : dict
         Parameters of the best epoch so far; empty without validation.
-    search : list of EpochRecord
-        History of the search, once the refit has begun.
+    start : dict
+        Parameters that earlier phases leave this one to begin with.
+    done : dict
+        Name to the epochs of each phase before this one.
     """
 
     run: str
@@ -84,7 +86,17 @@ class Checkpoint:
     under_way: EpochUnderWay = field(default_factory=EpochUnderWay)
     arrays: Arrays = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
-    search: list[EpochRecord] = field(default_factory=list)
+    start: Arrays = field(default_factory=dict)
+    done: dict[str, list[EpochRecord]] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> dict[str, list[EpochRecord]]:
+        """Name to the epochs of each phase so far, with this one."""
+        return {**self.done, self.phase: self.history}
+
+    def next(self, phase: str, start: Arrays) -> "Checkpoint":
+        """The beginning of the phase that follows this one."""
+        return Checkpoint(self.run, phase, start=start, done=self.phases)
 
     def save(self, path: Path, arrays: NamedArrays = ()) -> None:
         """Write atomically, with these arrays for its own; see `replacing` for errors."""
@@ -93,14 +105,18 @@ class Checkpoint:
             "phase": self.phase,
             "history": [dataclasses.asdict(record) for record in self.history],
             "under_way": dataclasses.asdict(self.under_way),
-            "search": [dataclasses.asdict(record) for record in self.search],
+            "done": {
+                phase: [dataclasses.asdict(record) for record in history]
+                for phase, history in self.done.items()
+            },
         }
 
         with replacing(path) as unfinished, open(unfinished, "wb") as file:
             hashing = _Hashing(file)
             hashing.write(MAGIC + json.dumps(about).encode() + b"\n")
 
-            for part, named in (("now", arrays), ("best", self.best.items())):
+            parts = ("now", arrays), ("best", self.best.items()), ("start", self.start.items())
+            for part, named in parts:
                 for name, array in named:
                     hashing.write(f"{part}/{name}\n".encode())
                     onp.lib.format.write_array(hashing, array, allow_pickle=False)
@@ -140,7 +156,11 @@ class Checkpoint:
             ),
             parts["now"],
             parts["best"],
-            [EpochRecord(**record) for record in about["search"]],
+            parts["start"],
+            {
+                phase: [EpochRecord(**record) for record in history]
+                for phase, history in about["done"].items()
+            },
         )
 
 
@@ -162,7 +182,7 @@ class _Hashing:
 def _check_digest(file: BinaryIO, path: Path) -> None:
     """Raise DataError unless the file is what was written."""
     first = file.readline(len(MAGIC))
-    if first == FORMER:
+    if first in FORMER:
         raise DataError(
             f"{path} is of an earlier version of d2l_autorec, and cannot be gone on with: "
             "finish the run with that version, or delete it to begin anew with `resume`"
@@ -185,7 +205,7 @@ def _check_digest(file: BinaryIO, path: Path) -> None:
 
 
 def _read_arrays(file: BinaryIO, path: Path) -> dict[str, Arrays]:
-    parts: dict[str, Arrays] = {"now": {}, "best": {}}
+    parts: dict[str, Arrays] = {"now": {}, "best": {}, "start": {}}
 
     while name := file.readline().decode().rstrip("\n"):
         part, _, rest = name.partition("/")

@@ -6,17 +6,18 @@ from typing import Any
 from mxnet import autograd
 
 from ..kernels.csr import CSRBatch, numpy_view
-from ..kernels.fused_step import AdamOptions, FusedAdamStep, Layers, OneHidden
+from ..kernels.fused_step import AdamOptions, FusedStep, Layers, OneHidden, RPropOptions
 from ..models.base import OneHiddenLayer
 from ..support.processors import idle_cpus
 from .history import StepSums
 from .loop import Training
+from .rprop import RProp
 
 
 class FusedSteps:
     """Stands in for `loop.train_step`, on the same parameters and the same optimizer's state.
 
-    What it computes is what the network, its loss and MXNet's Adam compute; nothing is
+    What it computes is what the network, its loss and Adam or RProp compute; nothing is
     recorded, and no gradient is written: the parameters need none (grad_req 'null').
 
     Parameters
@@ -30,10 +31,10 @@ class FusedSteps:
     def __init__(self, layer: OneHiddenLayer, loss: str = "l2") -> None:
         self._layer = layer
         self._loss = loss
-        self._step: FusedAdamStep | None = None
+        self._step: FusedStep | None = None
 
     def __call__(self, training: Training, batch: Sequence[CSRBatch]) -> StepSums:
-        """One step; parameters, moments and the count of updates change in place."""
+        """One step; parameters, states and the count of updates change in place."""
         if self._step is None or not training.steps:
             self._step = self._bound(training.trainer)
 
@@ -53,28 +54,20 @@ class FusedSteps:
         )
         return StepSums(*sums)
 
-    def _bound(self, trainer: Any) -> FusedAdamStep:
+    def _bound(self, trainer: Any) -> FusedStep:
         """On the memory of parameters and state as it is now: an epoch may begin with other."""
-        optimizer = trainer._optimizer
         parameters, indices = self._layer.parameters, self._indices(trainer)
 
         states = [_state_of(trainer, index) for index in indices]
-        mean, variance = (
-            Layers(*(numpy_view(moments[k], write=True) for moments in states)) for k in (0, 1)
+        first, second = (
+            Layers(*(numpy_view(pair[k], write=True) for pair in states)) for k in (0, 1)
         )
 
-        options = AdamOptions(
-            Layers(*map(optimizer._get_wd, indices)),
-            optimizer.beta1,
-            optimizer.beta2,
-            optimizer.epsilon,
-        )
-        step = FusedAdamStep(
+        step = FusedStep(
             Layers(*(numpy_view(parameter.data(), write=True) for parameter in parameters)),
             OneHidden(self._layer.activation, self._layer.dropout.rate, self._loss),
-            options,
-            mean,
-            variance,
+            _options_of(trainer._optimizer, indices),
+            (first, second),
         )
 
         idle = idle_cpus()
@@ -96,8 +89,17 @@ class FusedSteps:
         return optimizer._index_update_count[indices[0]]
 
 
+def _options_of(optimizer: Any, indices: Sequence[int]) -> AdamOptions | RPropOptions:
+    """What the compiled step is told of an optimizer, and of its parameters' weight decay."""
+    wd = Layers(*map(optimizer._get_wd, indices))
+
+    if isinstance(optimizer, RProp):
+        return RPropOptions(wd)
+    return AdamOptions(wd, optimizer.beta1, optimizer.beta2, optimizer.epsilon)
+
+
 def _state_of(trainer: Any, index: int) -> tuple[Any, Any]:
-    """Adam's mean and variance of a parameter, made where there are none yet."""
+    """The two states of a parameter, made where there are none yet."""
     updater = trainer._updaters[0]
 
     if index not in updater.states:

@@ -19,9 +19,10 @@ from d2l_autorec.kernels.dropout import dropout_key, dropout_mask
 from d2l_autorec.kernels.functions import masked_decode
 from d2l_autorec.kernels.fused_step import (
     AdamOptions,
-    FusedAdamStep,
+    FusedStep,
     Layers,
     OneHidden,
+    RPropOptions,
     threads_for,
     work_of,
 )
@@ -118,7 +119,7 @@ def test_twenty_steps_equal_those_of_float64(shape, activation, wd):
     parameters = initial(rng, columns, units)
     expected = float64_of(parameters)
     moments = [Layers(*map(onp.zeros_like, expected)) for _ in range(2)]
-    step = FusedAdamStep(parameters, OneHidden(activation, 0.2), AdamOptions(wd))
+    step = FusedStep(parameters, OneHidden(activation, 0.2), AdamOptions(wd))
 
     for t in range(1, STEPS + 1):
         x = ratings(rng, rows, columns)
@@ -132,9 +133,9 @@ def test_twenty_steps_equal_those_of_float64(shape, activation, wd):
 
     for name, array, wanted in zip(Layers._fields, parameters, expected):
         onp.testing.assert_allclose(array, wanted, rtol=2e-4, atol=2e-4, err_msg=name)
-    for mean, wanted in zip(step.mean, moments[0]):
+    for mean, wanted in zip(step.states[0], moments[0]):
         onp.testing.assert_allclose(mean, wanted, rtol=2e-3, atol=2e-5)
-    for variance, wanted in zip(step.variance, moments[1]):
+    for variance, wanted in zip(step.states[1], moments[1]):
         onp.testing.assert_allclose(variance, wanted, rtol=2e-3, atol=2e-6)
 
 
@@ -160,9 +161,7 @@ def test_twenty_steps_equal_the_composed_ones(activation):
         parameter.wd_mult = 0.0
 
     parameters = Layers(*(array.copy() for array in layers_of(net)))
-    step = FusedAdamStep(
-        parameters, OneHidden(activation, rate), AdamOptions(Layers(wd, 0.0, wd, 0.0))
-    )
+    step = FusedStep(parameters, OneHidden(activation, rate), AdamOptions(Layers(wd, 0.0, wd, 0.0)))
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": LR, "wd": wd})
     rng = onp.random.default_rng(5)
 
@@ -190,7 +189,7 @@ def test_twenty_steps_equal_the_composed_ones(activation):
 def test_the_parameters_of_a_network_are_trained_where_they_are():
     net = network(30, 8, "sigmoid")
     before = net.decoder.weight.data().asnumpy()
-    step = FusedAdamStep(layers_of(net), OneHidden(), AdamOptions())
+    step = FusedStep(layers_of(net), OneHidden(), AdamOptions())
     x = ratings(onp.random.default_rng(0), 6, 30)
     step(batch_of(x), dropout_key(0, 1, 0), LR, 1)
 
@@ -201,10 +200,14 @@ def test_the_parameters_of_a_network_are_trained_where_they_are():
     assert (moved[~rated] == 0).all()
 
 
-def trained(seed=0, steps=3, rate=0.1):
+ADAM = AdamOptions()
+RULES = [ADAM, RPropOptions()]
+
+
+def trained(seed=0, steps=3, rate=0.1, options=ADAM):
     """What a few steps make of the parameters, their moments and the sums."""
     rng = onp.random.default_rng(seed)
-    step = FusedAdamStep(initial(rng, 300, 19), OneHidden("sigmoid", rate), AdamOptions())
+    step = FusedStep(initial(rng, 300, 19), OneHidden("sigmoid", rate), options)
     sums = [
         step(batch_of(ratings(rng, 40, 300)), dropout_key(seed, 1, t), LR, t)
         for t in range(1, steps + 1)
@@ -212,18 +215,23 @@ def trained(seed=0, steps=3, rate=0.1):
     return step, sums
 
 
+@pytest.mark.parametrize("options", RULES)
 @pytest.mark.parametrize("count", [2, 3, 64])
-def test_no_bit_depends_on_the_threads(threads, every_share, count):
+def test_no_bit_depends_on_the_threads(threads, every_share, count, options):
     threads(1)
-    alone, alone_sums = trained()
+    alone, alone_sums = trained(options=options)
     threads(count)
     assert threads_for(work_of(40, 300, 19, 1)) == count
-    shared, shared_sums = trained()
+    shared, shared_sums = trained(options=options)
 
     assert shared_sums == alone_sums
-    for kind in ("parameters", "mean", "variance"):
-        for one, other in zip(getattr(alone, kind), getattr(shared, kind)):
-            onp.testing.assert_array_equal(one, other)
+    for one, other in zip(all_of(alone), all_of(shared)):
+        onp.testing.assert_array_equal(one, other)
+
+
+def all_of(step):
+    """Everything that a step changes."""
+    return [*step.parameters, *step.states[0], *step.states[1]]
 
 
 PROGRAM = """
@@ -232,7 +240,7 @@ import numpy as np
 from d2l_autorec import kernels
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.dropout import dropout_key
-from d2l_autorec.kernels.fused_step import AdamOptions, FusedAdamStep, Layers, OneHidden
+from d2l_autorec.kernels.fused_step import AdamOptions, FusedStep, Layers, OneHidden
 
 kernels.set_threads(1)
 rng = np.random.default_rng(0)
@@ -240,7 +248,7 @@ shapes = (90, 70), (70,), (90, 70), (90,)
 parameters = Layers(*(rng.normal(0, 0.1, shape).astype("float32") for shape in shapes))
 indices = np.tile(np.arange(90, dtype="int32"), 20)
 batch = CSRBatch(np.arange(0, 1801, 90, dtype="int32"), indices, np.ones(1800, "float32"), 90)
-step = FusedAdamStep(parameters, OneHidden("sigmoid", 0.1), AdamOptions())
+step = FusedStep(parameters, OneHidden("sigmoid", 0.1), AdamOptions())
 for t in (1, 2, 3):
     step(batch, dropout_key(0, 1, t), 0.01, t)
 print([hashlib.sha256(array).hexdigest() for array in parameters])
@@ -260,22 +268,23 @@ def test_a_step_from_the_cache_is_the_one_that_was_compiled(tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_a_step_goes_on_from_captured_arrays():
-    whole, sums = trained(steps=4)
+@pytest.mark.parametrize("options", RULES)
+def test_a_step_goes_on_from_captured_arrays(options):
+    whole, sums = trained(steps=4, options=options)
 
     rng = onp.random.default_rng(0)
     parameters = initial(rng, 300, 19)
     batches = [batch_of(ratings(rng, 40, 300)) for _ in range(4)]
-    network, mean, variance = OneHidden("sigmoid", 0.1), None, None
+    network, states = OneHidden("sigmoid", 0.1), None
     for t, batch in enumerate(batches, start=1):  # a new object for each step
-        step = FusedAdamStep(parameters, network, AdamOptions(), mean, variance)
+        step = FusedStep(parameters, network, options, states)
         assert step(batch, dropout_key(0, 1, t), LR, t) == sums[t - 1]
-        parameters, mean, variance = (
+        parameters, *states = (
             Layers(*(array.copy() for array in layers))
-            for layers in (step.parameters, step.mean, step.variance)
+            for layers in (step.parameters, *step.states)
         )
 
-    for one, other in zip(whole.variance, variance):
+    for one, other in zip(all_of(whole), all_of(step)):
         onp.testing.assert_array_equal(one, other)
 
 
@@ -285,7 +294,7 @@ def test_batches_of_any_length_follow_each_other():
     parameters = initial(rng, 20, 5)
     expected = float64_of(parameters)
     moments = [Layers(*map(onp.zeros_like, expected)) for _ in range(2)]
-    step = FusedAdamStep(parameters, OneHidden(), AdamOptions())
+    step = FusedStep(parameters, OneHidden(), AdamOptions())
 
     for t, rows in enumerate((8, 3, 12, 1), start=1):
         x = ratings(rng, rows, 20)
@@ -297,7 +306,7 @@ def test_batches_of_any_length_follow_each_other():
 def test_a_batch_without_ratings_is_decayed_only():
     parameters = initial(onp.random.default_rng(0), 6, 4)
     before = [array.copy() for array in parameters]
-    step = FusedAdamStep(parameters, OneHidden(), AdamOptions(DECAYS["weights"]))
+    step = FusedStep(parameters, OneHidden(), AdamOptions(DECAYS["weights"]))
     sums = step(batch_of(onp.zeros((3, 6), "float32")), dropout_key(0, 1, 1), LR, 1)
 
     assert sums == (0, 0, 0)
@@ -309,7 +318,7 @@ def test_a_batch_without_ratings_is_decayed_only():
 def test_a_diverged_network_shows(activation):
     parameters = initial(onp.random.default_rng(0), 6, 4)
     parameters.encoder_weight[:] = onp.nan
-    step = FusedAdamStep(parameters, OneHidden(activation), AdamOptions())
+    step = FusedStep(parameters, OneHidden(activation), AdamOptions())
     loss, squared, _ = step(batch_of(onp.ones((3, 6), "float32")), dropout_key(0, 1, 1), LR, 1)
 
     assert onp.isnan([loss, squared]).all()
@@ -355,7 +364,7 @@ def other_size(parameters):
 def test_parameters_that_it_cannot_train(change, message):
     parameters = change(initial(onp.random.default_rng(0), 6, 3))
     with pytest.raises(ValueError) as error:
-        FusedAdamStep(parameters, OneHidden(), AdamOptions())
+        FusedStep(parameters, OneHidden(), AdamOptions())
     assert str(error.value) == message
 
 
@@ -363,18 +372,18 @@ def test_what_else_it_refuses():
     rng = onp.random.default_rng(0)
     parameters = initial(rng, 6, 3)
     with pytest.raises(ValueError) as error:
-        FusedAdamStep(parameters, OneHidden("elu"), AdamOptions())
+        FusedStep(parameters, OneHidden("elu"), AdamOptions())
     assert str(error.value) == (
         "activation='elu': the fused step has identity, sigmoid, tanh, relu"
     )
     with pytest.raises(ValueError) as error:
-        FusedAdamStep(parameters, OneHidden(dropout=1.0), AdamOptions())
+        FusedStep(parameters, OneHidden(dropout=1.0), AdamOptions())
     assert str(error.value) == "dropout=1.0: it must be at least 0 and below 1"
     with pytest.raises(ValueError) as error:
-        FusedAdamStep(parameters, OneHidden(), AdamOptions(), mean=initial(rng, 7, 3))
-    assert str(error.value) == "mean of encoder_weight has shape (7, 3): it must be (6, 3)"
+        FusedStep(parameters, OneHidden(), AdamOptions(), (initial(rng, 7, 3), parameters))
+    assert str(error.value) == "state of encoder_weight has shape (7, 3): it must be (6, 3)"
 
-    step = FusedAdamStep(parameters, OneHidden(), AdamOptions())
+    step = FusedStep(parameters, OneHidden(), AdamOptions())
     with pytest.raises(ValueError) as error:
         step(batch_of(onp.ones((2, 5), "float32")), dropout_key(0, 1, 1), LR, 1)
     assert str(error.value) == "a batch of 5 columns: the network has 6"
@@ -443,7 +452,7 @@ def test_the_step_drops_what_the_mask_does(threads, every_share):
     expected = dropout_mask(key, rows, units, 0.4)
     for count in (1, 2, 3):
         threads(count)
-        step = FusedAdamStep(parameters, OneHidden("identity", 0.4), AdamOptions())
+        step = FusedStep(parameters, OneHidden("identity", 0.4), AdamOptions())
         step(x, key, 0.0, 1)
         onp.testing.assert_array_equal(step._workspace[0], expected)
 

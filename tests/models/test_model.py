@@ -4,8 +4,10 @@ import mxnet as mx
 import numpy as onp
 import pytest
 from mxnet import autograd, np
+from scipy import sparse
 
 from d2l_autorec import AutoRec
+from d2l_autorec.kernels.csr import CSRBatch
 
 X = onp.array([[5, 0, 3], [0, 0, 0]], dtype="float32")
 V = onp.array([[0.1, -0.2], [0.3, 0.4], [-0.5, 0.6]], dtype="float32")  # (users, hidden)
@@ -136,3 +138,20 @@ def test_tied_weights_are_one_parameter():
     expected = 1 / (1 + onp.exp(-(X @ V))) @ V.T
     onp.testing.assert_allclose(net(np.array(X)).asnumpy(), expected, rtol=1e-5)
     assert len(list(net.collect_params())) == 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_the_encoder_reads_scaled_ratings(scale):
+    net = AutoRec(4, 3, 0.0)
+    net.input_scale = scale
+    net.initialize(mx.init.Normal(0.3))
+    w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    pre = scale * X @ w["encoder.weight"] + w["encoder.bias"]
+    out = FUNCTIONS["sigmoid"](pre) @ w["decoder.weight"].T + w["decoder.bias"]
+
+    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=1e-5)
+    matrix = sparse.csr_matrix(X.astype("float32"))
+    batch = CSRBatch(matrix.indptr, matrix.indices, matrix.data, 3)
+    onp.testing.assert_allclose(net(batch).asnumpy(), out[X > 0], rtol=1e-5)
+    (first, bias, _), *_ = net.affine_layers()
+    onp.testing.assert_allclose(X @ first.asnumpy().T + bias.asnumpy(), pre, rtol=1e-5)

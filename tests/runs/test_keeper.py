@@ -27,6 +27,8 @@ from d2l_autorec.training.checkpoint import FORMER, Checkpoint, are_finite, live
 from d2l_autorec.training.losses import MaskedL2Loss
 
 BASE = dict(dataset="synthetic:50x60x700", epochs=3, batch_size=16, lr=0.02, quiet=True, cpus=1)
+ALL_ROWS = dict(optimizer="rprop", batch_size="all")
+PRETRAINED = dict(hidden=(6, 4, 6), pretrain=True, pretrain_epochs=(2, 3), val_ratio=0.1)
 CLICKS = {
     **BASE,
     "model": "mult-vae",
@@ -40,6 +42,10 @@ MODELS = {
     "dense": {**BASE, "hidden": (6,), "dropout": 0.2, "kernel": "dense"},
     "deep": {**BASE, "hidden": (6, 4, 6), "dropout": 0.2, "optimizer": "rmsprop"},
     "two contexts": {**BASE, "hidden": (6,), "dropout": 0.2, "cpus": 2},
+    "rprop": {**BASE, **ALL_ROWS, "hidden": (6,), "val_ratio": 0.1},
+    "rprop, two contexts": {**BASE, **ALL_ROWS, "hidden": (6,), "cpus": 2},
+    "pretrained": {**BASE, **PRETRAINED, "refit": True},
+    "pretrained by rprop": {**BASE, **ALL_ROWS, **PRETRAINED, "hidden": (6, 4, 3, 4, 6)},
     "mf": {**BASE, "model": "mf", "factors": 4, "batch_size": 100, "val_ratio": 0.1},
     "mult-vae": CLICKS,
 }
@@ -298,9 +304,10 @@ def test_every_damaged_byte_is_told(tmp_path):
             Checkpoint.read(file, path, "run")
 
 
-def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+@pytest.mark.parametrize("magic", FORMER)
+def test_a_checkpoint_of_an_earlier_version_is_refused(magic, tmp_path):
     path = tmp_path / "checkpoint.bin"
-    path.write_bytes(FORMER + bytes(100))
+    path.write_bytes(magic + bytes(100))
     with (
         open(path, "rb") as file,
         pytest.raises(

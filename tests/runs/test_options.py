@@ -205,6 +205,9 @@ def test_an_option_without_effect_is_refused_by_name(name, options, fragment):
         {"data_dir": None, "model": "ease", "cpus": 1, "threads": 2},
         {"split": "u1", "data_dir": "x"},
         {"model": "bias", "val_ratio": 0.1, "refit": True},
+        {"optimizer": "rprop", "batch_size": "all", "lr": 0.001},
+        {"model": "mult-vae", "batch_size": "all"},
+        {"hidden": (9, 5, 9), "pretrain": True, "pretrain_epochs": (3, 4)},
     ],
 )
 def test_an_option_with_an_effect_is_not(options):

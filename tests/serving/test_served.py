@@ -16,6 +16,8 @@ from d2l_autorec.serving.trained_model import load_run
 SMALL = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
 AUTOREC = dict(hidden=(6,), batch_size=16, init_sigma=0.3, epochs=4, lr=0.01)
 VALIDATED = dict(val_ratio=0.3, patience=2)
+PRETRAINED = dict(hidden=(6, 3, 6), pretrain=True, pretrain_epochs=(2, 2))
+REFITTED = dict(val_ratio=0.1, refit=True)
 RATING_RUNS = {
     "chapter": AUTOREC,
     "validation": {**AUTOREC, **VALIDATED},
@@ -25,6 +27,11 @@ RATING_RUNS = {
     "three devices": {**AUTOREC, **VALIDATED, "cpus": 3},
     "deep, bounded": {**AUTOREC, **VALIDATED, "hidden": (6, 3, 6), "decoder_activation": "tanh"},
     "tied": {**AUTOREC, **VALIDATED, "tied": True},
+    "scaled inputs": {**AUTOREC, "input_scale": 3.0, "val_ratio": 0.1},
+    "dense, scaled inputs": {**AUTOREC, "input_scale": 3.0, "kernel": "dense"},
+    "centered, scaled inputs": {**AUTOREC, "input_scale": 0.5, "center": True},
+    "pretrained": {**AUTOREC, **PRETRAINED},
+    "centered, pretrained, refitted": {**AUTOREC, **PRETRAINED, "center": True, **REFITTED},
     "paper": {**AUTOREC, "preset": "paper"},
     "best": {"preset": "best", "hidden": (6,), "epochs": 3},
     "user-based best": {"preset": "best", "based": "user", "hidden": (6,), "epochs": 3},

@@ -1,0 +1,51 @@
+"""Greedy layer-wise pretraining: one phase a layer, from the outside in.
+
+ratings -> AutoRec of the first layer                       'pretrain-1'
+its hidden units -> autoencoder of the next pair of layers  'pretrain-2', ...
+all layers together, begun with these                       'search', or 'refit'
+"""
+
+import re
+from typing import Any
+
+import numpy as onp
+from mxnet import gluon
+from scipy import sparse
+
+from ..models.autorec import AutoRec
+from ..models.code_autoencoder import CodeAutoencoder, codes
+from ..training.loaders import DenseRows, eval_loader, train_loader
+from .config import PRETRAIN, AutoRecConfig
+
+
+def stage_of(phase: str) -> int:
+    """The number of a phase of pretraining, from 1; 0 for any other."""
+    found = re.search(rf"{PRETRAIN}(\d+)$", phase)
+    if found is None:
+        return 0
+    return int(found[1])
+
+
+def inner_stage(
+    net: AutoRec, rows: sparse.csr_matrix, batchify: Any, phase: str, config: AutoRecConfig
+) -> tuple[CodeAutoencoder, gluon.data.DataLoader]:
+    """What is trained in a phase of pretraining after the first, and on what.
+
+    Parameters
+    ----------
+    net : AutoRec
+        With what the phases before it have trained.
+    rows : csr_matrix
+        Rows of ratings.
+    batchify : callable
+        What makes batches of them.
+    phase : str
+    config : AutoRecConfig
+    """
+    depth = stage_of(phase) - 1
+    parts = [codes(net, batch, depth) for batch in eval_loader(rows, batchify=batchify)]
+    units = onp.concatenate(parts)
+
+    size = config.rows_of_a_step(len(units))
+    loader = train_loader(sparse.csr_matrix(units), size, config.seed, DenseRows)
+    return CodeAutoencoder(net, depth), loader

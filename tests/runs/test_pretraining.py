@@ -1,0 +1,175 @@
+"""Greedy layer-wise pretraining: what each phase trains, and on what."""
+
+import csv
+import itertools
+
+import mxnet as mx
+import numpy as np
+import pytest
+from helpers import train_run
+
+from d2l_autorec.models.autorec import AutoRec
+from d2l_autorec.models.code_autoencoder import CodeAutoencoder, codes
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.experiment import prepare
+from d2l_autorec.runs.phases import validate
+from d2l_autorec.runs.pretraining import stage_of
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.interrupt import SignalWatch
+from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
+from d2l_autorec.training.parameter_server import Workers
+
+DEEP = dict(
+    dataset="synthetic:50x60x700",
+    hidden=(7, 5, 3, 5, 7),
+    pretrain=True,
+    pretrain_epochs=(4, 6),
+    epochs=3,
+    lr=0.01,
+    dropout=0.0,
+    quiet=True,
+    cpus=1,
+)
+LAYERS = {1: ("encoder", "decoder"), 2: ("inner.0", "inner.6"), 3: ("inner.2", "inner.4")}
+
+
+def epochs_by_phase(folder):
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        phase: list(lines) for phase, lines in itertools.groupby(rows, key=lambda row: row["phase"])
+    }
+
+
+def test_the_number_of_a_stage():
+    phases = ("pretrain-1", "refit-pretrain-12", "search", "refit", "best-beta")
+    assert [stage_of(phase) for phase in phases] == [1, 12, 0, 0, 0]
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Phase to the parameters that are left to it."""
+    left = {}
+    following = Checkpoint.next
+
+    def next_phase(checkpoint, phase, start):
+        left[phase] = {name.removeprefix("parameter/"): value for name, value in start.items()}
+        return following(checkpoint, phase, start)
+
+    monkeypatch.setattr(Checkpoint, "next", next_phase)
+    return left
+
+
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+def test_each_stage_trains_its_two_layers_alone(kernel, starts, tmp_path):
+    train_run(make_config({**DEEP, "kernel": kernel, "out": str(tmp_path / "run")}))
+    assert list(starts) == ["pretrain-2", "pretrain-3", "search"]
+    assert set(starts["pretrain-2"]) == {
+        f"{layer}.{kind}" for layer in LAYERS[1] for kind in ("weight", "bias")
+    }
+
+    before, after = starts["pretrain-3"], starts["search"]
+    changed = {name for name in after if not np.array_equal(before[name], after[name])}
+    assert changed == {f"{layer}.{kind}" for layer in LAYERS[3] for kind in ("weight", "bias")}
+    for name, value in starts["pretrain-2"].items():
+        np.testing.assert_array_equal(value, after[name])
+
+
+def test_the_phases_and_their_epochs(tmp_path):
+    options = {**DEEP, "val_ratio": 0.1, "refit": True, "out": str(tmp_path / "run")}
+    result = train_run(make_config(options))
+    found = epochs_by_phase(tmp_path / "run")
+
+    stages = ["pretrain-1", "pretrain-2", "pretrain-3"]
+    assert list(found) == [*stages, "search", *(f"refit-{name}" for name in stages), "refit"]
+    lengths = [len(found[name]) for name in [*stages, "search"]]
+    assert lengths == [4, 6, 6, 3]
+    assert len(found["refit"]) == result["best_epoch"]
+
+    scores = [float(row["validation_rmse"]) for row in found["pretrain-1"]]
+    assert len(found["refit-pretrain-1"]) == 1 + int(np.argmin(scores))
+    for name in ("pretrain-2", "refit-pretrain-3"):
+        errors = [float(row["train_rmse"]) for row in found[name]]
+        assert errors[-1] < errors[0]
+        assert all(row["test_rmse"] == "" for row in found[name])
+
+
+def test_a_search_without_a_test_trains_the_same(tmp_path):
+    """What `tune` measures is what a run does."""
+    options = {**DEEP, "val_ratio": 0.1}
+    train_run(make_config({**options, "out": str(tmp_path / "run")}))
+    expected = [float(r["validation_rmse"]) for r in epochs_by_phase(tmp_path / "run")["search"]]
+
+    history = validate(prepare(make_config(options), Workers()), SignalWatch(""))
+    found = [record.validation["rmse"] for record in history]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_codes_and_their_autoencoder_by_numpy():
+    mx.npx.set_np()
+    net = AutoRec((4, 3, 2, 3, 4), 6, 0.0, "tanh")
+    net.initialize(mx.init.Normal(0.5))
+    w = {key.removeprefix("parameter/"): value for key, value in parameters_of(net).items()}
+    x = np.random.default_rng(0).integers(0, 6, (5, 6)).astype("float32")
+
+    first = np.tanh(x @ w["encoder.weight"] + w["encoder.bias"])
+    second = np.tanh(first @ w["inner.0.weight"].T + w["inner.0.bias"])
+    for depth, expected in ((1, first), (2, second)):
+        found = codes(net, mx.np.array(x), depth)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+    third = np.tanh(second @ w["inner.2.weight"].T + w["inner.2.bias"])
+    back = np.tanh(third @ w["inner.4.weight"].T + w["inner.4.bias"])
+    found = CodeAutoencoder(net, 2)(mx.np.array(second)).asnumpy()
+    np.testing.assert_allclose(found, back, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (
+            {"hidden": (500,)},
+            "hidden layers that mirror each other around one in the middle, as in",
+        ),
+        ({"hidden": (9, 5)}, "but `hidden` is 9,5"),
+        ({"hidden": (9, 9)}, "but `hidden` is 9,9"),
+        ({"kvstore": "dist_sync"}, "`kvstore=dist_sync` and `pretrain` exclude each other"),
+        ({"pretrain_epochs": (5,)}, "`pretrain_epochs` is 5: it must be two whole numbers"),
+        ({"pretrain": False}, "`pretrain_epochs` has no effect: all layers are trained at once"),
+    ],
+)
+def test_what_cannot_be_pretrained(options, fragment):
+    with pytest.raises(ConfigError) as caught:
+        make_config({**DEEP, **options})
+    assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ({}, "`optimizer=rprop` and `batch_size=256` exclude each other"),
+        ({"batch_size": 99}, "add `batch_size=all`"),
+        ({"batch_size": "all", "lr_schedule": "cosine"}, "`lr_schedule=cosine` exclude each other"),
+        ({"batch_size": "all", "kvstore": "dist_async"}, "`optimizer=rprop` exclude each other"),
+        ({"batch_size": "some"}, "`batch_size` is some: it must be a number, at least 1"),
+        ({"batch_size": 0}, "`batch_size` is 0: it must be a number, at least 1"),
+    ],
+)
+def test_what_rprop_cannot_have(options, fragment):
+    with pytest.raises(ConfigError) as caught:
+        make_config({"optimizer": "rprop", **options})
+    assert fragment in str(caught.value)
+
+
+def test_inner_weights_decay_by_a_lambda_of_their_own():
+    """Of hidden units in their stages, and beside the others' when all are trained."""
+    config = make_config({**DEEP, "regularization": 50.0, "inner_regularization": 2.0})
+    task = prepare(config, Workers()).task
+    assert task.weight_decay("search") == pytest.approx(50 / (50 * 60))
+    assert task.weight_decay("pretrain-2") == pytest.approx(50 / (60 * 7))
+    assert task.weight_decay("refit-pretrain-3") == pytest.approx(50 / (60 * 5))
+
+    net = task.network("search")
+    shares = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
+    assert shares["inner.2.weight"] == pytest.approx(2 / 50)
+    assert shares["encoder.weight"] == shares["decoder.weight"] == 1

@@ -1,0 +1,149 @@
+"""RProp by hand, against NumPy in float64, in the fused step, and in runs."""
+
+import csv
+
+import mxnet as mx
+import numpy as onp
+import pytest
+from helpers import train_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mxnet import gluon, np
+from scipy import sparse
+
+from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.fused_step import FusedStep, Layers, OneHidden, RPropOptions
+from d2l_autorec.models.autorec import AutoRec
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.training.losses import MaskedL2Loss
+from d2l_autorec.training.rprop import RProp
+
+RUN = dict(dataset="synthetic:50x60x700", epochs=6, hidden=(6,), dropout=0.0, quiet=True)
+FULL = {**RUN, "optimizer": "rprop", "batch_size": "all", "lr": 0.01, "cpus": 1}
+
+
+@pytest.fixture(autouse=True)
+def numpy_semantics():
+    mx.npx.set_np()
+
+
+def reference(weights, gradients, first, wd):
+    """Igel and Huesken (2000), algorithm 4, a weight at a time; the weights after each step."""
+    weights = onp.array(weights, dtype="float64")
+    size, last = onp.full(weights.shape, first), onp.zeros(weights.shape)
+    found = []
+
+    for gradient in gradients:
+        now = gradient + wd * weights
+        for k in range(len(weights)):
+            if now[k] * last[k] > 0:
+                size[k] = min(size[k] * 1.2, 0.1)
+            elif now[k] * last[k] < 0:
+                size[k] = max(size[k] * 0.5, 1e-6)
+                now[k] = 0
+            weights[k] -= onp.sign(now[k]) * size[k]
+            last[k] = now[k]
+        found.append(weights.copy())
+
+    return found
+
+
+def steps_of(optimizer, weights, gradients):
+    """The same by MXNet's updater, as a Trainer calls it."""
+    weight = np.array(weights, dtype="float32")
+    updater = mx.optimizer.get_updater(optimizer)
+    found = []
+
+    for gradient in gradients:
+        updater(0, np.array(gradient, dtype="float32"), weight)
+        found.append(weight.asnumpy().copy())
+
+    return found
+
+
+def test_six_steps_by_hand():
+    """+, + (longer), - (no step), - (half as long), 0 (no step), + (as long as it was)."""
+    gradients = [[2.0], [0.1], [-5.0], [-5.0], [0.0], [1.0]]
+    found = steps_of(RProp(learning_rate=0.01), [1.0], gradients)
+    expected = [0.99, 0.978, 0.978, 0.984, 0.984, 0.978]
+    onp.testing.assert_allclose(onp.ravel(found), expected, rtol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 40),
+    st.sampled_from([0.0, 0.3]),
+    st.sampled_from([1e-30, 1.0, 1e20]),
+)
+def test_steps_equal_those_of_float64(seed, count, wd, unit):
+    """Whatever the unit: the product of two gradients would be 0, or infinite, in float32."""
+    rng = onp.random.default_rng(seed)
+    gradients = rng.choice([-1, -0.5, 0, 0.5, 1], (count, 5)) * unit
+    weights = rng.normal(size=5)
+    found = steps_of(RProp(learning_rate=0.02, wd=wd * unit), weights, gradients)
+    expected = reference(weights, gradients, 0.02, wd * unit)
+    onp.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_a_step_has_a_largest_and_a_smallest_size():
+    downhill = steps_of(RProp(learning_rate=0.01), [0.0], [[-1.0]] * 60)
+    assert onp.diff(onp.ravel(downhill)).max() == pytest.approx(0.1, rel=1e-4)
+
+    turns = [[(-1.0) ** (k // 2)] for k in range(200)]
+    last = onp.diff(onp.ravel(steps_of(RProp(learning_rate=0.01), [0.0], turns)))[-4:]
+    assert 0 < abs(last).max() < 2e-6
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "identity"])
+def test_fused_steps_equal_the_composed_ones(activation):
+    rows, columns, units, wd = 16, 60, 9, 0.01
+    net = AutoRec(units, columns, dropout=0, encoder_activation=activation)
+    net.initialize(init=mx.init.Normal(0.3))
+    layers = net.encoder.weight, net.encoder.bias, net.decoder.weight, net.decoder.bias
+
+    copies = Layers(*(layer.data().asnumpy().copy() for layer in layers))
+    options = RPropOptions(Layers(wd, wd, wd, wd))
+    step = FusedStep(copies, OneHidden(activation), options, lr=0.02)
+    trainer = gluon.Trainer(net.collect_params(), "rprop", {"learning_rate": 0.02, "wd": wd})
+
+    rng = onp.random.default_rng(5)
+    x = rng.integers(1, 6, (rows, columns)) * (rng.uniform(size=(rows, columns)) < 0.4)
+    matrix = sparse.csr_matrix(x.astype("float32"))
+    batch = CSRBatch(matrix.indptr, matrix.indices, matrix.data, columns)
+
+    for t in range(1, 16):
+        step(batch, onp.uint64(0), 0.02, t)
+        with mx.autograd.record():
+            loss = MaskedL2Loss()(net(batch), batch)
+        loss.backward()
+        trainer.step(rows)
+
+    for name, copy, layer in zip(Layers._fields, copies, layers):
+        differs = abs(copy - layer.data().asnumpy()) > 1e-4
+        assert differs.mean() < 0.01, name  # where a gradient is all but 0, rounding has a sign
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"kernel": "dense"}, {"cpus": 2}, {"hidden": (6, 4, 6)}, {"center": True}]
+)
+def test_all_kernels_and_devices_train_alike(options, tmp_path):
+    found = train_run(make_config({**FULL, **options, "out": str(tmp_path / "run")}))
+    one_hidden = train_run(make_config({**FULL, "out": str(tmp_path / "one")}))
+    with open(tmp_path / "run" / "metrics.csv") as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+    assert losses == sorted(losses, reverse=True)
+    if not {"hidden", "center"} & options.keys():
+        assert found["test_rmse"] == pytest.approx(one_hidden["test_rmse"], rel=1e-3)
+
+
+def test_with_all_rows_a_step_is_an_epoch(tmp_path):
+    """Of any model; the trainer counts."""
+    for options in ({}, {"model": "mf", "factors": 3}, {"model": "mult-dae"}):
+        given = {**FULL, **options, "epochs": 3}
+        if options:
+            del given["hidden"], given["dropout"]
+        config = make_config({**given, "optimizer": "adam", "out": str(tmp_path / str(options))})
+        assert config.rows_of_a_step(1234) == 1234
+        assert train_run(config)["epochs"] == 3
