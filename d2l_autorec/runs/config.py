@@ -2,7 +2,8 @@
 
 import math
 import os
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ FOLD = Check(
 )
 ROWS_OF_A_STEP = Check(
     lambda v: v == ALL if isinstance(v, str) else AT_LEAST_1.accepts(v),
-    f"a number, {AT_LEAST_1.allowed}, or all",
+    f"{AT_LEAST_1.allowed}, or all",
     (ALL,),
 )
 CUT_OFF = Check(
@@ -510,6 +511,10 @@ class RunConfig:
         """What a run consists of, one after the other; the last is served."""
         return ["search"]
 
+    def of_phase(self, phase: str) -> "RunConfig":
+        """The options by which a phase trains."""
+        return self
+
     @property
     def all_folds(self) -> bool:
         """Whether each fold is to be trained in turn."""
@@ -788,6 +793,14 @@ class AutoRecConfig(RatingConfig):
         needs=(PRETRAINED,),
     )
 
+    pretrain_lr: float | None = option(
+        None,
+        "training",
+        "learning rate of these phases (default: as --lr)",
+        POSITIVE,
+        needs=(PRETRAINED,),
+    )
+
     @property
     def phases(self) -> list[str]:
         stages = []
@@ -798,6 +811,24 @@ class AutoRecConfig(RatingConfig):
         if self.refit:
             phases += [*(f"{REFITTED}{stage}" for stage in stages), "refit"]
         return phases
+
+    def of_phase(self, phase: str) -> "AutoRecConfig":
+        stage = stage_of(phase)
+        if not stage:
+            return self
+
+        first = stage == 1
+        hidden = self.hidden
+        if first:
+            hidden = hidden[:1]
+        return replace(
+            self,
+            hidden=hidden,
+            pretrain=False,
+            epochs=self.pretrain_epochs[not first],
+            updates=None,
+            lr=self.pretrain_lr or self.lr,
+        )
 
     @property
     def inner_share(self) -> float:
@@ -1126,6 +1157,14 @@ CONFIGS: dict[str, type[RunConfig]] = {
     "popularity": PopularityConfig,
     "ease": EASEConfig,
 }
+
+
+def stage_of(phase: str) -> int:
+    """The number of a phase of pretraining, from 1; 0 for any other."""
+    found = re.search(rf"{PRETRAIN}(\d+)$", phase)
+    if found is None:
+        return 0
+    return int(found[1])
 
 
 def make_config(given: dict[str, Any]) -> RunConfig:

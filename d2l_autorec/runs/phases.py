@@ -45,11 +45,10 @@ from ..training.parameter_server import Workers
 from ..training.progress import Bar
 from ..training.rprop import RProp  # noqa: F401  # registers it by its name
 from ..training.schedules import learning_rate
-from .config import REFITTED, RunConfig
+from .config import REFITTED, RunConfig, stage_of
 from .experiment import Experiment
 from .keeper import CHECKPOINT, Keeper, ServedTest
 from .kernel_choice import fused_steps
-from .pretraining import stage_of
 from .result import describe
 from .run_folder import RunFolder
 
@@ -348,11 +347,12 @@ def _rates(
     """The rate of each epoch; a refit goes through the rates of what it repeats again."""
     first = _repeated(checkpoint)
     epochs = experiment.task.epochs_of(checkpoint.phase)
+    config = experiment.config.of_phase(checkpoint.phase)
 
     def rate(history: Sequence[EpochRecord]) -> float:
         if first is not None:
             return first[len(history)].lr
-        return learning_rate(experiment.config, history, epochs)
+        return learning_rate(config, history, epochs)
 
     return rate
 

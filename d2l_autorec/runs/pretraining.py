@@ -5,7 +5,6 @@ its hidden units -> autoencoder of the next pair of layers  'pretrain-2', ...
 all layers together, begun with these                       'search', or 'refit'
 """
 
-import re
 from typing import Any
 
 import numpy as onp
@@ -15,15 +14,7 @@ from scipy import sparse
 from ..models.autorec import AutoRec
 from ..models.code_autoencoder import CodeAutoencoder, codes
 from ..training.loaders import DenseRows, eval_loader, train_loader
-from .config import PRETRAIN, AutoRecConfig
-
-
-def stage_of(phase: str) -> int:
-    """The number of a phase of pretraining, from 1; 0 for any other."""
-    found = re.search(rf"{PRETRAIN}(\d+)$", phase)
-    if found is None:
-        return 0
-    return int(found[1])
+from .config import AutoRecConfig, stage_of
 
 
 def inner_stage(

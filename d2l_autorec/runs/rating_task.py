@@ -1,7 +1,6 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,9 @@ from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
 from ..training.progress import summary
-from .config import AutoRecConfig, MFConfig, RatingConfig, numbered
+from .config import AutoRecConfig, MFConfig, RatingConfig, numbered, stage_of
 from .networks import build
-from .pretraining import inner_stage, stage_of
+from .pretraining import inner_stage
 from .task import Batchify, Task
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
@@ -187,11 +186,8 @@ class RatingTask(Task[Ratings]):
         return self.part(phase).to_csr("user")
 
     def network(self, phase: str) -> Model:
-        """The uninitialised network of a phase; the first of pretraining has one hidden layer."""
-        config = self.config
-        if isinstance(config, AutoRecConfig) and stage_of(phase) == 1:
-            config = replace(config, hidden=config.hidden[:1], pretrain=False)
-        return build(config, self.part(phase))
+        """The uninitialised network of a phase."""
+        return build(self.config.of_phase(phase), self.part(phase))
 
     def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
         """What a phase trains of a network, and on what."""
@@ -203,10 +199,9 @@ class RatingTask(Task[Ratings]):
 
     def epochs_of(self, phase: str) -> int:
         """How many a phase has at most."""
-        stage = stage_of(phase)
-        if not isinstance(self.config, AutoRecConfig) or not stage:
-            return self.epochs
-        return self.config.pretrain_epochs[min(stage, 2) - 1]
+        if stage_of(phase):
+            return self.config.of_phase(phase).epochs
+        return self.epochs
 
     @property
     def epochs(self) -> int:

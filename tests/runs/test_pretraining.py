@@ -10,10 +10,9 @@ from helpers import train_run
 
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.models.code_autoencoder import CodeAutoencoder, codes
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.config import make_config, stage_of
 from d2l_autorec.runs.experiment import prepare
 from d2l_autorec.runs.phases import validate
-from d2l_autorec.runs.pretraining import stage_of
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.interrupt import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
@@ -151,8 +150,8 @@ def test_what_cannot_be_pretrained(options, fragment):
         ({"batch_size": 99}, "add `batch_size=all`"),
         ({"batch_size": "all", "lr_schedule": "cosine"}, "`lr_schedule=cosine` exclude each other"),
         ({"batch_size": "all", "kvstore": "dist_async"}, "`optimizer=rprop` exclude each other"),
-        ({"batch_size": "some"}, "`batch_size` is some: it must be a number, at least 1"),
-        ({"batch_size": 0}, "`batch_size` is 0: it must be a number, at least 1"),
+        ({"batch_size": "some"}, "`batch_size` is some: it must be at least 1"),
+        ({"batch_size": 0}, "`batch_size` is 0: it must be at least 1"),
     ],
 )
 def test_what_rprop_cannot_have(options, fragment):
@@ -173,3 +172,14 @@ def test_inner_weights_decay_by_a_lambda_of_their_own():
     shares = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
     assert shares["inner.2.weight"] == pytest.approx(2 / 50)
     assert shares["encoder.weight"] == shares["decoder.weight"] == 1
+
+
+def test_the_rate_of_pretraining(tmp_path):
+    options = {**DEEP, "pretrain_lr": 0.02, "lr_schedule": "step", "lr_step": 2, "lr_factor": 0.5}
+    train_run(make_config({**options, "out": str(tmp_path / "run")}))
+    found = epochs_by_phase(tmp_path / "run")
+    rates = {phase: [float(row["lr"]) for row in rows] for phase, rows in found.items()}
+
+    assert rates["pretrain-1"] == pytest.approx([0.02, 0.02, 0.01, 0.01])
+    assert rates["pretrain-3"][-1] == pytest.approx(0.005)
+    assert rates["search"] == pytest.approx([0.01, 0.01, 0.005])
