@@ -9,7 +9,8 @@ Options = dict[str, Any]
 
 # Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
 # are clipped to the scale; lambda is the authors' for ML-1M. They optimise with L-BFGS and RProp;
-# here it is Adam, whose rate, epochs and batches were chosen on validation ratings of ML-1M.
+# here it is Adam unless RProp is asked for, as Adam's validation RMSE on ML-1M is lower (0.8358
+# to 0.8378) after as many passes. Rates, epochs and batches were chosen on that, too.
 PAPER: Options = dict(
     dropout=(0.0,), decay="weights", clip=True, lr=1e-3, lr_schedule="cosine", regularization=100.0
 )
@@ -17,6 +18,7 @@ PAPER_ROWS: dict[str, Options] = {
     "item": dict(batch_size=256, epochs=120),
     "user": dict(batch_size=64, epochs=35),
 }
+PAPER_BY_RPROP: Options = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=90)
 # Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
 # users and 3,000 items with 10 of each user, item-based and user-based: see the README.
 BEST: dict[str, Options] = {
@@ -88,6 +90,8 @@ def preset(given: Options) -> Options:
 
     if name == "paper":
         chosen = {**PAPER, **PAPER_ROWS.get(given.get("based", "item"), {})}
+        if given.get("optimizer") == "rprop":
+            chosen.update(PAPER_BY_RPROP)
     elif name == "best":
         chosen = dict(BEST[model])
     else:

@@ -25,7 +25,7 @@ def test_quick_report_and_again(command, tmp_path):
         assert f"| {row.label} |" in text and f"| {row.label} |" in first.stdout
     assert (tmp_path / "out" / "chapter.png").stat().st_size > 5000
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
-    assert len(results) == 6
+    assert len(results) == 7
     again = command("report", *QUICK)
     assert again.stdout == first.stdout and again.stderr == "report: out/report.md\n"
     assert results == {path: path.stat().st_mtime_ns for path in results}
