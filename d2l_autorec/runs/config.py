@@ -752,7 +752,7 @@ class AutoRecConfig(RatingConfig):
     regularization: float | None = option(
         None,
         "training",
-        "instead of --wd: the paper's "
+        "instead of --wd: the chapter's "
         "lambda, which means the same on a matrix of any size; the weight decay is "
         "lambda / (users x items). With --center it means the same on any rating scale, too",
         PENALTY,
@@ -848,9 +848,10 @@ class AutoRecConfig(RatingConfig):
     def weight_decay(self, num_users: int, num_items: int, unit: float = 1.0) -> float:
         """The weight decay for an interaction matrix of this size.
 
-        The paper adds lambda / 2 |weights|^2 to half the sum of squared errors
-        over observed ratings (equation 2). The chapter's loss is that sum
-        divided by users x items, and so is lambda. Where 1 in the network stands
+        The chapter's objective is the sum of squared errors over observed ratings
+        plus lambda |weights|^2; its loss is half that sum divided by users x items,
+        and so its weight decay is lambda divided by them. (The paper's equation 3
+        has lambda / 2: the same penalty is twice the lambda there.) Where 1 in the network stands
         for `unit` in ratings, errors are in that unit, and squares in its square.
         """
         if self.regularization is None:
@@ -895,7 +896,7 @@ class AutoRecConfig(RatingConfig):
         if self.regularization is not None and self.loss != "l2":
             raise ConfigError(
                 f"`regularization` and `loss={self.loss}` exclude each other: the "
-                "paper's lambda goes with the squared error; give `wd`"
+                "chapter's lambda goes with the squared error; give `wd`"
             )
 
         mirrored = self.hidden == self.hidden[::-1] and len(self.hidden) % 2 == 1

@@ -238,7 +238,7 @@ def test_a_preset_is_defaults_that_options_override():
     ],
 )
 def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
-    """The paper's lambda on a file of its own size, not on the book's 943 x 1682."""
+    """The preset's lambda on a file of its own size, not on the book's 943 x 1682."""
     ratings = load_ratings("synthetic:60x80x900")
     mine = tmp_path / "mine.csv"
     rows = zip(ratings.users, ratings.items, ratings.values)

@@ -55,6 +55,21 @@ def test_what_is_given_replaces_its_counterpart(given, wanted):
 
 
 @pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ({}, dict(optimizer="adam", batch_size=256, lr_schedule="cosine", epochs=120)),
+        ({"based": "user"}, dict(optimizer="adam", batch_size=64, epochs=35)),
+        ({"optimizer": "rprop"}, dict(batch_size="all", lr_schedule="constant", epochs=90)),
+        ({"optimizer": "rprop", "epochs": 200, "lr": 1e-3}, dict(epochs=200, lr=1e-3)),
+        ({"optimizer": "rprop", "based": "user"}, dict(batch_size="all", regularization=100.0)),
+    ],
+)
+def test_the_paper_by_either_optimizer(given, wanted):
+    config = make_config({"preset": "paper", **given})
+    assert {name: getattr(config, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
     "updates, batch_size, rows, epochs",
     [
         (1000, 256, 2560, 100),
