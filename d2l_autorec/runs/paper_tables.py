@@ -277,8 +277,8 @@ TABLES: dict[str, Table] = {
         Table(
             "ranking-1m",
             "Ranking: ML-1M, 500 + 500 held-out users",
-            "As the table before, with 120 epochs, the Mult-VAE with 300. EASE's penalty is the best "
-            "of seven from 100 to 1000 on the validation users.",
+            "As the table before, with 120 epochs, the Mult-VAE with 300. EASE's penalty is the "
+            "best of seven from 100 to 1000 on the validation users.",
             {**ML_1M, "heldout_users": 500},
             (
                 Row("popularity", {"model": "popularity"}),

@@ -181,17 +181,33 @@ def run_phase(
     """
     task, phase = experiment.task, checkpoint.phase
     evaluations = task.evaluations(phase, experiment.kernel)
-    epochs = _epochs_of(checkpoint, experiment)
     net = _begun(experiment, checkpoint)
+
     test = ServedTest(evaluations["test"], experiment.config.score)
     measures = {**evaluations, "test": test}
-    if stage_of(phase) > 1:  # it predicts no ratings
-        measures = {}
     if net.is_closed_form:
         checkpoint.history = [fit_at_once(net, task.matrix(phase), measures)]
         test.keep()
         return net, test
+
+    _train_to_end(experiment, folder, checkpoint, net, measures, watch)
+    return net, test
+
+
+def _train_to_end(
+    experiment: Experiment,
+    folder: RunFolder | None,
+    checkpoint: Checkpoint,
+    net: Any,
+    measures: dict[str, Any],
+    watch: SignalWatch,
+) -> None:
+    """Train the network of a phase, and give it the parameters that are kept."""
     training = make_training(experiment, checkpoint, net)
+    if stage_of(checkpoint.phase) > 1:  # it predicts no ratings
+        measures = {}
+
+    epochs = _epochs_of(checkpoint, experiment)
     if should_stop(training.history, experiment.config.patience, experiment.config.score):
         epochs = len(training.history)
 
@@ -199,7 +215,6 @@ def run_phase(
     forget_state(training.trainer)
     if checkpoint.best:
         set_parameters(net, checkpoint.best)
-    return net, test
 
 
 def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> Training:
@@ -315,24 +330,21 @@ def validate(
         Called last in the search; one may raise, and so end the training.
     """
     task, phases = experiment.task, experiment.config.phases
-    checkpoint = Checkpoint(experiment.identity(), phases[0])
-    signals = Signals(watch, _keep_nothing)
-
-    for phase in phases[: phases.index("search")]:
-        net = _begun(experiment, checkpoint)
-        training = make_training(experiment, checkpoint, net)
-        epochs = task.epochs_of(phase)
-        fit(training, epochs, _callbacks(experiment, checkpoint, training, {}, epochs, signals))
-        checkpoint = checkpoint.next(phases[phases.index(phase) + 1], _left_to(net, checkpoint))
-
     evaluations = task.evaluations("search", experiment.kernel)
     measures: dict[str, Any] = {"validation": evaluations["validation"]}
 
+    checkpoint = Checkpoint(experiment.identity(), phases[0])
     net = _begun(experiment, checkpoint)
+    for phase in phases[1 : phases.index("search") + 1]:  # after those of pretraining
+        _train_to_end(experiment, None, checkpoint, net, measures, watch)
+        checkpoint = checkpoint.next(phase, _left_to(net, checkpoint))
+        net = _begun(experiment, checkpoint)
+
     if net.is_closed_form:
         return [fit_at_once(net, task.matrix("search"), measures)]
 
     training = make_training(experiment, checkpoint, net)
+    signals = Signals(watch, _keep_nothing)
     own = _callbacks(experiment, checkpoint, training, measures, task.epochs, signals)
     return fit(training, task.epochs, [*own, *callbacks])
 

@@ -95,12 +95,14 @@ def test_the_phases_and_their_epochs(tmp_path):
 
 def test_a_search_without_a_test_trains_the_same(tmp_path):
     """What `tune` measures is what a run does."""
-    options = {**DEEP, "val_ratio": 0.1}
+    options = {**DEEP, "val_ratio": 0.1, "pretrain_epochs": (60, 5), "lr": 0.05}
     train_run(make_config({**options, "out": str(tmp_path / "run")}))
     expected = [float(r["validation_rmse"]) for r in epochs_by_phase(tmp_path / "run")["search"]]
 
     history = validate(prepare(make_config(options), Workers()), SignalWatch(""))
     found = [record.validation["rmse"] for record in history]
+    first = epochs_by_phase(tmp_path / "run")["pretrain-1"]
+    assert len(first) < 60, "it is to be stopped early, and its best epoch to be kept"
     assert found == pytest.approx(expected, rel=1e-6)
 
 
