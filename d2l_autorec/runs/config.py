@@ -798,6 +798,7 @@ class AutoRecConfig(RatingConfig):
         "training",
         "learning rate of these phases (default: as --lr)",
         POSITIVE,
+        metavar="X",
         needs=(PRETRAINED,),
     )
 
