@@ -57,7 +57,7 @@ def test_what_is_given_replaces_its_counterpart(given, wanted):
 @pytest.mark.parametrize(
     "given, wanted",
     [
-        ({}, dict(optimizer="adam", batch_size=256, lr_schedule="cosine", epochs=120)),
+        ({}, dict(optimizer="adam", batch_size=64, lr_schedule="cosine", epochs=80)),
         ({"based": "user"}, dict(optimizer="adam", batch_size=64, epochs=35)),
         ({"optimizer": "rprop"}, dict(batch_size="all", lr_schedule="constant", epochs=90)),
         ({"optimizer": "rprop", "epochs": 200, "lr": 1e-3}, dict(epochs=200, lr=1e-3)),
