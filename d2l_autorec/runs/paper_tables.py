@@ -261,9 +261,9 @@ TABLES: dict[str, Table] = {
                     "0.827",
                     0.827,
                     0.827,
-                    "Adam in all phases, lambda of 50 to 200 (between hidden layers 1 to 100), first "
-                    "steps of 1e-4 to 1e-2, a sigmoid decoder, centered ratings: the best on "
-                    "validation ratings of those that are below the single layer is shown",
+                    "Adam in all phases, lambda of 50 to 200 (between hidden layers 1 to 100), "
+                    "first steps of 1e-4 to 1e-2, a sigmoid decoder, centered ratings; shown is "
+                    "the best on validation ratings of those below their own single layer",
                 ),
             ),
             claims=(("500-250-500", "500"),),
