@@ -216,7 +216,7 @@ def test_a_preset_is_defaults_that_options_override():
         True,
         (0.0,),
         "weights",
-        256,
+        64,
     )
     assert paper.weight_decay(6040, 3706) == pytest.approx(100 / (6040 * 3706))
     user = make_config(
