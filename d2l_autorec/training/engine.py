@@ -81,11 +81,18 @@ def _import_mxnet() -> None:
             import mxnet
 
             mxnet.nd.zeros(1).wait_to_read()
-    except OSError as error:  # a CUDA build where libcuda.so.1, the driver's, is not there
-        raise ConfigError(
-            f"MXNet cannot be loaded ({error}): install the NVIDIA driver if this "
-            "is a CUDA build, or the CPU build, pip install 'd2l_autorec[cpu]'"
-        ) from error
+    except OSError as error:
+        raise ConfigError(f"MXNet cannot be loaded ({error}): {_way_out(str(error))}") from error
+
+
+def _way_out(missing: str) -> str:
+    """What to install where a library of the system is not there."""
+    if "libgomp" in missing:  # a slim container lacks it
+        return "install the system's package of that library (Debian: libgomp1)"
+    return (
+        "a CUDA build needs the NVIDIA driver: install the NVIDIA driver, or the CPU build, "
+        "pip install 'd2l_autorec[cpu]'"
+    )
 
 
 def _set_omp_threads(count: int, cpus: int) -> None:

@@ -323,9 +323,16 @@ def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
         )
 
 
-def test_a_cuda_build_without_a_driver(tmp_path, command):
+@pytest.mark.parametrize(
+    "library, way_out",
+    [
+        ("libcuda.so.1", "install the NVIDIA driver, or the CPU build"),
+        ("libgomp.so.1", "install the system's package of that library (Debian: libgomp1)"),
+    ],
+)
+def test_a_library_of_the_system_that_mxnet_lacks(tmp_path, command, library, way_out):
     (tmp_path / "mxnet.py").write_text(
-        "raise OSError('libcuda.so.1: cannot open shared object file: No such file')\n"
+        f"raise OSError('{library}: cannot open shared object file: No such file')\n"
     )
     process = command(
         "run",
@@ -333,7 +340,7 @@ def test_a_cuda_build_without_a_driver(tmp_path, command):
         "synthetic",
         PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)]),
     )
-    assert_user_error(process, "MXNet cannot be loaded (libcuda.so.1: cannot open", "NVIDIA driver")
+    assert_user_error(process, f"MXNet cannot be loaded ({library}: cannot open", way_out)
 
 
 @pytest.mark.parametrize(
