@@ -1,5 +1,7 @@
-"""What `pip wheel .` makes of the tracked files holds the whole package."""
+"""The wheel that `pip wheel .` makes of the tracked files: whole, and it runs on its own."""
 
+import email
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+
+from d2l_autorec import __version__
 
 
 def tracked_files() -> list[str]:
@@ -18,27 +22,65 @@ def tracked_files() -> list[str]:
     return listed.stdout.rstrip("\0").split("\0")
 
 
-def test_wheel_holds_the_package(tmp_path: Path):
-    tracked = tracked_files()
-    for name in tracked:
-        copy = tmp_path / "source" / name
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in tracked_files():
+        copy = folder / "source" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, copy)
 
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path]
-    build = [sys.executable, "-m", "pip", "wheel", tmp_path / "source", *options]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
+    build = [sys.executable, "-m", "pip", "wheel", folder / "source", *options]
     process = subprocess.run(build, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
 
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_wheel_holds_the_package(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
 
-    package = {name for name in tracked if name.startswith("d2l_autorec/")}
+    package = {name for name in tracked_files() if name.startswith("d2l_autorec/")}
     assert {"d2l_autorec/py.typed", "d2l_autorec/LICENSE"} < package
     assert {name for name in held if ".dist-info/" not in name} == package
     assert held["d2l_autorec/LICENSE"].startswith(b"MIT License\n\nCopyright (c) ")
-
-    (metadata,) = (name for name in held if name.endswith(".dist-info/METADATA"))
-    assert b"\nLicense: MIT\n" in held[metadata]
     assert [name for name in held if ".dist-info/" in name and name.endswith("LICENSE")]
+
+
+def test_metadata_say_what_a_package_index_shows(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+
+    assert metadata["Version"] == __version__
+    assert metadata["License"] == "MIT"
+    assert metadata["Author"]
+    assert metadata["Requires-Python"] == "<3.12,>=3.10"
+    assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier")
+    assert {url.split(", ")[0] for url in metadata.get_all("Project-URL")} >= {
+        "Chapter",
+        "MovieLens",
+    }
+
+
+@pytest.mark.slow  # some minutes of downloads; .ci/run runs it
+def test_an_installed_wheel_trains_where_there_is_no_clone(wheel: Path, tmp_path: Path):
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[cpu]"], check=True)
+
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    options = ["--dataset", "synthetic", "--epochs", "2", "--out", "mine"]
+    run = [python, "-m", "d2l_autorec.run", *options]
+    process = subprocess.run(run, cwd=tmp_path, env=bare, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "test RMSE" in process.stdout
+    assert (tmp_path / "mine" / "result.json").is_file()
+
+    where = [python, "-c", "import d2l_autorec; print(d2l_autorec.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, env=bare, capture_output=True, text=True)
+    assert found.stdout.startswith(str(tmp_path / "venv"))

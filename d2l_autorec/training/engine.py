@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ..support.processors import available_threads
 CPU = 1  # MXNet's number of this kind of device
 # What MXNet imports for its quantization, downloads and converter, and no training uses.
 UNUSED = ("onnx", "requests", "scipy.stats")
+MISSING = re.compile(r"(?P<name>lib\w+)\.so\.(?P<version>\d+): cannot open")  # of the loader
 
 
 def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
@@ -85,14 +87,14 @@ def _import_mxnet() -> None:
         raise ConfigError(f"MXNet cannot be loaded ({error}): {_way_out(str(error))}") from error
 
 
-def _way_out(missing: str) -> str:
+def _way_out(failure: str) -> str:
     """What to install where a library of the system is not there."""
-    if "libgomp" in missing:  # a slim container lacks it
-        return "install the system's package of that library (Debian: libgomp1)"
-    return (
-        "a CUDA build needs the NVIDIA driver: install the NVIDIA driver, or the CPU build, "
-        "pip install 'd2l_autorec[cpu]'"
-    )
+    missing = MISSING.match(failure)
+    if missing is None or missing["name"].startswith(("libcu", "libnv")):
+        return "install the NVIDIA driver, or the CPU build, pip install 'd2l_autorec[cpu]'"
+
+    package = missing["name"] + missing["version"]
+    return f"install the system's package of that library (Debian: {package})"
 
 
 def _set_omp_threads(count: int, cpus: int) -> None:

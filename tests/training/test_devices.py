@@ -328,6 +328,7 @@ def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
     [
         ("libcuda.so.1", "install the NVIDIA driver, or the CPU build"),
         ("libgomp.so.1", "install the system's package of that library (Debian: libgomp1)"),
+        ("libquadmath.so.0", "install the system's package of that library (Debian: libquadmath0)"),
     ],
 )
 def test_a_library_of_the_system_that_mxnet_lacks(tmp_path, command, library, way_out):
