@@ -55,6 +55,7 @@ __all__ = [
     "train_recsys_rating",
     "try_all_gpus",
     "tune",
+    "use_style",
 ]
 
 if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
@@ -103,6 +104,7 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         NumericalError,
         UserError,
     )
+    from .support.style import use_style
     from .training.schedules import anneal_schedule
 
 _NAMES_OF = {
@@ -151,6 +153,7 @@ _NAMES_OF = {
         "NumericalError",
         "UserError",
     ),
+    "support.style": ("use_style",),
     "training.schedules": ("anneal_schedule",),
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
