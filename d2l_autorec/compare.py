@@ -2,17 +2,25 @@
 
 import csv
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.figures import DPI, new_figure, warning_of_figure
+from .runs.curves import (
+    RECONSTRUCTION,
+    Words,
+    draw_series,
+    is_reconstruction,
+    series_of_run,
+    value_label,
+)
+from .runs.figures import format_of, formats, warning_of_figure
 from .runs.run_record import read_record, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
-from .support.files import replacing
 from .support.text_table import aligned
 
 EXAMPLES = """examples:
@@ -35,7 +43,6 @@ TEXTS = 3  # run, model and dataset, which every run has; numbers follow
 DIGITS = {"train_seconds": 1, **{name: 4 for name in COLUMNS if name.startswith("test_")}}
 METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
 DATA_KEYS = ("train_sha256", "test_sha256")
-LINE_STYLES = ("-", "--", "-.", ":")
 
 
 class FinishedRun(NamedTuple):
@@ -52,6 +59,8 @@ class FinishedRun(NamedTuple):
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
+        if is_reconstruction(self.result):
+            model += f", {RECONSTRUCTION}"
 
         known = {**self.result, "run": self.path, "model": model}
 
@@ -174,7 +183,7 @@ def _shown(key: str, value: Any) -> str:
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> None:
-    """Draw test RMSE, or NDCG@100, against epochs, a line for each run.
+    """Draw test RMSE, or NDCG@100, against epochs: a line for each run, level in closed form.
 
     Raises
     ------
@@ -188,44 +197,44 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
             "--figure: some runs predict ratings and some rank clicks, which have no "
             "metric in common: draw them apart"
         )
-
-    figure, axes = new_figure(7, 4.5)
-    for place, run in enumerate(runs):
-        _draw_curve(axes, place, run)
-
-    metric = metrics.pop()
-    label = COLUMNS[metric]
-    if metric == "test_rmse":
-        label += " (rating units)"
-    axes.set(xlabel="epoch", ylabel=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    for text in axes.legend().get_texts():
-        text.set_parse_math(False)  # a folder may have a dollar sign in its name
-
-    kind = path.suffix[1:].lower()
-    if kind not in figure.canvas.get_supported_filetypes():
+    if format_of(path) not in formats():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
     refuse_run_file(path)
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI, format=kind)
+
+    series = [
+        series_of_run(place, name, run.curve, run.result, run.metric)
+        for place, (name, run) in enumerate(zip(_names_of(runs), runs))
+    ]
+
+    results = [run.result for run in runs]
+    value = value_label(metrics.pop().removeprefix("test_"), results)
+    if not value.startswith(RECONSTRUCTION):
+        value = f"test {value}"
+    notes = []
+    if len({run.data for run in runs}) > 1:
+        notes.append("the runs had different ratings: their errors are not comparable")
+    words = Words(f"{len(runs)} runs on {_data_of(results)}", notes, value)
+    draw_series(series, words, path)
 
 
-def _draw_curve(axes: Any, place: int, run: FinishedRun) -> None:
-    """The curve of the run in this place; colours repeat after ten, and then its style tells."""
-    epochs, values = zip(*run.curve)
-    marker = ""
-    if len(epochs) == 1:
-        marker = "o"  # a line of one point would not be seen
+def _names_of(runs: Sequence[FinishedRun]) -> list[str]:
+    """What tells the runs apart: their paths from the folder that all of them lie in."""
+    paths = [Path(run.path).absolute() for run in runs]
+    root = os.path.commonpath([path.parent for path in paths])
+    names = [os.path.relpath(path, root) for path in paths]
 
-    axes.plot(
-        epochs,
-        values,
-        LINE_STYLES[place // 10 % 4],
-        color=f"C{place % 10}",
-        marker=marker,
-        label=run.path,
-    )
+    if all(is_reconstruction(run.result) for run in runs):
+        return names  # the axis says it
+
+    for place, run in enumerate(runs):
+        if is_reconstruction(run.result):
+            names[place] += f" ({RECONSTRUCTION})"
+    return names
+
+
+def _data_of(results: Sequence[dict[str, Any]]) -> str:
+    """The data sets of the runs, each once."""
+    return ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
 
 
 if __name__ == "__main__":

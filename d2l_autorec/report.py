@@ -1,6 +1,7 @@
 """`python -m d2l_autorec.report`: the published tables run here, or models compared on your data.
 
-tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md, figures
+tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md; of each table
+a csv and a figure
 """
 
 import argparse
@@ -8,27 +9,27 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from .runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig, make_config
-from .runs.figures import draw_table, warning_of_figure
+from .runs.figures import warning_of_figure
 from .runs.model_tables import ROWS, Compared, best_of, conclusion, difference, models_table
 from .runs.options import AT_LEAST_1, add_option_of, computing_options, whole_number, within
-from .runs.paper_tables import TABLES, Row, Table
+from .runs.paper_tables import TABLES, Line, Row, Table
 from .runs.run_record import read_record
 from .runs.search_space import candidates_of, check_kind
+from .runs.table_figures import draw_table
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
 from .support.files import digest_of, write_atomically
 from .support.flags import flag, with_flags
-from .support.text_table import markdown
+from .support.text_table import csv_text, markdown
 from .training.engine import has_gpu, start_mxnet
 
 SEEDS = within(1, 1000)  # each is hours of training
@@ -60,40 +61,6 @@ EXAMPLES = """examples:
 
 Stopped with Ctrl-C or killed, the same command goes on where it was.
 """
-
-
-class Line(NamedTuple):
-    """A row of a table with the figures of its runs."""
-
-    row: Row
-    results: list[dict[str, Any]]
-
-    def mean(self, metric: str) -> float:
-        """Mean over the runs."""
-        return sum(result[metric] for result in self.results) / len(self.results)
-
-    def deviation(self, metric: str) -> float | None:
-        """Standard deviation over the runs (n - 1); None for a single one."""
-        count = len(self.results)
-        if count < 2:
-            return None
-
-        mean = self.mean(metric)
-        squares = sum((result[metric] - mean) ** 2 for result in self.results)
-        return math.sqrt(squares / (count - 1))
-
-    def shown(self, metric: str) -> str:
-        """'0.9067 ± 0.0050', and in parentheses the standard error over users if there is one."""
-        text = f"{self.mean(metric):.4f}"
-
-        deviation = self.deviation(metric)
-        if deviation is not None:
-            text += f" ± {deviation:.4f}"
-
-        standard_error = f"{metric}_se"
-        if standard_error in self.results[0]:
-            text += f" ({self.mean(standard_error):.4f})"
-        return text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -133,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = "\n".join([heading(options.quick), *sections])
         write_atomically(out / "report.md", text.encode())
 
+        rows = rows_of(table, lines, options.quick)
+        write_atomically(out / f"{table.name}.csv", csv_text(rows).encode())
         figure = out / f"{table.name}.png"
         with warning_of_figure(figure):
             draw_table(table, lines, figure)
@@ -169,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="where runs, report.md and figures go [runs/report; of your own data "
+        help="where runs, report.md, tables as csv and figures go [runs/report; of your own data "
         "runs/report-NAME]",
     )
     for name in ("data_dir", "threads"):
@@ -288,7 +257,9 @@ def _check_seeds(tables: Sequence[Table], quick: bool) -> None:
 
 def check_out(out: Path, tables: Sequence[Table]) -> None:
     """Raise ConfigError if files in `out` that no report has left would be replaced."""
-    names = ["report.md", *(f"{table.name}.png" for table in tables)]
+    names = ["report.md"]
+    for table in tables:
+        names += [f"{table.name}.csv", f"{table.name}.png"]
     there = [name for name in names if os.path.lexists(out / name)]
 
     report = out / "report.md"
@@ -403,6 +374,57 @@ def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def rows_of(table: Table, lines: Sequence[Line], quick: bool = False) -> list[dict[str, Any]]:
+    """A table for programs, with every digit: TABLE.csv.
+
+    Parameters
+    ----------
+    table : Table
+    lines : sequence of Line
+    quick : bool
+        Whether the runs are of a smoke test, which reaches no aim.
+
+    Returns
+    -------
+    list of dict
+        `model`; `dataset` and `options`, with which it was run (JSON, as a file for `run
+        --options`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`)
+        and, of rankings, the standard error over users (`_se`); of the first metric the value of
+        each run (`_of_runs`); `published`, in words, and `published_value`; `aim` and `reached`.
+        None where there is nothing to say.
+    """
+    rows = []
+    for line in lines:
+        row: dict[str, Any] = {
+            "model": line.row.label,
+            "dataset": line.results[0]["dataset"],
+            "options": json.dumps({**table.options, **line.row.options}),
+            "runs": len(line.results),
+        }
+        for metric in table.metrics:
+            row |= _columns_of(line, metric)
+
+        first = table.metrics[0]
+        row[f"{first}_of_runs"] = " ".join(repr(result[first]) for result in line.results)
+        row |= {"published": line.row.published, "published_value": line.row.value}
+
+        row |= {"aim": None, "reached": None}
+        if line.row.aim is not None and not quick:
+            row |= {"aim": line.row.aim, "reached": lead_over_aim(table, line, line.row.aim) >= 0}
+        rows.append(row)
+    return rows
+
+
+def _columns_of(line: Line, metric: str) -> dict[str, Any]:
+    """A metric's mean and what it is uncertain by."""
+    columns = {metric: line.mean(metric), f"{metric}_sd": line.deviation(metric)}
+
+    standard_error = f"{metric}_se"
+    if standard_error in line.results[0]:
+        columns[standard_error] = line.mean(standard_error)
+    return columns
+
+
 def _section_of_models(table: Table, lines: Sequence[Line], titles: Sequence[str]) -> str:
     """Models on the same folds: what each is behind the best, and what that bears out."""
     metric = table.metrics[0]
@@ -471,10 +493,15 @@ def verdict(table: Table, line: Line) -> str:
     if table.higher_is_better:
         side = "at least"
 
-    lead = table.sign * (line.mean(table.metrics[0]) - line.row.aim)
+    lead = lead_over_aim(table, line, line.row.aim)
     if lead >= 0:
         return f"yes ({side} {line.row.aim:.3f})"
     return f"missed by {-lead:.4f} ({side} {line.row.aim:.3f})"
+
+
+def lead_over_aim(table: Table, line: Line, aim: float) -> float:
+    """How much better than its aim a row is; negative where it is worse."""
+    return table.sign * (line.mean(table.metrics[0]) - aim)
 
 
 def heading(quick: bool) -> str:

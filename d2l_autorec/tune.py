@@ -10,10 +10,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .runs.config import CONFIGS, make_config
-from .runs.figures import draw_importance, draw_trials, warning_of_figure
+from .runs.figures import warning_of_figure
 from .runs.options import add_options, parser_of, shown
 from .runs.options_file import write_options
 from .runs.run_record import read_record
+from .runs.search_figures import draw_importance, draw_trials
 from .runs.search_space import MODELS_OF, candidates_of
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
@@ -127,11 +128,12 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     table["options"] = [json.dumps(options) for options in table["options"]]
     write_atomically(folder / "trials.csv", table.to_csv(index=False).encode())
 
+    data = tuned.config.source_name()
     with warning_of_figure(folder / "history.png"):
-        draw_trials(tuned.trials, score, folder / "history.png")
+        draw_trials(tuned.trials, score, data, folder / "history.png")
     if tuned.importance:
         with warning_of_figure(folder / "importance.png"):
-            draw_importance(tuned.importance, folder / "importance.png")
+            draw_importance(tuned.importance, data, folder / "importance.png")
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import mxnet as mx
 import pytest
+from matplotlib.figure import Figure
 
 from d2l_autorec.support.cli import run_command
 
@@ -69,3 +70,17 @@ def in_process(tmp_path, monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """Every figure that the test writes, to be asked what is in it; the files are written too."""
+    figures = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *arguments, **options) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures

@@ -1,6 +1,7 @@
 """What several test modules share: finished runs, what is left of them, the launcher."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as onp
+from matplotlib.text import Text
 
 import d2l_autorec
 from d2l_autorec.runs.config import AutoRecConfig, RunConfig
@@ -42,6 +44,25 @@ def strip_seals(folder: Path) -> None:
     """Make of a run folder what earlier versions wrote: JSON without seal and digests."""
     for path in folder.glob("*.json"):
         path.write_text(json.dumps(read_json(path), indent=2) + "\n")
+
+
+def words_in(figure: Any) -> list[str]:
+    """Every text of a figure that is not empty, those of ticks left out."""
+    ticks = {
+        text
+        for axes in figure.axes
+        for text in [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
+    }
+    texts = figure.findobj(Text)
+    return [text.get_text() for text in texts if text not in ticks and text.get_text()]
+
+
+def assert_labels_apart(figure: Any) -> None:
+    """No label beside the axes of a figure, as it was drawn last, is over another."""
+    [axes] = figure.axes
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without their arrows
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other), (one, other)
 
 
 def own_file(folder: Path, zero: bool = False) -> Path:

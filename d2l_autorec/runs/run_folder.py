@@ -1,6 +1,5 @@
 """The run folder: what a run leaves behind."""
 
-import csv
 import dataclasses
 import errno
 import io
@@ -21,10 +20,12 @@ from ..data.clicks import INPUTS, Clicks
 from ..data.ratings import Ratings
 from ..support.errors import DataError, DataWarning
 from ..support.files import digest_of, replacing, write_sealed
+from ..support.text_table import csv_text
 from ..training.checkpoint import on_host
-from ..training.history import EpochRecord
+from ..training.history import EpochRecord, Score
 from .config import RankingConfig, RatingConfig, RunConfig
-from .figures import save_curve, warning_of_figure
+from .curves import save_curve
+from .figures import warning_of_figure
 from .networks import build
 from .run_record import RunRecord
 
@@ -98,14 +99,12 @@ class RunFolder:
         self._write_with("model.params", partial(save_parameters, net))
 
     def draw_curve(
-        self, history: Sequence[EpochRecord], result: dict[str, Any], metric: str
+        self, history: Sequence[EpochRecord], result: dict[str, Any], score: Score
     ) -> None:
         """Write curve.png; where it cannot be drawn, warn: the run has its result."""
         path = self.path / "curve.png"
-        title = f"{result['model']} on {result['dataset']}"
-
-        with warning_of_figure(path, fatal=()), replacing(path) as unfinished:
-            save_curve(history, title, unfinished, metric)
+        with warning_of_figure(path, fatal=()):
+            save_curve(history, result, path, score)
 
     def write_metrics(self, phases: Mapping[str, Sequence[EpochRecord]]) -> None:
         """metrics.csv: a row for each epoch of each phase; validation and test metrics by name."""
@@ -118,13 +117,7 @@ def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
     rows: list[dict[str, Any]] = []
     for phase, history in phases.items():
         rows += ({"phase": phase, **columns_of(record)} for record in history)
-    names = {name: None for row in rows for name in row}  # in order; a refit has no validation
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)  # a refit has no validation
 
 
 def frame_of_epochs(text: str) -> pd.DataFrame:

@@ -194,7 +194,7 @@ def finish_folder(outcome: Outcome, folder: RunFolder) -> None:
     last = list(phases.values())[-1]
 
     folder.finish(outcome.net, phases, result)
-    folder.draw_curve(last, result, config.score.metric)
+    folder.draw_curve(last, result, config.score)
     remove_checkpoint(folder.path)
 
 

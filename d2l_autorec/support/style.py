@@ -15,6 +15,7 @@ COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 COLOR_OF = {"train": BLUE, "validation": GREEN, "test": VERMILLION}
 STYLE_OF = {"train": "-", "validation": ":", "test": "--"}
 LINE_STYLES = ("-", "--", "-.", ":")  # of several runs; also tells them apart in print
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of points of several kinds
 DPI = 120
 
 

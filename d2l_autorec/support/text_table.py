@@ -1,6 +1,9 @@
-"""Tables of text, aligned for a terminal or in Markdown."""
+"""Tables of text: aligned for a terminal, in Markdown, as csv."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 Lines = Sequence[Sequence[str]]  # a head and its rows, all of equal length
 
@@ -30,3 +33,15 @@ def markdown(lines: Lines) -> str:
     head, *rows = lines
     rule = ["---"] * len(head)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as the content of a csv file: each name that a row has is a column, None is empty."""
+    rows = list(rows)
+    names = {name: None for row in rows for name in row}  # in order; rows may lack some
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..support.axes import cut_of
 from .history import EpochRecord
 
 
@@ -83,23 +84,53 @@ def label_of(metric: str) -> str:
 
 
 class Curve:
-    """The chapter's animated figure, for a notebook."""
+    """The chapter's animated figure, for a notebook: the last values are in its legend."""
 
     def __init__(self, num_epochs: int) -> None:
         from d2l import mxnet as d2l
 
-        self._animator = d2l.Animator(
-            xlabel="epoch",
-            ylabel="RMSE (rating units)",
-            xlim=[1, num_epochs],
-            ylim=[0, 2],
-            legend=["train RMSE", "test RMSE"],
-        )
+        self._epochs = num_epochs
+        self._lines: dict[str, list[tuple[int, float]]] = {"train": [], "test": []}
+        self._set_axes = d2l.set_axes
+        self._animator = d2l.Animator(fmts=("C0-", "C1--"), figsize=(5, 3))
+        self._animator.config_axes = self._configure
 
     def update(self, history: Sequence[EpochRecord]) -> None:
         """Draw one more epoch."""
         record = history[-1]
-        self._animator.add(record.epoch, (record.train_rmse, record.test["rmse"]))
+        values = {"train": record.train_rmse, "test": record.test["rmse"]}
+        for part, value in values.items():
+            if value is not None:
+                self._lines[part].append((record.epoch, value))
+
+        self._animator.add(record.epoch, tuple(values.values()))
+
+    def _configure(self) -> None:
+        """Give the axes their labels, and limits that the first epochs do not stretch."""
+        limits = None
+        title = ""
+        cut = cut_of(list(self._lines.values()))
+        if cut:
+            limits = (cut.low, cut.high)
+            title = cut.note
+
+        legend = []
+        for part, points in self._lines.items():
+            values = [f"{value:.3f}" for _, value in points]
+            legend.append(" ".join([part, "RMSE", *values[-1:]]))
+
+        [axes] = self._animator.axes
+        self._set_axes(
+            axes,
+            "epoch",
+            "RMSE (rating units)",
+            [1, self._epochs],
+            limits,
+            "linear",
+            "linear",
+            legend,
+        )
+        axes.set_title(title, fontsize="small")
 
     def __enter__(self) -> "Curve":
         return self

@@ -4,7 +4,12 @@ import json
 import shutil
 
 import pytest
-from helpers import assert_user_error, finish, strip_seals
+from helpers import assert_labels_apart, assert_user_error, finish, strip_seals, train_run, words_in
+
+from d2l_autorec.compare import draw, read_run
+from d2l_autorec.runs.config import make_config
+
+SET = "synthetic:60x80x900"  # of `finish`
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +65,49 @@ def test_json_and_figure(runs, in_process, tmp_path):
 
 
 def test_figure_is_of_the_curves(runs, tmp_path):
-    from pathlib import Path
-
-    from d2l_autorec.compare import draw, read_run
-
     finished = [read_run(runs / name) for name in ("a", "b")]
     assert [epoch for epoch, _ in finished[0].curve] == [1, 2, 3]
     assert finished[0].curve[-1][1] == finished[0].result["test_rmse"]
     draw(finished, tmp_path / "c.svg")
-    assert "<svg" in Path(tmp_path / "c.svg").read_text()
+    assert "<svg" in (tmp_path / "c.svg").read_text()
+
+
+def test_figure_shows_each_run_by_its_folders_name(runs, drawn, tmp_path):
+    finished = [read_run(runs / name) for name in ("a", "b")]
+    draw(finished, tmp_path / "c.png")
+    [figure] = drawn
+    first, second = figure.axes[0].get_lines()
+    assert list(zip(first.get_xdata(), first.get_ydata())) == finished[0].curve
+    assert list(zip(second.get_xdata(), second.get_ydata())) == finished[1].curve
+    assert second.get_marker() == "o"  # of one epoch
+    ends = {f"{name} {run.curve[-1][1]:.4f}" for name, run in zip("ab", finished)}
+    assert ends | {"2 runs on synthetic", "test RMSE (rating units)"} < set(words_in(figure))
+    assert_labels_apart(figure)
+
+
+def test_a_closed_form_is_a_level_in_the_figure(runs, drawn, tmp_path):
+    train_run(make_config(dict(dataset=SET, model="bias", quiet=True, out=str(tmp_path / "bias"))))
+    finished = [read_run(runs / "a"), read_run(tmp_path / "bias")]
+    draw(finished, tmp_path / "c.png")
+    _, level = drawn[-1].axes[0].get_lines()
+    assert set(level.get_ydata()) == {finished[1].result["test_rmse"]}
+    assert list(level.get_xdata()) == [0, 1]  # shares of the axes: all epochs
+    value = finished[1].result["test_rmse"]
+    assert f"{tmp_path.name}/bias {value:.4f}" in words_in(drawn[-1])  # lies in another folder
+
+
+def test_a_reconstruction_is_not_called_a_test(runs, drawn, tmp_path, in_process):
+    finish(tmp_path / "held", split="held-out-rows")
+    held = read_run(tmp_path / "held")
+    draw([held], tmp_path / "c.png")
+    assert "reconstruction RMSE (rating units)" in words_in(drawn[-1])
+    assert not [word for word in words_in(drawn[-1]) if "test" in word]
+    draw([held, read_run(runs / "a")], tmp_path / "c.png")
+    words = words_in(drawn[-1])
+    assert [word for word in words if "held (reconstruction) " in word]
+    assert "the runs had different ratings: their errors are not comparable" in words
+    table = in_process("compare", str(tmp_path / "held")).stdout
+    assert "autorec (item-based), reconstruction" in table
 
 
 def test_different_data_is_said(runs, in_process):

@@ -4,13 +4,17 @@ import argparse
 import dataclasses
 import json
 
+import numpy as onp
+import pandas as pd
 import pytest
 from helpers import assert_user_error
 
 from d2l_autorec import report
-from d2l_autorec.report import Line, configs_of, name_of, section, verdict
+from d2l_autorec.report import configs_of, name_of, rows_of, section, verdict
 from d2l_autorec.runs import paper_tables as tables
 from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.paper_tables import Line
+from d2l_autorec.support.text_table import csv_text
 
 QUICK = ("--quick", "--table", "chapter", "--out", "out")
 
@@ -24,6 +28,9 @@ def test_quick_report_and_again(command, tmp_path):
     for row in tables.TABLES["chapter"].rows:
         assert f"| {row.label} |" in text and f"| {row.label} |" in first.stdout
     assert (tmp_path / "out" / "chapter.png").stat().st_size > 5000
+    written = pd.read_csv(tmp_path / "out" / "chapter.csv")
+    assert list(written.model) == [row.label for row in tables.TABLES["chapter"].rows]
+    assert set(written.dataset) == {"synthetic"} and written.aim.isna().all()
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
     assert len(results) == 7
     again = command("report", *QUICK)
@@ -93,6 +100,41 @@ def test_means_deviations_and_verdicts_by_hand():
     assert "more epochs" not in section(table, [single])
 
 
+def test_csv_has_every_digit_of_the_table(tmp_path):
+    """Read back, it is what the runs had; means and deviations against NumPy's."""
+    values = [0.1 + 0.2, 2 / 3, 0.9]
+    results = [{"dataset": "x", "test_rmse": v, "test_mae": v / 2} for v in values]
+    row = tables.Row("a, b", {"hidden": (5,)}, "0.898 (the book)", 0.898, aim=0.7)
+    table = dataclasses.replace(tables.TABLES["chapter"], options={"preset": "best"})
+    lines = [Line(row, results), Line(tables.Row("mean", {"model": "mean"}), results[:1])]
+    (tmp_path / "t.csv").write_text(csv_text(rows_of(table, lines)))
+    written = pd.read_csv(tmp_path / "t.csv", float_precision="round_trip")
+    first, second = written.to_dict("records")
+    assert first["model"] == "a, b" and first["runs"] == 3
+    assert json.loads(first["options"]) == {"preset": "best", "hidden": [5]}
+    assert list(map(float, first["test_rmse_of_runs"].split())) == values
+    assert first["test_rmse"] == pytest.approx(onp.mean(values), abs=1e-15)
+    assert first["test_mae_sd"] == pytest.approx(onp.std(values, ddof=1) / 2, abs=1e-15)
+    assert (first["published"], first["published_value"]) == ("0.898 (the book)", 0.898)
+    assert (first["aim"], first["reached"]) == (0.7, True)
+    missing = written.columns[written.iloc[1].isna()]
+    assert set(missing) == {
+        "test_rmse_sd",
+        "test_mae_sd",
+        "published",
+        "published_value",
+        "aim",
+        "reached",
+    }
+
+
+def test_files_that_no_report_has_written_are_not_replaced(in_process, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "chapter.csv").write_text("mine\n")
+    assert_user_error(in_process("report", *QUICK), "out holds chapter.csv, which no report has")
+    assert (tmp_path / "out" / "chapter.csv").read_text() == "mine\n"
+
+
 def test_claims_are_judged_on_average_and_run_by_run():
     table = dataclasses.replace(tables.TABLES["chapter"], claims=[("a", "b"), ("b", "a")])
     lines = [
@@ -121,6 +163,10 @@ def test_standard_errors_and_aims_of_rankings_by_hand():
     assert line.shown("test_ndcg@100") == "0.4500 ± 0.0707 (0.0200)"
     assert verdict(table, line).startswith("yes (at least 0.450)")
     assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
+    [written] = rows_of(
+        table, [line._replace(results=[{"dataset": "x", **r} for r in line.results])]
+    )
+    assert written["test_ndcg@100_se"] == 0.02 and written["reached"] is True
 
 
 def test_quick_report_of_rankings(in_process, tmp_path):
