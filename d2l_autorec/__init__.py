@@ -5,9 +5,10 @@ quick and has no side effects.
 """
 
 import importlib
-import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .support.errors import MXNET_IS_MISSING
 
 __version__ = "0.2.0"
 
@@ -158,27 +159,24 @@ _NAMES_OF = {
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 
-_IS_COMMAND = sys.argv[:1] == ["-m"]  # python -m d2l_autorec.<command>
-if _IS_COMMAND:
+if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>
     from .support.interrupt import quit_on_signals
 
     quit_on_signals(__name__)
-
-if importlib.util.find_spec("mxnet") is None:
-    _MISSING = (
-        "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
-        "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
-    )
-    if _IS_COMMAND:  # a line, not a traceback
-        print(_MISSING, file=sys.stderr)
-        sys.exit(2)
-    raise ImportError(_MISSING)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+
+    try:
+        module = importlib.import_module(f"{__name__}.{_EXPORTS[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise
+        raise ImportError(MXNET_IS_MISSING) from error
+
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -10,6 +10,7 @@ from .training.engine import start_mxnet
 EXAMPLES = """examples:
   python -m d2l_autorec.export runs/mine                    into runs/mine/export
   python -m d2l_autorec.export runs/mine --format mxnet     without the onnx extra
+  python -m d2l_autorec.export runs/mf --format tables      a model without a network
 """
 
 
@@ -45,11 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", help="folder to write [RUN_DIR/export]")
     parser.add_argument(
         "--format",
-        default="mxnet,onnx",
+        default="mxnet,onnx,tables",
         metavar="LIST",
         help=(
             "mxnet (model-symbol.json, model-0000.params), onnx (model.onnx, needs "
-            "pip install 'd2l_autorec[onnx]'), or both, separated by a comma [mxnet,onnx]"
+            "pip install 'd2l_autorec[onnx]'), tables (tables.npz: what d2l_autorec.serve "
+            "answers by, of any model), or several, separated by commas [mxnet,onnx,tables]"
         ),
     )
     return parser

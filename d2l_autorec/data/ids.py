@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..support.errors import DataError
+from ..support.errors import UnknownId
 
 SUGGESTIONS = 3
 
@@ -45,7 +45,7 @@ class IdMap:
 
         Raises
         ------
-        DataError
+        UnknownId
             If one is unknown; the line names the nearest known ids.
         """
         wanted = list(wanted)
@@ -55,7 +55,7 @@ class IdMap:
             raise self._unknown(unknown)
         return found
 
-    def _unknown(self, names: list[Any]) -> DataError:
+    def _unknown(self, names: list[Any]) -> UnknownId:
         """What to say of ids that are not among those of the run."""
         first, *rest = names
         others = ""
@@ -63,7 +63,7 @@ class IdMap:
             others = f" (and {len(rest)} more of those asked for)"
 
         nearest = ", ".join(map(str, self.nearest(first)))
-        return DataError(
+        return UnknownId(
             f"{self._what} {str(first)!r}{others} is not among the {len(self.ids)} "
             f"{self._what}s of this run; the nearest ids are {nearest}"
         )

@@ -14,6 +14,7 @@ from ..kernels.csr import CSRBatch
 from ..models.mf import DAMPING, shrunk_means, user_and_item_biases
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
+from .fallback import MeanFallback
 from .metrics import errors_by_count, mae, mean_over_users, rmse
 
 
@@ -322,52 +323,3 @@ def cold_start(
     """
     cells = wanted.tocoo()
     return MeanFallback(train).at(cells.row, cells.col)
-
-
-class MeanFallback:
-    """What to predict where training saw nothing.
-
-    Parameters
-    ----------
-    train : csr_matrix, shape (rows, columns)
-        Training ratings.
-
-    Attributes
-    ----------
-    no_row, no_column : ndarray of bool
-        Which rows and columns are empty.
-    """
-
-    def __init__(self, train: sparse.csr_matrix) -> None:
-        rows = onp.diff(train.indptr)
-        columns = onp.bincount(train.indices, minlength=train.shape[1])
-        self.no_row = rows == 0
-        self.no_column = columns == 0
-
-        self._row_means = onp.asarray(train.sum(axis=1)).ravel() / onp.maximum(rows, 1)
-        self._column_means = onp.asarray(train.sum(axis=0)).ravel() / onp.maximum(columns, 1)
-        self._mean = train.data.mean()
-
-    def at(self, rows: onp.ndarray, columns: onp.ndarray) -> tuple[onp.ndarray, onp.ndarray]:
-        """Which of the cells are cold, and the mean to predict.
-
-        Parameters
-        ----------
-        rows, columns : ndarray of int
-            Cells; they may be shaped so that they broadcast.
-
-        Returns
-        -------
-        cold : ndarray of bool
-        fallback : ndarray of float32
-            Column mean where the row is empty, row mean where the column is,
-            global mean where both are.
-        """
-        no_row = self.no_row[rows]
-        no_column = self.no_column[columns]
-
-        fallback = onp.where(no_row, self._column_means[columns], self._row_means[rows])
-        fallback = onp.where(no_row & no_column, self._mean, fallback)
-
-        cold = no_row | no_column
-        return cold, fallback.astype(onp.float32)

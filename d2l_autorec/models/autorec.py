@@ -11,8 +11,9 @@ from mxnet.initializer import Xavier
 from ..kernels.csr import CSRBatch
 from ..kernels.functions import masked_decode
 from ..kernels.fused_step import ACTIVATIONS, Layers
-from .base import Model, OneHiddenLayer, Reading, Vectors, vectors_of
+from .base import Model, OneHiddenLayer, Reading, vectors_of
 from .layers import Affine, Dropout, InputDense, OutputDense, activation, rating_activation
+from .vectors import Vectors
 
 
 class AutoRec(nn.HybridBlock, Model):

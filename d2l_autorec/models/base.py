@@ -12,19 +12,7 @@ from ..kernels.csr import CSRBatch
 from ..kernels.dropout import mxnet_seed_of
 from ..kernels.fused_step import Layers
 from .layers import Affine, Dropout, RatingActivation
-
-
-class Vectors(NamedTuple):
-    """Vectors and biases of users or items; a prediction is their product plus both biases.
-
-    Parameters
-    ----------
-    weights : ndarray of float32, shape (n, H)
-    biases : ndarray of float32, shape (n,)
-    """
-
-    weights: onp.ndarray
-    biases: onp.ndarray
+from .vectors import Linear, Vectors
 
 
 class OneHiddenLayer(NamedTuple):
@@ -127,6 +115,10 @@ class Model:
 
     def column_vectors(self) -> Vectors | None:
         """Of the columns of its rows, which its last layer has; None without such a layer."""
+        return None
+
+    def linear(self) -> Linear | None:
+        """Scores as a linear function of rows; None of a network."""
         return None
 
     def hidden(self, x: Any) -> Any:

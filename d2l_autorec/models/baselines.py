@@ -10,6 +10,7 @@ from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
 from ..support.memory import available_memory, check_fits
 from .base import Model
+from .vectors import Linear
 
 BLOCK = 1024  # items whose products are in sparse form at once
 
@@ -28,6 +29,10 @@ class Popularity(Model):
         clicks = np.bincount(train.indices, minlength=train.shape[1])
         self._clicks = clicks.astype(np.float32)
         return self
+
+    def linear(self) -> Linear:
+        """The same scores for every row."""
+        return Linear(None, self._clicks)
 
     def __call__(self, fold_in: Any) -> np.ndarray:
         return np.tile(self._clicks, (fold_in.shape[0], 1))
@@ -81,6 +86,11 @@ class EASE(Model):
 
         self._weights = weights
         return self
+
+    def linear(self) -> Linear:
+        """The weights."""
+        no_biases = np.zeros(len(self._weights), dtype=np.float32)
+        return Linear(self._weights, no_biases)
 
     def __call__(self, fold_in: Any) -> np.ndarray:
         return as_csr(fold_in) @ self._weights

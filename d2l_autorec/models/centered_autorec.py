@@ -12,9 +12,10 @@ from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
 from ..kernels.dropout import input_key
 from ..kernels.functions import masked_decode
 from .autorec import AutoRec
-from .base import Reading, Vectors, vectors_of
+from .base import Reading, vectors_of
 from .layers import Dropout
 from .mf import DAMPING, shrunk_means
+from .vectors import Vectors
 
 TINY = 1e-6
 ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with

@@ -10,8 +10,7 @@ from mxnet.gluon import Parameter, nn
 from ..kernels.csr import CSRBatch
 from ..kernels.dropout import dropout_at, dropout_mask
 from ..kernels.functions import encode
-
-SELU_SLOPE = 1.0507009873554805  # of its positive branch
+from .rating_scale import ScaledActivation
 
 Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
 
@@ -172,11 +171,9 @@ class Dropout(nn.Dropout):
 
 
 class RatingActivation(nn.HybridBlock):
-    """The activation of predictions; bounded ones are scaled to the ratings.
+    """`ScaledActivation` as a layer: the activation of predictions.
 
-    sigmoid(z) lies in (0, 1) and tanh(z) in (-1, 1): neither could predict a
-    5. They are stretched to low..high, and the decoder's bias then starts at
-    the middle of the scale.
+    The decoder's bias starts at the middle of the scale where the activation is bounded.
 
     Parameters
     ----------
@@ -185,50 +182,24 @@ class RatingActivation(nn.HybridBlock):
     low, high : float
         Ends of the rating scale, in the network's units.
 
+    Attributes
+    ----------
+    function : ScaledActivation
+        The same in NumPy.
+
     Shape: any -> the same.
     """
 
     def __init__(self, name: str, low: float, high: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._name = name
-        self._low = low
-        self._high = high
+        self.function = ScaledActivation(name, low, high)
 
         with self.name_scope():
             self.act = _activation(name)
 
-    def line(self) -> tuple[float, float]:
-        """Factor and summand that take the activation to the scale."""
-        low, high = self._low, self._high
-
-        if self._name == "sigmoid":
-            return high - low, low
-        if self._name == "tanh":
-            return (high - low) / 2, (high + low) / 2
-        return 1.0, 0.0
-
     def hybrid_forward(self, F: Any, z: Any) -> Any:
-        factor, summand = self.line()
+        factor, summand = self.function.line()
         return self.act(z) * factor + summand
-
-    def inverse(self, ratings: onp.ndarray) -> onp.ndarray:
-        """What z would be for these ratings, which are above 0.
-
-        The ends of the scale, which a bounded activation only approaches, count
-        as 2 % inside it.
-        """
-        if self._name == "selu":
-            return ratings / onp.float32(SELU_SLOPE)
-        if self._name in ("relu", "elu"):
-            return ratings
-
-        share = (ratings - self._low) / (self._high - self._low)
-        inside = onp.clip(share, 0.02, 0.98)
-        logit = onp.log(inside / (1 - inside))
-
-        if self._name == "sigmoid":
-            return logit
-        return logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1
 
 
 def rating_activation(name: str, scale: tuple[float, float]) -> RatingActivation | None:

@@ -7,7 +7,8 @@ from mxnet import init, np, npx
 from mxnet.gluon import nn
 from scipy import sparse
 
-from .base import Model, Vectors
+from .base import Model
+from .vectors import Vectors
 
 DAMPING = 5.0  # ratings without deviation that each user and item is given beside its own
 

@@ -11,8 +11,9 @@ from mxnet.gluon import Parameter, nn
 
 from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
-from .base import Model, Vectors, vectors_of
+from .base import Model, vectors_of
 from .layers import Affine, InputDense
+from .vectors import Vectors
 
 BIAS_DEVIATION = 0.001
 TINY = 1e-12  # keeps rows without a click at zero

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import io
 import platform
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
@@ -16,16 +15,16 @@ import pandas as pd
 from mxnet import MXNetError, nd, npx
 
 from .. import kernels
-from ..data.clicks import INPUTS, Clicks
 from ..data.ratings import Ratings
-from ..support.errors import DataError, DataWarning
+from ..support.errors import DataError
 from ..support.files import digest_of, replacing, write_sealed
 from ..support.text_table import csv_text
 from ..training.checkpoint import on_host
 from ..training.history import EpochRecord, Score
-from .config import RankingConfig, RatingConfig, RunConfig
+from .config import RankingConfig, RunConfig
 from .curves import save_curve
 from .figures import warning_of_figure
+from .known_data import read_known
 from .networks import build
 from .run_record import RunRecord
 
@@ -208,51 +207,14 @@ def read_stored(record: RunRecord) -> Stored:
     DataError
         If one of its files is damaged.
     """
-    config = record.config
-    if isinstance(config, RankingConfig):
-        clicks = Clicks.load(record.path / "clicks.npz")
-        net = build(config, clicks)
-        check_data(record, clicks)
-        ratings, inputs = clicks.interactions(), clicks.interactions(INPUTS)
-    else:
-        ratings, inputs = _known_ratings(record)
-        net = build(config, inputs)
+    known = read_known(record)
+    net = build(record.config, known.clicks or known.inputs)
 
-    if not net.has_parameters:
-        return Stored(ratings, inputs, net.fit(clicks.train))
+    if not net.has_parameters and known.clicks is not None:
+        return Stored(known.ratings, known.inputs, net.fit(known.clicks.train))
 
     load_parameters(net, record.path / "model.params")
-    return Stored(ratings, inputs, net)
-
-
-def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
-    """All known ratings, and those that are inputs."""
-    path = record.path / "ratings.npz"
-    ratings, is_input = Ratings.load_known(path)
-    if is_input is not None:
-        return ratings, ratings.part(is_input)
-
-    check_data(record, ratings)
-    config = record.config
-    if isinstance(config, RatingConfig) and config.val_ratio and not config.refit:
-        warnings.warn(
-            f"{path} does not say which ratings are validation ratings, as it is from "
-            "version 0.1.0: predictions will not be quite those that result.json "
-            "measured; train anew to mend it",
-            DataWarning,
-            stacklevel=4,
-        )
-
-    return ratings, ratings
-
-
-def check_data(record: RunRecord, data: Any) -> None:
-    """Raise DataError unless `data` are what the run was trained on, also of an earlier version."""
-    if record.about["data"]["train_sha256"] != data.fingerprint:
-        raise DataError(
-            f"{record.path} has other ratings than the run was trained on: restore "
-            "its .npz file from a copy, or begin a new run"
-        )
+    return Stored(known.ratings, known.inputs, net)
 
 
 def load_parameters(net: Any, path: Path) -> None:

@@ -5,22 +5,24 @@
     items and ratings -> user vector, by ridge regression (the others) /
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from ..data.ids import IdMap
 from ..runs.config import RankingConfig
 from ..support.errors import DataError, DataWarning, check_whole
+from .parts import Answering
 from .predictor import Predictor, Scored, predictor_of, top
 
 if TYPE_CHECKING:
-    from .trained_model import TrainedModel
+    import pandas as pd
 
 LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
 # The ridge is this for each hidden unit, as |h|^2 grows with their number. Checked on ml-100k
@@ -36,13 +38,13 @@ RIDGE_PER_UNIT = 0.04
 
 
 def recommend_new_user(
-    run: "TrainedModel", items: np.ndarray, values: np.ndarray, n: int = 10
+    run: Answering, items: np.ndarray, values: np.ndarray, n: int = 10
 ) -> list[Scored]:
     """The best items for someone whose ratings were not in training.
 
     Parameters
     ----------
-    run : TrainedModel
+    run : Answering
     items : ndarray of int, shape (rated,)
         Positions of the items that they rated, as `read_new_user` returns.
     values : ndarray of float32, shape (rated,)
@@ -134,29 +136,47 @@ def fold_in(
     weight : ndarray of float32, shape (H,)
     bias : float32
     """
-    user_table, item_table = predictor.tables()
-    known = ~predictor.cold_users
-    rows = np.column_stack([user_table[known], predictor.user_biases[known]])  # (users, H + 1)
-    mean = rows.mean(axis=0, dtype=np.float64)
+    _, item_table = predictor.tables()
+    mean = predictor.mean_user
+    ridge = RIDGE_PER_UNIT * len(mean)
 
     targets = predictor.before_activation(targets) - predictor.item_biases[items]
     hidden = np.column_stack([item_table[items], np.ones(len(items))]).astype(np.float64)
     left = targets - hidden @ mean  # what the mean user does not explain
 
-    ridge = RIDGE_PER_UNIT * len(mean)
-    normal = hidden.T @ hidden + ridge * np.eye(len(mean))
-    fitted = mean + np.linalg.solve(normal, hidden.T @ left)
+    fitted = mean + ridge_solution(hidden, left, ridge)
     return fitted[:-1].astype(np.float32), np.float32(fitted[-1])
 
 
+def ridge_solution(rows: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
+    """The x that minimises |rows x - targets|^2 + ridge |x|^2, shape (columns,).
+
+    Solves the smaller of two systems: x = (R'R + ridge I)^-1 R' t = R' (R R' + ridge I)^-1 t.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, columns)
+    targets : ndarray of float64, shape (n,)
+    ridge : float
+        Above 0.
+    """
+    count, columns = rows.shape
+    if count < columns:
+        gram = rows @ rows.T + ridge * np.eye(count)
+        return rows.T @ np.linalg.solve(gram, targets)
+
+    normal = rows.T @ rows + ridge * np.eye(columns)
+    return np.linalg.solve(normal, rows.T @ targets)
+
+
 def positions_and_values(
-    run: "TrainedModel", rated: Mapping[Any, float] | Iterable[Any]
+    run: Answering, rated: Mapping[Any, float] | Iterable[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ratings of one person, for `recommend_new_user`.
 
     Parameters
     ----------
-    run : TrainedModel
+    run : Answering
     rated : mapping, or iterable of id
         Item id to rating; of a model that ranks items by clicks the ids alone.
 
@@ -169,31 +189,53 @@ def positions_and_values(
     Raises
     ------
     DataError
-        If there is no item, one is unknown, or a rating is no number of the
-        model's scale.
+        If there is no item, one is unknown or occurs twice, or a rating is no
+        number of the model's scale.
     """
     names = list(rated)
     if not names:
         raise DataError("ratings is empty: give at least one item")
 
-    items = IdMap(run.ratings.item_ids, "item").positions(names)
+    items = predictor_of(run).items.positions(names)
+    _refuse_same_item(names, items)
     if isinstance(run.config, RankingConfig):
         return items, np.ones(len(names), dtype=np.float32)
     if not isinstance(rated, Mapping):
         raise DataError("ratings holds items alone: give a dict of item to rating")
 
+    for name, value in rated.items():
+        _check_rating(name, value, run.ratings.bounds)
     values = np.array([rated[name] for name in names], dtype=np.float32)
-    low, high = run.ratings.bounds
-    for name, value in zip(names, values):
-        if not low <= value <= high:
-            raise DataError(
-                f"ratings: {value:g} for item {name!r} is outside the scale {low:g}..{high:g}"
-            )
-
     return items, values
 
 
-def read_new_user(path: Path, run: "TrainedModel") -> tuple[np.ndarray, np.ndarray]:
+def _refuse_same_item(names: list[Any], items: np.ndarray) -> None:
+    """Raise DataError where two names are those of one item, as '5' and 5 are."""
+    _, first, counts = np.unique(items, return_index=True, return_counts=True)
+    repeated = counts > 1
+    if repeated.any():
+        name = names[first[repeated.argmax()]]
+        raise DataError(f"ratings: item {str(name)!r} is given more than once: keep one of them")
+
+
+def _check_rating(name: Any, value: Any, scale: tuple[float, float]) -> None:
+    """Raise DataError unless a value is a number of the scale."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
+        raise DataError(f"ratings: {value!r} for item {str(name)!r} is not a number")
+
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf
+
+    low, high = scale
+    if not low <= number <= high:
+        raise DataError(
+            f"ratings: {number:g} for item {str(name)!r} is outside the scale {low:g}..{high:g}"
+        )
+
+
+def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     """The ratings of one person: a csv file with the columns item,rating, header or not.
 
     Of a run that ranks items by clicks the file has the column item alone.
@@ -235,7 +277,7 @@ def read_new_user(path: Path, run: "TrainedModel") -> tuple[np.ndarray, np.ndarr
     return items[known], values[known]
 
 
-def _refuse_repeated(names: pd.Series, values: np.ndarray, locate: Callable[[int], str]) -> None:
+def _refuse_repeated(names: "pd.Series", values: np.ndarray, locate: Callable[[int], str]) -> None:
     """Raise DataError where an item occurs twice."""
     repeated = names.duplicated().to_numpy()
     if not repeated.any():
@@ -251,7 +293,7 @@ def _refuse_repeated(names: pd.Series, values: np.ndarray, locate: Callable[[int
     )
 
 
-def _known_items(names: list[str], run: "TrainedModel", path: Path) -> np.ndarray:
+def _known_items(names: list[str], run: Answering, path: Path) -> np.ndarray:
     """Positions of the items, -1 of those that the run does not know; a warning counts these."""
     item_ids = IdMap(run.ratings.item_ids, "item")
     items = item_ids.find(names)

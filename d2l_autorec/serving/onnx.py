@@ -1,6 +1,7 @@
 """A trained network as files that load without this package: MXNet's symbol and ONNX.
 
 TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compared with the network
+             -> parts -> tables.npz, by which any model is served
 """
 
 import json
@@ -22,20 +23,21 @@ from mxnet.gluon import nn
 from ..data.ratings import Ratings
 from ..models.centered_autorec import ROW_LENGTH, Centering
 from ..models.mf import DAMPING
-from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig
+from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig, RatingConfig
+from ..runs.run_record import read_record
 from ..support.errors import ConfigError, DataError, did_you_mean
-from ..support.files import PART, replacing
+from ..support.files import PART, digest_of, replacing
+from .onnx_session import HOW_TO_INSTALL, INPUT, of_length_1, open_session
+from .tables import FILE, METADATA, NETWORK, origins_of, save_tables
 
 if TYPE_CHECKING:
     from .trained_model import TrainedModel
 
 AutoencoderConfig = AutoRecConfig | ClickAutoencoderConfig
-FORMATS = ("mxnet", "onnx")
-WRITTEN = ("metadata.json", "model-symbol.json", "model-0000.params", "model.onnx")
+FORMATS = ("mxnet", "onnx", "tables")
+OF_A_NETWORK = ("mxnet", "onnx")
+WRITTEN = (METADATA, "model-symbol.json", "model-0000.params", NETWORK, FILE)
 TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
-HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
-TINY = 1e-12  # as in the network: a row without a click stays zero
-INPUT = "data"  # the name that HybridBlock.export gives it
 
 
 def export_run(
@@ -50,7 +52,8 @@ def export_run(
     run : TrainedModel
     folder : Path
         Made when missing.
-    formats : sequence of {'mxnet', 'onnx'}
+    formats : sequence of {'mxnet', 'onnx', 'tables'}
+        The first two are of an autoencoder's network; any model has tables.
     given : str
         What the caller calls the folder, for errors.
 
@@ -63,13 +66,14 @@ def export_run(
     ------
     ConfigError
         If a format is unknown, the onnx extra is not installed, the folder
-        cannot be made, or the model is no autoencoder.
+        cannot be made, or the model has no network and a format is of one.
     DataError
         If a file's predictions differ from the network's by more than
         `TOLERANCE`. Nothing is written then.
     """
     check_formats(formats, f"formats={formats!r}")
-    _autoencoder_config(run)
+    if set(formats) & set(OF_A_NETWORK):
+        _autoencoder_config(run)
     if "onnx" in formats:
         _check_onnx()
 
@@ -107,12 +111,9 @@ def _autoencoder_config(run: "TrainedModel") -> AutoencoderConfig:
     if isinstance(run.config, AutoencoderConfig):
         return run.config
 
-    how = "its tables stand in model.params"
-    if isinstance(run.config, RankingConfig):
-        how = "python -m d2l_autorec.recommend ranks by it"
-
     raise ConfigError(
-        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: {how}"
+        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: "
+        "leave its tables by `format=tables`"
     )
 
 
@@ -134,12 +135,29 @@ def _check_free(folder: Path, given: str) -> None:
 
 
 def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
+    written = []
+    if set(formats) & set(OF_A_NETWORK):
+        written += _write_network(run, folder, formats)
+
+    if "tables" in formats:
+        path = folder / FILE
+        save_tables(run.parts(), path)
+        written.append(path)
+
+    about = describe(run)
+    about["files"] = {path.name: digest_of(path) for path in written}
+    metadata = folder / METADATA
+    text = json.dumps(about, ensure_ascii=False, indent=1)
+    metadata.write_text(text + "\n", encoding="utf-8")
+    return [*written, metadata]
+
+
+def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
     plain = plain_network(run.net)
     rows = _sample(run)
     expected = run.net(rows).asnumpy()
     if isinstance(run.config, ClickAutoencoderConfig):
-        lengths = mxnp.sqrt((rows**2).sum(axis=1, keepdims=True))
-        rows = rows / mxnp.maximum(lengths, TINY)
+        rows = mxnp.array(of_length_1(rows.asnumpy()))
 
     written = []
     symbol, parameters = _export_mxnet(plain, rows, folder)
@@ -148,14 +166,10 @@ def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) ->
         written += [symbol, parameters]
 
     if "onnx" in formats:
-        path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / "model.onnx")
-        _compare(_run_onnx(path, rows), expected, path.name)
+        path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / NETWORK)
+        _compare(open_session(path)(rows.asnumpy()), expected, path.name)
         written.append(path)
-
-    metadata = folder / "metadata.json"
-    text = json.dumps(describe(run), ensure_ascii=False, indent=1)
-    metadata.write_text(text + "\n", encoding="utf-8")
-    return [*written, metadata]
+    return written
 
 
 def _check_onnx() -> None:
@@ -193,7 +207,7 @@ def plain_network(net: Any) -> Any:
 
     if net.output is not None:
         columns = len(bias)  # of the last layer
-        factor, summand = net.output.line()
+        factor, summand = net.output.function.line()
         plain.add(net.output.act, scaling(columns, factor, summand))
 
     if net.centering is not None:
@@ -300,13 +314,6 @@ def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -
     return path
 
 
-def _run_onnx(path: Path, rows: Any) -> Any:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {INPUT: rows.asnumpy()})[0]
-
-
 def _compare(found: Any, expected: Any, name: str) -> None:
     """Raise unless the predictions of the file `name` are the network's."""
     if found.shape != expected.shape:
@@ -325,21 +332,29 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 def describe(run: "TrainedModel") -> dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
-    config = _autoencoder_config(run)
-    ratings = run.ratings
+    config, ratings = run.config, run.ratings
+    based = None
+    if isinstance(config, (AutoRecConfig, RankingConfig)):
+        based = config.based
+
+    steps: dict[str, str] = {}
     if isinstance(config, AutoRecConfig):
-        steps = _rating_steps(config, ratings)
-    else:
-        steps = _click_steps()
+        steps = {"input": INPUT, **_rating_steps(config, ratings)}
+    elif isinstance(config, ClickAutoencoderConfig):
+        steps = {"input": INPUT, **_click_steps()}
+
+    origins = None
+    if run.path is not None:
+        origins = origins_of(read_record(run.path))
 
     return {
         "model": config.model,
         "dataset": ratings.name,
-        "based": config.based,
+        "run": origins,
+        "based": based,
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
-        "clip": config.clip,
-        "input": INPUT,
+        "clip": isinstance(config, RatingConfig) and config.clip,
         **steps,
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),

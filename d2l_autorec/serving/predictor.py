@@ -1,37 +1,33 @@
 """Predictions of a finished run: ratings by id, the best unseen items, similar items.
 
-    run -> Predictor -> item vectors (I, H), user vectors (B, H), biases -> ratings
+    run -> parts -> Predictor -> item vectors (I, H), user vectors (B, H), biases -> ratings
 
 Every model predicts a rating as the product of a user's and an item's vector,
 plus their biases. AutoRec's vectors are hidden units and decoder rows:
 item-based, the encoder makes an item's vector of its ratings and the decoder
 has a row for each user; user-based it is the other way round. Matrix
 factorization has a table for each. No users x items matrix is ever made: a
-batch of users is.
+batch of users is. All is NumPy here: MXNet has made the `Parts`.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from mxnet import np as mxnp
-from mxnet import npx
+from scipy import sparse
 
 from ..data.ids import IdMap
+from ..evaluation.fallback import MeanFallback
 from ..evaluation.metrics import top_items
-from ..evaluation.rating import MeanFallback
-from ..models.base import Vectors
-from ..runs.config import AutoRecConfig, RatingConfig, RunConfig
+from ..models.vectors import Linear
+from ..runs.config import RatingConfig
 from ..support.errors import ConfigError, DataWarning, check_whole
-from ..training.loaders import SparseRows
+from .parts import Answering
 
-if TYPE_CHECKING:
-    from .trained_model import TrainedModel
-
-ENCODE_ROWS = 1024
 CELLS = 1 << 22  # predictions held at a time: 16 MiB
+TINY = 1e-12  # keeps vectors of length zero at zero
 
 
 class Scored(NamedTuple):
@@ -42,12 +38,12 @@ class Scored(NamedTuple):
     score: float
 
 
-def predict(run: "TrainedModel", users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
+def predict(run: Answering, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
     """Predicted ratings of pairs of users and items.
 
     Parameters
     ----------
-    run : TrainedModel
+    run : Answering
         What `train_model` or `load_run` returns.
     users, items : sequence of id, length n
         The ids of the ratings file; '5' and 5 are the same.
@@ -74,12 +70,12 @@ def predict(run: "TrainedModel", users: Sequence[Any], items: Sequence[Any]) -> 
     return predictor.pairs(user_positions, item_positions)
 
 
-def recommend(run: "TrainedModel", user: Any, n: int = 10) -> list[Scored]:
+def recommend(run: Answering, user: Any, n: int = 10) -> list[Scored]:
     """The items with the highest predicted ratings among those that a user has not rated.
 
     Parameters
     ----------
-    run : TrainedModel
+    run : Answering
     user : id
     n : int
 
@@ -113,7 +109,7 @@ def recommend(run: "TrainedModel", user: Any, n: int = 10) -> list[Scored]:
     return predictor.scored(items, ratings)
 
 
-def score(run: "TrainedModel", user: Any, items: Sequence[Any]) -> list[Scored]:
+def score(run: Answering, user: Any, items: Sequence[Any]) -> list[Scored]:
     """What a user would give each of `items`, in the order given, as `predict`.
 
     Raises
@@ -128,7 +124,7 @@ def score(run: "TrainedModel", user: Any, items: Sequence[Any]) -> list[Scored]:
     return predictor.scored(positions, ratings)
 
 
-def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
+def similar_items(run: Answering, item: Any, n: int = 10) -> list[Scored]:
     """The items whose vectors have the highest cosine with that of `item`.
 
     An item's vector is its hidden representation (item-based), or its row of
@@ -161,10 +157,8 @@ def similar_items(run: "TrainedModel", item: Any, n: int = 10) -> list[Scored]:
             stacklevel=2,
         )
 
-    warm = ~predictor.cold_items
-    vectors = predictor.item_vectors - predictor.item_vectors[warm].mean(axis=0)
-    norms = np.linalg.norm(vectors, axis=1)
-    cosines = vectors @ vectors[position] / np.maximum(norms * norms[position], 1e-12)
+    directions = predictor.directions
+    cosines = directions @ directions[position]
 
     cosines[predictor.cold_items] = -np.inf
     cosines[position] = -np.inf
@@ -192,7 +186,7 @@ class Predictor:
 
     Parameters
     ----------
-    run : TrainedModel
+    run : Answering
 
     Attributes
     ----------
@@ -206,7 +200,7 @@ class Predictor:
         Which have no rating among the run's inputs.
     """
 
-    def __init__(self, run: "TrainedModel") -> None:
+    def __init__(self, run: Answering) -> None:
         self.run = run
         self.ratings = run.ratings
         self.users = IdMap(self.ratings.user_ids, "user")
@@ -218,38 +212,16 @@ class Predictor:
         self.cold_users = self._means.no_row
         self.cold_items = self._means.no_column
 
+        self.parts = run.parts()
         self.item_vectors: np.ndarray | None = None
         self.user_table: np.ndarray | None = None
         self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
         self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
-        self._take_vectors()
 
-    def _take_vectors(self) -> None:
-        """Vectors and biases; a closed form has none: it maps rows to scores, and no more."""
-        run = self.run
-        columns = run.net.column_vectors()
-
-        if run.net.reads_pairs:
-            users, items = run.net.tables()
-            self.user_table, self.user_biases = users
-            self.item_vectors, self.item_biases = items
-        elif columns is not None and _is_item_based(run.config):
-            self.item_vectors, self.item_biases = self._encode_rows(run.inputs.to_csr("item"))
-            self.user_table, self.user_biases = columns
-        elif columns is not None:
-            self.item_vectors, self.item_biases = columns
-
-    def encode(self, matrix: Any) -> Vectors:
-        """Hidden vectors of the rows of a CSR matrix, shape (rows, H), and their biases."""
-        npx.set_np()
-        rows_at = SparseRows(matrix)
-        batch = rows_at(list(range(matrix.shape[0])))
-        return self.run.net.row_vectors(batch)
-
-    def _encode_rows(self, matrix: Any) -> Vectors:
-        starts = range(0, matrix.shape[0], ENCODE_ROWS)
-        blocks = [self.encode(matrix[start : start + ENCODE_ROWS]) for start in starts]
-        return Vectors(*map(np.concatenate, zip(*blocks)))
+        if self.parts.items is not None:
+            self.item_vectors, self.item_biases = self.parts.items
+        if self.parts.users is not None:
+            self.user_table, self.user_biases = self.parts.users
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """User and item vectors, shapes (users, H) and (items, H), of a model that has both.
@@ -273,27 +245,68 @@ class Predictor:
 
     def rated(self, products: np.ndarray) -> np.ndarray:
         """The activation of the decoder."""
-        if self.run.net.output is None:
+        if self.parts.output is None:
             return products
-
-        npx.set_np()
-        return self.run.net.output(mxnp.array(products, dtype="float32")).asnumpy()
+        return self.parts.output(products)
 
     def before_activation(self, ratings: np.ndarray) -> np.ndarray:
         """The reverse of `rated`, for ratings in the network's units."""
-        output = self.run.net.output
-        if output is None:
+        if self.parts.output is None:
             return ratings
-        return output.inverse(ratings)
+        return self.parts.output.inverse(ratings)
 
-    def scores_of_rows(self, matrix: Any) -> np.ndarray:
-        """Outputs of a model whose input is users' rows, shape (rows, items)."""
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Item vectors less their mean and scaled to length 1, shape (items, H).
+
+        Raises
+        ------
+        TypeError
+            If the model has no vectors.
+        """
         if self.item_vectors is None:
-            return np.asarray(self.run.net(matrix), dtype=np.float32)
+            raise TypeError(f"{self.run.config.model} has no item vectors")
 
-        users, user_biases = self.encode(matrix)
-        products = users @ self.item_vectors.T + self.item_biases
-        return self.rated(products + user_biases[:, None])
+        mean = self.item_vectors[~self.cold_items].mean(axis=0)
+        vectors = self.item_vectors - mean
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(norms, TINY)
+
+    @cached_property
+    def mean_user(self) -> np.ndarray:
+        """Mean vector of the users with ratings, and their mean bias: float64, shape (H + 1,)."""
+        user_table, _ = self.tables()
+        known = ~self.cold_users
+
+        vector = user_table[known].mean(axis=0, dtype=np.float64)
+        bias = self.user_biases[known].mean(dtype=np.float64)
+        return np.append(vector, bias)
+
+    def prepare(self) -> None:
+        """Compute now what later answers share."""
+        if self.item_vectors is not None:
+            _ = self.directions
+        if self.user_table is not None:
+            _ = self.mean_user
+
+    def inputs_of(self, user: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the items that the model was given of a user, and the ratings of them."""
+        row = self._inputs[user]
+        return row.indices, row.data - np.float32(self.ratings.offset)
+
+    def scores_of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
+        """Outputs of a model whose input is users' rows, float32, shape (rows, items).
+
+        Raises
+        ------
+        TypeError
+            If the model has a table of users instead.
+        """
+        if self.parts.linear is not None:
+            return linear_scores(self.parts.linear, matrix)
+        if self.parts.score_rows is None:
+            raise TypeError(f"{self.run.config.model} reads no rows: it has a table of users")
+        return self.parts.score_rows(matrix)
 
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Predictions for all items on the user's scale, shape (users, items)."""
@@ -349,11 +362,15 @@ class Predictor:
         ]
 
 
-def _is_item_based(config: RunConfig) -> bool:
-    return isinstance(config, AutoRecConfig) and config.based == "item"
+def linear_scores(linear: Linear, matrix: sparse.csr_matrix) -> np.ndarray:
+    """Rows of a matrix to scores, float32, shape (rows, items)."""
+    scores = np.tile(linear.biases, (matrix.shape[0], 1))
+    if linear.weights is not None:
+        scores += (matrix @ linear.weights).astype(np.float32)
+    return scores
 
 
 @lru_cache(maxsize=1)
-def predictor_of(run: "TrainedModel") -> Predictor:
+def predictor_of(run: Answering) -> Predictor:
     """The `Predictor` of a run; the latest one is kept, for calls in a loop."""
     return Predictor(run)

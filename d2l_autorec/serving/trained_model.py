@@ -34,6 +34,8 @@ from ..support.files import FolderLock, replacing
 from ..training.checkpoint import parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
 from . import new_user, onnx, predictor
+from .network_parts import parts_of
+from .parts import Parts
 from .predictor import Scored
 
 
@@ -69,6 +71,10 @@ class TrainedModel:
     metrics: dict[str, Any] = field(default_factory=dict, repr=False)
     history: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     _write: Callable[[Path], None] | None = field(default=None, repr=False)
+
+    def parts(self) -> Parts:
+        """What it answers by; made anew by each call."""
+        return parts_of(self.net, self.config, self.inputs)
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
         """Predicted ratings of pairs; see `predictor.predict`."""

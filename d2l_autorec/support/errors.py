@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+MXNET_IS_MISSING = (
+    "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
+    "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
+)
+
 
 class UserError(ValueError):
     """A mistake of the user's; the commands print it as one line and exit with 2."""
@@ -17,6 +22,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A ratings file, data set or split that cannot be used."""
+
+
+class UnknownId(DataError):
+    """A user or an item that a run does not know."""
 
 
 class DataWarning(UserWarning):
@@ -42,12 +51,16 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
-def check_whole(name: str, value: Any, at_least: int) -> None:
-    """Raise ConfigError unless a parameter is a whole number, and not too low."""
-    if isinstance(value, Integral) and int(value) >= at_least:
+def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:
+    """Raise ConfigError unless a parameter is a whole number, not too low and not too high."""
+    is_whole = isinstance(value, Integral)
+    if is_whole and int(value) >= at_least and (at_most is None or int(value) <= at_most):
         return
 
-    raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, at least {at_least}")
+    bounds = f"at least {at_least}"
+    if at_most is not None:
+        bounds += f" and at most {at_most}"
+    raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import kernels
 from ..support.deferred import deferred, distutils_of_python
 from ..support.environment import DISTRIBUTED, check_environment, check_role, omp_threads
-from ..support.errors import ConfigError
+from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.processors import available_threads
 
 CPU = 1  # MXNet's number of this kind of device
@@ -83,6 +83,10 @@ def _import_mxnet() -> None:
             import mxnet
 
             mxnet.nd.zeros(1).wait_to_read()
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise
+        raise ConfigError(MXNET_IS_MISSING) from error
     except OSError as error:
         raise ConfigError(f"MXNet cannot be loaded ({error}): {_way_out(str(error))}") from error
 

@@ -77,7 +77,7 @@ def test_default_folder_and_metadata(run, in_process):
     process = in_process("export", str(run.path))
     assert process.returncode == 0, process.stderr
     folder = run.path / "export"
-    assert names(folder) == sorted([*MXNET, "metadata.json", "model.onnx"])
+    assert names(folder) == sorted([*MXNET, "metadata.json", "model.onnx", "tables.npz"])
     meta = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     assert meta["user_ids"] == run.ratings.user_ids.tolist()
     assert meta["item_ids"] == run.ratings.item_ids.tolist()

@@ -127,8 +127,19 @@ def test_inverse_of_a_rating_activation(decoder):
     from d2l_autorec.models.layers import RatingActivation
 
     layer, ratings = RatingActivation(decoder, 1.0, 5.0), onp.array([1.2, 3.0, 4.7], "float32")
-    back = layer(np.array(layer.inverse(ratings))).asnumpy()
+    back = layer(np.array(layer.function.inverse(ratings))).asnumpy()
     onp.testing.assert_allclose(back, ratings, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
+def test_rating_activation_in_numpy_is_that_of_the_layer(decoder):
+    from d2l_autorec.models.layers import RatingActivation
+
+    layer, z = RatingActivation(decoder, 1.0, 5.0), onp.linspace(-9, 9, 37, dtype="float32")
+    layer_says = layer(np.array(z)).asnumpy()
+    found = layer.function(z)
+    assert found.dtype == onp.float32
+    onp.testing.assert_allclose(found, layer_says, rtol=1e-6, atol=1e-6)
 
 
 def test_tied_weights_are_one_parameter():

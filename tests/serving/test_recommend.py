@@ -16,7 +16,7 @@ from d2l_autorec.evaluation.metrics import rmse
 from d2l_autorec.runs.experiment import Experiment
 from d2l_autorec.runs.phases import make_network, make_trainer
 from d2l_autorec.runs.rating_task import RatingTask, load_and_split
-from d2l_autorec.serving import new_user
+from d2l_autorec.serving import network_parts, new_user
 from d2l_autorec.serving import predictor as module
 from d2l_autorec.serving.new_user import (
     predict_new_user,
@@ -80,7 +80,7 @@ def test_blocks_of_users_change_nothing(run, monkeypatch):
     items = run.ratings.item_ids[onp.arange(len(users)) % run.ratings.num_items]
     whole = predict(run, users, items)
     monkeypatch.setattr(module, "CELLS", 7 * run.ratings.num_items)
-    monkeypatch.setattr(module, "ENCODE_ROWS", 9)
+    monkeypatch.setattr(network_parts, "ENCODE_ROWS", 9)
     onp.testing.assert_allclose(predict(run, users, items), whole, atol=1e-5)
 
 
