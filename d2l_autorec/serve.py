@@ -1,0 +1,141 @@
+"""`python -m d2l_autorec.serve`: a finished run as an HTTP API and a page."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .runs.options import whole_number, within
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from .serving.tables import ServedModel
+
+EXAMPLES = """examples:
+  python -m d2l_autorec.serve runs/mine                   http://127.0.0.1:8000, this machine alone
+  python -m d2l_autorec.serve runs/mine --workers 4       four processes, which share the model
+  curl 'http://127.0.0.1:8000/recommend?user=196&n=5'     the API is described at /docs
+"""
+HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
+PORTS, WORKERS, SECONDS = within(0, 65535), within(1, 64), within(1, 3600)
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse `argv`, load the model and answer until a signal says stop."""
+    options = _parser().parse_args(argv)
+    _tell(f"loading {options.run} ...")
+
+    for name in LIBRARIES:  # a worker computes in one thread: there are workers for the others
+        os.environ.setdefault(name, "1")
+    try:
+        from .serving.server import bound_socket, serve, url_of
+        from .serving.web import make_app
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"serving needs {error.name}: {HOW_TO_INSTALL}") from error
+    from .serving.answers import Answers
+
+    with bound_socket(options.host, options.port) as listener:
+        url = url_of(listener)
+        model = load(Path(options.run))
+        app = make_app(Answers(model, model.metrics), options.timeout)
+
+        def when_ready() -> None:
+            print(f"{url} serves {model.config.model} of {model.ratings.name}; Ctrl+C stops it")
+            sys.stdout.flush()
+
+        serve(app, listener, options.workers, options.timeout, when_ready)
+
+
+def load(run: Path) -> "ServedModel":
+    """The model of a run folder by its export, or else by one that is made for this start."""
+    from .serving.tables import NotExported, load_served
+
+    try:
+        return load_served(run)
+    except NotExported as error:
+        _tell(f"{error}: MXNet makes one for this start ...")
+
+    with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
+        export(run, Path(folder))
+        return load_served(run, folder)
+
+
+def export(run: Path, folder: Path) -> None:
+    """Export what a run is served by, in a process of its own: this one is to have no MXNet.
+
+    Raises
+    ------
+    DataError
+        If that fails; the other process says why.
+    """
+    from .runs.run_record import read_record
+    from .serving.tables import reads_rows
+
+    formats = "tables"
+    if reads_rows(read_record(run).config):
+        formats = "onnx,tables"
+
+    command = [sys.executable, "-m", "d2l_autorec.export", str(run)]
+    process = subprocess.run(
+        [*command, "--out", str(folder), "--format", formats],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if process.returncode:
+        last = process.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        reason = last[0].removeprefix("d2l_autorec.export: error: ")
+        raise DataError(f"{run} cannot be exported: {reason}")
+
+
+def _tell(text: str) -> None:
+    print(f"d2l_autorec.serve: {text}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m d2l_autorec.serve",
+        epilog=EXAMPLES,
+        description=(
+            "Answer over HTTP what a finished run recommends, and show a page to try it on. "
+            "Nothing is written, and only this machine is answered unless --host says otherwise. "
+            "With an export of the run, python -m d2l_autorec.export RUN_DIR, it starts quicker "
+            "and needs no MXNet."
+        ),
+    )
+    parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on [127.0.0.1]"
+    )
+    parser.add_argument(
+        "--port",
+        type=whole_number(PORTS),
+        default=8000,
+        metavar="N",
+        help="to listen on; 0 takes a free one [8000]",
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole_number(WORKERS),
+        default=1,
+        metavar="N",
+        help="processes that answer; they share the model's memory [1]",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=whole_number(SECONDS),
+        default=30,
+        metavar="SECONDS",
+        help="a request that takes longer is given up [30]",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    leave(run_command("d2l_autorec.serve", main))

@@ -1,0 +1,151 @@
+"""Worker processes that share one loaded application and one port.
+
+gunicorn loads the application before it forks: the workers share the memory of what is never
+written, which is all of a model. uvicorn answers in each worker.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from ..support.errors import ConfigError, Interrupted
+
+BACKLOG = 2048  # connections that wait to be accepted
+KEEP_ALIVE = 5  # seconds that an idle connection stays open
+
+
+class Worker(UvicornWorker):
+    """A process that answers."""
+
+    CONFIG_KWARGS = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "lifespan": "off",
+        "access_log": False,
+        "server_header": False,
+    }
+
+
+class _Application(BaseApplication):
+    """An ASGI application with gunicorn's settings."""
+
+    def __init__(self, app: Any, settings: dict[str, Any]) -> None:
+        self._app = app
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return self._app
+
+
+class _Arbiter(Arbiter):
+    """gunicorn's, that remembers which signal ended it."""
+
+    ended_by = signal.SIGTERM
+
+    def handle_int(self) -> NoReturn:
+        """Answer what is in flight, as for SIGTERM."""
+        self.ended_by = signal.SIGINT
+        raise StopIteration
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket at the address, which nobody else has; it does not listen yet.
+
+    Raises
+    ------
+    ConfigError
+        If the host is none of this machine's, or the port is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigError(
+            f"`host={host}` is no address ({error}): give one of this machine's, as 127.0.0.1"
+        ) from error
+
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"{host}, port {port}, cannot be listened on ({error.strerror}): name another "
+            "one with `port`, or another address with `host`"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser finds it."""
+    host, port, *_ = listener.getsockname()
+    if listener.family == socket.AF_INET6:
+        host = f"[{host}]"
+    return f"http://{host}:{port}"
+
+
+def serve(
+    app: Any,
+    listener: socket.socket,
+    workers: int,
+    seconds: float,
+    when_ready: Callable[[], None],
+) -> NoReturn:
+    """Answer at a socket until a signal says stop; requests in flight are answered.
+
+    Parameters
+    ----------
+    app : ASGI application
+    listener : socket
+        Bound.
+    workers : int
+        Processes.
+    seconds : float
+        That a request may take.
+    when_ready : callable
+        Called once the socket listens.
+
+    Raises
+    ------
+    Interrupted
+        At the end, in the process that was called.
+    """
+    parent = os.getpid()
+    application = _Application(
+        app,
+        {
+            "bind": f"fd://{listener.detach()}",
+            "backlog": BACKLOG,
+            "workers": workers,
+            "worker_class": Worker,
+            "preload_app": True,
+            "timeout": int(seconds) + 30,  # of a worker that gives no sign of life
+            "graceful_timeout": int(seconds) + 5,
+            "keepalive": KEEP_ALIVE,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": lambda _: when_ready(),
+        },
+    )
+    arbiter = _Arbiter(application)
+
+    try:
+        arbiter.run()
+    except SystemExit as end:
+        if os.getpid() != parent or end.code:  # a worker, or a failure that is told already
+            raise
+        raise Interrupted(arbiter.ended_by) from end
+    raise AssertionError("the server ends by SystemExit")
