@@ -154,7 +154,7 @@ def test_read_ml_100k(data_dir):
 
 def printed_rmse(text):
     found = re.search(
-        r"train loss (0\.\d{3}), test RMSE (\d\.\d{3})\n[\d.]+ ratings/sec on "
+        r"train loss (0\.\d{4}), test RMSE (\d\.\d{3})\n[\d,]+ ratings/sec on "
         r"\[cpu\(0\)\]",
         text,
     )

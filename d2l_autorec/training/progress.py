@@ -7,6 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..support.axes import cut_of
+from ..support.numbers import significant
 from .history import EpochRecord
 
 
@@ -29,7 +30,7 @@ class Bar:
             total=num_epochs,
             initial=done,
             desc=label or None,
-            unit="epoch",
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             disable=disable or self._lines,
             dynamic_ncols=True,
         )
@@ -163,6 +164,6 @@ def summary(train_loss: float | None, test_rmse: float, rate: float, devices: Se
 
     names = ", ".join(map(str, devices))
     return (
-        f"train loss {train_loss:.3f}, test RMSE {test_rmse:.3f}\n"
-        f"{rate:.1f} ratings/sec on [{names}]"
+        f"train loss {significant(train_loss)}, test RMSE {test_rmse:.3f}\n"
+        f"{significant(rate)} ratings/sec on [{names}]"
     )
