@@ -21,6 +21,8 @@ from .runs.figures import format_of, formats, warning_of_figure
 from .runs.run_record import read_record, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
+from .support.numbers import seconds_shown
+from .support.steps import show_steps, step
 from .support.text_table import aligned
 
 EXAMPLES = """examples:
@@ -40,7 +42,6 @@ COLUMNS = {
     "train_seconds": "seconds",
 }
 TEXTS = 3  # run, model and dataset, which every run has; numbers follow
-DIGITS = {"train_seconds": 1, **{name: 4 for name in COLUMNS if name.startswith("test_")}}
 METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
 DATA_KEYS = ("train_sha256", "test_sha256")
 
@@ -74,10 +75,13 @@ class FinishedRun(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and print the comparison."""
     options = _parser().parse_args(argv)
+    show_steps(not options.json)
+    step("reading the runs")
     runs = [read_run(Path(path)) for path in options.runs]
     warn_of_different_data(runs)
 
     if options.figure:
+        step("drawing the figure")
         with warning_of_figure(Path(options.figure)):
             draw(runs, Path(options.figure))
             print(f"figure: {options.figure}", file=sys.stderr)
@@ -92,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.compare",
+        usage="%(prog)s RUN_DIR ... [options]",
         epilog=EXAMPLES,
         description=(
             "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
@@ -177,8 +182,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    if key in DIGITS and value != "":
-        return f"{value:.{DIGITS[key]}f}"
+    if value == "":  # a metric of other runs
+        return ""
+    if key.startswith("test_"):
+        return f"{value:.4f}"
+    if key == "train_seconds":
+        return seconds_shown(value)
     return str(value)
 
 

@@ -1,16 +1,16 @@
 """`python -m d2l_autorec.export`: a finished run for MXNet's SymbolBlock and for ONNX."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from .support.cli import Parser, leave, run_command
+from .support.steps import show_steps, step
 from .training.engine import start_mxnet
 
 EXAMPLES = """examples:
-  python -m d2l_autorec.export runs/mine                    into runs/mine/export
-  python -m d2l_autorec.export runs/mine --format mxnet     without the onnx extra
-  python -m d2l_autorec.export runs/mf --format tables      a model without a network
+  python -m d2l_autorec.export runs/mine                 into runs/mine/export
+  python -m d2l_autorec.export runs/mine --format mxnet  without the onnx extra
+  python -m d2l_autorec.export runs/mf --format tables   a model without a network
 """
 
 
@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.out is not None:
         folder = Path(options.out)
 
+    show_steps(True)
+    step("loading MXNet")
     start_mxnet(one_cpu=True)
     from .serving.onnx import check_formats, export_run
     from .serving.trained_model import load_run
@@ -28,13 +30,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats = [name.strip() for name in options.format.split(",")]
     check_formats(formats, f"--format {options.format}")
 
-    for path in export_run(load_run(options.run), folder, formats, given="out"):
+    step(f"opening {options.run}")
+    run = load_run(options.run)
+
+    step("writing the files, and comparing each with the network")
+    for path in export_run(run, folder, formats, given="out"):
         print(path)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.export",
+        usage="%(prog)s RUN_DIR [options]",
         epilog=EXAMPLES,
         description=(
             "Write a finished run's network as files that load without this package, with "

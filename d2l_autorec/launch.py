@@ -29,6 +29,7 @@ from .runs.options import brief, whole_number, within
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED, HOST, is_host
 from .support.errors import ConfigError, Interrupted
+from .support.steps import show_steps, step
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
 FORWARDED = ("DMLC_", "D2L_AUTOREC_", "MXNET_", "PS_", "OMP_", "NUMBA_", "CUDA_", "PYTHONPATH")
@@ -36,7 +37,7 @@ SSH = "ssh -o BatchMode=yes -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
 PROCESSES = within(1, 64)  # of a role; more is a slip, which would swamp a machine
 MOST_BYTES = 100_000  # of a hosts file
 USER_AT_HOST = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?{HOST}")
-RUN = "d2l_autorec.run"
+RUN = re.compile(r"-m d2l_autorec[. ]run\b")  # as a part of a command
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 # `cat` returns when the launcher closes the pipe, or is dead.
@@ -48,8 +49,10 @@ GUARD = (
     "exec 3<&-; "
 )
 EXAMPLES = """examples:
-  python -m d2l_autorec.launch -n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
-  python -m d2l_autorec.launch -n 4 -s 2 --hosts hosts.txt -- python -m d2l_autorec.run ...
+  python -m d2l_autorec.launch -n 2 -s 1 -- \\
+      python -m d2l_autorec.run --kvstore dist_sync
+  python -m d2l_autorec.launch -n 4 -s 2 --hosts hosts.txt -- \\
+      python -m d2l_autorec.run --kvstore dist_sync
 
 A hosts file has one line a machine: what ssh calls it and, where that is no
 address that the others can reach, its address. Workers and servers are dealt
@@ -176,6 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     hosts = read_hosts(options.hosts)
     jobs = plan(options.workers, options.servers, hosts, options.address, command)
+
+    show_steps(True)
+    step(f"starting {len(jobs)} processes: a scheduler, servers and workers")
     code = run(jobs, options.ssh or SSH)
     if code:
         sys.exit(code)
@@ -184,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.launch",
+        usage="%(prog)s -n N -s N [options] -- COMMAND ...",
         epilog=EXAMPLES,
         description=(
             "Start MXNet's parameter server (a scheduler and servers) and the workers that use it; "
@@ -242,8 +249,7 @@ def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
 
 def _is_distributed(command: Sequence[str]) -> bool:
     """False for this package's own run without a parameter server; nothing is said of others."""
-    module = [word for flag, word in zip(command, command[1:]) if flag == "-m"]
-    if RUN not in module:
+    if not RUN.search(" ".join(command)):
         return True
 
     words = [part for word in command for part in word.split("=", 1)]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .runs.options import AT_LEAST_1, whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
+from .support.numbers import significant
+from .support.steps import show_steps, step
 from .support.text_table import aligned
 from .training.engine import start_mxnet
 
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
     from .serving.trained_model import TrainedModel
 
 EXAMPLES = """examples:
-  python -m d2l_autorec.recommend runs/mine --user 42                the 10 best unseen items
-  python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181  what they would give these
+  python -m d2l_autorec.recommend runs/mine --user 42
+  python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181
   python -m d2l_autorec.recommend runs/mine --similar-items 50 -n 5
-  python -m d2l_autorec.recommend runs/mine --new-user ratings.csv   someone not in training
-  python -m d2l_autorec.recommend runs/mine --all out.csv            every user
+  python -m d2l_autorec.recommend runs/mine --new-user ratings.csv
+  python -m d2l_autorec.recommend runs/mine --all out.csv
 """
 
 
@@ -36,12 +38,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("-n has no effect: --items says which items; leave it out")
     vars(options).setdefault("n", 10)
 
+    show_steps(not options.quiet and not options.json)
+    step("loading MXNet")
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
     from .serving.trained_model import load_run
 
     mx.npx.set_np()
+    step(f"opening {options.run}")
     run = load_run(Path(options.run))
 
     if options.all is not None:
@@ -51,9 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print_scored(_asked_for(run, options), options, score_name(run))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.recommend",
+        usage="%(prog)s RUN_DIR --user ID [options]",
         epilog=EXAMPLES,
         description=(
             "Predicted ratings of a finished run, on the scale of its ratings file. Items that a "
@@ -142,13 +148,21 @@ def _tell_shortage(there: int, wanted: int) -> None:
 
 def _print_table(found: "list[Scored]", column: str) -> None:
     lines = [["item", "title", column]]
-    lines += [[str(item), title, f"{score:.3f}"] for item, title, score in found]
+    lines += [[str(item), title, _shown(score, column)] for item, title, score in found]
     texts = 2
 
     if not any(row.title for row in found):
         lines = [[item, score] for item, _, score in lines]
         texts = 1
     print(aligned(lines, texts))
+
+
+def _shown(score: float, column: str) -> str:
+    if column != "score":
+        return f"{score:.3f}"
+    if score.is_integer():  # a count of clicks
+        return f"{score:,.0f}"
+    return significant(score, 4)
 
 
 def write_all(

@@ -29,6 +29,8 @@ from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
 from .support.files import digest_of, write_atomically
 from .support.flags import flag, with_flags
+from .support.numbers import seconds_shown
+from .support.steps import show_steps, step
 from .support.text_table import csv_text, markdown
 from .training.engine import has_gpu, start_mxnet
 
@@ -53,11 +55,11 @@ DATA = (  # what names and describes a reader's own data
 TRIALS = 20  # of a search, by default
 QUICK = dict(dataset="synthetic:200x300x6000", epochs=2)
 EXAMPLES = """examples:
-  python -m d2l_autorec.report                       every table; hours on two cores
-  python -m d2l_autorec.report --table chapter       some minutes
-  python -m d2l_autorec.report --quick               a smoke run on generated ratings
-  python -m d2l_autorec.report --ratings mine.csv    which model for your own ratings
-  python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune --trials 20
+  python -m d2l_autorec.report                     every table; hours on 2 cores
+  python -m d2l_autorec.report --table chapter     some minutes
+  python -m d2l_autorec.report --quick             a smoke run on generated data
+  python -m d2l_autorec.report --ratings mine.csv  which model for your ratings
+  python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune
 
 Stopped with Ctrl-C or killed, the same command goes on where it was.
 """
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for row in table.rows
     }
 
+    _step("loading MXNet")
     start_mxnet(options.threads, one_cpu=not has_gpu())
     out = _folder(options, configs)
     check_out(out, tables)
@@ -109,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.report",
         epilog=EXAMPLES,
@@ -234,6 +237,13 @@ def _chosen(
     return dataclasses.replace(tuned.config, quiet=True)
 
 
+def _step(what: str) -> None:
+    """Say what begins; the steps within a training would be too many."""
+    show_steps(True)
+    step(what)
+    show_steps(False)
+
+
 def _tables(text: str) -> list[Table]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
@@ -317,12 +327,15 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     from .runs.runner import run_training
 
     folder = out / "runs" / name_of(config)
-    started = time.perf_counter()
-
-    if (folder / "config.json").exists():
+    begun = (folder / "config.json").exists()
+    if begun:
         record = read_record(folder)
         if record.result is not None:
             return record.result
+
+    _step(f"{label}: training {folder.name}")
+    started = time.perf_counter()
+    if begun:
         kept = dataclasses.replace(record.config, data_dir=config.data_dir)
         trained = run_training(kept, resume=folder)
     else:
@@ -331,7 +344,7 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     if trained is None:
         raise ConfigError("a report is made by one process: start it without d2l_autorec.launch")
     seconds = time.perf_counter() - started
-    print(f"{label}: {folder.name}, {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(f"{label}: {folder.name}, {seconds_shown(seconds)} s", file=sys.stderr, flush=True)
     return trained.result
 
 

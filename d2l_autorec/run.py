@@ -2,13 +2,13 @@
 
 import argparse
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.options import add_options, check_needs, computing_options, shown
+from .runs.options import add_options, check_needs, computing_options, model_of_help, shown
 from .runs.options_file import overridden, read_options
 from .runs.run_record import read_folds, read_record
 from .support.cli import Parser, leave, run_command
@@ -18,19 +18,22 @@ from .support.steps import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
 
 EXAMPLES = """examples:
-  python -m d2l_autorec.run                                  the chapter's model, 25 epochs
-  python -m d2l_autorec.run --ratings mine.csv               on your own file, with --preset best
-  python -m d2l_autorec.run --dataset synthetic --epochs 5   without any file or internet
-  python -m d2l_autorec.launch -n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
-                                                             two workers of one run
+  python -m d2l_autorec.run                      the chapter's model, 25 epochs
+  python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
+  python -m d2l_autorec.run --dataset synthetic  without any file or internet
 
-exit codes: 0 done, 2 user error, 3 loss not finite, 130/143 stopped by SIGINT/SIGTERM
+exit codes: 0 done, 2 user error, 3 loss not finite, 130/143 SIGINT/SIGTERM
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
-    given = vars(_parser().parse_args(argv))
+    configs = CONFIGS
+    model = model_of_help(argv)
+    if model is not None:
+        configs = {model: type(make_config({"model": model}))}
+
+    given = vars(_parser(configs).parse_args(argv))
     folder = given.pop("resume", None)
     file = given.pop("options", None)
     if file is not None:
@@ -79,30 +82,29 @@ def _train_folds(config: RunConfig, folder: Path | None) -> None:
     tell_folds(config, train_folds(config, path, resumed=folder is not None))
 
 
-def _parser() -> Parser:
+def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.run",
         epilog=EXAMPLES,
         description=(
-            "Train AutoRec as in Dive into Deep Learning, print its test RMSE and write a run "
-            "folder. Defaults stand in [brackets]."
+            "Train AutoRec as in Dive into Deep Learning, or another model: print its test "
+            "error and write a run folder. Defaults stand in [brackets]."
         ),
     )
-    add_options(parser, CONFIGS)
+    add_options(parser, configs)
     parser.add_argument(
         "--resume",
         type=Path,
         metavar="RUN_DIR",
         default=argparse.SUPPRESS,
-        help="go on with a run that was stopped; nothing else need be said",
+        help="go on with a run that was stopped",
     )
     parser.add_argument(
         "--options",
         type=Path,
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="a file of options, such as the best.json of d2l_autorec.tune; options beside it "
-        "override it",
+        help="a file of them, as the best.json of d2l_autorec.tune",
     )
     return parser
 

@@ -4,14 +4,15 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .runs.config import CONFIGS, make_config
+from .runs.config import CONFIGS, RunConfig, make_config
 from .runs.figures import warning_of_figure
-from .runs.options import add_options, parser_of, shown
+from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.options_file import write_options
 from .runs.run_record import read_record
 from .runs.search_figures import draw_importance, draw_trials
@@ -20,6 +21,7 @@ from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
 from .support.files import write_atomically
 from .support.flags import flag, with_flags
+from .support.numbers import seconds_shown
 from .support.steps import show_steps, step
 from .support.text_table import aligned
 from .training.engine import on_one_cpu, start_mxnet
@@ -32,17 +34,23 @@ BEGIN = time.monotonic()  # --minutes counts from here: most of the imports foll
 SHOWN = 10  # trials in the table
 EXAMPLES = """examples:
   python -m d2l_autorec.tune --ratings mine.csv --minutes 10
-  python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50 --out runs/tuned
+  python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50
   python -m d2l_autorec.tune --ratings clicks.csv --task ranking
 
-The same command with the same --out goes on after a kill or with more trials; several of them at
-the same time share the work. Options that are given are fixed, all others are searched.
+The same command with the same --out goes on after a kill or with more trials;
+several of them at the same time share the work. Options that are given are
+fixed, all others are searched.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, search, train the winner, print what was found."""
-    given = vars(_parser().parse_args(argv))
+    configs = CONFIGS
+    models = model_of_help(argv)
+    if models is not None:
+        configs = {found.model: type(found.base) for found in candidates_of({"model": models})}
+
+    given = vars(_parser(configs).parse_args(argv))
     limits = {name: given.pop(name, None) for name in ("trials", "minutes")}
     kind = given.pop("task", "rating")
     out, quiet, as_json = (given.pop(name, None) for name in ("out", "quiet", "json"))
@@ -62,13 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     ends = limits_of(limits["trials"], limits["minutes"], BEGIN)
     step("reading the data")
     search = Search(candidates, say=_say(hidden))
-    show_steps(False)  # of each trial there is a line
+    step("searching: a line for each trial")
+    show_steps(False)
 
     if out is None:
         folder = new_folder(f"tune-{base.source_name()}")
     else:
         folder = Path(out)
     tuned = search.run(ends, folder)
+
+    show_steps(not hidden)
+    step("drawing the trials")
     _write(tuned, folder, search.score)
     if not tuned.is_last:
         print(
@@ -85,7 +97,7 @@ def _say(hidden: bool) -> Any:
     return lambda line: print(with_flags(line), file=sys.stderr, flush=True)
 
 
-def _parser() -> Parser:
+def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.tune",
         epilog=EXAMPLES,
@@ -116,7 +128,7 @@ def _parser() -> Parser:
         + "; ".join(f"{kind}: {','.join(models)}" for kind, models in MODELS_OF.items())
         + " [rating]",
     )
-    add_options(parser, CONFIGS)
+    add_options(parser, configs)
     return parser
 
 
@@ -162,7 +174,7 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
 
     print(table_of(tuned))
     print(f"best: {' '.join(_as_words(tuned.options))}")
-    tell(config, told)
+    tell(replace(config, quiet=hidden), told)
     print(f"again: python -m d2l_autorec.run --options {folder / 'best.json'}", file=sys.stderr)
 
 
@@ -181,7 +193,7 @@ def table_of(tuned: "Tuned") -> str:
             f"{row.validation:.4f}",
             f"{row.best_epoch:.0f}",
             f"{row.epochs:.0f}",
-            f"{row.seconds:.1f}",
+            seconds_shown(row.seconds),
         ]
         for row in best.head(SHOWN).itertuples()
     ]

@@ -81,11 +81,13 @@ TRAINED = Need(
     lambda c: c.model not in CLOSED_FORM,
     "`model={0.model}` is computed at once, without epochs",
     "choose another `model`",
+    of_model=True,
 )
 WHOLE_ROWS = Need(
     lambda c: c.model in AUTOENCODERS,
     "`model={0.model}` reads no rows of a matrix",
     "choose another `model`",
+    of_model=True,
 )
 VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `val_ratio=0.1`")
 CUTS = Need(
@@ -170,6 +172,7 @@ class RunConfig:
         "and item means; mean: the global mean. Of clicks: mult-vae, mult-dae; "
         "popularity; ease: a linear autoencoder in closed form",
         one_of(MODELS),
+        common="autorec, mf, bias, mean: of ratings; the others: of clicks",
     )
     preset: str = option(
         "chapter",
@@ -180,6 +183,7 @@ class RunConfig:
         "with --ratings or --train the default is best where the model has it",
         one_of(PRESETS),
         computes=False,  # it is the values that it sets
+        common="a set of defaults, which options override",
     )
     dataset: str = option(
         "auto",
@@ -188,6 +192,7 @@ class RunConfig:
         "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
         "are generated; auto is ml-100k if it is at hand or can be downloaded, "
         "else generated ratings, with a warning",
+        common="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic",
         metavar="NAME",
     )
     data_dir: str | None = option(
@@ -204,13 +209,14 @@ class RunConfig:
         None,
         "data",
         "your own csv, tsv or dat file, gzipped or not, instead of --dataset",
+        common="your own csv, tsv or dat file instead, gzipped or not",
         metavar="FILE",
     )
     columns: str | None = option(
         None,
         "data",
         "columns of your file by name or number from 0: "
-        "user=userId,item=movieId,rating=rating[,timestamp=time] "
+        "user=userId,item=movieId,rating=rating, perhaps timestamp=time "
         "(default: recognised)",
         metavar="MAP",
         needs=(OWN_FILE,),
@@ -253,6 +259,7 @@ class RunConfig:
         "learning rate (the chapter's)",
         POSITIVE,
         needs=(TRAINED,),
+        common="learning rate",
         space=Span(2e-4, 1e-2, log=True),
     )
     wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
@@ -264,7 +271,12 @@ class RunConfig:
         needs=(TRAINED, DECAYS),
     )
     epochs: int = option(
-        25, "training", "passes over the rows (the chapter's)", EPOCHS, needs=(TRAINED,)
+        25,
+        "training",
+        "passes over the rows (the chapter's)",
+        EPOCHS,
+        needs=(TRAINED,),
+        common="how many",
     )
     batch_size: int | str = option(
         256,
@@ -328,12 +340,17 @@ class RunConfig:
         needs=(TRAINED,),
     )
     seed: int = option(
-        0, "training", "seeds split, initialisation, order of rows and dropout", SEED
+        0,
+        "training",
+        "seeds split, initialisation, order of rows and dropout",
+        SEED,
+        common="of everything that is drawn at random",
     )
     gpus: str | None = option(
         None,
         "devices",
         "GPU numbers, as in 0,1; all; or none (default: every visible GPU, else the CPU)",
+        common="as in 0,1 (default: every visible GPU, else the CPU)",
         metavar="all|none|LIST",
     )
     cpus: int | None = option(
@@ -383,6 +400,7 @@ class RunConfig:
         None,
         "output",
         "run folder (default: runs/MODEL-DATASET-TIME)",
+        common="run folder (default: runs/MODEL-DATASET-TIME)",
         metavar="DIR",
         computes=False,
     )
@@ -396,9 +414,19 @@ class RunConfig:
         needs=(TRAINED,),
         computes=False,
     )
-    quiet: bool = option(False, "output", "no progress bar, only the result", computes=False)
+    quiet: bool = option(
+        False,
+        "output",
+        "no progress bar, only the result",
+        computes=False,
+        common="no progress bar, only the result",
+    )
     json: bool = option(
-        False, "output", "print the result as JSON, and nothing else on stdout", computes=False
+        False,
+        "output",
+        "print the result as JSON, and nothing else on stdout",
+        computes=False,
+        common="print the result as JSON",
     )
 
     def __new__(cls, *args: Any, **given: Any) -> "RunConfig":
@@ -588,6 +616,7 @@ class RatingConfig(RunConfig):
         "share of the training ratings held out for early "
         "stopping; the best epoch's parameters are kept",
         Check(lambda v: 0 <= v < 1, "at least 0 and below 1"),
+        common="share of ratings to choose the best epoch by",
     )
     refit: bool = option(
         False,
@@ -692,6 +721,7 @@ class AutoRecConfig(RatingConfig):
         "model",
         "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
         SIZES,
+        common="hidden units",
         space=Among(((100,), (250,), (500,), (1000,))),
     )
     encoder_activation: str = option(

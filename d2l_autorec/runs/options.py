@@ -7,11 +7,13 @@ import argparse
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
+from ..support.cli import Parser
 from ..support.errors import ConfigError, did_you_mean, refuse_blank
 from ..support.flags import flag
 
@@ -62,12 +64,14 @@ class Among(NamedTuple):
 class Need(NamedTuple):
     """When an option has an effect; why it has none else, and what would give it one.
 
-    `reason` is a format string, with the configuration as {0}.
+    `reason` is a format string, with the configuration as {0}. `of_model` is whether the model
+    alone decides.
     """
 
     met: Callable[[Any], bool]
     reason: str
     remedy: str = ""
+    of_model: bool = False
 
 
 def within(low: int, high: int) -> Check:
@@ -146,6 +150,7 @@ def option(
     computes : bool
         Whether a run may compute something else for another value.
     **meta
+        common: what the first screen of the help says of it, which has no other options;
         metavar: what the help shows for a value; blank: whether a value may be white space;
         space: what a search tries, a `Span` or an `Among`.
     """
@@ -271,27 +276,59 @@ def brief(value: Any) -> str:
     return text
 
 
-def add_options(parser: argparse.ArgumentParser, configs: Mapping[str, type[OptionFields]]) -> None:
+def add_options(parser: Parser, configs: Mapping[str, type[OptionFields]]) -> None:
     """Give `parser` one option for each field of any of the dataclasses, in groups.
 
-    An option that is not given leaves no attribute: the dataclass has the default.
+    An option that is not given leaves no attribute: the dataclass has the default. Of several
+    dataclasses --help shows the common options, and --help-all every one; of a single one
+    --help shows those that concern it, and no others can be given.
 
     Parameters
     ----------
-    parser : ArgumentParser
+    parser : Parser
     configs : dict
         Model name to its dataclass; the first is the default model.
     """
+    single = len(configs) == 1
+    if not single:
+        parser.add_help_all()
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
 
     declared: dict[str, Fields] = {}  # option to its fields, by model
     for model, config in configs.items():
+        usual = config()
         for spec in dataclasses.fields(config):
-            declared.setdefault(spec.name, {})[model] = spec
+            if _concerns(usual, spec):
+                declared.setdefault(spec.name, {})[model] = spec
 
-    for specs in declared.values():
+    for name, specs in declared.items():
         group = _first(specs).metadata["group"]
-        _add_option(groups[group], specs, len(configs))
+        action = _add_option(groups[group], specs, len(configs))
+
+        if not single:
+            action.brief = _brief_help(specs)
+        elif name == "model":  # whose help it is
+            action.brief = ""
+
+
+def _concerns(config: OptionFields, spec: dataclasses.Field) -> bool:
+    """Whether an option can have an effect on a model, whatever the other options say."""
+    needs: tuple[Need, ...] = spec.metadata["needs"]
+    return all(need.met(config) for need in needs if need.of_model)
+
+
+def model_of_help(argv: Sequence[str] | None) -> str | None:
+    """The model whose help is asked for, as in `--model mf --help`, in any order."""
+    if argv is None:
+        argv = sys.argv[1:]
+    if "--help" not in argv and "-h" not in argv:
+        return None
+
+    for word, next_word in zip(argv, [*argv[1:], None]):
+        option, _, value = word.partition("=")
+        if option == "--model":
+            return value or next_word
+    return None
 
 
 def add_option_of(
@@ -306,19 +343,18 @@ def _first(specs: Fields) -> dataclasses.Field:
     return next(iter(specs.values()))
 
 
-def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> None:
+def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> Any:
     spec = _first(specs)
-    help_text = _help(specs, models)
+    help_text = _help(specs, _described(specs, models))
 
     if spec.type is bool:
-        group.add_argument(
+        return group.add_argument(
             flag(spec.name),
             action=argparse.BooleanOptionalAction,
             dest=spec.name,
             default=argparse.SUPPRESS,
             help=help_text,
         )
-        return
 
     action: Any = group.add_argument(  # with an attribute that only our parser knows
         flag(spec.name),
@@ -329,12 +365,21 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
         default=argparse.SUPPRESS,
     )
     action.blank = spec.metadata.get("blank", False)
+    return action
 
 
-def _help(specs: Fields, models: int) -> str:
+def _brief_help(specs: Fields) -> str:
+    """What the first screen of the help says of an option; '' of one that is not common."""
+    text = _first(specs).metadata.get("common", "")
+    if not text:
+        return ""
+    return _help(specs, text)
+
+
+def _help(specs: Fields, text: str) -> str:
     """The help of an option as argparse wants it, with its defaults or what is allowed."""
     spec = _first(specs)
-    text = _described(specs, models).replace("%", "%%")  # argparse formats it
+    text = text.replace("%", "%%")  # argparse formats it
     check = spec.metadata["check"]
     defaults = _defaults(specs)
 

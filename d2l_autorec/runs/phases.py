@@ -19,6 +19,7 @@ from scipy import sparse
 from ..models.base import Model
 from ..support.errors import DataWarning, NumericalError
 from ..support.interrupt import SignalWatch
+from ..support.steps import step
 from ..support.streams import Purpose, mxnet_seed
 from ..training.callbacks import (
     Callback,
@@ -92,6 +93,7 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
 
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
+        step("measuring and writing the result")
         report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
         result = describe(experiment, checkpoint.phases, report)
     return Outcome(experiment, net, checkpoint.phases, result)
@@ -387,6 +389,7 @@ def fit_at_once(
     net: Model, train: sparse.csr_matrix, measures: Mapping[str, Callable[[Any], dict[str, float]]]
 ) -> EpochRecord:
     """The one epoch of a model that is computed in closed form."""
+    step("fitting in closed form")
     start = time.perf_counter()
     net.fit(train)
     seconds = time.perf_counter() - start

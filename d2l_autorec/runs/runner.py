@@ -11,6 +11,7 @@ import mxnet as mx
 
 from ..support.errors import DataError
 from ..support.files import FolderLock, remove_parts
+from ..support.steps import remark, step
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .config import RunConfig
@@ -158,6 +159,7 @@ def remove_checkpoint(path: Path) -> None:
 def run_in_folder(experiment: Experiment, path: Path, resumed: bool) -> Outcome:
     """Train in a new folder, or in the one to go on with."""
     with FolderLock(path, new=not resumed):
+        step("preparing the training")
         remove_parts(path)  # of a process that was killed
 
         if resumed:
@@ -167,7 +169,7 @@ def run_in_folder(experiment: Experiment, path: Path, resumed: bool) -> Outcome:
         else:
             folder = begin_folder(experiment, path)
             if not experiment.config.quiet:
-                print(experiment.task.train.origin, file=sys.stderr)
+                remark(experiment.task.train.origin)
 
         outcome = train_phases(experiment, folder)
         finish_folder(outcome, folder)

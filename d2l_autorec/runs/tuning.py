@@ -25,6 +25,7 @@ from ..data.clicks import Clicks
 from ..data.ratings import Ratings
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.interrupt import SignalWatch
+from ..support.numbers import seconds_shown
 from ..support.streams import Purpose, generator
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
@@ -456,7 +457,8 @@ class Search:
             )
         if self._say is not None:
             what = described(trial.user_attrs["options"], self.candidates)
-            self._say(f"trial {trial.number + 1}: {outcome}, {found['seconds']:.0f} s ({what})")
+            seconds = seconds_shown(found["seconds"])
+            self._say(f"trial {trial.number + 1}: {outcome}, {seconds} s ({what})")
 
     def _tuned(self, study: Any, is_last: bool) -> Tuned:
         best = self._best(study)

@@ -1,12 +1,14 @@
 """What every command shares: one-line errors, exit codes, warnings on stderr."""
 
 import argparse
+import copy
 import errno
 import gc
 import lzma
 import os
 import re
 import sys
+import textwrap
 import traceback
 import warnings
 import zipfile
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import __version__
 from .environment import variables
 from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
 from .flags import with_flags
@@ -23,6 +26,7 @@ from .interrupt import interrupting_signals
 from .output import discard, standard_streams
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
+WIDTH = 79  # of a help's description
 PACKAGE = Path(__file__).parents[1]
 LIBRARY_VARIABLES = ("MPL", "MXNET_", "NUMBA_", "PYTHONOPTIMIZE", "TQDM_")
 OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
@@ -44,23 +48,70 @@ ADVICE = {
 }
 
 
+class FirstHelp(argparse.RawDescriptionHelpFormatter):
+    """Help that is brief, and leaves out what is rarely needed."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Show an option, in the words of its attribute `brief` where it has any."""
+        shown = copy.copy(action)
+        shown.help = getattr(action, "brief", action.help)
+
+        if shown.help != "":
+            super().add_argument(shown)
+
+
+class ShowAll(argparse.Action):
+    """Print the help of every option, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.print_help()
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and whose help keeps its layout.
 
     It refuses what argparse lets pass: an empty value, as an unset shell
-    variable leaves it, and an option that is given twice.
+    variable leaves it, and an option that is given twice. An option whose
+    attribute `brief` is a text is shown with it by --help; where that is
+    empty, the option is left to --help-all.
     """
 
-    def __init__(self, **kwargs):
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        kwargs.setdefault("allow_abbrev", False)
-        super().__init__(**kwargs)
+    def __init__(self, description: str, usage: str = "%(prog)s [options]", **kwargs: Any) -> None:
+        super().__init__(
+            description=textwrap.fill(description, WIDTH),
+            usage=usage,
+            formatter_class=FirstHelp,
+            allow_abbrev=False,
+            **kwargs,
+        )
+        self.add_argument(
+            "--version",
+            action="version",
+            version=f"d2l_autorec {__version__}",
+            help="show the version and exit",
+        )
         self._met: set[str] = set()
+        self._words: list[str] = []
+
+    def add_help_all(self) -> None:
+        """Give the parser --help-all, where --help leaves options out."""
+        self.add_argument(
+            "--help-all",
+            action=ShowAll,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show every option (of a model: --model NAME --help)",
+        )
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """As argparse's, of the namespace's type; a mistyped option comes with what was meant."""
+        if args is None:
+            args = sys.argv[1:]
+        self._words = list(args)
         self._met.clear()
-        options, unknown = self.parse_known_args(args, namespace)
+        options, unknown = self.parse_known_args(self._words, namespace)
 
         if unknown:
             typed, _, _ = unknown[0].partition("=")
@@ -88,7 +139,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse repeats a value as long as it is
         brief = re.sub(r"\S{200,}", lambda found: f"{found[0][:100]}...{found[0][-20:]}", message)
+        if "required" in message or "ignored explicit" in message:  # -hidden is -h idden
+            brief += self._mistyped()
         raise UserError(f"{brief} (see --help)")
+
+    def _mistyped(self) -> str:
+        """What may be meant by a word that is no option."""
+        known = self._option_string_actions
+        for word in self._words:
+            typed, _, _ = word.partition("=")
+            meant = did_you_mean(typed, known)
+
+            if typed.startswith("-") and typed not in known and meant:
+                return f"; {typed} is unknown{meant}"
+        return ""
 
 
 def run_command(

@@ -1,6 +1,8 @@
-"""What a command is about to do, while there is nothing else to see yet."""
+"""What a command says on stderr: what it is about to do, and what else a person should know."""
 
+import shutil
 import sys
+import textwrap
 
 CLEAR_LINE = "\r\x1b[K"  # of a terminal
 
@@ -17,3 +19,11 @@ def step(what: str) -> None:
     """Say what begins now, in a line; in the place of a bar that has not moved yet."""
     if _shown:
         print(f"{CLEAR_LINE}{what} ...", file=sys.stderr, flush=True)
+
+
+def remark(text: str) -> None:
+    """Say a sentence on stderr, broken between words where it is wider than a terminal."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr)

@@ -293,6 +293,7 @@ def test_more_bad_arguments(in_process, arguments, fragment):
     [
         ("python", "-m", "d2l_autorec.run"),
         ("python", "-m", "d2l_autorec.run", "--kvstore", "local"),
+        ("python", "-m", "d2l_autorec", "run", "--epochs", "3"),
         ("env", "A=1", "python3", "-u", "-m", "d2l_autorec.run", "--kvstore=device", "--quiet"),
     ],
 )
@@ -313,6 +314,8 @@ def test_independent_runs_are_not_started(in_process, words):
         ("python", "-m", "d2l_autorec.run", "--resume", "x"),
         ("python", "-m", "d2l_autorec.run", "--kvstore=dist_async"),
         ("python", "-m", "d2l_autorec.run", "--kvstore", "dist_sync"),
+        ("python", "-m", "d2l_autorec.runs", "x"),
+        ("python", "-m", "d2l_autorec", "report"),
     ],
 )
 def test_of_other_commands_nothing_is_said(words):

@@ -1,0 +1,64 @@
+"""`python -m d2l_autorec`: the commands, a line each; `python -m d2l_autorec run` starts one."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .support.cli import Parser, leave, run_command
+from .support.errors import ConfigError, did_you_mean
+
+COMMANDS = {
+    "run": "train a model, print its test error, leave a run folder",
+    "recommend": "what a run recommends to a user, or predicts",
+    "compare": "runs side by side, as a table and a figure",
+    "tune": "search for the options that suit your data",
+    "report": "the published tables, or models compared on your data",
+    "export": "a run for MXNet's SymbolBlock and for ONNX",
+    "launch": "a run on several processes or machines",
+}
+LISTED = "\n".join(f"  {name:9}  {text}" for name, text in COMMANDS.items())
+EXAMPLES = f"""commands:
+{LISTED}
+
+Each has --help. Begin with:
+  python -m d2l_autorec.run --out runs/mine
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the commands; raise ConfigError for a word that is none of them."""
+    if argv is None:
+        argv = sys.argv[1:]
+
+    if argv and not argv[0].startswith("-"):
+        raise ConfigError(
+            f"{argv[0]!r} is no command: it must be one of {', '.join(COMMANDS)}"
+            f"{did_you_mean(argv[0], COMMANDS)}"
+        )
+
+    parser = _parser()
+    parser.parse_args(argv)
+    parser.print_help()
+
+
+def _parser() -> Parser:
+    return Parser(
+        prog="python -m d2l_autorec",
+        usage="python -m d2l_autorec.COMMAND [options]",
+        description="Autoencoders for recommendation in MXNet/Gluon.",
+        epilog=EXAMPLES,
+    )
+
+
+def start(argv: Sequence[str]) -> int:
+    """Run the command that the first word names, or `main`; the exit code."""
+    if not argv or argv[0] not in COMMANDS:
+        return run_command("d2l_autorec", main, argv)
+
+    name, *arguments = argv
+    module = importlib.import_module(f"{__package__}.{name}")
+    return run_command(f"d2l_autorec.{name}", module.main, arguments)
+
+
+if __name__ == "__main__":
+    leave(start(sys.argv[1:]))
