@@ -12,12 +12,15 @@ from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, Interrupted
 from ..support.files import FolderLock, write_sealed
 from ..support.flags import with_flags
+from ..support.steps import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
 from .config import RunConfig
 from .experiment import TASKS
+from .result import closing_block, next_command
 from .run_record import FOLDS
 from .runner import run_training
+from .task import against_baseline
 
 
 def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
@@ -96,23 +99,26 @@ def over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
-    """Print what the folds came to, in words or as JSON; remarks and the folder go to stderr."""
-    if config.json:
-        print(json.dumps(summary))
-    else:
-        print(_table(config, summary))
+    """Print what the folds came to, in words or as JSON; remarks go to stderr."""
+    task = TASKS[config.model]
+    for text in task.remarks(_as_result(summary)):
+        remark(with_flags(text))
 
-    for remark in TASKS[config.model].remarks(_as_result(summary)):
-        print(with_flags(remark), file=sys.stderr)
-    print(f"run folders: {summary['run']}", file=sys.stderr)
+    if config.json:
+        print(f"run folders: {summary['run']}", file=sys.stderr)
+        print(json.dumps(summary))
+        return
+
+    first = summary["folds"][0]
+    data, *_ = task.summary(first)
+    block = [data, _mean(config, summary), ("run folders", summary["run"])]
+    print(f"{_table(config, summary)}\n")
+    print(closing_block(block, next_command(config, first, f"{summary['run']}/fold-1")))
 
 
 def _table(config: RunConfig, summary: dict[str, Any]) -> str:
     metric = f"test_{config.score.metric}"
-    label = label_of(config.score.metric)
-    results = summary["folds"]
-
-    head = ["fold", f"test {label}"]
+    head = ["fold", f"test {label_of(config.score.metric)}"]
     columns = [metric]
     if "baseline" in summary:
         head.append(summary["baseline"])
@@ -120,12 +126,17 @@ def _table(config: RunConfig, summary: dict[str, Any]) -> str:
 
     lines = [
         [str(number), *(f"{result[name]:.4f}" for name in columns)]
-        for number, result in enumerate(results, 1)
+        for number, result in enumerate(summary["folds"], 1)
     ]
-    mean = f"mean test {label} {summary[metric]:.4f} ± {summary[f'{metric}_sd']:.4f}"
-    if "baseline" in summary:
-        mean += f" ({summary['baseline']} {summary[f'baseline_{metric}']:.4f})"
-    return f"{aligned([head, *lines], left=1)}\n{mean}, {len(results)} folds"
+    return aligned([head, *lines], left=1)
+
+
+def _mean(config: RunConfig, summary: dict[str, Any]) -> tuple[str, str]:
+    """The mean over the folds, with its standard deviation, beside that of the baseline."""
+    metric = config.score.metric
+    mean = f"{summary[f'test_{metric}']:.4f} ± {summary[f'test_{metric}_sd']:.4f}"
+    compared = against_baseline(summary, metric)
+    return f"test {label_of(metric)}", f"{mean} over {len(summary['folds'])} folds{compared}"
 
 
 def _as_result(summary: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import mxnet as mx
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import INPUTS, Clicks, Fold, prepare_clicks
+from ..data.clicks import INPUTS, PIECES, Clicks, Fold, prepare_clicks
 from ..data.movielens import data_shown, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings
@@ -24,9 +24,9 @@ from ..training.losses import MultinomialLoss
 from ..training.schedules import Anneal, anneal_schedule, second_pass
 from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig, numbered
 from .networks import build
-from .task import Task
+from .task import Block, Task, against_baseline
 
-SHOWN = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
+SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
 TITLES = {
     "ndcg": "NDCG",
     "recall": "recall",
@@ -35,7 +35,7 @@ TITLES = {
     "hit_rate": "hit rate",
     "mrr": "MRR",
     "map": "MAP",
-    "coverage": "item coverage",
+    "coverage": "coverage",
 }
 MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
@@ -62,6 +62,7 @@ class RankingTask(Task[Clicks]):
     """
 
     predicts_ratings = False
+    counted = "clicks"
 
     def __init__(
         self,
@@ -210,26 +211,39 @@ class RankingTask(Task[Clicks]):
 
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
-        return self.train.counts()
+        [example_user] = self.train.user_ids[:1].tolist()
+        return {**self.train.counts(), "example_user": example_user}
 
     @staticmethod
-    def summary(result: dict[str, Any]) -> str:
-        """Test metrics, with standard errors over users."""
-        metrics = ", ".join(
-            f"{name} {result[f'test_{key}']:.4f} ± {result[f'test_{key}_se']:.4f}"
-            for key, name in SHOWN.items()
+    def summary(result: dict[str, Any]) -> Block:
+        """Data, who is held out, and test metrics with standard errors over users."""
+        train, held_out = result["train_users"], result["heldout_users"]
+        clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
+        source = (
+            f"{data_shown(result['dataset'])}: {train + 2 * held_out:,} users, "
+            f"{result['items']:,} items, {clicks:,} clicks"
         )
-        names = ", ".join(result["devices"])
+        parts = f"{train:,} to train, {held_out:,} to validate, {held_out:,} to test"
+        shown = {key: f"{result[key]:.4f} ± {result[f'{key}_se']:.4f}" for key in SHOWN}
 
-        baseline = ""
-        if "baseline" in result:
-            baseline = f" ({result['baseline']}: NDCG@100 {result['baseline_test_ndcg@100']:.4f})"
+        return [
+            ("data set", source),
+            ("users", parts),
+            ("test NDCG@100", shown["test_ndcg@100"] + against_baseline(result, "ndcg@100")),
+            ("test Recall@20", shown["test_recall@20"]),
+            ("test Recall@50", shown["test_recall@50"]),
+        ]
 
-        return (
-            f"test {metrics}{baseline} on {data_shown(result['dataset'])}\n"
-            f"{result['ratings_per_second']:.1f} clicks/sec on [{names}]"
-            f"{_table_at(result)}"
-        )
+    @staticmethod
+    def table(result: dict[str, Any]) -> str:
+        """A line for each cut-off, below a head; nothing of a run of an earlier version."""
+        if "cut_offs" not in result:
+            return ""
+
+        lines = [["at", *(TITLES.values())]]
+        for k in result["cut_offs"]:
+            lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])
+        return aligned(lines, left=0)
 
     @staticmethod
     def remarks(result: dict[str, Any]) -> Sequence[str]:
@@ -248,17 +262,6 @@ class RankingTask(Task[Clicks]):
         if count:
             remarks.append(f"{count} test users have no held-out click and were left out")
         return remarks
-
-
-def _table_at(result: dict[str, Any]) -> str:
-    """A line for each cut-off, below a head; nothing of a run of an earlier version."""
-    if "cut_offs" not in result:
-        return ""
-
-    lines = [["at", *(TITLES.values())]]
-    for k in result["cut_offs"]:
-        lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])
-    return "\n\n" + aligned(lines, left=0)
 
 
 def _beta_now(schedule: Anneal, trainer: Any) -> float:

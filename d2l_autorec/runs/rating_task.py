@@ -22,11 +22,10 @@ from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
-from ..training.progress import summary
 from .config import AutoRecConfig, MFConfig, RatingConfig, numbered, stage_of
 from .networks import build
 from .pretraining import inner_stage
-from .task import Batchify, Task
+from .task import Batchify, Block, Task, against_baseline
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
 
@@ -304,9 +303,13 @@ class RatingTask(Task[Ratings]):
         based = {}
         if isinstance(self.config, AutoRecConfig):
             based["based"] = self.config.based
+        [example_user] = self.train.user_ids[self.train.users[:1]].tolist()
 
         return {
             **based,
+            "users": self.train.num_users,
+            "items": self.train.num_items,
+            "example_user": example_user,
             "split": self.config.split,
             "weight_decay": self.weight_decay(),
             "comparable_with_chapter": self._is_comparable(),
@@ -325,23 +328,19 @@ class RatingTask(Task[Ratings]):
         return all(options[name] == value for name, value in CHAPTERS_DATA.items())
 
     @staticmethod
-    def summary(result: dict[str, Any]) -> str:
-        """The chapter's two closing lines, and on which data; in closed form the test RMSE."""
-        where = data_shown(result["dataset"])
-        if result["train_loss"] is None:
-            return f"test RMSE {result['test_rmse']:.3f} on {where}"
+    def summary(result: dict[str, Any]) -> Block:
+        """Data, their split, and the test RMSE beside that of user and item means."""
+        source = data_shown(result["dataset"])
+        if "users" in result:  # not of a run of an earlier version
+            source += f": {result['users']:,} users, {result['items']:,} items"
 
-        first, second = summary(
-            result["train_loss"],
-            result["test_rmse"],
-            result["ratings_per_second"],
-            result["devices"],
-        ).splitlines()
+        parts = f"{result['train_ratings']:,} to train"
+        if result.get("validation_ratings"):
+            parts += f" ({result['validation_ratings']:,} of them to validate)"
+        parts += f", {result['test_ratings']:,} to test"
 
-        baseline = ""
-        if "baseline" in result:
-            baseline = f" ({result['baseline']} {result['baseline_test_rmse']:.3f})"
-        return f"{first}{baseline} on {where}\n{second}"
+        score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
+        return [("data set", source), ("ratings", parts), ("test RMSE", score)]
 
     @staticmethod
     def remarks(result: dict[str, Any]) -> Sequence[str]:
@@ -376,7 +375,7 @@ def _of_cold_ratings(result: dict[str, Any]) -> str:
     )
     warm = result["test_without_cold_rmse"]
     if warm is not None:
-        remark += f"; test RMSE without them {warm:.3f}"
+        remark += f"; test RMSE without them {warm:.4f}"
     return remark
 
 

@@ -3,13 +3,18 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from ..support.flags import with_flags
+from ..support.numbers import seconds_shown, significant
+from ..support.steps import remark
+from ..support.text_table import aligned
 from ..training.history import EpochRecord, best_epoch
 from ..training.progress import label_of
 from .config import CLOSED_FORM, AutoRecConfig, RunConfig
 from .experiment import TASKS, Experiment
+from .task import Block
 
 
 def describe(
@@ -75,16 +80,60 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
         What result.json holds, and 'run', the folder.
     """
     task = TASKS[config.model]
-    text = task.summary(result)
-    if config.json:
-        text = json.dumps(result)
-    print(text)
+    for text in [*_about_length(config, result), *task.remarks(result)]:
+        remark(with_flags(text))
 
-    if result["best_epoch"] and result["train_loss"] is not None:
-        print(_about_best(config, result), file=sys.stderr)
-    for remark in [*_about_length(config, result), *task.remarks(result)]:
-        print(with_flags(remark), file=sys.stderr)
-    print(f"run folder: {result['run']}", file=sys.stderr)
+    if config.json:
+        print(f"run folder: {result['run']}", file=sys.stderr)
+        print(json.dumps(result))
+        return
+
+    table = task.table(result)
+    if table:
+        print(f"{table}\n")
+
+    block = [*task.summary(result), *_about_training(config, result), ("run folder", result["run"])]
+    print(closing_block(block, next_command(config, result, result["run"])))
+
+
+def closing_block(block: Block, command: str) -> str:
+    """Labels and what they are of, aligned; last a command to go on with, where there is one."""
+    if command:
+        block = [*block, ("next", command)]
+    return aligned(block, left=2)
+
+
+def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
+    """A command that shows what the run in a folder recommends; '' of --quiet."""
+    if config.quiet:
+        return ""
+
+    asked = "--all recommended.csv"  # an earlier version did not note a user
+    if "example_user" in result:
+        user = str(result["example_user"])
+        asked = f"--user {quote(user)}"
+        if user.startswith("-"):  # behind a blank it would be an option
+            asked = f"--user={quote(user)}"
+    return f"python -m d2l_autorec.recommend {quote(folder)} {asked}"
+
+
+def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
+    """How long and how fast it was trained, and which epoch is kept."""
+    devices = ", ".join(result["devices"])
+    if result["train_loss"] is None:
+        seconds = seconds_shown(result["train_seconds"])
+        return [("trained", f"in closed form, {seconds} s on {devices}")]
+
+    epochs = "1 epoch"
+    if result["epochs"] > 1:
+        epochs = f"{result['epochs']:,} epochs"
+    rate = f"{significant(result['ratings_per_second'])} {TASKS[config.model].counted}/sec"
+    loss = f"train loss {significant(result['train_loss'])}"
+    block = [("trained", f"{epochs} on {devices}, {rate}, {loss}")]
+
+    if result["best_epoch"]:
+        block.append(("best epoch", _about_best(config, result)))
+    return block
 
 
 def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
@@ -107,10 +156,7 @@ def _about_best(config: RunConfig, result: dict[str, Any]) -> str:
     metric = config.score.metric
     parameters = "parameters of that epoch"
     if "refit" in config.phases:
-        parameters = "parameters refitted on all training ratings"
+        parameters = "refitted on all training ratings"
 
-    validation = result[f"validation_{metric}"]
-    return (
-        f"best epoch {result['best_epoch']}, validation {label_of(metric)} {validation:.4f}; "
-        f"{parameters}"
-    )
+    validation = significant(result[f"validation_{metric}"], 4)
+    return f"{result['best_epoch']}, validation {label_of(metric)} {validation}; {parameters}"

@@ -138,7 +138,7 @@ def finished(path: Path) -> dict[str, Any]:
     task = TASKS[record.config.model]
 
     try:
-        task.summary(result), task.remarks(result)
+        task.summary(result), task.table(result), task.remarks(result)
     except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
         raise DataError(
             f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "

@@ -14,15 +14,35 @@ from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
 from ..models.base import Model
+from ..support.numbers import significant
 from ..training.history import EpochRecord
 from ..training.loaders import BATCHES
 from .config import RunConfig
 
 Batchify: TypeAlias = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
 Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
+Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
 
 
 Data = TypeVar("Data", Ratings, Clicks)
+
+
+def against_baseline(result: dict[str, Any], metric: str) -> str:
+    """How a test metric compares, as in ', 4.6 % below popularity (0.2551)'; '' without one."""
+    if "baseline" not in result:
+        return ""
+
+    value = result[f"test_{metric}"]
+    other = result[f"baseline_test_{metric}"]
+    name = f"{result['baseline']} ({other:.4f})"
+    if other == 0 or value == other:
+        return f", beside {name}"
+
+    side = "below"
+    if value > other:
+        side = "above"
+    share = 100 * abs(value - other) / other
+    return f", {significant(share, 2)} % {side} {name}"
 
 
 class Task(ABC, Generic[Data]):
@@ -41,10 +61,13 @@ class Task(ABC, Generic[Data]):
         Kernel to what makes batches of a matrix; for 'dense' perhaps what is on the devices.
     predicts_ratings : bool
         Whether there is a train RMSE.
+    counted : str
+        What the data are, in the plural.
     """
 
     train: Data
     predicts_ratings = True
+    counted = "ratings"
 
     def __init__(self, config: RunConfig, devices: Sequence[mx.Context]) -> None:
         self.devices = devices
@@ -130,8 +153,13 @@ class Task(ABC, Generic[Data]):
 
     @staticmethod
     @abstractmethod
-    def summary(result: dict[str, Any]) -> str:
-        """The lines that end a run."""
+    def summary(result: dict[str, Any]) -> Block:
+        """What ends a run: the data and how well they are predicted."""
+
+    @staticmethod
+    def table(result: dict[str, Any]) -> str:
+        """More of the test metrics, above these lines; '' where there are none."""
+        return ""
 
     @staticmethod
     @abstractmethod

@@ -24,7 +24,7 @@ def aligned(lines: Lines, left: int) -> str:
     for line in lines:
         cells = [text.ljust(width) for text, width in zip(line[:left], widths[:left])]
         cells += [text.rjust(width) for text, width in zip(line[left:], widths[left:])]
-        rows.append("  ".join(cells))
+        rows.append("  ".join(cells).rstrip())
     return "\n".join(rows)
 
 

@@ -37,7 +37,7 @@ def test_run_folder(command, tmp_path):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["test_rmse"]) == result["test_rmse"]
     assert result["dataset"] == "synthetic" and not result["comparable_with_chapter"]
-    assert f"test RMSE {result['test_rmse']:.3f}" in process.stdout
+    assert f"test RMSE   {result['test_rmse']:.4f}" in process.stdout
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     net = AutoRec(10, 60)
     net.load_parameters(str(out / "model.params"))
@@ -54,7 +54,8 @@ def test_repeatable_to_the_bit(in_process, tmp_path):
 
 def test_quiet_prints_only_the_result(in_process):
     process = in_process("run", *QUICK, "--quiet", "--no-hybridize")
-    assert process.stdout.count("\n") == 2
+    labels = [line.split("  ")[0] for line in process.stdout.splitlines()]
+    assert labels == ["data set", "ratings", "test RMSE", "trained", "run folder"]
     assert "epoch" not in process.stderr
 
 
@@ -130,7 +131,7 @@ def test_out_is_a_file(in_process, tmp_path):
 
 
 def test_help_groups_options_and_shows_defaults(in_process):
-    text = in_process("run", "--help").stdout
+    text = in_process("run", "--help-all").stdout
     for fragment in (
         "\ndata:",
         "\nmodel:",

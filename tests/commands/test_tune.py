@@ -29,7 +29,10 @@ def test_three_trials(in_process, tmp_path):
     assert trials.validation[number - 1] == trials.validation.min()
 
     result = json.loads((winner / "result.json").read_text())
-    assert f"test RMSE {result['test_rmse']:.3f} " in process.stdout
+    assert f"test RMSE   {result['test_rmse']:.4f}" in process.stdout
+    assert (
+        f"\nnext        python -m d2l_autorec.recommend t/{winner.name} --user " in process.stdout
+    )
     assert "run --options t/best.json" in process.stderr
 
     again = in_process("run", "--options", "t/best.json", "--out", "again", "--json")

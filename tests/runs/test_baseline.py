@@ -110,8 +110,9 @@ def test_the_line_of_a_result_names_it(tmp_path, capsys):
     result = train_run(config)
     tell(config, result)
     output = capsys.readouterr()
-    shown = f"test RMSE {result['test_rmse']:.3f}"
-    assert f"{shown} (user and item means {result['baseline_test_rmse']:.3f}) on" in output.out
+    rmse, means = result["test_rmse"], result["baseline_test_rmse"]
+    [line] = [line for line in output.out.splitlines() if line.startswith("test RMSE ")]
+    assert line.split()[2] == f"{rmse:.4f}," and f"user and item means ({means:.4f})" in line
 
 
 @pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "--model mf")])

@@ -358,8 +358,9 @@ def test_a_dollar_sign_in_the_name_of_the_data(in_process, tmp_path):
     )
     assert process.returncode == 0, process.stderr
     said = [line for line in process.stderr.splitlines() if not line.startswith("no better than")]
-    assert said == [f"run folder: {out}"]
-    assert process.stdout.splitlines()[0].endswith(" on b$x$^{.csv")
+    assert said == []
+    assert "data set    b$x$^{.csv: " in process.stdout
+    assert f"run folder  {out}\n" in process.stdout
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     figure = in_process("compare", str(out), "--figure", str(tmp_path / "c.png"))
     assert figure.returncode == 0 and figure.stderr == f"figure: {tmp_path / 'c.png'}\n"
@@ -383,7 +384,7 @@ def test_a_figure_that_fails_is_one_warning(in_process, tmp_path, monkeypatch, e
     monkeypatch.setattr(Figure, "savefig", fail)
     out = tmp_path / "run"
     process = in_process("run", *QUICK, "--out", str(out))
-    assert process.returncode == 0 and process.stdout.startswith("train loss")
+    assert process.returncode == 0 and process.stdout.startswith("data set")
     assert process.stderr.count("warning:") == 1 and "Traceback" not in process.stderr
     assert f"warning: the figure {out / 'curve.png'} was not drawn (" in process.stderr
     assert names(out) == [
@@ -414,7 +415,7 @@ def test_that_ratings_are_generated_is_always_said(command, choice):
     )
     assert process.returncode == 0, process.stderr
     assert process.stderr.count("GENERATED ratings of the same shape are used instead") == 1
-    assert "on GENERATED ratings (synthetic)" in process.stdout.splitlines()[0]
+    assert process.stdout.startswith("data set    GENERATED ratings (synthetic): ")
 
 
 def test_every_figure_of_a_result_is_of_the_epoch_that_is_kept(tmp_path):

@@ -1,0 +1,160 @@
+"""The lines that end a run: what was trained on what, how good it is, and how to go on."""
+
+import csv
+import json
+import shlex
+
+import pytest
+from helpers import train_run
+
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.runs.result import next_command, tell
+from d2l_autorec.support.files import read_json
+
+SMALL = ("--dataset", "synthetic:60x80x900", "--out", "out")
+OF_CLICKS = ("--threshold", "3", "--min-user-clicks", "2", "--heldout-users", "10")
+EPOCHS = ("--epochs", "2", "--hidden", "8")
+
+
+def block(text):
+    """Labels of the closing block, and what stands behind each."""
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("data set"))
+    width = lines[first].index("GENERATED")
+    return {line[:width].strip(): line[width:] for line in lines[first:]}
+
+
+def test_of_ratings(in_process, tmp_path):
+    process = in_process("run", *SMALL, *EPOCHS, "--val-ratio", "0.1")
+    result = read_json(tmp_path / "out" / "result.json")
+    said = block(process.stdout)
+
+    assert said["data set"] == "GENERATED ratings (synthetic): 60 users, 80 items"
+    train, test = result["train_ratings"], result["test_ratings"]
+    assert train + test == 900
+    validation = result["validation_ratings"]
+    assert said["ratings"] == f"{train} to train ({validation} of them to validate), {test} to test"
+
+    rmse, means = result["test_rmse"], result["baseline_test_rmse"]
+    assert said["test RMSE"].startswith(f"{rmse:.4f}, ")
+    assert said["test RMSE"].endswith(f" % above user and item means ({means:.4f})")
+    percent = float(said["test RMSE"].split()[1])
+    assert percent == pytest.approx(100 * (rmse / means - 1), rel=0.06)
+
+    assert said["trained"].startswith("2 epochs on cpu(0), ")
+    assert "ratings/sec, train loss 0." in said["trained"]
+    assert said["best epoch"].startswith(f"{result['best_epoch']}, validation RMSE ")
+    assert said["run folder"] == "out"
+    assert said["next"].startswith("python -m d2l_autorec.recommend out --user ")
+    assert [*said][-1] == "next"
+    assert max(map(len, process.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("model", ["mult-vae", "mult-dae", "ease", "popularity"])
+def test_of_clicks(in_process, tmp_path, model):
+    epochs = EPOCHS
+    if model in ("ease", "popularity"):
+        epochs = ()
+    process = in_process("run", "--model", model, *SMALL, *OF_CLICKS, *epochs)
+    result = read_json(tmp_path / "out" / "result.json")
+    table, text = process.stdout.split("\n\n")
+    assert table.split()[0] == "at"
+    said = block(text)
+
+    users = result["train_users"] + 2 * result["heldout_users"]
+    assert f": {users} users, {result['items']} items, " in said["data set"]
+    assert said["users"] == f"{users - 20} to train, 10 to validate, 10 to test"
+    assert said["test NDCG@100"].startswith(f"{result['test_ndcg@100']:.4f} ± 0.")
+    assert ("popularity (0." in said["test NDCG@100"]) == (model != "popularity")
+    assert ("clicks/sec" in said["trained"]) == bool(epochs)
+    assert "d2l_autorec.recommend out --user " in said["next"]
+
+
+@pytest.mark.parametrize("model", ["mean", "bias", "ease", "popularity"])
+def test_a_closed_form_has_no_rate_and_no_epochs(in_process, model):
+    clicks = ()
+    if model in ("ease", "popularity"):
+        clicks = OF_CLICKS
+    process = in_process("run", "--model", model, *SMALL, *clicks)
+    trained = block(process.stdout)["trained"]
+    assert trained.startswith("in closed form, ") and trained.endswith(" s on cpu(0)")
+    assert "/sec" not in process.stdout and "loss" not in process.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", "autorec", *EPOCHS),
+        ("--model", "autorec", "--based", "user", *EPOCHS),
+        ("--model", "autorec", "--split", "held-out-rows", *EPOCHS),
+        ("--model", "mf", "--epochs", "1"),
+        ("--model", "bias"),
+        ("--model", "mean"),
+        ("--model", "ease", *OF_CLICKS),
+        ("--model", "popularity", *OF_CLICKS),
+        ("--model", "mult-vae", *EPOCHS, *OF_CLICKS),
+    ],
+)
+def test_the_next_command_works(in_process, options):
+    said = block(in_process("run", *SMALL, *options).stdout)
+    python, flag, module, *words = shlex.split(said["next"])
+    assert (python, flag) == ("python", "-m")
+
+    process = in_process(module.removeprefix("d2l_autorec."), *words)
+    assert process.returncode == 0, process.stderr
+    assert len(process.stdout.splitlines()) == 11  # a head and ten items
+
+
+@pytest.mark.parametrize("ids", [["a b", "o'neil"], ["-7", "-8"], ["$x", "--user"], ["é", "x,y"]])
+def test_ids_and_folders_are_quoted_for_the_shell(in_process, tmp_path, ids):
+    with open(tmp_path / "mine.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user", "item", "rating"])
+        for number in range(40):
+            writer.writerow([ids[number % 2], f"i{number // 2}", 1 + number % 5])
+
+    words = ("--ratings", "mine.csv", "--model", "bias", "--out", "my runs/a&b")
+    process = in_process("run", *words)
+    assert process.returncode == 0, process.stderr
+    _, command = process.stdout.splitlines()[-1].split(maxsplit=1)
+    _, _, _, *words = shlex.split(command)
+    assert words[0] == "my runs/a&b"
+    assert in_process("recommend", *words).returncode == 0
+
+
+def test_quiet_and_json(in_process):
+    quiet = block(in_process("run", *SMALL, *EPOCHS, "--quiet").stdout)
+    assert "next" not in quiet and quiet["run folder"] == "out"
+
+    process = in_process("run", *SMALL[:2], *EPOCHS, "--out", "other", "--json")
+    assert json.loads(process.stdout)["run"] == "other"
+    assert process.stderr.splitlines()[-1] == "run folder: other"
+
+
+def test_of_a_run_of_an_earlier_version(tmp_path, capsys):
+    """It noted neither how many users there are, nor one of them."""
+    config = make_config(
+        {"model": "bias", "dataset": "synthetic:60x80x900", "out": str(tmp_path / "out")}
+    )
+    result = train_run(config)
+    del result["users"], result["items"], result["example_user"]
+    tell(config, result)
+    said = block(capsys.readouterr().out)
+    assert said["data set"] == "GENERATED ratings (synthetic)"
+    assert said["next"].endswith("/out --all recommended.csv")
+
+
+def test_folds_end_with_their_mean(in_process):
+    words = ("--model", "bias", "--split", "k-fold", "--folds", "3", "--fold", "all")
+    process = in_process("run", *SMALL, *words)
+    said = block(process.stdout)
+    assert " over 3 folds" in said["test RMSE"] and said["run folders"] == "out"
+
+    _, _, module, *arguments = shlex.split(said["next"])
+    assert arguments[0] == "out/fold-1"
+    assert in_process("recommend", *arguments).returncode == 0
+
+
+def test_an_id_that_looks_like_an_option():
+    config = make_config({})
+    assert next_command(config, {"example_user": "-x y"}, "runs/a").endswith(" --user='-x y'")
