@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -228,6 +229,74 @@ def marked(tmp_path, *variables):
 def main_process(tmp_path, *variables):
     """The one of them that its guard and its own children have as group leader."""
     return next(pid for pid in marked(tmp_path, *variables) if os.getpgid(pid) == pid)
+
+
+# A server, in an environment that has no MXNet.
+
+WITHOUT_MXNET = """
+import runpy, sys
+
+class Hidden:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] == "mxnet":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+runpy.run_module("d2l_autorec.serve", run_name="__main__", alter_sys=True)
+"""
+
+
+class Server:
+    """`python -m d2l_autorec.serve`, at a free port of the loopback address; a context manager.
+
+    Parameters
+    ----------
+    run : Path
+    *arguments : str
+    program : sequence of str
+        How the interpreter begins; by default without MXNet.
+
+    Attributes
+    ----------
+    process : Popen
+    url : str
+    log : Path
+        What it wrote to stderr.
+    """
+
+    def __init__(self, run, *arguments, program=("-c", WITHOUT_MXNET)):
+        self.log = Path(f"{run}-{os.getpid()}-{time.monotonic_ns()}.log")
+        with open(self.log, "w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, str(run), "--port", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+            )
+
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()
+        self.url = line.split()[0]
+
+    @property
+    def port(self):
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self, number=signal.SIGTERM):
+        """Ask it to end; its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        self.process.stdout.close()
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+        assert "Traceback" not in self.log.read_text()
 
 
 # For programs that a test starts. Not ru_maxrss: a new process inherits that of the process that

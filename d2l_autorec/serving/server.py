@@ -7,6 +7,7 @@ written, which is all of a model. uvicorn answers in each worker.
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -15,21 +16,39 @@ from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
 from ..support.errors import ConfigError, Interrupted
+from .connections import Connection, DrainingServer
 
 BACKLOG = 2048  # connections that wait to be accepted
 KEEP_ALIVE = 5  # seconds that an idle connection stays open
+SIGN_OF_LIFE = 2  # seconds between those of a worker
 
 
 class Worker(UvicornWorker):
-    """A process that answers."""
+    """A process that answers, until its parent stops it or is gone."""
 
     CONFIG_KWARGS = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Connection,
         "lifespan": "off",
         "access_log": False,
         "server_header": False,
+        "timeout_notify": SIGN_OF_LIFE,
     }
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def callback_notify(self) -> None:
+        """Give the parent a sign of life; without one, end."""
+        if os.getppid() != self.ppid:
+            signal.raise_signal(signal.SIGTERM)
+        await super().callback_notify()
 
 
 class _Application(BaseApplication):

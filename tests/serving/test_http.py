@@ -1,0 +1,182 @@
+"""The HTTP API of every model answers what the library does, without MXNet."""
+
+import warnings
+
+import httpx
+import numpy as np
+import pytest
+from helpers import Server, train_run
+
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.serving.tables import reads_rows
+from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.support.errors import ConfigError, DataWarning
+
+DATA = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
+AUTOREC = dict(hidden=(6,), batch_size=16, init_sigma=0.3, epochs=3, lr=0.01)
+CLICKS = dict(heldout_users=12, threshold=3.0, min_user_clicks=1)
+NETWORK = dict(epochs=3, hidden=(8,), batch_size=16, **CLICKS)
+RUNS = {
+    "I-AutoRec": {**AUTOREC, "val_ratio": 0.1},
+    "U-AutoRec": {**AUTOREC, "based": "user"},
+    "bounded and clipped": {**AUTOREC, "decoder_activation": "sigmoid", "clip": True},
+    "best": dict(preset="best", hidden=(6,), epochs=3),
+    "centered U-AutoRec": {**AUTOREC, "based": "user", "center": True},
+    "mf": dict(model="mf", epochs=3, factors=4),
+    "bias": dict(model="bias"),
+    "mean": dict(model="mean"),
+    "popularity": dict(model="popularity", **CLICKS),
+    "ease": dict(model="ease", penalty=20.0, **CLICKS),
+    "mult-vae": dict(model="mult-vae", **NETWORK),
+    "mult-dae": dict(model="mult-dae", **NETWORK),
+}
+WITHOUT_VECTORS = ("ease", "popularity")
+WITHOUT_REASONS = ("bias", "mean", "popularity")
+CLOSE = dict(rel=1e-6, abs=1e-6)
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def run(name, tmp_path_factory):
+    """The model with its network, and an export beside it."""
+    folder = tmp_path_factory.mktemp("http") / "run"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        train_run(make_config({**DATA, **RUNS[name], "out": str(folder)}))
+
+    model = load_run(folder)
+    formats = ["tables"]
+    if reads_rows(model.config):
+        formats.append("onnx")
+    model.export(folder / "export", formats)
+    return model
+
+
+@pytest.fixture(scope="module")
+def client(run):
+    with Server(run.path) as server, httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def rated(run):
+    """Ratings, or clicks, of someone whom training did not see."""
+    items = run.ratings.item_ids[[3, 1, 7, 20]].tolist()
+    if "threshold" in vars(run.config):
+        return items
+    return dict(zip(map(str, items), [5, 1, 4, 2]))
+
+
+def assert_rows(found, expected, score="score"):
+    assert [row["item"] for row in found] == [scored.item for scored in expected]
+    assert [row["title"] for row in found] == [scored.title for scored in expected]
+    scores = [scored.score for scored in expected]
+    assert [row[score] for row in found] == pytest.approx(scores, **CLOSE)
+
+
+def test_recommends_to_users(run, client):
+    for user in run.ratings.user_ids[[0, 5, 59]].tolist():
+        answer = client.get("/recommend", params={"user": user, "n": 7})
+        assert answer.status_code == 200, answer.text
+        assert_rows(answer.json()["recommendations"], run.recommend(user, 7))
+        assert answer.json()["remarks"] == []
+
+
+def test_recommends_to_new_users(run, client):
+    answer = client.post("/recommend", json={"ratings": rated(run), "n": 7})
+    assert answer.status_code == 200, answer.text
+    assert_rows(answer.json()["recommendations"], run.recommend_new_user(rated(run), 7))
+
+
+def test_predicts_for_users(run, client):
+    items = run.ratings.item_ids[[2, 70, 3]].tolist()
+    answer = client.post("/predict", json={"user": 4, "items": [str(items[0]), *items[1:]]})
+    assert answer.status_code == 200, answer.text
+
+    expected = run.predict([4, 4, 4], items)
+    assert [row["item"] for row in answer.json()["predictions"]] == items
+    found = [row["score"] for row in answer.json()["predictions"]]
+    assert found == pytest.approx(expected.tolist(), **CLOSE)
+
+
+def test_predicts_for_new_users(run, client):
+    """What is recommended is predicted alike."""
+    best = run.recommend_new_user(rated(run), 5)
+    items = [scored.item for scored in best]
+    answer = client.post("/predict", json={"ratings": rated(run), "items": items})
+    assert_rows(answer.json()["predictions"], best)
+
+
+def test_similar_items(run, name, client):
+    item = int(run.ratings.item_ids[3])
+    answer = client.get(f"/items/{item}/similar", params={"n": 5})
+    if name in WITHOUT_VECTORS:
+        with pytest.raises(ConfigError) as refused:
+            run.similar_items(item, 5)
+        assert (answer.status_code, answer.json()) == (422, {"error": str(refused.value)})
+        return
+    assert answer.status_code == 200, answer.text
+    assert_rows(answer.json()["items"], run.similar_items(item, 5), "similarity")
+
+
+def test_reasons_are_rated_and_near(run, name, client):
+    """Of the rated items the most similar one comes first where all ratings are alike."""
+    items = [int(item) for item in rated(run)]
+    ratings = items
+    if isinstance(rated(run), dict):
+        ratings = {str(item): 5 for item in items}
+    found = client.post("/recommend", json={"ratings": ratings}).json()["recommendations"]
+
+    assert found
+    for row in found:
+        assert {reason["item"] for reason in row["because"]} <= set(items)
+        assert len(row["because"]) <= 3
+        similarities = [reason["similarity"] for reason in row["because"]]
+        assert similarities == sorted(similarities, reverse=True)
+        assert all(similarity > 0 for similarity in similarities)
+    assert any(row["because"] for row in found) == (name not in WITHOUT_REASONS)
+
+
+def test_similarities_of_reasons_are_the_library_s(run, name, client):
+    """The cosines of `similar_items`, or the weights of EASE."""
+    known = run.ratings.item_ids.tolist()
+    found = client.post("/recommend", json={"ratings": rated(run)}).json()["recommendations"]
+
+    for row in found:
+        expected = {}
+        if name == "ease":
+            expected = dict(zip(known, run.net.linear().weights[:, known.index(row["item"])]))
+        elif name not in WITHOUT_VECTORS:
+            expected = {near.item: near.score for near in run.similar_items(row["item"], 80)}
+        for reason in row["because"]:
+            assert reason["similarity"] == pytest.approx(float(expected[reason["item"]]), **CLOSE)
+
+
+def test_model_is_what_the_run_says(run, client):
+    about = client.get("/model").json()
+    assert about["result"] == run.metrics
+    assert (about["users"], about["items"]) == (
+        len(run.ratings.user_ids),
+        len(run.ratings.item_ids),
+    )
+    assert about["scale"] == list(run.ratings.bounds)
+    assert about["kind"] == ("ranking" if "threshold" in vars(run.config) else "rating")
+
+
+def test_search_is_by_popularity(run, client):
+    counts = np.bincount(run.ratings.items, minlength=run.ratings.num_items)
+    found = client.get("/items", params={"n": 80}).json()["items"]
+    assert [row["ratings"] for row in found] == sorted(counts.tolist(), reverse=True)[: len(found)]
+
+    item = int(run.ratings.item_ids[5])
+    first = client.get("/items", params={"search": f" {item}"}).json()["items"][0]
+    assert (first["item"], first["ratings"]) == (item, counts[5])
+
+
+def test_health_and_no_path_of_the_machine(run, client):
+    assert client.get("/health").json() == {"status": "ok"}
+    for path in ("/model", "/health", "/openapi.json", "/items", "/recommend?user=x"):
+        assert str(run.path.parent) not in client.get(path).text
