@@ -16,7 +16,7 @@ MACHINE_PATH = re.compile(
     r"|(?<!\w)[A-Z]:\\"
 )
 STOP = dict(val_ratio=0.1, epochs=2, patience=1)
-QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every parameter, small
+QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every constant, small
     "autorec.ipynb": dict(
         DATASET="auto",
         USER=196,
@@ -64,21 +64,45 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def parameters_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The one cell with the tag that papermill looks for."""
-    (cell,) = (
-        cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", ())
-    )
-    return cell
-
-
-def assigned(source: str) -> set[str]:
-    """Names that the code assigns."""
-    return {
+def upper_case(tree: ast.AST) -> list[str]:
+    """Upper-case names that the code assigns, one for each time."""
+    return [
         node.id
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.isupper()
+    ]
+
+
+def is_literal(value: ast.expr) -> bool:
+    """Whether an expression is a number, a string, or a collection of them, written out."""
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True
+
+
+def constants(source: str) -> list[str]:
+    """Constants of the code: upper-case names to which a statement of a cell assigns literals."""
+    return [
+        name
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign) and is_literal(statement.value)
+        for name in upper_case(statement)
+    ]
+
+
+def with_constants(source: str, values: dict[str, Any]) -> str:
+    """The code with other values for its constants."""
+    body: list[str] = []
+
+    for statement in ast.parse(source).body:
+        names = upper_case(statement)
+        body += [f"{name} = {values[name]!r}" for name in names]
+        if not names:
+            body.append(ast.unparse(statement))
+
+    return "\n".join(body)
 
 
 def definitions(source: str) -> set[str]:
@@ -90,12 +114,12 @@ def definitions(source: str) -> set[str]:
     }
 
 
-def execute(path: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
-    """Run a copy with other parameters in the notebook's folder; a cell's error is raised."""
+def execute(path: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
+    """Run a copy with other constants in the notebook's folder; a cell's error is raised."""
     notebook = read(path)
-    parameters_cell(notebook).source = "\n".join(
-        f"{name} = {value!r}" for name, value in parameters.items()
-    )
+    for cell in code_cells(notebook):
+        cell.source = with_constants(cell.source, values)
+
     nbclient.NotebookClient(
         notebook,
         timeout=600,
@@ -125,8 +149,11 @@ def test_executes(path: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyP
     assert all(cell.execution_count for cell in code_cells(notebook))
 
 
-def test_parameters_are_those_of_the_quick_run(path: Path):
-    assert assigned(parameters_cell(read(path)).source) == set(QUICK[path.name])
+def test_constants_are_literals_assigned_once_and_those_of_the_quick_run(path: Path):
+    sources = [cell.source for cell in code_cells(read(path))]
+    written = [name for source in sources for name in constants(source)]
+    stored = [name for source in sources for name in upper_case(ast.parse(source))]
+    assert sorted(stored) == sorted(written) == sorted(QUICK[path.name])
 
 
 def test_committed_as_executed(path: Path):
