@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import nbclient
@@ -15,25 +16,29 @@ MACHINE_PATH = re.compile(
     r"(?<![\w./:])/(?:tmp|work|home|root|usr|opt|var|mnt|Users|private)/"
     r"|(?<!\w)[A-Z]:\\"
 )
-STOP = dict(val_ratio=0.1, epochs=2, patience=1)
 QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every constant, small
     "autorec.ipynb": dict(
         DATASET="auto",
+        BATCH_SIZE=64,
+        HIDDEN=20,
+        EPOCHS=2,
+        LEARNING_RATE=0.002,
+        WEIGHT_DECAY=1e-5,
+        SEEDS=(0,),
+        RUNS=None,
+        STOP=dict(val_ratio=0.1, epochs=2, patience=1),
+        WEIGHT_DECAYS=(1e-4,),
+        MF_EPOCHS=1,
         USER=196,
         ITEM=50,
-        EPOCHS=2,
-        MF_EPOCHS=1,
-        STOP=STOP,
-        SEEDS=(0,),
-        WEIGHT_DECAYS=(1e-4,),
-        HIDDEN=20,
+        STARS=(5, 1),
+        OFFERED=20,
         HIDDEN_SIZES=(5, 20),
         DEPTHS=((20,), (20, 10)),
         GRID_HIDDEN=5,
         ENCODERS=("identity", "sigmoid"),
         DECODERS=("identity", "sigmoid"),
         CONTEXT_EPOCHS=1,
-        RUNS=None,
     ),
     "mult_vae.ipynb": dict(
         DATASET="auto",
@@ -48,6 +53,28 @@ QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every constant, small
     ),
 }
 TINY = dict(DATASET="synthetic:60x80x900", USER=1, ITEM=80)
+CLICKS = {  # a cell that uses a notebook's controls, and says what they should show then
+    "autorec.ipynb": "films[0].index = 1\nstars[0].value = 3\nrecommended()",
+}
+SHOWN = {  # the package's own code that a reader must find
+    "autorec.ipynb": {
+        "AutoRec.__init__",
+        "AutoRec.hybrid_forward",
+        "AutoRec.forward",
+        "evaluator",
+        "predict_at",
+        "train_recsys_rating",
+        "fit",
+        "train_epoch",
+        "train_step",
+        "split_and_load",
+    },
+}
+SOURCE = re.compile(
+    r"`([\w.]+)`, in `(d2l_autorec/[\w/]+\.py)`:\n\n```python\n(.*)\n```", re.DOTALL
+)
+FIGURE = re.compile(r"(?<![\d.])\d\.\d{3,}(?!\d)")
+TYPED = {"mult_vae.ipynb": {"0.005", "0.022", "0.533"}}  # in prose: rounded, or differences
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
@@ -115,10 +142,16 @@ def definitions(source: str) -> set[str]:
 
 
 def execute(path: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
-    """Run a copy with other constants in the notebook's folder; a cell's error is raised."""
+    """Run a copy with other constants in the notebook's folder; a cell's error is raised.
+
+    Where the notebook has controls, a last cell uses them.
+    """
     notebook = read(path)
     for cell in code_cells(notebook):
         cell.source = with_constants(cell.source, values)
+
+    if path.name in CLICKS:
+        notebook.cells.append(nbformat.v4.new_code_cell(CLICKS[path.name]))
 
     nbclient.NotebookClient(
         notebook,
@@ -129,15 +162,20 @@ def execute(path: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
     return notebook
 
 
-def texts(notebook: nbformat.NotebookNode) -> list[str]:
-    """What its outputs say, pictures in base64 left out."""
+def texts(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """What the outputs of code cells say, pictures in base64 left out."""
     found = []
-    for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+    for output in (output for cell in cells for output in cell.outputs):
         found.append(output.get("text", ""))
         found += [
             str(content) for kind, content in output.get("data", {}).items() if kind != "image/png"
         ]
     return found
+
+
+def markdown(notebook: nbformat.NotebookNode) -> str:
+    """Its prose."""
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
 @pytest.mark.parametrize("other", [{}, TINY], ids=["real data if at hand", "generated"])
@@ -146,7 +184,12 @@ def test_executes(path: Path, other: dict[str, Any], monkeypatch: pytest.MonkeyP
     before = {file.name for file in path.parent.iterdir()}
     notebook = execute(path, {**QUICK[path.name], **other})
     assert {file.name for file in path.parent.iterdir()} == before
-    assert all(cell.execution_count for cell in code_cells(notebook))
+
+    cells = code_cells(notebook)
+    assert all(cell.execution_count for cell in cells)
+    if path.name in CLICKS:  # what the controls ask for replaces what stood there
+        *cells, clicked = cells
+        assert set(texts([clicked])) <= set(texts(cells))
 
 
 def test_constants_are_literals_assigned_once_and_those_of_the_quick_run(path: Path):
@@ -166,14 +209,49 @@ def test_committed_as_executed(path: Path):
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= 5
     assert path.stat().st_size < 1_000_000
     assert notebook.metadata.kernelspec.name == "python3"
-    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert set(notebook.metadata) <= {"kernelspec", "language_info", "widgets"}
     assert not [cell for cell in notebook.cells if set(cell.metadata) - {"tags"}]
 
 
 def test_no_path_of_a_machine(path: Path):
     notebook = read(path)
-    for text in [cell.source for cell in notebook.cells] + texts(notebook):
+    sources = [cell.source for cell in notebook.cells]
+    for text in [*sources, *texts(code_cells(notebook)), str(notebook.metadata)]:
         assert not MACHINE_PATH.search(text), text
+
+
+def test_figures_in_prose_are_those_of_the_outputs(path: Path):
+    notebook = read(path)
+    shown = "\n".join(texts(code_cells(notebook)))
+    typed = set(FIGURE.findall(markdown(notebook)))
+    assert {figure for figure in typed if figure not in shown} == TYPED.get(path.name, set())
+
+
+def without_docstring(node: ast.FunctionDef | ast.ClassDef, lines: list[str]) -> str:
+    """The lines of a definition, less its docstring."""
+    docstring: set[int] = set()
+    if ast.get_docstring(node) is not None:
+        docstring = set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+
+    numbers = range(node.lineno, node.end_lineno + 1)
+    kept = [lines[number - 1] for number in numbers if number not in docstring]
+    return dedent("\n".join(kept))
+
+
+def test_shows_the_code_of_the_package_as_it_is(path: Path):
+    found = [SOURCE.fullmatch(text) for text in texts(code_cells(read(path)))]
+    shown = [match.groups() for match in found if match]
+    assert {name for name, _, _ in shown} >= SHOWN.get(path.name, set())
+
+    for name, file, code in shown:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        own = [
+            without_docstring(node, source.splitlines())
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+            if node.name == name.rpartition(".")[2]
+        ]
+        assert code in own, f"{name} has changed: execute {path.name} anew"
 
 
 def test_defines_nothing_that_the_package_has(path: Path):
