@@ -210,6 +210,8 @@ def test_committed_as_executed(path: Path):
     assert path.stat().st_size < 1_000_000
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) <= {"kernelspec", "language_info", "widgets"}
+    # what a page that runs nothing shows of the controls
+    assert all(widgets["state"] for widgets in notebook.metadata.get("widgets", {}).values())
     assert not [cell for cell in notebook.cells if set(cell.metadata) - {"tags"}]
 
 
