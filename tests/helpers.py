@@ -48,14 +48,14 @@ def strip_seals(folder: Path) -> None:
 
 
 def words_in(figure: Any) -> list[str]:
-    """Every text of a figure that is not empty, those of ticks left out."""
+    """Every line of text in a figure, those of ticks left out."""
     ticks = {
         text
         for axes in figure.axes
         for text in [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
     }
-    texts = figure.findobj(Text)
-    return [text.get_text() for text in texts if text not in ticks and text.get_text()]
+    texts = [text.get_text() for text in figure.findobj(Text) if text not in ticks]
+    return [line for text in texts for line in text.splitlines()]
 
 
 def assert_labels_apart(figure: Any) -> None:

@@ -24,16 +24,18 @@ def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
     path : Path
         A PNG file.
     """
+    notes = [made_of(lines)]
     if table.x_label:
         height = 4.5
         draw = _draw_over_x
+        notes.append(table.data.removesuffix("."))
     else:
         height = 1.6 + 0.45 * len(lines)
         draw = _draw_rows
 
     with figure_at(path, 8, height) as axes:
         draw(axes, table, lines)
-        headline(axes, table.title, [made_of(lines)])
+        headline(axes, table.title, notes)
         axes.figure.legend(loc="outside lower center", ncols=2)
 
 
@@ -71,9 +73,13 @@ def _draw_over_x(axes: Any, table: Table, lines: Sequence[Line]) -> None:
     if known:
         # around ours, where both are the same
         axes.plot(*zip(*known), marker="D", markersize=11, fillstyle="none", **PUBLISHED)
+    for place, value in known:
+        axes.annotate(
+            f"{value:.3f}", (place, value), (0, -18), textcoords="offset points", fontsize="small"
+        )
 
     axes.set(xlabel=table.x_label, ylabel=table.heads[metric])
-    axes.margins(x=0.08, y=0.1)
+    axes.margins(x=0.08, y=0.15)
 
 
 def _draw_rows(axes: Any, table: Table, lines: Sequence[Line]) -> None:

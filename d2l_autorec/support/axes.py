@@ -144,6 +144,7 @@ def headline(axes: Any, title: str, notes: Sequence[str] = (), above: float = 0.
     axes : Axes
     title : str
     notes : sequence of str
+        A line each, or more where it is long.
     above : float
         Points between axes and notes that other text needs.
     """
@@ -151,5 +152,5 @@ def headline(axes: Any, title: str, notes: Sequence[str] = (), above: float = 0.
     figure.suptitle(title, x=0.01, horizontalalignment="left")
 
     letters = int(13 * (figure.get_figwidth() - 1))
-    text = textwrap.fill("; ".join(notes), letters)
+    text = "\n".join(textwrap.fill(note, letters) for note in notes)
     axes.set_title(text, loc="left", color=GREY, fontsize=SMALL, pad=6 + above)
