@@ -84,3 +84,10 @@ def drawn(monkeypatch) -> list[Figure]:
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return figures
+
+
+@pytest.fixture
+def settings():
+    """Matplotlib's settings, which are as before after the test."""
+    with matplotlib.rc_context():
+        yield matplotlib.rcParams

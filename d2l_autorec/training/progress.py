@@ -131,6 +131,7 @@ class Curve:
             "linear",
             legend,
         )
+        axes.grid(True)  # d2l's call turns off one that is there
         axes.set_title(title, fontsize="small")
 
     def __enter__(self) -> "Curve":

@@ -4,7 +4,6 @@ import itertools
 import subprocess
 import sys
 
-import matplotlib
 import numpy as onp
 import pytest
 from matplotlib.colors import to_rgb
@@ -48,12 +47,6 @@ def lab(color: str, deficiency: str) -> onp.ndarray:
     seen = onp.clip(onp.array(DEFICIENCIES[deficiency]) @ linear, 0, 1)
     x, y, z = onp.cbrt(XYZ @ seen / (XYZ @ onp.ones(3)))
     return onp.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-@pytest.fixture
-def settings():
-    with matplotlib.rc_context():
-        yield matplotlib.rcParams
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
