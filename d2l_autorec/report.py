@@ -103,13 +103,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = "\n".join([heading(options.quick), *sections])
         write_atomically(out / "report.md", text.encode())
 
-        rows = rows_of(table, lines, options.quick)
-        write_atomically(out / f"{table.name}.csv", csv_text(rows).encode())
-        figure = out / f"{table.name}.png"
-        with warning_of_figure(figure):
-            draw_table(table, lines, figure)
+        _write_table(table, lines, out, options.quick)
 
     print(f"report: {out / 'report.md'}", file=sys.stderr)
+
+
+def _write_table(table: Table, lines: Sequence[Line], out: Path, quick: bool) -> None:
+    """Write a table as csv and as a figure."""
+    rows = rows_of(table, lines, quick)
+    write_atomically(out / f"{table.name}.csv", csv_text(rows).encode())
+
+    figure = out / f"{table.name}.png"
+    with warning_of_figure(figure):
+        draw_table(table, lines, figure)
 
 
 def _parser() -> Parser:
