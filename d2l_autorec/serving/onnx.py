@@ -4,13 +4,14 @@ TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compar
              -> parts -> tables.npz, by which any model is served
 """
 
+import io
 import json
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,7 +236,7 @@ class PlainCentering(nn.HybridBlock):
             means = mxnp.array(centering.column_means()[None])
             self.columns = self.params.get_constant("columns", means)
 
-        self.initialize()
+        self.columns.initialize()  # the layers are
 
     def hybrid_forward(self, F: Any, x: Any, columns: Any) -> Any:
         x, columns = x.as_nd_ndarray(), columns.as_nd_ndarray()  # it knows no NumPy operators
@@ -292,7 +293,8 @@ def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
 def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -> Path:
     import onnx
 
-    with warnings.catch_warnings():  # MXNet's converter calls onnx by names of older releases
+    # MXNet's converter calls onnx by names of older releases, and prints the names of some nodes
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore", DeprecationWarning)
         mxnet.onnx.export_model(
             str(symbol),
