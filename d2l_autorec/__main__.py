@@ -10,6 +10,7 @@ from .support.errors import ConfigError, did_you_mean
 COMMANDS = {
     "run": "train a model, print its test error, leave a run folder",
     "recommend": "what a run recommends to a user, or predicts",
+    "serve": "a run over HTTP, and a page to try it on",
     "compare": "runs side by side, as a table and a figure",
     "tune": "search for the options that suit your data",
     "report": "the published tables, or models compared on your data",

@@ -57,7 +57,20 @@ EXAMPLES = """examples:
 A hosts file has one line a machine: what ssh calls it and, where that is no
 address that the others can reach, its address. Workers and servers are dealt
 round, worker 0 to the first line; the scheduler stays on this machine. The
-folder that this is called in must exist on every machine.
+folder that this is called in must exist on every machine, with the data, and
+the run folder must be one that all can see. Give --threads the CPUs of a
+machine divided by its workers. MXNet's parameter servers unpickle what reaches
+their port, without authentication: use a private network.
+
+By hand, for Kubernetes or Slurm: give every process DMLC_PS_ROOT_URI and
+DMLC_PS_ROOT_PORT (the scheduler's address, a free port), DMLC_NUM_WORKER,
+DMLC_NUM_SERVER and DMLC_NODE_HOST (its own address), and start
+  DMLC_ROLE=scheduler python -c 'import mxnet'     one
+  DMLC_ROLE=server python -c 'import mxnet'        one or more
+  DMLC_ROLE=worker D2L_AUTOREC_WORKER=0 python -m d2l_autorec.run \\
+      --kvstore dist_sync                          worker 0, 1, ...
+When one fails, end all (srun --kill-on-bad-exit=1), and start again with
+--resume.
 
 exit codes: 0 when every worker ends with 0; else that of the first process that
 failed (128 + signal where one killed it); 130/143 stopped by SIGINT/SIGTERM

@@ -1,59 +1,157 @@
-"""The README's Python, as it stands there."""
+"""The README: its commands and its Python as they stand there, one after the other."""
 
-import ast
+import configparser
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 
 import numpy as np
 import pytest
 from helpers import ROOT
 
-import d2l_autorec as d2l
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"\d[\d,.]*")
+MOST_LINES = 180
+# What a person waits for and a test need not: it replaces words of a command, each of which the
+# README must have.
+LIGHTER = {
+    "--minutes 10": "--trials 2 --model bias",
+    "--folds 5 --out runs/which": "--folds 2 --out runs/which",
+    "--split k-fold --folds 5": "--split k-fold --folds 2",
+    "--epochs 200 --patience 10": "--epochs 4 --patience 2",
+    "--model mult-vae": "--model mult-vae --epochs 2",
+    "--table chapter,paper": "--table u1 --quick",
+    "--kvstore dist_sync": "--kvstore dist_sync --epochs 1",
+}
 
 
-def code_blocks(text: str) -> list[str]:
-    """Indented paragraphs, with the blank lines between them."""
-    blocks: list[list[str]] = [[]]
-    for line in text.splitlines():
-        if line.startswith("    ") or not line.strip():
-            blocks[-1].append(line)
-        else:
-            blocks.append([])
-
-    return [dedent("\n".join(lines)).strip() for lines in blocks if any(map(str.strip, lines))]
+def blocks(language: str) -> list[str]:
+    """The texts of all blocks of a language."""
+    return [text for kind, text in BLOCK.findall(README) if kind == language]
 
 
-def is_python(block: str) -> bool:
-    try:
-        ast.parse(block)
-    except SyntaxError:
-        return False
-    return "d2l." in block or "import d2l_autorec" in block
+def shell_lines() -> Iterator[str]:
+    """Each command of the README, without comments."""
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            command = line.partition(" #")[0].strip()
+            if command and not command.startswith("#"):
+                yield command
 
 
-EXAMPLES = [block for block in code_blocks(README) if is_python(block)]
+COMMANDS = list(shell_lines())
+PROGRAMS = [line for line in COMMANDS if line.startswith(("python -m d2l_autorec", "printf "))]
+OTHERS = [line for line in COMMANDS if line not in PROGRAMS]
+
+
+def lighter(command: str) -> str:
+    """The command with less to train."""
+    for words, fewer in LIGHTER.items():
+        command = command.replace(words, fewer)
+    return command
+
+
+@pytest.fixture
+def folder(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a reader's own files: mine.csv and clicks.csv."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("D2L_AUTOREC_DATA", str(data_dir))
+
+    rng = np.random.default_rng(0)
+    cells = rng.choice(80 * 60, 1500, replace=False)
+    lines = [f"u{cell // 60},i{cell % 60},{rng.integers(1, 6)}" for cell in cells]
+    Path("mine.csv").write_text("user,item,rating\n" + "\n".join(lines) + "\n")
+
+    clicks = [line.rpartition(",")[0] for line in lines]
+    Path("clicks.csv").write_text("user,item\n" + "\n".join(clicks) + "\n")
+    return tmp_path
+
+
+def run(command: str) -> subprocess.CompletedProcess:
+    """A command of the README, in a shell as its reader's."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.mark.realdata
-def test_the_examples_run_one_after_the_other(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("D2L_AUTOREC_DATA", str(data_dir))
+def test_each_command_runs_after_those_before_it(folder: Path):
+    printed = ""
+    for command in PROGRAMS:
+        done = run(lighter(command))
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed += done.stdout
+
+    assert (folder / "compare.png").is_file()
+    assert len((folder / "everyone.csv").read_text().splitlines()) > 9000
+    assert_shown(blocks("text")[0], printed)
+
+
+def assert_shown(text: str, printed: str) -> None:
+    """Each line of the README's output is printed so; numbers may differ a little."""
+    found = printed.splitlines()
+    shapes = [shape_of(line) for line in found]
+    for line in text.splitlines():
+        assert shape_of(line) in shapes, line
+
+
+def shape_of(line: str) -> str:
+    """A line without its numbers, which hang on the machine in their last digits, and blanks."""
+    return " ".join(NUMBER.sub("0", line).split())
+
+
+def test_what_is_lighter_stands_there():
+    for words in LIGHTER:
+        assert any(words in command for command in PROGRAMS), words
+
+
+def test_every_other_command_is_one_that_ci_runs():
+    ci = (ROOT / ".ci" / "run").read_text()
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = set(setup["options.extras_require"])
+
+    for line in OTHERS:
+        for part in line.split(" && "):
+            words = shlex.split(part)
+            if words[:2] == ["pip", "install"]:
+                assert set(re.findall(r"\w+", words[-1])) <= extras, part
+            elif "venv" not in part:
+                assert part in ci, part
+
+
+@pytest.mark.realdata
+def test_its_python_runs(folder: Path):
+    (text,) = blocks("python")
     names: dict = {}
-    for block in EXAMPLES:
-        exec(compile(block, "README.md", "exec"), names)
+    exec(compile(text, "README.md", "exec"), names)
 
     assert names["model"].metrics["test_rmse"] == pytest.approx(0.90, abs=0.02)
     assert len(names["model"].history) == 25
-    assert {path.name for path in tmp_path.iterdir()} == {"runs", "out"}
-    assert np.array_equal(names["ratings"].values, [5, 3, 4])
-    assert isinstance(names["ratings"], d2l.Ratings)
+    assert {path.name for path in folder.iterdir()} == {"runs", "out", "mine.csv", "clicks.csv"}
 
 
-def test_it_shows_a_model_and_a_frame():
-    together = "\n".join(EXAMPLES)
-    for call in ("train_model", "recommend_new_user", "load_run", "Ratings.from_frame"):
-        assert f".{call}(" in together or f"d2l.{call}(" in together
+def test_the_frame_that_a_comment_shows():
+    import pandas as pd
+
+    import d2l_autorec as d2l
+
+    (call,) = re.findall(r"^# (d2l\.Ratings\.from_frame\(.*\))$", README, re.MULTILINE)
+    df = pd.DataFrame({"who": ["ann", "ann", "bob"], "what": [1, 2, 1], "stars": [5, 3, 4]})
+    ratings = eval(call, {"d2l": d2l, "df": df})
+    assert np.array_equal(ratings.values, [5, 3, 4])
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+def test_what_it_links_to_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).is_file(), target

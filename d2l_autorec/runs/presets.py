@@ -20,7 +20,8 @@ PAPER_ROWS: dict[str, Options] = {
 }
 PAPER_BY_RPROP: Options = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=90)
 # Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
-# users and 3,000 items with 10 of each user, item-based and user-based: see the README.
+# users and 3,000 items with 10 of each user, item-based and user-based: see
+# notebooks/measured.ipynb.
 BEST: dict[str, Options] = {
     "autorec": dict(
         center=True,

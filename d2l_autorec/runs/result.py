@@ -1,4 +1,43 @@
-"""What result.json holds, and what is said of it."""
+"""What result.json holds, and what is said of it.
+
+Every run:
+
+- `model`, `preset`, `based` (AutoRec: the rows are users or items), `dataset`, `users`, `items`,
+  `example_user`: one of the users, for a first try
+- `kernel`, `devices`, `train_seconds` (training alone), `ratings_per_second`
+- `epochs` of the last phase, `most_epochs` that were allowed, `best_epoch` by validation (null
+  without), `train_loss` (mean over rows) and `train_rmse` (observed ratings, dropout on) of the
+  epoch whose parameters are kept
+- `baseline`: user and item means, or popularity; on the same test part it has `baseline_test_rmse`
+  or `baseline_test_ndcg@100`
+- `format`, `files` (SHA-256 of every other file) and `seal` (of this one)
+
+Ratings, in rating units:
+
+- `test_rmse`, `test_mae`: what is served, clipped to the scale if the run clips; both ways they
+  are `test_clipped_rmse`, `test_clipped_mae`, `test_unclipped_rmse`, `test_unclipped_mae`
+- `test_without_cold_rmse`, `test_without_cold_mae`: without the `cold_test_ratings`, whose user or
+  item has no training rating
+- `test_user_mean_rmse`, `test_user_mean_mae`: each user counts alike
+- `test_by_user_ratings`, `test_by_item_ratings`: by how many training ratings user or item have
+- `chapter_rmse`: what the chapter's evaluator says, which clips nothing and gives cold ratings no
+  mean; `comparable_with_chapter`: whether data and split are the chapter's
+- `split`, `train_ratings`, `validation_ratings`, `test_ratings`, `validation_rmse` of the best
+  epoch, `weight_decay` that the optimizer was given
+
+Rankings, means over test users, at each cut-off K of `cut_offs`:
+
+- `test_ndcg@K`, `test_recall@K` (hits over min(K, held-out clicks), Liang et al. 2018),
+  `test_plain_recall@K` (hits over held-out clicks), `test_precision@K`, `test_hit_rate@K`,
+  `test_mrr@K`, `test_map@K`, each with its standard error over users, `test_ndcg@K_se`;
+  `test_coverage@K`: share of the items that are among anybody's first K
+- `test_loss`, `test_loss_se`: negative log likelihood of the held-out clicks
+- `train_users`, `heldout_users` (as many for validation as for the test), `test_users` that are
+  measured, `test_users_without_held_out`, which are not
+- `train_clicks`; of validation and test users those that are shown, `validation_tr_clicks` and
+  `test_tr_clicks`, and those held out, `validation_te_clicks` and `test_te_clicks`
+- `validation_ndcg@100` of the best epoch; `best_beta` of a Mult-VAE
+"""
 
 import json
 import sys

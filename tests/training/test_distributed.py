@@ -328,7 +328,7 @@ def test_what_workers_cannot_do_together(options, message):
 
 
 def test_by_hand(tmp_path):
-    """The recipe of README.md: the processes and their DMLC_* variables, without the launcher."""
+    """The recipe of the launcher's help: the processes and their DMLC_* variables."""
     with open(tmp_path / "script.sh", "w") as script:
         script.write(f"""
             export DMLC_PS_ROOT_URI=127.0.0.1 DMLC_PS_ROOT_PORT={free_port()}

@@ -1,0 +1,52 @@
+"""result.json: its documentation names all that stands in it, and nothing else."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from helpers import train_run
+
+from d2l_autorec.runs import result
+from d2l_autorec.runs.config import make_config
+
+SET = "synthetic:60x80x900"
+CLICKS: dict[str, Any] = dict(threshold=3.0, min_user_clicks=1, heldout_users=12, epochs=2)
+KINDS: dict[str, dict[str, Any]] = {
+    "chapter": dict(epochs=1, hidden=(4,)),
+    "refitted": dict(epochs=2, hidden=(4,), val_ratio=0.1, refit=True),
+    "closed form": dict(model="bias"),
+    "ranking": dict(model="mult-vae", hidden=(4,), search_beta=True, **CLICKS),
+    "popularity": dict(model="popularity", **{**CLICKS, "epochs": None}),
+}
+
+
+@pytest.fixture(scope="module")
+def documented() -> set[str]:
+    """The names in the documentation."""
+    return set(re.findall(r"`([a-z][\w@]*)`", result.__doc__ or ""))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names in the files of several kinds of runs, with K in the place of a cut-off."""
+    names: set[str] = set()
+    for kind, options in KINDS.items():
+        folder = tmp_path_factory.mktemp("runs") / kind.replace(" ", "-")
+        given = {name: value for name, value in options.items() if value is not None}
+        train_run(make_config({"dataset": SET, "quiet": True, "out": str(folder), **given}))
+        names |= set(json.loads((folder / "result.json").read_text()))  # with its seal
+
+    as_documented = {re.sub(r"@\d+", "@K", name) for name in names}
+    return as_documented | {name for name in names if name.endswith("@100")}
+
+
+def test_every_name_is_documented(documented: set[str], written: set[str]):
+    like_ndcg = {name for name in written if name.endswith("@K_se")}  # said of all of them at once
+    exact = {name for name in written if "@100" in name and name.startswith("test_")}
+    cut_off = {"validation_ndcg@K", "baseline_test_ndcg@K"}
+    assert written - like_ndcg - exact - cut_off <= documented
+
+
+def test_nothing_else_is_documented(documented: set[str], written: set[str]):
+    assert documented <= written
