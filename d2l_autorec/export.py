@@ -10,7 +10,7 @@ from .training.engine import start_mxnet
 EXAMPLES = """examples:
   python -m d2l_autorec.export runs/mine                 into runs/mine/export
   python -m d2l_autorec.export runs/mine --format mxnet  without the onnx extra
-  python -m d2l_autorec.export runs/mf --format tables   a model without a network
+  python -m d2l_autorec.export runs/mf --format tables   without a network
 """
 
 
