@@ -372,7 +372,7 @@ def section(table: Table, lines: Sequence[Line], quick: bool = False) -> str:
     titles = [table.heads.get(metric, metric) for metric in table.metrics]
     if table.vary == "fold":
         return _section_of_models(table, lines, titles)
-    head = ["model", *titles, "runs", "published", "reached"]
+    head = ["model", *titles, "runs", table.reference, "reached"]
 
     rows = []
     for line in lines:

@@ -58,6 +58,8 @@ class Table:
         Given, the figure is a curve.
     claims : sequence of (str, str)
         Labels of rows of which the first was said to be better.
+    reference : str
+        What the figures of others are.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Table:
     higher_is_better: bool = False
     x_label: str = ""
     claims: Sequence[tuple[str, str]] = ()
+    reference: str = "published"
 
     @property
     def sign(self) -> int:
@@ -328,6 +331,7 @@ TABLES: dict[str, Table] = {
                     for cap in (0.0, 0.1, 0.5, 1.0)
                 ),
             ),
+            reference="an independent PyTorch program",
             **RANKING,
         ),
         Table(

@@ -10,7 +10,7 @@ from .figures import figure_at
 from .paper_tables import Line, Table
 
 HERE = dict(fmt="o", color=BLUE, label="here")
-PUBLISHED = dict(linestyle="", color=BLACK, label="published")
+PUBLISHED = dict(linestyle="", color=BLACK)
 BESIDE = 0.25  # of a row: a published value that is ours would hide it
 
 
@@ -72,7 +72,14 @@ def _draw_over_x(axes: Any, table: Table, lines: Sequence[Line]) -> None:
     known = [(line.row.x, line.row.value) for line in lines if line.row.value is not None]
     if known:
         # around ours, where both are the same
-        axes.plot(*zip(*known), marker="D", markersize=11, fillstyle="none", **PUBLISHED)
+        axes.plot(
+            *zip(*known),
+            marker="D",
+            markersize=11,
+            fillstyle="none",
+            label=table.reference,
+            **PUBLISHED,
+        )
     for place, value in known:
         axes.annotate(
             f"{value:.3f}", (place, value), (0, -18), textcoords="offset points", fontsize="small"
@@ -100,7 +107,7 @@ def _draw_rows(axes: Any, table: Table, lines: Sequence[Line]) -> None:
         if line.row.value is not None
     ]
     if known:
-        axes.plot(*zip(*known), marker="x", **PUBLISHED)
+        axes.plot(*zip(*known), marker="x", label=table.reference, **PUBLISHED)
 
     axes.set_yticks(places, [line.row.label for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)

@@ -63,3 +63,12 @@ def test_what_a_figure_is_made_of():
     assert made_of(lines) == text
     mixed = dataclasses.replace(lines[0].row, label="c")
     assert made_of([Line(mixed, runs_of(1))]) == "ml-1m, split random: one run each"
+
+
+def test_figures_of_others_are_called_what_they_are(drawn, tmp_path):
+    table = TABLES["ranking"]
+    result = {"dataset": "ml-100k", "heldout_users": 100, "test_ndcg@100": 0.26}
+    lines = [Line(row, [result]) for row in table.rows[:2]]
+    draw_table(table, lines, tmp_path / "t.png")
+    assert "an independent PyTorch program" in words_in(drawn[0])
+    assert "published" not in words_in(drawn[0])
