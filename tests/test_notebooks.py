@@ -61,7 +61,7 @@ QUICK: dict[str, dict[str, Any]] = {  # for each notebook: every constant, small
         GENRES=("crime", "poetry"),
         FOLDS=2,
         TRIALS=2,
-        READER="R0007",
+        READER="R0012",
         NEWCOMERS=3,
         GIVEN=(1, 4),
     ),
@@ -100,7 +100,7 @@ SAID = {  # sentences without figures, and what shows in the outputs that they a
         ),
     },
     "own_ratings.ipynb": {
-        "A wrong name of a column is told": "error: user='Card number': .* did you mean Card no.",
+        "A wrong column name is reported": "error: user='Card number': .* did you mean Card no.",
         "a missing rating, a rating off the scale, and a rating that is there twice": (
             r"(?s)error: .* nan, .*error: .* outside the scale .*error: .* already"
         ),
