@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..support.errors import UnknownId
+from ..support.errors import UnknownId, shortened
 
 SUGGESTIONS = 3
 
@@ -64,7 +64,7 @@ class IdMap:
 
         nearest = ", ".join(map(str, self.nearest(first)))
         return UnknownId(
-            f"{self._what} {str(first)!r}{others} is not among the {len(self.ids)} "
+            f"{self._what} {shortened(str(first))!r}{others} is not among the {len(self.ids)} "
             f"{self._what}s of this run; the nearest ids are {nearest}"
         )
 
@@ -75,8 +75,8 @@ class IdMap:
             try:
                 distance = np.abs(self.ids.astype(float) - float(name))
                 near = self.ids[np.argsort(distance, kind="stable")[:2]].tolist()
-            except (ValueError, TypeError):
-                pass  # asked for by a text that is no number
+            except (ValueError, TypeError, OverflowError):
+                pass  # asked for by a text that is no number, or by one that is too long
 
         alike = difflib.get_close_matches(str(name), self._positions, SUGGESTIONS, cutoff=0.5)
         near += [self.ids.tolist()[self._positions[text]] for text in alike]

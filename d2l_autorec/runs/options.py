@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..support.cli import Parser
-from ..support.errors import ConfigError, did_you_mean, refuse_blank
+from ..support.errors import ConfigError, did_you_mean, refuse_blank, shortened
 from ..support.flags import flag
 
 GROUPS = ("data", "model", "training", "devices", "output")
@@ -270,10 +270,7 @@ def shown(value: Any) -> str:
 
 def brief(value: Any) -> str:
     """As `shown`, cut where it is too long for a line."""
-    text = shown(value)
-    if len(text) > 60:
-        return f"{text[:60]}..."
-    return text
+    return shortened(shown(value))
 
 
 def add_options(parser: Parser, configs: Mapping[str, type[OptionFields]]) -> None:

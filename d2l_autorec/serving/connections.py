@@ -8,11 +8,13 @@ import contextlib
 import json
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from uvicorn import Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0  # for the first line and the headers of a request
+MOST_HEADER_BYTES = 1 << 16  # and what the system hands over at once
 LEAVE_SECONDS = 1.0  # for clients that keep connections open, to be told that they close
 TICK = 0.02
 CLOSE = (b"connection", b"close")
@@ -25,20 +27,20 @@ class Connection(HttpToolsProtocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         super().connection_made(transport)
         self._expect_headers()
 
-    def data_received(self, data: bytes) -> None:
-        """A part of a request has come."""
-        if self._deadline is None:
-            self._expect_headers()
-        super().data_received(data)
+    def on_message_begin(self) -> None:
+        """A request begins, the first one or another."""
+        self._expect_headers()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A request has begun."""
+        """Only the body is still to come."""
         self._expect_nothing()
         super().on_headers_complete()
 
@@ -46,6 +48,15 @@ class Connection(HttpToolsProtocol):
         """The client has gone."""
         self._expect_nothing()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request has come."""
+        if self._deadline is not None and self._size > MOST_HEADER_BYTES:
+            self.send_400_response("its headers are too long")
+            return
+
+        self._size += len(data)
+        super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and hang up."""
@@ -60,9 +71,11 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _expect_headers(self) -> None:
+        self._expect_nothing()
         self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def _expect_nothing(self) -> None:
+        self._size = 0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -102,7 +115,7 @@ class DrainingServer(Server):
             await loop.connect_accepted_socket(self._connection, client)
 
     def _connection(self) -> asyncio.Protocol:
-        protocol_class = self.config.http_protocol_class
+        protocol_class: Any = self.config.http_protocol_class
         return protocol_class(
             config=self.config,
             server_state=self.server_state,

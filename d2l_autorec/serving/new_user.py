@@ -231,7 +231,7 @@ def _check_rating(name: Any, value: Any, scale: tuple[float, float]) -> None:
     low, high = scale
     if not low <= number <= high:
         raise DataError(
-            f"ratings: {number:g} for item {str(name)!r} is outside the scale {low:g}..{high:g}"
+            f"ratings: {number:.12g} for item {str(name)!r} is outside the scale {low:g}..{high:g}"
         )
 
 

@@ -29,6 +29,7 @@ class Worker(UvicornWorker):
     CONFIG_KWARGS = {
         "loop": "uvloop",
         "http": Connection,
+        "ws": "none",
         "lifespan": "off",
         "access_log": False,
         "server_header": False,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+LONGEST = 60  # of a value that is quoted
 MXNET_IS_MISSING = (
     "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
     "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
@@ -61,6 +62,13 @@ def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None
     if at_most is not None:
         bounds += f" and at most {at_most}"
     raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
+
+
+def shortened(text: str) -> str:
+    """A text, cut where it is too long for a line."""
+    if len(text) > LONGEST:
+        return f"{text[:LONGEST]}..."
+    return text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -385,7 +385,7 @@ def test_no_run_folder(in_process, tmp_path):
     )
 
 
-@pytest.mark.parametrize("verb", ["recommend", "export", "compare"])
+@pytest.mark.parametrize("verb", ["recommend", "export", "compare", "serve"])
 def test_help_is_quick(command, verb):
     """In CPU time, which does not depend on what else the machine does."""
     before = children_seconds()

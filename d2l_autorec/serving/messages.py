@@ -1,0 +1,154 @@
+"""What the HTTP API is asked and answers, as types; imports no MXNet."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .answers import MOST_ITEMS
+
+
+def _as_id(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("an id is a whole number or a string")
+    return value
+
+
+Id = Annotated[int | str, BeforeValidator(_as_id)]
+Ratings = dict[str, float] | list[Id]
+Number = Annotated[int, Field(description=f"How many, from 1 to {MOST_ITEMS}")]
+
+
+class Query(BaseModel):
+    """The parameters of an address; there are no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OfUser(Query):
+    """Of a user that the model knows."""
+
+    user: str
+    n: Number = 10
+
+
+class OfItem(Query):
+    """Of an item."""
+
+    n: Number = 10
+
+
+class Words(Query):
+    """Of a title or an id; without any, the most popular items are found."""
+
+    search: str = ""
+    n: Number = 10
+
+
+class Body(BaseModel):
+    """JSON without unknown names, and of the types that are asked for: "5" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewUser(Body):
+    """Someone whom training did not see."""
+
+    ratings: Ratings
+    n: Number = 10
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ratings": {"50": 5}, "n": 10}]})
+
+
+class Wanted(Body):
+    """Items that a user, or someone with these ratings, is asked about."""
+
+    user: Id | None = None
+    ratings: Ratings | None = None
+    items: list[Id]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user": 196, "items": [50, 181]}]})
+
+    @model_validator(mode="after")
+    def _one_person(self) -> "Wanted":
+        if (self.user is None) == (self.ratings is None):
+            raise ValueError("give either user or ratings")
+        return self
+
+
+class Item(BaseModel):
+    """An item; the title is empty where none is known."""
+
+    item: Id
+    title: str
+
+
+class SimilarItem(Item):
+    """An item, and the cosine of its vector and another's."""
+
+    similarity: float
+
+
+class ScoredItem(Item):
+    """An item, and its predicted rating or, of a model that ranks, its score."""
+
+    score: float
+
+
+class Recommendation(ScoredItem):
+    """A recommended item, and the rated ones that contribute most."""
+
+    because: list[SimilarItem]
+
+
+class FoundItem(Item):
+    """An item, and how many ratings of it are known."""
+
+    ratings: int
+
+
+class Recommendations(BaseModel):
+    """Best first."""
+
+    recommendations: list[Recommendation]
+    remarks: list[str]
+
+
+class Predictions(BaseModel):
+    """In the order asked for."""
+
+    predictions: list[ScoredItem]
+
+
+class SimilarItems(BaseModel):
+    """Most similar first."""
+
+    items: list[SimilarItem]
+    remarks: list[str]
+
+
+class FoundItems(BaseModel):
+    """Most popular first."""
+
+    items: list[FoundItem]
+
+
+class About(BaseModel):
+    """The model: its kind is rating or ranking, and `result` is what result.json holds."""
+
+    kind: str
+    scale: tuple[float, float]
+    users: int
+    items: int
+    result: dict[str, Any]
+
+
+class Health(BaseModel):
+    """That the server answers."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """What is wrong with a request, in one line."""
+
+    error: str

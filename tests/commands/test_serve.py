@@ -1,0 +1,292 @@
+"""`python -m d2l_autorec.serve`: how it starts, what it refuses, and how it ends."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+from helpers import WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
+
+from d2l_autorec.runs.config import make_config
+from d2l_autorec.serving.tables import NotExported, load_served
+from d2l_autorec.serving.trained_model import load_run
+
+BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()
+HEADERS = {"content-type": "application/json"}
+WITH_MXNET = ("-m", "d2l_autorec.serve")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """An item-based run, exported."""
+    model = finish(tmp_path_factory.mktemp("serve") / "run")
+    model.export(model.path / "export", ["tables"])
+    return model.path
+
+
+@pytest.fixture(scope="module")
+def user_run(tmp_path_factory):
+    """A user-based run, not exported."""
+    return finish(tmp_path_factory.mktemp("serve") / "run", based="user").path
+
+
+def recommend(url):
+    answer = httpx.post(f"{url}/recommend", content=BODY, headers=HEADERS)
+    assert answer.status_code == 200, answer.text
+    return [row["item"] for row in answer.json()["recommendations"]]
+
+
+def by_library(run):
+    return [scored.item for scored in load_run(run).recommend_new_user({1: 5, 2: 3}, 5)]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_begins_and_ends_in_a_line_each(run, number, code):
+    with Server(run, "--workers", "2") as server:
+        assert recommend(server.url) == by_library(run)
+        assert server.stop(number) == code
+
+    name = signal.Signals(number).name
+    first, last = server.log.read_text().splitlines()
+    assert first == f"d2l_autorec.serve: loading {run} ..."
+    assert last == f"d2l_autorec.serve: stopped: {name}"
+
+
+def test_ctrl_c_reaches_every_process(run, tmp_path):
+    """A terminal sends it to the workers, too."""
+    process = subprocess.Popen(
+        [sys.executable, *WITH_MXNET, str(run), "--port", "0", "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path)},
+    )
+    recommend(process.stdout.readline().split()[0])
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[1:] == ["d2l_autorec.serve: stopped: SIGINT"]
+    assert remaining(tmp_path, 5) == []
+
+
+def test_without_an_export_another_process_makes_one(user_run):
+    """MXNet is loaded there, and this one goes on without it."""
+    with Server(user_run) as server:
+        assert recommend(server.url) == by_library(user_run)
+
+    assert f"{user_run} has no export: MXNet makes one for this start" in server.log.read_text()
+    assert not (user_run / "export").exists()
+
+
+def test_an_old_export_is_not_served(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    other = finish(tmp_path / "other", seed=5)
+    for path in other.path.iterdir():
+        shutil.copy(path, copy)
+
+    with pytest.raises(NotExported, match="was exported from other parameters than the run has"):
+        load_served(copy)
+    with Server(copy) as server:
+        assert recommend(server.url) == by_library(copy)
+
+
+@pytest.mark.parametrize("name", ["tables.npz", "metadata.json"])
+def test_a_damaged_export_is_not_served(run, tmp_path, name):
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "export" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(NotExported, match=f"{copy / 'export'}"):
+        load_served(copy)
+
+    path.unlink()
+    with pytest.raises(NotExported):
+        load_served(copy)
+
+
+def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
+    out = tmp_path / "mean"
+    data = dict(dataset="synthetic:60x80x900", quiet=True)
+    train_run(make_config({**data, "model": "mean", "out": str(out)}))
+    refused = in_process("export", str(out))
+    assert_user_error(
+        refused, "which has no network to export: leave its tables by --format tables"
+    )
+
+    process = in_process("export", str(out), "--format", "tables")
+    assert process.stdout.splitlines() == [
+        str(out / "export" / name) for name in ("tables.npz", "metadata.json")
+    ]
+    assert load_served(out).ratings.num_users == 60
+
+
+def test_user_errors(run, command, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        process = command("serve", str(run), "--port", port)
+    assert_refused(process, f"127.0.0.1, port {port}, cannot be listened on (Address already in")
+    assert_refused(command("serve", str(run), "--host", "no.such.host.invalid"), "is no address")
+    assert_refused(
+        command("serve", str(run), "--host", "192.0.2.1"), "192.0.2.1, port 8000, cannot"
+    )
+    assert_refused(
+        command("serve", str(tmp_path), "--port", "0"), f"{tmp_path} is not a run folder"
+    )
+
+
+def assert_refused(process, *fragments):
+    """One line beside that on what is loaded."""
+    assert process.returncode == 2, process.stderr
+    assert process.stdout == ""
+    lines = process.stderr.splitlines()
+    assert len(lines) == 2, lines
+    for fragment in fragments:
+        assert fragment in lines[1]
+
+
+@pytest.mark.parametrize(
+    "arguments, fragment",
+    [
+        (["--port", "65536"], "--port: it is '65536': it must be a whole number, from 0 to 65535"),
+        (["--workers", "0"], "--workers: it is '0': it must be a whole number, from 1 to 64"),
+        (["--timeout", "x"], "--timeout: it is 'x': it must be a whole number, from 1 to 3600"),
+        (["--host", ""], "--host is ''"),
+    ],
+)
+def test_options(run, in_process, arguments, fragment):
+    assert_user_error(in_process("serve", str(run), *arguments), fragment)
+
+
+def test_without_the_extra_one_line_says_so(run, tmp_path):
+    hidden = WITHOUT_MXNET.replace('"mxnet"', '"fastapi"')
+    process = subprocess.run(
+        [sys.executable, "-c", hidden, str(run)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert_refused(process, "serving needs fastapi: pip install 'd2l_autorec[serve]'")
+
+
+def test_without_export_and_mxnet_one_line_says_so(user_run, tmp_path):
+    """The other process does not find it either."""
+    hide = WITHOUT_MXNET.partition("runpy.run_module")[0]
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    process = subprocess.run(
+        [sys.executable, *WITH_MXNET, str(user_run), "--port", "0"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"},
+    )
+    assert process.returncode == 2
+    assert "cannot be exported: d2l_autorec needs MXNet" in process.stderr.splitlines()[-1]
+
+
+def test_a_request_in_flight_is_answered(run):
+    """One whose body comes only after the signal."""
+    with Server(run) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.putrequest("POST", "/recommend")
+        for name, value in {**HEADERS, "content-length": str(len(BODY))}.items():
+            connection.putheader(name, value)
+        connection.endheaders(BODY[:5])
+
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        connection.send(BODY[5:])
+
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert len(json.loads(answer.read())["recommendations"]) == 5
+        assert server.process.wait(timeout=60) == 143
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept connections", "new connections"])
+def test_stop_under_load_loses_no_request(run, keep):
+    outcomes: Counter = Counter()
+    with Server(run, "--workers", "2") as server:
+        clients = [
+            threading.Thread(target=ask_until_refused, args=(server.port, keep, outcomes))
+            for _ in range(8)
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(1)
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join(timeout=60)
+        assert server.process.wait(timeout=60) == 143
+
+    assert outcomes.pop("answered") > 8
+    assert outcomes == {"refused": 8}
+
+
+def ask_until_refused(port, keep, outcomes):
+    """Ask again and again; what is neither answered nor refused a connection is lost."""
+    connection = None
+    while True:
+        if connection is None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                outcomes["refused"] += 1
+                return
+
+        try:
+            connection.request("POST", "/recommend", BODY, HEADERS)
+            answer = connection.getresponse()
+            content = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            outcomes[f"lost: {error!r}"] += 1
+            connection.close()
+            return
+
+        assert answer.status == 200 and len(content["recommendations"]) == 5
+        outcomes["answered"] += 1
+        if not keep or answer.will_close:
+            connection.close()
+            connection = None
+
+
+def test_a_killed_worker_is_replaced(run):
+    with Server(run) as server:
+        expected = recommend(server.url)
+        (worker,) = children(server.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert recommend(server.url) == expected
+        assert children(server.process.pid) != [worker]
+
+
+def test_workers_end_with_their_parent(run, tmp_path):
+    with Server(run, "--workers", "2") as server:
+        recommend(server.url)
+        workers = children(server.process.pid)
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 20
+        while any(map(is_alive, workers)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(map(is_alive, workers))
+
+
+def children(parent):
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,332 @@
+"""Mistakes and attacks: the HTTP API answers each with one line of JSON, and logs no traceback."""
+
+import json
+import socket
+import time
+import warnings
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import pytest
+from helpers import Server
+
+import d2l_autorec as d2l
+from d2l_autorec.serving.connections import HEADER_SECONDS
+from d2l_autorec.serving.limits import MOST_BYTES
+
+ODD = ["a/b", "x/similar", "50%", "日本", "q?#&=+", "...", "Amélie", "10", "%2F", "é"]
+TITLES = {"a/b": "Amélie (2001)", "10": "Star Wars (1977)", "...": "Matrix, The (1999)"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Ids that are hard to write in an address; user u9 and item 'é' have no training rating."""
+    rng = np.random.default_rng(0)
+    cells = np.array([(user, item) for user in range(9) for item in range(9) if (user + item) % 4])
+    ratings = d2l.Ratings(
+        *cells.T,
+        rng.integers(1, 6, len(cells)),
+        user_ids=np.array([f"u{user}" for user in range(10)], dtype=object),
+        item_ids=np.array(ODD, dtype=object),
+        scale=(1.0, 5.0),
+        titles=TITLES,
+        name="odd",
+    )
+    test = ratings.part(np.arange(5))
+    folder = tmp_path_factory.mktemp("odd") / "run"
+    model = d2l.train_model(
+        d2l.MFConfig(factors=3, epochs=2, quiet=True), ratings, test, out=str(folder)
+    )
+    model.export(folder / "export", ["tables"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def server(run):
+    with Server(run.path, "--timeout", "2") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def assert_problem(answer, status, *fragments):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    assert "\n" not in answer.text
+    for fragment in fragments:
+        assert fragment in answer.json()["error"]
+
+
+def post(client, body, path="/recommend", **headers):
+    if isinstance(body, str):
+        body = body.encode()
+    return client.post(path, content=body, headers={"content-type": "application/json", **headers})
+
+
+RATINGS = {
+    "unknown": ('{"foo": 5}', 404, "item 'foo' is not among the 10 items of this run; the nearest"),
+    "two unknown": ('{"foo": 5, "bar": 1}', 404, "'foo' (and 1 more of those asked for)"),
+    "line break": ('{"a\\nb": 5}', 404, "item 'a\\nb' is not"),
+    "NUL": ('{"\\u0000": 5}', 404, "item '\\x00' is not"),
+    "half a sign": ('{"\\ud800": 5}', 404, "item '\\ud800' is not"),
+    "half a sign, no number": ('{"\\ud800": "x"}', 422, "Input should be a valid number"),
+    "long": (json.dumps({"u" * 100_000: 5}), 404, "uuu...' is not among"),
+    "above the scale": ('{"10": 6}', 422, "ratings: 6 for item '10' is outside the scale 1..5"),
+    "below the scale": ('{"10": -1e9}', 422, "ratings: -1000000000 for item '10' is outside"),
+    "just above": ('{"10": 5.00000001}', 422, "5.00000001 for item '10' is outside"),
+    "infinite": ('{"10": 1e999}', 422, "ratings: inf for item '10' is outside"),
+    "NaN": ('{"10": NaN}', 400, "the body is no JSON: NaN is no number"),
+    "Infinity": ('{"10": -Infinity}', 400, "the body is no JSON: -Infinity is no number"),
+    "huge": ('{"10": 1' + 400 * "0" + "}", 422, "ratings.10: Input should be a valid number"),
+    "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "the body is no JSON: Exceeds the limit"),
+    "text": ('{"10": "5"}', 422, "ratings.10: Input should be a valid number"),
+    "true": ('{"10": true}', 422, "ratings.10: Input should be a valid number"),
+    "null": ('{"10": null}', 422, "ratings.10: Input should be a valid number"),
+    "twice": ('{"10": 5, "10": 1}', 400, "the body is no JSON: '10' stands there twice"),
+    "same item": ('{"10": 5, " 10": 1}', 422, "item '10' is given more than once"),
+    "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
+    "none": ("{}", 422, "ratings is empty: give at least one item"),
+    "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),
+    "list of fractions": ("[1.5]", 422, "ratings.0: an id is a whole number or a string"),
+    "word": ('"10"', 422, "ratings: Input should be a valid dictionary"),
+    "deep": ("[" * 100_000, 400, "the body is no JSON: it is nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("name", RATINGS)
+def test_ratings_of_a_new_user(client, name):
+    text, status, error = RATINGS[name]
+    assert_problem(post(client, f'{{"ratings": {text}, "n": 3}}'), status, error)
+
+
+BODIES = {
+    "empty": ("", 422, "the body: Field required"),
+    "half": ('{"ratings"', 400, "the body is no JSON: Expecting ':' delimiter"),
+    "null": ("null", 422, "the body: Input should be a valid dictionary"),
+    "list": ("[]", 422, "the body: Input should be a valid dictionary"),
+    "no ratings": ("{}", 422, "ratings: Field required"),
+    "unknown name": ('{"ratings": {"10": 5}, "m": 3}', 422, "m: Extra inputs are not permitted"),
+    "name twice": ('{"n": 3, "n": 3}', 400, "'n' stands there twice"),
+    "no text": (b'{"ratings": {"\xff": 5}}', 400, "can't decode byte 0xff"),
+    "n of 0": ('{"ratings": {"10": 5}, "n": 0}', 422, "`n` is 0: it must be a whole number, at"),
+    "n too high": ('{"ratings": {"10": 5}, "n": 1001}', 422, "at least 1 and at most 1000"),
+    "n huge": ('{"ratings": {"10": 5}, "n": 1e30}', 422, "n: Input should be a valid integer"),
+    "n a text": ('{"ratings": {"10": 5}, "n": "3"}', 422, "n: Input should be a valid integer"),
+    "n true": ('{"ratings": {"10": 5}, "n": true}', 422, "n: Input should be a valid integer"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies(client, name):
+    body, status, error = BODIES[name]
+    assert_problem(post(client, body), status, error)
+
+
+PREDICTIONS = {
+    "nobody": ('{"items": ["10"]}', 422, "give either user or ratings"),
+    "both": ('{"user": "u1", "ratings": {"10": 5}, "items": []}', 422, "give either user or"),
+    "no items": ('{"user": "u1"}', 422, "items: Field required"),
+    "items no list": ('{"user": "u1", "items": "10"}', 422, "items: Input should be a valid list"),
+    "null": ('{"user": "u1", "items": [null]}', 422, "items.0: an id is a whole number or"),
+    "unknown item": ('{"user": "u1", "items": ["x"]}', 404, "item 'x' is not among the 10 items"),
+    "unknown user": ('{"user": "x", "items": ["10"]}', 404, "user 'x' is not among the 10 users"),
+    "huge user": (f'{{"user": {"9" * 4000}, "items": []}}', 404, "999...' is not among"),
+    "user a list": ('{"user": ["u1"], "items": []}', 422, "user: an id is a whole number or"),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_predictions(client, name):
+    body, status, error = PREDICTIONS[name]
+    if name == "huge user":
+        body = body.replace("[]", '["10"]')
+    assert_problem(post(client, body, "/predict"), status, error)
+
+
+ADDRESSES = {
+    "/recommend": (422, "user: Field required"),
+    "/recommend?user=": (404, "user '' is not among the 10 users"),
+    "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; the nearest ids"),
+    "/recommend?user=%00": (404, "user '\\x00' is not among"),
+    "/recommend?user=u1&n=0": (422, "`n` is 0: it must be a whole number, at least 1 and at most"),
+    "/recommend?user=u1&n=-1": (422, "`n` is -1"),
+    "/recommend?user=u1&n=1e3": (422, "n: Input should be a valid integer"),
+    "/recommend?user=u1&n=" + "9" * 30: (422, "it must be a whole number, at least 1 and at most"),
+    "/recommend?user=u1&N=3": (422, "N: Extra inputs are not permitted"),
+    "/recommend?user=u1&user=u2": (422, "user is given twice"),
+    "/items/x/similar": (404, "item 'x' is not among the 10 items"),
+    "/items/10/similar?n=0": (422, "`n` is 0"),
+    "/items?n=1001": (422, "`n` is 1001"),
+    "/items/10": (404, "Not Found"),
+    "/nothing": (404, "Not Found"),
+    "/..%2f..%2fsetup.cfg": (404, "Not Found"),
+    "/%2e%2e/%2e%2e/etc/passwd": (404, "Not Found"),
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_addresses(client, address):
+    status, error = ADDRESSES[address]
+    assert_problem(client.get(address), status, error)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("path", ["/", "/recommend", "/health", "/items"])
+def test_methods(client, method, path):
+    assert_problem(client.request(method, path), 405, "Method Not Allowed")
+
+
+def test_head_is_get_without_a_body(client):
+    answer, whole = client.head("/items?n=2"), client.get("/items?n=2")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == str(len(whole.content))
+
+
+def test_other_types_are_no_json(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = post(client, '{"ratings": {"10": 5}}', **{"content-type": kind})
+        assert_problem(answer, 415, "send JSON, with content-type: application/json")
+
+
+@pytest.mark.parametrize("item", ODD)
+def test_every_id_has_an_address(run, client, item):
+    """Also one with a slash, or that ends as the address does."""
+    answer = client.get(f"/items/{quote(item, safe='')}/similar?n=3")
+    assert answer.status_code == 200, answer.text
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expected = run.similar_items(item, 3)
+    assert [row["item"] for row in answer.json()["items"]] == [scored.item for scored in expected]
+    assert answer.json()["remarks"] == [str(warning.message) for warning in caught]
+    assert bool(caught) == (item == "é")  # which nobody rated in training
+
+
+def test_a_user_without_ratings_is_remarked_on(client):
+    answer = client.get("/recommend?user=u9&n=2").json()
+    assert answer["remarks"] == [
+        "user u9 has no training rating: the items' mean ratings are shown"
+    ]
+    assert len(answer["recommendations"]) == 2
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("AMELIE", ["a/b", "Amélie"]),
+        ("amélie 2001", ["a/b"]),
+        ("the matrix", ["..."]),
+        ("wars star", ["10"]),
+        ("日", ["日本"]),
+        ("%2F", ["%2F"]),
+        ("nothing", []),
+    ],
+)
+def test_search(client, text, expected):
+    answer = client.get("/items", params={"search": text})
+    assert sorted(row["item"] for row in answer.json()["items"]) == sorted(expected)
+
+
+def test_everything_is_found_without_words(client):
+    assert len(client.get("/items").json()["items"]) == 10
+
+
+# What httpx does not send.
+
+
+def raw(server, *pieces, seconds=10.0):
+    """Everything that the server answers to these bytes until it hangs up or is silent."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while piece := connection.recv(1 << 16):
+                answer += piece
+        except (TimeoutError, ConnectionError):
+            pass
+    return answer
+
+
+def head(length, path="/recommend"):
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        f"content-type: application/json\r\n{length}\r\n\r\n"
+    ).encode()
+
+
+def assert_raw_problem(answer, status, fragment):
+    first, _, rest = answer.partition(b"\r\n")
+    headers, _, body = rest.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"content-type: application/json" in headers
+    assert fragment in json.loads(body)["error"]
+
+
+def test_large_bodies(server, client):
+    too_large = f"the body is larger than {MOST_BYTES} bytes"
+    fitting = b'{"ratings": {"10": 5}}'.ljust(MOST_BYTES)
+    assert post(client, fitting).status_code == 200
+    assert_problem(post(client, fitting + b" "), 413, too_large)
+
+    announced = raw(server, head("content-length: 99999999"), b"{")
+    assert_raw_problem(announced, 413, too_large)
+
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    chunked = raw(server, head("transfer-encoding: chunked"), *[chunk] * 20)
+    assert_raw_problem(chunked, 413, too_large)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"FOO / HTTP/1.1\r\n\r\n",
+        head("content-length: x"),
+        head("content-length: -5"),
+    ],
+)
+def test_no_http(server, request_):
+    assert_raw_problem(raw(server, request_), 400, "the request is no HTTP")
+
+
+def test_long_headers(server):
+    pieces = [b"x: " + b"a" * (1 << 17)] * 8
+    answer = raw(server, b"GET / HTTP/1.1\r\nhost: x\r\n", *pieces)
+    assert answer == b"" or b"its headers are too long" in answer  # reset where it sends on
+
+
+def test_slow_bodies(server):
+    start = time.monotonic()
+    answer = raw(server, head("content-length: 20"), b"{")
+    assert_raw_problem(answer, 408, "the request was not complete in 2 seconds")
+    assert 1.5 < time.monotonic() - start < 8
+
+
+@pytest.mark.slow
+def test_slow_headers(server):
+    start = time.monotonic()
+    assert raw(server, b"GET / HTTP/1.1\r\nhost: x\r\n", seconds=30) == b""
+    assert HEADER_SECONDS - 1 < time.monotonic() - start < HEADER_SECONDS + 5
+
+
+def test_connections_that_say_nothing_do_not_stop_others(server, client):
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+    try:
+        assert client.get("/recommend?user=u1").status_code == 200
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_nothing_was_logged_but_what_is_no_http(server):
+    """After all of the above."""
+    for line in server.log.read_text().splitlines()[1:]:
+        assert "[WARNING]" in line or "serve:" in line, line
