@@ -40,12 +40,19 @@ def because(
 
     contributions = similarities * _weights(predictor, values[warm])
     best_first = np.argsort(-contributions, axis=1, kind="stable")[:, :MOST]
+    best = np.take_along_axis(contributions, best_first, axis=1)
 
-    reasons = []
-    for row, places in enumerate(best_first):
-        places = places[contributions[row, places] > 0]
-        reasons.append(predictor.scored(rated[places], similarities[row, places]))
-    return reasons
+    named = predictor.scored(rated, np.zeros(len(rated)))
+    return [
+        [
+            named[place]._replace(score=similarity[place])
+            for place, contribution in zip(places, of_item)
+            if contribution > 0
+        ]
+        for places, of_item, similarity in zip(
+            best_first.tolist(), best.tolist(), similarities.tolist()
+        )
+    ]
 
 
 def _similarities(predictor: Predictor, items: np.ndarray, rated: np.ndarray) -> np.ndarray | None:

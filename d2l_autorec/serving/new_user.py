@@ -211,11 +211,13 @@ def positions_and_values(
 
 def _refuse_same_item(names: list[Any], items: np.ndarray) -> None:
     """Raise DataError where two names are those of one item, as '5' and 5 are."""
-    _, first, counts = np.unique(items, return_index=True, return_counts=True)
-    repeated = counts > 1
-    if repeated.any():
-        name = names[first[repeated.argmax()]]
-        raise DataError(f"ratings: item {str(name)!r} is given more than once: keep one of them")
+    met: set[int] = set()
+    for name, item in zip(names, items.tolist()):
+        if item in met:
+            raise DataError(
+                f"ratings: item {str(name)!r} is given more than once: keep one of them"
+            )
+        met.add(item)
 
 
 def _check_rating(name: Any, value: Any, scale: tuple[float, float]) -> None:

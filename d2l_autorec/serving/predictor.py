@@ -240,7 +240,7 @@ class Predictor:
         config = self.run.config
         if isinstance(config, RatingConfig) and config.clip:
             low, high = self.ratings.bounds
-            return np.clip(ratings, low, high)
+            return np.minimum(np.maximum(ratings, low), high)  # a tenth of np.clip's time, of few
         return ratings
 
     def rated(self, products: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ gunicorn loads the application before it forks: the workers share the memory of 
 written, which is all of a model. uvicorn answers in each worker.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -161,6 +162,8 @@ def serve(
         },
     )
     arbiter = _Arbiter(application)
+    gc.collect()
+    gc.freeze()  # a worker's collector would write to each object, and so copy what is shared
 
     try:
         arbiter.run()

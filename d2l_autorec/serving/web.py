@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from ..support.errors import UnknownId, UserError
@@ -152,11 +153,11 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
     # one: the library's warnings are the process's, and Python computes in one thread at a time
     computing = ThreadPoolExecutor(1)
 
-    async def ask(question: Callable[..., dict[str, Any]], *arguments: Any) -> JSONResponse:
+    async def ask(question: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
         """An answer; whoever waits for it can be given up meanwhile."""
         loop = asyncio.get_running_loop()
         content = await loop.run_in_executor(computing, question, *arguments)
-        return JSONResponse(content)
+        return Response(to_json(content), media_type="application/json")
 
     @app.get("/recommend", response_model=messages.Recommendations)
     async def recommend(asked: Annotated[messages.OfUser, Query()]) -> Response:
