@@ -1,16 +1,21 @@
 """The README: its commands and its Python as they stand there, one after the other."""
 
 import configparser
+import json
 import os
 import re
 import shlex
 import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import ROOT
+
+from d2l_autorec.serve import _parser as serve_parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -26,6 +31,8 @@ LIGHTER = {
     "--model mult-vae": "--model mult-vae --epochs 2",
     "--table chapter,paper": "--table u1 --quick",
     "--kvstore dist_sync": "--kvstore dist_sync --epochs 1",
+    "--preset best": "--preset best --hidden 20 --epochs 2",
+    "serve runs/best": "serve runs/best --port 0",
 }
 
 
@@ -71,21 +78,39 @@ def folder(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-def run(command: str) -> subprocess.CompletedProcess:
-    """A command of the README, in a shell as its reader's."""
+def run(command: str) -> str:
+    """What a command of the README prints, in a shell as its reader's."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
+    done = subprocess.run(
         command, shell=True, env=environment, capture_output=True, text=True, timeout=300
     )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+def serve(command: str) -> str:
+    """The first line of a server, which answers and then is stopped."""
+    words = [sys.executable, *shlex.split(command)[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+
+        url = line.split()[0]
+        with urllib.request.urlopen(f"{url}/recommend?user=196&n=4", timeout=60) as answer:
+            assert len(json.load(answer)["recommendations"]) == 4
+        server.terminate()
+    return line
 
 
 @pytest.mark.realdata
 def test_each_command_runs_after_those_before_it(folder: Path):
     printed = ""
-    for command in PROGRAMS:
-        done = run(lighter(command))
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        printed += done.stdout
+    for command in map(lighter, PROGRAMS):
+        if " d2l_autorec.serve " in command:
+            printed += serve(command)
+        else:
+            printed += run(command)
 
     assert (folder / "compare.png").is_file()
     assert len((folder / "everyone.csv").read_text().splitlines()) > 9000
@@ -121,8 +146,15 @@ def test_every_other_command_is_one_that_ci_runs():
             words = shlex.split(part)
             if words[:2] == ["pip", "install"]:
                 assert set(re.findall(r"\w+", words[-1])) <= extras, part
+            elif words[0] in ("docker", "systemd-run"):
+                assert vars(serve_parser().parse_args(after("d2l_autorec.serve", words)))
             elif "venv" not in part:
                 assert part in ci, part
+
+
+def after(word: str, words: list[str]) -> list[str]:
+    """The words behind one of them."""
+    return words[words.index(word) + 1 :]
 
 
 @pytest.mark.realdata
