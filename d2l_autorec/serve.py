@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError, DataError
+from .support.errors import ConfigError, DataError, DataWarning
+from .support.steps import show_steps, step
 
 if TYPE_CHECKING:
     from .serving.tables import ServedModel
@@ -29,10 +31,10 @@ LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, load the model and answer until a signal says stop."""
     options = _parser().parse_args(argv)
-    _tell(f"loading {options.run} ...")
+    show_steps(True)
+    step(f"loading {options.run}")
 
-    for name in LIBRARIES:  # a worker computes in one thread: there are workers for the others
-        os.environ.setdefault(name, "1")
+    _compute_in_one_thread()
     try:
         from .serving.server import bound_socket, serve, url_of
         from .serving.web import make_app
@@ -46,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         app = make_app(Answers(model, model.metrics), options.timeout)
 
         def when_ready() -> None:
-            print(f"{url} serves {model.config.model} of {model.ratings.name}; Ctrl+C stops it")
-            sys.stdout.flush()
+            what = f"{model.config.model} of {model.ratings.name}"
+            print(f"{url} serves {what}; Ctrl+C stops it", flush=True)
 
         serve(app, listener, options.workers, options.timeout, when_ready)
 
@@ -59,7 +61,13 @@ def load(run: Path) -> "ServedModel":
     try:
         return load_served(run)
     except NotExported as error:
-        _tell(f"{error}: MXNet makes one for this start ...")
+        warnings.warn(
+            f"{error}: MXNet makes an export for this start, in a process of its own; "
+            f"python -m d2l_autorec.export {run} makes one that stays",
+            DataWarning,
+            stacklevel=2,
+        )
+        step("exporting")
 
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
         export(run, Path(folder))
@@ -94,8 +102,12 @@ def export(run: Path, folder: Path) -> None:
         raise DataError(f"{run} cannot be exported: {reason}")
 
 
-def _tell(text: str) -> None:
-    print(f"d2l_autorec.serve: {text}", file=sys.stderr, flush=True)
+def _compute_in_one_thread() -> None:
+    """Each worker: there are workers for the other CPUs. NumPy reads this when it is imported."""
+    if "numpy" in sys.modules:
+        return
+    for name in LIBRARIES:
+        os.environ.setdefault(name, "1")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -70,13 +70,18 @@ class _Application(BaseApplication):
 
 
 class _Arbiter(Arbiter):
-    """gunicorn's, that remembers which signal ended it."""
+    """gunicorn's, that every signal ends as SIGTERM does, and that remembers which it was."""
 
     ended_by = signal.SIGTERM
 
     def handle_int(self) -> NoReturn:
-        """Answer what is in flight, as for SIGTERM."""
+        """Answer what is in flight, and end."""
         self.ended_by = signal.SIGINT
+        raise StopIteration
+
+    def handle_hup(self) -> NoReturn:
+        """Its terminal has gone: end, too, as there is nothing to load anew."""
+        self.ended_by = signal.SIGHUP
         raise StopIteration
 
 

@@ -124,7 +124,7 @@ def test_missing_files_are_told(folders, kind, file, tmp_path):
         load_run(folder)
 
 
-@pytest.mark.parametrize("verb", ["recommend", "export", "compare", "run"])
+@pytest.mark.parametrize("verb", ["recommend", "export", "serve", "compare", "run"])
 @pytest.mark.parametrize("file", ["metrics.csv", "model.params", "ratings.npz"])
 def test_every_command_verifies(folders, in_process, verb, file):
     folder = folders["rating"]
@@ -132,6 +132,7 @@ def test_every_command_verifies(folders, in_process, verb, file):
         "recommend": (str(folder), "--user", "1"),
         "compare": (str(folder),),
         "export": (str(folder), "--format", "mxnet"),
+        "serve": (str(folder), "--port", "0"),
         "run": ("--resume", str(folder)),
     }
     content = (folder / file).read_bytes()

@@ -20,7 +20,7 @@ from d2l_autorec.support.environment import variable
 from d2l_autorec.support.errors import ConfigError, UserError
 from d2l_autorec.support.flags import flag, with_flags
 
-COMMANDS = ("run", "recommend", "export", "compare", "report", "tune", "launch")
+COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
 FIELDS = {spec.name: spec for config in CONFIGS.values() for spec in dataclasses.fields(config)}
 
@@ -52,7 +52,7 @@ def test_an_empty_value_is_an_error(command, option):
                 parse(command, *arguments)
 
 
-@pytest.mark.parametrize("command", ["recommend", "export", "compare"])
+@pytest.mark.parametrize("command", ["recommend", "export", "serve", "compare"])
 def test_an_empty_folder_name_is_an_error(in_process, command):
     assert_user_error(
         in_process(command, "", *NEEDED.get(command, [])), "RUN_DIR is '', which is empty"

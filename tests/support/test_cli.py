@@ -20,7 +20,7 @@ from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
 from d2l_autorec.support.interrupt import SignalWatch
 from d2l_autorec.support.output import Output
 
-COMMANDS = ("run", "recommend", "export", "compare", "report", "tune", "launch")
+COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"
 
 
