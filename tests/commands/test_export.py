@@ -124,13 +124,12 @@ def test_serving_example(run, in_process, tmp_path):
 def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_path, monkeypatch):
     (tmp_path / "metadata.json").write_text(json.dumps(onnx.describe(run)))
     (tmp_path / "model.onnx").write_text("old")
-    monkeypatch.setattr(
-        onnx,
-        "_run_onnx",
-        lambda path, rows: (
-            onnx._run_mxnet(path.with_name(MXNET[0]), path.with_name(MXNET[1]), rows) + 0.01
-        ),
-    )
+
+    def another(path):
+        symbol, parameters = (path.with_name(name) for name in MXNET)
+        return lambda rows: onnx._run_mxnet(symbol, parameters, np.array(rows)) + 0.01
+
+    monkeypatch.setattr(onnx, "open_session", another)
     process = in_process("export", str(run.path), "--out", str(tmp_path))
     assert_user_error(
         process,
