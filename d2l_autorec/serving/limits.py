@@ -52,13 +52,13 @@ class Limits:
             await self._app(scope, request.receive, request.send)
 
         if limit.cancelled_caught and not request.is_answered:
-            late = self._late(request.is_read)
+            late = self._late(request.is_reading)
             await late(scope, receive, send)
 
-    def _late(self, is_read: bool) -> JSONResponse:
-        if is_read:
-            return problem(503, f"no answer within {self._seconds:g} seconds: try again later")
-        return problem(408, f"the request was not complete in {self._seconds:g} seconds", CLOSE)
+    def _late(self, is_reading: bool) -> JSONResponse:
+        if is_reading:
+            return problem(408, f"the request was not complete in {self._seconds:g} seconds", CLOSE)
+        return problem(503, f"no answer within {self._seconds:g} seconds: try again later")
 
 
 def _announced(scope: Scope) -> int:
@@ -73,12 +73,13 @@ class _Reading:
         self._receive = receive
         self._send = send
         self._size = 0
-        self.is_read = False
+        self.is_reading = False
         self.is_answered = False
 
     async def receive(self) -> Message:
+        self.is_reading = True
         message = await self._receive()
-        self.is_read = not message.get("more_body", False)
+        self.is_reading = False
 
         self._size += len(message.get("body", b""))
         if self._size > MOST_BYTES:

@@ -89,7 +89,7 @@ RATINGS = {
     "true": ('{"10": true}', 422, "ratings.10: Input should be a valid number"),
     "null": ('{"10": null}', 422, "ratings.10: Input should be a valid number"),
     "twice": ('{"10": 5, "10": 1}', 400, "the body is no JSON: '10' stands there twice"),
-    "same item": ('{"10": 5, " 10": 1}', 422, "item '10' is given more than once"),
+    "same item": ('{"10": 5, " 10": 1}', 422, "item ' 10' is given more than once"),
     "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
     "none": ("{}", 422, "ratings is empty: give at least one item"),
     "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),

@@ -1,0 +1,91 @@
+"""What takes too long, or fails, is answered in a line while others are answered."""
+
+import asyncio
+import logging
+import threading
+
+import httpx
+import pytest
+
+from d2l_autorec.serving.web import make_app
+
+
+class Stub:
+    """Answers that wait for the test, or fail."""
+
+    def __init__(self):
+        self.go_on = threading.Event()
+
+    def recommend(self, user, n):
+        self.go_on.wait(20)
+        return {"recommendations": [], "remarks": []}
+
+    def search(self, text, n):
+        raise ZeroDivisionError("a mistake of ours, in /home/somebody")
+
+
+@pytest.fixture
+def stub():
+    stub = Stub()
+    yield stub
+    stub.go_on.set()
+
+
+def asked(stub, *paths, seconds=0.3):
+    """The answers to requests that are made at once."""
+
+    async def ask():
+        transport = httpx.ASGITransport(make_app(stub, seconds), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await asyncio.gather(*map(client.get, paths))
+
+    return asyncio.run(ask())
+
+
+def test_an_answer_that_takes_too_long_is_given_up(stub):
+    late, waited, health = asked(stub, "/recommend?user=1", "/recommend?user=2", "/health")
+    assert health.status_code == 200
+    for answer in (late, waited):
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "no answer within 0.3 seconds: try again later"}
+
+
+def test_an_answer_in_time_is_given(stub):
+    stub.go_on.set()
+    (answer,) = asked(stub, "/recommend?user=1")
+    assert answer.json() == {"recommendations": [], "remarks": []}
+
+
+def test_a_mistake_of_ours_tells_nothing_of_the_machine(stub, caplog):
+    with caplog.at_level(logging.ERROR):
+        (answer,) = asked(stub, "/items")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "a mistake of the server's: its log says which"}
+
+
+def test_the_api_is_described_without_anything_from_elsewhere(stub):
+    page, description = asked(stub, "/docs", "/openapi.json")
+    assert "http://" not in page.text and "https://" not in page.text
+
+    paths = description.json()["paths"]
+    assert {path: sorted(verbs) for path, verbs in paths.items()} == {
+        "/recommend": ["get", "post"],
+        "/predict": ["post"],
+        "/items/{item}/similar": ["get"],
+        "/items": ["get"],
+        "/model": ["get"],
+        "/health": ["get"],
+    }
+    for verbs in paths.values():
+        for operation in verbs.values():
+            assert operation["description"]
+            assert operation["responses"]["422"]["content"]["application/json"]["schema"] == {
+                "$ref": "#/components/schemas/Problem"
+            }
+
+
+@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"])
+def test_what_the_description_loads_is_there(stub, name):
+    page, file = asked(stub, "/docs", f"/static-offline-docs/{name}")
+    assert f"/static-offline-docs/{name}" in page.text
+    assert file.status_code == 200
