@@ -1,6 +1,5 @@
 """`python -m d2l_autorec.serve`: a finished run as an HTTP API and a page."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from .serving.tables import ServedModel
 
 EXAMPLES = """examples:
-  python -m d2l_autorec.serve runs/mine                   http://127.0.0.1:8000, this machine alone
-  python -m d2l_autorec.serve runs/mine --workers 4       four processes, which share the model
-  curl 'http://127.0.0.1:8000/recommend?user=196&n=5'     the API is described at /docs
+  python -m d2l_autorec.serve runs/mine                http://127.0.0.1:8000
+  python -m d2l_autorec.serve runs/mine --workers 4    processes share the model
+  curl 'http://127.0.0.1:8000/recommend?user=196&n=5'  /docs describes the API
 """
 HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
 PORTS, WORKERS, SECONDS = within(0, 65535), within(1, 64), within(1, 3600)
@@ -110,9 +109,10 @@ def _compute_in_one_thread() -> None:
         os.environ.setdefault(name, "1")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.serve",
+        usage="%(prog)s RUN_DIR [options]",
         epilog=EXAMPLES,
         description=(
             "Answer over HTTP what a finished run recommends, and show a page to try it on. "
