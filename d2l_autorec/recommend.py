@@ -122,12 +122,14 @@ def score_name(run: "TrainedModel") -> str:
 
 def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str) -> None:
     """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
+    from .serving.predictor import shortage
+
     column = score
     if options.similar_items is not None:
         column = "similarity"
 
     if options.items is None and len(found) < options.n:
-        _tell_shortage(len(found), options.n)
+        print(shortage(len(found), options.n), file=sys.stderr)
 
     if options.json:
         rows = [
@@ -136,14 +138,6 @@ def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str
         print(json.dumps(rows, indent=2))
     elif found:
         _print_table(found, column.replace("_", " "))
-
-
-def _tell_shortage(there: int, wanted: int) -> None:
-    if there:
-        line = f"only {there} items are left to choose from, {wanted} were asked for"
-    else:
-        line = "every item is rated already: there is nothing to recommend"
-    print(line, file=sys.stderr)
 
 
 def _print_table(found: "list[Scored]", column: str) -> None:

@@ -12,7 +12,7 @@ from ..support.errors import DataWarning, check_whole
 from .explain import because
 from .new_user import positions_and_values, predict_new_user, recommend_new_user
 from .parts import Answering
-from .predictor import Scored, predictor_of, recommend, score, similar_items
+from .predictor import Scored, predictor_of, recommend, score, shortage, similar_items
 from .search import ItemSearch
 
 MOST_ITEMS = 1000  # that may be asked for at once
@@ -48,14 +48,20 @@ class Answers:
 
         (position,) = self._predictor.users.positions([user])
         rated, values = self._predictor.inputs_of(position)
-        return {"recommendations": self._explained(found, rated, values), "remarks": remarks}
+        return {
+            "recommendations": self._explained(found, rated, values),
+            "remarks": [*remarks, *_shortage(found, n)],
+        }
 
     def recommend_new_user(self, ratings: Given, n: int) -> dict[str, Any]:
         """The best items for someone whom training did not see."""
         _check_number(n)
         rated, values = positions_and_values(self._model, ratings)
         found = recommend_new_user(self._model, rated, values, n)
-        return {"recommendations": self._explained(found, rated, values), "remarks": []}
+        return {
+            "recommendations": self._explained(found, rated, values),
+            "remarks": _shortage(found, n),
+        }
 
     def predict(self, user: Any, items: Sequence[Any]) -> dict[str, Any]:
         """What a user would give to each of `items`."""
@@ -117,6 +123,12 @@ class Answers:
 
 def _check_number(n: int) -> None:
     check_whole("n", n, at_least=1, at_most=MOST_ITEMS)
+
+
+def _shortage(found: Sequence[Scored], n: int) -> list[str]:
+    if len(found) < n:
+        return [shortage(len(found), n)]
+    return []
 
 
 def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]:

@@ -43,16 +43,14 @@ def because(
     best = np.take_along_axis(contributions, best_first, axis=1)
 
     named = predictor.scored(rated, np.zeros(len(rated)))
-    return [
-        [
-            named[place]._replace(score=similarity[place])
-            for place, contribution in zip(places, of_item)
-            if contribution > 0
-        ]
-        for places, of_item, similarity in zip(
-            best_first.tolist(), best.tolist(), similarities.tolist()
-        )
-    ]
+    reasons = []
+    for places, of_item, similarity in zip(
+        best_first.tolist(), best.tolist(), similarities.tolist()
+    ):
+        speaking = [place for place, part in zip(places, of_item) if part > 0]
+        reasons.append([named[place]._replace(score=similarity[place]) for place in speaking])
+
+    return reasons
 
 
 def _similarities(predictor: Predictor, items: np.ndarray, rated: np.ndarray) -> np.ndarray | None:

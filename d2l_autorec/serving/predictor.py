@@ -181,6 +181,13 @@ def top(scores: np.ndarray, n: int) -> np.ndarray:
     return best[scores[best] > -np.inf]
 
 
+def shortage(there: int, wanted: int) -> str:
+    """What to say where fewer items are left than were asked for."""
+    if there:
+        return f"only {there} items are left to choose from, {wanted} were asked for"
+    return "every item is rated already: there is nothing to recommend"
+
+
 class Predictor:
     """Item vectors and id maps of a run, computed once.
 

@@ -233,6 +233,17 @@ def test_search(client, text, expected):
     assert sorted(row["item"] for row in answer.json()["items"]) == sorted(expected)
 
 
+def test_fewer_items_than_asked_for_are_remarked_on(client):
+    rated = dict.fromkeys(ODD[:8], 4)
+    answer = post(client, json.dumps({"ratings": rated})).json()
+    assert len(answer["recommendations"]) == 1  # the other one has no training rating
+    assert answer["remarks"] == ["only 1 items are left to choose from, 10 were asked for"]
+
+    answer = post(client, json.dumps({"ratings": {**rated, ODD[8]: 1}})).json()
+    assert answer["recommendations"] == []
+    assert answer["remarks"] == ["every item is rated already: there is nothing to recommend"]
+
+
 def test_everything_is_found_without_words(client):
     assert len(client.get("/items").json()["items"]) == 10
 
