@@ -37,7 +37,7 @@ SSH = "ssh -o BatchMode=yes -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
 PROCESSES = within(1, 64)  # of a role; more is a slip, which would swamp a machine
 MOST_BYTES = 100_000  # of a hosts file
 USER_AT_HOST = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?{HOST}")
-RUN = re.compile(r"-m d2l_autorec[. ]run\b")  # as a part of a command
+RUN = re.compile(r"d2l_autorec[. ]run( |$)")  # the words behind python -m
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 # `cat` returns when the launcher closes the pipe, or is dead.
@@ -262,7 +262,9 @@ def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
 
 def _is_distributed(command: Sequence[str]) -> bool:
     """False for this package's own run without a parameter server; nothing is said of others."""
-    if not RUN.search(" ".join(command)):
+    places = [place for place, word in enumerate(command) if word == "-m"]
+    modules = [" ".join(command[place + 1 : place + 3]) for place in places]
+    if not any(map(RUN.match, modules)):
         return True
 
     words = [part for word in command for part in word.split("=", 1)]

@@ -42,10 +42,9 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from shlex import quote
 from typing import Any
 
-from ..support.flags import with_flags
+from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.steps import remark
 from ..support.text_table import aligned
@@ -143,17 +142,13 @@ def closing_block(block: Block, command: str) -> str:
 
 
 def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
-    """A command that shows what the run in a folder recommends; '' of --quiet."""
+    """A command that shows what the run in a folder recommends; '' where nobody wants one."""
     if config.quiet:
         return ""
 
-    asked = "--all recommended.csv"  # an earlier version did not note a user
     if "example_user" in result:
-        user = str(result["example_user"])
-        asked = f"--user {quote(user)}"
-        if user.startswith("-"):  # behind a blank it would be an option
-            asked = f"--user={quote(user)}"
-    return f"python -m d2l_autorec.recommend {quote(folder)} {asked}"
+        return as_command("recommend", folder, user=str(result["example_user"]))
+    return as_command("recommend", folder, all="recommended.csv")  # of an earlier version
 
 
 def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:

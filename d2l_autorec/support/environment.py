@@ -14,7 +14,7 @@ DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
 HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*"
 HOW_TO_START = (
     "start with python -m d2l_autorec.launch -n WORKERS -s SERVERS -- python -m "
-    "d2l_autorec.run ..., or set the DMLC_* variables yourself, see d2l_autorec.launch --help"
+    "d2l_autorec.run ..., or set the DMLC_* variables yourself, see the help of d2l_autorec.launch"
 )
 NUMBERS = {"DMLC_PS_ROOT_PORT": 65535, "DMLC_NUM_WORKER": 1024, "DMLC_NUM_SERVER": 1024}
 MAX_THREADS = 512  # far more, and OpenMP crashes

@@ -6,6 +6,7 @@ quote nothing else so. A command prints --batch-size and --kernel dense.
 """
 
 import re
+from shlex import quote
 
 # A quote stands between blanks or punctuation: no backtick in a name or a path of the user's.
 QUOTED = re.compile(
@@ -22,6 +23,24 @@ def flag(name: str) -> str:
     if len(name) == 1:
         return "-" + name
     return "--" + name.replace("_", "-")
+
+
+def as_command(name: str, folder: str, **options: str) -> str:
+    """A command about a run folder, to be pasted into a shell.
+
+    Examples
+    --------
+    >>> as_command("recommend", "runs/mine", user="196")
+    'python -m d2l_autorec.recommend runs/mine --user 196'
+    """
+    words = ["python", "-m", f"d2l_autorec.{name}", quote(folder)]
+
+    for option, value in options.items():
+        if value.startswith("-"):  # behind a blank it would be an option
+            words.append(f"{flag(option)}={quote(value)}")
+        else:
+            words += [flag(option), quote(value)]
+    return " ".join(words)
 
 
 def with_flags(text: str) -> str:
