@@ -55,39 +55,40 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load(run: Path) -> "ServedModel":
     """The model of a run folder by its export, or else by one that is made for this start."""
-    from .serving.tables import NotExported, load_served
+    from .runs.run_record import read_record
+    from .serving.tables import NotExported, formats_of, load_served
 
     try:
         return load_served(run)
     except NotExported as error:
+        formats = formats_of(read_record(run).config)
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "
-            f"python -m d2l_autorec.export {run} makes one that stays",
+            f"python -m d2l_autorec.export {run} --format {formats} makes one that stays",
             DataWarning,
             stacklevel=2,
         )
-        step("exporting")
 
+    step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
-        export(run, Path(folder))
+        export(run, Path(folder), formats)
         return load_served(run, folder)
 
 
-def export(run: Path, folder: Path) -> None:
-    """Export what a run is served by, in a process of its own: this one is to have no MXNet.
+def export(run: Path, folder: Path, formats: str) -> None:
+    """Export a run in a process of its own: this one is to have no MXNet.
+
+    Parameters
+    ----------
+    run, folder : Path
+    formats : str
+        As the command takes them.
 
     Raises
     ------
     DataError
         If that fails; the other process says why.
     """
-    from .runs.run_record import read_record
-    from .serving.tables import reads_rows
-
-    formats = "tables"
-    if reads_rows(read_record(run).config):
-        formats = "onnx,tables"
-
     command = [sys.executable, "-m", "d2l_autorec.export", str(run)]
     process = subprocess.run(
         [*command, "--out", str(folder), "--format", formats],
@@ -117,8 +118,8 @@ def _parser() -> Parser:
         description=(
             "Answer over HTTP what a finished run recommends, and show a page to try it on. "
             "Nothing is written, and only this machine is answered unless --host says otherwise. "
-            "With an export of the run, python -m d2l_autorec.export RUN_DIR, it starts quicker "
-            "and needs no MXNet."
+            "With an export in RUN_DIR, as d2l_autorec.export leaves it, it starts quicker and "
+            "needs no MXNet."
         ),
     )
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")

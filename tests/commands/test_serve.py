@@ -86,7 +86,7 @@ def test_without_an_export_another_process_makes_one(user_run):
 
     warning, _ = server.log.read_text().splitlines()
     assert warning.startswith(f"warning: {user_run} has no export: MXNet makes an export for this")
-    assert f"python -m d2l_autorec.export {user_run} makes one that stays" in warning
+    assert f"export {user_run} --format onnx,tables makes one that stays" in warning
     assert not (user_run / "export").exists()
 
 
