@@ -1,5 +1,6 @@
 """What the HTTP API answers, as JSON's types; knows no web framework, and imports no MXNet."""
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from .predictor import Scored, predictor_of, recommend, score, shortage, similar
 from .search import ItemSearch
 
 MOST_ITEMS = 1000  # that may be asked for at once
+WARNINGS = threading.Lock()  # threads share what `warnings` does with them
 Given = Mapping[Any, float] | Sequence[Any]
 
 
@@ -30,7 +32,7 @@ class Answers:
 
     Notes
     -----
-    One thread at a time: a warning is taken from `warnings`, which threads share.
+    Several threads may ask.
     """
 
     def __init__(self, model: Answering, result: Mapping[str, Any]) -> None:
@@ -139,7 +141,7 @@ def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]
 def _remarks() -> Iterator[list[str]]:
     """What the block warns of; complete at its end."""
     texts: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
+    with WARNINGS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         yield texts
     texts += [str(warning.message) for warning in caught if warning.category is DataWarning]

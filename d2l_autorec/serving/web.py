@@ -1,6 +1,6 @@
 """The HTTP API of a trained model, and its page; imports no MXNet.
 
-request -> limits -> JSON -> types -> the thread that computes: `Answers` -> JSON
+request -> limits -> JSON -> types -> `Answers`, of large requests in another thread -> JSON
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from .answers import Answers
 from .limits import SECONDS, HeadAsGet, Limits, problem
 
 PAGE = Path(__file__).parent / "page"
+AT_ONCE = 200  # ratings and items: a request of few is answered sooner than handed over
 
 
 def make_app(answers: Answers, seconds: float = SECONDS) -> FastAPI:
@@ -149,20 +150,31 @@ def _first_of(error: RequestValidationError) -> str:
     return f"{place or 'the body'}: {message}"
 
 
-def _add_routes(app: FastAPI, answers: Answers) -> None:
-    # one: the library's warnings are the process's, and Python computes in one thread at a time
-    computing = ThreadPoolExecutor(1)
+class Asking:
+    """Asks `Answers` at once or, of large requests, in another thread: those can be given up."""
 
-    async def ask(question: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
-        """An answer; whoever waits for it can be given up meanwhile."""
-        loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(computing, question, *arguments)
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+
+    async def __call__(
+        self, size: int, question: Callable[..., dict[str, Any]], *arguments: Any
+    ) -> Response:
+        """The answer to a question; `size` counts what is given and what is asked for."""
+        if size <= AT_ONCE:
+            content = question(*arguments)
+        else:
+            loop = asyncio.get_running_loop()
+            content = await loop.run_in_executor(self._thread, question, *arguments)
         return Response(to_json(content), media_type="application/json")
+
+
+def _add_routes(app: FastAPI, answers: Answers) -> None:
+    ask = Asking()
 
     @app.get("/recommend", response_model=messages.Recommendations)
     async def recommend(asked: Annotated[messages.OfUser, Query()]) -> Response:
         """The best unseen items of a user that the model knows."""
-        return await ask(answers.recommend, asked.user, asked.n)
+        return await ask(asked.n, answers.recommend, asked.user, asked.n)
 
     @app.post("/recommend", response_model=messages.Recommendations)
     async def recommend_new_user(asked: messages.NewUser) -> Response:
@@ -170,24 +182,28 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
 
         `ratings` are ratings by item id; of a model that ranks, a list of item ids.
         """
-        return await ask(answers.recommend_new_user, asked.ratings, asked.n)
+        size = asked.n + len(asked.ratings)
+        return await ask(size, answers.recommend_new_user, asked.ratings, asked.n)
 
     @app.post("/predict", response_model=messages.Predictions)
     async def predict(asked: messages.Wanted) -> Response:
         """What a user, or someone with these ratings, would give to each item."""
-        if asked.ratings is not None:
-            return await ask(answers.predict_new_user, asked.ratings, asked.items)
-        return await ask(answers.predict, asked.user, asked.items)
+        size = len(asked.items)
+        if asked.ratings is None:
+            return await ask(size, answers.predict, asked.user, asked.items)
+
+        size += len(asked.ratings)
+        return await ask(size, answers.predict_new_user, asked.ratings, asked.items)
 
     @app.get("/items/{item:path}/similar", response_model=messages.SimilarItems)
     async def similar_items(item: str, asked: Annotated[messages.OfItem, Query()]) -> Response:
         """The items most like an item."""
-        return await ask(answers.similar_items, item, asked.n)
+        return await ask(asked.n, answers.similar_items, item, asked.n)
 
     @app.get("/items", response_model=messages.FoundItems)
     async def search(asked: Annotated[messages.Words, Query()]) -> Response:
         """Items whose title or id contains every word, popular ones first."""
-        return await ask(answers.search, asked.search, asked.n)
+        return await ask(asked.n, answers.search, asked.search, asked.n)
 
     @app.get("/model", response_model=messages.About)
     async def about() -> Response:

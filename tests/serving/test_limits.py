@@ -7,7 +7,9 @@ import threading
 import httpx
 import pytest
 
-from d2l_autorec.serving.web import make_app
+from d2l_autorec.serving.web import AT_ONCE, make_app
+
+LARGE = f"/recommend?user=1&n={AT_ONCE + 1}"  # another thread computes
 
 
 class Stub:
@@ -43,7 +45,7 @@ def asked(stub, *paths, seconds=0.3):
 
 
 def test_an_answer_that_takes_too_long_is_given_up(stub):
-    late, waited, health = asked(stub, "/recommend?user=1", "/recommend?user=2", "/health")
+    late, waited, health = asked(stub, LARGE, LARGE, "/health")
     assert health.status_code == 200
     for answer in (late, waited):
         assert answer.status_code == 503
@@ -52,7 +54,7 @@ def test_an_answer_that_takes_too_long_is_given_up(stub):
 
 def test_an_answer_in_time_is_given(stub):
     stub.go_on.set()
-    (answer,) = asked(stub, "/recommend?user=1")
+    (answer,) = asked(stub, LARGE)
     assert answer.json() == {"recommendations": [], "remarks": []}
 
 
