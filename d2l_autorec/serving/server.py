@@ -37,6 +37,11 @@ class Worker(UvicornWorker):
         "timeout_notify": SIGN_OF_LIFE,
     }
 
+    def init_signals(self) -> None:
+        """A terminal sends SIGINT to all processes: the parent says what it means."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = DrainingServer(self.config)
