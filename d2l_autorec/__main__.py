@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": "runs side by side, as a table and a figure",
     "tune": "search for the options that suit your data",
     "report": "the published tables, or models compared on your data",
-    "export": "a run for MXNet's SymbolBlock and for ONNX",
+    "export": "a run for MXNet's SymbolBlock, ONNX and serve",
     "launch": "a run on several processes or machines",
 }
 LISTED = "\n".join(f"  {name:9}  {text}" for name, text in COMMANDS.items())

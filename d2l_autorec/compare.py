@@ -99,7 +99,8 @@ def _parser() -> Parser:
         usage="%(prog)s RUN_DIR ... [options]",
         epilog=EXAMPLES,
         description=(
-            "Compare finished runs: a table on stdout and, with --figure, their test RMSE curves. "
+            "Compare finished runs: a table on stdout and, with --figure, their test errors over "
+            "epochs. "
             "Says so where runs had different data."
         ),
     )

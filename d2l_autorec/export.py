@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     step(f"opening {options.run}")
     run = load_run(options.run)
 
-    step("writing the files, and comparing each with the network")
+    step("writing the files, and comparing them with the network")
     for path in export_run(run, folder, formats, given="out"):
         print(path)
 
@@ -44,9 +44,9 @@ def _parser() -> Parser:
         usage="%(prog)s RUN_DIR [options]",
         epilog=EXAMPLES,
         description=(
-            "Write a finished run's network as files that load without this package, with "
-            "metadata.json: ids, titles and what to do before and after. Each file is loaded and "
-            "compared with the network first."
+            "Write a finished run as files that load without this package, with metadata.json: "
+            "ids, titles and what to do before and after. Those of a network are loaded and "
+            "compared with it first."
         ),
     )
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")

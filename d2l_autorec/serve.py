@@ -23,8 +23,8 @@ EXAMPLES = """examples:
   curl 'http://127.0.0.1:8000/recommend?user=196&n=5'  /docs describes the API
 """
 HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
-PORTS, WORKERS, SECONDS = within(0, 65535), within(1, 64), within(1, 3600)
-LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PORTS, WORKERS, TIMEOUTS = within(0, 65535), within(1, 64), within(1, 3600)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -106,7 +106,7 @@ def _compute_in_one_thread() -> None:
     """Each worker: there are workers for the other CPUs. NumPy reads this when it is imported."""
     if "numpy" in sys.modules:
         return
-    for name in LIBRARIES:
+    for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
 
 
@@ -142,7 +142,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--timeout",
-        type=whole_number(SECONDS),
+        type=whole_number(TIMEOUTS),
         default=30,
         metavar="SECONDS",
         help="a request that takes longer is given up [30]",

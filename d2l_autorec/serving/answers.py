@@ -22,7 +22,7 @@ Given = Mapping[Any, float] | Sequence[Any]
 
 
 class Answers:
-    """The answers of a model; every one is that of the library's function of the same name.
+    """The answers of a model: what the library recommends and predicts, and what there is.
 
     Parameters
     ----------
@@ -144,4 +144,11 @@ def _remarks() -> Iterator[list[str]]:
     with WARNINGS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         yield texts
-    texts += [str(warning.message) for warning in caught if warning.category is DataWarning]
+
+    for warning in caught:
+        if issubclass(warning.category, DataWarning):
+            texts.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )

@@ -51,8 +51,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a request has come."""
+        is_idle = self.cycle is not None and self.cycle.response_complete
+        if self._deadline is None and is_idle:  # blank lines may come, which begin no request
+            self._expect_headers()
+
         if self._deadline is not None and self._size > MOST_HEADER_BYTES:
-            self.send_400_response("its headers are too long")
+            text = f"the headers are larger than {MOST_HEADER_BYTES} bytes"
+            self._refuse("431 Request Header Fields Too Large", text)
             return
 
         self._size += len(data)
@@ -60,9 +65,12 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and hang up."""
-        content = json.dumps({"error": f"the request is no HTTP: {msg}"}).encode()
+        self._refuse("400 Bad Request", f"the request is no HTTP: {msg}")
+
+    def _refuse(self, status: str, text: str) -> None:
+        content = json.dumps({"error": text}).encode()
         head = (
-            "HTTP/1.1 400 Bad Request\r\n"
+            f"HTTP/1.1 {status}\r\n"
             "content-type: application/json\r\n"
             f"content-length: {len(content)}\r\n"
             "connection: close\r\n\r\n"

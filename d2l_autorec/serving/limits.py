@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 1 << 20  # of a request's body
-SECONDS = 30.0  # for reading a request and answering it
 TOO_LARGE = f"the body is larger than {MOST_BYTES} bytes"
 CLOSE = {"connection": "close"}  # what is left of the request is not read
 

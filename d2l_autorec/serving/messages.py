@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from .answers import MOST_ITEMS
+
+MOST_LETTERS = 200  # of a search, as in the page's box
 
 
 def _as_id(value: Any) -> Any:
@@ -14,7 +16,7 @@ def _as_id(value: Any) -> Any:
 
 
 Id = Annotated[int | str, BeforeValidator(_as_id)]
-Ratings = dict[str, float] | list[Id]
+Ratings = dict[str, float] | Annotated[list[Id], FailFast()]
 Number = Annotated[int, Field(description=f"How many, from 1 to {MOST_ITEMS}")]
 
 
@@ -40,7 +42,7 @@ class OfItem(Query):
 class Words(Query):
     """Of a title or an id; without any, the most popular items are found."""
 
-    search: str = ""
+    search: Annotated[str, Field(max_length=MOST_LETTERS)] = ""
     n: Number = 10
 
 
@@ -64,7 +66,7 @@ class Wanted(Body):
 
     user: Id | None = None
     ratings: Ratings | None = None
-    items: list[Id]
+    items: Annotated[list[Id], Field(max_length=MOST_ITEMS), FailFast()]
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": 196, "items": [50, 181]}]})
 

@@ -1,4 +1,4 @@
-"""A trained network as files that load without this package: MXNet's symbol and ONNX.
+"""A trained model as files that load without this package: MXNet's symbol, ONNX, tables.
 
 TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compared with the network
              -> parts -> tables.npz, by which any model is served

@@ -31,7 +31,7 @@ TINY = 1e-12  # keeps vectors of length zero at zero
 
 
 class Scored(NamedTuple):
-    """An item, its title ('' if unknown), and its predicted rating or its similarity."""
+    """An item, its title ('' if unknown), and its predicted rating, or another score."""
 
     item: Any
     title: str

@@ -50,7 +50,7 @@ class ItemSearch:
             If `n` is below 1.
         """
         check_whole("n", n, at_least=1)
-        words = folded(text).split()
+        words = set(folded(text).split())
         matching = np.array([all(word in found for word in words) for found in self._texts])
         positions = self._by_popularity[matching]
 

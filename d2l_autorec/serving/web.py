@@ -22,13 +22,20 @@ from starlette.exceptions import HTTPException
 from ..support.errors import UnknownId, UserError
 from . import messages
 from .answers import Answers
-from .limits import SECONDS, HeadAsGet, Limits, problem
+from .limits import HeadAsGet, Limits, problem
 
 PAGE = Path(__file__).parent / "page"
+# Nothing comes from elsewhere, nothing is framed, and after an upgrade a browser asks anew.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 AT_ONCE = 200  # ratings and items: a request of few is answered sooner than handed over
 
 
-def make_app(answers: Answers, seconds: float = SECONDS) -> FastAPI:
+def make_app(answers: Answers, seconds: float) -> FastAPI:
     """The application.
 
     Parameters
@@ -49,8 +56,18 @@ def make_app(answers: Answers, seconds: float = SECONDS) -> FastAPI:
 
     _answer_errors(app)
     _add_routes(app, answers)
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.mount("/", Page(directory=PAGE, html=True))
     return app
+
+
+class Page(StaticFiles):
+    """The files of the page."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """A file, with `PAGE_HEADERS`."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(PAGE_HEADERS)
+        return response
 
 
 class StrictRequest(Request):

@@ -173,8 +173,8 @@ def run_command(
     -------
     int
         0; 2 after an error of the user's or the machine's; 3 after a numerical
-        failure; 130 or 143 after SIGINT or SIGTERM. A reader of the output that
-        goes away is no error. Bugs propagate with their traceback.
+        failure; 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM. A reader of
+        the output that goes away is no error. Bugs propagate with their traceback.
     """
     with standard_streams() as output, _own_warnings():
         code = _exit_code(name, command, argv)

@@ -99,6 +99,7 @@ def test_version(in_process, verb):
         ("recommend", ["runs/mine", "--usr", "3"], "--user"),
         ("recommend", ["runs/mine", "--user", "3", "--item", "3"], "--items"),
         ("export", ["runs/mine", "--fromat", "onnx"], "--format"),
+        ("serve", ["runs/mine", "--prot", "1"], "--port"),
         ("compare", ["runs/mine", "--figur", "a.png"], "--figure"),
         ("report", ["--tables", "chapter"], "--table"),
         ("report", ["--dataset", "ml100k"], "ml-100k"),

@@ -14,6 +14,8 @@ import time
 import pytest
 from helpers import PACKAGE, finish
 
+from d2l_autorec.__main__ import COMMANDS
+
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "1", "--hidden", "8")
 AT_ONCE = 0.5  # seconds, on a machine where the interpreter starts in USUAL_START
 USUAL_START = 0.03
@@ -87,11 +89,12 @@ FIRST = {
     "export": (("mine", "--format", "mxnet"), "loading MXNet ..."),
     "compare": (("mine",), "reading the runs ..."),
     "report": (("--quick", "--table", "chapter"), "loading MXNet ..."),
+    "serve": (("mine", "--port", "0"), "loading mine ..."),
     "launch": (("-n", "1", "-s", "1", "--", "true"), "starting 3 processes: a scheduler"),
 }
 
 
-@pytest.mark.parametrize("verb", FIRST)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_the_first_second_of_every_command(finished, verb):
     """In a terminal, within half a second, a person reads what is being done."""
     folder, user = finished

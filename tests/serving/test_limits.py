@@ -91,3 +91,11 @@ def test_what_the_description_loads_is_there(stub, name):
     page, file = asked(stub, "/docs", f"/static-offline-docs/{name}")
     assert f"/static-offline-docs/{name}" in page.text
     assert file.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/page.css"])
+def test_the_page_may_load_nothing_from_elsewhere(stub, path):
+    (file,) = asked(stub, path)
+    assert file.status_code == 200
+    assert file.headers["content-security-policy"].startswith("default-src 'self';")
+    assert file.headers["cache-control"] == "no-cache"
