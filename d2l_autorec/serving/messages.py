@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from typing_extensions import TypeAliasType
 
 from .answers import MOST_ITEMS
 
@@ -16,7 +17,8 @@ def _as_id(value: Any) -> Any:
 
 
 Id = Annotated[int | str, BeforeValidator(_as_id)]
-Ratings = dict[str, float] | Annotated[list[Id], FailFast()]
+Ids = TypeAliasType("Ids", Annotated[list[Id], FailFast()])  # one error of many is enough
+Ratings = dict[str, float] | Ids
 Number = Annotated[int, Field(description=f"How many, from 1 to {MOST_ITEMS}")]
 
 
@@ -66,7 +68,7 @@ class Wanted(Body):
 
     user: Id | None = None
     ratings: Ratings | None = None
-    items: Annotated[list[Id], Field(max_length=MOST_ITEMS), FailFast()]
+    items: Annotated[Ids, Field(max_length=MOST_ITEMS)]
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": 196, "items": [50, 181]}]})
 

@@ -40,7 +40,7 @@ import d2l_autorec as d2l
 PEER = Path(__file__).with_name("cornac_program.py")
 FACTORS, RATED, CLIENTS, WORKERS = 50, 20, 100, 2
 OURS, DOCUMENTED = "d2l_autorec", "Cornac, flask run"
-MAY_GROW = 2**21  # bytes of a worker, over the requests of --flat
+MAY_GROW = 2**21  # bytes, over the requests of --flat
 REPORT = """
 done = function(summary, latency)
   local failed = summary.errors.connect + summary.errors.read + summary.errors.write
@@ -242,25 +242,24 @@ def compare(options: argparse.Namespace, name: str, folder: Path) -> bool:
 
 
 def stays_flat(options: argparse.Namespace, ours: Path, program: Path) -> bool:
-    """Whether no request fails, and no worker grows."""
+    """Whether no request fails, and memory does not grow."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "d2l_autorec.serve", str(ours), "--workers", str(WORKERS)]
 
     with running([*command, "--port", str(port)], f"{url}/health") as process:
         load(url, program, 8, 5)  # until every part of a worker has run
-        workers = children(process.pid)
-        before = [private_bytes(worker) for worker in workers]
+        processes = [process.pid, *children(process.pid)]
+        before = memory_of(processes)
 
         requests = errors = 0
         while requests < options.flat:
             one = load(url, program, 8, 10)
             requests += one.requests
             errors += one.errors
-        after = [private_bytes(worker) for worker in workers]
+        growth = memory_of(processes) - before
 
-    growth = max(late - early for early, late in zip(before, after))
-    print(f"{requests} requests: {errors} errors, a worker grew by {growth / 2**20:.1f} MiB")
+    print(f"{requests} requests: {errors} errors, memory grew by {growth / 2**20:.1f} MiB")
     return errors == 0 and growth < MAY_GROW
 
 
@@ -270,10 +269,13 @@ def children(parent: int) -> list[int]:
     ]
 
 
-def private_bytes(pid: int) -> int:
-    """Memory that no other process shares."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return 1024 * sum(int(kib) for kib in re.findall(r"Private_\w+:\s+(\d+) kB", text))
+def memory_of(pids: list[int]) -> int:
+    """Bytes of all these processes, each page that they share counted once."""
+    total = 0
+    for pid in pids:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += 1024 * int(re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)[0])
+    return total
 
 
 def main() -> None:
