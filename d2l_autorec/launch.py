@@ -73,7 +73,7 @@ When one fails, end all (srun --kill-on-bad-exit=1), and start again with
 --resume.
 
 exit codes: 0 when every worker ends with 0; else that of the first process that
-failed (128 + signal where one killed it); 129, 130, 143: SIGHUP, SIGINT, SIGTERM
+failed (128 + signal where one killed it); 129, 130, 143 stopped by a signal
 """
 
 

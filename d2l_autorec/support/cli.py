@@ -280,7 +280,8 @@ def _broken_installation(error: Exception) -> str:
 
 
 def _print_error(name: str, line: str) -> None:
-    print(f"{name}: {' '.join(line.split())}", file=sys.stderr)
+    # at once: between a line and its end, as print writes them, a signal may end this process
+    sys.stderr.write(f"{name}: {' '.join(line.split())}\n")
 
 
 @contextmanager

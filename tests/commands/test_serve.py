@@ -14,7 +14,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from helpers import WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
+from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
 
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.serving.tables import NotExported, load_served
@@ -176,7 +176,7 @@ def test_without_export_and_mxnet_one_line_says_so(user_run, tmp_path):
         [sys.executable, *WITH_MXNET, str(user_run), "--port", "0"],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"},
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
     )
     assert process.returncode == 2
     assert "cannot be exported: d2l_autorec needs MXNet" in process.stderr.splitlines()[-1]
