@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
+from .support.flags import as_command
 from .support.steps import show_steps, step
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def load(run: Path) -> "ServedModel":
         return load_served(run)
     except NotExported as error:
         formats = formats_of(read_record(run).config)
+        command = as_command("export", str(run), format=formats)
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "
-            f"python -m d2l_autorec.export {run} --format {formats} makes one that stays",
+            f"{command} makes one that stays",
             DataWarning,
             stacklevel=2,
         )
