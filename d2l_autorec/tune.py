@@ -20,7 +20,7 @@ from .runs.search_space import MODELS_OF, candidates_of
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
 from .support.files import write_atomically
-from .support.flags import flag, with_flags
+from .support.flags import as_command, flag, with_flags
 from .support.numbers import seconds_shown
 from .support.steps import show_steps, step
 from .support.text_table import aligned
@@ -175,7 +175,8 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     print(table_of(tuned))
     print(f"best: {' '.join(_as_words(tuned.options))}")
     tell(replace(config, quiet=hidden), told)
-    print(f"again: python -m d2l_autorec.run --options {folder / 'best.json'}", file=sys.stderr)
+    again = as_command("run", options=str(folder / "best.json"))
+    print(f"again: {again}", file=sys.stderr)
 
 
 def table_of(tuned: "Tuned") -> str:

@@ -25,15 +25,15 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def as_command(name: str, folder: str, **options: str) -> str:
-    """A command about a run folder, to be pasted into a shell.
+def as_command(name: str, *arguments: str, **options: str) -> str:
+    """A command of this package, to be pasted into a shell.
 
     Examples
     --------
     >>> as_command("recommend", "runs/mine", user="196")
     'python -m d2l_autorec.recommend runs/mine --user 196'
     """
-    words = ["python", "-m", f"d2l_autorec.{name}", quote(folder)]
+    words = ["python", "-m", f"d2l_autorec.{name}", *map(quote, arguments)]
 
     for option, value in options.items():
         if value.startswith("-"):  # behind a blank it would be an option
