@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -39,12 +38,6 @@ def finish(out: Path, **options) -> TrainedModel:
     given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
     train_run(AutoRecConfig(out=str(out), **given))
     return load_run(out)
-
-
-def strip_seals(folder: Path) -> None:
-    """Make of a run folder what earlier versions wrote: JSON without seal and digests."""
-    for path in folder.glob("*.json"):
-        path.write_text(json.dumps(read_json(path), indent=2) + "\n")
 
 
 def words_in(figure: Any) -> list[str]:
@@ -136,7 +129,7 @@ def outcome(folder):
         {
             name: value
             for name, value in result.items()
-            if name not in ("train_seconds", "ratings_per_second")
+            if name not in ("train_seconds", "ratings_per_second", "files")
         },
     )
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, DataError, did_you_mean
-from ..support.files import Sealed, read_sealed
+from ..support.files import read_json
 from ..training.history import CUT_OFFS, NDCG, RMSE, Score
 from ..training.schedules import ORIGINAL_STEPS, SCHEDULES
 from .options import (
@@ -1247,10 +1247,10 @@ def read_config(folder: Path) -> RunConfig:
         If there is none, or its config.json is damaged or was edited.
     """
     path = folder / "config.json"
-    return config_of(read_begun(folder).content, path)
+    return config_of(read_begun(folder), path)
 
 
-def read_begun(folder: Path) -> Sealed:
+def read_begun(folder: Path) -> dict[str, Any]:
     """The config.json of a run folder; see `read_config` for errors."""
     path = folder / "config.json"
     if not os.path.isfile(path):
@@ -1258,7 +1258,7 @@ def read_begun(folder: Path) -> Sealed:
             f"{folder} is not a run folder: it has no config.json; name a folder that "
             "python -m d2l_autorec.run has written"
         )
-    return read_sealed(path)
+    return read_json(path)
 
 
 def config_of(about: dict[str, Any], path: Path) -> RunConfig:

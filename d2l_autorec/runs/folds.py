@@ -10,7 +10,7 @@ from typing import Any
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, Interrupted
-from ..support.files import FolderLock, write_sealed
+from ..support.files import FolderLock, write_json
 from ..support.flags import with_flags
 from ..support.steps import remark
 from ..support.text_table import aligned
@@ -54,7 +54,7 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
 
     with FolderLock(folder, new=not resumed):
         if not resumed:
-            write_sealed(folder / FOLDS, {"options": asdict(config)}, {})
+            write_json(folder / FOLDS, {"options": asdict(config)})
 
         try:
             results = [_train_fold(config, folder, k) for k in range(1, config.folds + 1)]
@@ -63,7 +63,7 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
             raise Interrupted(stopped.exit_code - 128, advice) from None
 
         summary = {"folds": results, **over_folds(results)}
-        write_sealed(folder / FOLDS, {"options": asdict(config), "result": summary}, {})
+        write_json(folder / FOLDS, {"options": asdict(config), "result": summary})
     return {**summary, "run": str(folder)}
 
 

@@ -1,12 +1,11 @@
 """The data of a finished run, verified; imports no MXNet."""
 
-import warnings
 from typing import Any, NamedTuple
 
 from ..data.clicks import INPUTS, Clicks
 from ..data.ratings import Ratings
-from ..support.errors import DataError, DataWarning
-from .config import RankingConfig, RatingConfig
+from ..support.errors import DataError
+from .config import RankingConfig
 from .run_record import RunRecord
 
 
@@ -50,21 +49,11 @@ def _known_ratings(record: RunRecord) -> tuple[Ratings, Ratings]:
         return ratings, ratings.part(is_input)
 
     check_data(record, ratings)
-    config = record.config
-    if isinstance(config, RatingConfig) and config.val_ratio and not config.refit:
-        warnings.warn(
-            f"{path} does not say which ratings are validation ratings, as it is from "
-            "version 0.1.0: predictions will not be quite those that result.json "
-            "measured; train anew to mend it",
-            DataWarning,
-            stacklevel=5,
-        )
-
     return ratings, ratings
 
 
 def check_data(record: RunRecord, data: Any) -> None:
-    """Raise DataError unless `data` are what the run was trained on, also of an earlier version."""
+    """Raise DataError unless `data` are what the run was trained on."""
     if record.about["data"]["train_sha256"] != data.fingerprint:
         raise DataError(
             f"{record.path} has other ratings than the run was trained on: restore "

@@ -236,10 +236,7 @@ class RankingTask(Task[Clicks]):
 
     @staticmethod
     def table(result: dict[str, Any]) -> str:
-        """A line for each cut-off, below a head; nothing of a run of an earlier version."""
-        if "cut_offs" not in result:
-            return ""
-
+        """A line for each cut-off, below a head."""
         lines = [["at", *(TITLES.values())]]
         for k in result["cut_offs"]:
             lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])

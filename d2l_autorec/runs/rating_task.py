@@ -331,8 +331,7 @@ class RatingTask(Task[Ratings]):
     def summary(result: dict[str, Any]) -> Block:
         """Data, their split, and the test RMSE beside that of user and item means."""
         source = data_shown(result["dataset"])
-        if "users" in result:  # not of a run of an earlier version
-            source += f": {result['users']:,} users, {result['items']:,} items"
+        source += f": {result['users']:,} users, {result['items']:,} items"
 
         parts = f"{result['train_ratings']:,} to train"
         if result.get("validation_ratings"):

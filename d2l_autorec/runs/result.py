@@ -10,7 +10,7 @@ Every run:
   epoch whose parameters are kept
 - `baseline`: user and item means, or popularity; on the same test part it has `baseline_test_rmse`
   or `baseline_test_ndcg@100`
-- `format`, `files` (SHA-256 of every other file) and `seal` (of this one)
+- `files`: SHA-256 of every other file
 
 Ratings, in rating units:
 
@@ -146,9 +146,7 @@ def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
     if config.quiet:
         return ""
 
-    if "example_user" in result:
-        return as_command("recommend", folder, user=str(result["example_user"]))
-    return as_command("recommend", folder, all="recommended.csv")  # of an earlier version
+    return as_command("recommend", folder, user=str(result["example_user"]))
 
 
 def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:

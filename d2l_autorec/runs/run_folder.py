@@ -17,7 +17,7 @@ from mxnet import MXNetError, nd, npx
 from .. import kernels
 from ..data.ratings import Ratings
 from ..support.errors import DataError
-from ..support.files import digest_of, replacing, write_sealed
+from ..support.files import digest_of, replacing, write_json
 from ..support.text_table import csv_text
 from ..training.checkpoint import on_host
 from ..training.history import EpochRecord, Score
@@ -80,7 +80,7 @@ class RunFolder:
         }
 
         path = self.path / "config.json"
-        write_sealed(path, about, self._digests)
+        write_json(path, {**about, "files": self._digests})
         self._digests["config.json"] = digest_of(path)
 
     def finish(
@@ -91,7 +91,7 @@ class RunFolder:
             self.write_parameters(net)
 
         self.write_metrics(phases)
-        write_sealed(self.path / "result.json", result, self._digests)
+        write_json(self.path / "result.json", {**result, "files": self._digests})
 
     def write_parameters(self, net: Any) -> None:
         """Write model.params."""

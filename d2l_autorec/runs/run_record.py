@@ -7,7 +7,7 @@ from typing import Any
 
 from ..support.environment import MAX_THREADS
 from ..support.errors import ConfigError, DataError
-from ..support.files import LOCK, check_digests, digest_of, read_sealed
+from ..support.files import LOCK, check_digests, digest_of, read_json
 from .config import RunConfig, config_of, read_begun
 
 TRAINING_DATA = ("ratings.npz", "clicks.npz")  # a run has one of them
@@ -59,12 +59,9 @@ class RunRecord:
     digests: dict[str, str]
 
     @property
-    def threads(self) -> int | None:
+    def threads(self) -> int:
         """The number of CPU threads that the run began with."""
-        recorded = self.about.get("threads")
-        if recorded is None:
-            return None
-        return int(recorded)
+        return int(self.about["threads"])
 
     def finished(self) -> dict[str, Any]:
         """The result.
@@ -85,38 +82,26 @@ class RunRecord:
 def read_record(path: Path) -> RunRecord:
     """Read and verify a run folder.
 
-    A folder of an earlier version has no digests: only what is plainly
-    damaged can be told there.
-
     Raises
     ------
     DataError
         If it is no run folder, or a file of it is missing, damaged or was edited.
     """
-    began = read_begun(path)
-    config = config_of(began.content, path / "config.json")
-    _check_about(began.content, path / "config.json")
+    about = read_begun(path)
+    config = config_of(about, path / "config.json")
+    _check_about(about, path / "config.json")
+    digests = about.pop("files")
 
     result = None
-    files = began.files
-
     if os.path.lexists(path / "result.json"):
-        result, files = read_sealed(path / "result.json")
-        if files is None and began.files is not None:
-            raise DataError(
-                f"{path / 'result.json'} is not what this run has written: restore it "
-                "from a copy, or delete it and go on with `resume`"
-            )
+        result = read_json(path / "result.json")
+        digests = result.pop("files", None)
+        if not _are_digests(digests):
+            raise _edited(path / "result.json", "files")
 
-    sealed = files or {}  # an earlier version has none
-    check_digests(path, sealed)
-    known = {
-        name: digest_of(path / name)
-        for name in ("config.json", *TRAINING_DATA)
-        if (path / name).is_file()
-    }
-
-    return RunRecord(path, config, began.content, result, {**known, **sealed})
+    check_digests(path, digests)
+    digests = {"config.json": digest_of(path / "config.json"), **digests}
+    return RunRecord(path, config, about, result, digests)
 
 
 def read_folds(folder: Path) -> RunConfig | None:
@@ -130,27 +115,35 @@ def read_folds(folder: Path) -> RunConfig | None:
     path = folder / FOLDS
     if not os.path.isfile(path):
         return None
-    return config_of(read_sealed(path).content, path)
+    return config_of(read_json(path), path)
 
 
 def _check_about(about: dict[str, Any], path: Path) -> None:
     """Raise DataError unless config.json has what its readers ask for, as an edit may not."""
     data = about.get("data")
     kernel = about.get("kernel")
-    threads = about.get("threads")
     readable = {
         "data": isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys(),
         "kernel": isinstance(kernel, dict) and "chosen" in kernel,
         "devices": isinstance(about.get("devices"), list),
-        "threads": threads is None or _is_thread_number(threads),
+        "threads": _is_thread_number(about.get("threads")),
+        "files": _are_digests(about.get("files")),
     }
 
     for name, right in readable.items():
         if not right:
-            raise DataError(
-                f"{path} was edited (what it says of its {name} cannot be read): "
-                "restore it from a copy, or begin a new run"
-            )
+            raise _edited(path, name)
+
+
+def _edited(path: Path, name: str) -> DataError:
+    return DataError(
+        f"{path} is damaged or was edited (what it says of its {name} cannot be read): "
+        "restore it from a copy, or begin a new run"
+    )
+
+
+def _are_digests(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(digest, str) for digest in found.values())
 
 
 def _is_thread_number(recorded: Any) -> bool:

@@ -139,7 +139,7 @@ def finished(path: Path) -> dict[str, Any]:
 
     try:
         task.summary(result), task.table(result), task.remarks(result)
-    except (KeyError, TypeError, ValueError) as error:  # of an earlier version, without a seal
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
             "from a copy, or delete it and go on with `resume`"

@@ -1,27 +1,27 @@
-"""The folder of a search: its study in SQLite, and which processes are at work in it.
+"""The folder of a search: its study, and whether other processes are at work there.
 
-Whatever changes the study's list of trials is done while the folder's lock is held, so that
-several processes share it. A trial whose process has gone, however it went, is begun again.
+The study is a journal of Optuna's, a line of JSON for each change. It is read whole when it is
+opened, so that damage shows at once; a line that a kill cut off is dropped by the next one.
 """
 
+import fcntl
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ..support.errors import ConfigError, DataError
-from ..support.files import LOCK, claim, holding, is_held, read_json, write_sealed
+from ..support.errors import ConfigError
+from ..support.files import LOCK, claim, holding, read_json, write_json
 
-STUDY, ABOUT = "study.db", "tune.json"
-AT_WORK = "at-work-"  # begins the name of a file that a process holds as long as it lives
+STUDY, ABOUT = "study.log", "tune.json"
+AT_WORK = ".at-work"  # every process holds this file as long as it is at work
 HOW_TO_INSTALL = "pip install 'd2l_autorec[tune]'"
 
 
 def load_optuna() -> Any:
-    """Optuna, silent; it takes a moment to load, and most commands need it not.
+    """Import Optuna, silent; it takes a moment, and most commands need it not.
 
     Raises
     ------
@@ -37,8 +37,43 @@ def load_optuna() -> Any:
     return optuna
 
 
+class Journal:
+    """What Optuna's JournalStorage reads and writes: a file, which processes share.
+
+    Optuna's own class leaves a lock behind when its process is killed, and joins a line that was
+    cut off to the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Read the entries from a number on."""
+        content = self._path.read_bytes() if self._path.exists() else b""
+        *lines, unfinished = content.split(b"\n")
+        if unfinished[:1] not in (b"", b"{"):
+            raise ValueError("its end is no JSON")
+        return [json.loads(line) for line in lines[log_number_from:]]
+
+    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        """Write entries; raises ConfigError where there is no room."""
+        text = "".join(f"{json.dumps(log)}\n" for log in logs)
+        try:
+            with holding(self._path), open(self._path, "rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+                file.seek(0, os.SEEK_END)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path} cannot be written ({error.strerror or error}): make room; the same "
+                "command then goes on"
+            ) from error
+
+
 class SharedFolder:
-    """The folder of a search, for as long as this process is at work in it.
+    """The folder of a search, for as long as this process is at work in it; a context manager.
 
     Parameters
     ----------
@@ -55,8 +90,7 @@ class SharedFolder:
 
     def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
         self.path = path
-        self.name = f"{AT_WORK}{os.getpid()}-{secrets.token_hex(4)}"
-        self._presence: AbstractContextManager[None] = nullcontext()
+        self._presence: BinaryIO | None = None
         if path is None:
             return
 
@@ -65,9 +99,10 @@ class SharedFolder:
             with self.holding():
                 if not (path / ABOUT).exists():
                     claim(path)
-                    write_sealed(path / ABOUT, about, {})
+                    write_json(path / ABOUT, about)
                 _check_same(path, about)
-            self._presence = holding(path / self.name)
+                self._presence = open(path / AT_WORK, "ab")
+                fcntl.flock(self._presence, fcntl.LOCK_SH)
         except OSError as error:
             raise ConfigError(
                 f"the folder {path} cannot be written ({error.strerror or error}): name another "
@@ -75,91 +110,46 @@ class SharedFolder:
             ) from error
 
     def __enter__(self) -> "SharedFolder":
-        self._presence.__enter__()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.leave()
 
     def leave(self) -> None:
-        """This process is no longer at work here."""
-        if self.path is not None:
-            (self.path / self.name).unlink(missing_ok=True)
-        self._presence.__exit__(None, None, None)
-        self._presence = nullcontext()
+        """Be no longer at work here."""
+        if self._presence is not None:
+            self._presence.close()
 
     def holding(self) -> AbstractContextManager[None]:
         """Hold the list of trials; waits for other processes."""
-        if self.path is None:
-            return nullcontext()
-        return holding(self.path / LOCK)
+        return nullcontext() if self.path is None else holding(self.path / LOCK)
 
-    def others(self) -> list[str]:
-        """The other processes that are at work here."""
-        if self.path is None:
-            return []
-        names = (found.name for found in self.path.glob(f"{AT_WORK}*"))
-        return [name for name in names if name != self.name and is_held(self.path / name)]
-
-    def open_study(self, higher_is_better: bool, pruner: Any) -> Any:
-        """The study, made where there is none.
-
-        Raises
-        ------
-        DataError
-            If its file is damaged.
-        """
-        optuna = load_optuna()
-        direction = "minimize"
-        if higher_is_better:
-            direction = "maximize"
-
-        if self.path is None:
-            return optuna.create_study(direction=direction, pruner=pruner)
-
-        with self._naming_damage():
-            storage = optuna.storages.RDBStorage(
-                _url(self.path / STUDY), engine_kwargs={"connect_args": {"timeout": 60}}
-            )
-            return optuna.create_study(
-                storage=storage,
-                study_name="tune",
-                direction=direction,
-                load_if_exists=True,
-                pruner=pruner,
-            )
-
-    @contextmanager
-    def _naming_damage(self) -> Iterator[None]:
-        import sqlalchemy.exc
+    def is_alone(self) -> bool:
+        """Whether no other process is at work here; hold the list of trials meanwhile."""
+        if self._presence is None:
+            return True
 
         try:
-            yield
-        except (sqlalchemy.exc.DatabaseError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{self.path}/{STUDY} is damaged ({str(error).splitlines()[0]}): restore it from a "
-                "copy, or begin a new search with `out`"
-            ) from error
+            fcntl.flock(self._presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        finally:
+            fcntl.flock(self._presence, fcntl.LOCK_SH)
 
-    def begin_again(self, study: Any) -> None:
-        """Have the trials of processes that are gone tried again; hold the list meanwhile."""
+    def open_study(self, direction: str, pruner: Any) -> Any:
+        """Open the study, made where there is none; hold the list of trials meanwhile."""
         optuna = load_optuna()
-        alive = {self.name, *self.others()}
-
-        for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-            attributes = trial.user_attrs
-            if attributes.get("process") in alive:
-                continue
-
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            kept = {key: value for key, value in attributes.items() if key in ("model", "preset")}
-            study.enqueue_trial(trial.params, user_attrs=kept)
-
-
-def _url(path: Path) -> str:
-    import sqlalchemy
-
-    return sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+        storage = None
+        if self.path is not None:
+            storage = optuna.storages.JournalStorage(Journal(self.path / STUDY))
+        return optuna.create_study(
+            storage=storage,
+            study_name="tune",
+            direction=direction,
+            load_if_exists=True,
+            pruner=pruner,
+        )
 
 
 def _check_same(path: Path, about: Mapping[str, Any]) -> None:
@@ -167,7 +157,7 @@ def _check_same(path: Path, about: Mapping[str, Any]) -> None:
     began = read_json(path / ABOUT)
     now = json.loads(json.dumps(dict(about)))  # with lists for tuples, as in the file
 
-    for name in sorted({*began, *now} - {"files"}):
+    for name in sorted({*began, *now}):
         if began.get(name) != now.get(name):
             raise ConfigError(
                 f"{path} holds another search ({name} was {began.get(name)}, and now is "

@@ -10,9 +10,11 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ import pandas as pd
 from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
+from ..support.arrays import telling_damage
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.interrupt import SignalWatch
 from ..support.numbers import seconds_shown
@@ -40,7 +43,7 @@ from .presets import Options
 from .ranking_task import RankingTask, load_clicks
 from .rating_task import RatingParts, RatingTask, load_and_split
 from .search_space import Candidate, candidates_of
-from .study import SharedFolder, load_optuna
+from .study import STUDY, SharedFolder, load_optuna
 
 TRIALS = 30  # by default
 REPORTS = 20  # of a trial to the pruner, at most
@@ -50,6 +53,7 @@ PRUNED_BELOW, UNPRUNED = 75.0, 10
 # The winner repeats its trial, with the test beside it, and is then refitted.
 WINNER_FACTOR, WINNER_SECONDS = 1.2, 2.0
 MANY_MINUTES = 1e6
+PAUSE = 0.5  # seconds between two looks at what other processes do
 
 
 class Parts(NamedTuple):
@@ -164,22 +168,15 @@ def tune(
     candidates = candidates_of(given, kind)
     limits = limits_of(trials, minutes, time.monotonic(), reserves=False)
 
-    folder = None
-    if out is not None:
-        folder = Path(out)
-    parts = None
-    if train is not None:
-        parts = Parts(train, validation)
-    return Search(candidates, parts, devices).run(limits, folder)
+    parts = None if train is None else Parts(train, validation)
+    return Search(candidates, parts, devices).run(limits, None if out is None else Path(out))
 
 
 def _given(
     config: RunConfig | Mapping[str, Any] | None, train: Ratings | Clicks | None
 ) -> tuple[Options, str]:
     """The options that are fixed, and the kind of models where none is named."""
-    kind = "rating"
-    if isinstance(train, Clicks):
-        kind = "ranking"
+    kind = "ranking" if isinstance(train, Clicks) else "rating"
     if config is None:
         return {}, kind
     if not isinstance(config, RunConfig):
@@ -207,8 +204,7 @@ def limits_of(
     if trials is not None and minutes is not None:
         raise ConfigError("`trials` and `minutes` exclude each other: give one of them")
     if minutes is None:
-        if trials is None:
-            trials = TRIALS
+        trials = TRIALS if trials is None else trials
         check_whole("trials", trials, at_least=1)
         return Limits(trials, None)
 
@@ -244,18 +240,18 @@ class Search:
         devices: Sequence[mx.Context] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        load_optuna()  # says how to get it, before anything is read
+        self._states = load_optuna().trial.TrialState  # says how to get it before data are read
         self.candidates = {candidate.model: candidate for candidate in candidates}
         self._first = candidates[0].base
         self._devices = devices
         self._say = say
         mx.npx.set_np()
         start_mxnet(self._first.threads, cpus=len(devices or ()) or self._first.cpus or 1)
-        if parts is None:
-            parts = Parts(_load(self._first))
+
+        parts = parts or Parts(_load(self._first))
         self._make_task = _task_maker(self._first, parts)
         self._about = self._identity(parts)
-        self._folder = SharedFolder(None, {})
+        self._study: Any = None
 
     @property
     def score(self) -> Score:
@@ -263,21 +259,20 @@ class Search:
         return self._first.score
 
     def _identity(self, parts: Parts) -> dict[str, Any]:
-        """What tells this search from others."""
-        digests = [parts.train.fingerprint]
-        if parts.validation is not None:
-            digests.append(parts.validation.fingerprint)
-
+        """Return what tells this search from others."""
         fixed = {}
         for model, candidate in self.candidates.items():
             computing = {"preset", *computing_options(candidate.base)} - {"threads"}
             fixed[model] = {
                 name: shown(value) for name, value in candidate.fixed.items() if name in computing
             }
-        return {"options": fixed, "data": digests}
+        return {"options": fixed, "data": [part.fingerprint for part in parts if part is not None]}
 
     def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
-        """Try until a limit is reached; what was found, by this and by other processes.
+        """Try until a limit is reached; return what this and other processes have found.
+
+        Optuna's `ask` and `tell`, and not its `optimize`, which has no place for a lock: of
+        several processes none may count the trials while another one begins one.
 
         Parameters
         ----------
@@ -292,70 +287,96 @@ class Search:
         Interrupted
             If SIGINT or SIGTERM asked to stop.
         """
-        self._folder = SharedFolder(folder, self._about)
-        pruner = load_optuna().pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
+        advice = "nothing was kept: give `out` a folder, and a search can be gone on with"
+        if folder is not None:
+            advice = f"the same command with `out={folder}` goes on"
 
-        with self._folder as shared, SignalWatch(self._advice()) as watch:
-            with shared.holding():
-                study = shared.open_study(self.score.higher_is_better, pruner)
+        with SharedFolder(folder, self._about) as shared, SignalWatch(advice) as watch:
+            with shared.holding(), self._telling_damage(shared):
+                self._open(shared)
 
             while True:
-                trial = self._next_trial(study, limits)
+                with shared.holding(), self._telling_damage(shared):
+                    alone = shared.is_alone()
+                    trial = self._next_trial(limits, alone)
+                    ends = trial is None and (alone or self._best() is not None)
+                    if ends:  # while the list is held: of two that end, one is the last
+                        shared.leave()
+
+                if ends:
+                    return self._tuned(alone)
                 if trial is None:
-                    break
-                self._try(trial, study, limits, watch)
+                    time.sleep(PAUSE)  # another process is at the first trial
+                else:
+                    self._try(trial, limits, watch)
                 watch.check()
 
-            with shared.holding():
-                shared.leave()
-                is_last = not shared.others()
-        return self._tuned(study, is_last)
+    def _open(self, shared: SharedFolder) -> None:
+        """Open the study, and read all that is asked of it later."""
+        direction = "maximize" if self.score.higher_is_better else "minimize"
+        pruner = load_optuna().pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
+        self._study = shared.open_study(direction, pruner)
 
-    def _advice(self) -> str:
-        if self._folder.path is None:
-            return "nothing was kept: give `out` a folder, and a search can be gone on with"
-        return f"the same command with `out={self._folder.path}` goes on"
+        trials = self._trials("COMPLETE", "PRUNED")
+        _frame(trials)
+        for trial in trials:
+            make_config(trial.user_attrs["options"])
+            [float(value) for value in trial.intermediate_values.values()]
 
-    def _next_trial(self, study: Any, limits: Limits) -> Any:
-        """A trial with its options in its attributes; None where the search is over."""
-        with self._folder.holding():
-            if not study.get_trials(deepcopy=False):
-                self._enqueue_presets(study)
-            self._folder.begin_again(study)
-            if self._is_over(study, limits):
-                return None
+    @contextmanager
+    def _telling_damage(self, shared: SharedFolder) -> Iterator[None]:
+        if shared.path is None:
+            yield
+            return
+        way_out = "restore it from a copy, or begin a new search with `out`"
+        with telling_damage(shared.path / STUDY, way_out):
+            yield
 
-            study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
-            trial = study.ask()
-            trial.set_user_attr("process", self._folder.name)
-            candidate, options = self._options_of(trial)
+    def _trials(self, *states: str) -> list[Any]:
+        wanted = tuple(self._states[state] for state in states)
+        return self._study.get_trials(deepcopy=False, states=wanted)
 
-            trial.set_user_attr("model", candidate.model)
-            trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
-            return trial
+    def _next_trial(self, limits: Limits, alone: bool) -> Any:
+        """Return a trial with its options in its attributes; None where the search is over."""
+        if alone:  # whoever ran these is gone: they are begun again, as if they never had
+            for lost in self._trials("RUNNING"):
+                self._study.tell(lost.number, state=self._states.FAIL)
+        if self._is_over(limits):
+            return None
 
-    def _enqueue_presets(self, study: Any) -> None:
-        """The bases of all models first, then their other presets."""
-        for place in range(max(len(c.presets()) for c in self.candidates.values())):
-            for candidate in self.candidates.values():
-                names = candidate.presets()
-                if place >= len(names):
-                    continue
+        begun = self._trials("COMPLETE", "PRUNED", "RUNNING")
+        there = {tuple(trial.user_attrs.get("start", ())) for trial in begun}
+        self._study.sampler = self._sampler(len(begun))
+        start = next((start for start in self._starts() if start not in there), None)
+        if start is not None and not self._trials("WAITING"):
+            self._enqueue(*start)
 
-                point = {}
-                if place == 0:
-                    point = candidate.preset_parameters()
-                marks = {"model": candidate.model, "preset": names[place]}
-                study.enqueue_trial(self._with_model(point, candidate), user_attrs=marks)
+        trial = self._study.ask()
+        candidate, options = self._options_of(trial)
+        trial.set_user_attr("model", candidate.model)
+        trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
+        return trial
 
-    def _with_model(self, point: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
-        if len(self.candidates) == 1:
-            return point
-        return {"model": candidate.model, **point}
+    def _starts(self) -> Iterator[tuple[str, str]]:
+        """Yield model and preset: the bases of all models first, then their other presets."""
+        presets = [[(model, name) for name in c.presets()] for model, c in self.candidates.items()]
+        for starts in zip_longest(*presets):
+            yield from filter(None, starts)
 
-    def _sampler(self, number: int) -> Any:
-        """TPE whose choices depend on the seed, the trials before and nothing else."""
-        seeds = np.random.SeedSequence([self._first.seed, number])
+    def _enqueue(self, model: str, preset: str) -> None:
+        candidate = self.candidates[model]
+        point = candidate.preset_parameters() if preset == candidate.base.preset else {}
+        if len(self.candidates) > 1:
+            point["model"] = model
+        self._study.enqueue_trial(point, user_attrs={"start": [model, preset], "preset": preset})
+
+    def _sampler(self, begun: int) -> Any:
+        """Return TPE whose choices depend on seed and trials before it, and on nothing else.
+
+        Above all not on trials that were lost, so that a search that was killed goes on as it
+        would have.
+        """
+        seeds = np.random.SeedSequence([self._first.seed, begun])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `group`, for models with options of their own, is new
             return load_optuna().samplers.TPESampler(
@@ -366,131 +387,97 @@ class Search:
             )
 
     def _options_of(self, trial: Any) -> tuple[Candidate, Options]:
-        marks = trial.user_attrs
         models = list(self.candidates)
-        model = models[0]
-        if len(models) > 1:
-            model = trial.suggest_categorical("model", models)
+        model = trial.suggest_categorical("model", models) if len(models) > 1 else models[0]
 
         candidate = self.candidates[model]
-        preset = marks.get("preset")
+        preset = trial.user_attrs.get("preset")
         if preset is None:
             return candidate, candidate.suggested_options(trial)
         if preset != candidate.base.preset:
             return candidate, candidate.preset_options(preset)
         return candidate, candidate.suggested_options(trial, candidate.preset_parameters())
 
-    def _is_over(self, study: Any, limits: Limits) -> bool:
-        states = load_optuna().trial.TrialState
-        ended = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
-        running = study.get_trials(deepcopy=False, states=(states.RUNNING,))
-
+    def _is_over(self, limits: Limits) -> bool:
+        ended = len(self._trials("COMPLETE", "PRUNED"))
         if limits.trials is not None:
-            return len(ended) + len(running) >= limits.trials
+            return ended + len(self._trials("RUNNING")) >= limits.trials
+        return ended > 0 and time.monotonic() > min(self._deadline(limits), limits.end or math.inf)
 
-        assert limits.end is not None  # there is one of the two limits
-        deadline = min(self._deadline(study, limits), limits.end)
-        return bool(ended) and time.monotonic() > deadline
-
-    def _deadline(self, study: Any, limits: Limits) -> float:
+    def _deadline(self, limits: Limits) -> float:
         """From when on the time that is left is the winner's; never, before a trial is complete."""
-        best = self._best(study)
+        best = self._best()
         if limits.end is None or best is None:
             return math.inf
-        if not limits.reserves:
-            return limits.end
-        return limits.end - winner_seconds(best.user_attrs)
+        return limits.end - (winner_seconds(best.user_attrs) if limits.reserves else 0)
 
-    def _best(self, study: Any) -> Any:
-        """The best complete trial; None where there is none."""
-        states = load_optuna().trial.TrialState
-        complete = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
-        if not complete:
-            return None
+    def _best(self) -> Any:
+        """Return the best complete trial; None where there is none."""
+        sign = -1 if self.score.higher_is_better else 1
+        complete = self._trials("COMPLETE")
+        return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
 
-        sign = 1
-        if self.score.higher_is_better:
-            sign = -1
-        return min(complete, key=lambda trial: (sign * trial.value, trial.number))
-
-    def _try(self, trial: Any, study: Any, limits: Limits, watch: SignalWatch) -> None:
-        """Train, and tell the study how it went."""
-        optuna = load_optuna()
+    def _try(self, trial: Any, limits: Limits, watch: SignalWatch) -> None:
+        """Train, tell the study how it went, and say it."""
         options = trial.user_attrs["options"]
-        pruning = Pruning(trial, self.score, self._deadline(study, limits))
+        pruning = Pruning(trial, self.score, self._deadline(limits))
         begin = time.perf_counter()
+        value = None
 
         try:
             config = make_config({**options, "quiet": True})
             experiment = prepare(config, ALONE, self._make_task, self._devices)
             pruning.epochs = experiment.task.epochs
             history = validate(experiment, watch, [pruning])
-        except (optuna.TrialPruned, NumericalError, UserError, MemoryError) as error:
-            seconds = time.perf_counter() - begin
-            self._tell(study, trial, None, {"seconds": seconds, "why": str(error)})
-            return
-
-        best = best_epoch(history, self.score)
-        assert best is not None  # each first phase here is validated
-        value = history[best - 1].validation[self.score.metric]
-        found = {
-            "seconds": time.perf_counter() - begin,
-            "best_epoch": best,
-            "epochs": len(history),
-        }
-        self._tell(study, trial, value, found)
-
-    def _tell(self, study: Any, trial: Any, value: float | None, found: dict[str, Any]) -> None:
-        """Write how a trial ended, and say it."""
-        states = load_optuna().trial.TrialState
-        for name, what in found.items():
-            trial.set_user_attr(name, what)
-
-        if value is None:
-            study.tell(trial, state=states.PRUNED)
-            outcome = found["why"]
+        except (load_optuna().TrialPruned, NumericalError, UserError, MemoryError) as error:
+            outcome = str(error)
+            found: dict[str, Any] = {"why": outcome}
         else:
-            study.tell(trial, value)
-            outcome = (
-                f"validation {label_of(self.score.metric)} {value:.4f} at epoch "
-                f"{found['best_epoch']} of {found['epochs']}"
-            )
-        if self._say is not None:
-            what = described(trial.user_attrs["options"], self.candidates)
-            seconds = seconds_shown(found["seconds"])
-            self._say(f"trial {trial.number + 1}: {outcome}, {seconds} s ({what})")
+            best = best_epoch(history, self.score) or len(history)
+            value = history[best - 1].validation[self.score.metric]
+            found = {"best_epoch": best, "epochs": len(history)}
+            label = label_of(self.score.metric)
+            outcome = f"validation {label} {value:.4f} at epoch {best} of {len(history)}"
 
-    def _tuned(self, study: Any, is_last: bool) -> Tuned:
-        best = self._best(study)
-        states = load_optuna().trial.TrialState
-        trials = study.get_trials(states=(states.COMPLETE, states.PRUNED))
+        seconds = time.perf_counter() - begin
+        for name, what in {**found, "seconds": seconds}.items():
+            trial.set_user_attr(name, what)
+        state = self._states.PRUNED if value is None else self._states.COMPLETE
+        self._study.tell(trial, value, state)
+
+        if self._say is not None:
+            what = described(options, self.candidates)
+            self._say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
+
+    def _tuned(self, is_last: bool) -> Tuned:
+        best = self._best()
+        trials = self._trials("COMPLETE", "PRUNED")
         if best is None:
-            reasons = [trial.user_attrs.get("why", "") for trial in trials]
-            raise DataError(f"none of the {len(trials)} trials could be trained: {reasons[0]}")
+            why = trials[0].user_attrs.get("why", "")
+            raise DataError(f"none of the {len(trials)} trials could be trained: {why}")
 
         options = best.user_attrs["options"]
+        importance = self._importance(self.candidates[best.user_attrs["model"]])
         return Tuned(
             options,
             make_config(options),
             best.number + 1,
             best.value,
             _frame(trials),
-            self._importance(study, best),
+            importance,
             is_last,
         )
 
-    def _importance(self, study: Any, best: Any) -> dict[str, float]:
-        """How much each option of the best model mattered (PED-ANOVA); of few trials nothing."""
-        optuna = load_optuna()
-        candidate = self.candidates[best.user_attrs["model"]]
+    def _importance(self, candidate: Candidate) -> dict[str, float]:
+        """Return how much each option of a model mattered (PED-ANOVA); of few trials nothing."""
         names = [candidate.parameter(option) for option in candidate.spaces]
-        complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        known = [trial for trial in complete if set(names) <= trial.params.keys()]
+        known = [trial for trial in self._trials("COMPLETE") if {*names} <= trial.params.keys()]
         if len(known) < 2 * len(names) or len(names) < 2:
             return {}
 
-        shares = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), params=names
+        importance = load_optuna().importance
+        shares = importance.get_param_importances(
+            self._study, evaluator=importance.PedAnovaImportanceEvaluator(), params=names
         )
         return {name.split(".", 1)[1]: share for name, share in shares.items()}
 
@@ -551,30 +538,20 @@ def described(options: Options, candidates: Mapping[str, Candidate]) -> str:
 
 
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
+    """Return what is known of trials; see `Tuned`."""
     rows = []
     for trial in trials:
-        attributes = trial.user_attrs
-        value = trial.value
-        if trial.state.name != "COMPLETE":
-            value = None
-        rows.append(
-            {
-                "trial": trial.number + 1,
-                "state": trial.state.name.lower(),
-                "model": attributes["model"],
-                "preset": attributes.get("preset"),
-                "validation": value,
-                "best_epoch": attributes.get("best_epoch"),
-                "epochs": attributes.get("epochs"),
-                "seconds": attributes["seconds"],
-                "options": attributes["options"],
-            }
-        )
+        row: dict[str, Any] = {"trial": trial.number + 1, "state": trial.state.name.lower()}
+        row |= {"model": trial.user_attrs["model"], "preset": trial.user_attrs.get("preset")}
+        row["validation"] = trial.value if row["state"] == "complete" else None
+        row |= {name: trial.user_attrs.get(name) for name in ("best_epoch", "epochs")}
+        row |= {name: trial.user_attrs[name] for name in ("seconds", "options")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _load(config: RunConfig) -> Ratings | Clicks:
-    """The training part of the data that the options name."""
+    """Read the training part of the data that the options name."""
     if TASKS[config.model] is RankingTask:
         return load_clicks(config)  # type: ignore[arg-type]
     train, _ = load_and_split(config)  # type: ignore[arg-type]
@@ -582,13 +559,11 @@ def _load(config: RunConfig) -> Ratings | Clicks:
 
 
 def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
-    """What makes a trial's task; validation stands in the place of a test, which is not made."""
+    """Return what makes a trial's task: validation is in the place of a test, which is not made."""
     train, validation = parts
     ranks = TASKS[config.model] is RankingTask
     if ranks != isinstance(train, Clicks):
-        wanted = "Ratings"
-        if ranks:
-            wanted = "Clicks, as prepare_clicks makes them"
+        wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
         raise ConfigError(
             f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
         )

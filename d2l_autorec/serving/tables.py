@@ -16,6 +16,7 @@ from ..models.vectors import Linear, Vectors
 from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RunConfig
 from ..runs.known_data import read_known
 from ..runs.run_record import RunRecord, read_record
+from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import DataError
 from ..support.files import digest_of
 from .onnx_session import row_scorer
@@ -70,11 +71,7 @@ def formats_of(config: RunConfig) -> str:
 
 def origins_of(record: RunRecord) -> dict[str, str]:
     """Name to SHA-256 of the files of a run that its answers depend on."""
-    digests = dict(record.digests)
-    parameters = record.path / "model.params"
-    if parameters.is_file():  # an earlier version noted no digest of it
-        digests["model.params"] = digest_of(parameters)
-    return {name: digests[name] for name in ORIGINS if name in digests}
+    return {name: record.digests[name] for name in ORIGINS if name in record.digests}
 
 
 def save_tables(parts: Parts, path: Path) -> None:
@@ -93,7 +90,7 @@ def save_tables(parts: Parts, path: Path) -> None:
     if parts.output is not None:
         arrays["output_name"] = np.array(parts.output.name)
         arrays["output_ends"] = np.array([parts.output.low, parts.output.high])
-    np.savez(path, **arrays)
+    save_arrays(path, arrays.items())
 
 
 def read_tables(path: Path) -> Parts:
@@ -105,9 +102,7 @@ def read_tables(path: Path) -> Parts:
         If the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-
+        arrays = load_arrays(path)
         output = None
         if "output_name" in arrays:
             low, high = arrays["output_ends"].tolist()
@@ -119,6 +114,8 @@ def read_tables(path: Path) -> Parts:
 
         items, users = (_vectors(arrays, name) for name in ("items", "users"))
         return Parts(items, users, output, linear)
+    except MemoryError:
+        raise
     except Exception as error:  # damaged bytes can raise anything from zlib, struct and NumPy
         raise NotExported(f"{path} is missing or damaged ({error})") from error
 

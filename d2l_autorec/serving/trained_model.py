@@ -383,20 +383,13 @@ def load_run(path: str | Path) -> TrainedModel:
 
 
 def _history(path: Path) -> pd.DataFrame:
-    """The epochs of a run; none where a run of an earlier version lacks the file."""
-    try:
-        return frame_of_epochs((path / "metrics.csv").read_text())
-    except (OSError, ValueError):
-        return pd.DataFrame()
+    return frame_of_epochs((path / "metrics.csv").read_text())
 
 
 def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:
     """Copy the files of a finished run into a new folder, result.json last."""
-    # an earlier version noted no digests of these, and a closed form has no parameters
-    optional = [name for name in ("metrics.csv", "model.params", "curve.png") if name not in names]
-    present = [name for name in optional if (path / name).is_file()]
-
+    curve = ["curve.png"] if (path / "curve.png").is_file() else []
     with FolderLock(folder, new=True, given="folder"):
-        for name in [*names, *present, "result.json"]:
+        for name in [*names, *curve, "result.json"]:
             with replacing(folder / name) as unfinished:
                 shutil.copyfile(path / name, unfinished)

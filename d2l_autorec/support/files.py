@@ -1,5 +1,4 @@
-"""Files that are whole or not there, that know when they were altered, and folders that one
-process works in."""
+"""Files that are whole or not there, their digests, and folders that one process works in."""
 
 import errno
 import fcntl
@@ -10,28 +9,19 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from .errors import ConfigError, DataError
 
 PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
-FORMAT = 2  # of sealed JSON; files of earlier versions have no seal
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
 # The file that each kind of folder has from its beginning, what it then holds, and how to go on.
 BEGUN = {
     "config.json": ("a run", "go on with it by `resume={}`, or "),
     "folds.json": ("a run of each fold", "go on with them by `resume={}`, or "),
     "tune.json": ("a search", ""),
-}
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
 }
 
 
@@ -61,7 +51,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
         _sync(Path(name))
         os.replace(name, target)
-        _sync(target.parent)  # else a power failure may undo the renaming
+        with suppress(OSError):  # the file is in place; some shared mounts sync no folders
+            _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror or error}): make room or "
@@ -73,39 +64,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _target_of(path: Path) -> Path:
-    """The file that a write to `path` replaces, at the end of its links.
+    """Return the file that a write to `path` replaces, at the end of its links.
 
     Raises
     ------
     ConfigError
-        If it is a folder, device, pipe or socket, or where this process prints.
+        If it is a folder, device, pipe or socket.
     """
     if str(path) == "-":
         raise ConfigError(
             "- is no name of a file, and this cannot be written to stdout: name a file"
         )
 
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return Path(os.path.realpath(path))
-
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
-        raise ConfigError(f"{path} is {kind}: name a file")
-    if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "it is read-only")
-    if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
-        raise ConfigError(f"{path} is where this command prints: name another file")
-
-    return Path(os.path.realpath(path))
-
-
-def _is_open_as(descriptor: int, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), found)
-    except OSError:  # closed
-        return False
+    target = Path(os.path.realpath(path))
+    if path.exists():
+        if not path.is_file():
+            raise ConfigError(
+                f"{path} is {'a folder' if path.is_dir() else 'no file'}: name a file"
+            )
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+    return target
 
 
 def _mode_for(target: Path) -> int:
@@ -127,10 +106,8 @@ def _sync(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):  # the folder has become read-only: what is wrong is said already
         path.unlink(missing_ok=True)
-    except OSError:  # the folder has become read-only: what is wrong is said already
-        pass
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -147,63 +124,30 @@ def remove_parts(folder: Path) -> None:
             _remove(path)
 
 
-class Sealed(NamedTuple):
-    """What a file of sealed JSON says; `files` is name to digest, None of an earlier version."""
-
-    content: dict[str, Any]
-    files: dict[str, str] | None
-
-
-def write_sealed(path: Path, content: Mapping[str, Any], files: Mapping[str, str]) -> None:
-    """Write JSON with the digests of other files and, last, that of itself."""
-    sealed = {**content, "format": FORMAT, "files": dict(files)}
-    sealed["seal"] = _seal_of(sealed)
-    text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; see `replacing` for errors."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(path, text.encode())
 
 
-def read_sealed(path: Path) -> Sealed:
-    """Read what `write_sealed` wrote, or JSON of an earlier version.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
 
     Raises
     ------
     DataError
-        If it is missing, damaged or was edited.
+        If the file is missing, or holds none.
     """
     try:
-        content = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(path.read_bytes().decode("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
-
-        if not content.keys() & {"format", "seal"}:
-            return Sealed(content, None)
-
-        if content.pop("seal", None) != _seal_of(content):
-            raise ValueError("its content is not what was written")
-        if content.pop("format") != FORMAT:
-            raise ValueError("a later version of d2l_autorec has written it")
-
-        return Sealed(content, content.pop("files"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path} is missing or damaged ({reason}): restore it from a copy, or begin a new run"
         ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file of JSON; see `read_sealed` for errors."""
-    return read_sealed(path).content
-
-
-def _seal_of(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the content, however it is laid out in the file."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    return content
 
 
 def digest_of(path: Path) -> str:
@@ -245,18 +189,6 @@ def holding(path: Path) -> Iterator[None]:
         yield
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds the file; not so where it is missing."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
-
-
 def claim(folder: Path, given: str = "out") -> None:
     """Mark a folder as one that this package writes a run into; hold its `LOCK` meanwhile.
 
@@ -295,7 +227,9 @@ class FolderLock:
                 _check_free(folder, given)
 
             self._file = open(folder / LOCK, "ab", buffering=0)
-            self._hold(new)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if new and not self._file.tell():
+                self._file.write(CLAIM)
         except BlockingIOError as error:
             raise ConfigError(
                 f"another process is at work in {folder}: wait for it, or name "
@@ -307,24 +241,10 @@ class FolderLock:
                 f"({error.strerror or error}): name another one with `{given}`"
             ) from error
 
-    def _hold(self, new: bool) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if new and not self._file.tell():
-                self._file.write(CLAIM)
-        except OSError:
-            self._file.close()
-            raise
-
     def __enter__(self) -> "FolderLock":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._file.close()
 
 
@@ -338,17 +258,12 @@ def _check_free(folder: Path, given: str) -> None:
                 f"name another folder with `{given}`"
             )
 
-    claim = b""
-    if LOCK in names:
-        claim = (folder / LOCK).read_bytes()
-
+    claim = (folder / LOCK).read_bytes() if LOCK in names else b""
     is_empty = not claim and set(names) <= {LOCK}
     if claim == CLAIM or is_empty:
         return
 
-    shown = ", ".join(names[:3])
-    if len(names) > 3:
-        shown += ", ..."
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
     raise ConfigError(
         f"{folder} holds files already ({shown}), which a run might replace: name a "

@@ -1,22 +1,14 @@
 """Atomic checkpoints and exact resume.
 
-A checkpoint is one file:
-
-    a line that names the format
-    a line of JSON: which run, what its epochs measured
-    a line with a name and then, as in an .npy file, an array: parameters, optimizer, loader
-    ...
-    an empty line, and the SHA-256 of all before it
-
-It is written and read array by array. Nothing in it is ever unpickled.
+A checkpoint is one file of arrays: `about`, which is JSON (the run, what its epochs measured), and
+parameters, optimizer and loader. Nothing in it is ever unpickled.
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +16,13 @@ import numpy as onp
 from mxnet import nd
 
 from ..kernels.csr import numpy_view
+from ..support.arrays import load_arrays, save_arrays, telling_damage
 from ..support.errors import DataError
 from ..support.files import replacing
 from .history import EpochRecord, StepSums
 from .loaders import restore_loader
 
-MAGIC = b"d2l_autorec checkpoint 3\n"
-FORMER = b"d2l_autorec checkpoint 1\n", b"d2l_autorec checkpoint 2\n"
-DIGEST_SIZE = hashlib.sha256().digest_size
-BLOCK = 1 << 20  # bytes
+WAY_OUT = "it is not used; restore it from a copy, or delete it to begin the run anew with `resume`"
 Arrays = dict[str, onp.ndarray]
 NamedArrays = Iterable[tuple[str, onp.ndarray]]
 
@@ -111,110 +101,57 @@ class Checkpoint:
             },
         }
 
-        with replacing(path) as unfinished, open(unfinished, "wb") as file:
-            hashing = _Hashing(file)
-            hashing.write(MAGIC + json.dumps(about).encode() + b"\n")
+        parts = ("now", arrays), ("best", self.best.items()), ("start", self.start.items())
+        named = ((f"{part}/{name}", array) for part, own in parts for name, array in own)
+        text = onp.frombuffer(json.dumps(about).encode(), dtype=onp.uint8)
 
-            parts = ("now", arrays), ("best", self.best.items()), ("start", self.start.items())
-            for part, named in parts:
-                for name, array in named:
-                    hashing.write(f"{part}/{name}\n".encode())
-                    onp.lib.format.write_array(hashing, array, allow_pickle=False)
-
-            hashing.write(b"\n")
-            file.write(hashing.digest())
+        with replacing(path) as unfinished:
+            save_arrays(unfinished, chain([("about", text)], named))
 
     @classmethod
     def read(cls, file: BinaryIO, path: Path, run: str) -> "Checkpoint":
-        """The checkpoint of the run `run` that `file` holds, which is that of `path`.
+        """Read the checkpoint of the run `run` that `file` holds, which is that of `path`.
 
         Raises
         ------
         DataError
-            If it is truncated, altered, of an earlier version, or of another run.
+            If it is truncated, altered, or of another run.
         """
-        _check_digest(file, path)
-        file.seek(len(MAGIC))
+        with telling_damage(path, WAY_OUT):
+            arrays = load_arrays(file)
+            about = json.loads(arrays.pop("about").tobytes())
+            found = cls._of(about, arrays)
 
-        about = json.loads(file.readline())
-        if about["run"] != run:
+        if found.run != run:
             raise DataError(
                 f"{path} is the checkpoint of another run: it is not used; restore "
                 "this run's own, or delete it to begin anew with `resume`"
             )
+        return found
+
+    @classmethod
+    def _of(cls, about: dict[str, Any], arrays: Arrays) -> "Checkpoint":
+        parts: dict[str, Arrays] = {"now": {}, "best": {}, "start": {}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = array
 
         under_way = about["under_way"]
-        parts = _read_arrays(file, path)
+        steps = [StepSums(*step) for step in under_way["steps"]]
         return cls(
-            run,
+            about["run"],
             about["phase"],
-            [EpochRecord(**record) for record in about["history"]],
-            EpochUnderWay(
-                [StepSums(*step) for step in under_way["steps"]],
-                under_way["rows"],
-                under_way["seconds"],
-            ),
+            _records(about["history"]),
+            EpochUnderWay(steps, under_way["rows"], under_way["seconds"]),
             parts["now"],
             parts["best"],
             parts["start"],
-            {
-                phase: [EpochRecord(**record) for record in history]
-                for phase, history in about["done"].items()
-            },
+            {phase: _records(history) for phase, history in about["done"].items()},
         )
 
 
-class _Hashing:
-    """A file that is written, with the digest of what was."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-
-    def write(self, content: bytes) -> None:
-        self._file.write(content)
-        self._sha256.update(content)
-
-    def digest(self) -> bytes:
-        return self._sha256.digest()
-
-
-def _check_digest(file: BinaryIO, path: Path) -> None:
-    """Raise DataError unless the file is what was written."""
-    first = file.readline(len(MAGIC))
-    if first in FORMER:
-        raise DataError(
-            f"{path} is of an earlier version of d2l_autorec, and cannot be gone on with: "
-            "finish the run with that version, or delete it to begin anew with `resume`"
-        )
-
-    left = file.seek(0, os.SEEK_END) - DIGEST_SIZE
-    file.seek(0)
-    sha256 = hashlib.sha256()
-
-    while left > 0:
-        block = file.read(min(left, BLOCK))
-        sha256.update(block)
-        left -= len(block)
-
-    if first != MAGIC or file.read() != sha256.digest():
-        raise DataError(
-            f"{path} is truncated or was altered: it is not used; restore it from "
-            "a copy, or delete it to begin the run anew with `resume`"
-        )
-
-
-def _read_arrays(file: BinaryIO, path: Path) -> dict[str, Arrays]:
-    parts: dict[str, Arrays] = {"now": {}, "best": {}, "start": {}}
-
-    while name := file.readline().decode().rstrip("\n"):
-        part, _, rest = name.partition("/")
-        try:
-            parts[part][rest] = onp.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            raise DataError(f"{path} cannot be read ({error})") from error
-
-    return parts
+def _records(rows: list[dict[str, Any]]) -> list[EpochRecord]:
+    return [EpochRecord(**row) for row in rows]
 
 
 def parameters_of(net: Any) -> Arrays:

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers import assert_labels_apart, assert_user_error, finish, strip_seals, train_run, words_in
+from helpers import assert_labels_apart, assert_user_error, finish, train_run, words_in
 
 from d2l_autorec.compare import draw, read_run
 from d2l_autorec.runs.config import make_config
@@ -136,15 +136,11 @@ def test_user_errors(runs, in_process, tmp_path):
     )
 
 
-def test_a_run_of_an_earlier_version_is_compared_and_its_damage_told(runs, in_process, tmp_path):
+def test_a_damaged_result_is_told(runs, in_process, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(runs / "a", old)
-    strip_seals(old)
-    assert (
-        in_process("compare", str(old)).stdout.splitlines()[1].split()[1:]
-        == in_process("compare", str(runs / "a")).stdout.splitlines()[1].split()[1:]
-    )
-    (old / "result.json").write_text("{}")
+    files = json.loads((old / "result.json").read_text())["files"]
+    (old / "result.json").write_text(json.dumps({"files": files}))
     assert_user_error(in_process("compare", str(old)), "('model' is missing)")
     (old / "result.json").unlink()
     assert_user_error(in_process("compare", str(old)), "has not finished: finish it with")

@@ -94,7 +94,7 @@ def test_a_report_of_tuned_models(in_process, tmp_path):
         *("--out", "out"),
     )
     assert process.returncode == 0, process.stderr
-    assert len([*(tmp_path / "out" / "searches").glob("*/study.db")]) == 8
+    assert len([*(tmp_path / "out" / "searches").glob("*/study.log")]) == 8
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         folder = tmp_path_factory.mktemp("runs") / kind.replace(" ", "-")
         given = {name: value for name, value in options.items() if value is not None}
         train_run(make_config({"dataset": SET, "quiet": True, "out": str(folder), **given}))
-        names |= set(json.loads((folder / "result.json").read_text()))  # with its seal
+        names |= set(json.loads((folder / "result.json").read_text()))
 
     as_documented = {re.sub(r"@\d+", "@K", name) for name in names}
     return as_documented | {name for name in names if name.endswith("@100")}

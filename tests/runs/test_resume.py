@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import hashlib
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, outcome, strip_seals, train_run
+from helpers import assert_user_error, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
@@ -32,9 +31,9 @@ from d2l_autorec.support.errors import (
 )
 from d2l_autorec.support.files import (
     FolderLock,
-    read_sealed,
+    read_json,
     write_atomically,
-    write_sealed,
+    write_json,
 )
 from d2l_autorec.support.interrupt import SignalWatch
 from d2l_autorec.training import checkpoint, schedules
@@ -304,7 +303,7 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
         assert_user_error(
             process,
             str(path),
-            "another run" if damage == "swapped" else "is truncated or was altered",
+            "another run" if damage == "swapped" else "is missing or damaged",
         )
         assert path.read_bytes() == changed
     finally:
@@ -347,18 +346,6 @@ def test_other_data_is_refused(tmp_path, in_process):
     (tmp_path / "r.csv").write_text("".join(rows[1:]))
     process = in_process("run", "--resume", str(tmp_path / "run"))
     assert_user_error(process, "the ratings are not those that the run in")
-
-
-def test_a_run_of_before_origins_were_recorded_goes_on(tmp_path, in_process):
-    out = tmp_path / "run"
-    assert in_process("run", *RUN, "--epochs", "1", "--out", str(out)).returncode == 0
-    (out / "result.json").unlink()
-    strip_seals(out)
-    config = json.loads((out / "config.json").read_text())
-    assert config["data"].pop("origin").startswith("synthetic: generated with seed 0; ")
-    (out / "config.json").write_text(json.dumps(config))
-    process = in_process("run", "--resume", str(out))
-    assert process.returncode == 0, process.stderr
 
 
 def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
@@ -565,8 +552,8 @@ def test_other_devices_are_refused(tmp_path, in_process):
     out = tmp_path / "run"
     assert in_process("run", *RUN, "--epochs", "1", "--out", str(out), "--quiet").returncode == 0
     (out / "result.json").unlink()
-    config, digests = read_sealed(out / "config.json")
-    write_sealed(out / "config.json", {**config, "devices": ["gpu(0)"]}, digests)
+    config = read_json(out / "config.json")
+    write_json(out / "config.json", {**config, "devices": ["gpu(0)"]})
     assert_user_error(
         in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the first"
     )
@@ -587,8 +574,10 @@ def test_unpickling_is_never_tried(tmp_path):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         run.save(path, [("x", onp.array([{}], dtype=object))])
 
-    run.save(path, [("x", onp.zeros(3))])
-    content = path.read_bytes()[:-32].replace(b"'<f8'", b"'|O' ")
-    path.write_bytes(content + hashlib.sha256(content).digest())
-    with open(path, "rb") as file, pytest.raises(DataError, match="cannot be read.*allow_pickle"):
+    onp.savez(path, about=onp.array([{}], dtype=object))
+    path = path.with_suffix(".npz")
+    with (
+        open(path, "rb") as file,
+        pytest.raises(DataError, match="damaged.*allow_pickle"),
+    ):
         Checkpoint.read(file, path, "run")

@@ -222,12 +222,12 @@ def test_a_search_goes_on(train, tmp_path):
 
 def test_another_search_in_the_folder(train, tmp_path):
     tune(SMALL, train, trials=1, out=tmp_path / "t")
-    before = (tmp_path / "t" / "study.db").read_bytes()
+    before = (tmp_path / "t" / "study.log").read_bytes()
     with pytest.raises(ConfigError, match="holds another search .options was .*name another"):
         tune({**SMALL, "hidden": (9,)}, train, trials=2, out=tmp_path / "t")
     with pytest.raises(ConfigError, match="holds another search .data was "):
         tune(SMALL, train.part(train.users < 50), trials=2, out=tmp_path / "t")
-    assert (tmp_path / "t" / "study.db").read_bytes() == before
+    assert (tmp_path / "t" / "study.log").read_bytes() == before
 
 
 def test_a_folder_of_something_else(train, tmp_path):
@@ -242,18 +242,18 @@ def test_a_folder_of_something_else(train, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"\xff" * 4096, b"no database"])
 def test_a_damaged_study(content, train, tmp_path):
     tune(SMALL, train, trials=1, out=tmp_path / "t")
-    (tmp_path / "t" / "study.db").write_bytes(content)
+    (tmp_path / "t" / "study.log").write_bytes(content)
     if not content:  # an empty file is a new study
         assert len(tune(SMALL, train, trials=1, out=tmp_path / "t").trials) == 1
         return
-    with pytest.raises(DataError, match="study.db is damaged"):
+    with pytest.raises(DataError, match="study.log is missing or damaged"):
         tune(SMALL, train, trials=2, out=tmp_path / "t")
 
 
 @pytest.mark.parametrize("name", ["with blank", "100%", "what?", "a#b", "ä"])
 def test_a_folder_of_any_name(name, train, tmp_path):
     tune(SMALL, train, trials=1, out=tmp_path / name)
-    assert (tmp_path / name / "study.db").is_file()
+    assert (tmp_path / name / "study.log").is_file()
 
 
 def start(folder, trials, out="t"):
