@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.curves import (
+from .runs.figures import (
     RECONSTRUCTION,
-    Words,
-    draw_series,
+    draw_runs,
+    format_of,
+    formats,
     is_reconstruction,
     series_of_run,
     value_label,
+    warning_of_figure,
 )
-from .runs.figures import format_of, formats, warning_of_figure
 from .runs.run_record import read_record, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
@@ -223,8 +224,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     notes = []
     if len({run.data for run in runs}) > 1:
         notes.append("the runs had different ratings: their errors are not comparable")
-    words = Words(f"{len(runs)} runs on {_data_of(results)}", notes, value)
-    draw_series(series, words, path)
+    draw_runs(series, path, f"{len(runs)} runs on {_data_of(results)}", value, notes)
 
 
 def _names_of(runs: Sequence[FinishedRun]) -> list[str]:

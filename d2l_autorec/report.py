@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from .runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig, make_config
-from .runs.figures import warning_of_figure
+from .runs.figures import draw_table, warning_of_figure
 from .runs.model_tables import ROWS, Compared, best_of, conclusion, difference, models_table
 from .runs.options import AT_LEAST_1, add_option_of, computing_options, whole_number, within
 from .runs.paper_tables import TABLES, Line, Row, Table
 from .runs.run_record import read_record
 from .runs.search_space import candidates_of, check_kind
-from .runs.table_figures import draw_table
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean
 from .support.files import digest_of, write_atomically

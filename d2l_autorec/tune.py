@@ -11,11 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.figures import warning_of_figure
+from .runs.figures import draw_importance, draw_trials, warning_of_figure
 from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.options_file import write_options
 from .runs.run_record import read_record
-from .runs.search_figures import draw_importance, draw_trials
 from .runs.search_space import MODELS_OF, candidates_of
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError

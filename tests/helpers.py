@@ -1,7 +1,6 @@
 """What several test modules share: finished runs, what is left of them, the launcher."""
 
 import csv
-import itertools
 import os
 import signal
 import subprocess
@@ -49,14 +48,6 @@ def words_in(figure: Any) -> list[str]:
     }
     texts = [text.get_text() for text in figure.findobj(Text) if text not in ticks]
     return [line for text in texts for line in text.splitlines()]
-
-
-def assert_labels_apart(figure: Any) -> None:
-    """No label beside the axes of a figure, as it was drawn last, is over another."""
-    [axes] = figure.axes
-    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without their arrows
-    for one, other in itertools.combinations(boxes, 2):
-        assert not one.overlaps(other), (one, other)
 
 
 def own_file(folder: Path, zero: bool = False) -> Path:

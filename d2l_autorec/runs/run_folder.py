@@ -22,8 +22,7 @@ from ..support.text_table import csv_text
 from ..training.checkpoint import on_host
 from ..training.history import EpochRecord, Score
 from .config import RankingConfig, RunConfig
-from .curves import save_curve
-from .figures import warning_of_figure
+from .figures import save_curve, warning_of_figure
 from .known_data import read_known
 from .networks import build
 from .run_record import RunRecord

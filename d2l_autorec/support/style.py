@@ -1,8 +1,8 @@
 """One look for every picture: colours, line styles, resolution, and what matplotlib is to draw."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 # Okabe and Ito, Color Universal Design: told apart with any kind of colour vision, and dark
 # enough for thin lines on white, which their yellow is not
@@ -17,6 +17,7 @@ STYLE_OF = {"train": "-", "validation": ":", "test": "--"}
 LINE_STYLES = ("-", "--", "-.", ":")  # of several runs; also tells them apart in print
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of points of several kinds
 DPI = 120
+Points: TypeAlias = Sequence[tuple[int, float]]  # epochs and values
 
 
 def use_style() -> None:
@@ -47,11 +48,36 @@ def in_style() -> Iterator[None]:
         yield
 
 
-def marker_of(points: int) -> str:
-    """The marker of a line of so many points: a line of one would not be seen."""
-    if points == 1:
-        return "o"
-    return ""
+def settled_limits(
+    curves: Sequence[Points], levels: Sequence[float] = ()
+) -> tuple[float | None, float | None]:
+    """Return limits of a value axis that show what curves settle to, and not how they begin.
+
+    Parameters
+    ----------
+    curves : sequence of points
+        (epoch, value) pairs; the first fifth of each may be left out.
+    levels : sequence of float
+        Values that are shown in any case.
+
+    Returns
+    -------
+    low, high : float or None
+        None where everything is shown.
+    """
+    settled = [*levels]
+    for points in curves:
+        settled += [value for _, value in points[len(points) // 5 :]]
+    everything = [*settled, *(value for points in curves for _, value in points)]
+    if not everything:
+        return None, None
+
+    low, high = min(settled), max(settled)
+    margin = 0.08 * (high - low)
+    is_flattened = max(everything) - min(everything) > 1.5 * (high - low)
+    if not is_flattened or not margin:
+        return None, None
+    return low - margin, high + margin
 
 
 def _settings() -> dict[str, Any]:

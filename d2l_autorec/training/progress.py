@@ -6,8 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..support.axes import cut_of
 from ..support.numbers import significant
+from ..support.style import settled_limits
 from .history import EpochRecord
 
 
@@ -108,13 +108,6 @@ class Curve:
 
     def _configure(self) -> None:
         """Give the axes their labels, and limits that the first epochs do not stretch."""
-        limits = None
-        title = ""
-        cut = cut_of(list(self._lines.values()))
-        if cut:
-            limits = (cut.low, cut.high)
-            title = cut.note
-
         legend = []
         for part, points in self._lines.items():
             values = [f"{value:.3f}" for _, value in points]
@@ -126,13 +119,12 @@ class Curve:
             "epoch",
             "RMSE (rating units)",
             [1, self._epochs],
-            limits,
+            settled_limits(list(self._lines.values())),
             "linear",
             "linear",
             legend,
         )
         axes.grid(True)  # d2l's call turns off one that is there
-        axes.set_title(title, fontsize="small")
 
     def __enter__(self) -> "Curve":
         return self

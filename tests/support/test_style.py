@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import d2l_autorec as d2l
-from d2l_autorec.support.style import BLUE, COLORS, GREY, in_style, marker_of
+from d2l_autorec.support.style import BLUE, COLORS, GREY, in_style, settled_limits
 
 # Machado, Oliveira and Fernandes (2009), severity 1, of linear RGB
 DEFICIENCIES = {
@@ -91,6 +91,28 @@ def test_needs_no_pyplot():
     assert done.stdout == "False\n", done.stderr
 
 
-def test_a_line_of_one_point_has_a_marker():
-    assert marker_of(1) == "o"
-    assert marker_of(2) == marker_of(0) == ""
+def curve(*values):
+    return list(enumerate(values, 1))
+
+
+def test_the_first_epochs_are_left_out_where_they_are_far_away():
+    points = curve(9.0, 2.0, 1.5, 1.4, 1.3, 1.2, 1.1, 1.05, 1.02, 1.0)
+    low, high = settled_limits([points])
+    assert low == pytest.approx(1.0 - 0.08 * 0.5) and high == pytest.approx(1.5 + 0.08 * 0.5)
+
+
+def test_of_a_metric_that_grows_they_are_left_out_below():
+    low, high = settled_limits([curve(0.01, 0.4, 0.41, 0.42, 0.43)])
+    assert 0.3 < low < 0.4 and 0.43 < high < 0.44
+
+
+def test_a_level_is_never_left_out():
+    _, high = settled_limits([curve(50.0, 50.0, *[1.0 - i / 100 for i in range(10)])], [2.0])
+    assert high > 2.0
+
+
+@pytest.mark.parametrize(
+    "points", [[], curve(3.0), curve(3.0, 1.0), curve(1.0, 1.0), curve(*range(20, 0, -1))]
+)
+def test_a_curve_that_does_not_settle_is_shown_whole(points):
+    assert settled_limits([points]) == (None, None)
