@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..training.history import EpochRecord, Score
-    from .paper_tables import Line, Table
+    from .tables import Line, Table
 
 RECONSTRUCTION = "reconstruction"  # of rows that the network was given
 LETTERS_AN_INCH = 13
@@ -257,7 +257,7 @@ def series_of_run(
     metric : str
         As result.json names it.
     """
-    best = result.get("best_epoch")
+    best: Any = result.get("best_epoch")
     is_earlier = best in dict(points[:-1])  # refitted, a run is at its end; else what was best
     return Series(
         name,
@@ -390,7 +390,7 @@ def _draw_over_x(axes: Any, table: "Table", lines: "Sequence[Line]") -> None:
     for place, value in known:
         _write_value(axes, place, f"{value:.3f}", above=-18)
 
-    axes.set(xlabel=table.x_label, ylabel=table.heads[metric])
+    axes.set(xlabel=table.x_label, ylabel=table.metric_label)
     axes.margins(x=0.08, y=0.15)
 
 
@@ -441,7 +441,7 @@ def _draw_rows(axes: Any, table: "Table", lines: "Sequence[Line]") -> None:
 
     axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.set_xlabel(table.heads[metric])
+    axes.set_xlabel(table.metric_label)
 
 
 def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -> None:

@@ -1,0 +1,371 @@
+"""Tables of the report: which runs, what was published, and what the figures bear out.
+
+published.json holds the tables of the book and the papers: a row is a label, the options of its
+runs and, where there is one, the published value.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..support.text_table import markdown
+
+SURE = 0.95  # of a difference that is called one
+HEADS = {
+    "test_rmse": "test RMSE",
+    "test_mae": "MAE",
+    "test_ndcg@100": "test NDCG@100",
+    "test_recall@20": "Recall@20",
+    "test_recall@50": "Recall@50",
+}
+METRICS = {
+    "rating": ("test_rmse", "test_mae"),
+    "ranking": ("test_ndcg@100", "test_recall@20", "test_recall@50"),
+}
+BEST = {"preset": "best"}
+COMPARED: dict[str, dict[str, dict[str, Any]]] = {
+    "rating": {
+        "user and item means": {"model": "bias", "clip": True},
+        "matrix factorization": {"model": "mf", **BEST},
+        "I-AutoRec": {"model": "autorec", **BEST},
+        "U-AutoRec": {"model": "autorec", **BEST, "based": "user"},
+    },
+    "ranking": {
+        "popularity": {"model": "popularity"},
+        "EASE": {"model": "ease"},
+        "Mult-DAE": {"model": "mult-dae"},
+        "Mult-VAE": {"model": "mult-vae", "anneal": "recotour"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a table.
+
+    Parameters
+    ----------
+    label : str
+    options : mapping
+        Of its runs, beside the table's.
+    published : str
+        What was published, in words.
+    value : float, optional
+        The published value of the table's first metric.
+    aim : float, optional
+        What the first metric is to reach.
+    tried : str
+        What was tried where the aim is missed.
+    x : float, optional
+        Place in a figure with a horizontal axis.
+    """
+
+    label: str
+    options: Mapping[str, Any]
+    published: str = ""
+    value: float | None = None
+    aim: float | None = None
+    tried: str = ""
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Models that are compared on the same data.
+
+    Parameters
+    ----------
+    name, title, data : str
+        File name; heading; what the data are and what varies.
+    options : mapping
+        Of every run.
+    rows : sequence of Row
+    vary : str
+        The option that differs between the runs of a row.
+    values : sequence
+        Its values.
+    task : {'rating', 'ranking'}
+    x_label : str
+        Of the horizontal axis; '' for a figure with a line for each row.
+    claims : sequence of (str, str)
+        Pairs of labels: the first is to be better.
+    reference : str
+        Whose figures the published ones are.
+    """
+
+    name: str
+    title: str
+    data: str
+    options: Mapping[str, Any]
+    rows: Sequence[Row]
+    vary: str = "seed"
+    values: Sequence[Any] = (0, 1, 2)
+    task: str = "rating"
+    x_label: str = ""
+    claims: Sequence[tuple[str, str]] = ()
+    reference: str = "published"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of its columns, as result.json names them; the first decides."""
+        return METRICS[self.task]
+
+    @property
+    def metric_label(self) -> str:
+        """The first metric in words."""
+        return HEADS[self.metrics[0]]
+
+    @property
+    def sign(self) -> int:
+        """What a difference of two metrics is multiplied by, for more to be better."""
+        return 1 if self.task == "ranking" else -1
+
+
+@cache
+def published_tables() -> dict[str, Table]:
+    """Return the tables of the book and the papers by name."""
+    stored = json.loads(Path(__file__).with_name("published.json").read_bytes())
+    tables = [Table(**{**table, "rows": [Row(**row) for row in table["rows"]]}) for table in stored]
+    return {table.name: table for table in tables}
+
+
+def models_table(task: str, data: Mapping[str, Any], folds: int, source: str) -> Table:
+    """Return the table that compares the models of a task on the folds of some data.
+
+    Parameters
+    ----------
+    task : {'rating', 'ranking'}
+    data : mapping
+        Options that say what the data are.
+    folds : int
+    source : str
+        What the data are called.
+    """
+    return Table(
+        "models",
+        f"Which model for {source}",
+        f"The same {folds} folds for every model; each chooses its epochs, where it has any, on "
+        "validation data of its own.",
+        {**data, "split": "k-fold", "folds": folds},
+        [Row(label, options) for label, options in COMPARED[task].items()],
+        "fold",
+        range(1, folds + 1),
+        task,
+    )
+
+
+class Line(NamedTuple):
+    """A row of a table with what result.json holds of each of its runs."""
+
+    row: Row
+    results: list[dict[str, Any]]
+
+    def values(self, metric: str) -> list[float]:
+        """Return the metric of each run."""
+        return [result[metric] for result in self.results]
+
+    def mean(self, metric: str) -> float:
+        """Return the mean over the runs."""
+        return sum(self.values(metric)) / len(self.results)
+
+    def deviation(self, metric: str) -> float | None:
+        """Return the standard deviation over the runs (n - 1); None for a single one."""
+        count = len(self.results)
+        if count < 2:
+            return None
+        mean = self.mean(metric)
+        return math.sqrt(sum((value - mean) ** 2 for value in self.values(metric)) / (count - 1))
+
+    def shown(self, metric: str) -> str:
+        """Return '0.9067 ± 0.0050', and in parentheses the standard error over users."""
+        text = f"{self.mean(metric):.4f}"
+        deviation = self.deviation(metric)
+        if deviation is not None:
+            text += f" ± {deviation:.4f}"
+        if f"{metric}_se" in self.results[0]:
+            text += f" ({self.mean(f'{metric}_se'):.4f})"
+        return text
+
+
+def section(table: Table, lines: Sequence[Line]) -> str:
+    """Return a table in Markdown, with whether its claims hold and what was not reached."""
+    titles = [HEADS[metric] for metric in table.metrics]
+    compare = _compared_models if table.vary == "fold" else _beside_published
+    head, rows, remarks = compare(table, lines)
+
+    figures = [
+        [line.row.label, *map(line.shown, table.metrics), *more]
+        for line, more in zip(lines, rows, strict=True)
+    ]
+    blocks = [f"## {table.title}", table.data, markdown([["model", *titles, *head], *figures])]
+    if remarks:
+        blocks.append(remarks)
+    blocks.append(f"![{table.title}]({table.name}.png)")
+    return "\n\n".join(blocks) + "\n"
+
+
+Columns = tuple[list[str], list[list[str]], str]  # their heads, their cells, and remarks
+
+
+def _beside_published(table: Table, lines: Sequence[Line]) -> Columns:
+    """Return the columns that hold figures against published ones."""
+    cells = [[str(len(line.results)), line.row.published, verdict(table, line)] for line in lines]
+    remarks = [claim(table, lines, better, worse) for better, worse in table.claims]
+    remarks += [
+        f"- {line.row.label}, not reached: {line.row.tried}"
+        for line in lines
+        if line.row.tried and "missed" in verdict(table, line)
+    ]
+    return ["runs", table.reference, "reached"], cells, "\n".join(remarks)
+
+
+def _compared_models(table: Table, lines: Sequence[Line]) -> Columns:
+    """Return the column of what each model is behind the best, and what that bears out."""
+    best = best_of(table, lines)
+    metric = table.metrics[0]
+
+    cells = []
+    for line in lines:
+        apart = difference(line.values(metric), best.values(metric)) if line != best else None
+        cells.append([f"{apart.mean:+.4f} ± {apart.error:.4f}" if apart else ""])
+
+    return ["difference to the best ± its standard error"], cells, conclusion(table, lines)
+
+
+def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Return a table for programs, with every digit: TABLE.csv.
+
+    Returns
+    -------
+    list of dict
+        `model`; `dataset` and `options`, with which it was run (JSON, as a file for `run
+        --options`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`)
+        and, of rankings, the standard error over users (`_se`); of the first metric the value of
+        each run (`_of_runs`); `published`, in words, and `published_value`; `aim` and `reached`.
+        None where there is nothing to say.
+    """
+    first = table.metrics[0]
+    rows = []
+    for line in lines:
+        row: dict[str, Any] = {
+            "model": line.row.label,
+            "dataset": line.results[0]["dataset"],
+            "options": json.dumps({**table.options, **line.row.options}),
+            "runs": len(line.results),
+        }
+        for metric in table.metrics:
+            row |= {metric: line.mean(metric), f"{metric}_sd": line.deviation(metric)}
+            if f"{metric}_se" in line.results[0]:
+                row[f"{metric}_se"] = line.mean(f"{metric}_se")
+
+        aim = line.row.aim
+        rows.append(
+            {
+                **row,
+                f"{first}_of_runs": " ".join(map(repr, line.values(first))),
+                "published": line.row.published,
+                "published_value": line.row.value,
+                "aim": aim,
+                "reached": None if aim is None else lead_over_aim(table, line, aim) >= 0,
+            }
+        )
+    return rows
+
+
+def claim(table: Table, lines: Sequence[Line], better: str, worse: str) -> str:
+    """Say whether the first of two rows is better, on average and run by run."""
+    metric = table.metrics[0]
+    by_label = {line.row.label: line for line in lines}
+    first, second = by_label[better], by_label[worse]
+
+    lead = table.sign * (first.mean(metric) - second.mean(metric))
+    wins = sum(
+        table.sign * (one - other) > 0
+        for one, other in zip(first.values(metric), second.values(metric), strict=True)
+    )
+    return (
+        f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
+        f"({wins} of {len(first.results)} runs)"
+    )
+
+
+def verdict(table: Table, line: Line) -> str:
+    """Return 'yes', or by how much the aim is missed; '' without one."""
+    if line.row.aim is None:
+        return ""
+
+    aim = f"{'at least' if table.sign > 0 else 'at most'} {line.row.aim:.3f}"
+    lead = lead_over_aim(table, line, line.row.aim)
+    return f"yes ({aim})" if lead >= 0 else f"missed by {-lead:.4f} ({aim})"
+
+
+def lead_over_aim(table: Table, line: Line, aim: float) -> float:
+    """Return how much better than its aim a row is; negative where it is worse."""
+    return table.sign * (line.mean(table.metrics[0]) - aim)
+
+
+class Difference(NamedTuple):
+    """A paired difference over folds: its mean, standard error, and whether it is one."""
+
+    mean: float
+    error: float
+    is_sure: bool
+
+
+def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
+    """Return what `one` is above `other`, fold by fold.
+
+    The standard error is that of independent folds. They share training data, so that it is
+    rather too small (Nadeau and Bengio, Inference for the generalization error, 2003).
+    """
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+
+    from scipy import stats  # here: it is slow to load
+
+    quantile = float(stats.t.ppf((1 + SURE) / 2, len(differences) - 1))
+    return Difference(mean, error, abs(mean) > quantile * error)
+
+
+def best_of(table: Table, lines: Sequence[Line]) -> Line:
+    """Return the model with the best mean; the first of equal ones."""
+    return max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
+
+
+def conclusion(table: Table, lines: Sequence[Line]) -> str:
+    """Say what the figures bear out, in a sentence or two; the first line is the baseline."""
+    metric = table.metrics[0]
+    best = best_of(table, lines)
+    baseline = lines[0].row.label
+    behind = {
+        line.row.label: difference(line.values(metric), best.values(metric))
+        for line in lines
+        if line != best
+    }
+
+    figure = f"{table.metric_label} {best.mean(metric):.4f}"
+    text = f"{best.row.label} is best ({figure})"
+    if best.row.label == baseline:
+        text = f"No model beats {baseline} ({figure}) on these data"
+
+    unsure = [name for name, apart in behind.items() if not apart.is_sure]
+    if unsure:
+        return f"{text}, but these folds do not tell it from {_listed(unsure)}."
+
+    nearest = min(behind, key=lambda name: abs(behind[name].mean))
+    apart = behind[nearest]
+    return (
+        f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
+        "(standard error over folds)."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

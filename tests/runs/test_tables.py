@@ -1,0 +1,131 @@
+"""Which model for some ratings: paired differences, and sentences that the figures bear out."""
+
+import numpy as np
+import pytest
+from helpers import assert_user_error, own_file
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from d2l_autorec.runs.tables import Line, Row, conclusion, difference, models_table
+
+NDCG = "test_ndcg@100"
+VALUES = st.lists(st.floats(0.5, 1.5), min_size=3, max_size=8)
+
+
+@given(VALUES, st.integers(0, 10**6))
+def test_a_difference_is_a_paired_t_test(values, seed):
+    """SciPy's test says the same of 95 %."""
+    other = np.array(values) + np.random.default_rng(seed).normal(0.01, 0.02, len(values))
+    found = difference(other.tolist(), values)
+    expected = stats.ttest_rel(other, values)
+    assert found.mean == pytest.approx(np.mean(other - values))
+    assert found.mean / found.error == pytest.approx(expected.statistic)
+    assert found.is_sure == (expected.pvalue < 0.05)
+
+
+RATINGS = models_table("rating", {}, 3, "x")
+CLICKS = models_table("ranking", {}, 3, "x")
+
+
+def line(label, values, metric="test_rmse"):
+    """A line of a table with these figures, one a fold."""
+    return Line(Row(label, {}), [{metric: value} for value in values])
+
+
+MEANS = line("means", (0.95, 0.94, 0.96))
+
+
+def test_a_winner():
+    compared = [MEANS, line("A", (0.90, 0.89, 0.91)), line("B", (0.92, 0.911, 0.93))]
+    text = conclusion(RATINGS, compared)
+    assert text.startswith(
+        "A is best (test RMSE 0.9000); the next, B, is behind by 0.0203 ± 0.0003"
+    )
+
+
+def test_folds_that_do_not_tell():
+    compared = [MEANS, line("A", (0.90, 0.89, 0.91)), line("B", (0.88, 0.92, 0.91))]
+    text = conclusion(RATINGS, compared)
+    assert text == "A is best (test RMSE 0.9000), but these folds do not tell it from B."
+
+
+def test_nothing_beats_the_means():
+    compared = [MEANS, line("A", (0.97, 0.965, 0.98))]
+    text = conclusion(RATINGS, compared)
+    assert text.startswith("No model beats means (test RMSE 0.9500) on these data; the next, A,")
+
+
+def test_higher_may_be_better():
+    compared = [line("popularity", (0.2, 0.21, 0.2), NDCG), line("A", (0.4, 0.42, 0.41), NDCG)]
+    text = conclusion(CLICKS, compared)
+    assert text.startswith(
+        "A is best (test NDCG@100 0.4100); the next, popularity, is behind by 0.2"
+    )
+
+
+def test_a_report_of_an_own_file(in_process, tmp_path):
+    """Four models on the same folds; again, nothing is run anew; another content, all is."""
+    path = own_file(tmp_path)
+    first = in_process("report", "--ratings", path.name, "--folds", "3")
+    assert first.returncode == 0, first.stderr
+    text = (tmp_path / "runs" / "report-mine" / "report.md").read_text()
+    for label in ("user and item means", "matrix factorization", "I-AutoRec", "U-AutoRec"):
+        assert f"| {label} |" in text and f"| {label} |" in first.stdout
+    assert "standard error" in text and "Which model for mine.csv" in text
+    assert "published" not in text
+    assert any(words in text for words in ("is best", "No model beats"))
+    assert (tmp_path / "runs" / "report-mine" / "models.png").stat().st_size > 5000
+    assert len([*tmp_path.glob("runs/report-mine/runs/*/result.json")]) == 12
+
+    again = in_process("report", "--ratings", path.name, "--folds", "3")
+    assert again.stdout == first.stdout and again.stderr.count("\n") == 1
+
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    other = in_process("report", "--ratings", path.name, "--folds", "3")
+    assert other.returncode == 0 and other.stdout != first.stdout
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_report_of_clicks(in_process, tmp_path):
+    own_file(tmp_path)
+    process = in_process(
+        *("report", "--ratings", "mine.csv", "--task", "ranking", "--folds", "3"),
+        *("--min-user-clicks", "1", "--out", "out"),
+    )
+    assert process.returncode == 0, process.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    for label in ("popularity", "EASE", "Mult-DAE", "Mult-VAE"):
+        assert f"| {label} |" in text
+    assert "NDCG@100" in text
+
+
+def test_a_report_of_tuned_models(in_process, tmp_path):
+    own_file(tmp_path)
+    process = in_process(
+        *("report", "--ratings", "mine.csv", "--folds", "2", "--tune", "--trials", "2"),
+        *("--out", "out"),
+    )
+    assert process.returncode == 0, process.stderr
+    assert len([*(tmp_path / "out" / "searches").glob("*/study.log")]) == 8
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["--tune"], ["--tune has no effect on the published tables", "--ratings FILE"]),
+        (["--folds", "3"], ["--folds has no effect on the published tables"]),
+        (["--ratings", "mine.csv", "--quick"], ["--quick has no effect on your own data"]),
+        (["--ratings", "mine.csv", "--table", "paper"], ["--table has no effect on your own data"]),
+        (["--ratings", "mine.csv", "--trials", "3"], ["--trials has no effect", "--tune"]),
+        (["--ratings", "mine.csv", "--folds", "1"], ["--folds is 1", "from 2 to 1000"]),
+        (["--ratings", "mine.csv", "--threshold", "3"], ["--threshold is an option of"]),
+        (["--ratings", "mine.csv", "--seeds", "3"], ["--seeds has no effect"]),
+        (["--ratings", "none.csv"], ["none.csv"]),
+    ],
+)
+def test_what_a_report_refuses(words, fragments, in_process, tmp_path):
+    own_file(tmp_path)
+    assert_user_error(in_process("report", *words), *fragments)
+    assert not (tmp_path / "runs").exists()
