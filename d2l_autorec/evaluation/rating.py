@@ -12,6 +12,7 @@ from scipy import sparse
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
 from ..models.mf import DAMPING, shrunk_means, user_and_item_biases
+from ..models.sparse_autorec import predict
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
 from .fallback import MeanFallback
@@ -87,7 +88,7 @@ def predict_at(
 
             if isinstance(values, CSRBatch):
                 at = CSRBatch(part.indptr, part.indices, part.data, part.shape[1], values.ctx)
-                outputs.append((part, network(values, at)))
+                outputs.append((part, predict(network, values, at)))
             else:
                 outputs.append((part, network(values)))
 

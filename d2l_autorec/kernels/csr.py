@@ -61,6 +61,10 @@ class CSRBatch:
 
         return CSRBatch(self.indptr, self.indices, self.data, self.shape[1], ctx)
 
+    def with_data(self, data: onp.ndarray) -> "CSRBatch":
+        """Return a batch of the same entries with other values."""
+        return CSRBatch(self.indptr, self.indices, data, self.shape[1], self.ctx)
+
     @cached_property
     def values(self) -> np.ndarray:
         """Observed entries, shape (n,)."""

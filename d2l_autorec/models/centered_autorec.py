@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as onp
-from mxnet import np
+from mxnet import nd, np
 from mxnet.gluon import nn
 from scipy import sparse
 
-from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
-from ..kernels.dropout import input_key
-from ..kernels.functions import masked_decode
-from .autorec import AutoRec
-from .base import Reading, vectors_of
+from ..kernels.csr import CSRBatch, numpy_view
+from .deep_autorec import DeepAutoRec
 from .layers import Dropout
 from .mf import DAMPING, shrunk_means
 from .vectors import Vectors
@@ -59,6 +56,27 @@ def means_of(matrix: sparse.csr_matrix) -> Means:
     return Means(of_columns, unit)
 
 
+class Reading(NamedTuple):
+    """A sparse batch as a network reads it.
+
+    Parameters
+    ----------
+    inputs : CSRBatch, (B, C)
+        What the encoder reads.
+    targets : ndarray of float32, shape (n,)
+        What the decoder is to predict at the entries.
+    unit : float
+        What 1 stands for in the targets, in the ratings' unit.
+    row_biases : ndarray of float32, shape (B,)
+        What is added to a row's predictions.
+    """
+
+    inputs: CSRBatch
+    targets: onp.ndarray
+    unit: float
+    row_biases: onp.ndarray
+
+
 class Centering(nn.HybridBlock):
     """What a row's mean and the columns' means say of its ratings, and what they leave.
 
@@ -82,22 +100,24 @@ class Centering(nn.HybridBlock):
             self.columns = self.params.get_constant("columns", np.array(means.columns))
             self.unit = self.params.get_constant("unit", np.array([means.unit]))
 
-    def forward(self, x: Any) -> tuple[Any, Any]:
-        """Inputs of the encoder, (B, C), and row biases, (B, 1), of a dense batch."""
-        observed = np.abs(np.sign(x))
-        counts = observed.sum(axis=1, keepdims=True)
+    def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> tuple[Any, Any]:
+        """Return the encoder's inputs, (B, C), and row biases, (B, 1), of a dense batch."""
+        x, columns, unit = classic(x, columns, unit)
+        observed = 1 - (x == 0)
+        counts = F.sum(observed, axis=1, keepdims=True)
 
-        left = (x - self.columns.data(x.ctx)) * observed
-        row_biases = left.sum(axis=1, keepdims=True) / (counts + DAMPING)
-        left = (left - row_biases * observed) / self.unit.data(x.ctx)
+        left = F.broadcast_mul(F.broadcast_sub(x, columns), observed)
+        row_biases = F.broadcast_div(F.sum(left, axis=1, keepdims=True), counts + DAMPING)
+        left = F.broadcast_div(left - F.broadcast_mul(observed, row_biases), unit)
 
-        length = ROW_LENGTH / np.sqrt(np.maximum(counts, 1))
-        return (left + observed) * length, row_biases
+        lengths = ROW_LENGTH / F.sqrt(counts + (counts == 0))
+        inputs = F.broadcast_mul(left + observed, lengths)
+        return inputs.as_np_ndarray(), row_biases.as_np_ndarray()
 
     def rated(self, predicted: Any, row_biases: Any) -> Any:
-        """Ratings, (B, C), of what the decoder predicts for a dense batch."""
+        """Return the ratings, (B, C), of what the decoder predicts for a dense batch."""
         ctx = predicted.ctx
-        return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
+        return in_ratings(nd, predicted, row_biases, self.columns.data(ctx), self.unit.data(ctx))
 
     def read(self, batch: CSRBatch) -> Reading:
         """The same of a sparse batch, with what the decoder is to predict."""
@@ -112,8 +132,7 @@ class Centering(nn.HybridBlock):
 
         lengths = (ROW_LENGTH / onp.sqrt(onp.maximum(counts, 1))).astype(onp.float32)
         values = (targets + onp.float32(1)) * lengths[rows]
-        inputs = CSRBatch(batch.indptr, batch.indices, values, batch.shape[1], batch.ctx)
-        return Reading(inputs, targets, unit, row_biases)
+        return Reading(batch.with_data(values), targets, unit, row_biases)
 
     def at(self, cells: CSRBatch, row_biases: onp.ndarray) -> onp.ndarray:
         """What the means predict at the entries of a batch, shape (n,)."""
@@ -134,7 +153,24 @@ class Centering(nn.HybridBlock):
         return Vectors(decoder.weights * unit, decoder.biases * unit + self.column_means())
 
 
-class CenteredAutoRec(AutoRec):
+def classic(*arrays: Any) -> list[Any]:
+    """Return arrays or symbols of MXNet's classic operators; the ONNX converter knows no others.
+
+    A vector becomes one row, as these operators want it.
+    """
+    parts = [array.as_nd_ndarray() for array in arrays]
+    return [parts[0], *(part.reshape((1, -1)) for part in parts[1:])]
+
+
+def in_ratings(F: Any, predicted: Any, row_biases: Any, columns: Any, unit: Any) -> Any:
+    """Return ratings, (B, C), by the same operators."""
+    predicted, columns, unit = classic(predicted, columns, unit)
+    left = F.broadcast_mul(predicted, unit)
+    rated = F.broadcast_add(F.broadcast_add(left, columns), row_biases.as_nd_ndarray())
+    return rated.as_np_ndarray()
+
+
+class CenteredAutoRec(DeepAutoRec):
     """AutoRec that reads and predicts what row and column means leave of the ratings.
 
     ratings -> `Centering` -> input dropout -> AutoRec -> + means -> ratings
@@ -145,7 +181,7 @@ class CenteredAutoRec(AutoRec):
     Parameters
     ----------
     num_hidden, num_users, dropout, **kwargs
-        As for `AutoRec`, whose f is the identity here.
+        As for `DeepAutoRec`, whose f is the identity here.
     means : Means
         Of the columns.
     input_dropout : float
@@ -157,7 +193,7 @@ class CenteredAutoRec(AutoRec):
 
     def __init__(
         self,
-        num_hidden: int | Sequence[int],
+        num_hidden: Sequence[int],
         num_users: int,
         means: Means,
         dropout: float = 0.05,
@@ -173,36 +209,11 @@ class CenteredAutoRec(AutoRec):
         if self.decoder.weight is not self.encoder.weight:
             self.decoder.weight.init = "zeros"  # it begins with the means, and nothing beside
 
-    def reconstructed(self, x: np.ndarray) -> np.ndarray:
-        """Predictions of a dense batch, masked or not."""
+    def read(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the encoder's inputs, and row biases, (B, 1)."""
         inputs, row_biases = self.centering(x)
-        left = super().reconstructed(self.input_dropout(inputs))
-        return self.centering.rated(left, row_biases)
+        return self.input_dropout(inputs) * self.input_scale, row_biases
 
-    def first_hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        if isinstance(x, CSRBatch):
-            return super().first_hidden(x)
-        inputs, _ = self.centering(x)
-        return super().first_hidden(self.input_dropout(inputs))
-
-    def seed_step(self, key: onp.uint64, first_row: int) -> None:
-        """Let both dropouts of the next step depend on these two alone."""
-        super().seed_step(key, first_row)
-        self.input_dropout.seed(input_key(key), first_row)
-
-    def read(self, batch: CSRBatch) -> Reading:
-        """A sparse batch as encoder and decoder read it."""
-        reading = self.centering.read(batch)
-        return reading._replace(inputs=self.scaled(self.input_dropout(reading.inputs)))
-
-    def _forward_sparse(self, x: CSRBatch, at: CSRBatch | None) -> np.ndarray:
-        reading = self.read(x)
-        cells = at or x
-
-        left = masked_decode(cells, self._encoded(reading), self.decoder.weight, self.decoder.bias)
-        means = self.centering.at(cells, reading.row_biases)
-        return left * reading.unit + to_mxnet(means, left.ctx)
-
-    def column_vectors(self) -> Vectors:
-        """The decoder's rows, scaled to ratings; the biases hold the means."""
-        return self.centering.in_ratings(vectors_of(self.decoder))
+    def rated(self, z: np.ndarray, row_biases: Any) -> np.ndarray:
+        """Return the ratings that the decoder's outputs stand for."""
+        return self.centering.rated(z, row_biases)

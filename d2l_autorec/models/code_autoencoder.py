@@ -7,8 +7,9 @@ from mxnet import np
 from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
-from .autorec import AutoRec
 from .base import Model
+from .deep_autorec import DeepAutoRec
+from .sparse_autorec import SparseAutoRec
 
 
 class CodeAutoencoder(nn.HybridBlock, Model):
@@ -19,7 +20,7 @@ class CodeAutoencoder(nn.HybridBlock, Model):
 
     Parameters
     ----------
-    net : AutoRec
+    net : DeepAutoRec
         Whose hidden layers mirror each other, as in 500, 250, 500.
     depth : int
         How many hidden layers are before the encoding layer, and as many behind the decoding one.
@@ -30,7 +31,7 @@ class CodeAutoencoder(nn.HybridBlock, Model):
     2006: layers are trained one after the other, and then unrolled.
     """
 
-    def __init__(self, net: AutoRec, depth: int, **kwargs: Any) -> None:
+    def __init__(self, net: DeepAutoRec, depth: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         layers = _inner_layers(net)
 
@@ -42,16 +43,20 @@ class CodeAutoencoder(nn.HybridBlock, Model):
         return self.decoder(self.encoder(x))
 
 
-def codes(net: AutoRec, batch: np.ndarray | CSRBatch, depth: int) -> onp.ndarray:
+def codes(net: DeepAutoRec, batch: np.ndarray | CSRBatch, depth: int) -> onp.ndarray:
     """What a network's first `depth` hidden layers make of a batch, (batch_size, units)."""
-    hidden = net.first_hidden(batch)
+    if isinstance(batch, CSRBatch):
+        inputs: Any = SparseAutoRec(net).read(batch).inputs
+    else:
+        inputs, _ = net.read(batch)
 
+    hidden = net.dropout(net.encoder(inputs))
     for layer in _inner_layers(net)[: depth - 1]:
         hidden = layer(hidden)
     return hidden.asnumpy()
 
 
-def _inner_layers(net: AutoRec) -> list[nn.HybridSequential]:
+def _inner_layers(net: DeepAutoRec) -> list[nn.HybridSequential]:
     """Each hidden layer but the first, with its activation; the network's own blocks."""
     layers: list[nn.HybridSequential] = []
 

@@ -15,14 +15,10 @@ from .rating_scale import ScaledActivation
 Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
 
 
-def activation(name: str) -> nn.HybridBlock | None:
-    """A layer that applies an activation; None for 'identity'."""
+def activation_layer(name: str) -> Any:
+    """Return a layer that applies an activation; None for 'identity'."""
     if name == "identity":
         return None
-    return _activation(name)
-
-
-def _activation(name: str) -> nn.HybridBlock:
     if name == "elu":
         return nn.ELU()
     if name == "selu":
@@ -43,23 +39,23 @@ class InputDense(nn.HybridBlock):
         Output size.
     in_units : int
         Input size.
-    activation_name : str
-        'identity', or another that `activation` knows.
+    activation : str
+        'identity', or another that `activation_layer` knows.
 
     Shape: (batch_size, in_units), an ndarray or a CSRBatch -> (batch_size, units).
     """
 
     def __init__(
-        self, units: int, in_units: int, activation_name: str = "identity", **kwargs: Any
+        self, units: int, in_units: int, activation: str = "identity", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
 
         with self.name_scope():
             self.weight = self.params.get("weight", shape=(in_units, units))
             self.bias = self.params.get("bias", shape=(units,), init="zeros")
-            self.act = activation(activation_name)
+            self.act = activation_layer(activation)
 
-        self.activation_name = activation_name
+        self.activation_name = activation
 
     def forward(self, x: Any) -> Any:
         if not isinstance(x, CSRBatch):
@@ -149,7 +145,7 @@ class Dropout(nn.Dropout):
         """Sparse rows in which what is dropped stays an entry, and is 0."""
         key, first_row = self.take(len(rows))
         mask = dropout_at(key, rows.indptr, rows.indices, self._rate, first_row)
-        return CSRBatch(rows.indptr, rows.indices, rows.data * mask, rows.shape[1], rows.ctx)
+        return rows.with_data(rows.data * mask)
 
     @property
     def rate(self) -> float:
@@ -178,7 +174,7 @@ class RatingActivation(nn.HybridBlock):
     Parameters
     ----------
     name : str
-        One that `activation` knows, and not 'identity'.
+        One that `activation_layer` knows, and not 'identity'.
     low, high : float
         Ends of the rating scale, in the network's units.
 
@@ -195,7 +191,7 @@ class RatingActivation(nn.HybridBlock):
         self.function = ScaledActivation(name, low, high)
 
         with self.name_scope():
-            self.act = _activation(name)
+            self.act = activation_layer(name)
 
     def hybrid_forward(self, F: Any, z: Any) -> Any:
         factor, summand = self.function.line()

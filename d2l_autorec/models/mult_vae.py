@@ -7,7 +7,7 @@ from typing import Any
 import mxnet as mx
 import numpy as onp
 from mxnet import autograd, np, npx
-from mxnet.gluon import Parameter, nn
+from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
 from ..support.errors import ConfigError
@@ -102,7 +102,7 @@ def normalised(batch: CSRBatch) -> CSRBatch:
     norms = onp.maximum(onp.sqrt(squares), TINY)
 
     norm_of_entry = norms[rows].astype(onp.float32)
-    return _with_data(batch, batch.data / norm_of_entry)
+    return batch.with_data(batch.data / norm_of_entry)
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
@@ -111,11 +111,7 @@ def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
         return batch
 
     kept = npx.dropout(batch.values, p=share)
-    return _with_data(batch, kept.asnumpy())
-
-
-def _with_data(batch: CSRBatch, data: onp.ndarray) -> CSRBatch:
-    return CSRBatch(batch.indptr, batch.indices, data, batch.shape[1], batch.ctx)
+    return batch.with_data(kept.asnumpy())
 
 
 def dense_layers(
@@ -191,6 +187,7 @@ class MultDAE(nn.HybridBlock, Model):
             self.encoder = ClickEncoder(encoder, shares[:depth], self._code_activation)
             self.decoder = dense_layers(decoder, shares[depth:])
 
+    reads_sparse = True
     _code_activation: str | None = "tanh"
 
     @staticmethod
@@ -213,16 +210,14 @@ class MultDAE(nn.HybridBlock, Model):
             *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense),
         ]
 
-    def sparse_weights(self) -> list[Parameter]:
-        """The weight that the sparse kernels read and write: the first layer's."""
-        return [self.encoder.first.weight]
-
-    def hidden(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """What the last layer reads, at prediction; shape (batch_size, hidden[0])."""
-        hidden = self.code(x)
+    def row_vectors(self, rows: CSRBatch) -> Vectors:
+        """Return what the last layer reads, at prediction; its vectors are (rows, hidden[0])."""
+        hidden = self.code(rows)
         for layer in list(self.decoder)[:-1]:
             hidden = layer(hidden)
-        return hidden
+
+        no_biases = onp.zeros(len(rows), dtype=onp.float32)
+        return Vectors(hidden.asnumpy(), no_biases)
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """The code at prediction, shape (batch_size, hidden[-1])."""

@@ -8,6 +8,7 @@ import mxnet as mx
 
 from ..kernels.fused_step import RULES
 from ..models.base import Model
+from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataWarning
 from ..training.fused import FusedSteps
 from .config import AutoRecConfig
@@ -46,7 +47,7 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
     if network.reads_pairs or network.is_closed_form:
         return "dense", "it has no layer over whole rows: there is nothing to skip"
 
-    if not network.sparse_weights():
+    if not row_model(network).reads_sparse:
         name = type(network).__name__
         warnings.warn(
             f"the sparse kernels do not cover {name}: it trains dense", DataWarning, stacklevel=2
@@ -62,7 +63,7 @@ def fused_steps(experiment: "Experiment", network: Model) -> FusedSteps | None:
     if not isinstance(config, AutoRecConfig):  # which has the losses that it knows
         return None
 
-    layer = network.one_hidden()
+    layer = row_model(network).one_hidden()
     alone = len(experiment.devices) == 1 and not experiment.workers.store
     known = config.optimizer in RULES
     if layer is None or not alone or not known or experiment.kernel != "sparse":

@@ -1,6 +1,6 @@
 """The network that a configuration asks for."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
@@ -18,6 +18,7 @@ from .config import (
 if TYPE_CHECKING:
     from ..models.autorec import AutoRec
     from ..models.base import Model
+    from ..models.deep_autorec import DeepAutoRec
     from ..models.mf import MF
 
 
@@ -47,43 +48,50 @@ def build(config: RunConfig, ratings: Ratings | Clicks) -> "Model":
     return ClosedForm(ratings.num_users, ratings.num_items, damping)
 
 
-def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec":
+def _build_autorec(config: AutoRecConfig, ratings: Ratings) -> "AutoRec | DeepAutoRec":
     from ..models.autorec import AutoRec
     from ..models.centered_autorec import CenteredAutoRec, means_of
+    from ..models.deep_autorec import DeepAutoRec
 
     if ratings.scale is None:
         raise TypeError(f"{ratings.name} has no rating scale: its rows are no ratings")
 
-    columns = ratings.num_users
-    if config.based == "user":
-        columns = ratings.num_items
+    columns = ratings.num_items if config.based == "user" else ratings.num_users
+    dropout = config.dropout[0]
+    if _is_chapters(config):
+        return AutoRec(config.hidden[0], columns, dropout)
 
-    low, high = ratings.scale
-    net: AutoRec
+    net: DeepAutoRec
+    options: Any = {"encoder_activation": config.encoder_activation, "tied": config.tied}
     if config.center:
+        means = means_of(ratings.to_csr(config.based))
         net = CenteredAutoRec(
-            config.hidden,
-            columns,
-            means_of(ratings.to_csr(config.based)),
-            config.dropout[0],
-            config.input_dropout,
-            encoder_activation=config.encoder_activation,
-            tied=config.tied,
+            config.hidden, columns, means, dropout, config.input_dropout, **options
         )
     else:
-        net = AutoRec(
+        low, high = ratings.scale
+        scale = low + ratings.offset, high + ratings.offset
+        net = DeepAutoRec(
             config.hidden,
             columns,
-            config.dropout[0],
-            config.encoder_activation,
-            config.decoder_activation,
-            config.tied,
-            (low + ratings.offset, high + ratings.offset),
+            dropout,
+            decoder_activation=config.decoder_activation,
+            scale=scale,
+            **options,
         )
 
     net.input_scale = config.input_scale
     net.inner.collect_params().setattr("wd_mult", config.inner_share)
     return net
+
+
+def _is_chapters(config: AutoRecConfig) -> bool:
+    """Whether the network is the chapter's, with any number of hidden units."""
+    chapter = AutoRecConfig()
+    names = ("encoder_activation", "decoder_activation", "tied", "center", "input_scale")
+    return len(config.hidden) == 1 and all(
+        getattr(config, name) == getattr(chapter, name) for name in names
+    )
 
 
 def _build_mf(config: MFConfig, ratings: Ratings) -> "MF":

@@ -386,7 +386,7 @@ def make_network(experiment: Experiment, phase: str) -> Any:
 
 
 def fit_at_once(
-    net: Model, train: sparse.csr_matrix, measures: Mapping[str, Callable[[Any], dict[str, float]]]
+    net: Any, train: sparse.csr_matrix, measures: Mapping[str, Callable[[Any], dict[str, float]]]
 ) -> EpochRecord:
     """The one epoch of a model that is computed in closed form."""
     step("fitting in closed form")

@@ -11,20 +11,20 @@ import numpy as onp
 from mxnet import gluon
 from scipy import sparse
 
-from ..models.autorec import AutoRec
 from ..models.code_autoencoder import CodeAutoencoder, codes
+from ..models.deep_autorec import DeepAutoRec
 from ..training.loaders import DenseRows, eval_loader, train_loader
 from .config import AutoRecConfig, stage_of
 
 
 def inner_stage(
-    net: AutoRec, rows: sparse.csr_matrix, batchify: Any, phase: str, config: AutoRecConfig
+    net: DeepAutoRec, rows: sparse.csr_matrix, batchify: Any, phase: str, config: AutoRecConfig
 ) -> tuple[CodeAutoencoder, gluon.data.DataLoader]:
     """What is trained in a phase of pretraining after the first, and on what.
 
     Parameters
     ----------
-    net : AutoRec
+    net : DeepAutoRec
         With what the phases before it have trained.
     rows : csr_matrix
         Rows of ratings.

@@ -207,7 +207,7 @@ def read_stored(record: RunRecord) -> Stored:
         If one of its files is damaged.
     """
     known = read_known(record)
-    net = build(record.config, known.clicks or known.inputs)
+    net: Any = build(record.config, known.clicks or known.inputs)
 
     if not net.has_parameters and known.clicks is not None:
         return Stored(known.ratings, known.inputs, net.fit(known.clicks.train))

@@ -8,6 +8,7 @@ from mxnet import npx
 from scipy import sparse
 
 from ..data.ratings import Ratings
+from ..models.sparse_autorec import row_model
 from ..models.vectors import Vectors
 from ..runs.config import AutoRecConfig, RunConfig
 from ..training.loaders import SparseRows
@@ -26,6 +27,7 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
     inputs : Ratings
         What the network is given.
     """
+    net = row_model(net)
     linear = net.linear()
     if linear is not None:
         return Parts(linear=linear)

@@ -22,8 +22,8 @@ from mxnet import np as mxnp
 from mxnet.gluon import nn
 
 from ..data.ratings import Ratings
-from ..models.centered_autorec import ROW_LENGTH, Centering
-from ..models.mf import DAMPING
+from ..models.centered_autorec import Centering, in_ratings
+from ..models.sparse_autorec import row_model
 from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig, RatingConfig
 from ..runs.run_record import read_record
 from ..support.errors import ConfigError, DataError, did_you_mean
@@ -197,6 +197,7 @@ def plain_network(net: Any) -> Any:
     HybridBlock
         (batch_size, columns) -> (batch_size, columns)
     """
+    net = row_model(net)
     plain = nn.HybridSequential()
 
     for weight, bias, activation in net.affine_layers():
@@ -217,42 +218,24 @@ def plain_network(net: Any) -> Any:
 
 
 class PlainCentering(nn.HybridBlock):
-    """`Centering` around plain layers, of operators for which the converter has a conversion.
+    """`Centering` around plain layers.
 
     Parameters
     ----------
     layers : HybridBlock
         (batch_size, columns) -> (batch_size, columns)
     centering : Centering
-        Its constants are taken over.
     """
 
     def __init__(self, layers: Any, centering: Centering) -> None:
         super().__init__()
-        self._unit = centering.unit_of_ratings()
+        self.layers = layers
+        self.centering = centering
+        self.columns, self.unit = centering.columns, centering.unit
 
-        with self.name_scope():
-            self.layers = layers
-            means = mxnp.array(centering.column_means()[None])
-            self.columns = self.params.get_constant("columns", means)
-
-        self.columns.initialize()  # the layers are
-
-    def hybrid_forward(self, F: Any, x: Any, columns: Any) -> Any:
-        x, columns = x.as_nd_ndarray(), columns.as_nd_ndarray()  # it knows no NumPy operators
-        observed = 1 - (x == 0)
-        counts = F.sum(observed, axis=1, keepdims=True)
-
-        left = F.broadcast_mul(F.broadcast_sub(x, columns), observed)
-        row_biases = F.broadcast_div(F.sum(left, axis=1, keepdims=True), counts + DAMPING)
-        left = (left - F.broadcast_mul(observed, row_biases)) / self._unit
-
-        lengths = ROW_LENGTH / F.sqrt(counts + (counts == 0))
-        inputs = F.broadcast_mul(left + observed, lengths)
-
-        predicted = self.layers(inputs.as_np_ndarray()).as_nd_ndarray() * self._unit
-        rated = F.broadcast_add(F.broadcast_add(predicted, columns), row_biases)
-        return rated.as_np_ndarray()
+    def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> Any:
+        inputs, row_biases = self.centering(x)
+        return in_ratings(F, self.layers(inputs), row_biases, columns, unit)
 
 
 def scaling(columns: int, factor: float, summand: float) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.dropout import dropout_key
+from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
 from ..support.interrupt import SignalWatch
 from .history import EpochRecord, Score, should_stop
@@ -45,7 +46,7 @@ class StepSeed(Callback):
         epoch = len(training.history) + 1
         key = dropout_key(self._seed, epoch, len(training.steps))
 
-        training.net.seed_step(key, training.workers.first_row(rows))
+        row_model(training.net).seed_step(key, training.workers.first_row(rows))
 
 
 class LearningRate(Callback):

@@ -11,6 +11,7 @@ import numpy as onp
 from mxnet import autograd, np
 
 from ..kernels.csr import CSRBatch, numpy_view
+from ..models.sparse_autorec import predict
 from ..support.errors import NumericalError
 from .callbacks import Callback
 from .devices import Shard, split_and_load
@@ -47,7 +48,7 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
     with autograd.record():
         for shard in shards:
             inputs = shard.arrays[:-1] or shard.arrays
-            outputs.append(training.net(*inputs))
+            outputs.append(predict(training.net, *inputs))
         for output, shard in zip(outputs, shards):
             losses.append(training.loss(output, shard.arrays[-1]) * shard.weight)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
 from scipy import sparse as sp
 
-from d2l_autorec import AutoRec, kernels
+from d2l_autorec import kernels
 from d2l_autorec.kernels import fused_step
 from d2l_autorec.kernels.csr import CSRBatch, numpy_view
 from d2l_autorec.kernels.dropout import dropout_key, dropout_mask
@@ -26,6 +26,7 @@ from d2l_autorec.kernels.fused_step import (
     threads_for,
     work_of,
 )
+from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.training.losses import MaskedL2Loss
 
 WORD = 2**64 - 1
@@ -142,7 +143,7 @@ def test_twenty_steps_equal_those_of_float64(shape, activation, wd):
 def network(columns, units, activation):
     """An AutoRec whose parameters begin with numbers that are large enough to matter."""
     mx.npx.set_np()
-    net = AutoRec(units, columns, dropout=0, encoder_activation=activation)
+    net = DeepAutoRec((units,), columns, 0.0, activation)
     net.initialize(init=mx.init.Normal(0.3))
     return net
 

@@ -10,9 +10,10 @@ import numpy as onp
 import pytest
 from mxnet import autograd, np
 
-from d2l_autorec import AutoRec
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.kernels.functions import multinomial_nll
+from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.sparse_autorec import predict
 from d2l_autorec.training.loaders import DenseRows, SparseRows
 from d2l_autorec.training.losses import MaskedL2Loss
 
@@ -23,7 +24,7 @@ REQUESTS = list(itertools.product(("write", "null", "add"), repeat=4))
 
 def network(requests=("write",) * 4, tied=False):
     mx.random.seed(7)
-    net = AutoRec(5, MATRIX.shape[1], 0.0, tied=tied)
+    net = DeepAutoRec((5,), MATRIX.shape[1], 0.0, tied=tied)
     net.initialize(init=mx.init.Normal(0.3))
     for name, request in zip(NAMES, requests):
         parameter = net._collect_params_with_prefix().get(name)
@@ -59,7 +60,7 @@ def test_gradients_of_frozen_and_accumulating_parameters(requests):
         for rows in (range(9), range(4), range(2, 7)):
             batch = batch_of(kind, rows)
             with autograd.record():
-                loss = MaskedL2Loss()(net(batch), batch).sum()
+                loss = MaskedL2Loss()(predict(net, batch), batch).sum()
             if set(requests) != {"null"}:
                 loss.backward()
         found[kind] = gradients(net)
@@ -77,7 +78,7 @@ def test_several_forwards_in_one_step(times, request_, tied):
             losses = []
             for k in range(times):
                 batch = batch_of(kind, range(k % 4, 9))
-                losses.append(MaskedL2Loss()(net(batch), batch).sum() * (k + 1))
+                losses.append(MaskedL2Loss()(predict(net, batch), batch).sum() * (k + 1))
             total = sum(losses[1:], losses[0])
         total.backward()
         found[kind] = gradients(net)
@@ -89,9 +90,9 @@ def test_a_forward_that_the_loss_does_not_use():
     for kind in ("sparse", "dense"):
         net = network()
         with autograd.record():
-            net(batch_of(kind, range(3)))
+            predict(net, batch_of(kind, range(3)))
             batch = batch_of(kind)
-            loss = MaskedL2Loss()(net(batch), batch).sum()
+            loss = MaskedL2Loss()(predict(net, batch), batch).sum()
         loss.backward()
         found[kind] = gradients(net)
     assert_close(found["sparse"], found["dense"])

@@ -18,6 +18,8 @@ from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import ACTIVATIONS as FUSED_ACTIVATIONS
 from d2l_autorec.models.base import Model
+from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.runs.kernel_choice import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
@@ -122,7 +124,7 @@ def test_gradients_equal_the_dense_ones(problem):
     gradients = []
     for x in (np.array(matrix.toarray()), batch_of(matrix)):
         with autograd.record():
-            loss = MaskedL2Loss()(net(x), x).sum()
+            loss = MaskedL2Loss()(predict(net, x), x).sum()
         loss.backward()
         gradients.append([p.grad().asnumpy() for p in net.collect_params().values()])
     for dense, sparse in zip(*gradients):
@@ -147,14 +149,14 @@ def trained(  # noqa: PLR0913
     epochs=5,
     optimizer="adam",
     loss=None,
-    num_hidden=20,
+    num_hidden=(20,),
     lr=0.01,
     batch_size=32,
     **network,
 ):
     contexts = [mx.cpu(i) for i in range(devices)]
     mx.random.seed(11)
-    net = AutoRec(num_hidden, matrix.shape[1], dropout, **network)
+    net = DeepAutoRec(num_hidden, matrix.shape[1], dropout, **network)
     net.initialize(init=mx.init.Normal(0.05), ctx=contexts)
     net.hybridize()
     options = {"learning_rate": lr, "wd": 1e-5}
@@ -166,7 +168,7 @@ def trained(  # noqa: PLR0913
     loader = train_loader(matrix, batch_size, 0, batchify)
     training = Training(net, loader, loss or MaskedL2Loss(), trainer, contexts)
     if kernel == "fused":
-        training.step = FusedSteps(net.one_hidden(), "root" if loss else "l2")
+        training.step = FusedSteps(SparseAutoRec(net).one_hidden(), "root" if loss else "l2")
 
     recorded = Losses()
     history = fit(training, epochs, [StepSeed(5), recorded])
@@ -294,7 +296,7 @@ def test_parity_on_ml_100k(data_dir, based):
     from d2l_autorec import load_ratings
 
     matrix = load_ratings("ml-100k", data_dir).to_csr(based)
-    options = dict(num_hidden=500, lr=0.002, batch_size=256)
+    options = dict(num_hidden=(500,), lr=0.002, batch_size=256)
     dense = trained("dense", matrix, **options)
 
     assert_same(trained("sparse", matrix, **options), dense)
@@ -308,6 +310,7 @@ import mxnet as mx
 mx.npx.set_np()
 from d2l_autorec import AutoRec, kernels
 from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.models.sparse_autorec import predict
 import numpy, scipy.sparse
 kernels.column_sums = lambda *_: 1 / 0
 net = AutoRec(2, 3)
@@ -315,7 +318,7 @@ net.initialize()
 trainer = mx.gluon.Trainer(net.collect_params(), 'adam')
 m = scipy.sparse.csr_matrix(numpy.ones((4, 3), "float32"))
 with mx.autograd.record():
-    loss = net(CSRBatch(m.indptr, m.indices, m.data, 3)).sum()
+    loss = predict(net, CSRBatch(m.indptr, m.indices, m.data, 3)).sum()
 mx.autograd.backward([loss])
 trainer.step(4)
 net.decoder.bias.data().asnumpy()

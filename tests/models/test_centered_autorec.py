@@ -11,6 +11,7 @@ import d2l_autorec as d2l
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.dropout import dropout_at, dropout_key, dropout_mask
 from d2l_autorec.models.centered_autorec import CenteredAutoRec, Means, means_of
+from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 from d2l_autorec.runs.config import AutoRecConfig
 
 X = onp.array([[5, 0, 3, 0], [0, 4, 1, 2], [0, 0, 0, 0]], dtype=onp.float32)
@@ -42,7 +43,7 @@ def batch_of(dense):
 @pytest.fixture
 def network():
     means = Means(onp.array([4, 3.5, 2, 2.5], dtype=onp.float32), 0.8)
-    net = CenteredAutoRec(3, 4, means)
+    net = CenteredAutoRec((3,), 4, means)
     net.initialize(init="normal")
     for parameter in (net.encoder.weight, net.decoder.weight):
         parameter.set_data(np.random.normal(size=parameter.shape))
@@ -73,12 +74,13 @@ def test_a_dense_batch_is_predicted_as_by_hand(network):
 
 def test_a_sparse_batch_is_predicted_as_by_hand(network):
     everywhere = batch_of(onp.ones_like(X))
-    found = network(batch_of(X), everywhere).asnumpy()
+    found = predict(network, batch_of(X), everywhere).asnumpy()
     onp.testing.assert_allclose(found.reshape(X.shape), by_hand(network, X), rtol=1e-5)
 
 
 def test_vectors_predict_the_same(network):
-    rows, columns = network.row_vectors(batch_of(X)), network.column_vectors()
+    sparse_form = SparseAutoRec(network)
+    rows, columns = sparse_form.row_vectors(batch_of(X)), sparse_form.column_vectors()
     found = rows.weights @ columns.weights.T + rows.biases[:, None] + columns.biases
     onp.testing.assert_allclose(found, by_hand(network, X), rtol=1e-5)
 

@@ -8,6 +8,8 @@ from scipy import sparse
 
 from d2l_autorec import AutoRec
 from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 
 X = onp.array([[5, 0, 3], [0, 0, 0]], dtype="float32")
 V = onp.array([[0.1, -0.2], [0.3, 0.4], [-0.5, 0.6]], dtype="float32")  # (users, hidden)
@@ -100,7 +102,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("decoder", FUNCTIONS)
 def test_deep_network_by_numpy(encoder, decoder, hybridize):
     """500-250-500 in small; bounded predictions are stretched to the scale 1..5."""
-    net = AutoRec((4, 3, 4), 3, 0.0, encoder, decoder)
+    net = DeepAutoRec((4, 3, 4), 3, 0.0, encoder, decoder)
     net.initialize(mx.init.Normal(0.5))
     net.hybridize(hybridize)
     w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
@@ -115,7 +117,7 @@ def test_deep_network_by_numpy(encoder, decoder, hybridize):
 
 @pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])
 def test_bounded_predictions_reach_the_ends_of_the_scale(decoder):
-    net = AutoRec(2, 3, 0.0, decoder_activation=decoder, scale=(1.0, 11.0))
+    net = DeepAutoRec((2,), 3, 0.0, decoder_activation=decoder, scale=(1.0, 11.0))
     net.initialize()
     net.decoder.weight.set_data(np.zeros((3, 2)))
     net.decoder.bias.set_data(np.array([-20.0, 0, 20]))
@@ -143,7 +145,7 @@ def test_rating_activation_in_numpy_is_that_of_the_layer(decoder):
 
 
 def test_tied_weights_are_one_parameter():
-    net = AutoRec(2, 3, 0.0, tied=True)
+    net = DeepAutoRec((2,), 3, 0.0, tied=True)
     net.initialize()
     net.encoder.weight.set_data(np.array(V))
     expected = 1 / (1 + onp.exp(-(X @ V))) @ V.T
@@ -153,7 +155,7 @@ def test_tied_weights_are_one_parameter():
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_the_encoder_reads_scaled_ratings(scale):
-    net = AutoRec(4, 3, 0.0)
+    net = DeepAutoRec((4,), 3, 0.0)
     net.input_scale = scale
     net.initialize(mx.init.Normal(0.3))
     w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
@@ -163,6 +165,6 @@ def test_the_encoder_reads_scaled_ratings(scale):
     onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=1e-5)
     matrix = sparse.csr_matrix(X.astype("float32"))
     batch = CSRBatch(matrix.indptr, matrix.indices, matrix.data, 3)
-    onp.testing.assert_allclose(net(batch).asnumpy(), out[X > 0], rtol=1e-5)
-    (first, bias, _), *_ = net.affine_layers()
+    onp.testing.assert_allclose(predict(net, batch).asnumpy(), out[X > 0], rtol=1e-5)
+    (first, bias, _), *_ = SparseAutoRec(net).affine_layers()
     onp.testing.assert_allclose(X @ first.asnumpy().T + bias.asnumpy(), pre, rtol=1e-5)

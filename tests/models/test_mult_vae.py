@@ -332,8 +332,6 @@ def test_a_seed_determines_the_training(kernel):
 def test_the_sparse_kernels_cover_both():
     for model in MODELS:
         assert choose_kernel("auto", model((5, 3), 9), [mx.cpu()])[0] == "sparse"
-        (weight,) = model((5, 3), 9).sparse_weights()
-        assert weight.shape[0] == 9
 
 
 def test_original_annealing():

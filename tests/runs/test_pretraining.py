@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers import train_run
 
-from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.models.code_autoencoder import CodeAutoencoder, codes
+from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.runs.config import make_config, stage_of
 from d2l_autorec.runs.experiment import prepare
 from d2l_autorec.runs.phases import validate
@@ -108,7 +108,7 @@ def test_a_search_without_a_test_trains_the_same(tmp_path):
 
 def test_codes_and_their_autoencoder_by_numpy():
     mx.npx.set_np()
-    net = AutoRec((4, 3, 2, 3, 4), 6, 0.0, "tanh")
+    net = DeepAutoRec((4, 3, 2, 3, 4), 6, 0.0, "tanh")
     net.initialize(mx.init.Normal(0.5))
     w = {key.removeprefix("parameter/"): value for key, value in parameters_of(net).items()}
     x = np.random.default_rng(0).integers(0, 6, (5, 6)).astype("float32")

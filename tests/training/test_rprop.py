@@ -13,7 +13,8 @@ from scipy import sparse
 
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import FusedStep, Layers, OneHidden, RPropOptions
-from d2l_autorec.models.autorec import AutoRec
+from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.sparse_autorec import predict
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.training.losses import MaskedL2Loss
 from d2l_autorec.training.rprop import RProp
@@ -98,7 +99,7 @@ def test_a_step_has_a_largest_and_a_smallest_size():
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "identity"])
 def test_fused_steps_equal_the_composed_ones(activation):
     rows, columns, units, wd = 16, 60, 9, 0.01
-    net = AutoRec(units, columns, dropout=0, encoder_activation=activation)
+    net = DeepAutoRec((units,), columns, 0.0, activation)
     net.initialize(init=mx.init.Normal(0.3))
     layers = net.encoder.weight, net.encoder.bias, net.decoder.weight, net.decoder.bias
 
@@ -115,7 +116,7 @@ def test_fused_steps_equal_the_composed_ones(activation):
     for t in range(1, 16):
         step(batch, onp.uint64(0), 0.02, t)
         with mx.autograd.record():
-            loss = MaskedL2Loss()(net(batch), batch)
+            loss = MaskedL2Loss()(predict(net, batch), batch)
         loss.backward()
         trainer.step(rows)
 
