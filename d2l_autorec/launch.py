@@ -1,16 +1,13 @@
-"""`python -m d2l_autorec.launch`: MXNet's scheduler, servers and workers, here or over ssh.
+"""`python -m d2l_autorec.launch`: this machine's part of MXNet's parameter server and its workers.
 
-    launch -> one sh a process (ssh HOST sh) -> guard in the background, and the command itself
-
-The guard waits until its standard input ends, and then ends its whole process
-group. Its other end is held by the launcher alone, so that everything ends
-when the launcher does, however that ends, here and on other machines.
+Like torchrun, it starts processes of this machine only; a cluster's own scheduler starts it on
+each machine.
 """
 
 import argparse
+import ctypes
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -20,90 +17,54 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, BinaryIO
+from typing import IO, NamedTuple
 
-from .runs.options import brief, whole_number, within
+from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
-from .support.environment import DISTRIBUTED, HOST, is_host
+from .support.environment import DISTRIBUTED, is_host
 from .support.errors import ConfigError, Interrupted
+from .support.interrupt import SIGNALS
 from .support.steps import show_steps, step
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
-FORWARDED = ("DMLC_", "D2L_AUTOREC_", "MXNET_", "PS_", "OMP_", "NUMBA_", "CUDA_", "PYTHONPATH")
-SSH = "ssh -o BatchMode=yes -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-PROCESSES = within(1, 64)  # of a role; more is a slip, which would swamp a machine
-MOST_BYTES = 100_000  # of a hosts file
-USER_AT_HOST = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.-]*@)?{HOST}")
-RUN = re.compile(r"d2l_autorec[. ]run( |$)")  # the words behind python -m
+RUN = re.compile(r"-m d2l_autorec[. ]run( |$)")
+TOGETHER = re.compile(r"--kvstore[ =]dist_|--resume")
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
-# `cat` returns when the launcher closes the pipe, or is dead.
-GUARD = (
-    "exec 3<&0 </dev/null; "
-    "(trap '' TERM INT HUP; cat <&3; kill -TERM 0; n=0; "
-    f"while kill -0 $$ && [ $n -lt {GRACE * 10:.0f} ]; do sleep 0.1; n=$((n+1)); done; "
-    "kill -KILL 0) >/dev/null 2>&1 & "
-    "exec 3<&-; "
-)
+PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent dies
+LIBC = ctypes.CDLL(None)
 EXAMPLES = """examples:
   python -m d2l_autorec.launch -n 2 -s 1 -- \\
       python -m d2l_autorec.run --kvstore dist_sync
-  python -m d2l_autorec.launch -n 4 -s 2 --hosts hosts.txt -- \\
-      python -m d2l_autorec.run --kvstore dist_sync
+two machines: the same on each, but --node 1 on the second
+  python -m d2l_autorec.launch --nodes 2 --node 0 --scheduler 10.0.0.1:9100 \\
+      -n 1 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
+Slurm, in an allocation of two machines:
+  srun --ntasks-per-node 1 --kill-on-bad-exit=1 sh -c 'python -m \\
+      d2l_autorec.launch --nodes 2 --node $SLURM_NODEID --scheduler \\
+      $(scontrol show hostnames | head -1):9100 -n 1 -s 1 -- ...'
+Kubernetes, in an indexed Job with a headless service:
+  ... --node $JOB_COMPLETION_INDEX --scheduler JOB-0.SERVICE:9100 ...
 
-A hosts file has one line a machine: what ssh calls it and, where that is no
-address that the others can reach, its address. Workers and servers are dealt
-round, worker 0 to the first line; the scheduler stays on this machine. The
-folder that this is called in must exist on every machine, with the data, and
-the run folder must be one that all can see. Give --threads the CPUs of a
-machine divided by its workers. MXNet's parameter servers unpickle what reaches
-their port, without authentication: use a private network.
+Worker 0 reads and writes the run folder; every machine needs the data. Give
+--threads the CPUs of a machine divided by its workers. When a process fails,
+all others of its machine are ended: let the cluster end those of the other
+machines, and start again with --resume. MXNet's parameter servers unpickle
+what reaches their port, without authentication: use a private network.
 
-By hand, for Kubernetes or Slurm: give every process DMLC_PS_ROOT_URI and
-DMLC_PS_ROOT_PORT (the scheduler's address, a free port), DMLC_NUM_WORKER,
-DMLC_NUM_SERVER and DMLC_NODE_HOST (its own address), and start
-  DMLC_ROLE=scheduler python -c 'import mxnet'     one
-  DMLC_ROLE=server python -c 'import mxnet'        one or more
-  DMLC_ROLE=worker D2L_AUTOREC_WORKER=0 python -m d2l_autorec.run \\
-      --kvstore dist_sync                          worker 0, 1, ...
-When one fails, end all (srun --kill-on-bad-exit=1), and start again with
---resume.
-
-exit codes: 0 when every worker ends with 0; else that of the first process that
+exit codes: 0 when every process ends with 0; else that of the first one that
 failed (128 + signal where one killed it); 129, 130, 143 stopped by a signal
 """
 
 
-@dataclass(frozen=True)
-class Host:
-    """A machine: its name for ssh (None: this one) and the address the others reach it by."""
-
-    name: str | None
-    address: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """One process to start."""
+class Job(NamedTuple):
+    """A process to start: its role, its number among those of the role, and what it runs."""
 
     role: str
     rank: int
-    host: Host
-    environment: dict[str, str]
     command: Sequence[str]
-
-    def argv(self, ssh: str) -> list[str]:
-        """The arguments that start it, under its guard."""
-        variables = [f"{name}={value}" for name, value in self.environment.items()]
-        script = GUARD + "exec " + shlex.join(["env", *variables, *self.command])
-        if self.host.name is None:
-            return ["sh", "-c", script]
-
-        script = f"cd {shlex.quote(os.getcwd())} || exit; {script}"
-        return [*shlex.split(ssh), "--", self.host.name, shlex.join(["sh", "-c", script])]
+    environment: dict[str, str]
 
 
 class Process:
@@ -111,91 +72,78 @@ class Process:
 
     _printing = threading.Lock()
 
-    def __init__(self, job: Job, ssh: str) -> None:
+    def __init__(self, job: Job) -> None:
         self.role = job.role
         self.name = f"{job.role} {job.rank}"
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._pumps: list[threading.Thread] = []
 
         self._process = subprocess.Popen(
-            job.argv(ssh),
-            stdin=subprocess.PIPE,
+            job.command,
+            env={**os.environ, **job.environment},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # no thread runs yet: see `pass_on`
         )
 
-        self._pumps = [
-            threading.Thread(target=self._pump, args=pipe, daemon=True)
-            for pipe in ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
-        ]
+    def pass_on(self) -> None:
+        """Print what it prints, from now on."""
+        pipes = (self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)
+        self._pumps = [threading.Thread(target=self._pump, args=p, daemon=True) for p in pipes]
         for pump in self._pumps:
             pump.start()
 
-    def _pump(self, pipe: BinaryIO, sink: Any) -> None:
+    def _pump(self, pipe: IO[str], sink: IO[str]) -> None:
         for line in pipe:
-            text = line.decode(errors="replace").rstrip("\r\n")
+            text = line.rstrip("\r\n")
             self.last_lines.append(text)
             with self._printing:
                 print(f"[{self.name}] {text}", file=sink, flush=True)
 
     def exit_code(self) -> int | None:
-        """None while it runs; 128 + signal where one killed it."""
+        """Return None while it runs, and 128 + signal where one killed it."""
         code = self._process.poll()
-        if code is not None and code < 0:
-            return 128 - code
-        return code
+        return 128 - code if code is not None and code < 0 else code
 
-    def terminate(self) -> None:
-        """Let the guard send SIGTERM and, after a while, SIGKILL."""
-        if self._process.stdin is not None:  # it is a pipe: see Popen above
-            self._process.stdin.close()
-
-    def kill(self) -> None:
-        """Leave nothing of its process group on this machine; pass on its last lines."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process and those that it started."""
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, number)
         except ProcessLookupError:
             pass
 
+    def close(self) -> None:
+        """Wait for its end, and for its last lines."""
         self._process.wait()
         for pump in self._pumps:
             pump.join(timeout=1)  # a process that left the group may hold the pipe open
 
     def failure(self) -> str:
-        """How it ended, in words."""
+        """Say how it ended."""
         code = self.exit_code()
         names = {128 + number: number.name for number in signal.Signals}
+        ending = f"was killed by {names[code]}" if code in names else f"ended with exit code {code}"
 
-        ending = f"{self.name} ended with exit code {code}"
-        if code in names:
-            ending = f"{self.name} was killed by {names[code]}"
-
-        if not self.last_lines:
-            return ending
         lines = "".join(f"\n  {line}" for line in self.last_lines)
-        return f"{ending}; its last lines:{lines}"
+        return f"{self.name} {ending}" + (f"; its last lines:{lines}" if lines else "")
+
+
+def _end_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse `argv`, start everything, and wait for it."""
+    """Parse `argv`, start this machine's processes, and wait for them."""
     options = _parser().parse_args(argv)
-    command = options.command
-    if command[:1] == ["--"]:
-        command = command[1:]
-
-    if not command:
-        raise ConfigError(
-            "there is no command for the workers: put it behind --, as in "
-            "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync"
-        )
-    _check_options(options, command)
-
-    hosts = read_hosts(options.hosts)
-    jobs = plan(options.workers, options.servers, hosts, options.address, command)
+    jobs = plan(options)
 
     show_steps(True)
-    step(f"starting {len(jobs)} processes: a scheduler, servers and workers")
-    code = run(jobs, options.ssh or SSH)
+    step(f"starting {len(jobs)} processes: {', '.join(f'{job.role} {job.rank}' for job in jobs)}")
+    code = run(jobs, wait_for_servers=options.nodes > 1)
     if code:
         sys.exit(code)
 
@@ -206,27 +154,28 @@ def _parser() -> Parser:
         usage="%(prog)s -n N -s N [options] -- COMMAND ...",
         epilog=EXAMPLES,
         description=(
-            "Start MXNet's parameter server (a scheduler and servers) and the workers that use it; "
-            "when one process fails, end all others."
+            "Start this machine's servers of MXNet's parameter server, and the workers that use "
+            "them; when one process fails, end all others."
         ),
     )
-    count = whole_number(PROCESSES)
+    count = whole_number(within(1, 64))  # more is a slip, which would swamp a machine
 
-    parser.add_argument("-n", "--workers", type=count, required=True, help="how many workers")
-    parser.add_argument("-s", "--servers", type=count, required=True, help="how many servers")
+    parser.add_argument("-n", "--workers", type=count, required=True, help="workers on a machine")
+    parser.add_argument("-s", "--servers", type=count, required=True, help="servers on a machine")
     parser.add_argument(
-        "--hosts",
-        type=Path,
-        metavar="FILE",
-        help="machines to spread them over [all run on this one]",
+        "--nodes", type=count, default=1, metavar="N", help="how many machines take part [1]"
     )
     parser.add_argument(
-        "--ssh",
-        metavar="COMMAND",
-        help=f"with --hosts: called with --, a host and one line of shell [{SSH}]",
+        "--node",
+        type=whole_number(within(0, 63)),
+        default=0,
+        metavar="N",
+        help="this machine's number; 0 has the scheduler, too [0]",
     )
     parser.add_argument(
-        "--address", help="where other machines reach this one [its address towards the first host]"
+        "--scheduler",
+        metavar="HOST:PORT",
+        help="machine 0's address, and a free port there [this machine, any free port]",
     )
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what a worker runs"
@@ -234,195 +183,107 @@ def _parser() -> Parser:
     return parser
 
 
-def _check_options(options: argparse.Namespace, command: Sequence[str]) -> None:
-    """Raise ConfigError for what would fail on the way, or start what does not belong together."""
-    if options.ssh is not None and options.hosts is None:
+def plan(options: argparse.Namespace) -> list[Job]:
+    """Return what to start on this machine.
+
+    Raises
+    ------
+    ConfigError
+        If the options would fail on the way, or start what does not belong together.
+    """
+    command = _command(options.command)
+    if options.node >= options.nodes:
+        raise ConfigError(f"--node is {options.node}: it must be below --nodes {options.nodes}")
+
+    host, port = _scheduler(options)
+    common = {
+        "DMLC_PS_ROOT_URI": host,
+        "DMLC_PS_ROOT_PORT": str(port),
+        "DMLC_NUM_WORKER": str(options.nodes * options.workers),
+        "DMLC_NUM_SERVER": str(options.nodes * options.servers),
+        "DMLC_NODE_HOST": _address_towards(host),
+        "PYTHONUNBUFFERED": "1",  # lines are passed on as they are written
+    }
+    python = command[0] if Path(command[0]).name.startswith("python") else sys.executable
+    serve = [python, "-c", "import mxnet"]  # it serves inside the import, and then exits
+
+    first_server, first_worker = options.node * options.servers, options.node * options.workers
+    jobs = [
+        *(("scheduler", rank, serve) for rank in range(options.node == 0)),
+        *(("server", first_server + k, serve) for k in range(options.servers)),
+        *(("worker", first_worker + k, command) for k in range(options.workers)),
+    ]
+    return [
+        Job(role, rank, words, {**common, "DMLC_ROLE": role, WORKER: str(rank)})
+        for role, rank, words in jobs
+    ]
+
+
+def _command(words: Sequence[str]) -> Sequence[str]:
+    """Return what a worker runs; raise ConfigError if it is nothing, or a run by itself."""
+    command = words[1:] if words[:1] == ["--"] else words
+    if not command:
         raise ConfigError(
-            "--ssh has no effect: everything runs on this machine; leave it out, or "
-            "name others with --hosts"
+            "there is no command for the workers: put it behind --, as in "
+            "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync"
         )
 
-    try:
-        shlex.split(options.ssh or SSH)
-    except ValueError as error:
-        raise ConfigError(f"--ssh is {options.ssh!r}: it must be a command ({error})") from error
-
-    if options.address is not None and not is_host(options.address):
-        raise ConfigError(
-            f"--address is {options.address!r}: it must be a machine's name or address"
-        )
-
-    if not _is_distributed(command):
+    text = " ".join(command)
+    if RUN.search(text) and not TOGETHER.search(text):
         raise ConfigError(
             "every worker would do the whole run by itself, and all in one folder: "
             f"add --kvstore {' or '.join(DISTRIBUTED)} to the command, or start it "
             "without d2l_autorec.launch"
         )
+    return command
 
 
-def _is_distributed(command: Sequence[str]) -> bool:
-    """False for this package's own run without a parameter server; nothing is said of others."""
-    places = [place for place, word in enumerate(command) if word == "-m"]
-    modules = [" ".join(command[place + 1 : place + 3]) for place in places]
-    if not any(map(RUN.match, modules)):
-        return True
+def _scheduler(options: argparse.Namespace) -> tuple[str, int]:
+    """Return the scheduler's IPv4 address and port."""
+    given = options.scheduler
+    if given is None:
+        if options.nodes > 1:
+            raise ConfigError("several --nodes need --scheduler HOST:PORT, machine 0's address")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()
 
-    words = [part for word in command for part in word.split("=", 1)]
-    stores = [word for flag, word in zip(words, words[1:]) if flag == "--kvstore"]
-    return "--resume" in words or any(store in DISTRIBUTED for store in stores)
-
-
-def read_hosts(path: Path | None) -> list[Host]:
-    """The machines that a file names; without one this machine alone.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is empty or too long, or names what is no
-        machine or has no address that the others can reach.
-    """
-    if path is None:
-        return [Host(None, "127.0.0.1")]
-
-    lines = [line.split() for line in _read_text(path).splitlines()]
-    named = [words for words in lines if words and not words[0].startswith("#")]
-    if not named:
-        raise ConfigError(f"--hosts {path} names no machine: write one a line")
-    if not PROCESSES.accepts(len(named)):
-        raise ConfigError(
-            f"--hosts {path} names {len(named)} machines: name at most 64, as there "
-            "are at most 64 workers"
-        )
-
-    hosts = [_host(words, path) for words in named]
-    local = [host for host in hosts if host.address.startswith("127.")]
-    if local and len(local) < len(hosts):
-        raise ConfigError(
-            f"--hosts {path}: {local[0].name} is {local[0].address}, which other "
-            f"machines cannot reach: write '{local[0].name} ADDRESS'"
-        )
-    return hosts
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is no file")  # a pipe might keep its reader waiting for ever
-
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise OSError(f"it is longer than {MOST_BYTES} bytes")
-        return content.decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--hosts {path} cannot be read ({error}): name a text file with one machine a line"
-        ) from error
-
-
-def _host(words: Sequence[str], path: Path) -> Host:
-    name = words[0]
-    address = words[-1].rpartition("@")[2]
-
-    if len(words) > 2 or not USER_AT_HOST.fullmatch(name) or not is_host(address):
-        raise ConfigError(
-            f"--hosts {path}: {brief(' '.join(words))!r} must be a machine and, if "
-            "need be, its address, of letters, digits, dots, hyphens and "
-            "underscores"
-        )
+    host, _, port = given.rpartition(":")
+    if not is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ConfigError(f"--scheduler is {given!r}: it must be HOST:PORT, as in 10.0.0.1:9100")
 
     try:
-        return Host(name, socket.gethostbyname(address))
+        address = socket.gethostbyname(host)
     except OSError as error:
+        raise ConfigError(f"--scheduler {given}: {host} has no IPv4 address ({error})") from error
+    if options.nodes > 1 and address.startswith("127."):
         raise ConfigError(
-            f"--hosts {path}: {address} has no IPv4 address ({error}): write '{name} ADDRESS'"
-        ) from error
+            f"--scheduler {given}: other machines cannot reach {address}: give machine 0's "
+            "address in their network"
+        )
+    return address, int(port)
 
 
-def plan(
-    workers: int, servers: int, hosts: Sequence[Host], address: str | None, command: Sequence[str]
-) -> list[Job]:
-    """What to start, and where: scheduler, servers, workers.
-
-    Raises
-    ------
-    ConfigError
-        If `address` is not one of this machine's.
-    """
-    here = Host(None, address or _address_towards(hosts[0].address))
-    common = {
-        "DMLC_PS_ROOT_URI": here.address,
-        "DMLC_PS_ROOT_PORT": str(_free_port(here.address)),
-        "DMLC_NUM_WORKER": str(workers),
-        "DMLC_NUM_SERVER": str(servers),
-    }
-
-    python = sys.executable
-    if Path(command[0]).name.startswith("python"):
-        python = command[0]
-    # a scheduler or server serves inside the import, and then exits
-    serve = [python, "-c", "import mxnet"]
-    commands = {"scheduler": serve, "server": serve, "worker": command}
-
-    places = [
-        ("scheduler", 0, here),
-        *_deal("server", servers, hosts),
-        *_deal("worker", workers, hosts),
-    ]
-    return [
-        Job(role, rank, host, {**_environment(role, rank, host), **common}, commands[role])
-        for role, rank, host in places
-    ]
-
-
-def _deal(role: str, count: int, hosts: Sequence[Host]) -> Iterator[tuple[str, int, Host]]:
-    """Ranks 0 to `count` - 1 dealt round the hosts."""
-    return ((role, rank, hosts[rank % len(hosts)]) for rank in range(count))
-
-
-def _environment(role: str, rank: int, host: Host) -> dict[str, str]:
-    own = {
-        "DMLC_ROLE": role,
-        "DMLC_NODE_HOST": host.address,
-        "PYTHONUNBUFFERED": "1",  # lines are passed on as they are written
-    }
-    if role == "worker":
-        own[WORKER] = str(rank)
-
-    if host.name is None:
-        return own
-
-    forwarded = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
-    return {**forwarded, **own}
-
-
-def _address_towards(address: str) -> str:
-    """This machine's address on the way to another; nothing is sent."""
+def _address_towards(host: str) -> str:
+    """Return this machine's address on the way to another; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((address, 9))
+            probe.connect((host, 9))
         except OSError as error:
             raise ConfigError(
-                f"there is no way to {address} ({error.strerror}): correct the "
-                "hosts file, or give --address"
+                f"--scheduler: there is no way to {host} ({error.strerror})"
             ) from error
         return probe.getsockname()[0]
 
 
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            raise ConfigError(
-                f"--address {address} is no address of this machine "
-                f"({error.strerror}): see `ip address`"
-            ) from error
-        return probe.getsockname()[1]
+def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
+    """Start `jobs` and wait until they are done, or one process fails.
 
-
-def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
-    """Start `jobs` and wait until the workers are done, or one process fails.
+    Parameters
+    ----------
+    jobs : sequence of Job
+    wait_for_servers : bool
+        Whether workers of other machines may still need this one's servers.
 
     Returns
     -------
@@ -432,69 +293,60 @@ def run(jobs: Sequence[Job], ssh: str = SSH) -> int:
     Raises
     ------
     Interrupted
-        By SIGINT, SIGTERM or SIGHUP; every process is ended then.
+        By a signal that was not ignored at the start; every process is ended then.
     """
     processes: list[Process] = []
-
-    with _on_signals(_interrupt):
-        try:
-            for job in jobs:
-                processes.append(_start(job, ssh))
-            failed = _wait(processes)
-        finally:
-            with _on_signals(signal.SIG_IGN):  # ending takes GRACE + 1 seconds at most
-                _end(processes)
+    try:
+        for job in jobs:
+            processes.append(_start(job))
+        for process in processes:
+            process.pass_on()
+        failed = _wait(processes, wait_for_servers)
+    except Interrupted as error:
+        raise Interrupted(error.exit_code - 128, "every process was ended") from None
+    finally:
+        with _ignoring_signals():  # ending takes GRACE + 1 seconds at most
+            _end(processes)
 
     if failed is None:
         return 0
-
     print(f"d2l_autorec.launch: error: {failed.failure()}", file=sys.stderr)
     return failed.exit_code() or 0
 
 
-@contextmanager
-def _on_signals(handler: Any) -> Iterator[None]:
-    usual = {
-        number: signal.signal(number, handler)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+def _start(job: Job) -> Process:
+    try:
+        return Process(job)
+    except OSError as error:
+        raise ConfigError(
+            f"{job.command[0]} cannot be started ({error.strerror}): correct the command behind --"
+        ) from error
 
+
+def _wait(processes: Sequence[Process], wait_for_servers: bool) -> Process | None:
+    """Return the first process that failed, or None once all that is waited for is done.
+
+    A server or scheduler ends, with 0, when it has heard that every worker is done.
+    """
+    awaited = [process for process in processes if wait_for_servers or process.role == "worker"]
+    while True:
+        for process in processes:
+            if process.exit_code():
+                return process
+        if all(process.exit_code() == 0 for process in awaited):
+            return None
+
+        time.sleep(0.05)
+
+
+@contextmanager
+def _ignoring_signals() -> Iterator[None]:
+    usual = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield
     finally:
         for number, was in usual.items():
             signal.signal(number, was)
-
-
-def _start(job: Job, ssh: str) -> Process:
-    try:
-        return Process(job, ssh)
-    except OSError as error:
-        raise ConfigError(
-            f"{job.argv(ssh)[0]} cannot be started ({error.strerror}): give another one with --ssh"
-        ) from error
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number, "every process was ended")
-
-
-def _wait(processes: Sequence[Process]) -> Process | None:
-    """The first process that failed, or None once all workers have ended with 0.
-
-    A server or scheduler that ends with 0 has heard that every worker is done.
-    """
-    while True:
-        codes = [process.exit_code() for process in processes]
-        failed = [process for process, code in zip(processes, codes) if code]
-        if failed:
-            return failed[0]
-
-        workers = [code for process, code in zip(processes, codes) if process.role == "worker"]
-        if all(code == 0 for code in workers):
-            return None
-
-        time.sleep(0.05)
 
 
 def _end(processes: Sequence[Process]) -> None:
@@ -505,11 +357,12 @@ def _end(processes: Sequence[Process]) -> None:
 
     for some, seconds in ((workers, GRACE), (processes, 1.0)):
         for process in some:
-            process.terminate()
+            process.send(signal.SIGTERM)
         _settle(some, seconds)
 
     for process in processes:
-        process.kill()
+        process.send(signal.SIGKILL)
+        process.close()
 
 
 def _settle(processes: Sequence[Process], seconds: float) -> None:

@@ -5,14 +5,24 @@ import re
 import signal
 import sys
 import time
+from unittest.mock import patch
 
 import mxnet as mx
 import numpy as onp
 import pytest
 import worker_program
-from helpers import assert_user_error, launch, main_process, remaining, start_launcher, survivors
+from helpers import (
+    assert_user_error,
+    launch,
+    main_process,
+    marked,
+    remaining,
+    start_launcher,
+    survivors,
+)
 
-from d2l_autorec.launch import Host, Job, _is_distributed
+from d2l_autorec import launch as launcher
+from d2l_autorec.launch import _command, _parser, plan
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.training import parameter_server
 from d2l_autorec.training.parameter_server import Workers
@@ -43,10 +53,8 @@ def test_training_equals_one_process(tmp_path, servers, count, contexts, batch):
         onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
 
 
-def begin_endless(tmp_path, *options):
-    process = start_launcher(
-        tmp_path, "-n", 2, "-s", 1, *options, "--", *PROGRAM, "endless", tmp_path
-    )
+def begin_endless(tmp_path):
+    process = start_launcher(tmp_path, "-n", 2, "-s", 1, "--", *PROGRAM, "endless", tmp_path)
     while not all((tmp_path / f"ready-{k}").exists() for k in range(2)):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -72,17 +80,53 @@ def test_a_kill_ends_everything(tmp_path, victim, variables):
 
 
 @pytest.mark.parametrize(
-    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_nothing_outlives_the_launcher(tmp_path, number, code):
     process = begin_endless(tmp_path)
     process.send_signal(number)
     process.wait(timeout=60)
     assert remaining(tmp_path, 60) == [] and process.returncode == code
-    if code > 0:
-        assert process.stderr.read().splitlines()[-1] == (
-            f"d2l_autorec.launch: stopped: {number.name}; every process was ended"
-        )
+    assert process.stderr.read().splitlines()[-1] == (
+        f"d2l_autorec.launch: stopped: {number.name}; every process was ended"
+    )
+
+
+def test_what_a_killed_launcher_started_is_killed(tmp_path):
+    """What a worker has started itself may live on."""
+    process = begin_endless(tmp_path)
+    process.kill()
+    process.wait(timeout=60)
+
+    deadline = time.monotonic() + 60
+    while leaders := [pid for pid in marked(tmp_path) if pid in groups(tmp_path)]:
+        assert time.monotonic() < deadline, leaders
+        time.sleep(0.05)
+    for group in groups(tmp_path):
+        os.killpg(group, signal.SIGKILL)
+
+
+def groups(tmp_path):
+    """The process groups of what the launcher of this test started."""
+    return {os.getpgid(pid) for pid in marked(tmp_path)}
+
+
+def test_nohup_protects_it_and_what_it_starts(tmp_path):
+    """SIGHUP is ignored at the start, and stays so; SIGTERM still ends all."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = begin_endless(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    for pid in {process.pid, *marked(tmp_path)}:
+        os.kill(pid, signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+
+    process.terminate()
+    process.wait(timeout=60)
+    assert remaining(tmp_path, 60) == [] and process.returncode == 143
 
 
 def test_an_exception_in_one_worker_is_shown_last(tmp_path):
@@ -135,53 +179,6 @@ def test_a_stubborn_worker_is_killed(tmp_path):
     assert process.returncode == 7
 
 
-def test_a_missing_command(tmp_path):
-    process = launch(tmp_path, "-n", 1, "-s", 1, "--", "no-such-program")
-    assert process.returncode == 127 and "no-such-program" in process.stderr.splitlines()[-1]
-
-
-def fake_ssh(folder):
-    """A script that, after --, notes a host and runs the line of shell as sshd would."""
-    script = folder / "fake-ssh"
-    script.write_text(f'#!/bin/sh\nshift\necho "$1" >>{folder}/called\ncd /\nexec sh -c "$2"\n')
-    script.chmod(0o755)
-    return script
-
-
-def test_hosts(tmp_path):
-    (tmp_path / "hosts").write_text("# two\nme@first 127.0.0.1\n\n127.0.0.1\n")
-    process = launch(
-        tmp_path,
-        "-n",
-        3,
-        "-s",
-        1,
-        "--hosts",
-        "hosts",
-        "--ssh",
-        fake_ssh(tmp_path),
-        "--",
-        *PROGRAM,
-        "sums",
-    )
-    assert process.returncode == 0, process.stderr
-    assert sorted((tmp_path / "called").read_text().split()) == [
-        "127.0.0.1",
-        "me@first",
-        "me@first",
-        "me@first",
-    ]
-    assert "[worker 2] sums of 3 are right" in process.stdout.splitlines()
-
-
-def test_remote_processes_end_with_the_launcher(tmp_path):
-    (tmp_path / "hosts").write_text("127.0.0.1\n")
-    process = begin_endless(tmp_path, "--hosts", "hosts", "--ssh", fake_ssh(tmp_path))
-    process.kill()
-    process.wait()
-    assert remaining(tmp_path, 60) == []
-
-
 @pytest.mark.parametrize(
     "arguments, fragments",
     [
@@ -189,103 +186,52 @@ def test_remote_processes_end_with_the_launcher(tmp_path):
         (("-n", "2", "-s", "x", "--", "true"), ("-s/--servers", "'x'", "from 1")),
         (("-s", "1", "--", "true"), ("-n/--workers",)),
         (("-n", "2", "-s", "1"), ("no command", "behind --")),
-        (
-            ("-n", "2", "-s", "1", "--hosts", "nowhere", "--", "true"),
-            ("nowhere", "one machine a line"),
+        (("-n", "65", "-s", "1", "--", "true"), ("-n/--workers: it is '65'", "from 1 to 64")),
+        (("-n", "1", "-s", "65", "--", "true"), ("-s/--servers: it is '65'", "from 1 to 64")),
+        (("-n", "1", "-s", "1", "--node", "1", "--", "true"), ("--node is 1", "below --nodes 1")),
+        (("-n", "1", "-s", "1", "--nodes", "2", "--", "true"), ("need --scheduler HOST:PORT",)),
+        *(
+            (("-n", "1", "-s", "1", f"--scheduler={value}", "--", "true"), (said,))
+            for value, said in [
+                ("-x:1", "--scheduler is '-x:1': it must be HOST:PORT"),
+                ("10.0.0.1", "it must be HOST:PORT, as in 10.0.0.1:9100"),
+                ("10.0.0.1:0", "it must be HOST:PORT"),
+                ("10.0.0.1:65536", "it must be HOST:PORT"),
+                ("a" * 99 + ":9", "it must be HOST:PORT"),
+                ("no.invalid:9", "no.invalid has no IPv4 address"),
+            ]
         ),
-        (("-n", "2", "-s", "1", "--hosts", "empty", "--", "true"), ("empty", "no machine")),
-        (("-n", "2", "-s", "1", "--hosts", "odd", "--", "true"), ("a b c", "its address")),
-        (("-n", "2", "-s", "1", "--hosts", "unknown", "--", "true"), ("no.invalid", "ADDRESS")),
-        (("-n", "2", "-s", "1", "--hosts", "mixed", "--", "true"), ("127.0.0.1", "cannot reach")),
         (
-            ("-n", "2", "-s", "1", "--address", "192.0.2.1", "--", "true"),
-            ("192.0.2.1", "no address"),
+            ("-n", "1", "-s", "1", "--nodes", "2", "--scheduler", "localhost:9", "--", "true"),
+            ("other machines cannot reach 127.0.0.1",),
         ),
-        (
-            ("-n", "2", "-s", "1", "--hosts", "here", "--ssh", "no-such", "--", "true"),
-            ("no-such", "--ssh"),
-        ),
+        (("-n", "1", "-s", "1", "--", "no-such-program"), ("no-such-program cannot be started",)),
     ],
 )
-def test_bad_arguments_in_one_line(tmp_path, in_process, monkeypatch, arguments, fragments):
-    monkeypatch.chdir(tmp_path)
-    for name, text in {
-        "empty": "\n# none\n",
-        "odd": "a b c\n",
-        "unknown": "no.invalid\n",
-        "mixed": "127.0.0.1\n192.0.2.7\n",
-        "here": "127.0.0.1\n",
-    }.items():
-        (tmp_path / name).write_text(text)
+def test_bad_arguments_in_one_line(in_process, arguments, fragments):
     usual = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert_user_error(in_process("launch", *arguments), "d2l_autorec.launch: error", *fragments)
     assert usual == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "-oProxyCommand=touch pwned",
-        "$(touch pwned)",
-        "a;b",
-        "a b;c",
-        "m@-x 1.1.1.1",
-        "-x@h 1.1.1.1",
-        "x 1.2.3.4;true",
-        "a" * 64,
-        "é",
-        "..",
-        "a..b",
-        "@",
-        "x@",
-        "[::1]",
-        "'",
-        "a\0b",
-    ],
-)
-def test_names_that_are_no_machines(tmp_path, in_process, monkeypatch, line):
-    """They would be words of a command line, or of a shell on another machine."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "hosts").write_text(f"{line}\n")
-    process = in_process("launch", "-n", "1", "-s", "1", "--hosts", "hosts", "--", "true")
-    assert_user_error(process, "--hosts hosts: ", "must be a machine and, if need be, its address")
-    assert os.listdir(tmp_path) == ["hosts"]
+def test_each_machine_starts_its_part():
+    """Two workers and a server on each of three machines; the scheduler is on the first."""
+    words = ["-n", "2", "-s", "1", "--nodes", "3", "--scheduler", "192.0.2.1:9100"]
+    options = [_parser().parse_args([*words, "--node", str(k), "--", "true"]) for k in range(3)]
+    with patch.object(launcher, "_address_towards", lambda host: "192.0.2.9"):
+        jobs = [job for machine in options for job in plan(machine)]
 
-
-def test_hosts_files_that_are_none(tmp_path, in_process, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "binary").write_bytes(b"\x00\x01\xff")
-    (tmp_path / "many").write_text("".join(f"host{k}\n" for k in range(5000)))
-    (tmp_path / "long").write_text("#" * 200_000)
-    for name, fragment in {
-        "pipe": "it is no file",
-        "folder": "it is no file",
-        "binary": "invalid start byte",
-        "many": "names 5000 machines: name at most 64",
-        "/dev/zero": "it is no file",
-        "long": "it is longer than 100000 bytes",
-    }.items():
-        process = in_process("launch", "-n", "1", "-s", "1", "--hosts", name, "--", "true")
-        assert_user_error(process, f"--hosts {name}", fragment)
-
-
-@pytest.mark.parametrize(
-    "arguments, fragment",
-    [
-        (("-n", "65", "-s", "1", "--", "true"), "-n/--workers: it is '65'"),
-        (("-n", "1", "-s", "65", "--", "true"), "a whole number, from 1 to 64"),
-        (("-n", "1", "-s", "1", "--address=-x", "--", "true"), "--address is '-x'"),
-        (
-            ("-n", "1", "-s", "1", "--address", "a" * 99, "--", "true"),
-            "a machine's name or address",
-        ),
-        (("-n", "1", "-s", "1", "--hosts", "h", "--ssh", "ssh '", "--", "true"), "No closing quot"),
-    ],
-)
-def test_more_bad_arguments(in_process, arguments, fragment):
-    assert_user_error(in_process("launch", *arguments), fragment)
+    assert [(job.role, job.rank) for job in jobs] == [
+        *[("scheduler", 0), ("server", 0), ("worker", 0), ("worker", 1)],
+        *[("server", 1), ("worker", 2), ("worker", 3)],
+        *[("server", 2), ("worker", 4), ("worker", 5)],
+    ]
+    for job in jobs:
+        assert job.environment["DMLC_PS_ROOT_URI"] == "192.0.2.1"
+        assert job.environment["DMLC_PS_ROOT_PORT"] == "9100"
+        assert job.environment["DMLC_NUM_WORKER"] == "6"
+        assert job.environment["DMLC_NUM_SERVER"] == "3"
+        assert job.environment["D2L_AUTOREC_WORKER"] == str(job.rank)
 
 
 @pytest.mark.parametrize(
@@ -319,13 +265,7 @@ def test_independent_runs_are_not_started(in_process, words):
     ],
 )
 def test_of_other_commands_nothing_is_said(words):
-    assert _is_distributed(words)
-
-
-def test_the_host_is_no_option_of_ssh():
-    """What comes after -- is none, whatever it begins with."""
-    job = Job("worker", 0, Host("me@there", "127.0.0.1"), {}, ["true"])
-    assert job.argv("ssh -p 22")[:5] == ["ssh", "-p", "22", "--", "me@there"]
+    assert _command(words) == words
 
 
 @pytest.mark.parametrize("rows", range(1, 8))

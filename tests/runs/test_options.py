@@ -232,7 +232,6 @@ def test_options_of_other_commands_without_effect(in_process):
         ("recommend", ["x", "--user", "1", "--items", "2", "-n", "3"], "-n has no effect"),
         ("report", ["--quick", "--seeds", "2"], "--seeds has no effect: --quick"),
         ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect: the runs"),
-        ("launch", ["-n", "1", "-s", "1", "--ssh", "ssh", "--", "true"], "--ssh has no"),
     ]:
         assert_user_error(in_process(command, *arguments), fragment)
 

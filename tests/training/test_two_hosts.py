@@ -56,56 +56,42 @@ def remove(names):
 
 
 def launch_over(machines, folder, *program):
-    """One server, and a worker on each machine; the launcher and its scheduler on the first."""
-    ssh = folder / "ssh"
-    ssh.write_text('#!/bin/sh\nexec ip netns exec "$2" sh -c "$3"\n')
-    ssh.chmod(0o755)
-    (folder / "hosts").write_text(
-        "".join(f"{name} {address}\n" for name, address in zip(machines, ADDRESSES))
-    )
+    """A server and a worker on each machine, the scheduler on the first; what all printed."""
     # each worker says first where it is
     command = ["sh", "-c", 'ip netns identify; exec "$@"', "sh", sys.executable, *program]
-    process = subprocess.run(
-        [
-            "ip",
-            "netns",
-            "exec",
-            machines[0],
-            sys.executable,
-            "-m",
-            "d2l_autorec.launch",
-            "-n",
-            "2",
-            "-s",
-            "1",
-            "--hosts",
-            "hosts",
-            "--ssh",
-            str(ssh),
-            "--",
-            *command,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={
-            **os.environ,
-            "D2L_AUTOREC_TEST": str(folder),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(PACKAGE.parent),
-        },
-    )
+    scheduler = f"{ADDRESSES[0]}:9100"
+    processes = [
+        subprocess.Popen(
+            [
+                *("ip", "netns", "exec", name, sys.executable, "-m", "d2l_autorec.launch"),
+                *("--nodes", "2", "--node", str(node), "--scheduler", scheduler),
+                *("-n", "1", "-s", "1", "--", *command),
+            ],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "D2L_AUTOREC_TEST": str(folder),
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(PACKAGE.parent),
+            },
+        )
+        for node, name in enumerate(machines)
+    ]
+
+    printed = [process.communicate(timeout=300) for process in processes]
     assert survivors(folder) == []
-    assert process.returncode == 0, process.stderr
-    for rank, name in enumerate(machines):
-        assert f"[worker {rank}] {name}" in process.stdout.splitlines()
-    return process
+    for rank, (process, (out, err)) in enumerate(zip(processes, printed)):
+        assert process.returncode == 0, err
+        assert f"[worker {rank}] {machines[rank]}" in out.splitlines()
+    return "".join(out for out, _ in printed)
 
 
 def test_sums_across_two_machines(machines, tmp_path):
-    process = launch_over(machines, tmp_path, worker_program.__file__, "sums")
-    assert "[worker 1] sums of 2 are right" in process.stdout.splitlines()
+    printed = launch_over(machines, tmp_path, worker_program.__file__, "sums")
+    assert "[worker 1] sums of 2 are right" in printed.splitlines()
 
 
 @pytest.mark.slow  # the next one trains across them, too: by the command
