@@ -72,9 +72,7 @@ CLICKS = {  # a cell that uses a notebook's controls, and says what they should 
 }
 SHOWN = {  # the package's own code that a reader must find
     "autorec.ipynb": {
-        "AutoRec.__init__",
-        "AutoRec.hybrid_forward",
-        "AutoRec.forward",
+        "AutoRec",
         "evaluator",
         "predict_at",
         "train_recsys_rating",
