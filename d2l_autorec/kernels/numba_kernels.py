@@ -25,6 +25,9 @@ from .cache import compiled
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 BLOCK = 16  # consecutive columns of a thread
 KERNEL = dict(parallel=True, fastmath=FAST)
+# A parallel loop is optimised twice, and code that was just compiled may run the first result
+# where code from the cache runs the second: sums within the loop are added in the written order.
+EXACT = dict(parallel=True)
 
 
 @compiled()
@@ -206,21 +209,48 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
                 _gradient_row(c, starts, rows, positions, values, hidden, out[c])
 
 
-@compiled(**KERNEL)
+@compiled(forceinline=True)
+def _largest(row):
+    """The largest number of a row."""
+    m0 = m1 = m2 = m3 = row[0]
+    for c in range(0, len(row) - 3, 4):
+        m0 = max(m0, row[c])
+        m1 = max(m1, row[c + 1])
+        m2 = max(m2, row[c + 2])
+        m3 = max(m3, row[c + 3])
+
+    for c in range(len(row) - len(row) % 4, len(row)):
+        m0 = max(m0, row[c])
+    return max(max(m0, m1), max(m2, m3))
+
+
+@compiled(forceinline=True)
+def _exponentials(row, top, out):
+    """out = exp(row - top), and the sum of it."""
+    s0 = s1 = s2 = s3 = np.float32(0)
+    for c in range(len(row)):
+        out[c] = math.exp(row[c] - top)
+
+    for c in range(0, len(row) - 3, 4):
+        s0 += out[c]
+        s1 += out[c + 1]
+        s2 += out[c + 2]
+        s3 += out[c + 3]
+
+    for c in range(len(row) - len(row) % 4, len(row)):
+        s0 += out[c]
+    return (s0 + s1) + (s2 + s3)
+
+
+@compiled(**EXACT)
 def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
     """out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
 
     Leaves exp(logits - largest of the row) and their sums for the gradient.
     """
     for b in prange(len(logits)):
-        top = logits[b, 0]
-        for c in range(logits.shape[1]):
-            top = max(top, logits[b, c])
-
-        total = np.float32(0)
-        for c in range(logits.shape[1]):
-            exponentials[b, c] = math.exp(logits[b, c] - top)
-            total += exponentials[b, c]
+        top = _largest(logits[b])
+        total = _exponentials(logits[b], top, exponentials[b])
         sums[b] = total
 
         normaliser = top + math.log(total)
@@ -230,7 +260,7 @@ def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
         out[b] = loss
 
 
-@compiled(**KERNEL)
+@compiled(**EXACT)
 def multinomial_gradient(indptr, columns, values, exponentials, sums, upstream, out):
     """out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C), in place."""
     for b in prange(len(out)):

@@ -99,6 +99,26 @@ def test_models_without_kernels_start_without_numba(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", "mult-vae", "--heldout-users", "5", "--min-user-clicks", "1"),
+        ("--kernel", "sparse", "--dropout", "0.3"),
+    ],
+)
+def test_code_just_compiled_and_code_from_the_cache_train_alike(command, tmp_path, options):
+    """The first run after an installation, and those that follow, to the bit."""
+    about = ("--dataset", "synthetic:60x333x3000", "--epochs", "3", "--hidden", "8", "--quiet")
+    for out in ("first", "second"):
+        done = command(
+            "run", *about, *options, "--out", out, NUMBA_CACHE_DIR=str(tmp_path / "cache")
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = parameters(tmp_path / "first"), parameters(tmp_path / "second")
+    for name in first:
+        onp.testing.assert_array_equal(first[name], second[name])
+
+
 TRAIN = """
 import sys
 import mxnet, numba
