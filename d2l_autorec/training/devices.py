@@ -235,10 +235,12 @@ def parts_on(arrays: Sequence[Any], devices: Sequence[mx.Context]) -> list[list[
 
 
 def rows_of(place: int, places: int, rows: int) -> tuple[slice, bool]:
-    """The rows of the place `place` of several, and whether it has any; else row 0 stands in."""
-    begin = place * rows // places
-    end = (place + 1) * rows // places
+    """Return the rows of one of several places, and whether it has any; else row 0 stands in.
 
-    if begin == end:
+    Places without a row come last: a stand-in row then takes no random numbers of another.
+    """
+    if place >= rows:
         return slice(0, 1), False
-    return slice(begin, end), True
+
+    places = min(places, rows)
+    return slice(place * rows // places, (place + 1) * rows // places), True

@@ -154,6 +154,17 @@ def test_with_dropout_a_device_count_is_repeatable_to_the_bit(model, kernel, cou
         onp.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("kernel", ["dense", "sparse"])
+def test_with_dropout_every_number_of_devices_gives_the_same_parameters(kernel):
+    """Also where there are more devices than the 7 rows of a batch."""
+    matrix = rows_of(20)
+    one, _ = trained("autorec", kernel, 1, matrix, 7, "keep", 0.5)
+    for count in (2, 7, 8, 25, 40):
+        many, _ = trained("autorec", kernel, count, matrix, 7, "keep", 0.5)
+        for ours, theirs in zip(many, one):
+            onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5, err_msg=str(count))
+
+
 def test_the_host_waits_for_one_number_a_step(monkeypatch):
     """Not for one a device."""
     contexts, matrix = cpus(3), rows_of(24)
