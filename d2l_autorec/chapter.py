@@ -5,6 +5,7 @@ With these, it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chap
     read -> split -> load -> DataLoader -> AutoRec -> train_recsys_rating, by evaluator
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from .data.movielens import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
-from .support.errors import ConfigError
+from .support.errors import ConfigError, DataWarning
 from .training.callbacks import Evaluation, Progress
 from .training.devices import try_all_gpus
 from .training.loop import Training, fit
@@ -230,7 +231,21 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
         callbacks = [Evaluation({"test": metrics}), Progress(shown)]
         history = fit(training, num_epochs, callbacks)
 
+    _warn_of_a_frozen_mask([record.test["rmse"] for record in history])
     last = history[-1]
     seconds = sum(record.seconds for record in history)
     rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
     print(summary(last.train_loss, last.test["rmse"], rate, devices))
+
+
+def _warn_of_a_frozen_mask(test_rmse: Sequence[float]) -> None:
+    """Warn where no epoch has changed the test RMSE: test ratings are predicted as 0."""
+    if len(test_rmse) > 1 and len(set(test_rmse)) == 1:
+        warnings.warn(
+            f"the test RMSE is {test_rmse[0]:.4f} in every epoch: training does not change what is "
+            "predicted. Where the network masks its predictions in `hybrid_forward`, `hybridize` "
+            "has frozen `if autograd.is_training()` at its first call: mask in `forward`, as "
+            "AutoRec of this package does, or leave `hybridize` out",
+            DataWarning,
+            stacklevel=3,
+        )

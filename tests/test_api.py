@@ -24,6 +24,11 @@ def model(parts):
     return d2l.train_model(d2l.AutoRecConfig(**SMALL), *parts)
 
 
+def test_a_model_is_shown_in_a_line(model, tmp_path):
+    shown = f"TrainedModel(autorec, {model.ratings.num_users} users, "
+    assert repr(model) == f"{shown}{model.ratings.num_items} items, path=None)"
+
+
 def pairs_of(ratings):
     return ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 
 import mxnet as mx
 import nbclient
@@ -150,6 +151,56 @@ def test_read_ml_100k(data_dir):
     data, users, items = d2l_autorec.read_data_ml100k()
     assert (len(data), users, items) == (100_000, 943, 1682)
     assert data.iloc[0].tolist() == [196, 242, 3, 881250949]
+
+
+class MaskInside(mx.gluon.nn.HybridBlock):
+    """A network of a reader's own, with the mask where `hybridize` freezes it."""
+
+    def __init__(self, users, masks_inside=True):
+        super().__init__()
+        self._masks_inside = masks_inside
+        self.encoder = mx.gluon.nn.Dense(4, "sigmoid")
+        self.decoder = mx.gluon.nn.Dense(users)
+
+    def hybrid_forward(self, F, x):
+        pred = self.decoder(self.encoder(x))
+        if self._masks_inside and mx.autograd.is_training():
+            return pred * F.np.sign(x)
+        return pred
+
+
+@pytest.mark.parametrize("masks_inside", [True, False])
+def test_a_mask_that_hybridize_has_frozen_is_warned_of(masks_inside, capsys):
+    data, users, items = table()
+    train, test = (
+        mx.np.array(d2l_autorec.load_data_ml100k(part, users, items)[3].asnumpy())
+        for part in (data[:300], data[300:])
+    )
+    loaders = [mx.gluon.data.DataLoader(part, batch_size=16) for part in (train, test)]
+    net = MaskInside(users, masks_inside)
+    net.initialize(mx.init.Normal(0.1))
+    net.hybridize()
+    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01})
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        d2l_autorec.train_recsys_rating(
+            net,
+            loaders[0],
+            loaders[0],
+            mx.gluon.loss.L2Loss(),
+            trainer,
+            3,
+            [mx.cpu()],
+            d2l_autorec.evaluator,
+            inter_mat=test,
+        )
+    told = [str(warning.message) for warning in caught if "every epoch" in str(warning.message)]
+    assert len(told) == masks_inside
+    if masks_inside:
+        rmse = onp.sqrt(onp.mean(onp.square(test.asnumpy()[test.asnumpy() > 0])))
+        assert told[0].startswith(f"the test RMSE is {rmse:.4f} in every epoch: ")
+        assert "mask in `forward`" in told[0]
 
 
 def printed_rmse(text):

@@ -5,6 +5,7 @@ models that need no kernel start without it.
 """
 
 import importlib
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ..support.errors import ConfigError, DataWarning
 
 _threads: int | None = None
 _kernels: ModuleType | None = None
+_process = 0  # whose threads the kernels have
 
 
 def set_threads(count: int) -> None:
@@ -43,10 +45,16 @@ def load() -> ModuleType:
     Raises
     ------
     ConfigError
-        If numba cannot start in this environment.
+        If numba cannot start in this environment, or this process was forked from one in which it
+        has: GNU OpenMP's threads are not there, and numba would end the process.
     """
-    global _kernels
+    global _kernels, _process
     if _kernels is not None:
+        if os.getpid() != _process:
+            raise ConfigError(
+                "this process was forked from one that has computed with the sparse kernels, whose "
+                "threads it lacks: take multiprocessing.get_context('spawn').Pool, or compute here"
+            )
         return _kernels
 
     check_environment("NUMBA_")
@@ -61,7 +69,7 @@ def load() -> ModuleType:
             f"numba cannot start ({str(error).splitlines()[0]}): correct or unset {own}"
         ) from error
 
-    _kernels = module
+    _kernels, _process = module, os.getpid()
     if _threads is not None:
         _limit_pool(_threads)
 
@@ -101,6 +109,4 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):  # what Python looks for in a package
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    value = getattr(load(), name)
-    globals()[name] = value
-    return value
+    return getattr(load(), name)

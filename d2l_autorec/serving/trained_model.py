@@ -39,7 +39,7 @@ from .parts import Parts
 from .predictor import Scored
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
     """A model that has been trained, ready to answer.
 
@@ -68,9 +68,13 @@ class TrainedModel:
     ratings: Ratings
     inputs: Ratings
     net: Any
-    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
-    _write: Callable[[Path], None] | None = field(default=None, repr=False)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    _write: Callable[[Path], None] | None = None
+
+    def __repr__(self) -> str:
+        users, items = self.ratings.num_users, self.ratings.num_items
+        return f"TrainedModel({self.config.model}, {users} users, {items} items, path={self.path})"
 
     def parts(self) -> Parts:
         """What it answers by; made anew by each call."""

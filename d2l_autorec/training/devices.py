@@ -60,7 +60,10 @@ def _not_visible(gpus: str, visible: int) -> str:
     elif cuda:
         way_out = "see nvidia-smi and $CUDA_VISIBLE_DEVICES"
     else:
-        way_out = "install a CUDA flavour, e.g. pip install 'd2l_autorec[cu117]'"
+        way_out = (
+            "have exactly one MXNet, with CUDA: pip uninstall mxnet, then e.g. "
+            "pip install 'd2l_autorec[cu117]'"
+        )
 
     has = "has"
     if not cuda:

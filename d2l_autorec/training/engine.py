@@ -95,7 +95,10 @@ def _way_out(failure: str) -> str:
     """What to install where a library of the system is not there."""
     missing = MISSING.match(failure)
     if missing is None or missing["name"].startswith(("libcu", "libnv")):
-        return "install the NVIDIA driver, or the CPU build, pip install 'd2l_autorec[cpu]'"
+        return (
+            "install the NVIDIA driver, or have exactly one MXNet, for the CPU: pip uninstall "
+            "the one with CUDA (pip list shows its name), then pip install 'd2l_autorec[cpu]'"
+        )
 
     package = missing["name"] + missing["version"]
     return f"install the system's package of that library (Debian: {package})"

@@ -303,7 +303,11 @@ def test_gpus_none_and_all(monkeypatch):
 @pytest.mark.parametrize(
     "cuda, fragment",
     [
-        (False, "this MXNet build has no CUDA; leave --gpus out, or install a CUDA flavour"),
+        (
+            False,
+            "this MXNet build has no CUDA; leave --gpus out, or have exactly one MXNet, with CUDA: "
+            "pip uninstall mxnet, then e.g. pip install 'd2l_autorec[cu117]'",
+        ),
         (True, "this MXNet build has CUDA; leave --gpus out, or see nvidia-smi"),
     ],
 )
@@ -337,7 +341,7 @@ def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
 @pytest.mark.parametrize(
     "library, way_out",
     [
-        ("libcuda.so.1", "install the NVIDIA driver, or the CPU build"),
+        ("libcuda.so.1", "install the NVIDIA driver, or have exactly one MXNet, for the CPU: pip uninstall"),
         ("libgomp.so.1", "install the system's package of that library (Debian: libgomp1)"),
         ("libquadmath.so.0", "install the system's package of that library (Debian: libquadmath0)"),
     ],
