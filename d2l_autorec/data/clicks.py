@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from ..support.errors import ConfigError, DataError, DataWarning, check_whole
+from ..support.numbers import can_be_heldout
 from .archive import opened_archive, save_archive
 from .ratings import Ratings
 
@@ -391,13 +392,6 @@ def _filter(
 def _occurrences(index: np.ndarray) -> np.ndarray:
     """How often each entry's value occurs in `index`, shape (n,)."""
     return np.bincount(index, minlength=1)[index]
-
-
-def can_be_heldout(wanted: int | float) -> bool:
-    """Whether this is a number of users to hold out, or a fraction of them."""
-    is_fraction = 0 < wanted < 0.5
-    is_count = wanted >= 1 and float(wanted).is_integer()
-    return is_fraction or is_count
 
 
 def _check_heldout(wanted: int | float | Fold) -> None:

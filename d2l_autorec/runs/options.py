@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 from ..support.cli import Parser
 from ..support.errors import ConfigError, did_you_mean, refuse_blank, shortened
 from ..support.flags import flag
+from ..support.numbers import can_be_heldout
 
 GROUPS = ("data", "model", "training", "devices", "output")
 Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
@@ -99,8 +100,6 @@ def _is_pause(value: int | str) -> bool:
 
 
 def _held_out(value: float) -> bool:
-    from ..data.clicks import can_be_heldout  # here: NumPy is slow to load, and most need it not
-
     return value <= LARGEST and can_be_heldout(value)
 
 

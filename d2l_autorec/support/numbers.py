@@ -1,4 +1,4 @@
-"""How numbers are written for people: as exact as anyone reads them."""
+"""Numbers: as exact as anyone reads them, and what a share of users may be."""
 
 import math
 
@@ -29,3 +29,10 @@ def seconds_shown(seconds: float) -> str:
     if seconds < 0.1:
         return "<0.1"
     return significant(seconds)
+
+
+def can_be_heldout(wanted: int | float) -> bool:
+    """Return whether this is a number of users to hold out, or a fraction of them."""
+    is_fraction = 0 < wanted < 0.5
+    is_count = wanted >= 1 and float(wanted).is_integer()
+    return is_fraction or is_count

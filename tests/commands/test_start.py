@@ -209,3 +209,19 @@ print([name for name in unused if name in sys.modules])
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--no-such-option"], ["--epochs", "x"]])
+def test_help_and_mistyped_options_load_no_library(words):
+    """They are answered in the time that the interpreter takes, nearly."""
+    program = f"""
+import sys
+from d2l_autorec.support.cli import run_command
+for verb in {list(COMMANDS)}:
+    module = __import__(f"d2l_autorec.{{verb}}", fromlist=["main"])
+    run_command(verb, module.main, {words})
+slow = ("numpy", "scipy", "pandas", "mxnet", "numba", "matplotlib", "optuna", "tqdm")
+print([name for name in slow if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

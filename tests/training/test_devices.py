@@ -341,7 +341,7 @@ def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
 @pytest.mark.parametrize(
     "library, way_out",
     [
-        ("libcuda.so.1", "install the NVIDIA driver, or have exactly one MXNet, for the CPU: pip uninstall"),
+        ("libcuda.so.1", "or have exactly one MXNet, for the CPU: pip uninstall the one with CUDA"),
         ("libgomp.so.1", "install the system's package of that library (Debian: libgomp1)"),
         ("libquadmath.so.0", "install the system's package of that library (Debian: libquadmath0)"),
     ],
