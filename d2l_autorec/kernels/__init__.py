@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from ..support.environment import check_environment, variables
 from ..support.errors import ConfigError, DataWarning
 
 _threads: int | None = None
@@ -45,8 +44,8 @@ def load() -> ModuleType:
     Raises
     ------
     ConfigError
-        If numba cannot start in this environment, or this process was forked from one in which it
-        has: GNU OpenMP's threads are not there, and numba would end the process.
+        If this process was forked from one that has loaded it: GNU OpenMP's threads are not
+        there, and numba would end the process.
     """
     global _kernels, _process
     if _kernels is not None:
@@ -57,18 +56,8 @@ def load() -> ModuleType:
             )
         return _kernels
 
-    check_environment("NUMBA_")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "(?s).*nvironment variable")
-            module = importlib.import_module(f"{__name__}.numba_kernels")
-            module.get_num_threads()  # starts them
-    except (RuntimeError, RuntimeWarning, ValueError) as error:
-        own = variables(("NUMBA_",)) or "the variables NUMBA_*"
-        raise ConfigError(
-            f"numba cannot start ({str(error).splitlines()[0]}): correct or unset {own}"
-        ) from error
-
+    module = importlib.import_module(f"{__name__}.numba_kernels")
+    module.get_num_threads()  # starts them
     _kernels, _process = module, os.getpid()
     if _threads is not None:
         _limit_pool(_threads)

@@ -290,7 +290,8 @@ def _train_epochs(
             callbacks += [keeper, Progress(bar)]
 
         try:
-            fit(training, epochs, callbacks)
+            with watch.deferring():
+                fit(training, epochs, callbacks)
         except NumericalError as error:
             if not leads:
                 raise
@@ -348,7 +349,8 @@ def validate(
     training = make_training(experiment, checkpoint, net)
     signals = Signals(watch, _keep_nothing)
     own = _callbacks(experiment, checkpoint, training, measures, task.epochs, signals)
-    return fit(training, task.epochs, [*own, *callbacks])
+    with watch.deferring():
+        return fit(training, task.epochs, [*own, *callbacks])
 
 
 def _keep_nothing(training: Training) -> None:

@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
-from .environment import variables
 from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
 from .flags import with_flags
-from .interrupt import interrupting_signals
+from .interrupt import SignalWatch
 from .output import discard, standard_streams
 
 EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
 WIDTH = 79  # of a help's description
 PACKAGE = Path(__file__).parents[1]
-LIBRARY_VARIABLES = ("MPL", "MXNET_", "NUMBA_", "PYTHONOPTIMIZE", "TQDM_")
 OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
 ADVICE = {
     errno.ENOSPC: "make room, or choose another folder",
@@ -72,9 +70,8 @@ class ShowAll(argparse.Action):
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and whose help keeps its layout.
 
-    It refuses what argparse lets pass: an empty value, as an unset shell
-    variable leaves it, and an option that is given twice. An option whose
-    attribute `brief` is a text is shown with it by --help; where that is
+    It refuses an empty value, as an unset shell variable leaves it. An option
+    whose attribute `brief` is a text is shown with it by --help; where that is
     empty, the option is left to --help-all.
     """
 
@@ -92,7 +89,6 @@ class Parser(argparse.ArgumentParser):
             version=f"d2l_autorec {__version__}",
             help="show the version and exit",
         )
-        self._met: set[str] = set()
         self._words: list[str] = []
 
     def add_help_all(self) -> None:
@@ -110,7 +106,6 @@ class Parser(argparse.ArgumentParser):
         if args is None:
             args = sys.argv[1:]
         self._words = list(args)
-        self._met.clear()
         options, unknown = self.parse_known_args(self._words, namespace)
 
         if unknown:
@@ -128,11 +123,6 @@ class Parser(argparse.ArgumentParser):
         name = "/".join(action.option_strings) or str(action.metavar or action.dest)
         for text in arg_strings:
             refuse_blank(name, text, getattr(action, "blank", False))
-
-        if action.option_strings:
-            if action.dest in self._met:
-                self.error(f"argument {name}: it is given more than once")
-            self._met.add(action.dest)
 
         return super()._get_values(action, arg_strings)
 
@@ -173,7 +163,7 @@ def run_command(
     -------
     int
         0; 2 after an error of the user's or the machine's; 3 after a numerical
-        failure; 129, 130 or 143 after SIGHUP, SIGINT or SIGTERM. A reader of
+        failure; 128 + signal after SIGHUP, SIGINT, SIGQUIT or SIGTERM. A reader of
         the output that goes away is no error. Bugs propagate with their traceback.
     """
     with standard_streams() as output, _own_warnings():
@@ -194,7 +184,7 @@ def _exit_code(
     name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None
 ) -> int:
     try:
-        with interrupting_signals():  # not while an error is told, which would be lost
+        with SignalWatch():  # not while an error is told, which would be lost
             command(argv)
     except SystemExit as request:  # --help
         code = request.code or 0
@@ -230,7 +220,10 @@ def _said_of(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return with_flags(str(error))
     if isinstance(error, Exception) and _library_failed_to_load(error):
-        return _broken_installation(error)
+        return (
+            f"a library cannot be loaded ({type(error).__name__}: {error}): see to the variables "
+            "of the environment that concern it, or install it again"
+        )
     if isinstance(error, OSError):
         return _of_the_system(error)
     if isinstance(error, MemoryError):
@@ -268,15 +261,6 @@ def _library_failed_to_load(error: Exception) -> bool:
         frame.name == "<module>" and not Path(frame.filename).is_relative_to(PACKAGE)
         for frame in frames
     )
-
-
-def _broken_installation(error: Exception) -> str:
-    way_out = "install it again, pip install 'd2l_autorec[cpu]'"
-    own = variables(LIBRARY_VARIABLES)
-    if own:
-        way_out = f"correct or unset {own}, or {way_out}"
-
-    return f"a library cannot be loaded ({type(error).__name__}: {error}): {way_out}"
 
 
 def _print_error(name: str, line: str) -> None:

@@ -37,11 +37,8 @@ class NumericalError(ArithmeticError):
     """The loss is not finite; the commands print it as one line and exit with 3."""
 
 
-class Interrupted(BaseException):
-    """A signal asked the command to end: it says how to go on, and exits with 128 + signal.
-
-    No Exception, as KeyboardInterrupt is none: nothing that handles errors may swallow it.
-    """
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end: it says how to go on, and exits with 128 + signal."""
 
     def __init__(self, signal_number: int, advice: str = "") -> None:
         message = signal.Signals(signal_number).name

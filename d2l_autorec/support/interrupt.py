@@ -2,18 +2,16 @@
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 from .errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-_raised: int | None = None  # the signal that became an Interrupted, which a library may swallow
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def quit_on_signals(name: str) -> None:
@@ -26,80 +24,34 @@ def quit_on_signals(name: str) -> None:
         finally:
             os._exit(128 + number)
 
-    _handle(leave)
+    _install(leave)
 
 
 @contextmanager
-def interrupting_signals() -> Iterator[None]:
-    """In this block they raise Interrupted in the main thread, wherever it is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    usual = {number: signal.getsignal(number) for number in SIGNALS}
-    usual_hook = sys.unraisablehook
-    sys.unraisablehook = _raise_later
-    _handle(_interrupt)
+def handling(handler: Handler) -> Iterator[None]:
+    """Let `handler` have the signals in this block; one that is ignored stays so, as by nohup."""
+    usual = {}
+    if threading.current_thread() is threading.main_thread():
+        usual = _install(handler)
 
     try:
         yield
     finally:
-        _forget()
-        sys.unraisablehook = usual_hook
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        for number, former in usual.items():
+            signal.signal(number, former)
 
 
-def _forget() -> None:
-    global _raised
-    _raised = None
-
-
-def _handle(handler: Any) -> None:
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # not ignored, as by `&` and nohup
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise Interrupted; not inside an import, which might swallow it and stay half done."""
-    if _is_importing(frame):
-        _send_again(number)
-        return
-
-    global _raised
-    _raised = number
-    raise Interrupted(number)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _raise_later(unraisable: Any) -> None:
-    """Where nothing can be raised, as in what C calls, ask for it again a moment later."""
-    error = unraisable.exc_value
-    if not isinstance(error, Interrupted):
-        sys.__unraisablehook__(unraisable)
-        return
-
-    _send_again(error.exit_code - 128)
-
-
-def _send_again(number: int) -> None:
-    again = threading.Timer(0.01, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
+def _install(handler: Handler) -> dict[int, Any]:
+    """Set the handler of each signal that is not ignored, and return the former ones."""
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 class SignalWatch:
-    """Remembers the first SIGINT, SIGTERM or SIGHUP, so that the step under way is finished.
+    """Make an `Interrupted` of a signal: at once, or where `deferring` between two steps.
 
-    The second one has its usual effect at once.
+    Of several at once the second is raised at once. One that a library has
+    swallowed is raised at the next `check`, at the end of the block at the latest.
 
     Parameters
     ----------
@@ -107,33 +59,35 @@ class SignalWatch:
         How to go on, for the message.
     """
 
-    def __init__(self, advice: str) -> None:
+    def __init__(self, advice: str = "") -> None:
         self._advice = advice
         self._received: int | None = None
-        self._usual: dict = {}
+        self._defers = False
+        self._block = ExitStack()
 
     def __enter__(self) -> "SignalWatch":
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._usual[number] = signal.signal(number, self._note)
-
+        self._block.enter_context(handling(self._note))
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        waits = self._defers and self._received is None
         self._received = number
-        self._put_back()
+        if not waits:
+            raise Interrupted(number, self._advice)
 
-    def _put_back(self) -> None:
-        for number, handler in self._usual.items():
-            signal.signal(number, handler)
-        self._usual = {}
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """In this block let a signal wait for `check`, or for the end of the block."""
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+        self.check()
 
     @property
     def received(self) -> int | None:
-        """The signal that has come, here or before, where it was swallowed."""
-        if self._received is None:
-            return _raised
+        """The signal that has come."""
         return self._received
 
     def check(self) -> None:
@@ -142,5 +96,7 @@ class SignalWatch:
         if received is not None:
             raise Interrupted(received, self._advice)
 
-    def __exit__(self, *_: Any) -> None:
-        self._put_back()
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._block.close()
+        if self._received is not None and not (kind and issubclass(kind, Interrupted)):
+            raise Interrupted(self._received, self._advice)

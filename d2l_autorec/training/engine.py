@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import kernels
 from ..support.deferred import deferred, distutils_of_python
-from ..support.environment import DISTRIBUTED, check_environment, check_role, omp_threads
+from ..support.environment import DISTRIBUTED, check_role, omp_threads
 from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.processors import available_threads
 
@@ -46,8 +46,7 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
     Raises
     ------
     ConfigError
-        If a variable of the environment would crash MXNet or numba, or MXNet
-        cannot be loaded.
+        If DMLC_ROLE or OMP_NUM_THREADS asks for what cannot be, or MXNet cannot be loaded.
     """
     count = threads or omp_threads() or available_threads()
     kernels.set_threads(count)
@@ -57,12 +56,6 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
         return
 
     check_role()
-    check_environment("MXNET_", "NUMBA_", "OMP_")
-    if sys.flags.optimize > 1:
-        raise ConfigError(
-            "PYTHONOPTIMIZE is 2, or -OO was given: MXNet cannot be loaded without "
-            "its docstrings; leave it out"
-        )
 
     os.environ["OMP_NUM_THREADS"] = str(count)
     if "GOMP_SPINCOUNT" not in os.environ:  # the GNU library's own, which goes first
