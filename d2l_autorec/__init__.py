@@ -8,6 +8,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .support import compat
 from .support.errors import MXNET_IS_MISSING
 
 __version__ = "0.2.0"
@@ -158,6 +159,8 @@ _NAMES_OF = {
     "training.schedules": ("anneal_schedule",),
 }
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
+
+compat.install()
 
 if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>
     from .support.interrupt import quit_on_signals

@@ -9,6 +9,9 @@ empty, and data from a local folder.
 import os
 import sys
 
+import d2l_autorec as d2l  # first, as MXNet needs what it prepares
+
+# isort: split
 import mxnet as mx
 from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
@@ -20,8 +23,6 @@ if "--book" in sys.argv:
 
     d2l.try_all_gpus = lambda: [mx.cpu()]
     d2l.download_extract = lambda name: os.path.join(os.environ["D2L_AUTOREC_DATA"], name)
-else:
-    import d2l_autorec as d2l
 
 if "--own" not in sys.argv and "--book" not in sys.argv:
     AutoRec, evaluator = d2l.AutoRec, d2l.evaluator

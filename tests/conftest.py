@@ -1,5 +1,8 @@
 """Shared fixtures: NumPy semantics, real data where there is any, commands as a user runs them."""
 
+import d2l_autorec  # noqa: F401  # first, as MXNet needs what it prepares
+
+# isort: split
 import gc
 import importlib
 import os

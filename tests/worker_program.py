@@ -1,5 +1,8 @@
 """What the tests of the launcher run as a worker: `python worker_program.py TASK [FOLDER]`."""
 
+import d2l_autorec  # noqa: F401  # first, as MXNet needs what it prepares
+
+# isort: split
 import os
 import subprocess
 import sys

@@ -88,7 +88,8 @@ def check(frame: pd.DataFrame, source: Source, duplicates: str, scale: Scale) ->
     for role in ("user", "item"):
         frame[role] = cleaned_ids(frame[role], role, source.locate)
 
-    values = frame["rating"].to_numpy(dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes inf, and is refused as that
+        values = frame["rating"].to_numpy(dtype=np.float32)
     check_ratings(values, scale, source.locate, source.remedy)
 
     return _deduplicated(frame, source.locate, duplicates)

@@ -61,7 +61,7 @@ def check_role() -> None:
     if role != "worker":
         raise ConfigError(
             f"DMLC_ROLE is {role!r}: it must be worker, or not be set; a server or "
-            "scheduler is python -c 'import mxnet'"
+            "scheduler is python -c 'import d2l_autorec, mxnet'"
         )
 
 

@@ -80,7 +80,7 @@ def settled_limits(
     return low - margin, high + margin
 
 
-def _settings() -> dict[str, Any]:
+def _settings() -> Any:
     """Matplotlib's settings."""
     from cycler import cycler
 

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
-from ..support.deferred import deferred, distutils_of_python
 from ..support.environment import DISTRIBUTED, check_role, omp_threads
 from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.processors import available_threads
 
 CPU = 1  # MXNet's number of this kind of device
-# What MXNet imports for its quantization, downloads and converter, and no training uses.
-UNUSED = ("onnx", "requests", "scipy.stats")
 MISSING = re.compile(r"(?P<name>lib\w+)\.so\.(?P<version>\d+): cannot open")  # of the loader
 
 
@@ -72,7 +69,7 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
 def _import_mxnet() -> None:
     try:
         # the engine announces itself on stderr
-        with _without_stderr(), distutils_of_python(), deferred(UNUSED):
+        with _without_stderr():
             import mxnet
 
             mxnet.nd.zeros(1).wait_to_read()

@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Any
 
+import d2l_autorec  # noqa: F401  # MXNet needs what it prepares
+
 LAYOUTS = [("contexts", 1), ("contexts", 2), ("contexts", 3), ("workers", 1), ("workers", 2)]
 PARTS = ("forward and backward", "gradients", "update", "evaluation")
 

@@ -18,6 +18,7 @@ from d2l_autorec.data.synthetic import synthetic_ratings
 READ = """
 import resource, sys, time
 import numpy
+import d2l_autorec
 from mxnet import npx
 npx.set_np()
 from d2l_autorec.training import loaders

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+import d2l_autorec  # noqa: F401  # MXNet needs what it prepares
+
 USERS, ITEMS, CLICKS, HELD_OUT = 116_677, 20_108, 8_538_846, 10_000
 HIDDEN, BATCH, WARM_UP = (600, 200), 500, 2
 GIGABYTES = 8

@@ -306,9 +306,9 @@ def test_parity_on_ml_100k(data_dir, based):
 def test_a_failed_backward_pass_is_an_error_and_no_hang():
     """In a process of its own: MXNet's engine raises the error again wherever it is next used."""
     code = """
+from d2l_autorec import AutoRec, kernels
 import mxnet as mx
 mx.npx.set_np()
-from d2l_autorec import AutoRec, kernels
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.models.sparse_autorec import predict
 import numpy, scipy.sparse

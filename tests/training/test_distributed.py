@@ -333,8 +333,8 @@ def test_by_hand(tmp_path):
         script.write(f"""
             export DMLC_PS_ROOT_URI=127.0.0.1 DMLC_PS_ROOT_PORT={free_port()}
             export DMLC_NUM_WORKER=2 DMLC_NUM_SERVER=1 DMLC_NODE_HOST=127.0.0.1
-            DMLC_ROLE=scheduler {sys.executable} -c 'import mxnet' &
-            DMLC_ROLE=server {sys.executable} -c 'import mxnet' &
+            DMLC_ROLE=scheduler {sys.executable} -c 'import d2l_autorec, mxnet' &
+            DMLC_ROLE=server {sys.executable} -c 'import d2l_autorec, mxnet' &
             export DMLC_ROLE=worker
             run="{" ".join(RUN)} {" ".join(words(CASES["sparse"]))} --kvstore dist_sync --out run"
             $run & $run && wait

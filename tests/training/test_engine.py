@@ -77,7 +77,7 @@ def test_code_just_compiled_and_code_from_the_cache_train_alike(command, tmp_pat
 
 TRAIN = """
 import sys
-import mxnet, numba
+import d2l_autorec, mxnet, numba
 assert numba.config.NUMBA_NUM_THREADS == 2
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.runs.runner import run_training
