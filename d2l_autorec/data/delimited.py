@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..support.errors import DataError
@@ -23,7 +24,8 @@ def parse_table(path: Path, layout: TableFormat) -> pd.DataFrame:
     numeric = [role for role in NUMERIC if role in layout.columns]
     kinds = {layout.columns[role]: NUMERIC[role] for role in numeric}
     try:
-        raw = _read_csv(path, layout, kinds)
+        with np.errstate(over="ignore"):  # what is too large becomes inf, and is refused as that
+            raw = _read_csv(path, layout, kinds)
     except DataError:
         raise
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:

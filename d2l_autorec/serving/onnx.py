@@ -4,18 +4,16 @@ TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compar
              -> parts -> tables.npz, by which any model is served
 """
 
-import io
 import json
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mxnet
 import numpy as np
 from mxnet import MXNetError, gluon, npx
 from mxnet import np as mxnp
@@ -154,20 +152,22 @@ def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) ->
 
 
 def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
-    plain = plain_network(run.net)
     rows = _sample(run)
     expected = run.net(rows).asnumpy()
     if isinstance(run.config, ClickAutoencoderConfig):
         rows = mxnp.array(of_length_1(rows.asnumpy()))
 
     written = []
-    symbol, parameters = _export_mxnet(plain, rows, folder)
-    _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
     if "mxnet" in formats:
+        symbol, parameters = _export_mxnet(plain_network(run.net), rows, folder)
+        _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
         written += [symbol, parameters]
 
     if "onnx" in formats:
-        path = _convert_to_onnx(symbol, parameters, rows.shape[1], folder / NETWORK)
+        from .onnx_graph import save_graph
+
+        path = folder / NETWORK
+        save_graph(run.net, rows.shape[1], path)
         _compare(open_session(path)(rows.asnumpy()), expected, path.name)
         written.append(path)
     return written
@@ -185,12 +185,10 @@ def _check_onnx() -> None:
 
 
 def plain_network(net: Any) -> Any:
-    """The same function as `net` made of layers that MXNet's ONNX converter knows.
+    """The same function as `net`, made of MXNet's own layers.
 
-    `InputDense` multiplies by np.dot, for which it has no conversion: nn.Dense
-    with the transposed weight is equal to it. Dropout does nothing here, a
-    Mult-VAE's code is its mean, and the rows of a Mult-VAE or Mult-DAE must
-    have length 1 already.
+    Dropout does nothing here, a Mult-VAE's code is its mean, and the rows of a
+    Mult-VAE or Mult-DAE must have length 1 already.
 
     Returns
     -------
@@ -208,9 +206,7 @@ def plain_network(net: Any) -> Any:
         plain.add(layer, *filter(None, [activation]))
 
     if net.output is not None:
-        columns = len(bias)  # of the last layer
-        factor, summand = net.output.function.line()
-        plain.add(net.output.act, scaling(columns, factor, summand))
+        plain.add(net.output)
 
     if net.centering is not None:
         return PlainCentering(plain, net.centering)
@@ -218,7 +214,7 @@ def plain_network(net: Any) -> Any:
 
 
 class PlainCentering(nn.HybridBlock):
-    """`Centering` around plain layers.
+    """`Centering` around plain layers, as a block that MXNet can trace.
 
     Parameters
     ----------
@@ -236,15 +232,6 @@ class PlainCentering(nn.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> Any:
         inputs, row_biases = self.centering(x)
         return in_ratings(F, self.layers(inputs), row_biases, columns, unit)
-
-
-def scaling(columns: int, factor: float, summand: float) -> Any:
-    """y = factor x + summand for every column, as a BatchNorm: the converter has no such sum."""
-    layer = nn.BatchNorm(in_channels=columns)  # at prediction gamma x / sqrt(1 + epsilon) + beta
-    layer.initialize()
-    layer.gamma.set_data(mxnp.full(columns, factor * (1 + layer._kwargs["eps"]) ** 0.5))
-    layer.beta.set_data(mxnp.full(columns, summand))
-    return layer
 
 
 def _sample(run: "TrainedModel") -> Any:
@@ -271,32 +258,6 @@ def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
         warnings.filterwarnings("ignore", "\\s*Cannot decide type")
         block = gluon.SymbolBlock.imports(str(symbol), [INPUT], str(parameters))
     return block(rows).asnumpy()
-
-
-def _convert_to_onnx(symbol: Path, parameters: Path, columns: int, path: Path) -> Path:
-    import onnx
-
-    # MXNet's converter calls onnx by names of older releases, and prints the names of some nodes
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mxnet.onnx.export_model(
-            str(symbol),
-            str(parameters),
-            [(1, columns)],
-            np.float32,
-            str(path),
-            dynamic=True,
-            dynamic_input_shapes=[("batch", columns)],
-        )
-
-    model = onnx.load(str(path))
-    weights = {weight.name for weight in model.graph.initializer}
-    # MXNet lists the weights as inputs too: runtimes then take them for variable, and warn
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    onnx.save(model, str(path))
-    return path
 
 
 def _compare(found: Any, expected: Any, name: str) -> None:
