@@ -1,10 +1,11 @@
 """Autoencoders for recommendation in MXNet/Gluon.
 
 Names load their module when they are first used, so importing the package is
-quick and has no side effects.
+quick. Names of the book that this package does not redefine are d2l's.
 """
 
 import importlib
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ __all__ = [
     "read_data_ml100k",
     "read_ratings",
     "seq_aware_split",
+    "split_and_load_ml100k",
     "split_data_ml100k",
     "time_split",
     "train_model",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         get_dataloader_workers,
         load_data_ml100k,
         read_data_ml100k,
+        split_and_load_ml100k,
         split_data_ml100k,
         train_recsys_rating,
         try_all_gpus,
@@ -116,6 +119,7 @@ _NAMES_OF = {
         "get_dataloader_workers",
         "load_data_ml100k",
         "read_data_ml100k",
+        "split_and_load_ml100k",
         "split_data_ml100k",
         "train_recsys_rating",
         "try_all_gpus",
@@ -158,6 +162,7 @@ _NAMES_OF = {
     "support.style": ("use_style",),
     "training.schedules": ("anneal_schedule",),
 }
+BOOK = "d2l.mxnet"
 _EXPORTS = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 compat.install()
@@ -169,15 +174,20 @@ if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    is_submodule = importlib.util.find_spec(f"{__name__}.{name}") is not None
+    if name.startswith("_") or (is_submodule and name not in _EXPORTS):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+    home = f"{__name__}.{_EXPORTS[name]}" if name in _EXPORTS else BOOK
     try:
-        module = importlib.import_module(f"{__name__}.{_EXPORTS[name]}")
+        module = importlib.import_module(home)
     except ModuleNotFoundError as error:
         if error.name != "mxnet":
             raise
         raise ImportError(MXNET_IS_MISSING) from error
+
+    if not hasattr(module, name):
+        raise AttributeError(f"neither {__name__!r} nor {BOOK!r} has an attribute {name!r}")
 
     value = getattr(module, name)
     globals()[name] = value

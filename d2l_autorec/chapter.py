@@ -12,7 +12,7 @@ from typing import Any
 import mxnet as mx
 import numpy as onp
 import pandas as pd
-from mxnet import np, npx
+from mxnet import gluon, np, npx
 
 from .data.movielens import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
@@ -30,6 +30,7 @@ __all__ = [
     "get_dataloader_workers",
     "load_data_ml100k",
     "read_data_ml100k",
+    "split_and_load_ml100k",
     "split_data_ml100k",
     "train_recsys_rating",
     "try_all_gpus",
@@ -159,6 +160,33 @@ def load_data_ml100k(
         inter.setdefault(user, []).append(item)
 
     return users.tolist(), items.tolist(), [1] * len(users), inter
+
+
+def split_and_load_ml100k(
+    split_mode: str = "seq-aware",
+    feedback: str = "explicit",
+    test_ratio: float = 0.1,
+    batch_size: int = 256,
+) -> tuple[int, int, gluon.data.DataLoader, gluon.data.DataLoader]:
+    """Read, split and load MovieLens 100K, by the functions above.
+
+    Returns
+    -------
+    num_users, num_items : int
+    train_iter, test_iter : DataLoader
+        Batches of users, items (from 0) and scores.
+    """
+    data, num_users, num_items = read_data_ml100k()
+    parts = split_data_ml100k(data, num_users, num_items, split_mode, test_ratio)
+
+    train, test = (
+        gluon.data.ArrayDataset(
+            *map(np.array, load_data_ml100k(part, num_users, num_items, feedback)[:3])
+        )
+        for part in parts
+    )
+    train_iter = gluon.data.DataLoader(train, batch_size, shuffle=True, last_batch="rollover")
+    return num_users, num_items, train_iter, gluon.data.DataLoader(test, batch_size)
 
 
 def get_dataloader_workers() -> int:

@@ -20,6 +20,7 @@ from d2l_autorec import chapter
 from d2l_autorec.support.errors import DataError
 
 LISTING = TESTS / "chapter_listing.py"
+MF_LISTING = TESTS / "mf_listing.py"
 
 
 def table(rows=400, users=30, items=50, seed=0):
@@ -42,18 +43,41 @@ def table(rows=400, users=30, items=50, seed=0):
     )
 
 
-def test_chapter_is_what_the_listing_calls():
+def test_chapter_is_what_the_listings_call():
+    """Beside `Timer`, which is d2l's."""
     called = {
         node.attr
-        for node in ast.walk(ast.parse(LISTING.read_text()))
+        for listing in (LISTING, MF_LISTING)
+        for node in ast.walk(ast.parse(listing.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
         if isinstance(node.value, ast.Name) and node.value.id == "d2l"
     }
     starred: dict = {}
     exec("from d2l_autorec.chapter import *", starred)
-    assert starred.keys() - {"__builtins__"} == called == set(chapter.__all__)
-    for name in called:
+    assert starred.keys() - {"__builtins__"} == called - {"Timer"} == set(chapter.__all__)
+    for name in chapter.__all__:
         assert starred[name] is getattr(chapter, name) is getattr(d2l_autorec, name)
+
+
+OTHER_CHAPTERS = ("BPRLoss", "CTRDataset", "Timer", "evaluate_ranking", "train_ranking", "plt")
+
+
+@pytest.mark.parametrize("name", OTHER_CHAPTERS)
+def test_other_names_of_the_book_are_d2ls(name):
+    assert getattr(d2l_autorec, name) is getattr(d2l_book, name)
+
+
+def test_a_name_that_neither_has():
+    text = "neither 'd2l_autorec' nor 'd2l.mxnet' has an attribute 'Tymer'"
+    with pytest.raises(AttributeError, match=f"^{text}$"):
+        _ = d2l_autorec.Tymer
+
+
+def test_a_module_is_no_name_of_the_book():
+    program = (
+        "from d2l_autorec import run, compare, data; import sys; assert 'd2l' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.fixture
@@ -239,3 +263,13 @@ def test_listing_in_jupyter(data_dir, tmp_path):
     figures = [o for o in outputs if "image/svg+xml" in o.get("data", {})]
     assert len(figures) == 1  # the animation leaves its last frame
     assert "<!-- RMSE (rating units) -->" in figures[0]["data"]["image/svg+xml"]
+
+
+@pytest.mark.realdata
+def test_listing_of_matrix_factorization(data_dir):
+    process = subprocess.run([sys.executable, str(MF_LISTING), "5"], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+    rmse = re.search(r"^train loss 0[.]\d+, test RMSE (\d[.]\d+)$", process.stdout, re.MULTILINE)
+    assert 1.0 < float(rmse[1]) < 1.2  # 1.05 in the book, after 20 epochs
+    assert re.search(r"^score [1-5][.]\d{3}, after 0 seconds$", process.stdout, re.MULTILINE)
