@@ -64,7 +64,7 @@ def own_file(folder: Path, zero: bool = False) -> Path:
 
 def by_hand(run: TrainedModel) -> onp.ndarray:
     """Unclipped predictions of the whole matrix, users x items: plain NumPy over the parameters."""
-    ratings, item_based = run.ratings, run.config.based == "item"
+    ratings, item_based = run.inputs, run.config.based == "item"
     table = onp.zeros((ratings.num_users, ratings.num_items))
     table[ratings.users, ratings.items] = ratings.values + ratings.offset
     x = table.T if item_based else table

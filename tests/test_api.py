@@ -161,7 +161,8 @@ def test_given_validation_stops_early(parts):
     assert model.evaluate(validation)["test_rmse"] == pytest.approx(
         model.history["validation_rmse"][best], abs=1e-6
     )
-    assert len(model.inputs) == len(train) and len(model.ratings) == len(whole)
+    assert len(model.inputs) == len(train)
+    assert len(model.ratings) == len(whole) + len(test)
 
 
 def test_resumed_by_parts(parts, tmp_path):

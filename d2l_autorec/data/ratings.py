@@ -193,7 +193,7 @@ class Ratings:
     def joined(self, other: "Ratings") -> "Ratings":
         """These ratings and then those of another part of the same data set."""
         times = None
-        if self.timestamps is not None:
+        if self.timestamps is not None and other.timestamps is not None:
             times = np.concatenate([self.timestamps, other.timestamps])
 
         return replace(

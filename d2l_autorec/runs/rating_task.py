@@ -144,35 +144,30 @@ class RatingTask(Task[Ratings]):
         return len(self.train) + len(self.test)
 
     def save(self, path: Path) -> None:
-        """Write the ratings that are known when training is over, and which of them are inputs."""
+        """Write all ratings, and which of them are inputs."""
         known, is_input = self.known()
         known.save(path, is_input)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """The known ratings, and those of them that the trained network is given."""
+        """All ratings, and those of them that the trained network is given."""
         known, is_input = self.known()
-        if is_input is None:
-            return known, known
         return known, known.part(is_input)
 
-    def known(self) -> tuple[Ratings, np.ndarray | None]:
-        """The ratings that are known when training is over, and which are inputs; None: all.
+    def known(self) -> tuple[Ratings, np.ndarray]:
+        """All ratings, and which of them are inputs of the network that is served.
 
-        The others are validation ratings that the network never saw: they are
-        no input of what is served, as they were none of what was measured, but
-        the user has rated those items.
+        Test ratings, and validation ratings without a refit, were no inputs of
+        what was measured, so they are none of what is served; but the user has
+        rated those items.
         """
-        known = self.train
-        is_input = None
+        known, inputs = self.train, len(self.train)
+        if self.validation is not None and not self.config.refit:
+            known, inputs = self.fitting.joined(self.validation), len(self.fitting)
 
+        known = known.joined(self.test)
         if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
-            known = self.train.joined(self.test)
-            is_input = np.ones(len(known), dtype=bool)
-        elif self.validation is not None and not self.config.refit:
-            known = self.fitting.joined(self.validation)
-            is_input = np.arange(len(known)) < len(self.fitting)
-
-        return known, is_input
+            inputs = len(known)
+        return known, np.arange(len(known)) < inputs
 
     def part(self, phase: str) -> Ratings:
         """What a phase trains on."""

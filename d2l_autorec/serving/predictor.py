@@ -84,8 +84,8 @@ def recommend(run: Answering, user: Any, n: int = 10) -> list[Scored]:
     list of Scored
         Best first, by unclipped rating; ties go to the item with more
         ratings. Fewer than `n` if fewer are unseen; empty if none is.
-        Unseen means: not rated in the training part of the data, validation
-        ratings included. Items that nobody rated there are left out: `predict`
+        Unseen means: rated nowhere in the data, test and validation ratings
+        included. Items without a rating among the run's inputs are left out: `predict`
         has only the user's mean for them, which says nothing about the item.
 
     Raises

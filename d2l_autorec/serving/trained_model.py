@@ -53,8 +53,8 @@ class TrainedModel:
         With the maps to the user's own ids and titles.
     inputs : Ratings
         The part of it that the network is given, which is what it was
-        measured with. Left out are validation ratings of a run without a refit,
-        and the held-out clicks of validation and test users.
+        measured with. Left out are test ratings, validation ratings of a run without
+        a refit, and the held-out clicks of validation and test users.
     net : Block
         With the trained parameters, on the CPU.
     metrics : dict

@@ -90,7 +90,7 @@ def test_scale_with_zero_is_shifted_back_and_clipped(own_run):
 
 
 def test_recommended_are_the_best_unseen(run):
-    expected, rated = by_hand(run), onp.bincount(run.ratings.items, minlength=run.ratings.num_items)
+    expected, rated = by_hand(run), onp.bincount(run.inputs.items, minlength=run.ratings.num_items)
     for user, name in enumerate(run.ratings.user_ids.tolist()):
         found, seen = recommend(run, name, 7), seen_by(run, user)
         assert not seen & {scored.item for scored in found}
@@ -127,7 +127,7 @@ def test_similar_items_by_hand(run):
     vectors = predictor_of(run).item_vectors.astype(float)
     if run.config.based == "user":
         onp.testing.assert_array_equal(vectors, run.net.decoder.weight.data().asnumpy())
-    warm = onp.bincount(run.ratings.items, minlength=len(vectors)) > 0
+    warm = onp.bincount(run.inputs.items, minlength=len(vectors)) > 0
     centred = vectors - vectors[warm].mean(axis=0)
     unit = centred / onp.linalg.norm(centred, axis=1, keepdims=True)
     cosines = unit @ unit[0]
@@ -154,8 +154,8 @@ def test_top(scores, n, expected):
 def test_new_user_of_a_user_based_run_is_one_forward_pass(tmp_path):
     """Who repeats the ratings of a user in training is predicted as that user."""
     run = finish(tmp_path / "run", based="user")
-    mine = run.ratings.users == 3
-    found = predict_new_user(predictor_of(run), run.ratings.items[mine], run.ratings.values[mine])
+    mine = run.inputs.users == 3
+    found = predict_new_user(predictor_of(run), run.inputs.items[mine], run.inputs.values[mine])
     onp.testing.assert_allclose(found, by_hand(run)[3], atol=1e-4)
 
 
@@ -168,7 +168,7 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
     hidden = predictor.item_vectors[items]
     ridge = 0.04 * (8 + 1)
     left = targets - hidden @ weight - bias
-    known = onp.unique(run.ratings.users)
+    known = onp.unique(run.inputs.users)
     onp.testing.assert_allclose(
         hidden.T @ left, ridge * (weight - predictor.user_table[known].mean(axis=0)), atol=1e-3
     )
@@ -180,7 +180,7 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
 def test_new_user_is_not_told_what_they_rated(run):
     items = onp.array([0, 1, 2, 5])
     found = recommend_new_user(run, items, onp.array([5, 4, 1, 3], dtype=onp.float32), 500)
-    known = len(onp.unique(run.ratings.items))
+    known = len(onp.unique(run.inputs.items))
     assert not set(run.ratings.item_ids[items].tolist()) & {scored.item for scored in found}
     assert len(found) == known - 4
 
@@ -338,7 +338,7 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
     assert "new" not in process.stdout  # nobody rated it in training
     with pytest.warns(DataWarning, match="user u9 has no training rating: the items' mean"):
         recommend(run, "u9")
-    values, items, users = run.ratings.values, run.ratings.items, run.ratings.users
+    values, items, users = run.inputs.values, run.inputs.items, run.inputs.users
     of = {name: index for index, name in enumerate(run.ratings.item_ids.tolist())}
     u1 = run.ratings.user_ids.tolist().index("u1")
     onp.testing.assert_allclose(

@@ -82,7 +82,7 @@ def test_validation_ratings_are_seen(name, tmp_path):
     task = RatingTask(run.config, [])
     refitted = run.config.refit
     assert len(run.inputs) == len(task.train if refitted else task.fitting)
-    assert len(run.ratings) == len(task.train)
+    assert len(run.ratings) == len(task.train) + len(task.test)
     for user in range(run.ratings.num_users):
         rated = set(task.train.items[task.train.users == user].tolist())
         offered = {item - 1 for item, _, _ in recommend(run, run.ratings.user_ids[user], 80)}

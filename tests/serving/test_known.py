@@ -1,0 +1,86 @@
+"""What a user has rated anywhere in the data is never recommended, and is no input by that."""
+
+import numpy as np
+import pytest
+from helpers import SMALL, own_file
+
+import d2l_autorec as d2l
+from d2l_autorec.data.clicks import Clicks
+from d2l_autorec.data.readers import read_ratings
+from d2l_autorec.runs.config import make_config
+
+SET = "synthetic:60x80x900"
+TRAINED = {name: value for name, value in SMALL.items() if name != "hidden"}
+CLOSED = {"dataset": SET, "quiet": True, "cpus": 1}
+MODELS = {
+    "items": {"dataset": SET, **SMALL},
+    "users": {"dataset": SET, **SMALL, "based": "user"},
+    "validated": {"dataset": SET, **SMALL, "val_ratio": 0.2},
+    "refitted": {"dataset": SET, **SMALL, "val_ratio": 0.2, "refit": True},
+    "rows": {"dataset": SET, **SMALL, "split": "held-out-rows"},
+    "mf": {"dataset": SET, **TRAINED, "model": "mf"},
+    "bias": {**CLOSED, "model": "bias"},
+    "mean": {**CLOSED, "model": "mean"},
+    "ease": {**CLOSED, "model": "ease"},
+    "popularity": {**CLOSED, "model": "popularity", "threshold": 3.0},
+}
+
+
+def rated_of(ratings) -> dict:
+    """User id to the ids of the items that they rated, in the whole data."""
+    rated: dict = {}
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    for user, item in zip(users.tolist(), items.tolist()):
+        rated.setdefault(user, set()).add(item)
+    return rated
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_rated_is_recommended(name, tmp_path, in_process):
+    run = d2l.train_model(make_config({**MODELS[name], "out": str(tmp_path / "run")}))
+    whole = d2l.load_ratings(SET)
+    if isinstance(run.config, d2l.EASEConfig | d2l.PopularityConfig):
+        whole = Clicks.load(tmp_path / "run" / "clicks.npz").interactions()
+    rated = rated_of(whole)
+
+    for user in rated:
+        found = {scored.item for scored in run.recommend(user, 80)}
+        assert found and not found & rated[user]
+
+    done = in_process("recommend", "run", "--all", "all.csv", "-n", "80")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "all.csv").read_text().splitlines()[1:]
+    pairs = [tuple(map(int, line.split(",")[:2])) for line in lines]
+    assert len(pairs) > len(rated)
+    assert not [(user, item) for user, item in pairs if item in rated.get(user, ())]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["items", "users", "validated", "refitted", "mf", "bias"])
+def test_test_ratings_are_known_and_no_input(name):
+    config = make_config(MODELS[name])
+    train, test = d2l.random_split(d2l.load_ratings(SET), seed=config.seed)
+    run = d2l.train_model(config)
+    assert len(run.ratings) == len(train) + len(test)
+    assert run.metrics["train_ratings"] == len(train) and run.metrics["test_ratings"] == len(test)
+
+    inputs = set(zip(run.inputs.users.tolist(), run.inputs.items.tolist()))
+    assert inputs <= set(zip(train.users.tolist(), train.items.tolist()))
+    without = len(train) if config.refit else len(train) - run.metrics["validation_ratings"]
+    assert len(run.inputs) == without
+    assert run.evaluate(test)["test_rmse"] == pytest.approx(run.metrics["test_rmse"], abs=1e-6)
+
+
+def test_parts_of_which_one_has_no_times(tmp_path):
+    ratings = read_ratings(own_file(tmp_path))
+    train, test = d2l.random_split(ratings)
+    timed = d2l.Ratings(
+        **{**{name: getattr(train, name) for name in ("users", "items", "values")}},
+        user_ids=train.user_ids,
+        item_ids=train.item_ids,
+        timestamps=np.arange(len(train)),
+        scale=train.scale,
+    )
+    run = d2l.train_model(d2l.AutoRecConfig(**SMALL), timed, test)
+    assert len(run.ratings) == len(ratings)
