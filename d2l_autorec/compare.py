@@ -48,7 +48,10 @@ DATA_KEYS = ("train_sha256", "test_sha256")
 
 
 class FinishedRun(NamedTuple):
-    """What a comparison reads of a run folder; `curve` is (epoch, value of `metric`) pairs."""
+    """What a comparison reads of a run folder; `curve` is (epoch, value of `metric`) pairs.
+
+    Without a test part `metric` is '' and the curve empty.
+    """
 
     path: str
     result: dict[str, Any]
@@ -67,7 +70,7 @@ class FinishedRun(NamedTuple):
         known = {**self.result, "run": self.path, "model": model}
 
         for key in ("dataset", "epochs", "train_seconds", self.metric):
-            if key not in known:
+            if key and key not in known:
                 raise KeyError(key)
 
         return {key: known[key] for key in COLUMNS if key in known}
@@ -127,16 +130,22 @@ def read_run(path: Path) -> FinishedRun:
     result = record.finished()
     data = record.about["data"]
     digests = tuple(str(data[key]) for key in DATA_KEYS)  # the record was checked for them
-    metric = next((name for name in METRICS if name in result), METRICS[0])
-
+    metric = next((name for name in METRICS if name in result), "")
     try:
-        curve = _read_curve(path / "metrics.csv", metric)
+        curve = _read_curve(path / "metrics.csv", metric) if metric else []
         run = FinishedRun(str(path), result, digests, curve, metric)
         table([run.row()])  # raises where something is missing, or no number
     except KeyError as error:
         raise _no_finished_run(path, f"{error} is missing") from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise _no_finished_run(path, str(error)) from error
+
+    if not metric:
+        warnings.warn(
+            f"{path} was trained without a test part: it has no test error to compare",
+            DataWarning,
+            stacklevel=2,
+        )
     return run
 
 
@@ -202,7 +211,10 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         If the file cannot be written or is a run's own, its ending is no format of figures, or
         the runs have no metric in common.
     """
+    runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
+    if not runs:
+        raise ConfigError("--figure: none of the runs has a test error to draw")
     if len(metrics) > 1:
         raise ConfigError(
             "--figure: some runs predict ratings and some rank clicks, which have no "

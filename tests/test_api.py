@@ -197,8 +197,8 @@ def test_errors_name_parameters(parts, model):
         d2l.AutoRecConfig(hiden=8)
     with pytest.raises(d2l.ConfigError, match="did you mean hidden"):
         d2l.make_config({"hiden": 8})
-    with pytest.raises(d2l.ConfigError, match="^test is a NoneType: it must be Ratings"):
-        d2l.train_model(config, train)
+    with pytest.raises(d2l.ConfigError, match="^test is a str: it must be Ratings"):
+        d2l.train_model(config, train, "test.csv")
     with pytest.raises(d2l.DataError, match="^test has other user ids"):
         d2l.train_model(config, train, d2l.load_ratings("synthetic:50x80x900"))
     with pytest.raises(d2l.ConfigError, match="^test_ratio=2: it must be between 0 and 1"):

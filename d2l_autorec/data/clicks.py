@@ -76,7 +76,7 @@ class Clicks:
     item_ids : ndarray
         Those that training users clicked, in the order of their first click in the file.
     heldout_users : int
-        Users in the validation part, and as many in the test part.
+        Users in the test part.
     name : str
         The data set's name, or the file's.
     titles : dict
@@ -85,6 +85,8 @@ class Clicks:
         Why to how many ratings.
     origin : str
         How the source was understood; see `Ratings`.
+    validation_users : int
+        Users in the validation part; by default as many as in the test part.
 
     Raises
     ------
@@ -100,8 +102,12 @@ class Clicks:
     titles: dict[Any, str] = field(default_factory=dict, repr=False)
     dropped: dict[str, int] = field(default_factory=dict)
     origin: str = field(default="", repr=False)
+    validation_users: int = -1
 
     def __post_init__(self) -> None:
+        if self.validation_users < 0:
+            object.__setattr__(self, "validation_users", self.heldout_users)
+
         size = (len(self.user_ids), len(self.item_ids))
         for piece in PIECES:
             pairs = self.pairs[piece]
@@ -118,7 +124,7 @@ class Clicks:
     @property
     def num_train_users(self) -> int:
         """Number of training users."""
-        return len(self.user_ids) - 2 * self.heldout_users
+        return len(self.user_ids) - self.validation_users - self.heldout_users
 
     @property
     def train_user_ids(self) -> np.ndarray:
@@ -133,15 +139,15 @@ class Clicks:
     @cached_property
     def validation(self) -> HeldOutUsers:
         """The users to choose parameters with."""
-        return self._held_out("validation", self.num_train_users)
+        return self._held_out("validation", self.num_train_users, self.validation_users)
 
     @cached_property
     def test(self) -> HeldOutUsers:
         """The users to report."""
-        return self._held_out("test", self.num_train_users + self.heldout_users)
+        first = self.num_train_users + self.validation_users
+        return self._held_out("test", first, self.heldout_users)
 
-    def _held_out(self, part: str, first: int) -> HeldOutUsers:
-        rows = self.heldout_users
+    def _held_out(self, part: str, first: int, rows: int) -> HeldOutUsers:
         user_ids = self.user_ids[first : first + rows]
         fold_in = self._matrix(f"{part}_tr", first, rows)
         held_out = self._matrix(f"{part}_te", first, rows)
@@ -179,6 +185,7 @@ class Clicks:
         """Sizes for the result file: users, items, and clicks of each piece."""
         sizes = {
             "train_users": self.num_train_users,
+            "validation_users": self.validation_users,
             "heldout_users": self.heldout_users,
             "items": self.num_items,
         }
@@ -190,7 +197,10 @@ class Clicks:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of pairs and ids: what the result file records."""
-        digest = hashlib.sha256(str(self.heldout_users).encode())
+        sizes = str(self.heldout_users)
+        if self.validation_users != self.heldout_users:
+            sizes += f" {self.validation_users}"
+        digest = hashlib.sha256(sizes.encode())
 
         for piece in PIECES:
             pairs = self.pairs[piece]
@@ -231,6 +241,7 @@ class Clicks:
             self.titles,
             self.name,
             heldout_users=self.heldout_users,
+            validation_users=self.validation_users,
             dropped_why=np.array(list(self.dropped), dtype=str),
             dropped_count=np.array(list(self.dropped.values()), dtype=np.int64),
             **pairs,
@@ -252,6 +263,7 @@ class Clicks:
             return cls(
                 {piece: stored[f"pairs/{piece}"] for piece in PIECES},
                 heldout_users=int(stored["heldout_users"]),
+                validation_users=int(stored.get("validation_users", -1)),
                 dropped=dict(zip(reasons, counts)),
                 **about,
             )
@@ -281,6 +293,7 @@ def prepare_clicks(
     min_user_clicks: int = 5,
     min_item_clicks: int = 0,
     heldout_users: int | float | Fold = 0.1,
+    validation_users: int | float | None = None,
 ) -> Clicks:
     """Turn ratings into clicks and split them by users.
 
@@ -295,9 +308,10 @@ def prepare_clicks(
     min_item_clicks : int
         Items with fewer clicks are dropped; 0 keeps all.
     heldout_users : int, float or Fold
-        How many users are held out for validation, and as many again for the
-        test: a count from 1, or a fraction of all users, below 0.5. Or which fold of them is
-        tested.
+        How many users are held out for the test: a count, or a fraction of all users, below
+        0.5. Or which fold of them is tested. With 0 there is no test.
+    validation_users : int or float, optional
+        How many for validation; by default as many as for the test.
 
     Returns
     -------
@@ -318,7 +332,9 @@ def prepare_clicks(
     those before them validation. A user's clicks of items that no training
     user clicked are dropped. With n >= 5 left, int(0.2 n) of them are held out.
     """
-    _check_heldout(heldout_users)
+    _check_heldout("heldout_users", heldout_users)
+    if validation_users is not None:
+        _check_heldout("validation_users", validation_users)
     check_whole("min_user_clicks", min_user_clicks, at_least=0)
     check_whole("min_item_clicks", min_item_clicks, at_least=0)
     kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
@@ -329,15 +345,19 @@ def prepare_clicks(
     ascending = ascending[clicks_of[ascending] > 0]
     permutation = np.random.RandomState(SEED).permutation(len(ascending))
     permuted = ascending[permutation]
+    test: int | float
     if isinstance(heldout_users, Fold):
-        count = _count_heldout(len(permuted) // heldout_users.of, len(permuted))
-        permuted = np.roll(permuted, count * (heldout_users.number - 1))
+        test = len(permuted) // heldout_users.of
+        permuted = np.roll(permuted, test * (heldout_users.number - 1))
     else:
-        count = _count_heldout(heldout_users, len(permuted))
+        test = heldout_users
+    counts = _count_heldout(
+        test, test if validation_users is None else validation_users, len(permuted)
+    )
 
     # Each click's user and item as they are numbered from now on; item -1 is in no vocabulary.
     users = _positions(permuted, ratings.num_users)[kept.users]
-    training = users < len(permuted) - 2 * count
+    training = users < len(permuted) - sum(counts)
     vocabulary = _first_appearances(kept.items[training])
     items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
@@ -346,17 +366,18 @@ def prepare_clicks(
     rank_of_user = _positions(ascending, ratings.num_users)[kept.users]
     by_user = np.argsort(rank_of_user, kind="stable")
     pairs = {"train": np.stack([users, items], axis=1)[training]}
-    pairs.update(_split_heldout(users[by_user], items[by_user], len(permuted), count))
+    pairs.update(_split_heldout(users[by_user], items[by_user], len(permuted), counts))
 
     return Clicks(
         pairs,
         ratings.user_ids[permuted],
         ratings.item_ids[vocabulary],
-        count,
+        counts[1],
         ratings.name,
         ratings.titles,
         dropped,
         ratings.origin,
+        counts[0],
     )
 
 
@@ -394,7 +415,7 @@ def _occurrences(index: np.ndarray) -> np.ndarray:
     return np.bincount(index, minlength=1)[index]
 
 
-def _check_heldout(wanted: int | float | Fold) -> None:
+def _check_heldout(name: str, wanted: int | float | Fold) -> None:
     if isinstance(wanted, Fold):
         if not (wanted.of >= 3 and 1 <= wanted.number <= wanted.of):
             raise ConfigError(
@@ -403,36 +424,39 @@ def _check_heldout(wanted: int | float | Fold) -> None:
             )
     elif not can_be_heldout(wanted):
         raise ConfigError(
-            f"`heldout_users` is {wanted:g}: it must be a number of users from 1, "
-            "or a fraction of them below 0.5"
+            f"`{name}` is {wanted:g}: it must be a number of users, or a fraction of them below 0.5"
         )
 
 
-def _count_heldout(wanted: int | float, users: int) -> int:
-    if wanted >= 1:
-        count = int(wanted)
-    else:
-        count = int(wanted * users)
+def _count_heldout(test: int | float, validation: int | float, users: int) -> tuple[int, int]:
+    """How many users validate, and how many are tested."""
+    wanted = (validation, test)
+    validating, tested = (int(n if n >= 1 else n * users) for n in wanted)
+    too_few = (validation and not validating) or (test and not tested)
 
-    if count < 1 or users <= 2 * count:
+    if too_few or users <= validating + tested:
+        option = f"`heldout_users={test:g}`"
+        if validation != test:
+            option += f" and `validation_users={validation:g}`"
         raise DataError(
-            f"`heldout_users={wanted:g}` takes {count} users for validation and "
-            f"{count} for the test of the {users} that have clicks enough: choose "
-            f"from 1 to {max((users - 1) // 2, 1)}, or keep more users with "
-            "`min_user_clicks`"
+            f"{option} takes {validating} users for validation and {tested} for the test of the "
+            f"{users} that have clicks enough: choose from 1 to {max((users - 1) // 2, 1)}, or "
+            "keep more users with `min_user_clicks`; 0 holds out none"
         )
-
-    return count
+    return validating, tested
 
 
 def _split_heldout(
-    users: np.ndarray, items: np.ndarray, num_users: int, count: int
+    users: np.ndarray, items: np.ndarray, num_users: int, counts: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     """Pairs to fold in and to hold out; the clicks come by user, ascending, then in file order."""
     pairs = {}
-    for part, end in (("validation", num_users - count), ("test", num_users)):
-        mine = (users >= end - count) & (users < end) & (items >= 0)
+    begin = num_users - sum(counts)
+
+    for part, count in zip(("validation", "test"), counts):
+        mine = (users >= begin) & (users < begin + count) & (items >= 0)
         clicks = np.stack([users[mine], items[mine]], axis=1)
+        begin += count
 
         held_out = _choose_held_out(clicks[:, 0])
         pairs[f"{part}_tr"] = clicks[~held_out]

@@ -1,5 +1,8 @@
 """Splits of `Ratings` into a training and a test part over the same index maps."""
 
+from collections.abc import Mapping
+from itertools import combinations
+
 import numpy as np
 
 from ..support.errors import ConfigError, DataError, check_whole
@@ -112,6 +115,59 @@ def held_out_rows_split(
     return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
 
 
+def all_to_train(ratings: Ratings) -> Split:
+    """Return all ratings to train on, and an empty test part."""
+    return ratings, ratings.part(np.zeros(len(ratings), dtype=bool))
+
+
+def validation_split(
+    ratings: Ratings,
+    val_ratio: float,
+    rng: np.random.Generator,
+    remedy: str = "raise it, or do without validation by `val_ratio=0`",
+) -> Split:
+    """Take validation ratings out of training ratings, each with probability `val_ratio`.
+
+    Raises
+    ------
+    DataError
+        If either part would be empty; `remedy` is the advice.
+    """
+    is_validation = rng.uniform(size=len(ratings)) >= 1 - val_ratio
+    train, validation = ratings.part(~is_validation), ratings.part(is_validation)
+
+    if not len(train) or not len(validation):
+        raise DataError(
+            f"`val_ratio={val_ratio:g}` of the {len(ratings)} training ratings of {ratings.name} "
+            f"leaves {len(train)} to train on and {len(validation)} to validate with: {remedy}"
+        )
+    return train, validation
+
+
+def check_apart(parts: Mapping[str, Ratings | None]) -> None:
+    """Raise DataError if a (user, item) pair is in two of the named parts."""
+    there = {name: part for name, part in parts.items() if part is not None}
+
+    for (name, part), (other_name, other) in combinations(there.items(), 2):
+        shared = np.isin(_pair_keys(other), _pair_keys(part))
+        if not shared.any():
+            continue
+
+        row = int(shared.argmax())
+        first = int((_pair_keys(part) == _pair_keys(other)[row]).argmax())
+        user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
+        raise DataError(
+            f"{other_name}: user {str(user)!r} rated item {str(item)!r} {other.values[row]:g}, "
+            f"and {part.values[first]:g} in {name}; {int(shared.sum())} (user, item) pairs are in "
+            f"both: a {other_name} rating must not be trained on; take them out of one of the two"
+        )
+
+
+def _pair_keys(ratings: Ratings) -> np.ndarray:
+    """One whole number for each different (user, item) pair, shape (n,)."""
+    return ratings.users.astype(np.int64) * ratings.num_items + ratings.items
+
+
 def check_ratio(test_ratio: float) -> None:
     """Raise ConfigError unless `test_ratio` is a share."""
     if not 0 < test_ratio < 1:
@@ -163,7 +219,7 @@ def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
         raise DataError(
             f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
             f"{len(train)} for training and {len(test)} for testing: "
-            "both must be above 0"
+            "both must be above 0; choose another share, or train on all, without a test"
         )
 
     return train, test

@@ -89,7 +89,7 @@ WHOLE_ROWS = Need(
     "choose another `model`",
     of_model=True,
 )
-VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `val_ratio=0.1`")
+VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `{0.validation_option}=0.1`")
 CUTS = Need(
     lambda c: c.lr_schedule in ("step", "plateau"),
     "`lr_schedule={0.lr_schedule}` makes no cuts",
@@ -112,8 +112,9 @@ MOVIELENS = Need(
     "choose a MovieLens set with `dataset`",
 )
 SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
+SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
 BY_SHARE = Need(
-    lambda c: c.split in ("random", "time", "held-out-rows"),
+    lambda c: c.split in SPLITS_BY_SHARE,
     "`split={0.split}` says which ratings are the test part",
     "choose another `split`",
 )
@@ -523,6 +524,7 @@ class RunConfig:
         return min(self.batch_size, num_rows)
 
     sized_by = ""  # the option that says how large the network is, where there is one
+    validation_option = "val_ratio"
 
     @property
     def score(self) -> Score:
@@ -601,8 +603,8 @@ class RatingConfig(RunConfig):
     test_ratio: float = option(
         0.1,
         "data",
-        "share of test ratings (the chapter's 0.1)",
-        RATIO,
+        "share of test ratings (the chapter's 0.1); 0 trains on all, and tests nothing",
+        FRACTION,
         needs=(SPLIT_HERE, BY_SHARE),
     )
     clip: bool = option(
@@ -1016,7 +1018,16 @@ class RankingConfig(RunConfig):
     heldout_users: float = option(
         0.1,
         "data",
-        "users for validation, and as many again for the test: a number, or a fraction of all",
+        "users for the test, and as many again for validation: a number, or a fraction of all; "
+        "0 trains on all users",
+        HELD_OUT,
+        metavar="N|FRACTION",
+        needs=(NO_FOLDS,),
+    )
+    validation_users: float | None = option(
+        None,
+        "data",
+        "users for validation, where there are not to be as many as for the test",
         HELD_OUT,
         metavar="N|FRACTION",
         needs=(NO_FOLDS,),
@@ -1031,6 +1042,13 @@ class RankingConfig(RunConfig):
     batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 
     based, clip = "user", False  # a row is a user's clicks, and scores have no scale
+    validation_option = "validation_users"
+
+    @property
+    def validated(self) -> bool:
+        if self.validation_users is None:
+            return self.heldout_users > 0
+        return self.validation_users > 0
 
     @property
     def score(self) -> Score:

@@ -150,6 +150,8 @@ def save_curve(
     """
     metric = score.metric
     series = _parts_of(history, result, metric)
+    if not series:  # nothing was measured
+        return
     if "baseline" in result:
         level = [(history[-1].epoch, result[f"baseline_test_{metric}"])]
         series.append(Series(result["baseline"], level, GREY, ":", is_level=True))

@@ -17,7 +17,7 @@ from ..support.text_table import aligned
 from ..training.progress import label_of
 from .config import RunConfig
 from .experiment import TASKS
-from .result import closing_block, next_command
+from .result import closing_block, final_command, next_command
 from .run_record import FOLDS
 from .runner import run_training
 from .task import against_baseline
@@ -113,7 +113,8 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
     data, *_ = task.summary(first)
     block = [data, _mean(config, summary), ("run folders", summary["run"])]
     print(f"{_table(config, summary)}\n")
-    print(closing_block(block, next_command(config, first, f"{summary['run']}/fold-1")))
+    command = next_command(config, first, f"{summary['run']}/fold-1")
+    print(closing_block(block, command, final_command(config, first)))
 
 
 def _table(config: RunConfig, summary: dict[str, Any]) -> str:

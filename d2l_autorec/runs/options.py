@@ -118,7 +118,7 @@ DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
 HELD_OUT = Check(
     _held_out,
-    f"a number of users from 1 to {LARGEST}, or a fraction below 0.5",
+    f"a number of users, {LARGEST} at most, or a fraction below 0.5",
 )
 PAUSE = Check(_is_pause, "epochs from 1, as in 5, or seconds above 0, as in 60s")
 SIZES = Check(
@@ -250,7 +250,7 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
 
             advice = "leave it out"
             if need.remedy:
-                advice += f", or {need.remedy}"
+                advice += f", or {need.remedy.format(config)}"
             raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
 
 

@@ -17,7 +17,7 @@ from mxnet import gluon
 from scipy import sparse
 
 from ..models.base import Model
-from ..support.errors import DataWarning, NumericalError
+from ..support.errors import ConfigError, DataWarning, NumericalError
 from ..support.interrupt import SignalWatch
 from ..support.steps import step
 from ..support.streams import Purpose, mxnet_seed
@@ -94,7 +94,9 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
     result: dict[str, Any] = {}
     if experiment.workers.rank == 0:
         step("measuring and writing the result")
-        report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
+        report = {}
+        if test is not None:
+            report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
         result = describe(experiment, checkpoint.phases, report)
     return Outcome(experiment, net, checkpoint.phases, result)
 
@@ -171,25 +173,28 @@ def run_phase(
     folder: RunFolder | None,
     checkpoint: Checkpoint,
     watch: SignalWatch,
-) -> tuple[Model, ServedTest]:
+) -> tuple[Model, ServedTest | None]:
     """Train one phase to its end; `checkpoint` then holds its history.
 
     Returns
     -------
     net : Model
         With the parameters of the best epoch where there is validation.
-    test : ServedTest
-        Of the phase.
+    test : ServedTest or None
+        Of the phase, where there is a test part.
     """
     task, phase = experiment.task, checkpoint.phase
     evaluations = task.evaluations(phase, experiment.kernel)
     net = _begun(experiment, checkpoint)
 
-    test = ServedTest(evaluations["test"], experiment.config.score)
-    measures = {**evaluations, "test": test}
+    test = None
+    measures: dict[str, Any] = dict(evaluations)
+    if "test" in evaluations:
+        test = measures["test"] = ServedTest(evaluations["test"], experiment.config.score)
     if net.is_closed_form:
         checkpoint.history = [fit_at_once(net, task.matrix(phase), measures)]
-        test.keep()
+        if test is not None:
+            test.keep()
         return net, test
 
     _train_to_end(experiment, folder, checkpoint, net, measures, watch)
@@ -334,6 +339,8 @@ def validate(
     """
     task, phases = experiment.task, experiment.config.phases
     evaluations = task.evaluations("search", experiment.kernel)
+    if "validation" not in evaluations:
+        raise ConfigError("a search goes by validation users, and there are none: hold some out")
     measures: dict[str, Any] = {"validation": evaluations["validation"]}
 
     checkpoint = Checkpoint(experiment.identity(), phases[0])

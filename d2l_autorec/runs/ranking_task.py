@@ -16,6 +16,7 @@ from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
 from ..models.baselines import Popularity, check_memory
+from ..support.errors import ConfigError
 from ..support.memory import available_memory
 from ..support.text_table import aligned
 from ..training.history import EpochRecord
@@ -76,9 +77,22 @@ class RankingTask(Task[Clicks]):
         if clicks is None:
             clicks = load_clicks(config)
         self.train = clicks
+        self._check_validation()
 
         if config.model == "ease":
             check_memory(self.train.num_items, available_memory())
+
+    def _check_validation(self) -> None:
+        needy = {
+            "search_beta": isinstance(self.config, MultVAEConfig) and self.config.search_beta,
+            "lr_schedule": self.config.lr_schedule == "plateau",
+        }
+        for name, needs in needy.items():
+            if needs and not self.train.validation_users:
+                raise ConfigError(
+                    f"`{name}` needs validation users, and there are none: add "
+                    "`validation_users=0.1`"
+                )
 
     def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
@@ -187,7 +201,11 @@ class RankingTask(Task[Clicks]):
         """Metrics of the test and validation users."""
         # the scores of others are no logits
         with_loss = isinstance(self.config, ClickAutoencoderConfig)
-        parts = {"test": self.train.test, "validation": self.train.validation}
+        parts = {}
+        if self.train.heldout_users:
+            parts["test"] = self.train.test
+        if self.train.validation_users:
+            parts["validation"] = self.train.validation
 
         return {
             name: RankingEvaluation(
@@ -218,12 +236,16 @@ class RankingTask(Task[Clicks]):
     def summary(result: dict[str, Any]) -> Block:
         """Data, who is held out, and test metrics with standard errors over users."""
         train, held_out = result["train_users"], result["heldout_users"]
+        validation = result.get("validation_users", held_out)
         clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
         source = (
-            f"{data_shown(result['dataset'])}: {train + 2 * held_out:,} users, "
+            f"{data_shown(result['dataset'])}: {train + validation + held_out:,} users, "
             f"{result['items']:,} items, {clicks:,} clicks"
         )
-        parts = f"{train:,} to train, {held_out:,} to validate, {held_out:,} to test"
+        parts = f"{train:,} to train, {validation:,} to validate, {held_out:,} to test"
+        if not held_out:
+            return [("data set", source), ("users", parts)]
+
         shown = {key: f"{result[key]:.4f} ± {result[f'{key}_se']:.4f}" for key in SHOWN}
 
         return [
@@ -236,7 +258,10 @@ class RankingTask(Task[Clicks]):
 
     @staticmethod
     def table(result: dict[str, Any]) -> str:
-        """A line for each cut-off, below a head."""
+        """A line for each cut-off, below a head; nothing without a test."""
+        if "cut_offs" not in result:
+            return ""
+
         lines = [["at", *(TITLES.values())]]
         for k in result["cut_offs"]:
             lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])
@@ -255,7 +280,7 @@ class RankingTask(Task[Clicks]):
                 f"{result['baseline_test_ndcg@100']:.4f}: {advice}"
             )
 
-        count = result["test_users_without_held_out"]
+        count = result.get("test_users_without_held_out")
         if count:
             remarks.append(f"{count} test users have no held-out click and were left out")
         return remarks
@@ -286,4 +311,11 @@ def load_clicks(config: RankingConfig) -> Clicks:
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
         users = Fold(numbered(config.fold), config.folds)
-    return prepare_clicks(ratings, threshold, config.min_user_clicks, config.min_item_clicks, users)
+    return prepare_clicks(
+        ratings,
+        threshold,
+        config.min_user_clicks,
+        config.min_item_clicks,
+        users,
+        config.validation_users,
+    )

@@ -22,7 +22,14 @@ from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
 from ..training.losses import MaskedL2Loss, MaskedRootLoss
-from .config import AutoRecConfig, MFConfig, RatingConfig, numbered, stage_of
+from .config import (
+    SPLITS_BY_SHARE,
+    AutoRecConfig,
+    MFConfig,
+    RatingConfig,
+    numbered,
+    stage_of,
+)
 from .networks import build
 from .pretraining import inner_stage
 from .task import Batchify, Block, Task, against_baseline
@@ -31,9 +38,9 @@ CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, c
 
 
 class RatingParts(NamedTuple):
-    """Ratings that are split already, over the same index maps.
+    """Ratings that are split already, over the same index maps; no rating is in two of them.
 
-    `validation` are none of the ratings of `train`; None leaves them to `val_ratio`.
+    `test` may be empty. Without `validation`, `val_ratio` of `train` are taken.
     """
 
     train: Ratings
@@ -81,6 +88,10 @@ class RatingTask(Task[Ratings]):
         self.given = parts is not None  # how they were split is not known
         if parts is None:
             parts = RatingParts(*load_and_split(config))
+        else:
+            splits.check_apart(
+                {"train": parts.train, "validation": parts.validation, "test": parts.test}
+            )
 
         self.train = parts.train
         self.test = parts.test
@@ -91,7 +102,9 @@ class RatingTask(Task[Ratings]):
             self.train = self.fitting.joined(self.validation)
         elif config.val_ratio:
             rng = generator(config.seed, Purpose.VALIDATION)
-            self.fitting, self.validation = splits.random_split(self.train, config.val_ratio, rng)
+            self.fitting, self.validation = splits.validation_split(
+                self.train, config.val_ratio, rng
+            )
 
     @property
     def _root_loss(self) -> bool:
@@ -269,7 +282,9 @@ class RatingTask(Task[Ratings]):
 
     def evaluations(self, phase: str, kernel: str) -> dict[str, RatingEvaluation]:
         """Metrics after each epoch of a phase."""
-        wanted = {"test": self.test}
+        wanted = {}
+        if len(self.test):
+            wanted["test"] = self.test
         if self.validation is not None and not phase.startswith("refit"):
             wanted["validation"] = self.validation
 
@@ -331,10 +346,13 @@ class RatingTask(Task[Ratings]):
         parts = f"{result['train_ratings']:,} to train"
         if result.get("validation_ratings"):
             parts += f" ({result['validation_ratings']:,} of them to validate)"
-        parts += f", {result['test_ratings']:,} to test"
+        block = [("data set", source)]
+        if not result["test_ratings"]:
+            return [*block, ("ratings", f"{parts}, none to test")]
 
+        parts += f", {result['test_ratings']:,} to test"
         score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
-        return [("data set", source), ("ratings", parts), ("test RMSE", score)]
+        return [*block, ("ratings", parts), ("test RMSE", score)]
 
     @staticmethod
     def remarks(result: dict[str, Any]) -> Sequence[str]:
@@ -342,7 +360,7 @@ class RatingTask(Task[Ratings]):
         remarks = []
         if "baseline" in result and not result["test_rmse"] < result["baseline_test_rmse"]:
             remarks.append(_no_better_than_means(result))
-        if result["cold_test_ratings"]:
+        if result.get("cold_test_ratings"):
             remarks.append(_of_cold_ratings(result))
         return remarks
 
@@ -388,9 +406,11 @@ def load_and_split(config: RatingConfig) -> splits.Split:
 
 
 def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
-    """The training and test parts that `split` asks for."""
+    """The training and test parts that `split` asks for; no test part with a `test_ratio` of 0."""
     rng = generator(config.seed, Purpose.SPLIT)
 
+    if not config.test_ratio and config.split in SPLITS_BY_SHARE:
+        return splits.all_to_train(ratings)
     if config.split == "seq-aware":
         return splits.seq_aware_split(ratings)
     if config.split == "time":

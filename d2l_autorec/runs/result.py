@@ -1,5 +1,8 @@
 """What result.json holds, and what is said of it.
 
+Without a test part (`test_ratio=0`, `heldout_users=0`) there is no key that begins with `test_`
+but for the sizes of that part, and no baseline.
+
 Every run:
 
 - `model`, `preset`, `based` (AutoRec: the rows are users or items), `dataset`, `users`, `items`,
@@ -32,7 +35,7 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
   `test_mrr@K`, `test_map@K`, each with its standard error over users, `test_ndcg@K_se`;
   `test_coverage@K`: share of the items that are among anybody's first K
 - `test_loss`, `test_loss_se`: negative log likelihood of the held-out clicks
-- `train_users`, `heldout_users` (as many for validation as for the test), `test_users` that are
+- `train_users`, `validation_users`, `heldout_users` for the test, `test_users` of them that are
   measured, `test_users_without_held_out`, which are not
 - `train_clicks`; of validation and test users those that are shown, `validation_tr_clicks` and
   `test_tr_clicks`, and those held out, `validation_te_clicks` and `test_te_clicks`
@@ -42,17 +45,40 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from ..support.environment import DISTRIBUTED
 from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.steps import remark
 from ..support.text_table import aligned
 from ..training.history import EpochRecord, best_epoch
 from ..training.progress import label_of
-from .config import CLOSED_FORM, AutoRecConfig, RunConfig
+from .config import (
+    CLOSED_FORM,
+    AutoRecConfig,
+    RankingConfig,
+    RatingConfig,
+    RunConfig,
+    make_config,
+)
 from .experiment import TASKS, Experiment
+from .options import shown
+from .presets import default_preset
 from .task import Block
+
+OF_THE_TEST = (
+    "test_ratio",
+    "heldout_users",
+    "validation_users",
+    "split",
+    "folds",
+    "fold",
+    "out",
+    "quiet",
+    "json",
+)
 
 
 def describe(
@@ -131,14 +157,14 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
         print(f"{table}\n")
 
     block = [*task.summary(result), *_about_training(config, result), ("run folder", result["run"])]
-    print(closing_block(block, next_command(config, result, result["run"])))
+    command = next_command(config, result, result["run"])
+    print(closing_block(block, command, final_command(config, result)))
 
 
-def closing_block(block: Block, command: str) -> str:
-    """Labels and what they are of, aligned; last a command to go on with, where there is one."""
-    if command:
-        block = [*block, ("next", command)]
-    return aligned(block, left=2)
+def closing_block(block: Block, command: str, final: str) -> str:
+    """Labels and what they are of, aligned; last the commands to go on with that there are."""
+    commands = {"final run": final, "next": command}
+    return aligned([*block, *((label, text) for label, text in commands.items() if text)], left=2)
 
 
 def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
@@ -147,6 +173,34 @@ def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
         return ""
 
     return as_command("recommend", folder, user=str(result["example_user"]))
+
+
+def final_command(config: RunConfig, result: dict[str, Any]) -> str:
+    """A command that trains the same on all data, without a test; '' where there is none."""
+    is_tested = result.get("test_ratings") or result.get("heldout_users")
+    if config.quiet or not is_tested or config.kvstore in DISTRIBUTED:
+        return ""
+    if isinstance(config, RatingConfig) and config.train:  # two files are not one
+        return ""
+
+    usual = make_config({"model": config.model, "preset": config.preset})
+    options: dict[str, Any] = {"model": config.model}
+    for spec in fields(config):
+        value = getattr(config, spec.name)
+        if value not in (None, getattr(usual, spec.name)) and spec.name not in OF_THE_TEST:
+            options[spec.name] = value if isinstance(value, bool) else shown(value)
+
+    if default_preset(options) != config.preset:
+        options["preset"] = config.preset
+    if options["model"] == RunConfig.model:
+        del options["model"]
+    if not isinstance(config, RankingConfig):
+        return as_command("run", **options, test_ratio="0")
+
+    if config.model not in CLOSED_FORM:
+        users = config.heldout_users if config.validation_users is None else config.validation_users
+        options["validation_users"] = f"{users:g}"
+    return as_command("run", **options, heldout_users="0")
 
 
 def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:

@@ -559,7 +559,7 @@ def _load(config: RunConfig) -> Ratings | Clicks:
 
 
 def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
-    """Return what makes a trial's task: validation is in the place of a test, which is not made."""
+    """What makes a trial's task; there is no test."""
     train, validation = parts
     ranks = TASKS[config.model] is RankingTask
     if ranks != isinstance(train, Clicks):
@@ -574,5 +574,9 @@ def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
 
     if validation is None:
         rng = generator(config.seed, Purpose.VALIDATION)
-        train, validation = splits.random_split(train, config.val_ratio, rng)  # type: ignore[attr-defined]
-    return partial(RatingTask, parts=RatingParts(train, validation, validation))
+        share = config.val_ratio  # type: ignore[attr-defined]
+        train, validation = splits.validation_split(
+            train, share, rng, "raise it, or give more ratings"
+        )
+    _, no_test = splits.all_to_train(train)
+    return partial(RatingTask, parts=RatingParts(train, no_test, validation))

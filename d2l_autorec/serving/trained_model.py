@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from mxnet import npx
 
+from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ids import IdMap
 from ..data.ratings import Ratings
@@ -225,8 +226,9 @@ def train_model(
     train : Ratings, or Clicks for a model that ranks; optional
         Clicks are split by users already: they are all the data there is. By
         default the data that `config` names are read, and split as it says.
-    test : Ratings
-        Measured after each epoch; over the index maps of `train`, as the splits make it.
+    test : Ratings, optional
+        Measured after each epoch; over the index maps of `train`, as the splits make it, and
+        none of `train`. Without it all of `train` is trained on, and nothing is tested.
     validation : Ratings, optional
         For early stopping, and none of `train`. By default `config.val_ratio` of `train`.
     devices : sequence of Context, optional
@@ -308,7 +310,9 @@ def _task_maker(
             )
         return partial(RankingTask, clicks=train)
 
-    parts = RatingParts(_checked_part("train", train, train), _checked_part("test", test, train))
+    parts = RatingParts(*splits.all_to_train(_checked_part("train", train, train)))
+    if test is not None:
+        parts = parts._replace(test=_checked_part("test", test, train))
     if validation is not None:
         parts = parts._replace(validation=_checked_part("validation", validation, train))
     return partial(RatingTask, parts=parts)

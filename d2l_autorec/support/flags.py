@@ -25,7 +25,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def as_command(name: str, *arguments: str, **options: str) -> str:
+def as_command(name: str, *arguments: str, **options: str | bool) -> str:
     """A command of this package, to be pasted into a shell.
 
     Examples
@@ -36,7 +36,9 @@ def as_command(name: str, *arguments: str, **options: str) -> str:
     words = ["python", "-m", f"d2l_autorec.{name}", *map(quote, arguments)]
 
     for option, value in options.items():
-        if value.startswith("-"):  # behind a blank it would be an option
+        if isinstance(value, bool):
+            words.append(flag(option if value else f"no_{option}"))
+        elif value.startswith("-"):  # behind a blank it would be an option
             words.append(f"{flag(option)}={quote(value)}")
         else:
             words += [flag(option), quote(value)]

@@ -34,5 +34,5 @@ def seconds_shown(seconds: float) -> str:
 def can_be_heldout(wanted: int | float) -> bool:
     """Return whether this is a number of users to hold out, or a fraction of them."""
     is_fraction = 0 < wanted < 0.5
-    is_count = wanted >= 1 and float(wanted).is_integer()
+    is_count = wanted >= 0 and float(wanted).is_integer()
     return is_fraction or is_count

@@ -370,7 +370,7 @@ def test_one_number_or_a_list_will_do(config, value):
         ("--factors", str(10**30), "at most 2147483647"),
         ("--threshold", "1e300", "from -1e30 to 1e30"),
         ("--threshold", "-1e300", "from -1e30 to 1e30"),
-        ("--heldout-users", "1e300", "a number of users from 1 to 2147483647, or a fraction"),
+        ("--heldout-users", "1e300", "a number of users, 2147483647 at most, or a fraction"),
         ("--scale", "1,1e300", "the lowest and the highest rating, as in 1,5"),
         ("--scale", "-1e300,5", "the lowest and the highest rating, as in 1,5"),
     ],
