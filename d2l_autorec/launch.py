@@ -205,7 +205,11 @@ def plan(options: argparse.Namespace) -> list[Job]:
         "PYTHONUNBUFFERED": "1",  # lines are passed on as they are written
     }
     python = command[0] if Path(command[0]).name.startswith("python") else sys.executable
-    serve = [python, "-c", "import d2l_autorec, mxnet"]  # it serves inside the import, and then exits
+    serve = [
+        python,
+        "-c",
+        "import d2l_autorec, mxnet",
+    ]  # it serves inside the import, and then exits
 
     first_server, first_worker = options.node * options.servers, options.node * options.workers
     jobs = [
