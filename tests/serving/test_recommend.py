@@ -3,7 +3,10 @@
 import csv
 import dataclasses
 import json
+import random
 import resource
+import time
+import uuid
 
 import mxnet as mx
 import numpy as onp
@@ -256,6 +259,32 @@ def test_nearest_ids():
         "this run; the nearest ids are bert",
     ):
         names.positions(["anna", "bart", "clara"])
+
+
+def test_the_nearest_of_many_ids_are_found_at_once():
+    """Comparing a UUID with all of 100,000 took more than 6 seconds."""
+    random_ = random.Random(0)
+    ids = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(100_000)]
+    users = IdMap(onp.array(ids, dtype=object), "user")
+    mistyped = ids[7][:-1] + "_"
+    assert users.nearest(mistyped)[0] == ids[7]
+
+    began = time.process_time()
+    for wanted in (mistyped, str(uuid.UUID(int=1)), "z" * 36, "", "x" * 1_000_000):
+        assert len(users.nearest(wanted)) in (1, 2, 3)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("count", [1, 3, 199, 200, 201, 700])
+def test_all_of_few_ids_are_compared(count):
+    """Also with those that differ in the first letter."""
+    random_ = random.Random(1)
+    ids = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(count)]
+    users = IdMap(onp.array(ids, dtype=object), "user")
+    for wanted in (min(ids), max(ids), ids[0]):
+        assert users.nearest(f"{wanted[:-1]}_")[0] == wanted
+        if count <= 200:
+            assert users.nearest(f"_{wanted[1:]}")[0] == wanted
 
 
 def test_all_is_recommend_for_each(run, tmp_path, in_process):
