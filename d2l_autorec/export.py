@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(True)
     step("loading MXNet")
     start_mxnet(one_cpu=True)
-    from .serving.onnx import check_formats, export_run
+    from .serving.export import check_formats, export_run
     from .serving.trained_model import load_run
 
     formats = [name.strip() for name in options.format.split(",")]

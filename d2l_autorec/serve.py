@@ -16,7 +16,7 @@ from .support.flags import as_command
 from .support.steps import show_steps, step
 
 if TYPE_CHECKING:
-    from .serving.tables import ServedModel
+    from .serving.served_model import ServedModel
 
 EXAMPLES = """examples:
   python -m d2l_autorec.serve runs/mine                http://127.0.0.1:8000
@@ -36,28 +36,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     _compute_in_one_thread()
     try:
-        from .serving.server import bound_socket, serve, url_of
-        from .serving.web import make_app
+        from .serving.app import Answers, make_app
+        from .serving.server import reserve, serve, url_of
     except ModuleNotFoundError as error:
         raise ConfigError(f"serving needs {error.name}: {HOW_TO_INSTALL}") from error
-    from .serving.answers import Answers
 
-    with bound_socket(options.host, options.port) as listener:
-        url = url_of(listener)
+    with reserve(options.host, options.port) as reserved:
+        url = url_of(reserved)
         model = load(Path(options.run))
-        app = make_app(Answers(model, model.metrics), options.timeout)
+        hosts = [options.host, *options.allowed_host]
+        app = make_app(Answers(model, model.metrics), options.timeout, hosts)
 
         def when_ready() -> None:
             what = f"{model.config.model} of {model.ratings.name}"
             print(f"{url} serves {what}; Ctrl+C stops it", flush=True)
 
-        serve(app, listener, options.workers, options.timeout, when_ready)
+        serve(app, reserved, options.workers, options.timeout, when_ready)
 
 
 def load(run: Path) -> "ServedModel":
     """The model of a run folder by its export, or else by one that is made for this start."""
     from .runs.run_record import read_record
-    from .serving.tables import NotExported, formats_of, load_served
+    from .serving.served_model import NotExported, formats_of, load_served
 
     try:
         return load_served(run)
@@ -127,6 +127,13 @@ def _parser() -> Parser:
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on [127.0.0.1]"
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that this server is called by, beside localhost; may be repeated",
     )
     parser.add_argument(
         "--port",

@@ -12,7 +12,7 @@ from ..models.sparse_autorec import row_model
 from ..models.vectors import Vectors
 from ..runs.config import AutoRecConfig, RunConfig
 from ..training.loaders import SparseRows
-from .parts import Parts, RowScorer
+from .predictor import Parts, RowScorer
 
 ENCODE_ROWS = 1024
 

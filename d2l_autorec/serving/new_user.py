@@ -18,8 +18,7 @@ from scipy import sparse
 from ..data.ids import IdMap
 from ..runs.config import RankingConfig
 from ..support.errors import DataError, DataWarning, check_whole
-from .parts import Answering
-from .predictor import Predictor, Scored, predictor_of, top
+from .predictor import Answering, Predictor, Scored, predictor_of, top
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,24 +10,76 @@ factorization has a table for each. No users x items matrix is ever made: a
 batch of users is. All is NumPy here: MXNet has made the `Parts`.
 """
 
+import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy import sparse
 
 from ..data.ids import IdMap
+from ..data.ratings import Ratings
 from ..evaluation.fallback import MeanFallback
 from ..evaluation.metrics import top_items
-from ..models.vectors import Linear
-from ..runs.config import RatingConfig
+from ..models.rating_scale import ScaledActivation
+from ..models.vectors import Linear, Vectors
+from ..runs.config import RatingConfig, RunConfig
 from ..support.errors import ConfigError, DataWarning, check_whole
-from .parts import Answering
 
+REASONS = 3  # at most, for an item
 CELLS = 1 << 22  # predictions held at a time: 16 MiB
 TINY = 1e-12  # keeps vectors of length zero at zero
+
+
+RowScorer = Callable[[sparse.csr_matrix], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A trained model without its network.
+
+    It has a table of users, or scores rows of users: by `score_rows`, or as a `linear` function.
+
+    Parameters
+    ----------
+    items : Vectors or None
+        Of the items; none where the model is `linear`.
+    users : Vectors or None
+        Of the users; none where the model reads a user's row.
+    output : ScaledActivation or None
+        Of the predictions.
+    linear : Linear or None
+    score_rows : callable or None
+        A csr_matrix of users' rows, shape (rows, items), to outputs of that shape, float32.
+    """
+
+    items: Vectors | None = None
+    users: Vectors | None = None
+    output: ScaledActivation | None = None
+    linear: Linear | None = None
+    score_rows: RowScorer | None = None
+
+
+class Answering(Hashable, Protocol):
+    """A model that answers: with its network, `TrainedModel`, or without, `ServedModel`."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Which model it is, and what it was trained with."""
+
+    @property
+    def ratings(self) -> Ratings:
+        """What each user is known to have rated or clicked."""
+
+    @property
+    def inputs(self) -> Ratings:
+        """The part of it that the model is given."""
+
+    def parts(self) -> Parts:
+        """What it answers by."""
 
 
 class Scored(NamedTuple):
@@ -383,3 +435,129 @@ def linear_scores(linear: Linear, matrix: sparse.csr_matrix) -> np.ndarray:
 def predictor_of(run: Answering) -> Predictor:
     """The `Predictor` of a run; the latest one is kept, for calls in a loop."""
     return Predictor(run)
+
+
+def because(
+    predictor: Predictor, items: np.ndarray, rated: np.ndarray, values: np.ndarray
+) -> list[list[Scored]]:
+    """For each item the rated ones that contribute most, best first, at most `REASONS`.
+
+    A rated item contributes its similarity to the item, times how far its rating is above the
+    lowest of the scale. Similarities are the cosines of `similar_items`, or the weights of a
+    linear model (EASE). What does not speak for the item, with a contribution of 0 or below, is
+    left out; of a model without vectors nothing is known.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    items : ndarray of int, shape (n,)
+        Positions of the recommended items.
+    rated : ndarray of int, shape (rated,)
+        Positions of the rated items.
+    values : ndarray of float, shape (rated,)
+        Their ratings on the user's scale.
+
+    Returns
+    -------
+    list of list of Scored
+        The score is the similarity.
+    """
+    warm = ~predictor.cold_items[rated]
+    rated = rated[warm]
+    similarities = _similarities(predictor, items, rated)  # (n, rated)
+    if similarities is None:
+        return [[] for _ in items]
+
+    contributions = similarities * _weights(predictor, values[warm])
+    best_first = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
+    best = np.take_along_axis(contributions, best_first, axis=1)
+
+    named = predictor.scored(rated, np.zeros(len(rated)))
+    reasons = []
+    for places, of_item, similarity in zip(
+        best_first.tolist(), best.tolist(), similarities.tolist()
+    ):
+        speaking = [place for place, part in zip(places, of_item) if part > 0]
+        reasons.append([named[place]._replace(score=similarity[place]) for place in speaking])
+
+    return reasons
+
+
+def _similarities(predictor: Predictor, items: np.ndarray, rated: np.ndarray) -> np.ndarray | None:
+    """Shape (items, rated); None of a model that has none."""
+    if predictor.item_vectors is not None:
+        return predictor.directions[items] @ predictor.directions[rated].T
+
+    linear = predictor.parts.linear
+    if linear is None or linear.weights is None:
+        return None
+    return linear.weights[np.ix_(rated, items)].T
+
+
+def _weights(predictor: Predictor, values: np.ndarray) -> np.ndarray:
+    """From 0, of the lowest rating of the scale, to 1; a click is 1."""
+    low, high = predictor.ratings.bounds
+    if high == low:
+        return np.ones(len(values))
+    return (values - low) / (high - low)
+
+
+class ItemSearch:
+    """Finds items whose title or id contains every word of a text.
+
+    Neither case nor accents matter: 'amelie' finds 'Amélie'.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        ratings = predictor.ratings
+        _, self._counts = ratings.counts()
+
+        self._by_popularity = np.argsort(-self._counts, kind="stable")
+        ids = ratings.item_ids.tolist()
+        self._texts = [
+            folded(f"{ratings.titles.get(ids[item], '')}\n{ids[item]}")
+            for item in self._by_popularity
+        ]
+
+    def find(self, text: str, n: int = 10) -> list[Scored]:
+        """The most popular items that match; the one of that id first.
+
+        Parameters
+        ----------
+        text : str
+            Empty for the most popular of all.
+        n : int
+
+        Returns
+        -------
+        list of Scored
+            The score is the number of known ratings.
+
+        Raises
+        ------
+        ConfigError
+            If `n` is below 1.
+        """
+        check_whole("n", n, at_least=1)
+        words = set(folded(text).split())
+        matching = np.array([all(word in found for word in words) for found in self._texts])
+        positions = self._by_popularity[matching]
+
+        exact = self._predictor.items.find([text])
+        if exact[0] >= 0:
+            positions = np.append(exact, positions[positions != exact[0]])
+
+        best = positions[:n]
+        return self._predictor.scored(best, self._counts[best])
+
+
+def folded(text: str) -> str:
+    """Text without accents and in one case, for comparisons."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    return plain.casefold()

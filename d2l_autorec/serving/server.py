@@ -1,97 +1,37 @@
-"""Worker processes that share one loaded application and one port.
+"""Worker processes of granian, which share one loaded application and one port."""
 
-gunicorn loads the application before it forks: the workers share the memory of what is never
-written, which is all of a model. uvicorn answers in each worker.
-"""
-
+import ctypes
 import gc
+import ipaddress
+import multiprocessing
 import os
+import resource
 import signal
 import socket
-import sys
+import threading
+import time
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NoReturn
 
-from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from uvicorn_worker import UvicornWorker
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
 
-from ..support.errors import ConfigError, Interrupted
-from .connections import Connection, DrainingServer
+from ..support.errors import ConfigError, DataWarning, Interrupted
 
-BACKLOG = 2048  # connections that wait to be accepted
-KEEP_ALIVE = 5  # seconds that an idle connection stays open
-SIGN_OF_LIFE = 2  # seconds between those of a worker
-
-
-class Worker(UvicornWorker):
-    """A process that answers, until its parent stops it or is gone."""
-
-    CONFIG_KWARGS = {
-        "loop": "uvloop",
-        "http": Connection,
-        "ws": "none",
-        "lifespan": "off",
-        "access_log": False,
-        "server_header": False,
-        "timeout_notify": SIGN_OF_LIFE,
-    }
-
-    def init_signals(self) -> None:
-        """A terminal sends SIGINT to all processes: the parent says what it means."""
-        super().init_signals()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    async def _serve(self) -> None:
-        self.config.app = self.wsgi
-        server = DrainingServer(self.config)
-        self._install_sigquit_handler()
-        await server.serve(sockets=self.sockets)
-
-        if not server.started:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
-
-    async def callback_notify(self) -> None:
-        """Give the parent a sign of life; without one, end."""
-        if os.getppid() != self.ppid:
-            signal.raise_signal(signal.SIGTERM)
-        await super().callback_notify()
+CONNECTIONS = 4096  # of a worker; more wait until others are closed
+HEADER_SECONDS = 10  # for the headers of a request, and between two requests of a connection
+MOST_HEADER_BYTES = 1 << 16
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl
+TO_STDERR = {name: {"class": "logging.StreamHandler"} for name in ("console", "access")}
 
 
-class _Application(BaseApplication):
-    """An ASGI application with gunicorn's settings."""
-
-    def __init__(self, app: Any, settings: dict[str, Any]) -> None:
-        self._app = app
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        for name, value in self._settings.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        return self._app
-
-
-class _Arbiter(Arbiter):
-    """gunicorn's, that every signal ends as SIGTERM does, and that remembers which it was."""
-
-    ended_by = signal.SIGTERM
-
-    def handle_int(self) -> NoReturn:
-        """Answer what is in flight, and end."""
-        self.ended_by = signal.SIGINT
-        raise StopIteration
-
-    def handle_hup(self) -> NoReturn:
-        """Its terminal has gone: end, too, as there is nothing to load anew."""
-        self.ended_by = signal.SIGHUP
-        raise StopIteration
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket at the address, which nobody else has; it does not listen yet.
+def reserve(host: str, port: int) -> socket.socket:
+    """Bind a socket to an address, so that granian can listen there and no other program can.
 
     Raises
     ------
@@ -107,78 +47,125 @@ def bound_socket(host: str, port: int) -> socket.socket:
             f"`host={host}` is no address ({error}): give one of this machine's, as 127.0.0.1"
         ) from error
 
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved = socket.socket(family, kind, protocol)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(address)
+        reserved.bind(address)
     except OSError as error:
-        listener.close()
+        reserved.close()
         raise ConfigError(
             f"{host}, port {port}, cannot be listened on ({error.strerror}): name another "
             "one with `port`, or another address with `host`"
         ) from error
-    return listener
+
+    # only now: with it, a port on which another granian listens could be bound
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _warn_of_others(reserved)
+    return reserved
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where a browser finds it."""
-    host, port, *_ = listener.getsockname()
-    if listener.family == socket.AF_INET6:
+def _warn_of_others(reserved: socket.socket) -> None:
+    """Warn where other machines reach the address."""
+    address = reserved.getsockname()[0]
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        warnings.warn(
+            f"whoever reaches {address} is answered, unencrypted and without a password",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def url_of(reserved: socket.socket) -> str:
+    """Return the address for a browser."""
+    host, port, *_ = reserved.getsockname()
+    if reserved.family == socket.AF_INET6:
         host = f"[{host}]"
     return f"http://{host}:{port}"
 
 
 def serve(
     app: Any,
-    listener: socket.socket,
+    reserved: socket.socket,
     workers: int,
-    seconds: float,
+    seconds: int,
     when_ready: Callable[[], None],
 ) -> NoReturn:
-    """Answer at a socket until a signal says stop; requests in flight are answered.
+    """Answer until a signal says stop; requests in hand are answered.
 
     Parameters
     ----------
     app : ASGI application
-    listener : socket
-        Bound.
+    reserved : socket
+        From `reserve`.
     workers : int
-        Processes.
-    seconds : float
+        Number of processes.
+    seconds : int
         That a request may take.
     when_ready : callable
-        Called once the socket listens.
+        Called once a worker listens.
 
     Raises
     ------
     Interrupted
-        At the end, in the process that was called.
+        At the end.
     """
-    parent = os.getpid()
-    application = _Application(
-        app,
-        {
-            "bind": f"fd://{listener.detach()}",
-            "backlog": BACKLOG,
-            "workers": workers,
-            "worker_class": Worker,
-            "preload_app": True,
-            "timeout": int(seconds) + 30,  # of a worker that gives no sign of life
-            "graceful_timeout": int(seconds) + 5,
-            "keepalive": KEEP_ALIVE,
-            "loglevel": "warning",
-            "control_socket_disable": True,
-            "when_ready": lambda _: when_ready(),
-        },
+    host, port, *_ = reserved.getsockname()
+    server = Granian(
+        "d2l_autorec",
+        host,
+        port,
+        interface=Interfaces.ASGINL,
+        workers=workers,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=2048,
+        backpressure=CONNECTIONS,
+        http1_settings=HTTP1Settings(1000 * HEADER_SECONDS, max_buffer_size=MOST_HEADER_BYTES),
+        log_level=LogLevels.error,
+        log_dictconfig={"handlers": TO_STDERR},
+        respawn_failed_workers=True,
+        workers_kill_timeout=seconds + 5,
     )
-    arbiter = _Arbiter(application)
+    received: list[int] = []
+    ignored = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN]
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        server.signal_handler_interrupt()
+
+    @server.on_startup
+    def begin() -> None:
+        for number in STOPPING:  # granian has set handlers of its own, also under nohup
+            signal.signal(number, signal.SIG_IGN if number in ignored else stop)
+        threading.Thread(target=_tell_when_ready, args=(reserved, when_ready), daemon=True).start()
+
+    multiprocessing.set_start_method("fork", force=True)
+    _allow_open_files()
     gc.collect()
     gc.freeze()  # a worker's collector would write to each object, and so copy what is shared
 
-    try:
-        arbiter.run()
-    except SystemExit as end:
-        if os.getpid() != parent or end.code:  # a worker, or a failure that is told already
-            raise
-        raise Interrupted(arbiter.ended_by) from end
-    raise AssertionError("the server ends by SystemExit")
+    server.serve(target_loader=lambda: _in_worker(app), wrap_loader=False)
+    raise Interrupted(received[0])
+
+
+def _in_worker(app: Any) -> Any:
+    """Return the application, in a process that ends with its parent and not by the terminal."""
+    os.setpgrp()  # Ctrl-C reaches the parent alone, which says what it means
+    ctypes.CDLL(None).prctl(SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+    return app
+
+
+def _allow_open_files() -> None:
+    """Raise the limit of open files, which is 1,024 on many machines, to what is allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _tell_when_ready(reserved: socket.socket, when_ready: Callable[[], None]) -> None:
+    """Wait until somebody listens at the address."""
+    while True:
+        with closing(socket.socket(reserved.family)) as client:
+            if client.connect_ex(reserved.getsockname()) == 0:
+                break
+        time.sleep(0.01)
+    when_ready()

@@ -34,10 +34,10 @@ from ..support.errors import ConfigError, DataError
 from ..support.files import FolderLock, replacing
 from ..training.checkpoint import parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
-from . import new_user, onnx, predictor
+from . import new_user, predictor
+from .export import FORMATS, export_run
 from .network_parts import parts_of
-from .parts import Parts
-from .predictor import Scored
+from .predictor import Parts, Scored
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -198,9 +198,9 @@ class TrainedModel:
             raise ConfigError("this model was put together by hand: there is no run to save")
         self._write(Path(folder))
 
-    def export(self, folder: str | Path, formats: Sequence[str] = onnx.FORMATS) -> list[Path]:
-        """Write model files that load without this package; see `onnx.export_run`."""
-        return onnx.export_run(self, Path(folder), formats)
+    def export(self, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+        """Write model files that load without this package; see `export.export_run`."""
+        return export_run(self, Path(folder), formats)
 
 
 def train_model(

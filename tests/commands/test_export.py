@@ -13,7 +13,7 @@ from helpers import TESTS, assert_user_error, finish, own_file
 from mxnet import gluon, np
 
 import d2l_autorec as d2l
-from d2l_autorec.serving import onnx
+from d2l_autorec.serving import export
 from d2l_autorec.serving.predictor import predict
 
 needs_onnx = pytest.mark.skipif(
@@ -122,14 +122,14 @@ def test_serving_example(run, in_process, tmp_path):
 
 @needs_onnx
 def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_path, monkeypatch):
-    (tmp_path / "metadata.json").write_text(json.dumps(onnx.describe(run)))
+    (tmp_path / "metadata.json").write_text(json.dumps(export.describe(run)))
     (tmp_path / "model.onnx").write_text("old")
 
     def another(path):
         symbol, parameters = (path.with_name(name) for name in MXNET)
-        return lambda rows: onnx._run_mxnet(symbol, parameters, np.array(rows)) + 0.01
+        return lambda rows: export._run_mxnet(symbol, parameters, np.array(rows)) + 0.01
 
-    monkeypatch.setattr(onnx, "open_session", another)
+    monkeypatch.setattr(export, "open_session", another)
     process = in_process("export", str(run.path), "--out", str(tmp_path))
     assert_user_error(
         process,
@@ -155,7 +155,7 @@ def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeyp
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(onnx.shutil, "copyfile", full)
+    monkeypatch.setattr(export.shutil, "copyfile", full)
     assert_user_error(in_process("export", *arguments), "cannot be written (No space left")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

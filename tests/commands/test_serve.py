@@ -17,7 +17,7 @@ import pytest
 from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.serving.tables import NotExported, load_served
+from d2l_autorec.serving.served_model import NotExported, load_served
 from d2l_autorec.serving.trained_model import load_run
 
 BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()

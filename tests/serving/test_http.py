@@ -8,7 +8,7 @@ import pytest
 from helpers import Server, own_file, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.serving.tables import reads_rows
+from d2l_autorec.serving.served_model import reads_rows
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataWarning
 

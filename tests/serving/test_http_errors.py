@@ -12,8 +12,8 @@ import pytest
 from helpers import Server
 
 import d2l_autorec as d2l
-from d2l_autorec.serving.connections import HEADER_SECONDS
-from d2l_autorec.serving.limits import MOST_BYTES
+from d2l_autorec.serving.app import MOST_BYTES
+from d2l_autorec.serving.server import HEADER_SECONDS
 
 ODD = ["a/b", "x/similar", "50%", "日本", "q?#&=+", "...", "Amélie", "10", "%2F", "é"]
 TITLES = {"a/b": "Amélie (2001)", "10": "Star Wars (1977)", "...": "Matrix, The (1999)"}
@@ -44,7 +44,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(run):
-    with Server(run.path, "--timeout", "2") as server:
+    hosts = ("--allowed-host", "Recommender.example")
+    with Server(run.path, "--timeout", "2", *hosts) as server:
         yield server
 
 
@@ -81,21 +82,20 @@ RATINGS = {
     "below the scale": ('{"10": -1e9}', 422, "ratings: -1000000000 for item '10' is outside"),
     "just above": ('{"10": 5.00000001}', 422, "5.00000001 for item '10' is outside"),
     "infinite": ('{"10": 1e999}', 422, "ratings: inf for item '10' is outside"),
-    "NaN": ('{"10": NaN}', 400, "the body is no JSON: NaN is no number"),
-    "Infinity": ('{"10": -Infinity}', 400, "the body is no JSON: -Infinity is no number"),
+    "NaN": ('{"10": NaN}', 422, "ratings: nan for item '10' is outside the scale 1..5"),
+    "Infinity": ('{"10": -Infinity}', 422, "ratings: -inf for item '10' is outside"),
     "huge": ('{"10": 1' + 400 * "0" + "}", 422, "ratings.10: Input should be a valid number"),
-    "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "the body is no JSON: Exceeds the limit"),
+    "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "There was an error parsing the body"),
     "text": ('{"10": "5"}', 422, "ratings.10: Input should be a valid number"),
     "true": ('{"10": true}', 422, "ratings.10: Input should be a valid number"),
     "null": ('{"10": null}', 422, "ratings.10: Input should be a valid number"),
-    "twice": ('{"10": 5, "10": 1}', 400, "the body is no JSON: '10' stands there twice"),
     "same item": ('{"10": 5, " 10": 1}', 422, "item ' 10' is given more than once"),
     "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
     "none": ("{}", 422, "ratings is empty: give at least one item"),
     "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),
     "list of fractions": ("[1.5]", 422, "ratings.0: an id is a whole number or a string"),
     "word": ('"10"', 422, "ratings: Input should be a valid dictionary"),
-    "deep": ("[" * 100_000, 400, "the body is no JSON: it is nested too deeply"),
+    "deep": ("[" * 100_000, 400, "There was an error parsing the body"),
 }
 
 
@@ -112,10 +112,14 @@ BODIES = {
     "list": ("[]", 422, "the body: Input should be a valid dictionary"),
     "no ratings": ("{}", 422, "ratings: Field required"),
     "unknown name": ('{"ratings": {"10": 5}, "m": 3}', 422, "m: Extra inputs are not permitted"),
-    "name twice": ('{"n": 3, "n": 3}', 400, "'n' stands there twice"),
-    "no text": (b'{"ratings": {"\xff": 5}}', 400, "can't decode byte 0xff"),
-    "n of 0": ('{"ratings": {"10": 5}, "n": 0}', 422, "`n` is 0: it must be a whole number, at"),
-    "n too high": ('{"ratings": {"10": 5}, "n": 1001}', 422, "at least 1 and at most 1000"),
+    "no text": (b'{"ratings": {"\xff": 5}}', 400, "There was an error parsing the body"),
+    "n of 0": (
+        '{"ratings": {"10": 5}, "n": 0}',
+        422,
+        "n: Input should be greater than or equal to 1",
+    ),
+    "n too high": ('{"ratings": {"10": 5}, "n": 1001}', 422, "n: Input should be less than or"),
+    "n of 10.0": ('{"ratings": {"10": 5}, "n": 10.0}', 422, "n: Input should be a valid integer"),
     "n huge": ('{"ratings": {"10": 5}, "n": 1e30}', 422, "n: Input should be a valid integer"),
     "n a text": ('{"ratings": {"10": 5}, "n": "3"}', 422, "n: Input should be a valid integer"),
     "n true": ('{"ratings": {"10": 5}, "n": true}', 422, "n: Input should be a valid integer"),
@@ -160,15 +164,15 @@ ADDRESSES = {
     "/recommend?user=": (404, "user '' is not among the 10 users"),
     "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; the nearest ids"),
     "/recommend?user=%00": (404, "user '\\x00' is not among"),
-    "/recommend?user=u1&n=0": (422, "`n` is 0: it must be a whole number, at least 1 and at most"),
-    "/recommend?user=u1&n=-1": (422, "`n` is -1"),
-    "/recommend?user=u1&n=1e3": (422, "n: Input should be a valid integer"),
-    "/recommend?user=u1&n=" + "9" * 30: (422, "it must be a whole number, at least 1 and at most"),
+    "/recommend?user=u1&n=0": (422, "n: Input should be greater than or equal to 1"),
+    "/recommend?user=u1&n=-1": (422, "n: Input should be greater than or equal to 1"),
+    "/recommend?user=u1&n=1e3": (422, "n: Input should be a whole number, from 1 to 1000"),
+    "/recommend?user=u1&n=10.0": (422, "n: Input should be a whole number, from 1 to 1000"),
+    "/recommend?user=u1&n=" + "9" * 30: (422, "n: Input should be less than or equal to 1000"),
     "/recommend?user=u1&N=3": (422, "N: Extra inputs are not permitted"),
-    "/recommend?user=u1&user=u2": (422, "user is given twice"),
     "/items/x/similar": (404, "item 'x' is not among the 10 items"),
-    "/items/10/similar?n=0": (422, "`n` is 0"),
-    "/items?n=1001": (422, "`n` is 1001"),
+    "/items/10/similar?n=0": (422, "n: Input should be greater than or equal to 1"),
+    "/items?n=1001": (422, "n: Input should be less than or equal to 1000"),
     "/items?search=" + "a+" * 101: (422, "search: String should have at most 200 characters"),
     "/items/10": (404, "Not Found"),
     "/nothing": (404, "Not Found"),
@@ -274,7 +278,7 @@ def raw(server, *pieces, seconds=10.0):
 
 def head(length, path="/recommend"):
     return (
-        f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         f"content-type: application/json\r\n{length}\r\n\r\n"
     ).encode()
 
@@ -305,22 +309,58 @@ def test_large_bodies(server, client):
     "request_",
     [
         b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"FOO / HTTP/1.1\r\n\r\n",
         head("content-length: x"),
         head("content-length: -5"),
     ],
 )
 def test_no_http(server, request_):
-    assert_raw_problem(raw(server, request_), 400, "the request is no HTTP")
+    assert raw(server, request_).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 def test_long_headers(server):
-    pieces = [b"x: " + b"a" * (1 << 17)] * 8
-    answer = raw(server, b"GET / HTTP/1.1\r\nhost: x\r\n", *pieces)
+    pieces = [b"x: " + b"a" * (1 << 17)] * 16
+    answer = raw(server, b"GET / HTTP/1.1\r\nhost: localhost\r\n", *pieces)
     # reset where it sends on
-    assert answer == b"" or b"431 Request Header Fields Too Large" in answer
-    assert answer == b"" or b"the headers are larger than 65536 bytes" in answer
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:80", 200),
+        ("[::1]:8000", 200),
+        ("192.0.2.7", 200),
+        ("recommender.example:8000", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example:8000", 421),
+        ("evil.example:localhost", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost@evil.example", 421),
+        ("[", 421),
+        ("", 421),
+    ],
+)
+def test_hosts(client, host, status):
+    """A page of another site, whose name leads here, gets no answer."""
+    for path in ("/health", "/", "/docs"):
+        assert client.get(path, headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/x/..", "//evil.example/..", "/static-offline-docs", "/items/"])
+@pytest.mark.parametrize("host", ["evil.example", "localhost"])
+def test_nothing_leads_to_another_host(server, path, host):
+    request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    answer = raw(server, request.encode())
+    status = int(answer.split()[1])
+    assert status == 421 if host == "evil.example" else status in (307, 404)
+    assert b"evil" not in answer.lower().partition(b"location:")[2].partition(b"\r\n")[0]
+
+
+def test_parameters_of_a_post(client):
+    answer = post(client, '{"ratings": {"10": 5}}', "/recommend?n=3")
+    assert_problem(answer, 422, "a POST takes no parameters in the address, only JSON")
 
 
 def test_slow_bodies(server):
@@ -333,7 +373,7 @@ def test_slow_bodies(server):
 @pytest.mark.slow
 def test_slow_headers(server):
     start = time.monotonic()
-    assert raw(server, b"GET / HTTP/1.1\r\nhost: x\r\n", seconds=30) == b""
+    assert raw(server, b"GET / HTTP/1.1\r\nhost: localhost\r\n", seconds=30) == b""
     assert HEADER_SECONDS - 1 < time.monotonic() - start < HEADER_SECONDS + 5
 
 
@@ -341,7 +381,7 @@ def test_slow_headers(server):
 def test_blank_lines_behind_an_answer(server):
     """They begin no request, and yet the connection does not stay open for them."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         answer = b""
         while not answer.endswith(b'{"status":"ok"}'):
             answer += connection.recv(65536)
@@ -361,7 +401,6 @@ def test_connections_that_say_nothing_do_not_stop_others(server, client):
             connection.close()
 
 
-def test_nothing_was_logged_but_what_is_no_http(server):
+def test_nothing_was_logged(server):
     """After all of the above."""
-    for line in server.log.read_text().splitlines():
-        assert "[WARNING]" in line, line
+    assert server.log.read_text() == ""

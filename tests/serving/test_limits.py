@@ -7,9 +7,10 @@ import threading
 import httpx
 import pytest
 
-from d2l_autorec.serving.web import AT_ONCE, make_app
+import d2l_autorec
+from d2l_autorec.serving.app import make_app
 
-LARGE = f"/recommend?user=1&n={AT_ONCE + 1}"  # another thread computes
+SLOW = "/recommend?user=1"
 
 
 class Stub:
@@ -38,14 +39,14 @@ def asked(stub, *paths, seconds=0.3):
 
     async def ask():
         transport = httpx.ASGITransport(make_app(stub, seconds), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await asyncio.gather(*map(client.get, paths))
 
     return asyncio.run(ask())
 
 
 def test_an_answer_that_takes_too_long_is_given_up(stub):
-    late, waited, health = asked(stub, LARGE, LARGE, "/health")
+    late, waited, health = asked(stub, SLOW, SLOW, "/health")
     assert health.status_code == 200
     for answer in (late, waited):
         assert answer.status_code == 503
@@ -54,7 +55,7 @@ def test_an_answer_that_takes_too_long_is_given_up(stub):
 
 def test_an_answer_in_time_is_given(stub):
     stub.go_on.set()
-    (answer,) = asked(stub, LARGE)
+    (answer,) = asked(stub, SLOW)
     assert answer.json() == {"recommendations": [], "remarks": []}
 
 
@@ -62,7 +63,7 @@ def test_a_mistake_of_ours_tells_nothing_of_the_machine(stub, caplog):
     with caplog.at_level(logging.ERROR):
         (answer,) = asked(stub, "/items")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "a mistake of the server's: its log says which"}
+    assert answer.json() == {"error": "internal error; see the server's log"}
 
 
 def test_the_api_is_described_without_anything_from_elsewhere(stub):
@@ -78,12 +79,34 @@ def test_the_api_is_described_without_anything_from_elsewhere(stub):
         "/model": ["get"],
         "/health": ["get"],
     }
+    problem = {"$ref": "#/components/schemas/Problem"}
     for verbs in paths.values():
         for operation in verbs.values():
             assert operation["description"]
-            assert operation["responses"]["422"]["content"]["application/json"]["schema"] == {
-                "$ref": "#/components/schemas/Problem"
+            errors = {
+                status: answer["content"]["application/json"]["schema"]
+                for status, answer in operation["responses"].items()
+                if status != "200"
             }
+            statuses = ("400", "404", "408", "413", "415", "421", "422", "500", "503")
+            assert errors == dict.fromkeys(statuses, problem)
+
+
+def test_the_description_has_version_and_bounds(stub):
+    (answer,) = asked(stub, "/openapi.json")
+    description = answer.json()
+    assert description["info"]["version"] == d2l_autorec.__version__
+
+    of_query = [
+        parameter["schema"]
+        for path in ("/recommend", "/items", "/items/{item}/similar")
+        for parameter in description["paths"][path]["get"]["parameters"]
+        if parameter["name"] == "n"
+    ]
+    of_body = description["components"]["schemas"]["NewUser"]["properties"]["n"]
+    for number in (*of_query, of_body):
+        assert (number["type"], number["minimum"], number["maximum"]) == ("integer", 1, 1000)
+    assert len(of_query) == 3
 
 
 @pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"])

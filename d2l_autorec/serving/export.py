@@ -26,8 +26,17 @@ from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig, 
 from ..runs.run_record import read_record
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import PART, digest_of, replacing
-from .onnx_session import HOW_TO_INSTALL, INPUT, of_length_1, open_session
-from .tables import FILE, METADATA, NETWORK, origins_of, save_tables
+from .served_model import (
+    FILE,
+    HOW_TO_INSTALL,
+    INPUT,
+    METADATA,
+    NETWORK,
+    of_length_1,
+    open_session,
+    origins_of,
+    save_tables,
+)
 
 if TYPE_CHECKING:
     from .trained_model import TrainedModel

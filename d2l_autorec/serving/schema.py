@@ -1,12 +1,11 @@
-"""What the HTTP API is asked and answers, as types; imports no MXNet."""
+"""Types of what the HTTP API is asked and answers."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from .answers import MOST_ITEMS
-
+MOST_ITEMS = 1000  # that may be asked for at once
 MOST_LETTERS = 200  # of a search, as in the page's box
 
 
@@ -16,33 +15,41 @@ def _as_id(value: Any) -> Any:
     return value
 
 
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and not value.removeprefix("-").isdecimal():
+        raise ValueError(f"Input should be a whole number, from 1 to {MOST_ITEMS}")
+    return value
+
+
 Id = Annotated[int | str, BeforeValidator(_as_id)]
 Ids = TypeAliasType("Ids", Annotated[list[Id], FailFast()])  # one error of many is enough
 Ratings = dict[str, float] | Ids
-Number = Annotated[int, Field(description=f"How many, from 1 to {MOST_ITEMS}")]
+Number = Annotated[
+    int, Field(ge=1, le=MOST_ITEMS, description="How many items"), BeforeValidator(_digits)
+]
 
 
 class Query(BaseModel):
-    """The parameters of an address; there are no others."""
+    """Parameters of an address; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class OfUser(Query):
-    """Of a user that the model knows."""
+    """Parameters of a known user's recommendations."""
 
     user: str
     n: Number = 10
 
 
 class OfItem(Query):
-    """Of an item."""
+    """Parameters of similar items."""
 
     n: Number = 10
 
 
 class Words(Query):
-    """Of a title or an id; without any, the most popular items are found."""
+    """Words of a title or an id; without any, the most popular items are found."""
 
     search: Annotated[str, Field(max_length=MOST_LETTERS)] = ""
     n: Number = 10
@@ -64,7 +71,7 @@ class NewUser(Body):
 
 
 class Wanted(Body):
-    """Items that a user, or someone with these ratings, is asked about."""
+    """Items whose scores are wanted, of a user or of someone with these ratings."""
 
     user: Id | None = None
     ratings: Ratings | None = None
@@ -105,33 +112,33 @@ class Recommendation(ScoredItem):
 
 
 class FoundItem(Item):
-    """An item, and how many ratings of it are known."""
+    """An item, and the number of its known ratings."""
 
     ratings: int
 
 
 class Recommendations(BaseModel):
-    """Best first."""
+    """Recommended items, best first."""
 
     recommendations: list[Recommendation]
     remarks: list[str]
 
 
 class Predictions(BaseModel):
-    """In the order asked for."""
+    """Scores in the order asked for."""
 
     predictions: list[ScoredItem]
 
 
 class SimilarItems(BaseModel):
-    """Most similar first."""
+    """Similar items, most similar first."""
 
     items: list[SimilarItem]
     remarks: list[str]
 
 
 class FoundItems(BaseModel):
-    """Most popular first."""
+    """Found items, most popular first."""
 
     items: list[FoundItem]
 

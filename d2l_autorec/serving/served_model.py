@@ -1,14 +1,16 @@
-"""The tables of a model in a file, tables.npz, and a model that answers by them.
+"""A model that answers without MXNet, by the files of an export: tables.npz and model.onnx.
 
-Imports no MXNet: run folder and export folder -> load_served -> ServedModel
+run folder and export folder -> load_served -> ServedModel
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..models.rating_scale import ScaledActivation
@@ -17,13 +19,18 @@ from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RunConfig
 from ..runs.known_data import read_known
 from ..runs.run_record import RunRecord, read_record
 from ..support.arrays import load_arrays, save_arrays
-from ..support.errors import DataError
+from ..support.errors import ConfigError, DataError
 from ..support.files import digest_of
-from .onnx_session import row_scorer
-from .parts import Parts
+from .predictor import Parts, RowScorer
 
 FILE, NETWORK, METADATA = "tables.npz", "model.onnx", "metadata.json"
 ORIGINS = ("ratings.npz", "clicks.npz", "model.params")  # what a model's answers depend on
+HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
+INPUT = "data"  # the name that HybridBlock.export gives it
+TINY = 1e-12  # as in the network: a row without a click stays zero
+
+
+RowFunction = Callable[[np.ndarray], np.ndarray]
 
 
 class NotExported(DataError):
@@ -93,13 +100,13 @@ def save_tables(parts: Parts, path: Path) -> None:
     save_arrays(path, arrays.items())
 
 
-def read_tables(path: Path) -> Parts:
-    """Read what `save_tables` wrote.
+def read_tables(path: Path, ratings: Ratings) -> Parts:
+    """Read what `save_tables` wrote of a model of these users and items.
 
     Raises
     ------
     NotExported
-        If the file is missing or damaged.
+        If the file is missing or damaged, or no tables of such a model.
     """
     try:
         arrays = load_arrays(path)
@@ -113,6 +120,7 @@ def read_tables(path: Path) -> Parts:
             linear = Linear(arrays.get("linear_weights"), arrays["linear_biases"])
 
         items, users = (_vectors(arrays, name) for name in ("items", "users"))
+        _check_tables((items, users, linear), ratings)
         return Parts(items, users, output, linear)
     except MemoryError:
         raise
@@ -124,6 +132,58 @@ def _vectors(arrays: dict[str, np.ndarray], name: str) -> Vectors | None:
     if f"{name}_weights" not in arrays:
         return None
     return Vectors(arrays[f"{name}_weights"], arrays[f"{name}_biases"])
+
+
+def _check_tables(tables: tuple[Vectors | Linear | None, ...], ratings: Ratings) -> None:
+    """Raise ValueError unless there is a finite row for each item, user and item."""
+    counts = (ratings.num_items, ratings.num_users, ratings.num_items)
+    for table, count in zip(tables, counts):
+        for array in table or ():
+            if array is None:
+                continue
+            if len(array) != count:
+                raise ValueError(f"a table has {len(array)} rows, and there must be {count}")
+            if not np.isfinite([array.min(), array.max()]).all():
+                raise ValueError("a table holds numbers that are not finite")
+
+
+def open_session(path: Path) -> RowFunction:
+    """Load model.onnx, float32 (batch_size, columns) -> (batch_size, columns).
+
+    Raises
+    ------
+    ConfigError
+        If onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(f"{path.name} needs onnxruntime ({error}): {HOW_TO_INSTALL}") from error
+
+    # one thread: a pool of them would not outlive the fork of a server's workers
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda rows: session.run(None, {INPUT: rows})[0]
+
+
+def row_scorer(path: Path, config: RunConfig) -> RowScorer:
+    """Return the function that scores users' rows by model.onnx."""
+    session = open_session(path)
+
+    def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
+        rows = matrix.toarray().astype(np.float32)
+        if isinstance(config, ClickAutoencoderConfig):
+            rows = of_length_1(rows)
+        return session(rows)
+
+    return score_rows
+
+
+def of_length_1(rows: np.ndarray) -> np.ndarray:
+    """Divide rows by their Euclidean length, which a network of clicks reads."""
+    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return rows / np.maximum(lengths, TINY)
 
 
 def load_served(path: str | Path, export: str | Path | None = None) -> ServedModel:
@@ -147,16 +207,13 @@ def load_served(path: str | Path, export: str | Path | None = None) -> ServedMod
     record = read_record(path)
     result = record.finished()
 
-    folder = path / "export"
-    if export is not None:
-        folder = Path(export)
-
+    folder = Path(export or path / "export")
     _check_current(record, folder)
-    tables = read_tables(folder / FILE)
+    known = read_known(record)
+
+    tables = read_tables(folder / FILE, known.ratings)
     if reads_rows(record.config):
         tables = replace(tables, score_rows=row_scorer(folder / NETWORK, record.config))
-
-    known = read_known(record)
     return ServedModel(record.config, known.ratings, known.inputs, tables, result)
 
 

@@ -1,0 +1,386 @@
+"""The HTTP API of a trained model, and its page; imports no MXNet.
+
+request -> Guard -> types of `schema` -> `Answers`, in another thread -> JSON
+"""
+
+import asyncio
+import ipaddress
+import mimetypes
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import anyio
+import numpy as np
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from pydantic_core import to_json
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import __version__
+from ..runs.config import RankingConfig
+from ..support.errors import DataWarning, UnknownId, UserError
+from . import schema
+from .new_user import positions_and_values, predict_new_user, recommend_new_user
+from .predictor import (
+    Answering,
+    ItemSearch,
+    Scored,
+    because,
+    predictor_of,
+    recommend,
+    score,
+    shortage,
+    similar_items,
+)
+
+MOST_BYTES = 1 << 20  # of a request's body
+LOOPBACK = "localhost"
+CLOSE = {"connection": "close"}  # what is left of the request is not read
+PAGE = Path(__file__).parent / "page"
+# Nothing comes from elsewhere, nothing is framed, and after an upgrade a browser asks anew.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+PROBLEMS = {
+    400: "The body is no JSON",
+    404: "A user or an item is unknown",
+    408: "The request did not come in time",
+    413: "The body is too large",
+    415: "The body is not said to be JSON",
+    421: "The host is none that is served",
+    422: "A mistake in the request",
+    500: "An internal error",
+    503: "No answer in time",
+}
+Given = Mapping[Any, float] | Sequence[Any]
+
+
+class Answers:
+    """Answers of a model as JSON's types.
+
+    Parameters
+    ----------
+    model : Answering
+    result : mapping
+        What result.json holds.
+    """
+
+    def __init__(self, model: Answering, result: Mapping[str, Any]) -> None:
+        self._model = model
+        self._result = result
+        self._predictor = predictor_of(model)
+        self._predictor.prepare()
+        self._search = ItemSearch(self._predictor)
+
+    def recommend(self, user: Any, n: int) -> dict[str, Any]:
+        """Return the best unseen items of a user that the model knows."""
+        with _remarks() as remarks:
+            found = recommend(self._model, user, n)
+
+        (position,) = self._predictor.users.positions([user])
+        rated, values = self._predictor.inputs_of(position)
+        return self._recommended(found, n, rated, values, remarks)
+
+    def recommend_new_user(self, ratings: Given, n: int) -> dict[str, Any]:
+        """Return the best items for someone whom training did not see."""
+        rated, values = positions_and_values(self._model, ratings)
+        found = recommend_new_user(self._model, rated, values, n)
+        return self._recommended(found, n, rated, values, [])
+
+    def _recommended(
+        self,
+        found: Sequence[Scored],
+        n: int,
+        rated: np.ndarray,
+        values: np.ndarray,
+        remarks: list[str],
+    ) -> dict[str, Any]:
+        positions = self._predictor.items.positions([scored.item for scored in found])
+        reasons = because(self._predictor, positions, rated, values)
+        rows = [
+            {**row, "because": _rows(reason, "similarity")}
+            for row, reason in zip(_rows(found), reasons)
+        ]
+
+        if len(found) < n:
+            remarks = [*remarks, shortage(len(found), n)]
+        return {"recommendations": rows, "remarks": remarks}
+
+    def predict(self, user: Any, items: Sequence[Any]) -> dict[str, Any]:
+        """Return what a user would give to each of `items`."""
+        return {"predictions": _rows(score(self._model, user, items))}
+
+    def predict_new_user(self, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
+        """Return what someone whom training did not see would give to each of `items`."""
+        rated, values = positions_and_values(self._model, ratings)
+        wanted = self._predictor.items.positions(items)
+
+        scores = predict_new_user(self._predictor, rated, values)
+        shown = self._predictor.shown(scores[wanted])
+        return {"predictions": _rows(self._predictor.scored(wanted, shown))}
+
+    def similar_items(self, item: Any, n: int) -> dict[str, Any]:
+        """Return the items most like an item."""
+        with _remarks() as remarks:
+            found = similar_items(self._model, item, n)
+        return {"items": _rows(found, "similarity"), "remarks": remarks}
+
+    def search(self, text: str, n: int) -> dict[str, Any]:
+        """Return items whose title or id contains the words of `text`, popular ones first."""
+        found = self._search.find(text, n)
+        return {
+            "items": [
+                {"item": item, "title": title, "ratings": int(count)}
+                for item, title, count in found
+            ]
+        }
+
+    def about(self) -> dict[str, Any]:
+        """Return what result.json says, and what is asked for and answered."""
+        ratings = self._model.ratings
+        return {
+            "kind": "ranking" if isinstance(self._model.config, RankingConfig) else "rating",
+            "scale": list(ratings.bounds),
+            "users": ratings.num_users,
+            "items": ratings.num_items,
+            "result": dict(self._result),
+        }
+
+
+def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]:
+    return [{"item": item, "title": title, score: value} for item, title, value in found]
+
+
+@contextmanager
+def _remarks() -> Iterator[list[str]]:
+    """Collect what the block warns of; complete at its end. Not for several threads."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        yield texts
+    texts += [str(warning.message) for warning in caught]
+
+
+def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> FastAPI:
+    """Return the application.
+
+    Parameters
+    ----------
+    answers : Answers
+    seconds : float
+        For reading a request and answering it.
+    hosts : collection of str
+        Names that this server is called by, beside localhost and addresses.
+    """
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="d2l_autorec",
+        version=__version__,
+        description="What a trained model recommends.",
+        responses={
+            status: {"model": schema.Problem, "description": text}
+            for status, text in PROBLEMS.items()
+        },
+        redirect_slashes=False,
+    )
+    app.add_middleware(Guard, seconds=seconds, hosts=hosts)
+
+    _answer_errors(app)
+    _add_routes(app, answers)
+    for file in PAGE.iterdir():
+        _add_page(app, file)
+    return app
+
+
+def problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return an error as the API answers it: one line."""
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"error": line}, status, headers)
+
+
+class Guard:
+    """Refuses requests that are for another host, too large or too slow.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    seconds : float
+        For reading a request and answering it.
+    hosts : collection of str
+        Names that are served beside localhost. An address is always served: a page of another
+        site, whose name leads to this machine (DNS rebinding), asks by that name.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, hosts: Collection[str]) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._hosts = {LOOPBACK, *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._refusal(scope, Headers(scope=scope))
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+
+        if scope["method"] == "HEAD":  # the server leaves out the body
+            scope = {**scope, "method": "GET"}
+        size = 0
+        is_reading = is_answered = False
+
+        async def read() -> Message:
+            nonlocal size, is_reading
+            is_reading = True
+            message = await receive()
+            is_reading = False
+
+            size += len(message.get("body", b""))
+            if size > MOST_BYTES:
+                raise HTTPException(413, _too_large(), CLOSE)
+            return message
+
+        async def write(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        with anyio.move_on_after(self._seconds) as limit:
+            await self._app(scope, read, write)
+
+        if limit.cancelled_caught and not is_answered:
+            late = self._late(is_reading)
+            await late(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        """Return the answer to a request that is not to be read."""
+        host = headers.get("host", LOOPBACK)
+        if not self._is_served(host):
+            return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
+        if int(headers.get("content-length", 0)) > MOST_BYTES:  # the server checks that
+            return problem(413, _too_large(), CLOSE)
+        if scope["method"] != "POST":
+            return None
+
+        kind, _, _ = headers.get("content-type", "").partition(";")
+        if kind.strip().lower() != "application/json":
+            return problem(415, "send JSON, with content-type: application/json", CLOSE)
+        if scope["query_string"]:
+            return problem(422, "a POST takes no parameters in the address, only JSON", CLOSE)
+        return None
+
+    def _is_served(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in self._hosts:
+                return True
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _late(self, is_reading: bool) -> JSONResponse:
+        if is_reading:
+            return problem(408, f"the request was not complete in {self._seconds:g} seconds", CLOSE)
+        return problem(503, f"no answer within {self._seconds:g} seconds: try again later")
+
+
+def _too_large() -> str:
+    return f"the body is larger than {MOST_BYTES} bytes"
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Let every error be one line of JSON."""
+
+    @app.exception_handler(UserError)
+    async def of_the_library(_: Request, error: UserError) -> JSONResponse:
+        return problem(404 if isinstance(error, UnknownId) else 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_a_type(_: Request, error: RequestValidationError) -> JSONResponse:
+        # where a value may be of several types, the error of the nearest one
+        deepest = max(error.errors(), key=lambda one: len(one["loc"]))
+        if deepest["type"] == "json_invalid":
+            return problem(400, f"the body is no JSON: {deepest['ctx']['error']}")
+
+        # a type that the value was tried as has brackets, as list[...]
+        names = [str(name) for name in deepest["loc"][1:] if "[" not in str(name)]
+        message = deepest["msg"].removeprefix("Value error, ")
+        return problem(422, f"{'.'.join(names) or 'the body'}: {message}")
+
+    @app.exception_handler(HTTPException)
+    async def of_http(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def of_ours(_: Request, __: Exception) -> JSONResponse:
+        return problem(500, "internal error; see the server's log")
+
+
+def _add_routes(app: FastAPI, answers: Answers) -> None:
+    thread = ThreadPoolExecutor(1)  # what takes long keeps no other request from its timeout
+
+    async def ask(question: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
+        loop = asyncio.get_running_loop()
+        content = await loop.run_in_executor(thread, question, *arguments)
+        return Response(to_json(content), media_type="application/json")
+
+    @app.get("/recommend", response_model=schema.Recommendations)
+    async def recommend(asked: Annotated[schema.OfUser, Query()]) -> Response:
+        """Recommend unseen items to a user that the model knows."""
+        return await ask(answers.recommend, asked.user, asked.n)
+
+    @app.post("/recommend", response_model=schema.Recommendations)
+    async def recommend_new_user(asked: schema.NewUser) -> Response:
+        """Recommend items to someone whom training did not see.
+
+        `ratings` are ratings by item id; of a model that ranks, a list of item ids.
+        """
+        return await ask(answers.recommend_new_user, asked.ratings, asked.n)
+
+    @app.post("/predict", response_model=schema.Predictions)
+    async def predict(asked: schema.Wanted) -> Response:
+        """Predict what a user, or someone with these ratings, would give to each item."""
+        if asked.ratings is None:
+            return await ask(answers.predict, asked.user, asked.items)
+        return await ask(answers.predict_new_user, asked.ratings, asked.items)
+
+    @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems)
+    async def similar_items(item: str, asked: Annotated[schema.OfItem, Query()]) -> Response:
+        """Find the items most like an item."""
+        return await ask(answers.similar_items, item, asked.n)
+
+    @app.get("/items", response_model=schema.FoundItems)
+    async def search(asked: Annotated[schema.Words, Query()]) -> Response:
+        """Find items whose title or id contains every word, popular ones first."""
+        return await ask(answers.search, asked.search, asked.n)
+
+    @app.get("/model", response_model=schema.About)
+    async def about() -> Response:
+        """Describe the model."""
+        return JSONResponse(answers.about())
+
+    @app.get("/health", response_model=schema.Health)
+    async def health() -> Response:
+        """Say that the server answers."""
+        return JSONResponse({"status": "ok"})
+
+
+def _add_page(app: FastAPI, file: Path) -> None:
+    kind, _ = mimetypes.guess_type(file.name)
+    content = file.read_bytes()
+    address = "/" if file.name == "index.html" else f"/{file.name}"
+
+    @app.get(address, include_in_schema=False)
+    async def page() -> Response:
+        return Response(content, media_type=kind, headers=PAGE_HEADERS)
