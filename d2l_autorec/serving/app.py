@@ -1,13 +1,13 @@
 """The HTTP API of a trained model, and its page; imports no MXNet.
 
-request -> Guard -> types of `schema` -> `Answers`, in another thread -> JSON
+request -> Guard -> types of `schema` -> `Answers`, of large requests in another thread -> JSON
 """
 
 import asyncio
 import ipaddress
 import mimetypes
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +42,9 @@ from .predictor import (
     similar_items,
 )
 
+# Users and items of the model, times what is given and asked for: some milliseconds. A request of
+# few is answered sooner than it is handed to another thread.
+AT_ONCE = 1_000_000
 MOST_BYTES = 1 << 20  # of a request's body
 LOOPBACK = "localhost"
 CLOSE = {"connection": "close"}  # what is left of the request is not read
@@ -327,18 +330,36 @@ def _answer_errors(app: FastAPI) -> None:
         return problem(500, "internal error; see the server's log")
 
 
-def _add_routes(app: FastAPI, answers: Answers) -> None:
-    thread = ThreadPoolExecutor(1)  # what takes long keeps no other request from its timeout
+def _asker(known: int) -> Callable[..., Awaitable[Response]]:
+    """Return the function that asks `Answers`.
 
-    async def ask(question: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
-        loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(thread, question, *arguments)
+    Parameters
+    ----------
+    known : int
+        Users and items of the model.
+    """
+    thread = ThreadPoolExecutor(1)  # what takes long there keeps no other request waiting
+
+    async def ask(size: int, question: Callable[..., Any], *arguments: Any) -> Response:
+        """Return the answer to a question; `size` counts what is given and asked for."""
+        if size * known <= AT_ONCE:
+            content = question(*arguments)
+        else:
+            loop = asyncio.get_running_loop()
+            content = await loop.run_in_executor(thread, question, *arguments)
         return Response(to_json(content), media_type="application/json")
+
+    return ask
+
+
+def _add_routes(app: FastAPI, answers: Answers) -> None:
+    about = answers.about()
+    ask = _asker(about["users"] + about["items"])
 
     @app.get("/recommend", response_model=schema.Recommendations)
     async def recommend(asked: Annotated[schema.OfUser, Query()]) -> Response:
         """Recommend unseen items to a user that the model knows."""
-        return await ask(answers.recommend, asked.user, asked.n)
+        return await ask(asked.n, answers.recommend, asked.user, asked.n)
 
     @app.post("/recommend", response_model=schema.Recommendations)
     async def recommend_new_user(asked: schema.NewUser) -> Response:
@@ -346,29 +367,33 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
 
         `ratings` are ratings by item id; of a model that ranks, a list of item ids.
         """
-        return await ask(answers.recommend_new_user, asked.ratings, asked.n)
+        size = len(asked.ratings) + asked.n
+        return await ask(size, answers.recommend_new_user, asked.ratings, asked.n)
 
     @app.post("/predict", response_model=schema.Predictions)
     async def predict(asked: schema.Wanted) -> Response:
         """Predict what a user, or someone with these ratings, would give to each item."""
+        size = len(asked.items)
         if asked.ratings is None:
-            return await ask(answers.predict, asked.user, asked.items)
-        return await ask(answers.predict_new_user, asked.ratings, asked.items)
+            return await ask(size, answers.predict, asked.user, asked.items)
+
+        size += len(asked.ratings)
+        return await ask(size, answers.predict_new_user, asked.ratings, asked.items)
 
     @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems)
     async def similar_items(item: str, asked: Annotated[schema.OfItem, Query()]) -> Response:
         """Find the items most like an item."""
-        return await ask(answers.similar_items, item, asked.n)
+        return await ask(asked.n, answers.similar_items, item, asked.n)
 
     @app.get("/items", response_model=schema.FoundItems)
     async def search(asked: Annotated[schema.Words, Query()]) -> Response:
         """Find items whose title or id contains every word, popular ones first."""
-        return await ask(answers.search, asked.search, asked.n)
+        return await ask(asked.n, answers.search, asked.search, asked.n)
 
     @app.get("/model", response_model=schema.About)
-    async def about() -> Response:
+    async def model() -> Response:
         """Describe the model."""
-        return JSONResponse(answers.about())
+        return JSONResponse(about)
 
     @app.get("/health", response_model=schema.Health)
     async def health() -> Response:

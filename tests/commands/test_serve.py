@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,16 +14,31 @@ import time
 from collections import Counter
 
 import httpx
+import numpy as np
 import pytest
 from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.serving.served_model import NotExported, load_served
+from d2l_autorec.serving.served_model import NotExported, load_served, read_tables
 from d2l_autorec.serving.trained_model import load_run
 
 BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()
 HEADERS = {"content-type": "application/json"}
 WITH_MXNET = ("-m", "d2l_autorec.serve")
+NOHUP = ("-c", f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{WITHOUT_MXNET}")
+# a model that keeps 200 MB more, which the first process has made
+LARGE = f"""
+import numpy as np
+from d2l_autorec.serving import app
+usual = app.Answers.__init__
+
+def large(answers, *arguments):
+    usual(answers, *arguments)
+    answers.more = np.ones(25_000_000)
+
+app.Answers.__init__ = large
+{WITHOUT_MXNET}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +66,13 @@ def by_library(run):
 
 
 @pytest.mark.parametrize(
-    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    "number, code",
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGHUP, 129),
+        (signal.SIGQUIT, 131),
+    ],
 )
 def test_begins_and_ends_in_a_line_each(run, number, code):
     with Server(run, "--workers", "2") as server:
@@ -59,6 +81,39 @@ def test_begins_and_ends_in_a_line_each(run, number, code):
 
     name = signal.Signals(number).name
     assert server.log.read_text() == f"d2l_autorec.serve: stopped: {name}\n"
+
+
+def test_nohup_protects_it(run):
+    with Server(run, program=NOHUP) as server:
+        (worker,) = children(server.process.pid)
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        recommend(server.url)
+        assert children(server.process.pid) == [worker]
+        assert server.stop() == 143
+
+
+def test_other_machines_are_told_of(run):
+    with Server(run, "--host", "0.0.0.0") as server:
+        assert httpx.get(f"http://127.0.0.1:{server.port}/health").status_code == 200
+        server.stop()
+    warning, _ = server.log.read_text().splitlines()
+    assert warning == (
+        "warning: whoever reaches 0.0.0.0 is answered, unencrypted and without a password"
+    )
+
+
+def test_workers_share_the_model(run, tmp_path):
+    """200 MB of tables are there once, however many workers answer by them."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    with Server(copy, "--workers", "3", program=("-c", LARGE)) as server:
+        for _ in range(30):
+            recommend(server.url)
+        workers = children(server.process.pid)
+        assert len(workers) == 3
+        for worker in workers:
+            assert kib(worker, "Rss") > 200_000
+            assert kib(worker, r"Private_\w+") < 60_000
 
 
 def test_ctrl_c_reaches_every_process(run, tmp_path):
@@ -113,6 +168,32 @@ def test_a_damaged_export_is_not_served(run, tmp_path, name):
     path.unlink()
     with pytest.raises(NotExported):
         load_served(copy)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda table: table[:-1], "a table has 79 rows, and there must be 80"),
+        (lambda table: np.full_like(table, np.nan), "a table holds numbers that are not finite"),
+        (lambda table: table.astype("U9"), "is missing or damaged"),
+    ],
+)
+def test_tables_of_another_model_are_refused(run, tmp_path, change, message):
+    ratings = load_served(run).ratings
+    arrays = dict(np.load(run / "export" / "tables.npz"))
+    arrays["items_weights"] = change(arrays["items_weights"])
+    np.savez(tmp_path / "tables.npz", **arrays)
+    with pytest.raises(NotExported, match=message):
+        read_tables(tmp_path / "tables.npz", ratings)
+
+
+def test_too_little_memory_is_no_damage(run, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(MemoryError, match="9 GiB"):
+        read_tables(run / "export" / "tables.npz", None)
 
 
 def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
@@ -274,6 +355,11 @@ def test_workers_end_with_their_parent(run, tmp_path):
 def children(parent):
     with open(f"/proc/{parent}/task/{parent}/children") as file:
         return [int(word) for word in file.read().split()]
+
+
+def kib(pid, name):
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum(map(int, re.findall(rf"^{name}:\s+(\d+) kB", file.read(), re.MULTILINE)))
 
 
 def is_alive(pid):

@@ -16,8 +16,13 @@ SLOW = "/recommend?user=1"
 class Stub:
     """Answers that wait for the test, or fail."""
 
+    users = 1_000_000  # of so many, everything is computed in another thread
+
     def __init__(self):
         self.go_on = threading.Event()
+
+    def about(self):
+        return {"users": self.users, "items": 100}
 
     def recommend(self, user, n):
         self.go_on.wait(20)
@@ -122,3 +127,23 @@ def test_the_page_may_load_nothing_from_elsewhere(stub, path):
     assert file.status_code == 200
     assert file.headers["content-security-policy"].startswith("default-src 'self';")
     assert file.headers["cache-control"] == "no-cache"
+
+
+def test_what_takes_long_is_computed_in_another_thread():
+    """Of many users and items little is asked for at once, of few more."""
+    threads = []
+
+    class Many(Stub):
+        def __init__(self, users):
+            super().__init__()
+            self.users = users
+
+        def recommend(self, user, n):
+            threads.append(threading.current_thread())
+            return {"recommendations": [], "remarks": []}
+
+    asked(Many(1000), "/recommend?user=1", "/recommend?user=1&n=1000")
+    asked(Many(100_000), "/recommend?user=1")
+    at_once, *others = threads
+    assert at_once is threading.main_thread()
+    assert len(others) == 2 and threading.main_thread() not in others
