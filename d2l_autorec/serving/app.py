@@ -229,7 +229,7 @@ class Guard:
     def __init__(self, app: ASGIApp, seconds: float, hosts: Collection[str]) -> None:
         self._app = app
         self._seconds = seconds
-        self._hosts = {LOOPBACK, *(host.lower() for host in hosts)}
+        self._hosts = {LOOPBACK, *(host.lower().partition(":")[0] for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._refusal(scope, Headers(scope=scope))
@@ -267,7 +267,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         """Return the answer to a request that is not to be read."""
-        host = headers.get("host", LOOPBACK)
+        host = headers.get("host") or LOOPBACK  # every browser says one
         if not self._is_served(host):
             return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
         if int(headers.get("content-length", 0)) > MOST_BYTES:  # the server checks that
