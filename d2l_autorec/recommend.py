@@ -105,10 +105,19 @@ def _asked_for(run: "TrainedModel", options: argparse.Namespace) -> "list[Scored
         items, values = read_new_user(Path(options.new_user), run)
         return recommend_new_user(run, items, values, options.n)
     if options.items is not None:
-        # as csv, so that an id with a comma can be quoted
-        ids = next(csv.reader([options.items], skipinitialspace=True))
-        return score(run, options.user, ids)
+        return score(run, options.user, _ids_in(options.items))
     return recommend(run, options.user, options.n)
+
+
+def _ids_in(text: str) -> list[str]:
+    """Read ids as csv, so that one with a comma or a line break can be quoted."""
+    try:
+        return next(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise ConfigError(
+            f"`items` cannot be read ({error}): separate ids by commas, and put an id with a "
+            "comma or a line break into quotes, as in '\"a, b\",c'"
+        ) from error
 
 
 def score_name(run: "TrainedModel") -> str:

@@ -33,9 +33,9 @@ from .runs.tables import (
     section,
 )
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError, did_you_mean
+from .support.errors import ConfigError, did_you_mean, stopped_with
 from .support.files import digest_of, write_atomically
-from .support.flags import flag, with_flags
+from .support.flags import as_command, flag, with_flags
 from .support.numbers import seconds_shown
 from .support.steps import show_steps, step
 from .support.text_table import csv_text
@@ -89,6 +89,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(options.threads, one_cpu=not has_gpu())
     show_steps(False)  # those within a training would be too many
 
+    words = sys.argv[1:] if argv is None else argv
+    with stopped_with(f"go on with {as_command('report', *words)}"):
+        _report(tables, configs, options, out)
+    print(f"report: {out / 'report.md'}", file=sys.stderr)
+
+
+def _report(
+    tables: Sequence[Table],
+    configs: dict[tuple[str, str], list[RunConfig]],
+    options: argparse.Namespace,
+    out: Path,
+) -> None:
+    """Run what is not there yet, table by table, and write the report."""
     begun, total = 0, sum(map(len, configs.values()))
     sections = [heading(options.quick)]
     for table in tables:
@@ -107,8 +120,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(sections[-1], flush=True)
         write_atomically(out / "report.md", "\n".join(sections).encode())
         _write_table(table, lines, out)
-
-    print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
 def _write_table(table: Table, lines: Sequence[Line], out: Path) -> None:

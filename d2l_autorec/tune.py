@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,11 @@ from .runs.options_file import write_options
 from .runs.run_record import read_record
 from .runs.search_space import MODELS_OF, candidates_of
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError
+from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically
 from .support.flags import as_command, flag, with_flags
 from .support.numbers import seconds_shown
 from .support.steps import show_steps, step
-from .support.text_table import aligned
 from .training.engine import on_one_cpu, start_mxnet
 
 if TYPE_CHECKING:
@@ -68,14 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     ends = limits_of(limits["trials"], limits["minutes"], BEGIN)
     step("reading the data")
-    search = Search(candidates, say=_say(hidden))
+    search = Search(candidates, say=None if hidden else _say)
     step("searching: a line for each trial")
     show_steps(False)
 
-    if out is None:
-        folder = new_folder(f"tune-{base.source_name()}")
-    else:
-        folder = Path(out)
+    folder = new_folder(f"tune-{base.source_name()}") if out is None else Path(out)
     tuned = search.run(ends, folder)
 
     show_steps(not hidden)
@@ -90,10 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _train_winner(tuned, folder, hidden, bool(as_json))
 
 
-def _say(hidden: bool) -> Any:
-    if hidden:
-        return None
-    return lambda line: print(with_flags(line), file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(with_flags(line), file=sys.stderr, flush=True)
 
 
 def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
@@ -153,16 +148,15 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
 
     path = folder / f"winner-trial-{tuned.trial}"
     config = make_config({**tuned.options, "out": str(path), "quiet": True, "json": as_json})
-    resume = None
-    if (path / "config.json").exists():
-        resume = path
+    resume = path if (path / "config.json").exists() else None
 
-    if resume is not None and (path / "result.json").exists():
+    if resume and (path / "result.json").exists():
         told = {**read_record(path).finished(), "run": str(path)}
     else:
         if not hidden:
             print(f"training trial {tuned.trial} on all training ratings", file=sys.stderr)
-        trained = run_training(config, resume=resume)
+        with stopped_with(f"the same command with `out={folder}` goes on"):
+            trained = run_training(config, resume=resume)
         assert trained is not None  # there is one process
         told = trained.told
 
@@ -179,35 +173,26 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
 
 
 def table_of(tuned: "Tuned") -> str:
-    """The best trials as aligned text."""
+    """Return the best trials as aligned text."""
     complete = tuned.trials[tuned.trials.state == "complete"]
-    descending = tuned.config.score.higher_is_better
-    best = complete.sort_values(["validation", "trial"], ascending=[not descending, True])
+    rising = not tuned.config.score.higher_is_better
+    best = complete.sort_values(["validation", "trial"], ascending=[rising, True]).head(SHOWN)
 
-    head = ["model", "preset", "trial", "validation", "best epoch", "of", "seconds"]
-    lines = [
-        [
-            row.model,
-            row.preset or "",
-            str(row.trial),
-            f"{row.validation:.4f}",
-            f"{row.best_epoch:.0f}",
-            f"{row.epochs:.0f}",
-            seconds_shown(row.seconds),
-        ]
-        for row in best.head(SHOWN).itertuples()
-    ]
-    return aligned([head, *lines], left=2)
+    table = best[["model", "preset", "trial", "validation", "best_epoch", "epochs", "seconds"]]
+    table = table.fillna({"preset": ""}).astype({"best_epoch": int, "epochs": int})
+    return table.to_string(
+        index=False, formatters={"validation": "{:.4f}".format, "seconds": seconds_shown}
+    )
 
 
 def _as_words(options: dict[str, Any]) -> list[str]:
     """Options as they are written on the command line."""
     words = []
     for name, value in options.items():
-        if value is True:
-            words.append(flag(name))
-        elif value is not False and value is not None:
-            words += [flag(name), shown(value)]
+        if isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
+        elif value is not None:
+            words.append(f"{flag(name)} {quote(shown(value))}")
     return words
 
 

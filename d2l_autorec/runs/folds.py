@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..support.environment import DISTRIBUTED
-from ..support.errors import ConfigError, Interrupted
+from ..support.errors import ConfigError, stopped_with
 from ..support.files import FolderLock, write_json
 from ..support.flags import with_flags
 from ..support.steps import remark
@@ -56,11 +56,8 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
         if not resumed:
             write_json(folder / FOLDS, {"options": asdict(config)})
 
-        try:
+        with stopped_with(f"go on with `train_model(resume={folder})`"):
             results = [_train_fold(config, folder, k) for k in range(1, config.folds + 1)]
-        except Interrupted as stopped:
-            advice = f"go on with `train_model(resume={folder})`"
-            raise Interrupted(stopped.exit_code - 128, advice) from None
 
         summary = {"folds": results, **over_folds(results)}
         write_json(folder / FOLDS, {"options": asdict(config), "result": summary})

@@ -143,7 +143,9 @@ def _edited(path: Path, name: str) -> DataError:
 
 
 def _are_digests(found: Any) -> bool:
-    return isinstance(found, dict) and all(isinstance(digest, str) for digest in found.values())
+    if not isinstance(found, dict) or not found.keys() <= {*RUN_FILES}:
+        return False
+    return all(isinstance(digest, str) for digest in found.values())
 
 
 def _is_thread_number(recorded: Any) -> bool:

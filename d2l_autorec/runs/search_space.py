@@ -1,8 +1,8 @@
 """What a search varies of each model, and the presets that it begins with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, did_you_mean
@@ -25,19 +25,6 @@ NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
 DIGITS = 3  # of a number that is tried
 
 Space: TypeAlias = Span | Among
-
-
-class Sampler(Protocol):
-    """What chooses values: an Optuna trial."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any:
-        """One of the choices."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """A whole number, both ends included."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """A number."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +59,11 @@ class Candidate:
         point = {}
         for name, space in self.spaces.items():
             value = _single(getattr(self.base, name))
-            if isinstance(space, Among):
-                inside = value in map(_single, space.values)
-                value = shown(value)
-            else:
-                inside = space.low <= value <= space.high
-
-            if inside:
-                point[self.parameter(name)] = value
+            if isinstance(space, Span):
+                if space.low <= value <= space.high:
+                    point[self.parameter(name)] = value
+            elif value in map(_single, space.values):
+                point[self.parameter(name)] = shown(value)
         return point
 
     def parameter(self, option: str) -> str:
@@ -90,33 +74,32 @@ class Candidate:
         """The options of one of its presets."""
         return {**self.fixed, "preset": name}
 
-    def suggested_options(
-        self, sampler: Sampler, chosen: Mapping[str, Any] | None = None
-    ) -> Options:
-        """Options from the space.
+    def suggested_options(self, trial: Any, chosen: Mapping[str, Any] | None = None) -> Options:
+        """Return options from the space.
 
         Parameters
         ----------
-        sampler : Sampler
+        trial : optuna.Trial
+            Chooses the values.
         chosen : mapping, optional
             Parameters to take alone; the others stay as in the base.
         """
         options = self.preset_options(self.base.preset)
         for name, space in self.spaces.items():
             if chosen is None or self.parameter(name) in chosen:
-                options[name] = self._suggested(sampler, name, space)
+                options[name] = self._suggested(trial, name, space)
         return options
 
-    def _suggested(self, sampler: Sampler, name: str, space: Space) -> Any:
+    def _suggested(self, trial: Any, name: str, space: Space) -> Any:
         parameter = self.parameter(name)
         if isinstance(space, Among):
             by_text = {shown(_single(value)): value for value in space.values}
-            return by_text[sampler.suggest_categorical(parameter, list(by_text))]
+            return by_text[trial.suggest_categorical(parameter, list(by_text))]
 
         if self.base.__dataclass_fields__[name].type is int:
-            return sampler.suggest_int(parameter, int(space.low), int(space.high), log=space.log)
+            return trial.suggest_int(parameter, int(space.low), int(space.high), log=space.log)
 
-        value = sampler.suggest_float(parameter, space.low, space.high, log=space.log)
+        value = trial.suggest_float(parameter, space.low, space.high, log=space.log)
         return float(f"{value:.{DIGITS}g}")
 
 

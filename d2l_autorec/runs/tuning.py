@@ -317,11 +317,23 @@ class Search:
         pruner = load_optuna().pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
         self._study = shared.open_study(direction, pruner)
 
-        trials = self._trials("COMPLETE", "PRUNED")
-        _frame(trials)
-        for trial in trials:
-            make_config(trial.user_attrs["options"])
-            [float(value) for value in trial.intermediate_values.values()]
+        for trial in self._trials("COMPLETE", "PRUNED"):
+            self._check(trial)
+
+    def _check(self, trial: Any) -> None:
+        """Raise unless what is asked of a trial later can be had of it."""
+        about = trial.user_attrs
+        numbers = [about["seconds"], *trial.intermediate_values.values()]
+        if trial.state == self._states.COMPLETE:
+            numbers += [trial.value, about["best_epoch"], about["epochs"]]
+
+        readable = np.isfinite(numbers).all() and about["model"] in self.candidates
+        try:
+            make_config(about["options"])
+        except ConfigError as error:
+            raise ValueError(f"trial {trial.number + 1}: {error}") from error
+        if not readable:
+            raise ValueError(f"trial {trial.number + 1} cannot be read")
 
     @contextmanager
     def _telling_damage(self, shared: SharedFolder) -> Iterator[None]:

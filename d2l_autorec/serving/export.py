@@ -96,8 +96,10 @@ def export_run(
             files = _write_checked(run, Path(unfinished), formats)
             for path in files:  # all are renamed into place once all are whole
                 shutil.copyfile(path, copies.enter_context(replacing(folder / path.name)))
-    except (OSError, MXNetError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, MXNetError, UnicodeDecodeError) as error:
+        reason = (
+            getattr(error, "strerror", None) or "MXNet's files are not whole, as on a full disk"
+        )
         raise ConfigError(
             f"the folder {folder} cannot be written ({reason}): name another one with `{given}`"
         ) from error

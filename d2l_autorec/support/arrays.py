@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import ConfigError, DataError
 
+NAMES = "names"  # of all arrays: one flipped bit of a zip archive's list can hide some of them
 BEGIN_ANEW = "restore it from a copy, or begin a new run"
 
 
@@ -19,16 +20,27 @@ def save_arrays(path: Path, arrays: Iterable[tuple[str, Any]]) -> None:
     Not compressed: of 20 million ratings that took half a minute, and reading them twice as long.
     `numpy.savez` leaves its file open where the disk is full, and Python then complains of it.
     """
+    names = []
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays:
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
-                np.lib.format.write_array(part, np.asanyarray(array), allow_pickle=False)
+            _write(archive, name, array)
+            names.append(name)
+        _write(archive, NAMES, np.array(names))
+
+
+def _write(archive: zipfile.ZipFile, name: str, array: Any) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+        np.lib.format.write_array(part, np.asanyarray(array), allow_pickle=False)
 
 
 def load_arrays(source: Path | BinaryIO) -> dict[str, np.ndarray]:
     """Read what `save_arrays` wrote; damaged bytes can raise anything: see `telling_damage`."""
     with np.load(source, allow_pickle=False) as stored:
-        return dict(stored)
+        arrays = dict(stored)
+
+    if arrays.pop(NAMES).tolist() != [*arrays]:
+        raise ValueError("arrays are missing in it")
+    return arrays
 
 
 @contextmanager

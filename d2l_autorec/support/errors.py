@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
@@ -47,6 +48,16 @@ class Interrupted(KeyboardInterrupt):
 
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def stopped_with(advice: str) -> Iterator[None]:
+    """Have the message of a signal in the block say how to go on with the whole."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        number = getattr(stopped, "exit_code", 128 + signal.SIGINT) - 128
+        raise Interrupted(number, advice) from None
 
 
 def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:

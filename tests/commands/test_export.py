@@ -10,7 +10,7 @@ import sys
 import numpy as onp
 import pytest
 from helpers import TESTS, assert_user_error, finish, own_file
-from mxnet import gluon, np
+from mxnet import MXNetError, gluon, np
 
 import d2l_autorec as d2l
 from d2l_autorec.serving import export
@@ -158,6 +158,21 @@ def test_a_full_disk_keeps_the_earlier_export(run, in_process, tmp_path, monkeyp
     monkeypatch.setattr(export.shutil, "copyfile", full)
     assert_user_error(in_process("export", *arguments), "cannot be written (No space left")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "error", [MXNetError("[17:01] Check failed"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x")]
+)
+def test_a_disk_that_is_full_for_mxnet(run, in_process, tmp_path, monkeypatch, error):
+    """What MXNet then says cannot always be decoded, and helps nobody."""
+
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(onnx, "_export_mxnet", full)
+    process = in_process("export", str(run.path), "--format", "mxnet", "--out", str(tmp_path))
+    assert_user_error(process, f"the folder {tmp_path} cannot be written (MXNet's files are not")
+    assert names(tmp_path) == []
 
 
 def test_without_the_extra(run, in_process, tmp_path, monkeypatch):

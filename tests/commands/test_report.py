@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import json
+import shutil
+import signal
 
 import numpy as onp
 import pandas as pd
@@ -11,8 +13,10 @@ from helpers import assert_user_error
 
 from d2l_autorec import report
 from d2l_autorec.report import configs_of, name_of
+from d2l_autorec.runs import runner
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section, verdict
+from d2l_autorec.support.errors import Interrupted
 from d2l_autorec.support.text_table import csv_text
 
 TABLES = published_tables()
@@ -49,6 +53,31 @@ def test_a_stopped_run_is_resumed(in_process, tmp_path):
     assert process.returncode == 0 and f"{folder.name}" in process.stderr
     assert json.loads((folder / "result.json").read_text())["test_rmse"] == wanted
     assert json.loads((folder / "config.json").read_text())["options"] == options
+
+
+def test_ctrl_c_names_the_report(in_process, tmp_path, monkeypatch):
+    """Not the one of its runs that was under way."""
+
+    def stopped(*_, **__):
+        raise Interrupted(signal.SIGTERM, "go on with `train_model(resume=out/runs/one)`")
+
+    monkeypatch.setattr(runner, "run_training", stopped)
+    process = in_process("report", "--quick", "--table", "chapter", "--out", "my out")
+    assert process.returncode == 143
+    assert process.stderr.endswith(
+        "stopped: SIGTERM; go on with python -m d2l_autorec.report --quick --table chapter "
+        "--out 'my out'\n"
+    )
+
+
+def test_another_run_in_the_folder_of_the_expected_name(in_process, tmp_path):
+    """A finished run of other options is not taken for the one that is wanted."""
+    in_process("report", *QUICK)
+    one, two = sorted(tmp_path.glob("out/runs/autorec-*"))[:2]
+    shutil.rmtree(one)
+    shutil.copytree(two, one)
+    process = in_process("report", *QUICK)
+    assert_user_error(process, f"{one.name} holds another run than its name says", "--out")
 
 
 def options_of(**given):

@@ -1,11 +1,18 @@
 """`python -m d2l_autorec.tune` and `run --options`, as a person uses them."""
 
 import json
+import shlex
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from helpers import assert_user_error, own_file
+
+from d2l_autorec import run
+from d2l_autorec.runs import runner
+from d2l_autorec.support.errors import Interrupted
+from d2l_autorec.tune import _as_words
 
 SET = "synthetic:60x80x900"
 SMALL = ("--dataset", SET, "--model", "autorec,bias", "--hidden", "8", "--updates", "20")
@@ -37,6 +44,25 @@ def test_three_trials(in_process, tmp_path):
 
     again = in_process("run", "--options", "t/best.json", "--out", "again", "--json")
     assert json.loads(again.stdout)["test_rmse"] == result["test_rmse"]
+
+
+def test_the_best_options_can_be_pasted(tmp_path):
+    """Also what is switched off, and names with blanks."""
+    options = {"center": False, "clip": True, "ratings": "my $file.csv", "lr": None, "hidden": (8,)}
+    words = " ".join(_as_words(options))
+    assert words == "--no-center --clip --ratings 'my $file.csv' --hidden 8"
+    given = vars(run._parser().parse_args(shlex.split(words)))
+    assert given["center"] is False and given["ratings"] == "my $file.csv"
+
+
+def test_a_winner_that_is_stopped_names_the_search(in_process, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Interrupted(signal.SIGINT, "go on with `train_model(resume=winner)`")
+
+    monkeypatch.setattr(runner, "run_training", stopped)
+    process = in_process("tune", *SMALL, "--trials", "1", "--out", "t")
+    assert process.returncode == 130
+    assert process.stderr.endswith("stopped: SIGINT; the same command with --out t goes on\n")
 
 
 def test_more_trials(in_process, tmp_path):

@@ -1,6 +1,9 @@
 """The search: what it varies, what decides, what a kill or a second process does to it."""
 
+import fcntl
+import itertools
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from d2l_autorec.data import splits
@@ -256,6 +260,86 @@ def test_a_folder_of_any_name(name, train, tmp_path):
     assert (tmp_path / name / "study.log").is_file()
 
 
+class Killed(BaseException):
+    """What ends a process in the middle of a trial."""
+
+
+def cut_off(monkeypatch, cuts):
+    """Have the trainings of these numbers, from 1, end as a kill ends them."""
+    usual, calls = tuning.validate, itertools.count(1)
+
+    def validate(*arguments):
+        if next(calls) in cuts:
+            raise Killed
+        return usual(*arguments)
+
+    monkeypatch.setattr(tuning, "validate", validate)
+
+
+@pytest.mark.parametrize("cuts", [{1}, {2, 3}, {11, 14}, {5, 12, 13}])
+def test_lost_trials_change_nothing(cuts, train, tmp_path, monkeypatch):
+    """A search proposes what it would have, however often it was killed, and where."""
+    given = {"model": "mf,bias", "epochs": 2, "cpus": 1}
+    whole = tune(given, train, trials=14)
+    cut_off(monkeypatch, cuts)
+    for _ in cuts:
+        with pytest.raises(Killed):
+            tune(given, train, trials=14, out=tmp_path / "t")
+    found = tune(given, train, trials=14, out=tmp_path / "t")
+
+    frames = [one.trials.drop(columns=["trial", "seconds"]) for one in (found, whole)]
+    pd.testing.assert_frame_equal(*frames)
+    assert found.options == whole.options
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
+        ".at-work",
+        ".lock",
+        "study.log",
+        "tune.json",
+    ]
+
+
+def test_who_has_nothing_to_do_waits_for_the_first_result(train, tmp_path, monkeypatch):
+    """And takes over where the other one dies at it."""
+    with monkeypatch.context() as patched:
+        cut_off(patched, {1})
+        with pytest.raises(Killed):
+            tune(SMALL, train, trials=1, out=tmp_path / "t")
+
+    other = open(tmp_path / "t" / ".at-work", "ab")  # the other process, as this one sees it
+    fcntl.flock(other, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.close())
+    tuned = tune(SMALL, train, trials=1, out=tmp_path / "t")
+    assert other.closed and len(tuned.trials) == 1
+
+
+def test_a_search_without_room(train, tmp_path):
+    """One line, and the same command goes on where there is room."""
+    tune(SMALL, train, trials=2, out=tmp_path / "t")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = (tmp_path / "t" / "study.log").stat().st_size + 700
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="study.log cannot be written .File too large"):
+            tune(SMALL, train, trials=4, out=tmp_path / "t")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    found = tune(SMALL, train, trials=4, out=tmp_path / "t")
+    assert own(found.trials)[:3] == own(tune(SMALL, train, trials=4).trials)[:3]
+
+
+@pytest.mark.parametrize("name", ["op_code", "trial_id", "worker_id", "user_attr", "state"])
+def test_edited_studies_are_told(name, train, tmp_path):
+    """An entry of the journal without one of its fields."""
+    tune(SMALL, train, trials=2, out=tmp_path / "t")
+    path = tmp_path / "t" / "study.log"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    del next(entry for entry in entries if name in entry)[name]
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    with pytest.raises(DataError, match="study.log is missing or damaged"):
+        tune(SMALL, train, trials=3, out=tmp_path / "t")
+
+
 def start(folder, trials, out="t"):
     """`tune` as a process of its own, its lines to be read."""
     words = f"--model autorec --dataset {SET} --hidden 8 --updates 400 --cpus 1 --trials {trials}"
@@ -298,7 +382,6 @@ def test_a_killed_search_loses_no_trial(tmp_path):
     assert f"validation RMSE {trials.validation[0]:.4f}" in lines[0]
     assert len({json.dumps(options) for options in trials.options}) == 5
     assert "test RMSE" in out and len([*(tmp_path / "t").glob("winner-*")]) == 1
-    assert not [*(tmp_path / "t").glob("at-work-*")] or rest.returncode == 0
 
 
 def test_two_processes_share_a_search(tmp_path):

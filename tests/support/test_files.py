@@ -1,6 +1,7 @@
 """Writes that are whole or not there, and what they leave alone."""
 
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -9,12 +10,15 @@ import socket
 import stat
 import time
 
+import numpy as np
 import pytest
 from helpers import SMALL, assert_user_error, finish, train_run
 
 from d2l_autorec import recommend
+from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.runs.config import AutoRecConfig
 from d2l_autorec.runs.run_folder import RunFolder
+from d2l_autorec.serving.tables import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
 from d2l_autorec.support.errors import ConfigError
@@ -139,6 +143,32 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse_folders)
     write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == ["file"]
+
+
+def test_too_little_memory_is_no_damage(run, monkeypatch):
+    def load(*_, **__):
+        raise MemoryError("3 GB")
+
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(MemoryError, match="3 GB"):
+        Ratings.load(run.path / "ratings.npz")
+    with pytest.raises(MemoryError, match="3 GB"):
+        read_tables(run.path / "tables.npz")
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_arrays_without_room_are_one_line(run, tmp_path, capfd, limit):
+    """Nothing that Python ignores is told when the file is forgotten."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(ConfigError, match="r.npz cannot be written .File too large"):
+            with replacing(tmp_path / "r.npz") as unfinished:
+                run.ratings.save(unfinished)
+        gc.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == [] and capfd.readouterr().err == ""
 
 
 def test_a_file_that_cannot_be_synced_is_one(tmp_path, monkeypatch):
