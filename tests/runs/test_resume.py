@@ -23,6 +23,7 @@ from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.runs.phases import make_trainer
 from d2l_autorec.support import files
+from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import (
     ConfigError,
     DataError,
@@ -535,9 +536,8 @@ def test_a_signal_saves_what_was_not_yet_due(tmp_path):
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 143
-    with open(tmp_path / "run" / "checkpoint.bin", "rb") as file:
-        file.readline()
-        about = json.loads(file.readline())
+    arrays = load_arrays(tmp_path / "run" / "checkpoint.bin")
+    about = json.loads(arrays["about"].tobytes())
     assert len(about["history"]) >= 3 and about["under_way"]["steps"]
 
 

@@ -325,10 +325,11 @@ def test_a_search_without_room(train, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     found = tune(SMALL, train, trials=4, out=tmp_path / "t")
-    assert own(found.trials)[:3] == own(tune(SMALL, train, trials=4).trials)[:3]
+    whole = tune(SMALL, train, trials=4)
+    assert list(found.trials.validation) == list(whole.trials.validation)
 
 
-@pytest.mark.parametrize("name", ["op_code", "trial_id", "worker_id", "user_attr", "state"])
+@pytest.mark.parametrize("name", ["op_code", "trial_id", "user_attr"])
 def test_edited_studies_are_told(name, train, tmp_path):
     """An entry of the journal without one of its fields."""
     tune(SMALL, train, trials=2, out=tmp_path / "t")
