@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from ..models.centered_autorec import ROW_LENGTH, Centering
 from ..models.mf import DAMPING
 from ..models.sparse_autorec import row_model
-from .onnx_session import INPUT
+from .served_model import INPUT
 
 OUTPUT = "predictions"
 # Of 2022: runtimes from onnxruntime 1.13 on read them.

@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_for_mxnet(run, in_process, tmp_path, monkeypatch, e
     def full(*_):
         raise error
 
-    monkeypatch.setattr(onnx, "_export_mxnet", full)
+    monkeypatch.setattr(export, "_export_mxnet", full)
     process = in_process("export", str(run.path), "--format", "mxnet", "--out", str(tmp_path))
     assert_user_error(process, f"the folder {tmp_path} cannot be written (MXNet's files are not")
     assert names(tmp_path) == []
