@@ -3,17 +3,21 @@
 import argparse
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from .runs.config import CONFIGS, RunConfig, make_config
-from .runs.options import add_options, check_needs, computing_options, model_of_help, shown
+from .runs.options import (
+    add_options,
+    check_needs,
+    check_same_options,
+    computing_options,
+    model_of_help,
+)
 from .runs.options_file import overridden, read_options
 from .runs.run_record import read_folds, read_record
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError
-from .support.flags import flag
 from .support.steps import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
 
@@ -22,7 +26,7 @@ EXAMPLES = """examples:
   python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
   python -m d2l_autorec.run --dataset synthetic  without any file or internet
 
-exit codes: 0 done; 2 user error; 3 loss not finite; 129, 130, 131, 143 by a signal
+exit codes: 0 done; 2 user error; 3 training diverged; 129, 130, 131, 143 by a signal
 """
 
 
@@ -117,22 +121,12 @@ def resumed_config(recorded: RunConfig, path: Path, given: dict[str, Any]) -> Ru
     ConfigError
         If `given` contradicts them.
     """
-    began = vars(recorded)
+    began = asdict(recorded)
     fixed = {*computing_options(recorded), "out"}  # the run stays in its folder
-    free = began.keys() - fixed
+    free = {name: given[name] for name in given if name in began and name not in fixed}
 
-    wrong = []
-    for name, value in given.items():
-        if name not in free and value != began.get(name):
-            was = shown(began.get(name, "not there"))
-            wrong.append(f"{flag(name)} {shown(value)} (was {was})")
-    if wrong:
-        raise ConfigError(
-            f"--resume {path} goes on as the run began, but these differ: "
-            f"{', '.join(wrong)}; leave them out, or begin a new run"
-        )
-
-    resumed = replace(recorded, **{name: value for name, value in given.items() if name in free})
+    check_same_options(began, {name: given[name] for name in given if name not in free}, path)
+    resumed = replace(recorded, **free)
     check_needs(resumed, given)
     return resumed
 

@@ -1,5 +1,7 @@
 """The public API: what a notebook imports from `d2l_autorec` alone."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +149,93 @@ def test_saved_is_equal(name, parts, tmp_path):
         assert other.evaluate(test)["test_rmse"] == pytest.approx(
             model.metrics["test_rmse"], abs=1e-6
         )
+
+
+COPIED = {
+    **CONFIGS,
+    "best": d2l.AutoRecConfig(preset="best", hidden=4, updates=20, quiet=True, cpus=1),
+    "deep and tied": d2l.AutoRecConfig(**{**SMALL, "hidden": (6, 4, 6)}, tied=True),
+    "mult-vae": d2l.MultVAEConfig(hidden=(6, 3), epochs=2, quiet=True, cpus=1),
+    "ease": d2l.EASEConfig(quiet=True, cpus=1),
+    "popularity": d2l.PopularityConfig(quiet=True, cpus=1),
+}
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    return d2l.prepare_clicks(d2l.load_ratings(SET), 3.0, 1, heldout_users=12)
+
+
+@pytest.mark.parametrize("name", COPIED)
+@pytest.mark.filterwarnings("ignore:no better than:d2l_autorec.DataWarning")
+def test_a_model_can_be_copied_and_pickled(name, parts, clicks, tmp_path):
+    """It ended in an error of ctypes."""
+    config, (train, test) = COPIED[name], parts
+    ranks = config.model in ("mult-vae", "ease", "popularity")
+    model = d2l.train_model(config, clicks) if ranks else d2l.train_model(config, train, test)
+    items = dict.fromkeys(train.item_ids[:3].tolist(), 4)
+
+    dumps = (pickle.dumps, pickle._dumps)  # joblib goes by the second, which is Python's
+    copies = [copy.deepcopy(model), *(pickle.loads(dump(model)) for dump in dumps)]
+    for one in copies:
+        assert one.config == model.config and one.metrics == model.metrics
+        assert one.recommend(train.user_ids[3]) == model.recommend(train.user_ids[3])
+        assert one.recommend_new_user(items) == model.recommend_new_user(items)
+        pd.testing.assert_frame_equal(one.history, model.history)
+        if not ranks:
+            assert one.predict(*pairs_of(test)).tolist() == model.predict(*pairs_of(test)).tolist()
+            assert one.similar_items(train.item_ids[0]) == model.similar_items(train.item_ids[0])
+        with pytest.raises(d2l.ConfigError, match="^this model is a copy.*save the one that `trai"):
+            one.save(tmp_path / "saved")
+
+
+def test_a_pickle_opens_in_another_process(model, parts, tmp_path):
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps(model))
+    user = parts[0].user_ids[3]
+    code = (
+        "import pickle, sys; model = pickle.load(open(sys.argv[1], 'rb'));"
+        f"print(model.recommend({user})[0].item)"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "model.pickle"]
+    assert int(subprocess.check_output(command)) == model.recommend(user)[0].item
+
+
+def test_a_copy_of_an_opened_run_can_be_saved(model, tmp_path):
+    model.save(tmp_path / "run")
+    copied = pickle.loads(pickle.dumps(d2l.load_run(tmp_path / "run")))
+    copied.save(tmp_path / "again")
+    assert d2l.load_run(tmp_path / "again").metrics == copied.metrics
+
+
+def resumed(config, parts, out):
+    return d2l.train_model(config, *parts, resume=out)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_is_resumed_is_the_same_run(finished, parts, tmp_path, capfd):
+    """It said 'is finished already', and returned the old model, of whatever was asked for."""
+    config, out = d2l.AutoRecConfig(**SMALL), tmp_path / "run"
+    first = d2l.train_model(config, *parts, out=out)
+    if not finished:
+        (out / "result.json").unlink()
+
+    other = d2l.AutoRecConfig(**{**SMALL, "epochs": 5}, lr=0.1)
+    with pytest.raises(
+        d2l.ConfigError,
+        match="these differ: `lr=0.1` .was 0.002., `epochs=5` .was 3.; leave them out, or begin",
+    ):
+        resumed(other, parts, out)
+    with pytest.raises(d2l.ConfigError, match="these differ: `model=mf` .was autorec."):
+        resumed(d2l.MFConfig(quiet=True, cpus=1), parts, out)
+
+    fewer = parts[0].part(np.arange(len(parts[0])) > 5)
+    with pytest.raises(d2l.DataError, match="the ratings are not those that the run in .* began"):
+        resumed(config, (fewer, parts[1]), out)
+    assert "finished already" not in capfd.readouterr().err
+
+    again = resumed(config, parts, out)
+    assert again.metrics["test_rmse"] == first.metrics["test_rmse"]
+    assert ("is finished already" in capfd.readouterr().err) == finished
 
 
 def test_given_validation_stops_early(parts):

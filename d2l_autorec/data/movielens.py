@@ -194,7 +194,7 @@ def load_ratings(
             raise
         warnings.warn(
             f"{error}. GENERATED ratings of the same shape are used instead: the test "
-            "RMSE is NOT comparable with the chapter's",
+            "figures are NOT comparable with published ones",
             DataWarning,
             stacklevel=2,
         )

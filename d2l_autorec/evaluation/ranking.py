@@ -127,12 +127,8 @@ class RankingEvaluation:
             Maps a batch of fold-in rows, (B, items), to scores of the same
             shape: an MXNet or a NumPy array.
         """
-        return self.metrics_of(self.measured(network))
-
-    def metrics_of(self, ranked: Ranked) -> dict[str, float]:
-        """The mean over users of each metric of an epoch."""
         means = {}
-        for name, values in self.per_user(ranked).items():
+        for name, values in self.per_user(self.measured(network)).items():
             means[name], _ = mean_and_error(values)
 
         return means
@@ -155,11 +151,8 @@ class RankingEvaluation:
         return values
 
     def report(self, network: Callable) -> dict[str, Any]:
-        """What result.json says of the test: see `report_of`."""
-        return self.report_of(self.measured(network))
-
-    def report_of(self, ranked: Ranked) -> dict[str, Any]:
         """Metrics at all cut-offs, their standard errors (`..._se`), item coverage, users."""
+        ranked = self.measured(network)
         wanted = {
             f"{name}@{k}": (metric, k) for k in self._cut_offs for name, metric in METRICS.items()
         }

@@ -263,14 +263,11 @@ class RatingEvaluation:
         return predictions
 
     def report(self, network: Any) -> dict[str, Any]:
-        """What result.json says of the test: see `report_of`."""
-        return self.report_of(self.measured(network))
-
-    def report_of(self, raw: onp.ndarray) -> dict[str, Any]:
-        """Metrics of what was measured: clipped or not, with and without cold ratings.
+        """What result.json says of the test: clipped or not, with and without cold ratings.
 
         `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
         """
+        raw = self.measured(network)
         warm = ~self._cold
         predictions = self._with_means(raw)
         variants = {

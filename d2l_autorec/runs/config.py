@@ -3,9 +3,10 @@
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, DataError, did_you_mean
@@ -34,16 +35,16 @@ from .options import (
     Shares,
     Sizes,
     Span,
-    as_tuples,
     check_needs,
     check_values,
     one_of,
     option,
     redefault,
     shown,
+    to_plain_values,
     within,
 )
-from .presets import preset
+from .presets import best_preset, preset
 
 # Not nadam: MXNet's advances one momentum schedule once for each parameter and device.
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
@@ -159,6 +160,13 @@ class Refusal(NamedTuple):
 @dataclass(frozen=True)
 class RunConfig:
     """Where interactions come from, training, devices and output: what every model has.
+
+    Options that are not given have the values of the preset, else their defaults.
+
+    Attributes
+    ----------
+    given : dict
+        The options that were given, and no preset may override.
 
     Raises
     ------
@@ -430,20 +438,35 @@ class RunConfig:
         common="print the result as JSON",
     )
 
-    def __new__(cls, *args: Any, **given: Any) -> "RunConfig":
-        """Refuse a name that is no option, with the one that may be meant."""
+    def __new__(cls, **given: Any) -> "RunConfig":
+        """Note what is given; refuse a name that is no option, with the one that may be meant."""
         known = cls.__dataclass_fields__
         for name in given:
             if name not in known:
                 raise ConfigError(
                     f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}"
                 )
-        return super().__new__(cls)
+
+        config = super().__new__(cls)
+        object.__setattr__(config, "given", given)
+        return config
+
+    given: ClassVar[Mapping[str, Any]]  # of an instance, but no option
 
     def __post_init__(self) -> None:
-        as_tuples(self)
+        to_plain_values(self)
         check_values(self)
+
+        for name, value in preset({**self.given, "model": type(self).model}).items():
+            if name not in self.given:
+                object.__setattr__(self, name, value)
         self._check_combinations()
+
+    def for_own_ratings(self) -> "RunConfig":
+        """Return the configuration with the preset for own ratings, unless one was given."""
+        if "preset" in self.given:
+            return self
+        return type(self)(**self.given, preset=best_preset({**self.given, "model": self.model}))
 
     def _check_combinations(self) -> None:
         own = self.own_files()
@@ -1217,8 +1240,15 @@ def stage_of(phase: str) -> int:
     return int(found[1])
 
 
-def make_config(given: dict[str, Any]) -> RunConfig:
-    """The configuration of the options that were given: model, then preset, then options.
+def make_config(given: Mapping[str, Any] | None = None, /, **options: Any) -> RunConfig:
+    """Return the configuration of a model, as `AutoRecConfig` and the others make it.
+
+    Parameters
+    ----------
+    given : mapping, optional
+        Options, with `model` among them where it is not AutoRec.
+    **options
+        More of them.
 
     Raises
     ------
@@ -1226,12 +1256,13 @@ def make_config(given: dict[str, Any]) -> RunConfig:
         If a value or a combination is not allowed, or an option is another
         model's or has no effect. What a preset sets may have none.
     """
-    config = build_config(given)
-    check_needs(config, [name for name, value in given.items() if value is not None])
+    options = {**(given or {}), **options}
+    config = build_config(options)
+    check_needs(config, [name for name, value in options.items() if value is not None])
     return config
 
 
-def build_config(given: dict[str, Any]) -> RunConfig:
+def build_config(given: Mapping[str, Any]) -> RunConfig:
     """As `make_config`, but an option may have no effect."""
     model = given.get("model", "autorec")
     if not isinstance(model, str) or model not in CONFIGS:
@@ -1249,7 +1280,7 @@ def build_config(given: dict[str, Any]) -> RunConfig:
                 f"`model={model}` has no such thing; leave it out"
             )
 
-    return CONFIGS[model](**{**preset(given), **given})
+    return CONFIGS[model](**given)
 
 
 def _has_option(config: type[RunConfig], name: str) -> bool:
@@ -1298,7 +1329,7 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
             "copy, or begin a new run"
         )
 
-    known = {spec.name: spec for spec in fields(CONFIGS[model])}
+    known = {spec.name: spec.default for spec in fields(CONFIGS[model])}
     unknown = [f"`{name}`" for name in options if name not in known]
     if unknown:
         raise DataError(
@@ -1306,8 +1337,8 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
             f"({', '.join(unknown)}): use the version that wrote it"
         )
 
-    try:
-        return CONFIGS[model](**options)
+    try:  # an option that the version of the run had not is what it was then: no preset's
+        return CONFIGS[model](**{**known, **options})
     except ConfigError as error:
         raise DataError(
             f"{path} was edited ({error}): restore it from a copy, or begin a new run"

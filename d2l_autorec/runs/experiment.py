@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import mxnet as mx
@@ -20,7 +20,7 @@ from ..training.parameter_server import Workers
 from .config import CONFIGS, RankingConfig, RatingConfig, RunConfig
 from .kernel_choice import choose_kernel, fused_steps
 from .network_size import Demand, check_network
-from .options import computing_options
+from .options import check_same_options, computing_options
 from .ranking_task import RankingTask
 from .rating_task import RatingTask
 from .run_record import RunRecord
@@ -156,9 +156,10 @@ def _preload(config: RunConfig, task: Task, kernel: str, devices: Sequence[mx.Co
 
 
 def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
-    """Raise UserError unless data, devices and kernel are what the recorded run began with."""
+    """Raise UserError unless options, data, devices and kernel are the recorded run's."""
     path = record.path
     began = record.about
+    check_same_options(asdict(record.config), computing_options(experiment.config), path)
 
     if without_origin(began["data"]) != experiment.data():
         raise DataError(

@@ -1,10 +1,10 @@
 """What is kept of a training: the best parameters, what was measured of them, checkpoints."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ..support.errors import NumericalError
 from ..training.callbacks import Callback
@@ -24,6 +24,7 @@ from .options import seconds_of
 from .run_folder import RunFolder
 
 CHECKPOINT = "checkpoint.bin"
+FORMER_CHECKPOINT = "checkpoint-former.bin"  # the one before, should that one be of no use
 SHARE = 0.05  # of the time that goes into checkpoints, at most
 
 
@@ -107,9 +108,13 @@ class Keeper(Callback):
         self._score = score
         self._pace = Pace(every)
         self._loader: Arrays = {}
+        self._went_on = False  # since the last checkpoint
 
     def on_epoch_begin(self, training: Training) -> None:
         self._loader = loader_state(training.loader)
+
+    def on_step_begin(self, training: Training, rows: int) -> None:
+        self._went_on = True
 
     def on_step_end(self, training: Training) -> None:
         if self._pace.is_due_in_epoch():
@@ -128,10 +133,11 @@ class Keeper(Callback):
         """Write where a training is between two steps, unless it has diverged."""
         if self._folder is None or training.workers.size > 1:
             return
-        if not are_finite(training.net):  # the next step tells
+        steps = training.sums()
+        if not are_finite(training.net) or training.has_diverged(steps[-1]):  # the next step tells
             return
 
-        under_way = EpochUnderWay(training.sums(), training.rows, training.seconds)
+        under_way = EpochUnderWay(steps, training.rows, training.seconds)
         self._save(training, under_way)
 
     def _save(self, training: Training, under_way: EpochUnderWay) -> None:
@@ -143,9 +149,13 @@ class Keeper(Callback):
         checkpoint.under_way = under_way
         arrays = live_arrays(training.net, training.trainer, self._loader)
 
+        path = self._folder.path / CHECKPOINT
         with self._pace.writing():
-            checkpoint.save(self._folder.path / CHECKPOINT, arrays)
+            if self._went_on:
+                _link(path, path.with_name(FORMER_CHECKPOINT))
+            checkpoint.save(path, arrays)
             self._write_metrics(self._folder, training)
+        self._went_on = False
 
     def _write_metrics(self, folder: RunFolder, training: Training) -> None:
         phases = {**self._checkpoint.done, self._checkpoint.phase: training.history}
@@ -176,16 +186,13 @@ class Keeper(Callback):
 
     def _set_last_good(self, training: Training, path: Path) -> str | None:
         """Give the network its last good parameters; says whose they are, None without any."""
-        checkpoint = self._checkpoint
-        if checkpoint.best:
-            set_parameters(training.net, checkpoint.best)
-            return f"the best epoch, {best_epoch(training.history, self._score)}"
+        stored = self._last_good(training, path)
+        best = best_epoch(training.history, self._score)
+        if best is not None and _is_good(training, best, 0):
+            set_parameters(training.net, self._checkpoint.best)
+            return f"the best epoch, {best}"
 
-        if not path.exists():
-            return None
-        with open(path, "rb") as file:
-            stored = Checkpoint.read(file, path, checkpoint.run)
-        if stored.phase != checkpoint.phase or not stored.arrays:
+        if stored is None or stored.phase != self._checkpoint.phase or not stored.arrays:
             return None
 
         set_parameters(training.net, stored.arrays)
@@ -194,46 +201,40 @@ class Keeper(Callback):
             where = f"step {len(stored.under_way.steps)} of epoch {len(stored.history) + 1}"
         return f"the last checkpoint, after {where}"
 
+    def _last_good(self, training: Training, path: Path) -> Checkpoint | None:
+        """Return the last checkpoint whose next step did not diverge; it replaces a later one."""
+        if not path.exists():
+            return None
 
-class ServedTest(Callback):
-    """A test evaluation that remembers what it measured of the parameters that are served.
+        stored = self._read(path)
+        same = stored.phase == self._checkpoint.phase and stored.arrays
+        if not same or _is_good(training, len(stored.history), len(stored.under_way.steps)):
+            return stored
 
-    They are those of the best epoch where there is validation, else of the last.
+        former = path.with_name(FORMER_CHECKPOINT)
+        if not former.exists():
+            path.unlink()
+            return None
+        os.replace(former, path)
+        return self._read(path)
 
-    Parameters
-    ----------
-    evaluation : RatingEvaluation or RankingEvaluation
-    score : Score
-        What is best.
-    """
+    def _read(self, path: Path) -> Checkpoint:
+        with open(path, "rb") as file:
+            return Checkpoint.read(file, path, self._checkpoint.run)
 
-    def __init__(self, evaluation: Any, score: Score) -> None:
-        self._evaluation = evaluation
-        self._score = score
-        self._latest: Any = None
-        self._served: Any = None
 
-    def __call__(self, net: Any) -> dict[str, float]:
-        """The metrics after an epoch."""
-        self._latest = self._evaluation.measured(net)
-        return self._evaluation.metrics_of(self._latest)
+def _is_good(training: Training, epochs: int, steps: int) -> bool:
+    """Whether the step after so many epochs and steps of one was made, and did not diverge."""
+    if epochs < len(training.history):
+        return True
 
-    def on_epoch_end(self, training: Training) -> None:
-        record = training.history[-1]
-        if not record.validation or best_epoch(training.history, self._score) == record.epoch:
-            self.keep()
+    made = training.sums()
+    return steps < len(made) and not training.has_diverged(made[steps])
 
-    def keep(self) -> None:
-        """What was measured last is of the parameters that are served."""
-        self._served = self._latest
 
-    @property
-    def evaluation(self) -> Any:
-        """What measures."""
-        return self._evaluation
-
-    def report(self, net: Any) -> dict[str, Any]:
-        """What result.json says of the test; measured again where no epoch was since a resume."""
-        if self._served is None:
-            return self._evaluation.report(net)
-        return self._evaluation.report_of(self._served)
+def _link(path: Path, other: Path) -> None:
+    """Give a file another name, where it exists and the file system can."""
+    if path.exists():
+        other.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.link(path, other)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..support.cli import Parser
@@ -174,15 +175,32 @@ def computing_options(config: OptionFields) -> dict[str, Any]:
     }
 
 
-def as_tuples(config: OptionFields) -> None:
-    """Make a tuple of a list, which is what JSON has, and of one number where several may be."""
+def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError for options that are not those that the run in a folder began with."""
+    wrong = [
+        f"`{name}={shown(value)}` (was {shown(began.get(name, 'not there'))})"
+        for name, value in given.items()
+        if name not in began or value != began[name]
+    ]
+    if wrong:
+        raise ConfigError(
+            f"the run in {path} goes on as it began, but these differ: {', '.join(wrong)}; "
+            "leave them out, or begin a new run"
+        )
+
+
+def to_plain_values(config: OptionFields) -> None:
+    """Make Python's of NumPy's numbers, and tuples of what may be several."""
     for spec in dataclasses.fields(config):
         value = getattr(config, spec.name)
+        if hasattr(value, "tolist"):  # a scalar or an array of NumPy, which is not imported here
+            value = value.tolist()
 
-        if isinstance(value, list):
-            object.__setattr__(config, spec.name, tuple(value))
-        elif spec.type in (Sizes, Shares) and isinstance(value, Real):
-            object.__setattr__(config, spec.name, (value,))
+        if spec.type in (Sizes, Shares) and isinstance(value, Real):
+            value = (value,)
+        elif isinstance(value, (list, tuple)):
+            value = tuple(one.tolist() if hasattr(one, "tolist") else one for one in value)
+        object.__setattr__(config, spec.name, value)
 
 
 def check_values(config: OptionFields) -> None:

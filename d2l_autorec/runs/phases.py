@@ -48,7 +48,7 @@ from ..training.rprop import RProp  # noqa: F401  # registers it by its name
 from ..training.schedules import learning_rate
 from .config import REFITTED, RunConfig, stage_of
 from .experiment import Experiment
-from .keeper import CHECKPOINT, Keeper, ServedTest
+from .keeper import CHECKPOINT, Keeper
 from .kernel_choice import fused_steps
 from .result import describe
 from .run_folder import RunFolder
@@ -96,7 +96,7 @@ def train_phases(experiment: Experiment, folder: RunFolder | None) -> Outcome:
         step("measuring and writing the result")
         report = {}
         if test is not None:
-            report = {**test.report(net), **experiment.task.baseline(test.evaluation)}
+            report = {**test.report(net), **experiment.task.baseline(test)}
         result = describe(experiment, checkpoint.phases, report)
     return Outcome(experiment, net, checkpoint.phases, result)
 
@@ -173,32 +173,25 @@ def run_phase(
     folder: RunFolder | None,
     checkpoint: Checkpoint,
     watch: SignalWatch,
-) -> tuple[Model, ServedTest | None]:
+) -> tuple[Model, Any]:
     """Train one phase to its end; `checkpoint` then holds its history.
 
     Returns
     -------
     net : Model
         With the parameters of the best epoch where there is validation.
-    test : ServedTest or None
+    test : RatingEvaluation, RankingEvaluation or None
         Of the phase, where there is a test part.
     """
     task, phase = experiment.task, checkpoint.phase
-    evaluations = task.evaluations(phase, experiment.kernel)
+    measures = dict(task.evaluations(phase, experiment.kernel))
     net = _begun(experiment, checkpoint)
 
-    test = None
-    measures: dict[str, Any] = dict(evaluations)
-    if "test" in evaluations:
-        test = measures["test"] = ServedTest(evaluations["test"], experiment.config.score)
     if net.is_closed_form:
         checkpoint.history = [fit_at_once(net, task.matrix(phase), measures)]
-        if test is not None:
-            test.keep()
-        return net, test
-
-    _train_to_end(experiment, folder, checkpoint, net, measures, watch)
-    return net, test
+    else:
+        _train_to_end(experiment, folder, checkpoint, net, measures, watch)
+    return net, measures.get("test")
 
 
 def _train_to_end(
@@ -240,6 +233,7 @@ def make_training(experiment: Experiment, checkpoint: Checkpoint, net: Any) -> T
         experiment.devices,
         workers,
         task.predicts_ratings,
+        task.largest_error(phase),
         list(checkpoint.history),
     )
     fused = fused_steps(experiment, net)
@@ -289,8 +283,6 @@ def _train_epochs(
         callbacks = _callbacks(
             experiment, checkpoint, training, measures, epochs, Signals(watch, keeper.save_in_epoch)
         )
-        if "test" in measures:
-            callbacks.append(measures["test"])
         if leads:  # the history alone decides when the others stop
             callbacks += [keeper, Progress(bar)]
 
@@ -341,7 +333,7 @@ def validate(
     evaluations = task.evaluations("search", experiment.kernel)
     if "validation" not in evaluations:
         raise ConfigError("a search goes by validation users, and there are none: hold some out")
-    measures: dict[str, Any] = {"validation": evaluations["validation"]}
+    measures = {"validation": evaluations["validation"]}
 
     checkpoint = Checkpoint(experiment.identity(), phases[0])
     net = _begun(experiment, checkpoint)

@@ -1,5 +1,6 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..training.losses import MultinomialLoss
 from ..training.schedules import Anneal, anneal_schedule, second_pass
 from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig, numbered
 from .networks import build
-from .task import Block, Task, against_baseline
+from .task import EXPLODED, Block, Task, against_baseline
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
 TITLES = {
@@ -145,6 +146,10 @@ class RankingTask(Task[Clicks]):
 
         schedule = self.schedule(phase, search)
         return MultinomialLoss(partial(_beta_now, schedule, trainer))
+
+    def largest_error(self, phase: str) -> float:
+        """See `Task`."""
+        return EXPLODED * math.log(self.train.num_items + 1)
 
     def beta(self, loss: MultinomialLoss) -> Callable[[], float] | None:
         """The beta of the last update."""
@@ -268,18 +273,23 @@ class RankingTask(Task[Clicks]):
         return aligned(lines, left=0)
 
     @staticmethod
-    def remarks(result: dict[str, Any]) -> Sequence[str]:
-        """What else a person should know of the result."""
-        remarks = []
-        if "baseline" in result and not result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
-            advice = "try `model=ease`, which needs no epochs, or more clicks"
-            if result["model"] == "ease":
-                advice = "try another `penalty`, or more clicks"
-            remarks.append(
-                "no better than popularity, whose test NDCG@100 is "
-                f"{result['baseline_test_ndcg@100']:.4f}: {advice}"
-            )
+    def shortfall(result: dict[str, Any]) -> list[str]:
+        """That the model is no better than popularity, where that is so."""
+        if "baseline" not in result or result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
+            return []
 
+        advice = "try `model=ease`, which needs no epochs, or more clicks"
+        if result["model"] == "ease":
+            advice = "try another `penalty`, or more clicks"
+        return [
+            "no better than popularity, whose test NDCG@100 is "
+            f"{result['baseline_test_ndcg@100']:.4f}: {advice}"
+        ]
+
+    @classmethod
+    def remarks(cls, result: dict[str, Any]) -> list[str]:
+        """What else a person should know of the result."""
+        remarks = cls.shortfall(result)
         count = result.get("test_users_without_held_out")
         if count:
             remarks.append(f"{count} test users have no held-out click and were left out")

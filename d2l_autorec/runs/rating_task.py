@@ -1,5 +1,6 @@
 """Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ from .config import (
 )
 from .networks import build
 from .pretraining import inner_stage
-from .task import Batchify, Block, Task, against_baseline
+from .task import EXPLODED, Batchify, Block, Task, against_baseline
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
 
@@ -250,6 +251,12 @@ class RatingTask(Task[Ratings]):
             return MaskedRootLoss()
         return MaskedL2Loss()
 
+    def largest_error(self, phase: str) -> float:
+        """See `Task`; a phase of pretraining may predict hidden units, which have no scale."""
+        if stage_of(phase) > 1:
+            return math.inf
+        return EXPLODED * max(map(abs, self.train.bounds))
+
     def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
         """Batches of a phase, shuffled."""
         table: Pairs | sparse.csr_matrix
@@ -355,11 +362,16 @@ class RatingTask(Task[Ratings]):
         return [*block, ("ratings", parts), ("test RMSE", score)]
 
     @staticmethod
-    def remarks(result: dict[str, Any]) -> Sequence[str]:
+    def shortfall(result: dict[str, Any]) -> list[str]:
+        """That the model is no better than user and item means, where that is so."""
+        if "baseline" not in result or result["test_rmse"] < result["baseline_test_rmse"]:
+            return []
+        return [_no_better_than_means(result)]
+
+    @classmethod
+    def remarks(cls, result: dict[str, Any]) -> list[str]:
         """What else a person should know of the result."""
-        remarks = []
-        if "baseline" in result and not result["test_rmse"] < result["baseline_test_rmse"]:
-            remarks.append(_no_better_than_means(result))
+        remarks = cls.shortfall(result)
         if result.get("cold_test_ratings"):
             remarks.append(_of_cold_ratings(result))
         return remarks

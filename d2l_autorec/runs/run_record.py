@@ -20,6 +20,7 @@ RUN_FILES = (
     "result.json",
     "curve.png",
     "checkpoint.bin",
+    "checkpoint-former.bin",
     FOLDS,
     LOCK,
 )

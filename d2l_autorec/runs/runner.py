@@ -16,7 +16,7 @@ from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .config import RunConfig
 from .experiment import TASKS, Experiment, TaskMaker, check_unchanged, prepare
-from .keeper import CHECKPOINT
+from .keeper import CHECKPOINT, FORMER_CHECKPOINT
 from .phases import Outcome, train_phases
 from .run_folder import RunFolder
 from .run_record import read_record
@@ -70,7 +70,7 @@ def run_training(
     UserError
         If data, devices or folder cannot be used; nothing is written then.
     NumericalError
-        If the loss is not finite; the last good parameters are kept.
+        If the training diverges; the last good parameters are kept.
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
@@ -84,16 +84,15 @@ def run_training(
     start_mxnet(threads, cpus=len(devices or ()) or config.cpus or 1)
 
     with connect(config.kvstore) as workers:
-        is_done = resume is not None and (resume / "result.json").exists()
-        if workers.agree(is_done):
-            if resume is None or workers.rank:
-                return None
-            return Trained(resume, finished(resume), None)
-
         experiment = prepare(config, workers, make_task, devices)
+        is_done = workers.agree(resume is not None and (resume / "result.json").exists())
         if workers.rank:
-            train_phases(experiment, None)
+            if not is_done:
+                train_phases(experiment, None)
             return None
+        if is_done:
+            assert resume is not None
+            return Trained(resume, finished(experiment, resume), None)
 
         path = resume or folder_of(experiment)
         if path is None:
@@ -131,9 +130,10 @@ def new_folder(begins: str) -> Path:
             return path
 
 
-def finished(path: Path) -> dict[str, Any]:
-    """The result of a run that needs no resuming."""
+def finished(experiment: Experiment, path: Path) -> dict[str, Any]:
+    """Return the result of a run that needs no resuming; raise UserError if it is another's."""
     record = read_record(path)
+    check_unchanged(experiment, record)
     result = record.finished()
     task = TASKS[record.config.model]
 
@@ -151,9 +151,10 @@ def finished(path: Path) -> dict[str, Any]:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove the checkpoint of a finished run; one that cannot be removed is no harm."""
+    """Remove the checkpoints of a finished run; one that cannot be removed is no harm."""
     with suppress(OSError):
-        (path / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, FORMER_CHECKPOINT):
+            (path / name).unlink(missing_ok=True)
 
 
 def run_in_folder(experiment: Experiment, path: Path, resumed: bool) -> Outcome:

@@ -22,7 +22,7 @@ from .config import RunConfig
 Batchify: TypeAlias = Callable[[Any], Any]  # a matrix, or pairs, to what makes batches of its rows
 Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
 Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
-
+EXPLODED = 1000.0
 
 Data = TypeVar("Data", Ratings, Clicks)
 
@@ -127,6 +127,14 @@ class Task(ABC, Generic[Data]):
     def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Callable:
         """(prediction, label) to one loss a row; `search` is the history of an earlier phase."""
 
+    @abstractmethod
+    def largest_error(self, phase: str) -> float:
+        """Return the error of a rating, or loss of a click, from which a training has diverged.
+
+        It is `EXPLODED` times that of a network that knows nothing: 0 in place of the highest
+        rating; one of so many items. What predicts worse says nothing of the data.
+        """
+
     def beta(self, loss: Any) -> Callable[[], float] | None:
         """The weight of a KL divergence in a loss that `loss` made, where there is one."""
         return None
@@ -163,5 +171,10 @@ class Task(ABC, Generic[Data]):
 
     @staticmethod
     @abstractmethod
-    def remarks(result: dict[str, Any]) -> Sequence[str]:
+    def shortfall(result: dict[str, Any]) -> list[str]:
+        """That the model is no better than the baseline, where that is so."""
+
+    @classmethod
+    @abstractmethod
+    def remarks(cls, result: dict[str, Any]) -> list[str]:
         """What else a person should know of the result."""

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -185,7 +185,7 @@ def _given(
     usual = make_config({"model": config.model, "preset": config.preset})
     differing = {
         name: value
-        for name, value in vars(config).items()
+        for name, value in asdict(config).items()
         if value != getattr(usual, name) and value is not None
     }
     return {"model": config.model, **differing}, kind

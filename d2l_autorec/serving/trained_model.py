@@ -4,6 +4,7 @@ train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 """
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,11 +19,12 @@ from mxnet import npx
 from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ids import IdMap
+from ..data.movielens import DATASETS
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
-from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig, make_config
-from ..runs.experiment import Experiment, TaskMaker
+from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
+from ..runs.experiment import TASKS, Experiment, TaskMaker
 from ..runs.networks import build
 from ..runs.phases import Outcome
 from ..runs.ranking_task import RankingTask
@@ -30,9 +32,9 @@ from ..runs.rating_task import RatingParts, RatingTask
 from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
 from ..runs.run_record import read_record
 from ..runs.runner import run_training, write_run
-from ..support.errors import ConfigError, DataError
+from ..support.errors import ConfigError, DataError, DataWarning
 from ..support.files import FolderLock, replacing
-from ..training.checkpoint import parameters_of, set_parameters
+from ..training.checkpoint import Arrays, parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
 from . import new_user, predictor
 from .export import FORMATS, export_run
@@ -43,6 +45,9 @@ from .predictor import Parts, Scored
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
     """A model that has been trained, ready to answer.
+
+    It can be copied and pickled: as configuration, ratings and arrays, without the run that only
+    its training knows. A pickle runs code when it is opened: open those that you have made.
 
     Parameters
     ----------
@@ -76,6 +81,21 @@ class TrainedModel:
     def __repr__(self) -> str:
         users, items = self.ratings.num_users, self.ratings.num_items
         return f"TrainedModel({self.config.model}, {users} users, {items} items, path={self.path})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        if self.net.has_parameters:
+            state["net"] = parameters_of(self.net)
+        if self.path is None:
+            state["_write"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        npx.set_np()
+        net = state["net"]
+        if isinstance(net, dict):
+            net = _network_of(net, state["config"], state["inputs"])
+        vars(self).update(state, net=net)
 
     def parts(self) -> Parts:
         """What it answers by; made anew by each call."""
@@ -195,7 +215,10 @@ class TrainedModel:
             If the folder holds files already, or cannot be written.
         """
         if self._write is None:
-            raise ConfigError("this model was put together by hand: there is no run to save")
+            raise ConfigError(
+                "this model is a copy, or was put together by hand: there is no run to save; save "
+                "the one that `train_model` returned"
+            )
         self._write(Path(folder))
 
     def export(self, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -221,8 +244,9 @@ def train_model(
     Parameters
     ----------
     config : RunConfig, optional
-        `AutoRecConfig`, `MFConfig` and so on. By default AutoRec, of ratings with the preset
-        `best`, and without any with the chapter's settings on its data.
+        `AutoRecConfig`, `MFConfig` and so on; by default AutoRec. Where it was not given a
+        preset, ratings of a data set with a name are trained on with the chapter's, and your
+        own with `best`, as the commands do.
     train : Ratings, or Clicks for a model that ranks; optional
         Clicks are split by users already: they are all the data there is. By
         default the data that `config` names are read, and split as it says.
@@ -248,15 +272,22 @@ def train_model(
     UserError
         If parameters do not fit each other, or a folder cannot be used.
     NumericalError
-        If the loss is not finite.
+        If the training diverges: the loss is not finite, or explodes.
     Interrupted
         If SIGINT or SIGTERM asked to stop.
+
+    Warns
+    -----
+    DataWarning
+        If the model is no better than user and item means, or than popularity.
     """
     if config is None:
-        config = _default_config(train)
+        config = AutoRecConfig()
 
     make_task = None
     if train is not None:
+        if train.name not in (*DATASETS, "synthetic"):
+            config = config.for_own_ratings()
         make_task = _task_maker(config, train, test, validation)
     elif test is not None or validation is not None:
         raise ConfigError("train is missing: give it beside test and validation")
@@ -269,18 +300,14 @@ def train_model(
     trained = run_training(config, _folder_if_named, make_task, devices, resume)
     if trained is None:
         return None
+    for text in TASKS[config.model].shortfall(trained.result):
+        warnings.warn(text, DataWarning, stacklevel=2)
+
     if trained.path is not None:
         return load_run(trained.path)
 
     assert trained.outcome is not None  # without a folder there is nothing else to go by
     return _model_of(trained.outcome)
-
-
-def _default_config(train: Ratings | Clicks | None) -> RunConfig:
-    """The chapter's settings for its data, the best that are known for others."""
-    if train is None:
-        return make_config({})
-    return make_config({"preset": "best"})
 
 
 def _folder_if_named(experiment: Experiment) -> Path | None:
@@ -357,11 +384,15 @@ def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
     """A network of its own with equal parameters, on the CPU, as `load_run` has it."""
     if not net.has_parameters:
         return net
+    return _network_of(parameters_of(net), config, inputs)
 
-    served: Any = build(config, inputs)
-    served.initialize(ctx=mx.cpu())
-    set_parameters(served, parameters_of(net))
-    return served
+
+def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
+    """Return the network with these parameters, on the CPU."""
+    net: Any = build(config, inputs)
+    net.initialize(ctx=mx.cpu())
+    set_parameters(net, arrays)
+    return net
 
 
 def load_run(path: str | Path) -> TrainedModel:

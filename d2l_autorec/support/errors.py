@@ -35,7 +35,7 @@ class DataWarning(UserWarning):
 
 
 class NumericalError(ArithmeticError):
-    """The loss is not finite; the commands print it as one line and exit with 3."""
+    """A training has diverged; the commands print it as one line and exit with 3."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -9,6 +9,7 @@ from ..kernels.dropout import dropout_key
 from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
 from ..support.interrupt import SignalWatch
+from .checkpoint import are_finite
 from .history import EpochRecord, Score, should_stop
 from .progress import Bar, Curve, label_of
 
@@ -107,16 +108,25 @@ class Evaluation(Callback):
 
 
 class FiniteMetrics(Callback):
-    """Raises NumericalError where a metric is not finite: the last step has spoilt the network."""
+    """Raises NumericalError where the last step has spoilt the network.
+
+    Its parameters or a metric are then not finite, or an error is above the training's limit.
+    """
 
     def on_epoch_end(self, training: "Training") -> None:
         record = training.history[-1]
+        if not are_finite(training.net):  # clipped predictions may be
+            raise NumericalError(
+                f"the parameters are not finite after epoch {record.epoch}: try `lr` ten times "
+                "lower"
+            )
 
         for part, metrics in (("validation", record.validation), ("test", record.test)):
             for name, value in metrics.items():
-                if not math.isfinite(value):
+                exploded = name == "rmse" and value > training.limit
+                if exploded or not math.isfinite(value):
                     raise NumericalError(
-                        f"the {part} {label_of(name)} is not finite after epoch "
+                        f"the {part} {label_of(name)} is {value:.3g} after epoch "
                         f"{record.epoch}: try `lr` ten times lower"
                     )
 

@@ -119,6 +119,9 @@ class Training:
         The processes that each batch is spread over first.
     predicts_ratings : bool
         Whether what the loss compares are ratings, so that there is a train RMSE.
+    limit : float
+        The largest error of a rating (root mean square; else loss of a click) in a step of a
+        training that has not diverged.
     history : list of EpochRecord
         Epochs that are done.
     step : callable
@@ -140,6 +143,7 @@ class Training:
     devices: Sequence[mx.Context]
     workers: Workers = ALONE
     predicts_ratings: bool = True
+    limit: float = math.inf
     history: list[EpochRecord] = field(default_factory=list)
     step: Callable[["Training", Sequence[Any]], Step] = train_step
     steps: list[Step] = field(default_factory=list)
@@ -151,6 +155,14 @@ class Training:
         """Of each step of the epoch under way; waits for them."""
         return [_to_host(step) for step in self.steps]
 
+    def error_of(self, step: StepSums) -> float:
+        """Return the error of a rating in a step, or the loss of a click."""
+        return step.rmse if self.predicts_ratings else step.loss / max(step.ratings, 1)
+
+    def has_diverged(self, step: StepSums) -> bool:
+        """Say whether the loss of a step is not finite, or has exploded."""
+        return not (math.isfinite(step.loss) and self.error_of(step) <= self.limit)
+
 
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:
     """One pass over the batches, from the step that is next; a callback may end it by raising.
@@ -158,7 +170,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     Raises
     ------
     NumericalError
-        At the step whose loss is not finite; of dense batches one step later,
+        At the step whose loss is not finite or has exploded; of dense batches one step later,
         and of several workers, which end together, after the epoch.
 
     Notes
@@ -166,7 +178,6 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     At most two steps are under way: MXNet's engine has no limit of its own,
     and would hold every batch of the epoch, densified, at once.
     """
-    epoch = len(training.history) + 1
     steps = training.steps
     begin = time.perf_counter()
 
@@ -183,7 +194,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
         if len(steps) > 1:
             steps[-2] = _to_host(steps[-2])  # waits for the step before
         if training.workers.size == 1:
-            _check_finite(steps, epoch, since=max(len(steps) - 1, 1))
+            _check_steps(training, steps, since=max(len(steps) - 1, 1))
 
         training.seconds += time.perf_counter() - begin
         for callback in callbacks:
@@ -191,7 +202,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
         begin = time.perf_counter()
 
     mx.npx.waitall()
-    total = _total(training.sums(), epoch, training.workers)
+    total = _total(training)
     seconds = training.seconds + time.perf_counter() - begin
 
     train_rmse = None
@@ -200,29 +211,34 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     train_loss = total.loss / max(training.rows, 1)
 
     training.steps, training.rows, training.seconds = [], 0, 0.0
+    epoch = len(training.history) + 1
     return EpochRecord(epoch, train_loss, train_rmse, int(total.ratings), seconds)
 
 
-def _total(own: Sequence[StepSums], epoch: int, workers: Workers) -> StepSums:
-    """The sums of an epoch over all workers; NumericalError if a step's loss is not finite."""
-    flat = workers.sum(onp.array(own).ravel())
+def _total(training: Training) -> StepSums:
+    """The sums of an epoch over all workers; NumericalError if a step has diverged."""
+    flat = training.workers.sum(onp.array(training.sums()).ravel())
     table = flat.reshape(-1, 3)  # (steps, sums)
-
-    steps = [StepSums(*step) for step in table.tolist()]
-    _check_finite(steps, epoch)
+    _check_steps(training, [StepSums(*step) for step in table.tolist()])
 
     return StepSums(*table.sum(axis=0).tolist())
 
 
-def _check_finite(steps: Sequence[Step], epoch: int, since: int = 1) -> None:
+def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> None:
     """Raise NumericalError for a step from number `since` on, as far as they are on the host."""
     for batch in range(since, len(steps) + 1):
         step = steps[batch - 1]
-        if isinstance(step, StepSums) and not math.isfinite(step.loss):
-            raise NumericalError(
-                f"the loss is not finite in epoch {epoch} at batch {batch}: most "
-                "likely the learning rate is too high; try `lr` ten times lower"
-            )
+        if not isinstance(step, StepSums) or not training.has_diverged(step):
+            continue
+
+        what = "is not finite"
+        if math.isfinite(step.loss):
+            error = training.error_of(step)
+            what = f"has exploded (the error is {error:.3g}, above {training.limit:.3g})"
+        raise NumericalError(
+            f"the loss {what} in epoch {len(training.history) + 1} at batch {batch}: most "
+            "likely the learning rate is too high; try `lr` ten times lower"
+        )
 
 
 def _to_host(step: Step) -> StepSums:

@@ -1,6 +1,5 @@
 """Checkpoints: when they are due, what they hold, what they cost; what is kept of a training."""
 
-import json
 import math
 import shutil
 import signal
@@ -13,8 +12,6 @@ import pytest
 from helpers import outcome, parameters, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
-from d2l_autorec.evaluation.ranking import RankingEvaluation
-from d2l_autorec.evaluation.rating import RatingEvaluation
 from d2l_autorec.runs import keeper as keepers
 from d2l_autorec.runs import rating_task
 from d2l_autorec.runs.config import make_config, read_config
@@ -380,39 +377,3 @@ def test_a_checkpoint_in_mid_epoch_is_named_by_its_step(tmp_path, broken, monkey
 
     for array in parameters(tmp_path / "run").values():
         assert onp.isfinite(array).all()
-
-
-# The test is measured once.
-
-
-@pytest.mark.parametrize("name", [*MODELS, "bias", "popularity"])
-def test_the_report_is_of_the_last_evaluation_and_the_same(name, tmp_path, monkeypatch):
-    """Each epoch is evaluated once, and the run's report is what a new evaluation would say."""
-    options = MODELS.get(name, {})
-    if name == "bias":
-        options = dict(model="bias", dataset=BASE["dataset"], quiet=True)
-    if name == "popularity":
-        options = dict(model="popularity", dataset=CLICKS["dataset"], heldout_users=8, quiet=True)
-
-    again = []
-    for kind in (RatingEvaluation, RankingEvaluation):
-        report = kind.report
-
-        def counted(self, network, report=report):
-            again.append(1)
-            return report(self, network)
-
-        monkeypatch.setattr(kind, "report", counted)
-
-    told = train_run(make_config({**options, "out": str(tmp_path / "once")}))
-    assert again == []
-
-    monkeypatch.setattr(keepers.ServedTest, "keep", lambda self: None)
-    measured = train_run(make_config({**options, "out": str(tmp_path / "twice")}))
-    assert again == [1]
-
-    ignored = ("run", "train_seconds", "ratings_per_second")
-    for result in (told, measured):
-        for key in ignored:
-            result.pop(key)
-    assert json.dumps(told) == json.dumps(measured)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import importlib
+import json
 import os
 
+import numpy as np
 import pytest
 from helpers import assert_user_error
 from hypothesis import given, settings
@@ -443,3 +445,36 @@ def test_defaults_are_accepted():
     for model, config in CONFIGS.items():
         assert make_config({"model": model}) == config()
     assert MFConfig(lr=1).lr == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        dict(hidden=np.int64(20), lr=np.float32(0.25), epochs=np.int32(3), clip=np.bool_(True)),
+        dict(hidden=np.array([5, 3, 5]), dropout=np.float64(0.5), seed=np.uint8(7)),
+        dict(hidden=(np.int16(4), 4), pretrain_epochs=[np.int64(2), 3], batch_size=np.int64(9)),
+        dict(preset=np.str_("best"), val_ratio=np.float64(0.25)),
+    ],
+)
+def test_numbers_of_numpy_become_pythons(given):
+    """They passed the checks, and ended the run in json."""
+    config = AutoRecConfig(**given)
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert AutoRecConfig(**stored) == config
+    for value in dataclasses.asdict(config).values():
+        parts = value if isinstance(value, tuple) else (value,)
+        assert {type(part) for part in parts} <= {int, float, bool, str, type(None)}
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (dict(epochs=np.float64(2.5)), "`epochs` is 2.5: it must be a whole number"),
+        (dict(hidden=np.array([[3, 4]])), "`hidden` is .* it must be a whole number"),
+        (dict(lr=np.float32("nan")), "`lr` is nan: it must be a finite number"),
+        (dict(lr=np.array([0.1, 0.2])), "`lr` is .*: it must be a number"),
+    ],
+)
+def test_numbers_of_numpy_are_checked_as_pythons(given, message):
+    with pytest.raises(ConfigError, match=message):
+        AutoRecConfig(**given)

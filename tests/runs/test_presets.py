@@ -1,12 +1,16 @@
 """What a preset sets, and which one is taken where none is named."""
 
 import math
+import pickle
+from dataclasses import asdict, replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from helpers import own_file, train_run
 
 import d2l_autorec as d2l
-from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.runs.config import CONFIGS, AutoRecConfig, config_of, make_config
 from d2l_autorec.runs.rating_task import split_ratings
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.streams import Purpose, generator
@@ -122,10 +126,100 @@ def test_a_run_on_an_own_file_says_its_preset(tmp_path):
     assert d2l.load_run(tmp_path / "run").config.center
 
 
-def test_a_call_without_configuration_takes_the_best_for_ratings():
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"preset": "best"},
+        {"preset": "best", "epochs": 7, "lr": 0.1},
+        {"preset": "paper", "based": "user"},
+        OWN,
+        {**OWN, "wd": 1e-4},
+        {**OWN, "preset": "chapter"},
+        {"model": "mf", "preset": "best"},
+    ],
+)
+def test_a_configuration_is_the_same_however_it_is_made(given):
+    """It kept the chapter's values and called itself best."""
+    options = {name: value for name, value in given.items() if name != "model"}
+    by_class = CONFIGS[given.get("model", "autorec")](**options)
+    assert by_class == make_config(given) == make_config(**given)
+    assert replace(by_class) == pickle.loads(pickle.dumps(by_class)) == by_class
+
+    if given.get("preset") == "best":
+        assert by_class.center and by_class.refit and by_class.val_ratio == 0.1
+
+
+@pytest.mark.parametrize("model", ["mf", "bias"])
+def test_a_class_has_the_presets_of_its_model(model):
+    with pytest.raises(ConfigError, match=f"`preset=paper` is not for `model={model}`"):
+        CONFIGS[model](preset="paper")
+
+
+def test_stored_options_are_as_they_were(tmp_path):
+    """Whatever the preset says today; an option that a version did not have has its default."""
+    config = AutoRecConfig(preset="best", hidden=(4,), updates=12, quiet=True, cpus=1)
+    about = {"options": asdict(replace(config, lr=0.5, patience=3))}
+    del about["options"]["input_dropout"], about["options"]["center"], about["options"]["preset"]
+    assert config_of(about, tmp_path) == replace(
+        config, lr=0.5, patience=3, input_dropout=0.0, center=False, preset="chapter"
+    )
+
+
+def own_ratings():
+    rng = np.random.default_rng(0)
+    cells = rng.choice(40 * 30, 500, replace=False)
+    frame = pd.DataFrame(
+        {"user": cells // 30, "item": cells % 30, "rating": rng.integers(1, 11, 500)}
+    )
+    return d2l.random_split(d2l.Ratings.from_frame(frame), test_ratio=0.2, seed=0)
+
+
+QUIET = dict(quiet=True, cpus=1)
+SHORT = dict(epochs=2, hidden=4, **QUIET)
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        (None, "best"),
+        (AutoRecConfig(**SHORT), "best"),
+        (AutoRecConfig(**SHORT, preset="chapter"), "chapter"),
+        (AutoRecConfig(**SHORT, decoder_activation="sigmoid"), "chapter"),
+        (d2l.MFConfig(epochs=2, factors=3, **QUIET), "best"),
+        (d2l.BiasConfig(**QUIET), "chapter"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:no better than:d2l_autorec.DataWarning")
+def test_own_ratings_get_the_best_preset_from_python_too(config, expected):
+    train, test = own_ratings()
+    model = d2l.train_model(config, train, test)
+    assert model.config.preset == expected
+    assert model.config.clip == (expected == "best")
+    if config is not None and config.model != "bias":
+        assert model.config.epochs == 2  # what is given stays
+
+
+@pytest.mark.parametrize("config", [None, AutoRecConfig(hidden=4, epochs=2, **QUIET)])
+@pytest.mark.filterwarnings("ignore:no better than:d2l_autorec.DataWarning")
+def test_ratings_with_a_name_are_trained_on_as_in_the_book(config):
     ratings = d2l.load_ratings("synthetic:40x30x300")
-    model = d2l.train_model(None, *d2l.random_split(ratings, test_ratio=0.1, seed=0))
-    assert model.config.preset == "best"
+    model = d2l.train_model(config, *d2l.random_split(ratings, test_ratio=0.1, seed=0))
+    assert model.config.preset == "chapter" and not model.config.center
+
+
+def test_a_model_that_does_not_beat_the_means_warns():
+    train, test = own_ratings()
+    config = AutoRecConfig(preset="chapter", epochs=1, hidden=4, **QUIET)
+    with pytest.warns(d2l.DataWarning, match="^no better than the user and item means, whose test"):
+        model = d2l.train_model(config, train, test)
+    assert model.metrics["test_rmse"] > model.metrics["baseline_test_rmse"]
+
+
+def test_a_ranking_that_does_not_beat_popularity_warns():
+    clicks = d2l.prepare_clicks(d2l.load_ratings("synthetic:60x80x900"), 3.0, 1, heldout_users=12)
+    config = d2l.MultDAEConfig(hidden=2, epochs=1, lr=1e-6, **QUIET)
+    with pytest.warns(d2l.DataWarning, match="^no better than popularity, whose test NDCG@100 is"):
+        d2l.train_model(config, clicks)
 
 
 def test_a_rate_that_grows_before_its_cosine():

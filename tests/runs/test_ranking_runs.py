@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as onp
 import pytest
@@ -231,7 +232,7 @@ def test_plateau_maximises_ndcg():
     config = MultVAEConfig(lr=1.0, lr_schedule="plateau", lr_step=2, lr_factor=0.5)
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
-        chosen = MultVAEConfig(**{**vars(config), "early_stopping": metric})
+        chosen = replace(config, early_stopping=metric)
         assert schedules.learning_rate(chosen, history_of(metric, good), chosen.epochs) == 1.0
         assert schedules.learning_rate(chosen, history_of(metric, bad), chosen.epochs) == 0.25
 

@@ -1,0 +1,148 @@
+"""A training that diverges ends as one, and leaves parameters that are of use."""
+
+import json
+import math
+
+import numpy as onp
+import pytest
+from helpers import parameters, train_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2l_autorec.runs import keeper as keepers
+from d2l_autorec.runs import rating_task
+from d2l_autorec.runs.config import make_config, read_config
+from d2l_autorec.support.errors import NumericalError
+from d2l_autorec.training.checkpoint import Checkpoint
+from d2l_autorec.training.history import StepSums
+from d2l_autorec.training.loop import Training
+from d2l_autorec.training.losses import MaskedL2Loss
+
+BASE = dict(dataset="synthetic:50x60x700", hidden=(6,), batch_size=16, quiet=True, cpus=1)
+MF = dict(model="mf", dataset="synthetic:50x60x700", batch_size=100, quiet=True, cpus=1)
+CLICKS = dict(dataset="synthetic:60x40x900", heldout_users=8, batch_size=16, quiet=True, cpus=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**BASE, "lr": 1e5},
+        {**BASE, "lr": 1e5, "kernel": "dense"},
+        {**BASE, "lr": 1e5, "preset": "best", "lr_warmup": 0.0, "updates": 30},
+        {**BASE, "hidden": (6, 4, 6), "lr": 1e5, "encoder_activation": "relu"},
+        {**MF, "lr": 1e5},
+        {**CLICKS, "model": "mult-dae", "lr": 1e4, "hidden": (6, 3)},
+        {**CLICKS, "model": "mult-vae", "lr": 1e4, "hidden": (6, 3)},
+    ],
+    ids=str,
+)
+def test_a_loss_that_explodes_ends_the_run(options, tmp_path):
+    """A test RMSE of 84511947326628924960 was a result, and its exit code 0."""
+    config = make_config({**options, "out": str(tmp_path / "run")})
+    with pytest.raises(NumericalError, match="^the .* (has exploded .the error is .*|not finite)"):
+        train_run(config)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_the_command_says_so(in_process):
+    words = ("--dataset", BASE["dataset"], "--hidden", "6", "--batch-size", "16", "--cpus", "1")
+    process = in_process("run", *words, "--lr", "1e5", "--quiet", "--out", "run")
+    assert process.returncode == 3 and process.stdout == ""
+    assert "the loss has exploded (the error is" in process.stderr
+    assert "above 5e+03) in epoch 1 at batch 2" in process.stderr  # 1000 times five stars
+    assert "try --lr ten times lower" in process.stderr
+
+
+def test_an_explosion_in_the_only_step_is_told_by_the_test_error(tmp_path):
+    """No further step would tell."""
+    options = {**BASE, "batch_size": "all", "epochs": 1, "lr": 1e5}
+    with pytest.raises(NumericalError, match="^the test RMSE is .*e.* after epoch 1: try `lr`"):
+        train_run(make_config({**options, "out": str(tmp_path / "run")}))
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_infinite_parameters_are_no_result(clip, tmp_path):
+    """Clipped, what they predict is finite."""
+    options = {**BASE, "batch_size": "all", "epochs": 1, "optimizer": "sgd", "lr": 1e30}
+    options.update(init_sigma=1e10, clip=clip)
+    with pytest.raises(NumericalError, match="not finite|has exploded| is .*e.* after epoch 1"):
+        train_run(make_config({**options, "out": str(tmp_path / "run")}))
+    assert not (tmp_path / "run" / "model.params").exists()
+
+
+@given(
+    st.floats(1e-6, 1e6),
+    st.floats(0, 1e12),
+    st.integers(1, 1000),
+)
+def test_the_rule_by_hand(limit, error, ratings):
+    of_ratings = Training(None, [], None, None, [], limit=limit)
+    step = StepSums(1.0, error * error * ratings, ratings)
+    if not math.isclose(error, limit, rel_tol=1e-9):
+        assert of_ratings.has_diverged(step) == (error > limit)
+
+    of_clicks = Training(None, [], None, None, [], predicts_ratings=False, limit=limit)
+    step = StepSums(error * ratings, 0.0, ratings)
+    if not math.isclose(error, limit, rel_tol=1e-9):
+        assert of_clicks.has_diverged(step) == (error > limit)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_has_diverged(loss):
+    assert Training(None, [], None, None, []).has_diverged(StepSums(loss, 1.0, 1.0))
+
+
+DENSE = {**BASE, "kernel": "dense", "epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing breaks."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    train_run(make_config({**DENSE, "out": str(path)}))
+    return path
+
+
+class Broken(MaskedL2Loss):
+    """NaN from a call on."""
+
+    calls = 0
+    since = 0
+
+    def __call__(self, prediction, label):
+        Broken.calls += 1
+        value = super().__call__(prediction, label)
+        return value * math.nan if Broken.calls >= Broken.since else value
+
+
+@pytest.mark.parametrize("since", [2, 4, 5, 8])
+@pytest.mark.parametrize("every", ["0.000001s", 1])
+def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path, monkeypatch):
+    """The run that is resumed makes the step after its checkpoint, whenever it diverged."""
+    monkeypatch.setattr(keepers, "SHARE", 1e9)
+    path = tmp_path / "run"
+    config = make_config({**DENSE, "checkpoint_every": every, "out": str(path)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rating_task, "MaskedL2Loss", Broken)
+        Broken.calls, Broken.since = 0, since
+        with pytest.raises(NumericalError):
+            train_run(config)
+
+    steps = [3, 4, 4]  # of 60 rows in batches of 16; what is left rolls over
+    if (path / "checkpoint.bin").exists():
+        with open(path / "checkpoint.bin", "rb") as file:
+            about = json.loads(file.readlines(2**16)[1])
+            file.seek(0)
+            stored = Checkpoint.read(file, path, about["run"])
+        done = sum(steps[: len(stored.history)]) + len(stored.under_way.steps)
+        assert done + 1 < since
+        if every != 1:
+            assert done + 2 == since
+        for name, array in parameters(path).items():
+            onp.testing.assert_array_equal(array, stored.arrays[f"parameter/{name}"])
+
+    train_run(read_config(path), resume=path)  # as what broke it is gone
+    for name, array in parameters(whole).items():
+        onp.testing.assert_array_equal(array, parameters(path)[name])
+    assert not list(path.glob("checkpoint*"))
