@@ -37,21 +37,19 @@ LIBC = ctypes.CDLL(None)
 EXAMPLES = """examples:
   python -m d2l_autorec.launch -n 2 -s 1 -- \\
       python -m d2l_autorec.run --kvstore dist_sync
-two machines: the same on each, but --node 1 on the second
+on each of two machines, with --node 1 on the second:
   python -m d2l_autorec.launch --nodes 2 --node 0 --scheduler 10.0.0.1:9100 \\
       -n 1 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
-Slurm, in an allocation of two machines:
-  srun --ntasks-per-node 1 --kill-on-bad-exit=1 sh -c 'python -m \\
-      d2l_autorec.launch --nodes 2 --node $SLURM_NODEID --scheduler \\
-      $(scontrol show hostnames | head -1):9100 -n 1 -s 1 -- ...'
-Kubernetes, in an indexed Job with a headless service:
-  ... --node $JOB_COMPLETION_INDEX --scheduler JOB-0.SERVICE:9100 ...
+Slurm: srun --ntasks-per-node 1 --kill-on-bad-exit=1 sh -c '... --node \\
+      $SLURM_NODEID --scheduler $(scontrol show hostnames | head -1):9100 ...'
+Kubernetes, an indexed Job with a headless service: --node \\
+      $JOB_COMPLETION_INDEX --scheduler JOB-0.SERVICE:9100
 
 Worker 0 reads and writes the run folder; every machine needs the data. Give
 --threads the CPUs of a machine divided by its workers. When a process fails,
-all others of its machine are ended: let the cluster end those of the other
-machines, and start again with --resume. MXNet's parameter servers unpickle
-what reaches their port, without authentication: use a private network.
+those of its machine are ended: let the cluster end the others, and start again
+with --resume. MXNet's parameter servers unpickle what reaches their port,
+without authentication: use a private network.
 
 exit codes: 0 when every process ends with 0; else that of the first one that
 failed (128 + signal where one killed it); 129, 130, 143 stopped by a signal
@@ -143,9 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     show_steps(True)
     step(f"starting {len(jobs)} processes: {', '.join(f'{job.role} {job.rank}' for job in jobs)}")
-    code = run(jobs, wait_for_servers=options.nodes > 1)
-    if code:
-        sys.exit(code)
+    sys.exit(run(jobs, wait_for_servers=options.nodes > 1))
 
 
 def _parser() -> Parser:
@@ -302,10 +298,14 @@ def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
     processes: list[Process] = []
     try:
         for job in jobs:
-            processes.append(_start(job))
+            processes.append(Process(job))
         for process in processes:
             process.pass_on()
         failed = _wait(processes, wait_for_servers)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename} cannot be started ({error.strerror}): see the command behind --"
+        ) from error
     except Interrupted as error:
         raise Interrupted(error.exit_code - 128, "every process was ended") from None
     finally:
@@ -316,15 +316,6 @@ def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
         return 0
     print(f"d2l_autorec.launch: error: {failed.failure()}", file=sys.stderr)
     return failed.exit_code() or 0
-
-
-def _start(job: Job) -> Process:
-    try:
-        return Process(job)
-    except OSError as error:
-        raise ConfigError(
-            f"{job.command[0]} cannot be started ({error.strerror}): correct the command behind --"
-        ) from error
 
 
 def _wait(processes: Sequence[Process], wait_for_servers: bool) -> Process | None:

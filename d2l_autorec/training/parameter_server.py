@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import mxnet as mx
 import numpy as onp
@@ -31,43 +31,7 @@ WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
 FIRST_KEY = 1 << 20  # below it are a trainer's parameters
 
 
-class Store(Protocol):
-    """What a run asks of MXNet's KVStore."""
-
-    handle: Any
-
-    @property
-    def type(self) -> str:
-        """'dist_sync' or 'dist_async'."""
-
-    @property
-    def rank(self) -> int:
-        """This worker's number, in the order in which workers came."""
-
-    @property
-    def num_workers(self) -> int:
-        """How many workers there are."""
-
-    def init(self, key: int, value: "np.ndarray") -> None:
-        """Give a key its first value, and its shape for ever."""
-
-    def push(self, key: int, value: "np.ndarray") -> None:
-        """Send a value to the servers."""
-
-    def pull(self, key: int, out: Any) -> None:
-        """Read the servers' value into an array, or into several."""
-
-    def pushpull(self, key: int, value: "np.ndarray", out: "np.ndarray") -> None:
-        """Send a value, and read the sum over all workers."""
-
-    def set_optimizer(self, optimizer: mx.optimizer.Optimizer) -> None:
-        """Tell the servers what to do with what they are sent."""
-
-    def _barrier(self) -> None:
-        """Wait until every worker is here."""
-
-
-_OPENED: list[Store] = []  # a store that is freed waits for all workers, so no failure frees one
+_OPENED: list[Any] = []  # a store that is freed waits for all workers, so no failure frees one
 
 
 class ServerOptimizer(mx.optimizer.Optimizer):
@@ -81,7 +45,7 @@ class ServerOptimizer(mx.optimizer.Optimizer):
         None until there is a trainer: its parameters come after it.
     """
 
-    def __init__(self, inner: mx.optimizer.Optimizer | None = None) -> None:
+    def __init__(self, inner: Any = None) -> None:
         super().__init__()
         self._inner = inner
 
@@ -89,20 +53,14 @@ class ServerOptimizer(mx.optimizer.Optimizer):
         """The inner optimizer's."""
         if index >= FIRST_KEY:
             return None
-        return self._trainers().create_state_multi_precision(index, weight)
+        return self._inner.create_state_multi_precision(index, weight)
 
     def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         """Add, or update."""
         if index >= FIRST_KEY:
             weight[:] = weight + grad
         else:
-            self._trainers().update_multi_precision(index, weight, grad, state)
-
-    def _trainers(self) -> Any:
-        """The trainer's optimizer."""
-        if self._inner is None:
-            raise RuntimeError("a parameter was sent before the trainer's optimizer was")
-        return self._inner
+            self._inner.update_multi_precision(index, weight, grad, state)
 
 
 class Workers:
@@ -114,7 +72,7 @@ class Workers:
 
     Parameters
     ----------
-    store : Store, optional
+    store : KVStore, optional
         MXNet's parameter server. Without one the run is this process alone.
     rank : int, optional
         From 0. By default the number that the store gave, which differs from
@@ -126,11 +84,11 @@ class Workers:
     asynchronous : bool
         Whether the servers update parameters, with each worker's gradient by
         itself, as soon as it comes.
-    store : Store or None
+    store : KVStore or None
         For `gluon.Trainer`; see `begin`.
     """
 
-    def __init__(self, store: Store | None = None, rank: int | None = None) -> None:
+    def __init__(self, store: Any = None, rank: int | None = None) -> None:
         self.store = store
         self.size = 1
         self.rank = rank or 0
@@ -141,7 +99,7 @@ class Workers:
         if store is not None:
             self._join(store, rank)
 
-    def _join(self, store: Store, rank: int | None) -> None:
+    def _join(self, store: Any, rank: int | None) -> None:
         self.size = store.num_workers
         if rank is None:
             self.rank = store.rank
@@ -224,9 +182,8 @@ class Workers:
         mx.npx.waitall()
         self.barrier()
 
-        store = self._shared_store()
         for key, parameter in enumerate(trainer._params):
-            store.pull(key, out=parameter.list_data())
+            self.store.pull(key, out=parameter.list_data())
 
         mx.npx.waitall()
         self.barrier()  # nobody trains on before all have read
@@ -274,12 +231,6 @@ class Workers:
         text = self.broadcast(json.dumps(value).encode())
         return json.loads(text)
 
-    def _shared_store(self) -> Store:
-        """The store of a run of several workers."""
-        if self.store is None:
-            raise RuntimeError("this run is one process, or closed: it has no parameter server")
-        return self.store
-
     def _add(self, values: onp.ndarray) -> onp.ndarray:
         """The store's sum, in float32."""
         if not values.size:
@@ -290,28 +241,26 @@ class Workers:
         if self.asynchronous:
             return self._add_once(own, total)
 
-        store = self._shared_store()
         key = self._keys.get(values.size)
         if key is None:  # a key has one shape for ever
             key = FIRST_KEY + len(self._keys)
             self._keys[values.size] = key
-            store.init(key, total)
+            self.store.init(key, total)
 
-        store.pushpull(key, own, out=total)
+        self.store.pushpull(key, own, out=total)
         return total.asnumpy()
 
     def _add_once(self, values: "np.ndarray", total: "np.ndarray") -> onp.ndarray:
         """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
-        store = self._shared_store()
         key = FIRST_KEY + len(self._keys)
         self._keys[len(self._keys)] = key
 
-        store.init(key, total)
-        store.push(key, values)
+        self.store.init(key, total)
+        self.store.push(key, values)
         mx.npx.waitall()
         self.barrier()
 
-        store.pull(key, out=total)
+        self.store.pull(key, out=total)
         return total.asnumpy()
 
     def barrier(self) -> None:
