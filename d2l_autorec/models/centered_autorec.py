@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as onp
-from mxnet import nd, np
+from mxnet import np
 from mxnet.gluon import nn
 from scipy import sparse
 
@@ -102,22 +102,20 @@ class Centering(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> tuple[Any, Any]:
         """Return the encoder's inputs, (B, C), and row biases, (B, 1), of a dense batch."""
-        x, columns, unit = classic(x, columns, unit)
-        observed = 1 - (x == 0)
-        counts = F.sum(observed, axis=1, keepdims=True)
+        observed = F.np.abs(F.np.sign(x))
+        counts = observed.sum(axis=1, keepdims=True)
 
-        left = F.broadcast_mul(F.broadcast_sub(x, columns), observed)
-        row_biases = F.broadcast_div(F.sum(left, axis=1, keepdims=True), counts + DAMPING)
-        left = F.broadcast_div(left - F.broadcast_mul(observed, row_biases), unit)
+        left = (x - columns) * observed
+        row_biases = left.sum(axis=1, keepdims=True) / (counts + DAMPING)
+        left = (left - row_biases * observed) / unit
 
-        lengths = ROW_LENGTH / F.sqrt(counts + (counts == 0))
-        inputs = F.broadcast_mul(left + observed, lengths)
-        return inputs.as_np_ndarray(), row_biases.as_np_ndarray()
+        length = ROW_LENGTH / F.np.sqrt(F.np.maximum(counts, 1))
+        return (left + observed) * length, row_biases
 
     def rated(self, predicted: Any, row_biases: Any) -> Any:
         """Return the ratings, (B, C), of what the decoder predicts for a dense batch."""
         ctx = predicted.ctx
-        return in_ratings(nd, predicted, row_biases, self.columns.data(ctx), self.unit.data(ctx))
+        return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
 
     def read(self, batch: CSRBatch) -> Reading:
         """The same of a sparse batch, with what the decoder is to predict."""
@@ -151,23 +149,6 @@ class Centering(nn.HybridBlock):
         """The decoder's rows and biases, such that what they predict are ratings."""
         unit = onp.float32(self.unit_of_ratings())
         return Vectors(decoder.weights * unit, decoder.biases * unit + self.column_means())
-
-
-def classic(*arrays: Any) -> list[Any]:
-    """Return arrays or symbols of MXNet's classic operators; the ONNX converter knows no others.
-
-    A vector becomes one row, as these operators want it.
-    """
-    parts = [array.as_nd_ndarray() for array in arrays]
-    return [parts[0], *(part.reshape((1, -1)) for part in parts[1:])]
-
-
-def in_ratings(F: Any, predicted: Any, row_biases: Any, columns: Any, unit: Any) -> Any:
-    """Return ratings, (B, C), by the same operators."""
-    predicted, columns, unit = classic(predicted, columns, unit)
-    left = F.broadcast_mul(predicted, unit)
-    rated = F.broadcast_add(F.broadcast_add(left, columns), row_biases.as_nd_ndarray())
-    return rated.as_np_ndarray()
 
 
 class CenteredAutoRec(DeepAutoRec):

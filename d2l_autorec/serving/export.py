@@ -20,7 +20,7 @@ from mxnet import np as mxnp
 from mxnet.gluon import nn
 
 from ..data.ratings import Ratings
-from ..models.centered_autorec import Centering, in_ratings
+from ..models.centered_autorec import Centering
 from ..models.sparse_autorec import row_model
 from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig, RatingConfig
 from ..runs.run_record import read_record
@@ -242,7 +242,7 @@ class PlainCentering(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> Any:
         inputs, row_biases = self.centering(x)
-        return in_ratings(F, self.layers(inputs), row_biases, columns, unit)
+        return self.layers(inputs) * unit + columns + row_biases
 
 
 def _sample(run: "TrainedModel") -> Any:
