@@ -248,6 +248,7 @@ def test_listing_as_a_script(data_dir, own):
 
 
 @pytest.mark.realdata
+@pytest.mark.smoke
 def test_listing_in_jupyter(data_dir, tmp_path):
     source = LISTING.read_text()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
@@ -266,6 +267,7 @@ def test_listing_in_jupyter(data_dir, tmp_path):
 
 
 @pytest.mark.realdata
+@pytest.mark.smoke
 def test_listing_of_matrix_factorization(data_dir):
     process = subprocess.run([sys.executable, str(MF_LISTING), "5"], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr

@@ -58,8 +58,9 @@ def test_metadata_say_what_a_package_index_shows(wheel: Path):
 
     assert metadata["Version"] == __version__
     assert metadata["License"] == "MIT"
+    assert not [name for name in metadata.get_all("Classifier") if name.startswith("License")]
     assert metadata["Author"]
-    assert metadata["Requires-Python"] == "<3.12,>=3.10"
+    assert metadata["Requires-Python"] == "<3.13,>=3.10"
     assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier")
     assert {url.split(", ")[0] for url in metadata.get_all("Project-URL")} >= {
         "Chapter",

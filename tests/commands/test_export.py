@@ -41,6 +41,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.smoke
 def test_symbol_block_predicts_as_the_network(run, in_process, tmp_path):
     process = in_process("export", str(run.path), "--out", str(tmp_path / "e"), "--format", "mxnet")
     assert process.returncode == 0 and process.stderr == "", process.stderr
@@ -55,6 +56,7 @@ def test_symbol_block_predicts_as_the_network(run, in_process, tmp_path):
 
 
 @needs_onnx
+@pytest.mark.smoke
 def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
     import onnxruntime
 

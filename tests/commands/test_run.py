@@ -17,6 +17,7 @@ from d2l_autorec.runs.config import AutoRecConfig, make_config
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
 
 
+@pytest.mark.smoke
 def test_run_folder(command, tmp_path):
     process = command("run", *QUICK)
     assert process.returncode == 0, process.stderr

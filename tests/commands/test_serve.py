@@ -66,6 +66,7 @@ def by_library(run):
     return [scored.item for scored in load_run(run).recommend_new_user({1: 5, 2: 3}, 5)]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "number, code",
     [

@@ -44,6 +44,7 @@ assert requests.get and scipy.stats.norm.cdf(0) == 0.5
 """)
 
 
+@pytest.mark.smoke
 def test_mxnet_has_booleans():
     run("""
 import d2l_autorec
@@ -54,6 +55,7 @@ assert np.arange(3)[np.arange(3) != 1].tolist() == [0, 2]
 """)
 
 
+@pytest.mark.smoke
 def test_figures_of_d2l_are_drawn():
     run("""
 import d2l_autorec
