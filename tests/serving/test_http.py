@@ -77,7 +77,6 @@ def assert_rows(found, expected, score="score"):
     assert [row[score] for row in found] == pytest.approx(scores, **CLOSE)
 
 
-@pytest.mark.smoke
 def test_recommends_to_users(run, client):
     for user in run.ratings.user_ids[[0, 5, 59]].tolist():
         answer = client.get("/recommend", params={"user": user, "n": 7})
