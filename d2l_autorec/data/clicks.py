@@ -302,7 +302,7 @@ def prepare_clicks(
     ratings : Ratings
         In file order.
     threshold : float, optional
-        Lowest rating that is a click; by default every rating is one.
+        Lowest rating that is a click; by default see `usual_threshold`.
     min_user_clicks : int
         Users with fewer clicks are dropped, after the items.
     min_item_clicks : int
@@ -321,7 +321,8 @@ def prepare_clicks(
     Raises
     ------
     ConfigError
-        If `heldout_users` is neither a count nor such a fraction, nor one of at least 3 folds.
+        If `heldout_users` is neither a count nor such a fraction, nor one of at least 3 folds;
+        if the scale does not say which ratings are clicks.
     DataError
         If no click is left, or no user would be left to train on.
 
@@ -337,6 +338,8 @@ def prepare_clicks(
         _check_heldout("validation_users", validation_users)
     check_whole("min_user_clicks", min_user_clicks, at_least=0)
     check_whole("min_item_clicks", min_item_clicks, at_least=0)
+    if threshold is None:
+        threshold = usual_threshold(ratings)
     kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
 
     # Users that have clicks, in ascending order of their ids, and then permuted.
@@ -376,20 +379,54 @@ def prepare_clicks(
         ratings.name,
         ratings.titles,
         dropped,
-        ratings.origin,
+        f"{ratings.origin}; {_made(ratings, threshold)}".removeprefix("; "),
         counts[0],
     )
 
 
+def usual_threshold(ratings: Ratings) -> float:
+    """Return the lowest rating that is a click, where the ratings say it.
+
+    Of ratings from 1, or half a star, to 5 it is 4 (Liang et al. 2018); of 0 and 1 it is 1; and
+    where all are alike, as of a file without ratings, each is a click.
+
+    Raises
+    ------
+    ConfigError
+        For any other scale.
+    """
+    values = np.unique(ratings.values)
+    if len(values) == 1 and values[0] > 0:
+        return float(values[0])
+    if np.array_equal(values, (0, 1)):
+        return 1.0
+
+    low, high = ratings.bounds
+    if low in (0.5, 1) and high == 5:
+        return 4.0
+    raise ConfigError(
+        f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
+        f"that is one, as in `threshold={high:g}`"
+    )
+
+
+def _made(ratings: Ratings, threshold: float) -> str:
+    """How many clicks the ratings made, before any filter."""
+    clicks = int((ratings.values >= threshold).sum())
+    which = f"ratings of {threshold:g} or more"
+    if clicks == len(ratings):
+        which = f"each row, as none is below {threshold:g}"
+    return f"{len(ratings):,} rows made {clicks:,} clicks: {which}"
+
+
 def _filter(
-    ratings: Ratings, threshold: float | None, min_user_clicks: int, min_item_clicks: int
+    ratings: Ratings, threshold: float, min_user_clicks: int, min_item_clicks: int
 ) -> tuple[Ratings, dict[str, int]]:
     """Threshold, then items, then users, one pass; and how many ratings each took."""
     kept = ratings
     sizes = [len(ratings)]
 
-    if threshold is not None:
-        kept = kept.part(kept.values >= threshold)
+    kept = kept.part(kept.values >= threshold)
     sizes.append(len(kept))
 
     kept = kept.part(_occurrences(kept.items) >= min_item_clicks)

@@ -1019,8 +1019,8 @@ class RankingConfig(RunConfig):
     threshold: float | None = option(
         None,
         "data",
-        "lowest rating that is a click (default: 4 "
-        "for MovieLens; of your own file every row is one)",
+        "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1, each row where "
+        "there are no ratings or all are equal; of others it is to be given)",
         RATING,
     )
     min_user_clicks: int = option(

@@ -1,6 +1,7 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
 from ..models.baselines import Popularity, check_memory
-from ..support.errors import ConfigError
+from ..support.errors import ConfigError, DataWarning
 from ..support.memory import available_memory
 from ..support.text_table import aligned
 from ..training.history import EpochRecord
@@ -39,7 +40,6 @@ TITLES = {
     "map": "MAP",
     "coverage": "coverage",
 }
-MOVIELENS_THRESHOLD = 4.0  # the original's "more than 3.5", on whole and half stars
 
 
 class RankingTask(Task[Clicks]):
@@ -302,28 +302,26 @@ def _beta_now(schedule: Anneal, trainer: Any) -> float:
 
 def load_clicks(config: RankingConfig) -> Clicks:
     """The clicks that the options ask for."""
-    threshold = config.threshold
-
     if config.ratings:
-        ratings = read_ratings(
-            Path(config.ratings),
-            config.columns,
-            config.separator,
-            config.duplicates,
-            config.rating_scale(),
-            implicit=True,
-        )
+        with warnings.catch_warnings():  # a click is 1, whatever the ratings are trained on as
+            warnings.filterwarnings("ignore", ".*includes 0 or below", DataWarning)
+            ratings = read_ratings(
+                Path(config.ratings),
+                config.columns,
+                config.separator,
+                config.duplicates,
+                config.rating_scale(),
+                implicit=True,
+            )
     else:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
-        if threshold is None:
-            threshold = MOVIELENS_THRESHOLD
 
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
         users = Fold(numbered(config.fold), config.folds)
     return prepare_clicks(
         ratings,
-        threshold,
+        config.threshold,
         config.min_user_clicks,
         config.min_item_clicks,
         users,

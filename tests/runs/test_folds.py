@@ -127,7 +127,7 @@ def test_each_user_is_tested_once():
     ratings = load_ratings(SET)
     tested, validating = [], []
     for number in range(1, 6):
-        clicks = prepare_clicks(ratings, min_user_clicks=1, heldout_users=Fold(number, 5))
+        clicks = prepare_clicks(ratings, 1, min_user_clicks=1, heldout_users=Fold(number, 5))
         test, validation = set(clicks.test.user_ids), set(clicks.validation.user_ids)
         assert len(test) == len(validation) == 12
         assert not test & validation and not test & set(clicks.train_user_ids)

@@ -1,0 +1,84 @@
+"""Which ratings are clicks: one rule, printed, and a question where the scale does not say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_user_error
+
+from d2l_autorec.data.clicks import prepare_clicks
+from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.support.errors import ConfigError
+
+LEVELS = {
+    "1 to 5": ([1, 2, 3, 4, 5], 4),
+    "half stars": (np.arange(0.5, 5.5, 0.5).tolist(), 4),
+    "0 or 1": ([0, 1], 1),
+    "every row a 1": ([1], 1),
+    "every row alike": ([7], 7),
+}
+UNKNOWN = {
+    "0 to 5": [0, 1, 2, 3, 4, 5],
+    "1 to 10": list(range(1, 11)),
+    "1 to 4": [1, 2, 3, 4],
+    "all 0": [0],
+    "-1 or 1": [-1, 1],
+    "plays": [1, 3, 250, 900],
+}
+
+
+def of_levels(levels):
+    cells = [(user, item) for user in range(20) for item in range(len(levels) * 12)]
+    values = [levels[(user + item) % len(levels)] for user, item in cells]
+    users, items = zip(*cells)
+    return pd.DataFrame({"user": users, "item": items, "rating": np.float32(values)})
+
+
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+@pytest.mark.parametrize("name", LEVELS)
+def test_what_is_a_click(name):
+    levels, threshold = LEVELS[name]
+    frame = of_levels(levels)
+    ratings = ratings_from_frame(frame)
+    clicks = prepare_clicks(ratings, min_user_clicks=1, heldout_users=2)
+
+    clicked = frame[frame.rating >= threshold]
+    found = clicks.interactions()
+    pairs = set(zip(found.user_ids[found.users].tolist(), found.item_ids[found.items].tolist()))
+    assert pairs == set(zip(clicked.user, clicked.item))
+    assert clicks.dropped["below the threshold"] == len(frame) - len(clicked)
+    said = f"{len(frame):,} rows made {len(clicked):,} clicks"
+    assert said in clicks.origin and f"{threshold:g}" in clicks.origin.split(said)[1]
+
+    given = prepare_clicks(ratings, threshold, min_user_clicks=1, heldout_users=2)
+    assert given.fingerprint == clicks.fingerprint
+
+
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_another_scale_is_asked_about(name):
+    ratings = ratings_from_frame(of_levels(UNKNOWN[name]))
+    low, high = min(UNKNOWN[name]), max(UNKNOWN[name])
+    text = f"frame: which of the ratings {low:g}..{high:g} are clicks.*`threshold={high:g}`"
+    with pytest.raises(ConfigError, match=text):
+        prepare_clicks(ratings)
+    clicks = prepare_clicks(ratings, low, heldout_users=2)
+    assert clicks.dropped["below the threshold"] == 0
+
+
+def test_the_command_prints_it_and_speaks_of_clicks(tmp_path, in_process):
+    of_levels([0, 1]).to_csv(tmp_path / "zero.csv", index=False)
+    given = ["--model", "popularity", "--min-user-clicks", "1", "--ratings"]
+    process = in_process("run", *given, "zero.csv", "--out", "zero")
+    assert process.returncode == 0, process.stderr
+    assert "480 rows made 240 clicks: ratings of 1 or more" in process.stderr
+    assert "trained on rating" not in process.stderr
+    assert "240 clicks" in process.stdout
+
+    rows = of_levels([1])[["user", "item"]]
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    process = in_process("run", *given, "rows.csv", "--out", "rows")
+    assert "240 rows made 240 clicks: each row" in process.stderr
+
+    of_levels([1, 10]).to_csv(tmp_path / "ten.csv", index=False)
+    process = in_process("run", *given, "ten.csv", "--quiet")
+    assert_user_error(process, "which of the ratings 1..10 are clicks", "--threshold 10")
