@@ -141,7 +141,8 @@ def read_frame(path: Path, request: Request) -> tuple[pd.DataFrame, Source]:
     """
     if first_lines(path)[0][1].lstrip().startswith("{"):
         if request.separator is not None:
-            raise DataError(f"{path} is JSON lines, which have no separator: leave `separator` out")
+            remedy = request.exactly or "leave `separator` out"
+            raise DataError(f"{path} is JSON lines, which have no separator: {remedy}")
 
         frame, keys = parse_json(path, request)
         source = Source(

@@ -51,6 +51,12 @@ def synthetic_ratings(
     ConfigError
         If they do not fit into memory.
     """
+    if min(num_users, num_items) < 2:
+        raise DataError(
+            f"generated ratings of {num_users} users and {num_items} items: there must be at "
+            "least 2 of each"
+        )
+
     low = max(num_users, num_items)
     high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:

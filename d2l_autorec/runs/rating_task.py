@@ -96,6 +96,7 @@ class RatingTask(Task[Ratings]):
 
         self.train = parts.train
         self.test = parts.test
+        self._check_scale()
         self.fitting = self.train
         self.validation = parts.validation
 
@@ -105,6 +106,16 @@ class RatingTask(Task[Ratings]):
             rng = generator(config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.validation_split(
                 self.train, config.val_ratio, rng
+            )
+
+    def _check_scale(self) -> None:
+        """Raise ConfigError where a bounded decoder would be scaled to a single rating."""
+        low, high = self.train.bounds
+        decoder = getattr(self.config, "decoder_activation", "identity")
+        if low == high and decoder in ("sigmoid", "tanh"):
+            raise ConfigError(
+                f"`decoder_activation={decoder}` is scaled to the rating scale, but all ratings "
+                f"are {low:g}: give the `scale`, as in 1,5, or choose identity"
             )
 
     @property

@@ -256,7 +256,7 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     """
     from ..data.frame_ids import cleaned_ids
     from ..data.layout import Request
-    from ..data.plausible import check_ratings, finite_numbers
+    from ..data.plausible import finite_numbers
     from ..data.readers import read_frame
 
     roles: tuple[str, ...] = ("item", "rating")
@@ -268,7 +268,7 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     frame, source = read_frame(path, request)
     frame = finite_numbers(frame, source.locate)
     values = frame["rating"].to_numpy(dtype=np.float32)
-    check_ratings(values, run.ratings.scale, source.locate, layout)
+    _check_scale(values, run.ratings.bounds, source.locate)
 
     names = cleaned_ids(frame["item"], "item", source.locate).astype(str)
     _refuse_repeated(names, values, source.locate)
@@ -276,6 +276,20 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     items = _known_items([str(name) for name in names], run, path)
     known = items >= 0
     return items[known], values[known]
+
+
+def _check_scale(
+    values: np.ndarray, scale: tuple[float, float], locate: Callable[[int], str]
+) -> None:
+    """Raise DataError where a rating is outside the run's scale."""
+    low, high = scale
+    outside = (values < low) | (values > high)
+    if outside.any():
+        row = int(outside.argmax())
+        raise DataError(
+            f"{locate(row)}: the rating {values[row]:g} is outside the scale {low:g}..{high:g} "
+            f"of this run; {int(outside.sum())} of {len(values)} lines are affected: correct them"
+        )
 
 
 def _refuse_repeated(names: "pd.Series", values: np.ndarray, locate: Callable[[int], str]) -> None:

@@ -214,3 +214,11 @@ def test_generated_ratings_stay_as_they_are():
     arrays = ratings.users, ratings.items, ratings.values, ratings.timestamps
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
     assert digest.startswith("6a39b31ec881")
+
+
+@pytest.mark.parametrize("shape", ["0x0x0", "1x2x2", "2x1x2", "0x5x5"])
+def test_a_generated_set_without_two_of_each(shape):
+    users, items, _ = shape.split("x")
+    text = f"^generated ratings of {users} users and {items} items: there must be at least 2 of ea"
+    with pytest.raises(DataError, match=text):
+        load_ratings(f"synthetic:{shape}")

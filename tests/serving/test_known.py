@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import SMALL, own_file
+from helpers import SMALL, assert_user_error, own_file
 
 import d2l_autorec as d2l
 from d2l_autorec.data.clicks import Clicks
@@ -84,3 +84,19 @@ def test_parts_of_which_one_has_no_times(tmp_path):
     )
     run = d2l.train_model(d2l.AutoRecConfig(**SMALL), timed, test)
     assert len(run.ratings) == len(ratings)
+
+
+@pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])
+def test_one_rating_and_a_bounded_decoder(tmp_path, in_process, decoder):
+    """Its inverse at a scale without length is NaN."""
+    rows = [f"u{k % 12},i{k * 7 % 15},3" for k in range(60)]
+    (tmp_path / "const.csv").write_text("user,item,rating\n" + "\n".join(rows) + "\n")
+    given = ["--ratings", "const.csv", "--decoder-activation", decoder, "--epochs", "1", "--quiet"]
+    process = in_process("run", *given, "--preset", "chapter")
+    assert_user_error(process, f"--decoder-activation {decoder} is scaled to", "all ratings are 3")
+
+    process = in_process("run", *given, "--preset", "chapter", "--scale", "1,5", "--out", "run")
+    assert process.returncode == 0, process.stderr
+    run = d2l.load_run(tmp_path / "run")
+    found = run.recommend_new_user({"i1": 3, "i2": 3}, 5)
+    assert len(found) == 5 and all(1 <= scored.score <= 5 for scored in found)

@@ -220,7 +220,15 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{0},9\n", "line 1: the rating 9 is outside the scale 1,5"),
+        (
+            "{0},9\n{1},3\n",
+            "line 1: the rating 9 is outside the scale 1..5 of this run; 1 of 2 lines are "
+            "affected: correct them",
+        ),
+        (
+            '{{"item": {0}, "rating": 3}}\n',
+            "is JSON lines, which have no separator: it must have the two columns item,rating",
+        ),
         ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
         (
             "{0},4\n{0},4\n",
@@ -243,6 +251,8 @@ def test_new_user_errors(run, tmp_path, in_process, content, message):
         path.write_text(content.format(*run.ratings.item_ids[:2].tolist()))
     process = in_process("recommend", str(run.path), "--new-user", str(path))
     assert_user_error(process, str(path), message)
+    for option in ("--scale", "--separator", "--columns"):  # of training, not of this command
+        assert option not in process.stderr
 
 
 def test_nearest_ids():
