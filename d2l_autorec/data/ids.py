@@ -1,6 +1,8 @@
 """Between the ids of the user's own file and positions in the matrices."""
 
 import difflib
+import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
@@ -13,6 +15,16 @@ from ..support.errors import UnknownId, shortened
 SUGGESTIONS = 3
 CANDIDATES = 200  # difflib takes 0.08 ms for each, of ids as long as a UUID
 LONGEST_TEXT = 200
+# No-break blanks are blanks, and what has no width is nothing.
+UNSEEN = {0xA0: " ", 0x202F: " ", 0x200B: None, 0x2060: None, 0xFEFF: None}
+
+
+def plain_id(text: str) -> str:
+    """Return the id that a text means: in Unicode's NFC form, without blanks around it; 12.0 is 12."""
+    if text.isascii() and text.isalnum():
+        return text
+    text = unicodedata.normalize("NFC", text.translate(UNSEEN)).strip(" \t")
+    return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", text)
 
 
 class IdMap:
@@ -41,8 +53,8 @@ class IdMap:
         return np.array([self._position(str(name)) for name in wanted], dtype=np.int64)
 
     def _position(self, name: str) -> int:
-        without_blanks = self._positions.get(name.strip(" \t"), -1)  # as they are read
-        return self._positions.get(name, without_blanks)
+        as_read = self._positions.get(plain_id(name), -1)
+        return self._positions.get(name, as_read)
 
     def positions(self, wanted: Iterable[Any]) -> np.ndarray:
         """Positions of ids that must all be known.

@@ -1,4 +1,4 @@
-"""How a file of ratings is laid out: separator, header, and which column is which.
+"""How ratings are laid out: separator, header, and which column is which.
 
 What cannot be told is not guessed: the error holds the `columns` to paste.
 """
@@ -6,36 +6,32 @@ What cannot be told is not guessed: the error holds the `columns` to paste.
 import csv
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..support.errors import DataError
-from .textfile import first_lines
+from .textfile import BLOCK_BYTES, first_lines
 
 ROLES = ("user", "item", "rating", "timestamp")
-KNOWN_NAMES = {
-    "user": ("user", "userid", "user_id", "uid", "reviewerid", "customerid"),
-    "item": (
-        "item",
-        "itemid",
-        "item_id",
-        "iid",
-        "movie",
-        "movieid",
-        "movie_id",
-        "sid",
-        "asin",
-        "productid",
-    ),
-    "rating": ("rating", "ratings", "score", "stars", "overall", "value"),
-    "timestamp": ("timestamp", "time", "unixreviewtime"),
+THINGS = "item movie product business book track artist recipe game song anime beer".split()
+KNOWN_NAMES = {  # in small letters, without what is neither a letter nor a digit
+    "user": {"user", "userid", "uid", "reviewerid", "customerid"},
+    "item": {"iid", "sid", "asin", "isbn", *THINGS, *(f"{thing}id" for thing in THINGS)},
+    "rating": {"rating", "ratings", "score", "stars", "overall", "value", "bookrating"},
+    "timestamp": {"timestamp", "time", "unixreviewtime"},
 }
-SEPARATORS = ("::", "\t", ",", ";", "|", " ")
-ONE_CHARACTER = {"::": "\x1f"}  # pandas' fast parser splits at one
-SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " "}
-NUMERIC = {"rating": "float32", "timestamp": "float64"}
-NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
+ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # the parser splits at one
+SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
+NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
+MOST_UNNAMED = 5  # columns that roles are given to by their order
+FEWEST_COUNTED = 5  # rows in which 0, 1, 2, ... is a count
+MATRIX = (
+    "a matrix of a row a user and a column an item? Melt it to a line user,item,rating for each"
+)
+
+csv.field_size_limit(2 * BLOCK_BYTES)
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,8 @@ class Request:
     exactly : str
         What the file must be like, where there is one way and no option; ''
         where it is for `columns` to say.
+    quotes : bool
+        Whether a '"' may enclose a field.
     """
 
     fewest: int
@@ -60,6 +58,7 @@ class Request:
     separator: str | None = None
     roles: tuple[str, ...] = ROLES
     exactly: str = ""
+    quotes: bool = True
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -68,60 +67,205 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Fields:
+    """The names and first values of the columns (or keys) among which roles are given.
+
+    Parameters
+    ----------
+    place : str
+        Where the names stand, for messages.
+    names : list of str
+    rows : list of list of str
+        Some of the first rows.
+    request : Request
+    what : str
+        'column' or 'key'.
+    named : bool
+        Whether `names` are names, and not the first row.
+    """
+
+    place: str
+    names: list[str]
+    rows: list[list[str]]
+    request: Request
+    what: str = "column"
+    named: bool = True
+
+    def columns(self) -> dict[str, int]:
+        """Return role to position, as asked for, else by usual names.
+
+        Raises
+        ------
+        DataError
+            If a role that is needed has no column, or any role has two.
+        """
+        if self.request.columns:
+            return self._asked_for(parse_columns(self.request))
+
+        columns = {}
+        for role, found in self.candidates().items():
+            if len(found) > 1:
+                both = " and ".join(repr(self.names[position]) for position in found)
+                raise DataError(f"{self.place}: {both} may each be the {role}; {self.way_out()}")
+            if found:
+                columns[role] = found[0]
+
+        missing = [role for role in self.request.needed if role not in columns]
+        if missing:
+            shown = ", ".join(map(repr, self.names[:9])) + ", ..." * (len(self.names) > 9)
+            matrix = f"; {MATRIX}" if len(self.names) > MOST_UNNAMED and len(columns) < 2 else ""
+            raise DataError(
+                f"{self.place}: no {self.what} for {missing[0]} among {shown}; "
+                f"{self.way_out()}{matrix}"
+            )
+        return columns
+
+    def candidates(self) -> dict[str, list[int]]:
+        """Return role to the positions of its usual names."""
+        plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
+        return {
+            role: [position for position, name in enumerate(plain) if name in KNOWN_NAMES[role]]
+            for role in self.request.roles
+        }
+
+    def _asked_for(self, asked: Mapping[str, str]) -> dict[str, int]:
+        """Return role to position; a name written exactly so comes first, else capitals do not matter."""
+        columns: dict[str, int] = {}
+        for role, name in asked.items():
+            found = self._positions(name)
+            if not found:
+                raise DataError(
+                    f"{self.place}: no {self.what} {name!r} for {role}; the {self.what}s are "
+                    f"{', '.join(map(repr, self.names))}: {self.way_out()}"
+                )
+            if len(found) > 1:
+                raise DataError(
+                    f"{self.place}: {len(found)} {self.what}s are named {name!r}: give the "
+                    f"number, as in {role}={found[0]}"
+                )
+
+            same = [other for other, position in columns.items() if position == found[0]]
+            if same:
+                raise DataError(
+                    f"`columns={self.request.columns}` takes {name!r} for {same[0]} and for "
+                    f"{role}: {self.way_out()}"
+                )
+            columns[role] = found[0]
+
+        return columns
+
+    def _positions(self, name: str) -> list[int]:
+        if self.what == "column" and name.isdecimal():
+            return [position for position in [int(name)] if position < len(self.names)]
+
+        exact = [position for position, other in enumerate(self.names) if other == name]
+        alike = [at for at, other in enumerate(self.names) if other.lower() == name.lower()]
+        return exact or alike
+
+    def way_out(self) -> str:
+        """Return what to do where columns are not recognised."""
+        return self.request.exactly or f"say which is which with {self.suggestion()}"
+
+    def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
+        """Return the `columns` to paste.
+
+        Usual names come first. Else ids are in columns whose values repeat, and rather in those
+        that are named so; ratings in columns of numbers.
+
+        Parameters
+        ----------
+        given : dict, optional
+            Role to position where it is known; by default, by usual names.
+        wrong : int, optional
+            The position of what cannot be ratings.
+        """
+        if given is None:
+            given = {role: found[0] for role, found in self.candidates().items() if found}
+
+        chosen = dict(given)
+        for role in self.request.needed:
+            left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
+            if role == "rating":
+                left = [at for at in left if self._is_numeric(at)] or left * (wrong is None)
+            if role not in chosen and left:
+                chosen[role] = min(left, key=self._strangeness)
+
+        roles = [role for role in self.request.roles if role in chosen]
+        if wrong is None:
+            roles = [role for role in ROLES if role in (*chosen, *self.request.needed)]
+        parts = [f"{role}={self._shortest(chosen.get(role))}" for role in roles]
+        clicks = " for a model that ranks clicks" * ("rating" not in roles and wrong is not None)
+        return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
+
+    def _values(self, position: int) -> list[str]:
+        return [row[position] for row in self.rows if len(row) == len(self.names)]
+
+    def _is_numeric(self, position: int) -> bool:
+        return all(map(is_number, self._values(position)))
+
+    def _strangeness(self, position: int) -> tuple[bool, bool, int]:
+        values = self._values(position)
+        repeats = len(set(values)) < len(values)
+        return not repeats, not self.names[position].lower().endswith("id"), position
+
+    def _shortest(self, position: int | None) -> str:
+        """Return a column's name, or its number where the name would not do."""
+        if position is None:
+            return "NAME"
+
+        name = self.names[position].strip()
+        if not self.named:
+            return str(position)
+        alone = [other.strip() for other in self.names].count(name) == 1
+        if name and alone and not name.isdecimal() and not set(name) & set(",="):
+            return name
+        return str(position)
+
+
+@dataclass(frozen=True)
 class TableFormat:
-    """How a ratings file is laid out.
+    """How a file of separated fields is laid out.
 
     Parameters
     ----------
     separator : str
         Between fields; "::" and " " (any run of blanks) included.
-    header : bool
-        Whether the first line names the columns.
+    header : int
+        The line, from 1, that names the columns; 0 for none.
     columns : dict
         Each role that the file has, to a field number from 0.
-    names : list of str
-        The fields of the first line.
+    fields : Fields
     """
 
     separator: str
-    header: bool
+    header: int
     columns: dict[str, int]
-    names: list[str]
-
-    @property
-    def width(self) -> int:
-        """Fields a line."""
-        return len(self.names)
+    fields: Fields = field(repr=False)
 
     @property
     def character(self) -> str:
-        """The separator as one character, which `one_character` puts in its place."""
+        """The separator as one character, which `fields_of` puts in its place."""
         return ONE_CHARACTER.get(self.separator, self.separator)
 
     def describe(self) -> str:
-        """The layout in words."""
-        header = "no header"
+        """Return the layout in words."""
         columns = {role: f"column {column}" for role, column in self.columns.items()}
         if self.header:
-            header = "header"
             for role, column in self.columns.items():
-                columns[role] = f"{self.names[column]} (column {column})"
+                columns[role] = f"{self.fields.names[column]} (column {column})"
 
-        separator = repr(self.separator)
-        if self.separator == " ":
-            separator = "blanks"
-
+        header = "header" if self.header else "no header"
+        separator = "blanks" if self.separator == " " else repr(self.separator)
         return f"separated by {separator}, {header}; {describe_columns(columns)}"
 
 
-def describe_columns(columns: dict[str, str]) -> str:
-    """Which column is which, in words."""
+def describe_columns(columns: Mapping[str, str]) -> str:
+    """Return which column is which, in words."""
     told = [f"{role} = {column}" for role, column in columns.items()]
     if "rating" not in columns:
         told.append("no ratings, so each row is a 1")
     if "timestamp" not in columns:
         told.append("no timestamps")
-
     return ", ".join(told)
 
 
@@ -134,7 +278,7 @@ def detect_format(path: Path, request: Request) -> TableFormat:
     in one, it is a row; if it has none, and there are two such columns or more,
     it is a header. Without such columns it is a row if one of its fields is
     found again below, or if `request.columns` holds numbers. Otherwise nothing
-    tells, which is an error.
+    tells, which is an error; so is one usual name above numbers.
 
     Raises
     ------
@@ -143,40 +287,48 @@ def detect_format(path: Path, request: Request) -> TableFormat:
         understood in more than one way.
     """
     lines = first_lines(path)
-    for number, line in lines:
-        refuse_comment(f"{path}, line {number}", line)
-
     separator = _separator(path, [line for _, line in lines], request)
-    rows = [fields_of(line, separator) for _, line in lines]
+    rows = [fields_of(line, separator, request.quotes) for _, line in lines]
+    number = lines[0][0]
+
+    fields = Fields(f"{path}, line {number}", [name.strip() for name in rows[0]], rows[1:], request)
     _check_width(path, lines[0], rows, separator, request)
 
-    first_number, _ = lines[0]
-    place = f"{path}, line {first_number}"
-    names = [name.strip() for name in rows[0]]
-
-    asked: dict[str, str] = {}
-    if request.columns:
-        asked = parse_columns(request)
-
+    asked = parse_columns(request) if request.columns else {}
     by_name = any(not name.isdecimal() for name in asked.values())
-    header = by_name or _has_header(place, rows, asked, request)
+    header = number if by_name or _has_header(fields, asked) else 0
+    if asked and not header:
+        fields = replace(fields, named=False)
+    if asked or header:
+        return TableFormat(separator, header, fields.columns(), fields)
 
-    if asked:
-        columns = columns_asked_for(place, names, asked, request)
-    elif header:
-        columns = columns_recognised(place, names, request)
-    else:
-        columns = {role: column for column, role in enumerate(request.roles[: len(names)])}
-
-    return TableFormat(separator, header, columns, names)
+    rows = [row for row in rows if len(row) == len(rows[0])]
+    filled = len(rows[0]) - (not any(row[-1].strip() for row in rows))  # a separator at the end
+    columns = {role: column for column, role in enumerate(request.roles[:filled])}
+    fields = replace(fields, rows=rows, named=False)
+    _refuse_unnamed(fields, rows, filled)
+    return TableFormat(separator, 0, columns, fields)
 
 
-def refuse_comment(place: str, line: str) -> None:
-    """Raise DataError for a line that looks like a comment."""
-    if line.startswith("#"):
+def _refuse_unnamed(fields: Fields, rows: list[list[str]], width: int) -> None:
+    """Raise DataError where columns without names are not user, item, rating in this order."""
+    request = fields.request
+    if width > MOST_UNNAMED:
         raise DataError(
-            f"{place}: begins with '#', and comments are not understood; delete the "
-            "line, or quote the id"
+            f"{fields.place}: {width} columns without names: "
+            f"{request.exactly or f'say which is which, as in {fields.suggestion()}'}; or is it "
+            f"{MATRIX}"
+        )
+
+    first = [row[0].strip() for row in rows]
+    counts = [list(map(str, range(begin, begin + len(rows)))) for begin in (0, 1)]
+    if len(rows) >= FEWEST_COUNTED and width > request.fewest and first in counts:
+        roles = request.roles[: min(width, len(request.roles) + 1) - 1]
+        columns = ",".join(f"{role}={column}" for column, role in enumerate(roles, 1))
+        own = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
+        raise DataError(
+            f"{fields.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
+            f"index does: say `columns={columns}`; or `columns={own}` if these are users"
         )
 
 
@@ -191,113 +343,102 @@ def _check_width(
     number, text = first_line
     place = f"{path}, line {number}"
     width = len(rows[0])
+    columns = f"{width} column{'s' * (width > 1)}"
 
     if request.exactly and width != request.fewest:
-        raise DataError(f"{path} has {width} column{'s' * (width > 1)}: {request.exactly}")
+        raise DataError(f"{path} has {columns}: {request.exactly}")
 
-    if width < request.fewest and text.count('"') % 2:
+    if width < request.fewest and request.quotes and text.count('"') % 2:
         raise DataError(
             f"{place}: a quote is not closed; correct the quotes: each line must be one rating"
         )
 
     if width < request.fewest:
-        raise _too_narrow(place, width, separator, request)
+        *others, last = request.needed
+        needed = f"{', '.join(others)} and {last}" if others else last
+        clicks = "; models that rank clicks need no rating" * (width == len(others))
+        raise DataError(
+            f"{place}: {columns} (separated by {separator!r}), but {needed} are needed; name "
+            f"another separator with `separator` if that is the reason{clicks}"
+        )
 
     if len(rows) > 1 and len(rows[1]) != width:
         raise DataError(
-            f"{path}: line {number} has {width} columns and the next "
-            f"{len(rows[1])} (separated by {separator!r}): give every line the same "
-            "columns"
+            f"{path}: line {number} has {width} columns and the next {len(rows[1])} (separated by "
+            f"{separator!r}): give every line the same columns"
         )
 
 
-def _too_narrow(place: str, width: int, separator: str, request: Request) -> DataError:
-    *others, last = request.needed
-    needed = last
-    if others:
-        needed = f"{', '.join(others)} and {last}"
-
-    clicks = ""
-    if width == len(others) and last == "rating":
-        clicks = "; models that rank clicks need no rating"
-
-    return DataError(
-        f"{place}: {width} column{'s' * (width > 1)} (separated by {separator!r}), "
-        f"but {needed} are needed; name another separator with `separator` if that "
-        f"is the reason{clicks}"
-    )
-
-
-def fields_of(line: str, separator: str) -> list[str]:
-    """The fields of one line; quotes are read leniently."""
-    character = ONE_CHARACTER.get(separator, separator)
-    reader = csv.reader(
-        [one_character(line, separator)], delimiter=character, skipinitialspace=True
-    )
-    return next(reader)
-
-
-def one_character(text: str, separator: str) -> str:
-    """Lines in which one character separates fields; runs of blanks stay."""
+def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
+    """Return the fields of one line; quotes are read leniently."""
     if separator == " ":
-        return text.replace("\t", " ").strip(" ")
-    if separator in ONE_CHARACTER:
-        return text.replace(separator, ONE_CHARACTER[separator])
-    return text
+        line = line.replace("\t", " ").strip(" ")
+    character = ONE_CHARACTER.get(separator, separator)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    text = line.replace(separator, character)
+    return next(csv.reader([text], delimiter=character, skipinitialspace=True, quoting=quoting))
 
 
 def _separator(path: Path, lines: list[str], request: Request) -> str:
-    """The separator that is given, or the only one that cuts all lines alike."""
+    """Return the separator that is given, or the only one that cuts all lines alike."""
     if request.separator:
         return _given_separator(request.separator)
 
-    counts = {sep: [len(fields_of(line, sep)) for line in lines] for sep in SEPARATORS}
-    wide = [sep for sep in SEPARATORS if counts[sep][0] >= request.fewest]
-    steady = [sep for sep in wide if len(set(counts[sep])) == 1]
+    rows = {sep: [fields_of(line, sep, request.quotes) for line in lines] for sep in SEPARATORS}
+    width = {sep: len(rows[sep][0]) for sep in SEPARATORS}
+    wide = [sep for sep in SEPARATORS if width[sep] >= request.fewest]
+    steady = [sep for sep in wide if {len(row) for row in rows[sep]} == {width[sep]}]
 
-    if len(steady) > 1:  # blanks are also found in names
-        steady = [sep for sep in steady if sep != " "]
+    for double, single in (("||", "|"), (" ", " ")):  # "a||b" has an empty field at "|"
+        if len(steady) > 1 and (double in steady or single == " "):
+            steady = [sep for sep in steady if sep != single]
     if len(steady) > 1:
-        named = [sep for sep in steady if _is_known(fields_of(lines[0], sep), request)]
+        named = [sep for sep in steady if _known_roles(rows[sep][0], request) > 1]
         steady = named or steady
 
     if len(steady) > 1:
-        choices = " or ".join(f"{sep!r} ({counts[sep][0]} columns)" for sep in steady)
-        widest = max(steady, key=lambda sep: counts[sep][0])
+        choices = " or ".join(f"{sep!r} ({width[sep]} columns)" for sep in steady)
+        widest = max(steady, key=lambda sep: width[sep])
         raise DataError(
             f"{path} may be separated by {choices}: say which with "
             f"`separator={shlex.quote(widest)}`"
         )
 
-    most = max(SEPARATORS, key=lambda sep: counts[sep][0])
-    return (steady or wide or [most])[0]
+    return (steady or wide or [max(SEPARATORS, key=lambda sep: width[sep])])[0]
 
 
 def _given_separator(text: str) -> str:
-    """The separator that a request names; DataError where it cannot be one."""
+    """Return the separator that a request names; raise DataError where it cannot be one."""
     given = SEPARATOR_NAMES.get(text, text)
-    printable = given == "::" or re.fullmatch(r"[\t -~]", given)
+    printable = given in ONE_CHARACTER or re.fullmatch(r"[\t\x01 -~]", given)
     if not printable or given.isalnum() or given == '"':
         raise DataError(
             f"`separator` is {given!r}: it must be a character other than a "
-            "letter, a digit or a quote; ::, tab or space"
+            "letter, a digit or a quote; ::, ||, tab or space"
         )
-
     return given
 
 
-def _has_header(place: str, rows: list[list[str]], asked: dict[str, str], request: Request) -> bool:
-    """The rule of `detect_format`, where no names are asked for."""
-    first = rows[0]
-    width = len(first)
-    if _is_known(first, request):
+def _known_roles(names: Sequence[str], request: Request) -> int:
+    """Return how many roles have a usual name among these."""
+    return sum(map(bool, Fields("", list(names), [], request).candidates().values()))
+
+
+def _has_header(fields: Fields, asked: Mapping[str, str]) -> bool:
+    """Apply the rule of `detect_format`, where no names are asked for."""
+    request, first = fields.request, fields.names
+    known = _known_roles(first, request)
+    if known >= min(2, request.fewest):
         return True
 
-    rating = _rating_column(asked, request)
-    if rating is not None and rating < width and is_number(first[rating]):
+    by_order = request.roles.index("rating") if "rating" in request.roles else len(first)
+    rating = int(asked.get("rating", by_order))
+    if known and not asked:
+        return True
+    if rating < len(first) and is_number(first[rating]):
         return False
 
-    below = [row for row in rows[1:] if len(row) == width and row != first]
+    below = [row for row in fields.rows if len(row) == len(first) and row != first]
     columns = list(zip(*below))  # none where no line tells
     numeric = [column for column, texts in enumerate(columns) if all(map(is_number, texts))]
     if any(is_number(first[column]) for column in numeric):
@@ -309,137 +450,30 @@ def _has_header(place: str, rows: list[list[str]], asked: dict[str, str], reques
     if not numeric and (asked or found_again or request.exactly):
         return False
 
-    raise _undecided(place, first, bool(numeric), request)
+    raise _undecided(fields, bool(numeric))
 
 
-def _rating_column(asked: dict[str, str], request: Request) -> int | None:
-    """The field, from 0, that holds the ratings if the first line is a row."""
-    if "rating" in asked:
-        return int(asked["rating"])
-    if "rating" in request.roles:
-        return request.roles.index("rating")
-    return None
-
-
-def _undecided(place: str, first: list[str], numeric: bool, request: Request) -> DataError:
-    names = ",".join(request.needed)
+def _undecided(fields: Fields, numeric: bool) -> DataError:
+    request = fields.request
     if request.exactly:
         return DataError(
-            f"{place}: begins with {','.join(first)!r}: {request.exactly}, in this "
+            f"{fields.place}: begins with {','.join(fields.names)!r}: {request.exactly}, in this "
             "order, with or without a header"
         )
 
+    numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
+    row = f"say `columns={numbers}`"
     if numeric:
-        row = f"put the line {names} above"
-    else:
-        numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
-        row = f"say `columns={numbers}`"
+        row = f"put the line {','.join(request.needed)} above"
 
     return DataError(
-        f"{place}: {', '.join(map(repr, first))} may be the names of the columns or "
-        f"the first row: if names, say {suggestion(first, request)}; if a row, {row}"
+        f"{fields.place}: {', '.join(map(repr, fields.names))} may be the names of the columns or "
+        f"the first row: if names, say {fields.suggestion()}; if a row, {row}"
     )
 
 
-def _is_known(names: Sequence[str], request: Request) -> bool:
-    """Whether two of the names (or the only one that is needed) are usual ones."""
-    found = [role for role, positions in _candidates(names, request).items() if positions]
-    return len(found) >= min(2, request.fewest)
-
-
-def _candidates(names: Sequence[str], request: Request) -> dict[str, list[int]]:
-    """Role to the positions of its usual names."""
-    plain = [name.strip().lower() for name in names]
-
-    candidates = {}
-    for role in request.roles:
-        usual = KNOWN_NAMES[role]
-        candidates[role] = [position for position, name in enumerate(plain) if name in usual]
-
-    return candidates
-
-
-def columns_recognised(
-    place: str, names: Sequence[str], request: Request, what: str = "column"
-) -> dict[str, int]:
-    """Role to position among `names`, by usual names.
-
-    Raises
-    ------
-    DataError
-        If a role that is needed has none, or any role has two.
-    """
-    columns = {}
-
-    for role, found in _candidates(names, request).items():
-        if len(found) > 1:
-            both = " and ".join(repr(names[position]) for position in found)
-            raise DataError(
-                f"{place}: {both} may each be the {role}; {how_to_name(names, request)}"
-            )
-
-        if found:
-            columns[role] = found[0]
-        elif role in request.needed:
-            raise DataError(
-                f"{place}: no {what} for {role} among {', '.join(map(repr, names))}; "
-                f"{how_to_name(names, request)}"
-            )
-
-    return columns
-
-
-def columns_asked_for(
-    place: str, names: Sequence[str], asked: dict[str, str], request: Request, what: str = "column"
-) -> dict[str, int]:
-    """Role to position among `names`, by names or numbers that were given.
-
-    A name that is written exactly so comes first; else capitals do not matter.
-
-    Raises
-    ------
-    DataError
-        If a name is not there, or there twice, or one column has two roles.
-    """
-    columns: dict[str, int] = {}
-
-    for role, name in asked.items():
-        found = _positions(names, name, what)
-        if not found:
-            raise DataError(
-                f"{place}: no {what} {name!r} for {role}; the {what}s are "
-                f"{', '.join(map(repr, names))}: {how_to_name(names, request)}"
-            )
-
-        if len(found) > 1:
-            raise DataError(
-                f"{place}: {len(found)} {what}s are named {name!r}: give the number, "
-                f"as in {role}={found[0]}"
-            )
-
-        same = [other for other, position in columns.items() if position == found[0]]
-        if same:
-            raise DataError(
-                f"`columns={request.columns}` takes {name!r} for {same[0]} and for "
-                f"{role}: {how_to_name(names, request)}"
-            )
-
-        columns[role] = found[0]
-
-    return columns
-
-
-def _positions(names: Sequence[str], name: str, what: str) -> list[int]:
-    if what == "column" and name.isdecimal():
-        return [position for position in [int(name)] if position < len(names)]
-
-    exact = [position for position, other in enumerate(names) if other == name]
-    alike = [position for position, other in enumerate(names) if other.lower() == name.lower()]
-    return exact or alike
-
-
 def parse_columns(request: Request) -> dict[str, str]:
-    """Role to the name or number that `request.columns` gives it.
+    """Return role to the name or number that `request.columns` gives it.
 
     Raises
     ------
@@ -450,10 +484,7 @@ def parse_columns(request: Request) -> dict[str, str]:
     parts = [part.partition("=") for part in text.split(",")]
     columns = {role.strip(): name.strip() for role, _, name in parts}
 
-    unknown = [role for role in columns if role not in ROLES]
-    nameless = not all(columns.values())
-    repeated = len(columns) < len(parts)
-    if unknown or nameless or repeated:
+    if set(columns) - set(ROLES) or not all(columns.values()) or len(columns) < len(parts):
         raise DataError(
             f"`columns` is {text!r}: it must be like user=userId,item=movieId,"
             "rating=rating[,timestamp=time], each once"
@@ -464,43 +495,9 @@ def parse_columns(request: Request) -> dict[str, str]:
         raise DataError(
             f"`columns={text}` does not say which column is the {missing[0]}: add {missing[0]}=NAME"
         )
-
     return columns
-
-
-def how_to_name(names: Sequence[str], request: Request) -> str:
-    """The remedy where columns are not recognised."""
-    return request.exactly or f"say which is which with {suggestion(names, request)}"
-
-
-def suggestion(names: Sequence[str], request: Request) -> str:
-    """The `columns` to paste: usual names where they are, else the next column that is left."""
-    known = {role: found[0] for role, found in _candidates(names, request).items() if found}
-    left = [position for position in range(len(names)) if position not in known.values()]
-
-    parts = []
-    for role in request.needed:
-        position = known.get(role)
-        if position is None and left:
-            position = left.pop(0)
-        parts.append(f"{role}={_shortest(names, position)}")
-
-    columns = shlex.quote(",".join(parts))
-    return f"`columns={columns}`"
-
-
-def _shortest(names: Sequence[str], position: int | None) -> str:
-    """A column's name, or its number where the name would not do."""
-    if position is None:
-        return "NAME"
-
-    name = names[position].strip()
-    alone = [other.strip() for other in names].count(name) == 1
-    if name and alone and not name.isdecimal() and not set(name) & set(",="):
-        return name
-    return str(position)
 
 
 def is_number(text: str) -> bool:
     """Whether a field is a finite decimal number; "1_0" and digits of other scripts are none."""
-    return NUMBER.fullmatch(text) is not None
+    return re.fullmatch(NUMBER, text) is not None

@@ -7,8 +7,6 @@ import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from ..support.environment import variable
 from ..support.errors import DataError, DataWarning, did_you_mean
 from .ratings import Ratings
@@ -283,6 +281,8 @@ def read_titles(path: Path) -> dict[int, str]:
         return {}
 
     if path.suffix == ".csv":
+        import pandas as pd
+
         try:
             table = pd.read_csv(path, usecols=["movieId", "title"], encoding="utf-8")
         except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors

@@ -238,7 +238,7 @@ class Ratings:
         df: "pd.DataFrame",
         user: str = "user",
         item: str = "item",
-        rating: str = "rating",
+        rating: str | None = "rating",
         timestamp: str | None = None,
         scale: tuple[float, float] | None = None,
         duplicates: str = "error",
@@ -248,11 +248,12 @@ class Ratings:
         Parameters
         ----------
         df : DataFrame
-            One rating a row; its index does not matter.
+            Of pandas, or of another package that gives its columns to Arrow, as polars does. One
+            rating a row; its index does not matter.
         user, item, rating : str
-            The columns. Ids are strings or whole numbers.
+            The columns. See `read_ratings` for ids. With rating=None each row is a 1.
         timestamp : str, optional
-            A column of numbers or of datetimes, which become seconds since 1970.
+            A column of numbers, or of dates, which become seconds since 1970.
         scale : (float, float), optional
             Lowest and highest possible rating; by default those that occur.
         duplicates : {'error', 'last', 'mean'}
@@ -264,12 +265,15 @@ class Ratings:
             If a column is missing, or holds what cannot be an id, a rating or
             a time; the message names the column.
         """
-        from .from_frame import ratings_of_columns
+        from .rules import check_options, ratings_of
+        from .tables import table_of_frame
 
-        columns = {"user": user, "item": item, "rating": rating}
-        if timestamp is not None:
-            columns["timestamp"] = timestamp
-        return ratings_of_columns(df, columns, scale, duplicates)
+        check_options(scale, duplicates)
+        columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+        table = table_of_frame(
+            df, {role: name for role, name in columns.items() if name is not None}
+        )
+        return ratings_of(table, duplicates, scale, implicit=rating is None)[0]
 
     @classmethod
     def load(cls, path: Path) -> "Ratings":

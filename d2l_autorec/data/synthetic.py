@@ -8,8 +8,8 @@ import numpy as np
 from ..support.errors import DataError
 from ..support.memory import available_memory, check_fits
 from ..support.streams import Purpose, generator
-from .frames import size_of
 from .ratings import Ratings
+from .rules import size_of
 
 MOST_RATINGS = 2**31 - 1  # their numbers are int32
 MOST_AT_ONCE = 25_000_000  # pairs that are drawn together

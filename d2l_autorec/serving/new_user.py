@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -19,9 +19,6 @@ from ..data.ids import IdMap
 from ..runs.config import RankingConfig
 from ..support.errors import DataError, DataWarning, check_whole
 from .predictor import Answering, Predictor, Scored, predictor_of, top
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
 # The ridge is this for each hidden unit, as |h|^2 grows with their number. Checked on ml-100k
@@ -254,26 +251,22 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
         If the file cannot be read, a rating is no number or outside the
         run's scale, an item occurs twice, or no item is known.
     """
-    from ..data.frame_ids import cleaned_ids
     from ..data.layout import Request
-    from ..data.plausible import finite_numbers
-    from ..data.readers import read_frame
+    from ..data.rules import ids_of, values_of
+    from ..data.tables import read_table
 
     roles: tuple[str, ...] = ("item", "rating")
     if isinstance(run.config, RankingConfig):
         roles = ("item",)
-    layout = LAYOUT[len(roles)]
 
-    request = Request(len(roles), separator=",", roles=roles, exactly=layout)
-    frame, source = read_frame(path, request)
-    frame = finite_numbers(frame, source.locate)
-    values = frame["rating"].to_numpy(dtype=np.float32)
-    _check_scale(values, run.ratings.bounds, source.locate)
+    request = Request(len(roles), separator=",", roles=roles, exactly=LAYOUT[len(roles)])
+    table = read_table(path, request)
+    values = values_of(table, None)
+    _check_scale(values, run.ratings.bounds, table.locate)
+    codes, ids, _ = ids_of(table, "item")
+    _refuse_repeated(codes, ids, values, table.locate)
 
-    names = cleaned_ids(frame["item"], "item", source.locate).astype(str)
-    _refuse_repeated(names, values, source.locate)
-
-    items = _known_items([str(name) for name in names], run, path)
+    items = _known_items([str(id_) for id_ in ids[codes]], run, path)
     known = items >= 0
     return items[known], values[known]
 
@@ -292,17 +285,19 @@ def _check_scale(
         )
 
 
-def _refuse_repeated(names: "pd.Series", values: np.ndarray, locate: Callable[[int], str]) -> None:
-    """Raise DataError where an item occurs twice."""
-    repeated = names.duplicated().to_numpy()
-    if not repeated.any():
+def _refuse_repeated(
+    codes: np.ndarray, ids: np.ndarray, values: np.ndarray, locate: Callable[[int], str]
+) -> None:
+    """Raise DataError where an item occurs twice; codes are in order of first appearance."""
+    repeated = np.flatnonzero(codes != np.arange(len(codes)))
+    if not len(repeated):
         return
 
-    row = int(repeated.argmax())
-    first = int((names == names[row]).to_numpy().argmax())
+    row = int(repeated[0])
+    first = int(codes[row])
     place_of_first = locate(first).split(", ")[-1]
     raise DataError(
-        f"{locate(row)}: item {names[row]!r} is rated more than once "
+        f"{locate(row)}: item {str(ids[first])!r} is rated more than once "
         f"({values[first]:g} in {place_of_first}, "
         f"{values[row]:g} here): keep one rating"
     )

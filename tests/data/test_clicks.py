@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.data.clicks import PIECES, Clicks, prepare_clicks
-from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings
@@ -92,7 +92,7 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
         rows = [row for row in rows if seen.count(getattr(row, column)) >= fewest]
     users = sorted({row.user for row in rows})
     count = int(heldout if heldout >= 1 else heldout * len(users))
-    ratings = ratings_from_frame(frame.reset_index(drop=True))
+    ratings = Ratings.from_frame(frame.reset_index(drop=True))
     if not 1 <= count or len(users) <= 2 * count:
         with pytest.raises(DataError, match="no clicks are left|`heldout_users"):
             prepare_clicks(ratings, threshold, min_user, min_item, heldout)
@@ -135,13 +135,13 @@ def by_names(size=40):
 
 
 def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
-    names = prepare_clicks(ratings_from_frame(by_names()), heldout_users=5)
+    names = prepare_clicks(Ratings.from_frame(by_names()), heldout_users=5)
     expected = np.array(sorted(f"u{u}" for u in range(40)), dtype=object)
     order = np.random.RandomState(98765).permutation(40)
     assert names.user_ids.tolist() == expected[order].tolist()
     frame = by_names()
     frame["user"] = frame["user"].str[1:].astype(int)
-    numbers = prepare_clicks(ratings_from_frame(frame), heldout_users=5)
+    numbers = prepare_clicks(Ratings.from_frame(frame), heldout_users=5)
     assert numbers.user_ids.tolist() == np.arange(40)[order].tolist()
 
 
@@ -150,7 +150,7 @@ def test_implicit_file(tmp_path):
     by_names()[["user", "item"]].to_csv(path, index=False)
     ratings = read_ratings(path, implicit=True)
     assert set(ratings.values) == {1}
-    explicit = prepare_clicks(ratings_from_frame(by_names()), heldout_users=5)
+    explicit = prepare_clicks(Ratings.from_frame(by_names()), heldout_users=5)
     assert prepare_clicks(ratings, heldout_users=5).fingerprint == explicit.fingerprint
 
 
@@ -163,12 +163,12 @@ def test_impossible_heldout_users(heldout):
 @pytest.mark.parametrize("heldout", [20, 30, 1000])
 def test_too_few_users(heldout):
     with pytest.raises(DataError, match=f"`heldout_users={heldout}` .*of the 40 .*from 1 to 19"):
-        prepare_clicks(ratings_from_frame(by_names()), heldout_users=heldout)
+        prepare_clicks(Ratings.from_frame(by_names()), heldout_users=heldout)
 
 
 def test_nothing_left():
     with pytest.raises(DataError, match="no clicks are left of the 240 .*`threshold=9`"):
-        prepare_clicks(ratings_from_frame(by_names()), threshold=9)
+        prepare_clicks(Ratings.from_frame(by_names()), threshold=9)
 
 
 def test_dropped_rows_are_counted_and_said():
@@ -180,7 +180,7 @@ def test_dropped_rows_are_counted_and_said():
             ),
         ]
     )
-    ratings = ratings_from_frame(frame.reset_index(drop=True))
+    ratings = Ratings.from_frame(frame.reset_index(drop=True))
     with pytest.warns(
         DataWarning,
         match=r"242 .*1 \(items with few clicks\), "
@@ -192,7 +192,7 @@ def test_dropped_rows_are_counted_and_said():
 
 @pytest.mark.parametrize("frame", [by_names(), by_names().replace("u", "", regex=True)])
 def test_save_and_load(tmp_path, frame):
-    whole = ratings_from_frame(frame)
+    whole = Ratings.from_frame(frame)
     titles = {whole.item_ids[0]: "Amélie"}
     clicks = prepare_clicks(
         Ratings(
@@ -215,7 +215,7 @@ def test_save_and_load(tmp_path, frame):
 
 
 def test_fingerprint_tells_clicks_apart():
-    whole = ratings_from_frame(by_names())
+    whole = Ratings.from_frame(by_names())
     prints = {prepare_clicks(whole, heldout_users=n).fingerprint for n in (4, 5, 6)}
     assert len(prints) == 3
 

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.data.frames import ratings_from_frame
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.splits import held_out_rows_split, k_folds, time_split
 from d2l_autorec.support.errors import DataError
+
+
+def from_frame(frame):
+    return Ratings.from_frame(frame, timestamp="timestamp")
+
 
 IDS = st.one_of(st.integers(-5, 40), st.text("abc019-", min_size=1, max_size=3))
 
@@ -41,7 +45,7 @@ def frames(draw, min_size=1):
 
 @given(frames())
 def test_round_trip_of_ids(frame):
-    ratings = ratings_from_frame(frame)
+    ratings = from_frame(frame)
     assert [str(i) for i in ratings.user_ids[ratings.users]] == frame["user"].tolist()
     assert [str(i) for i in ratings.item_ids[ratings.items]] == frame["item"].tolist()
     assert len(set(ratings.user_ids)) == frame["user"].nunique()
@@ -51,8 +55,8 @@ def test_round_trip_of_ids(frame):
 def test_index_maps_are_stable_under_row_order(frame, random):
     order = list(range(len(frame)))
     random.shuffle(order)
-    first = ratings_from_frame(frame)
-    second = ratings_from_frame(frame.iloc[order].reset_index(drop=True))
+    first = from_frame(frame)
+    second = from_frame(frame.iloc[order].reset_index(drop=True))
     assert first.user_ids.tolist() == second.user_ids.tolist()
     assert first.item_ids.tolist() == second.item_ids.tolist()
 
@@ -65,14 +69,14 @@ def test_index_maps_do_not_depend_on_the_names_of_ids(frame, random):
         others = [f"id {k}" for k in range(len(names))]
         random.shuffle(others)
         renamed[role] = frame[role].map(dict(zip(names, others)))
-    first, second = ratings_from_frame(frame), ratings_from_frame(renamed)
+    first, second = from_frame(frame), from_frame(renamed)
     assert first.users.tolist() == second.users.tolist()
     assert first.items.tolist() == second.items.tolist()
 
 
 @given(frames())
 def test_csr_equals_the_triples(frame):
-    ratings = ratings_from_frame(frame)
+    ratings = from_frame(frame)
     dense = np.zeros((ratings.num_items, ratings.num_users), dtype="float32")
     for user, item, value in zip(ratings.users, ratings.items, ratings.values):
         dense[item, user] = value
@@ -87,7 +91,7 @@ def rows_of(ratings):
 
 @given(frames(min_size=12), st.integers(2, 6), st.integers(0, 99))
 def test_k_folds_partition_the_data(frame, folds, seed):
-    ratings = ratings_from_frame(frame)
+    ratings = from_frame(frame)
     splits = k_folds(ratings, folds, np.random.default_rng(seed))
     assert len(splits) == folds
     assert sorted(sum((rows_of(test) for _, test in splits), [])) == rows_of(ratings)
@@ -101,7 +105,7 @@ def test_k_folds_partition_the_data(frame, folds, seed):
 def test_time_split_tests_on_the_latest(frame, ratio):
     if int(len(frame) * (1 - ratio)) == 0:
         return  # nothing to train on: an error
-    train, test = time_split(ratings_from_frame(frame), ratio)
+    train, test = time_split(from_frame(frame), ratio)
     assert train.timestamps.max() < test.timestamps.min()
     assert len(test) == len(frame) - int(len(frame) * (1 - ratio))
 
@@ -115,7 +119,7 @@ def test_time_split_keeps_equal_times_together():
 @settings(max_examples=30)
 @given(frames(min_size=20), st.sampled_from(["item", "user"]), st.integers(0, 9))
 def test_held_out_rows_are_whole_rows(frame, based, seed):
-    ratings = ratings_from_frame(frame)
+    ratings = from_frame(frame)
     size = ratings.num_items if based == "item" else ratings.num_users
     if size < 4:
         return

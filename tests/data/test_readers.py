@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers import assert_user_error
 
-from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings, read_train_and_test
 from d2l_autorec.support.errors import DataError, DataWarning
 
@@ -90,8 +90,8 @@ def test_without_timestamps(tmp_path):
         (["007", "7", "8"], "string"),
         (["1", "b", "2"], "string"),
         (["-3", "0", "5"], "integer"),
-        (["1.0", "2", "3"], "string"),
-        (["NA", "null", "nan"], "string"),
+        (["1.5", "2", "3"], "string"),
+        (["na", "nil", "Nan"], "string"),
     ],
 )
 def test_ids_keep_their_form(tmp_path, ids, kind):
@@ -156,19 +156,19 @@ MALFORMED = {
     "rating is a word": (
         PLAIN + "4,20,good\n",
         [],
-        ["line 4: the rating 'good' is not a number", "1 lines"],
+        ["line 4: the rating 'good' is not a finite number", "1 of 4 rows"],
     ),
-    "ratings are words": (PLAIN + "4,20,good\n5,20,bad\n", [], ["line 4", "2 lines"]),
+    "ratings are words": (PLAIN + "4,20,good\n5,20,bad\n", [], ["line 4", "2 of 5 rows are affected: fix or remove them"]),
     "rating with a comma": ("1;10;4\n2;20;3,5\n", [], ["line 2: the rating '3,5'"]),
     "rating is empty": (PLAIN + "4,20,\n", [], ["line 4: the rating is missing"]),
-    "rating is nan": (PLAIN + "4,20,nan\n", [], ["line 4: the rating 'nan' is not a number"]),
-    "rating is inf": (PLAIN + "4,20,inf\n", [], ["line 4: the rating", "(inf)"]),
-    "rating is -inf": (PLAIN + "4,20,-inf\n", [], ["line 4: the rating", "(-inf)"]),
-    "rating overflows": (PLAIN + "4,20,1e99\n", [], ["line 4: the rating", "(inf)"]),
+    "rating is nan": (PLAIN + "4,20,nan\n", [], ["line 4: the rating 'nan' is not a finite number"]),
+    "rating is inf": (PLAIN + "4,20,inf\n", [], ["line 4: the rating 'inf' is not a finite"]),
+    "rating is -inf": (PLAIN + "4,20,-inf\n", [], ["line 4: the rating '-inf' is not a finite"]),
+    "rating overflows": (PLAIN + "4,20,1e99\n", [], ["line 4: the rating inf is beyond"]),
     "rating is NA": (PLAIN + "4,20,NA\n", [], ["line 4: the rating"]),
-    "user is empty": (PLAIN + ",20,3\n", [], ["line 4: the user id is empty"]),
-    "item is empty": (PLAIN + "4,,3\n", [], ["line 4: the item id is empty"]),
-    "user is quoted nothing": (PLAIN + '"",20,3\n', [], ["line 4: the user id is empty"]),
+    "user is empty": (PLAIN + ",20,3\n", [], ["line 4: the user id '' is missing; 1 of 4 rows"]),
+    "item is empty": (PLAIN + "4,,3\n", [], ["line 4: the item id '' is missing"]),
+    "user is quoted nothing": (PLAIN + '"",20,3\n', [], ["line 4: the user id '' is missing; 1 of 4 rows"]),
     "line too short": (GOOD + "4,20\n", [], ["line 5: 2 fields where the first line has 4"]),
     "line without timestamp": (
         GOOD + "4,20,3\n",
@@ -221,14 +221,14 @@ MALFORMED = {
     "truncated gzip": (
         gzip.compress(PLAIN.encode() * 50)[:40],
         [],
-        ["is a damaged gzip file", "make it anew"],
+        ["is a damaged gzip file", "get it anew"],
     ),
     "gzip truncated far down": (
         gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973) for k in range(30000)))[:-2000],
         [],
-        ["is a damaged gzip file", "make it anew"],
+        ["is a damaged gzip file", "get it anew"],
     ),
-    "broken gzip": (b"\x1f\x8bnonsense and more", [], ["make it anew"]),
+    "broken gzip": (b"\x1f\x8bnonsense and more", [], ["get it anew"]),
     "no timestamps for seq-aware": (PLAIN, ["--split", "seq-aware"], ["has no timestamps"]),
     "no timestamps for time": (
         PLAIN,
@@ -307,7 +307,7 @@ def test_duplicates_are_merged_and_said(tmp_path):
 @pytest.mark.parametrize("low, offset", [(0, 1), (-10, 11), (-0.5, 1.5), (0.5, 0), (1, 0)])
 def test_scale_with_zero_or_below_is_shifted_and_said(recwarn, low, offset):
     frame = pd.DataFrame({"user": [1, 2], "item": [1, 1], "rating": [low, 5]})
-    ratings = ratings_from_frame(frame)
+    ratings = Ratings.from_frame(frame)
     assert ratings.offset == offset
     assert ratings.values.tolist() == [low, 5]
     assert sorted(ratings.to_csr().data.tolist()) == [low + offset, 5 + offset]
@@ -371,13 +371,13 @@ def test_json_lines_with_own_keys_and_without_ratings(tmp_path):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ('{"reviewerID": "A3", "asin": ', "line 3: not a JSON object .*correct or delete the line"),
+        ('{"reviewerID": "A3", "asin": ', "line 3: not a JSON object .*fix or remove the line"),
         ("A3,0005,5.0", "line 3: not a JSON object"),
         ("[1, 2]", r"line 3: not a JSON object \(not an object\)"),
-        ({"reviewerID": "A3", "asin": "0005"}, "line 3: 'overall' is None, not a number"),
-        ({**AMAZON[0], "overall": "good"}, "line 3: 'overall' is 'good', not a number"),
-        ({**AMAZON[0], "overall": float("nan")}, "line 3: the rating is missing or not finite"),
-        ({**AMAZON[0], "asin": None}, "line 3: the item id is empty"),
+        ({"reviewerID": "A3", "asin": "0005"}, "line 3: the rating is missing; 1 of 2 rows"),
+        ({**AMAZON[0], "overall": "good"}, "line 3: the rating 'good' is not a finite number"),
+        ({**AMAZON[0], "overall": float("nan")}, "line 3: the rating is missing"),
+        ({**AMAZON[0], "asin": None}, "line 3: the item id '' is missing"),
     ],
 )
 def test_malformed_json_line(tmp_path, line, message):
