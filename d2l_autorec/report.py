@@ -51,6 +51,7 @@ DATA = (  # what names and describes a reader's own data
     "dataset",
     "columns",
     "separator",
+    "quotes",
     "duplicates",
     "scale",
     "threshold",
@@ -167,7 +168,7 @@ def _parser() -> Parser:
         add_option_of(parser, RunConfig, name)
 
     models = parser.add_argument_group("which model for your data")
-    for name in ("ratings", "dataset", "columns", "separator", "duplicates", "scale"):
+    for name in ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale"):
         add_option_of(models, RunConfig, name)
     add_option_of(models, RatingConfig, "folds")
     for name in ("threshold", "min_user_clicks", "min_item_clicks"):

@@ -20,7 +20,7 @@ UNSEEN = {0xA0: " ", 0x202F: " ", 0x200B: None, 0x2060: None, 0xFEFF: None}
 
 
 def plain_id(text: str) -> str:
-    """Return the id that a text means: in Unicode's NFC form, without blanks around it; 12.0 is 12."""
+    """Return the id of a text: in Unicode's NFC form, without blanks around it; 12.0 is 12."""
     if text.isascii() and text.isalnum():
         return text
     text = unicodedata.normalize("NFC", text.translate(UNSEEN)).strip(" \t")

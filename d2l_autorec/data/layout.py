@@ -27,9 +27,7 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 MOST_UNNAMED = 5  # columns that roles are given to by their order
 FEWEST_COUNTED = 5  # rows in which 0, 1, 2, ... is a count
-MATRIX = (
-    "a matrix of a row a user and a column an item? Melt it to a line user,item,rating for each"
-)
+MATRIX = "a matrix, a row a user and a column an item? Then melt it to lines user,item,rating"
 
 csv.field_size_limit(2 * BLOCK_BYTES)
 
@@ -113,7 +111,8 @@ class Fields:
         missing = [role for role in self.request.needed if role not in columns]
         if missing:
             shown = ", ".join(map(repr, self.names[:9])) + ", ..." * (len(self.names) > 9)
-            matrix = f"; {MATRIX}" if len(self.names) > MOST_UNNAMED and len(columns) < 2 else ""
+            numbered = sum(name.isdecimal() for name in self.names)
+            matrix = f"; or is it {MATRIX}" * (numbered > 1 and len(columns) < 2)
             raise DataError(
                 f"{self.place}: no {self.what} for {missing[0]} among {shown}; "
                 f"{self.way_out()}{matrix}"
@@ -129,38 +128,30 @@ class Fields:
         }
 
     def _asked_for(self, asked: Mapping[str, str]) -> dict[str, int]:
-        """Return role to position; a name written exactly so comes first, else capitals do not matter."""
+        """Return role to position; capitals matter only where two names differ by them."""
         columns: dict[str, int] = {}
         for role, name in asked.items():
             found = self._positions(name)
+            problem = ""
             if not found:
-                raise DataError(
-                    f"{self.place}: no {self.what} {name!r} for {role}; the {self.what}s are "
-                    f"{', '.join(map(repr, self.names))}: {self.way_out()}"
-                )
-            if len(found) > 1:
-                raise DataError(
-                    f"{self.place}: {len(found)} {self.what}s are named {name!r}: give the "
-                    f"number, as in {role}={found[0]}"
-                )
-
-            same = [other for other, position in columns.items() if position == found[0]]
-            if same:
-                raise DataError(
-                    f"`columns={self.request.columns}` takes {name!r} for {same[0]} and for "
-                    f"{role}: {self.way_out()}"
-                )
+                names = ", ".join(map(repr, self.names))
+                problem = f"no {self.what} {name!r} for {role}; the {self.what}s are {names}"
+            elif len(found) > 1:
+                problem = f"{len(found)} {self.what}s are named {name!r}: give the number"
+            elif found[0] in columns.values():
+                problem = f"`columns={self.request.columns}` takes {name!r} for two roles"
+            if problem:
+                raise DataError(f"{self.place}: {problem}; {self.way_out()}")
             columns[role] = found[0]
-
         return columns
 
     def _positions(self, name: str) -> list[int]:
+        places = range(len(self.names))
         if self.what == "column" and name.isdecimal():
-            return [position for position in [int(name)] if position < len(self.names)]
+            return [at for at in places if at == int(name)]
 
-        exact = [position for position, other in enumerate(self.names) if other == name]
-        alike = [at for at, other in enumerate(self.names) if other.lower() == name.lower()]
-        return exact or alike
+        alike = [at for at in places if self.names[at].lower() == name.lower()]
+        return [at for at in alike if self.names[at] == name] or alike
 
     def way_out(self) -> str:
         """Return what to do where columns are not recognised."""
@@ -374,9 +365,10 @@ def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
     if separator == " ":
         line = line.replace("\t", " ").strip(" ")
     character = ONE_CHARACTER.get(separator, separator)
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    text = line.replace(separator, character)
-    return next(csv.reader([text], delimiter=character, skipinitialspace=True, quoting=quoting))
+    line = line.replace(separator, character)
+    if not quotes:
+        return line.split(character)
+    return next(csv.reader([line], delimiter=character, skipinitialspace=True))
 
 
 def _separator(path: Path, lines: list[str], request: Request) -> str:
@@ -455,17 +447,12 @@ def _has_header(fields: Fields, asked: Mapping[str, str]) -> bool:
 
 def _undecided(fields: Fields, numeric: bool) -> DataError:
     request = fields.request
-    if request.exactly:
-        return DataError(
-            f"{fields.place}: begins with {','.join(fields.names)!r}: {request.exactly}, in this "
-            "order, with or without a header"
-        )
-
     numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
-    row = f"say `columns={numbers}`"
-    if numeric:
-        row = f"put the line {','.join(request.needed)} above"
-
+    row = (
+        f"put the line {','.join(request.needed)} above" if numeric else f"say `columns={numbers}`"
+    )
+    if request.exactly:
+        row = request.exactly
     return DataError(
         f"{fields.place}: {', '.join(map(repr, fields.names))} may be the names of the columns or "
         f"the first row: if names, say {fields.suggestion()}; if a row, {row}"

@@ -65,73 +65,43 @@ class DataSet:
     licence: str = LICENCE
 
 
-_CSV = dict(columns="user=userId,item=movieId,rating=rating,timestamp=timestamp", separator=",")
-
-_HALF_STARS = (0.5, 5.0)
-
-DATASETS: dict[str, DataSet] = {
-    record.name: record
-    for record in (
-        DataSet(
-            "ml-100k",
-            "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-            "ml-100k",
-            "u.data",
-            "u.item",
-            (943, 1682, 100_000),
-            (1.0, 5.0),
-            separator="\t",
-        ),
-        DataSet(
-            "ml-1m",
-            "md5:c4d9eecfca2ab87c1945afe126590906",
-            "ml-1m",
-            "ratings.dat",
-            "movies.dat",
-            (6040, 3706, 1_000_209),
-            (1.0, 5.0),
-        ),
-        DataSet(
-            "ml-10m",
-            "md5:ce571fd55effeba0271552578f2648bd",
-            "ml-10M100K",
-            "ratings.dat",
-            "movies.dat",
-            (69_878, 10_677, 10_000_054),
-            _HALF_STARS,
-        ),
-        DataSet(
-            "ml-20m",
-            "md5:cd245b17a1ae2cc31bb14903e1204af3",
-            "ml-20m",
-            "ratings.csv",
-            "movies.csv",
-            (138_493, 26_744, 20_000_263),
-            _HALF_STARS,
-            **_CSV,
-        ),
-        DataSet(
-            "ml-25m",
-            "md5:6b51fb2759a8657d3bfcbfc42b592ada",
-            "ml-25m",
-            "ratings.csv",
-            "movies.csv",
-            (162_541, 59_047, 25_000_095),
-            _HALF_STARS,
-            **_CSV,
-        ),
-        DataSet(
-            "ml-latest-small",
-            None,
-            "ml-latest-small",
-            "ratings.csv",
-            "movies.csv",
-            (610, 9724, 100_836),
-            _HALF_STARS,
-            **_CSV,
-        ),
-    )
+# name, folder, files of ratings and titles, users, items, ratings, scale
+PUBLISHED = """
+ml-100k          ml-100k          u.data       u.item      943     1682   100000    1    5
+ml-1m            ml-1m            ratings.dat  movies.dat  6040    3706   1000209   1    5
+ml-10m           ml-10M100K       ratings.dat  movies.dat  69878   10677  10000054  0.5  5
+ml-20m           ml-20m           ratings.csv  movies.csv  138493  26744  20000263  0.5  5
+ml-25m           ml-25m           ratings.csv  movies.csv  162541  59047  25000095  0.5  5
+ml-latest-small  ml-latest-small  ratings.csv  movies.csv  610     9724   100836    0.5  5
+"""
+DIGESTS = {  # of the zip files; ml-latest-small changes from time to time
+    "ml-100k": "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    "ml-1m": "md5:c4d9eecfca2ab87c1945afe126590906",
+    "ml-10m": "md5:ce571fd55effeba0271552578f2648bd",
+    "ml-20m": "md5:cd245b17a1ae2cc31bb14903e1204af3",
+    "ml-25m": "md5:6b51fb2759a8657d3bfcbfc42b592ada",
 }
+SEPARATORS = {".data": "\t", ".dat": "::", ".csv": ","}
+NAMED = "user=userId,item=movieId,rating=rating,timestamp=timestamp"
+
+
+def _data_set(line: str) -> DataSet:
+    name, folder, ratings_file, titles_file, users, items, ratings, low, high = line.split()
+    separator = SEPARATORS[Path(ratings_file).suffix]
+    return DataSet(
+        name,
+        DIGESTS.get(name),
+        folder,
+        ratings_file,
+        titles_file,
+        (int(users), int(items), int(ratings)),
+        (float(low), float(high)),
+        NAMED if separator == "," else DataSet.columns,
+        separator,
+    )
+
+
+DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().splitlines())}
 
 
 def default_data_dir() -> Path:
@@ -172,11 +142,7 @@ def load_ratings(
     if dataset.split(":")[0] == "synthetic":
         return _generated(dataset, seed)
 
-    wanted = dataset
-    if dataset == "auto":
-        wanted = "ml-100k"
-
-    record = DATASETS.get(wanted)
+    record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
     if record is None:
         raise DataError(
             f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
@@ -204,24 +170,16 @@ def load_ratings(
 def _generated(dataset: str, seed: int) -> Ratings:
     """The generated set of a name, 'synthetic' or 'synthetic:USERSxITEMSxRATINGS'."""
     shape = synthetic_shape(dataset)
-    if shape is None:
-        return synthetic_ratings(seed=seed)
-
-    num_users, num_items, num_ratings = shape
-    return synthetic_ratings(num_users, num_items, num_ratings, seed)
+    return synthetic_ratings(*shape, seed) if shape else synthetic_ratings(seed=seed)
 
 
 def _folder_of(data_dir: str | Path | None) -> Path:
-    if data_dir is None:
-        return default_data_dir()
-    return Path(data_dir)
+    return default_data_dir() if data_dir is None else Path(data_dir)
 
 
 def data_shown(name: str) -> str:
     """A data set's name for a result, with a word of caution for generated ratings."""
-    if name == "synthetic":
-        return "GENERATED ratings (synthetic)"
-    return name
+    return "GENERATED ratings (synthetic)" if name == "synthetic" else name
 
 
 def load_official_fold(

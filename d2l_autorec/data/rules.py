@@ -11,7 +11,7 @@ import numpy as np
 from ..support.errors import ConfigError, DataError, DataWarning, did_you_mean, shortened
 from .ids import plain_id
 from .layout import NUMBER
-from .ratings import Ratings, offset_of
+from .ratings import Ratings
 from .tables import NO_TEXT, Table
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Scale = tuple[float, float] | None
 LARGEST = 2.0**24  # float32 merges whole numbers beyond
 HUGE = 1000.0  # a column of nothing but such ratings is years, days, times or ids
 COUNTS = 20  # that many times the median rating: a count
-MERGED, LEVELS = 0.1, 1000  # see `check_ratings`
 NUMBERED = 100  # that many whole numbers, most of them different, are ids or times
 MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 ROWS_SHOWN = 5
@@ -244,7 +243,8 @@ def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
         what = f"the {role} is missing"
     else:
         shown = shortened(str(value).removeprefix(NO_TEXT))
-        what = f"the {role} {shown!r} is not a finite number"
+        date = " or an ISO date, as 2020-01-31 12:00:00" * (role == "timestamp")
+        what = f"the {role} {shown!r} is not a number{date}"
     hints = [hint for kind, hint in HINTS.items() if re.fullmatch(kind, str(value).strip())]
     refuse(table, bad, role, what, *hints)
 
@@ -304,10 +304,8 @@ def _second(text: str | None) -> float:
 def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool = False) -> None:
     """Refuse numbers that are no ratings.
 
-    Always: beyond ±2^24; outside `scale`; ratings that are no longer different
-    once they are shifted above 0, in float32, if that is more than a tenth of them
-    and fewer than `LEVELS` different ones are left. Without a `scale`, which says
-    that the numbers are meant so, also:
+    Always: beyond ±2^24; outside `scale`. Without a `scale`, which says that the numbers are
+    meant so, also:
 
     - all of size 1000 or more;
     - 100 or more whole numbers of which more than half are different, and
@@ -356,16 +354,9 @@ def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool
     beyond = f"is beyond {LARGEST:.0f}, where float32 merges whole numbers"
     refuse_where(lambda numbers: np.abs(numbers) > LARGEST, beyond, "fix or rescale them")
     outside = f"is outside the scale {low:g},{high:g}"
-    refuse_where(lambda numbers: (numbers < low) | (numbers > high), outside, "fix them or `scale`")
-
-    shifted = different + np.float32(offset_of(low))
-    lost = int((np.diff(shifted) <= 0).sum())
-    if shifted[0] <= 0 or (lost > MERGED * len(different) and len(different) - lost < LEVELS):
-        raise DataError(
-            f"{table.locate(int(values.argmin()))}: ratings of the scale {low:g}..{high:g} "
-            "are no longer different in float32 once they are shifted above 0: delete "
-            "ratings that stand for a missing one, or rescale them"
-        )
+    refuse_where(
+        lambda numbers: (numbers < low) | (numbers > high), outside, "correct them or `scale`"
+    )
 
 
 def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implicit: bool) -> None:
@@ -387,10 +378,10 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
             f"like times or ids: {meant}"
         )
 
-    if not implicit and high > HUGE and high > COUNTS * np.median(values) > 0:
+    if not implicit and LARGEST >= high > HUGE and high > COUNTS * np.median(values) > 0:
         raise DataError(
             f"{place}: ratings up to {high:g}, half of them {np.median(values):g} or less, look "
-            "like counts of plays or purchases: train a model of clicks, as --model ease, or "
+            "like counts of plays or purchases: train a model of clicks, as `model=ease`, or "
             f"write logarithms of them; else say `scale={low:.9g},{high:.9g}`"
         )
 
@@ -406,7 +397,7 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
 
 
 def _is_missing_code(code: float, near: np.ndarray) -> bool:
-    """Whether a lowest or highest rating stands alone; `near` are the others, the next one first."""
+    """Whether a lowest or highest rating stands alone; `near` are the others, from the next."""
     if len(near) < 3 or code not in MISSING_CODES:
         return False
 
@@ -448,10 +439,6 @@ def ratings_of(
 
     users, user_ids, *told = ids_of(table, "user")
     items, item_ids, more = ids_of(table, "item")
-    headings = (
-        _are_names(table, "user", user_ids)[users] & _are_names(table, "item", item_ids)[items]
-    )
-    refuse(table, headings, "user", "a header among the ratings", "remove these lines")
     values = values_of(table, scale, implicit)
     times = times_of(table)
     table.columns.clear()  # of 20 million rows, half a gigabyte
@@ -530,14 +517,6 @@ def _pair_keys(users: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarr
     keys *= num_items
     keys += items
     return keys
-
-
-def _are_names(table: Table, role: str, ids: np.ndarray) -> np.ndarray:
-    """Return which ids are names of the role's column, as files that were joined have them."""
-    names = table.headings.get(role, set())
-    if ids.dtype != object:
-        return np.zeros(len(ids), dtype=bool)
-    return np.array([id_.lower() in names for id_ in ids])
 
 
 def _in_order(codes: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

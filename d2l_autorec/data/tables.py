@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from ..support.errors import ConfigError, DataError, did_you_mean
 from .layout import (
-    KNOWN_NAMES,
     Fields,
     Request,
     TableFormat,
@@ -46,8 +45,6 @@ class Table:
     way_out : callable
         A role whose column is the wrong one, or 'times' for ratings that are times, to what to
         do about it.
-    headings : dict
-        Role to the names that its column may have, which are no ids.
     """
 
     name: str
@@ -55,7 +52,6 @@ class Table:
     locate: Callable[[int], str]
     origin: str
     way_out: Callable[[str], str]
-    headings: dict[str, set[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns["item"])
@@ -156,7 +152,7 @@ def _read_json(path: Path, request: Request) -> Table:
 
     arrays = [pa.chunked_array(chunk, pa.string()) for chunk in chunks]
     told = describe_columns(dict(zip(columns, keys)))
-    return _table_of(path, columns, arrays, _by_line(path, 0), f"JSON lines; {told}", fields)
+    return _table_of(path, columns, arrays, _by_line(path, False), f"JSON lines; {told}", fields)
 
 
 def _by_line(path: Path, header: bool) -> Callable[[int], str]:
@@ -212,9 +208,7 @@ def _read_separated(path: Path, request: Request) -> Table:
     try:
         content = arrow_csv.read_csv(
             _Lines(path, layout, request.quotes),
-            read_options=arrow_csv.ReadOptions(
-                column_names=names, block_size=3 * BLOCK_BYTES
-            ),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=3 * BLOCK_BYTES),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=layout.character,
                 quote_char='"' if request.quotes else False,
@@ -233,17 +227,8 @@ def _read_separated(path: Path, request: Request) -> Table:
         raise _uneven(path, layout, request.quotes, sum(uneven), len(content) + sum(uneven))
 
     arrays = [content[str(position)] for position in layout.columns.values()]
-    table = _table_of(
-        path,
-        layout.columns,
-        arrays,
-        _by_line(path, bool(layout.header)),
-        layout.describe(),
-        layout.fields,
-    )
-    own = {role: layout.fields.names[column].lower() for role, column in layout.columns.items()}
-    known = {role: KNOWN_NAMES[role] | ({own[role]} if layout.header else set()) for role in own}
-    return replace(table, headings=known)
+    place = _by_line(path, bool(layout.header))
+    return _table_of(path, layout.columns, arrays, place, layout.describe(), layout.fields)
 
 
 def _uneven(path: Path, layout: TableFormat, quotes: bool, count: int, total: int) -> DataError:
@@ -323,8 +308,8 @@ class _Lines(io.RawIOBase):
                 done += 1
         except csv.Error as error:
             raise DataError(
-                f"{self._path}, line {first + done}: {error}; each line must be one rating: correct the "
-                "quotes, or say `quotes=False` if they are part of the text"
+                f"{self._path}, line {first + done}: {error}; each line must be one rating: "
+                "correct the quotes, or say `quotes=False` if they are part of the text"
             ) from error
         return text.getvalue().encode()
 

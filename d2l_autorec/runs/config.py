@@ -217,7 +217,7 @@ class RunConfig:
     ratings: str | None = option(
         None,
         "data",
-        "your own csv, tsv or dat file, gzipped or not, instead of --dataset",
+        "your own csv, tsv, dat, JSON lines or Parquet file, instead of --dataset",
         common="your own csv, tsv or dat file instead, gzipped or not",
         metavar="FILE",
     )
@@ -233,9 +233,15 @@ class RunConfig:
     separator: str | None = option(
         None,
         "data",
-        "separator of your file: a character, ::, tab or space (default: recognised)",
+        "separator of your file: a character, ::, ||, tab or space (default: recognised)",
         metavar="SEP",
         blank=True,
+        needs=(OWN_FILE,),
+    )
+    quotes: bool = option(
+        True,
+        "data",
+        "whether a '\"' of your file may enclose a field, or is part of the text",
         needs=(OWN_FILE,),
     )
     duplicates: str = option(

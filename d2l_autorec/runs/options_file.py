@@ -10,7 +10,7 @@ from ..support.files import write_atomically
 from .presets import Options
 
 SOURCES = ("dataset", "ratings", "train", "test")
-OF_A_SOURCE = (*SOURCES, "columns", "separator", "duplicates", "scale")
+OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")
 
 
 def write_options(path: Path, options: Mapping[str, Any]) -> None:

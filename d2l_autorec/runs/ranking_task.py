@@ -312,6 +312,7 @@ def load_clicks(config: RankingConfig) -> Clicks:
                 config.duplicates,
                 config.rating_scale(),
                 implicit=True,
+                quotes=config.quotes,
             )
     else:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)

@@ -417,12 +417,13 @@ def _of_cold_ratings(result: dict[str, Any]) -> str:
 def load_and_split(config: RatingConfig) -> splits.Split:
     """The training and test `Ratings` that the options ask for."""
     layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
+    quotes = config.quotes
     if config.train and config.test:  # one is not had without the other
-        return read_train_and_test(Path(config.train), Path(config.test), *layout)
+        return read_train_and_test(Path(config.train), Path(config.test), *layout, quotes=quotes)
     if config.split in splits.OFFICIAL_FOLDS:
         return load_official_fold(config.split, config.data_dir, not config.quiet)
     if config.ratings:
-        ratings = read_ratings(config.ratings, *layout)
+        ratings = read_ratings(config.ratings, *layout, quotes=quotes)
     else:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
     return split_ratings(config, ratings)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as onp
-import pandas as pd
 from mxnet import MXNetError, nd, npx
 
 from .. import kernels
@@ -26,6 +25,9 @@ from .figures import save_curve, warning_of_figure
 from .known_data import read_known
 from .networks import build
 from .run_record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
@@ -118,8 +120,10 @@ def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
     return csv_text(rows)  # a refit has no validation
 
 
-def frame_of_epochs(text: str) -> pd.DataFrame:
+def frame_of_epochs(text: str) -> "pd.DataFrame":
     """The content of metrics.csv as a frame, one row an epoch."""
+    import pandas as pd
+
     return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 

@@ -261,7 +261,7 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
 
     request = Request(len(roles), separator=",", roles=roles, exactly=LAYOUT[len(roles)])
     table = read_table(path, request)
-    values = values_of(table, None)
+    values = values_of(table, (-np.inf, np.inf))
     _check_scale(values, run.ratings.bounds, table.locate)
     codes, ids, _ = ids_of(table, "item")
     _refuse_repeated(codes, ids, values, table.locate)

@@ -53,6 +53,8 @@ def with_flags(text: str) -> str:
 def _as_option(quoted: re.Match[str]) -> str:
     if quoted["resumed"] is not None:
         return f"python -m d2l_autorec.run --resume {quoted['resumed']}"
+    if quoted["value"] == "False":
+        return f"--no-{quoted['name']}"
     if quoted["value"] is not None:
         return f"{flag(quoted['name'])} {quoted['value']}"
     return flag(quoted["name"])

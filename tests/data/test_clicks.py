@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.data.clicks import PIECES, Clicks, prepare_clicks
-from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings

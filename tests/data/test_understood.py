@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from helpers import assert_user_error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings, read_train_and_test
@@ -50,28 +50,18 @@ REFUSED = {
     "bad first rating": (
         "1,10,bad\n2,20,3\n3,30,4\n",
         BY_NUMBER,
-        "line 1: the rating 'bad' is not a finite number; 1 of 3 rows are affected",
+        "line 1: the rating 'bad' is not a number; 1 of 3 rows are affected",
     ),
     "bad first rating, unasked": (
         "1,10,bad\n2,20,3\n3,30,4\n",
         {},
-        "line 1: the rating 'bad' is not a finite number; 1 of 3 rows are affected",
+        "line 1: the rating 'bad' is not a number; 1 of 3 rows are affected",
     ),
     "bad first rating or a header": (
         "ann,x,bad\nbob,y,3\n",
         BY_NUMBER,
         "if names, say `columns=user=ann,item=x,rating=bad`; if "
         "a row, put the line user,item,rating above",
-    ),
-    "header in mid-file": (
-        "user,item\nann,x\nuser,item\nbob,y\n",
-        CLICKS,
-        "line 3: a header among the ratings; 1 of 3 rows are affected",
-    ),
-    "own header in mid-file": (
-        "c,p\nann,x\nc,p\nbob,y\n",
-        {**CLICKS, "columns": "user=c,item=p"},
-        "line 3: a header among the ratings",
     ),
     # no row is swallowed or cut
     "stray quote": (
@@ -120,12 +110,24 @@ REFUSED = {
         {},
         "line 4: 5 fields where the first line has 3; 1 of 3 rows are affected",
     ),
-    "line of ten megabytes": ("x" * (10 << 20) + ",1,2\n", {}, "line 1: longer than 8 megabytes"),
+    "line of 20 MB": (
+        "x" * (20 << 20) + ",1,2\n",
+        {},
+        "line 1: longer than 8 megabytes",
+    ),
     "comment": ("# mine\n1,10,4\n", {}, "line 1: begins with '#', and comments are not understood"),
     "comment in mid-file": ("1,10,4\n#x,20,3\n", {}, "line 2: begins with '#'"),
     "mixed separators": ("1,10,4\n2,20,3\n2;30;3\n", {}, "line 3: 1 fields where the first line"),
-    "thousands": ('1,10,"1,000"\n2,10,3\n', {}, "line 1: the rating '1,000' is not a finite number"),
-    "decimal commas": ("1;10;4,5\n2;20;3,5\n", {}, "all 2 rows are affected, so the column or the format is wrong: write decimals with a point"),
+    "thousands": (
+        '1,10,"1,000"\n2,10,3\n',
+        {},
+        "line 1: the rating '1,000' is not a number",
+    ),
+    "decimal commas": (
+        "1;10;4,5\n2;20;3,5\n",
+        {},
+        "all 2 rows are affected, so the column or the format is wrong: write decimals with",
+    ),
     "decimal commas of clicks": (
         "1;10;4,5\n2;20;3,5\n",
         CLICKS,
@@ -154,13 +156,13 @@ REFUSED = {
     "a column twice, asked": (
         "user,item,x,x\n1,2,3,4\n",
         {"columns": "user=user,item=item,rating=x"},
-        "2 columns are named 'x': give the number, as in rating=2",
+        "2 columns are named 'x': give the number; say which is which with `columns=user=user",
     ),
     "two spellings": ("User,user,item,rating\n1,2,3,4\n", {}, "'User' and 'user' may each be"),
     "one column for two roles": (
         NUMBERS,
         {"columns": "user=0,item=0,rating=2"},
-        "takes '0' for user and for item",
+        "takes '0' for two roles",
     ),
     "two keys": ('{"user": 1, "User": 2, "item": 1, "rating": 3}\n', {}, "may each be the user"),
     # ids keep their meaning
@@ -179,18 +181,21 @@ REFUSED = {
     "rating 1_0 in JSON": (
         '{"user": 1, "item": 1, "rating": "1_0"}\n',
         {},
-        "the rating '1_0' is not a finite number",
+        "the rating '1_0' is not a number",
     ),
-    "rating true in JSON": ('{"user": 1, "item": 1, "rating": true}\n', {}, "the rating 'true' is not"),
-    "rating of 400 digits": ('{"user": 1, "item": 1, "rating": 1' + "0" * 400 + "}\n", {}, "is not a finite number"),
+    "rating true in JSON": (
+        '{"user": 1, "item": 1, "rating": true}\n',
+        {},
+        "the rating 'true' is not",
+    ),
+    "rating of 400 digits": (
+        '{"user": 1, "item": 1, "rating": 1' + "0" * 400 + "}\n",
+        {},
+        "is not a number",
+    ),
     # values are plausible
     "-1e8": (NUMBERS + "9,9,-1e8\n", {}, "line 41: the rating -1e+08 is beyond 16777216"),
     "-1e8 on a scale": (NUMBERS + "9,9,-1e8\n", {"scale": (-1e8, 5)}, "is beyond 16777216"),
-    "merged by the shift": (
-        "1,1,-16777216\n1,2,0.25\n1,3,0.5\n",
-        {"scale": (-2e7, 5)},
-        "are no longer different in float32",
-    ),
     "1e30": (NUMBERS + "9,9,1e30\n", {}, "line 41: the rating 1e+30 is beyond 16777216"),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
@@ -330,7 +335,9 @@ def test_what_csv_writes_is_read_back_or_refused(tmp_path_factory, pairs, quotin
     writer.writerow(["user", "item", "rating"])
     writer.writerows([(*pair, 1 + k % 5) for k, pair in enumerate(pairs)])
     path = written(tmp_path_factory.mktemp("csv"), text.getvalue())
-    stripped = [tuple(id_.strip(" \t") for id_ in pair) for pair in pairs]
+    stripped = [
+        tuple(unicodedata.normalize("NFC", id_).strip(" \t") for id_ in pair) for pair in pairs
+    ]
     try:
         ratings = read_ratings(path, separator=separator, duplicates="error")
     except DataError as error:
