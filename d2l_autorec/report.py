@@ -85,10 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = _folder(options, configs)
     check_out(out, tables)
 
-    show_steps(True)
-    step("loading MXNet")
+    _step("loading MXNet")
     start_mxnet(options.threads, one_cpu=not has_gpu())
-    show_steps(False)  # those within a training would be too many
 
     words = sys.argv[1:] if argv is None else argv
     with stopped_with(f"go on with {as_command('report', *words)}"):
@@ -337,7 +335,7 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
         if record.result is not None:
             return record.result
 
-    print(f"{label}: training {folder.name}", file=sys.stderr, flush=True)
+    _step(f"{label}: training {folder.name}")
     started = time.perf_counter()
     if begun:
         kept = dataclasses.replace(record.config, data_dir=config.data_dir)
@@ -350,6 +348,13 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     seconds = seconds_shown(time.perf_counter() - started)
     print(f"{label}: {folder.name}, {seconds} s", file=sys.stderr, flush=True)
     return trained.result
+
+
+def _step(what: str) -> None:
+    """Say what begins; the steps within a training would be too many."""
+    show_steps(True)
+    step(what)
+    show_steps(False)
 
 
 def _check_options(config: RunConfig, record: RunRecord) -> None:

@@ -101,13 +101,13 @@ def test_frame(tmp_path):
     "change, arguments, text",
     [
         ({}, dict(user="userr"), "user='userr': the frame has no such column, .*mean user"),
-        ({"rating": ["x", 2, 3]}, {}, "rating='rating': row 0 holds 'x', which is no finite"),
-        ({"rating": [1, None, 3]}, {}, "rating='rating': row 1 holds nan"),
-        ({"user": [1.5, 2, 3]}, {}, "user .column 'user'. id is 1.5: it must be a string"),
-        ({"at": [1, "b", 2]}, dict(timestamp="at"), "timestamp='at': row 1 holds 'b'"),
+        ({"rating": ["x", 2, 3]}, {}, "row 0: the rating 'x' is not a number"),
+        ({"rating": [1, None, 3]}, {}, "row 1: the rating is missing"),
+        ({"user": [1.5, 2, 3]}, {}, "row 0: the user id 1.5 must be a text or a whole number"),
+        ({"at": [1, "b", 2]}, dict(timestamp="at"), "row 1: the timestamp 'b' is not a number"),
         ({}, dict(scale=(5, 1)), "scale=.5, 1.: it must be the lowest and the highest"),
         ({}, dict(duplicates="mode"), "duplicates='mode': it must be one of error, last, mean"),
-        ({"user": [7, 7, 7], "item": [1, 1, 2]}, {}, "user 7 rated item 1 already"),
+        ({"user": [7, 7, 7], "item": [1, 1, 2]}, {}, "user '7' rated item '1' already in row 0"),
     ],
 )
 def test_frame_errors(change, arguments, text):

@@ -6,7 +6,7 @@ import pytest
 from helpers import assert_user_error
 
 from d2l_autorec.data.clicks import prepare_clicks
-from d2l_autorec.data.frames import ratings_from_frame
+from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.support.errors import ConfigError
 
 LEVELS = {
@@ -38,7 +38,7 @@ def of_levels(levels):
 def test_what_is_a_click(name):
     levels, threshold = LEVELS[name]
     frame = of_levels(levels)
-    ratings = ratings_from_frame(frame)
+    ratings = Ratings.from_frame(frame)
     clicks = prepare_clicks(ratings, min_user_clicks=1, heldout_users=2)
 
     clicked = frame[frame.rating >= threshold]
@@ -56,7 +56,7 @@ def test_what_is_a_click(name):
 @pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_another_scale_is_asked_about(name):
-    ratings = ratings_from_frame(of_levels(UNKNOWN[name]))
+    ratings = Ratings.from_frame(of_levels(UNKNOWN[name]))
     low, high = min(UNKNOWN[name]), max(UNKNOWN[name])
     text = f"frame: which of the ratings {low:g}..{high:g} are clicks.*`threshold={high:g}`"
     with pytest.raises(ConfigError, match=text):

@@ -91,21 +91,6 @@ def test_an_empty_variable_is_an_error(in_process, monkeypatch, tmp_path, name):
     assert variable(name) is None
 
 
-@pytest.mark.parametrize("command, option", [*options_with_a_value()])
-def test_an_option_is_given_once(command, option):
-    with pytest.raises(UserError, match=f"{option}.*: it is given more than once"):
-        parse(command, option, "1", option, "1")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [("--hybridize", "--no-hybridize"), ("--quiet", "--quiet"), ("--lr=1", "--lr", "2")],
-)
-def test_a_switch_is_given_once(arguments):
-    with pytest.raises(UserError, match="given more than once"):
-        parse("run", *arguments)
-
-
 def test_a_parser_can_be_used_again():
     parser = parser_of("run")
     assert [parser.parse_args(["--lr", "1"]).lr for _ in range(2)] == [1.0, 1.0]
