@@ -1,7 +1,6 @@
 """Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
 from ..models.baselines import Popularity, check_memory
-from ..support.errors import ConfigError, DataWarning
+from ..support.errors import ConfigError
 from ..support.memory import available_memory
 from ..support.text_table import aligned
 from ..training.history import EpochRecord
@@ -303,17 +302,15 @@ def _beta_now(schedule: Anneal, trainer: Any) -> float:
 def load_clicks(config: RankingConfig) -> Clicks:
     """The clicks that the options ask for."""
     if config.ratings:
-        with warnings.catch_warnings():  # a click is 1, whatever the ratings are trained on as
-            warnings.filterwarnings("ignore", ".*includes 0 or below", DataWarning)
-            ratings = read_ratings(
-                Path(config.ratings),
-                config.columns,
-                config.separator,
-                config.duplicates,
-                config.rating_scale(),
-                implicit=True,
-                quotes=config.quotes,
-            )
+        ratings = read_ratings(
+            Path(config.ratings),
+            config.columns,
+            config.separator,
+            config.duplicates,
+            config.rating_scale(),
+            implicit=True,
+            quotes=config.quotes,
+        )
     else:
         ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
 

@@ -582,6 +582,10 @@ def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
     if isinstance(train, Clicks):
         if validation is not None:
             raise ConfigError("validation: Clicks hold these users already; leave it out")
+        if not train.validation_users:
+            raise ConfigError(
+                "validation users decide a search, and there are none: add `validation_users=0.1`"
+            )
         return partial(RankingTask, clicks=train)
 
     if validation is None:

@@ -100,6 +100,14 @@ def test_what_needs_validation_users(ratings):
             d2l.train_model(config, clicks)
 
 
+def test_a_search_needs_validation_users(in_process, tmp_path):
+    given = ["--dataset", SET, "--task", "ranking", "--heldout-users", "0", "--quiet"]
+    process = in_process("tune", *given, "--trials", "1", "--min-user-clicks", "1")
+    assert process.returncode == 2
+    assert "validation users decide a search, and there are none" in process.stderr
+    assert "--validation-users 0.1" in process.stderr and "trial" not in process.stderr
+
+
 def test_parts_that_share_ratings_are_refused(ratings):
     config = d2l.AutoRecConfig(**SMALL)
     train, rest = d2l.random_split(ratings, 0.3)
