@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..support.errors import DataError
-from .textfile import BLOCK_BYTES, first_lines
+from .textfile import first_lines
 
 ROLES = ("user", "item", "rating", "timestamp")
 THINGS = "item movie product business book track artist recipe game song anime beer".split()
@@ -28,8 +28,6 @@ NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 MOST_UNNAMED = 5  # columns that roles are given to by their order
 FEWEST_COUNTED = 5  # rows in which 0, 1, 2, ... is a count
 MATRIX = "a matrix, a row a user and a column an item? Then melt it to lines user,item,rating"
-
-csv.field_size_limit(2 * BLOCK_BYTES)
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,16 @@ def read_table(path: Path, request: Request) -> Table:
     DataError
         If the file cannot be read, its columns are not recognised, or it has no row.
     """
-    if check_file(path).startswith(b"PAR1"):
-        table = _read_parquet(path, request)
-    elif first_lines(path)[0][1].lstrip().startswith("{"):
-        table = _read_json(path, request)
-    else:
-        table = _read_separated(path, request)
+    limit = csv.field_size_limit(2 * BLOCK_BYTES)  # usually 128 KiB, and a review may be longer
+    try:
+        if check_file(path).startswith(b"PAR1"):
+            table = _read_parquet(path, request)
+        elif first_lines(path)[0][1].lstrip().startswith("{"):
+            table = _read_json(path, request)
+        else:
+            table = _read_separated(path, request)
+    finally:
+        csv.field_size_limit(limit)
 
     if not len(table):
         needed = ", ".join(request.needed)
