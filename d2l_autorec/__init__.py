@@ -85,19 +85,15 @@ if TYPE_CHECKING:  # what the table below loads, for type checkers and editors
         seq_aware_split,
         time_split,
     )
+    from .models.catalog.autorec import AutoRecConfig
+    from .models.catalog.ease import EASEConfig
+    from .models.catalog.means import BiasConfig, MeanConfig
+    from .models.catalog.mf import MFConfig
+    from .models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
+    from .models.catalog.popularity import PopularityConfig
     from .models.mf import MF
     from .models.mult_vae import MultDAE, MultVAE
-    from .runs.config import (
-        AutoRecConfig,
-        BiasConfig,
-        EASEConfig,
-        MeanConfig,
-        MFConfig,
-        MultDAEConfig,
-        MultVAEConfig,
-        PopularityConfig,
-        make_config,
-    )
+    from .models.registry import make_config
     from .runs.tuning import Tuned, tune
     from .serving.predictor import Scored
     from .serving.trained_model import TrainedModel, load_run, train_model
@@ -135,19 +131,15 @@ _NAMES_OF = {
         "seq_aware_split",
         "time_split",
     ),
+    "models.catalog.autorec": ("AutoRecConfig",),
+    "models.catalog.ease": ("EASEConfig",),
+    "models.catalog.means": ("BiasConfig", "MeanConfig"),
+    "models.catalog.mf": ("MFConfig",),
+    "models.catalog.mult_vae": ("MultDAEConfig", "MultVAEConfig"),
+    "models.catalog.popularity": ("PopularityConfig",),
     "models.mf": ("MF",),
     "models.mult_vae": ("MultDAE", "MultVAE"),
-    "runs.config": (
-        "AutoRecConfig",
-        "BiasConfig",
-        "EASEConfig",
-        "MFConfig",
-        "MeanConfig",
-        "MultDAEConfig",
-        "MultVAEConfig",
-        "PopularityConfig",
-        "make_config",
-    ),
+    "models.registry": ("make_config",),
     "runs.tuning": ("Tuned", "tune"),
     "serving.predictor": ("Scored",),
     "serving.trained_model": ("TrainedModel", "load_run", "train_model"),

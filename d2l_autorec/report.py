@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .runs.config import RankingConfig, RatingConfig, RunConfig, build_config, make_config
+from .models.kinds import ClickModel, RatingModel, RunConfig
+from .models.registry import TASKS, build_config, make_config
 from .runs.figures import draw_table, warning_of_figure
 from .runs.options import AT_LEAST_1, add_option_of, computing_options, shown, whole_number, within
 from .runs.run_record import RunRecord, read_record
 from .runs.search_space import candidates_of, check_kind
 from .runs.tables import (
-    COMPARED,
     Line,
     Row,
     Table,
@@ -168,12 +168,12 @@ def _parser() -> Parser:
     models = parser.add_argument_group("which model for your data")
     for name in ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale"):
         add_option_of(models, RunConfig, name)
-    add_option_of(models, RatingConfig, "folds")
+    add_option_of(models, RatingModel, "folds")
     for name in ("threshold", "min_user_clicks", "min_item_clicks"):
-        add_option_of(models, RankingConfig, name)
+        add_option_of(models, ClickModel, name)
     models.add_argument(
         "--task",
-        metavar="{" + ",".join(COMPARED) + "}",
+        metavar="{" + ",".join(TASKS) + "}",
         help="rating: means, matrix factorization and AutoRec, item- and user-based; ranking: "
         "popularity, EASE, Mult-DAE and Mult-VAE, of clicks [rating]",
     )
@@ -224,7 +224,7 @@ def _models_table(options: argparse.Namespace, given: dict[str, Any]) -> Table:
     check_kind(kind)
     data = {name: value for name, value in given.items() if name not in ("task", "folds")}
     source = given.get("dataset") or Path(given["ratings"]).name
-    return models_table(kind, data, options.folds or RatingConfig.folds, source)
+    return models_table(kind, data, options.folds or RatingModel.folds, source)
 
 
 def _published_tables(options: argparse.Namespace) -> list[Table]:

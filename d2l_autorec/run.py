@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .runs.config import CONFIGS, RunConfig, make_config
+from .models.kinds import RunConfig
+from .models.registry import make_config, model_class, models
 from .runs.options import (
     add_options,
     check_needs,
@@ -32,10 +33,10 @@ exit codes: 0 done; 2 user error; 3 training diverged; 129, 130, 131, 143 by a s
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
-    configs = CONFIGS
+    configs = models()
     model = model_of_help(argv)
     if model is not None:
-        configs = {model: type(make_config({"model": model}))}
+        configs = {model: model_class(model)}
 
     given = vars(_parser(configs).parse_args(argv))
     folder = given.pop("resume", None)
@@ -86,7 +87,7 @@ def _train_folds(config: RunConfig, folder: Path | None) -> None:
     tell_folds(config, train_folds(config, path, resumed=folder is not None))
 
 
-def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
+def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.run",
         epilog=EXAMPLES,
@@ -95,7 +96,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
             "error and write a run folder. Defaults stand in [brackets]."
         ),
     )
-    add_options(parser, configs)
+    add_options(parser, configs or models())
     parser.add_argument(
         "--resume",
         type=Path,

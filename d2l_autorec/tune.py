@@ -11,12 +11,13 @@ from shlex import quote
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .runs.config import CONFIGS, RunConfig, make_config
+from .models.kinds import RunConfig
+from .models.registry import TASKS, make_config, models
 from .runs.figures import draw_importance, draw_trials, warning_of_figure
 from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.options_file import write_options
 from .runs.run_record import read_record
-from .runs.search_space import MODELS_OF, candidates_of
+from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically
@@ -44,10 +45,10 @@ fixed, all others are searched.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, search, train the winner, print what was found."""
-    configs = CONFIGS
-    models = model_of_help(argv)
-    if models is not None:
-        configs = {found.model: type(found.base) for found in candidates_of({"model": models})}
+    configs = models()
+    names = model_of_help(argv)
+    if names is not None:
+        configs = {found.model: type(found.base) for found in candidates_of({"model": names})}
 
     given = vars(_parser(configs).parse_args(argv))
     limits = {name: given.pop(name, None) for name in ("trials", "minutes")}
@@ -91,7 +92,7 @@ def _say(line: str) -> None:
     print(with_flags(line), file=sys.stderr, flush=True)
 
 
-def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
+def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
     parser = Parser(
         prog="python -m d2l_autorec.tune",
         epilog=EXAMPLES,
@@ -116,13 +117,13 @@ def _parser(configs: Mapping[str, type[RunConfig]] = CONFIGS) -> Parser:
     )
     parser.add_argument(
         "--task",
-        metavar="{" + ",".join(MODELS_OF) + "}",
+        metavar="{" + ",".join(TASKS) + "}",
         default=argparse.SUPPRESS,
         help="which models where --model names none: "
-        + "; ".join(f"{kind}: {','.join(models)}" for kind, models in MODELS_OF.items())
+        + "; ".join(f"{task}: {','.join(searched(task))}" for task in TASKS)
         + " [rating]",
     )
-    add_options(parser, configs)
+    add_options(parser, configs or models())
     return parser
 
 

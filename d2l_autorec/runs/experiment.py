@@ -17,7 +17,7 @@ from ..support.steps import step
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
 from ..training.loaders import BATCHES, Resident
 from ..training.parameter_server import Workers
-from .config import CONFIGS, RankingConfig, RatingConfig, RunConfig
+from .config import RankingConfig, RatingConfig, RunConfig, models
 from .kernel_choice import choose_kernel, fused_steps
 from .network_size import Demand, check_network
 from .options import check_same_options, computing_options
@@ -28,7 +28,7 @@ from .task import Task
 
 TASKS: dict[str, type[RankingTask] | type[RatingTask]] = {
     name: RankingTask if issubclass(config, RankingConfig) else RatingTask
-    for name, config in CONFIGS.items()
+    for name, config in models().items()
 }
 # configuration and devices to the task
 TaskMaker: TypeAlias = Callable[[Any, Sequence[mx.Context]], Task]

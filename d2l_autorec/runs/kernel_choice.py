@@ -11,7 +11,6 @@ from ..models.base import Model
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataWarning
 from ..training.fused import FusedSteps
-from .config import AutoRecConfig
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -60,7 +59,8 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
 def fused_steps(experiment: "Experiment", network: Model) -> FusedSteps | None:
     """What makes whole steps in one compiled function; None where it does not cover them."""
     config = experiment.config
-    if not isinstance(config, AutoRecConfig):  # which has the losses that it knows
+    loss = config.fused_loss()
+    if loss is None:
         return None
 
     layer = row_model(network).one_hidden()
@@ -69,4 +69,4 @@ def fused_steps(experiment: "Experiment", network: Model) -> FusedSteps | None:
     if layer is None or not alone or not known or experiment.kernel != "sparse":
         return None
 
-    return FusedSteps(layer, config.loss)
+    return FusedSteps(layer, loss)

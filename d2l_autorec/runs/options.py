@@ -1,178 +1,61 @@
-"""Fields of a configuration that are also command-line options.
-
-A field is declared once: its default, its range, its help text and its group.
-"""
+"""The options of a model on the command line, and their help."""
 
 import argparse
+import copy
 import dataclasses
-import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
+from ..models.kinds import RunConfig
+from ..models.options import (  # noqa: F401  # others find them here
+    AT_LEAST_0,
+    AT_LEAST_1,
+    DEVICES,
+    DROPOUT,
+    FRACTION,
+    GROUPS,
+    HELD_OUT,
+    LARGEST,
+    PAUSE,
+    PENALTY,
+    POSITIVE,
+    RATING,
+    RATIO,
+    SEED,
+    SHARES,
+    SIZES,
+    THREADS,
+    Among,
+    Check,
+    Fields,
+    Need,
+    OptionFields,
+    Shares,
+    Sizes,
+    Span,
+    brief,
+    check_needs,
+    check_values,
+    computing_options,
+    has_effect,
+    one_of,
+    option,
+    redefault,
+    seconds_of,
+    shown,
+    to_plain_values,
+    within,
+)
 from ..support.cli import Parser
-from ..support.errors import ConfigError, did_you_mean, refuse_blank, shortened
+from ..support.errors import ConfigError
 from ..support.flags import flag
-from ..support.numbers import can_be_heldout
 
-GROUPS = ("data", "model", "training", "devices", "output")
-Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
-Shares: TypeAlias = tuple[float, ...]  # as in 0.5,0
-KINDS = (
-    ((bool,), bool, "True or False"),  # before int, which has True and False too
-    ((int, int | None, Sizes), Integral, "a whole number"),
-    ((float, float | None, Shares), Real, "a number"),
-    ((str, str | None), str, "a text"),
-    ((int | str,), (Integral, str), "a whole number, or a text"),
-)
 METAVARS: dict[object, str] = {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}
-SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
-Fields = dict[str, "dataclasses.Field[Any]"]
-
-
-class OptionFields(Protocol):
-    """A dataclass whose fields are options."""
-
-    __dataclass_fields__: ClassVar[Fields]
-
-
-class Check(NamedTuple):
-    """A test of a value, what is allowed in words, and the allowed words where they are few."""
-
-    accepts: Callable[[Any], bool]
-    allowed: str
-    choices: tuple[str, ...] = ()
-
-
-class Span(NamedTuple):
-    """The numbers that a search tries of an option; on a log scale where factors count."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-class Among(NamedTuple):
-    """The values that a search tries of an option."""
-
-    values: tuple[Any, ...]
-
-
-class Need(NamedTuple):
-    """When an option has an effect; why it has none else, and what would give it one.
-
-    `reason` is a format string, with the configuration as {0}. `of_model` is whether the model
-    alone decides.
-    """
-
-    met: Callable[[Any], bool]
-    reason: str
-    remedy: str = ""
-    of_model: bool = False
-
-
-def within(low: int, high: int) -> Check:
-    """The check of a whole number."""
-    return Check(lambda v: low <= v <= high, f"from {low} to {high}")
-
-
-def one_of(choices: tuple[str, ...]) -> Check:
-    """The check that a value is one of `choices`."""
-    return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
-
-
-def seconds_of(pause: str) -> float:
-    """The number in a text like '60s'; 0 where it is another."""
-    found = SECONDS.fullmatch(pause)
-    if found is None:
-        return 0.0
-    return float(found[1])
-
-
-def _is_pause(value: int | str) -> bool:
-    if isinstance(value, str):
-        return seconds_of(value) > 0
-    return 1 <= value <= LARGEST
-
-
-def _held_out(value: float) -> bool:
-    return value <= LARGEST and can_be_heldout(value)
-
-
-# MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
-# at 3e38.
-LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
-AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
-AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
-DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
-POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
-PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
-RATING = Check(lambda v: -STRONGEST <= v <= STRONGEST, "from -1e30 to 1e30")
-FRACTION = Check(lambda v: 0 <= v < 1, "at least 0 and below 1")
-RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
-SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
-HELD_OUT = Check(
-    _held_out,
-    f"a number of users, {LARGEST} at most, or a fraction below 0.5",
-)
-PAUSE = Check(_is_pause, "epochs from 1, as in 5, or seconds above 0, as in 60s")
-SIZES = Check(
-    lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
-    f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most",
-)
-
-
-def option(
-    default: Any,
-    group: str,
-    help: str,
-    check: Check | None = None,
-    needs: tuple[Need, ...] = (),
-    computes: bool = True,
-    **meta: Any,
-) -> Any:
-    """A dataclass field that is also a command-line option.
-
-    Parameters
-    ----------
-    default, group, help
-        Value, heading of the help (one of `GROUPS`), and text of the help.
-    check : Check, optional
-        What a value must pass.
-    needs : tuple of Need
-        Without any of these the option has no effect, and is refused where it is given.
-    computes : bool
-        Whether a run may compute something else for another value.
-    **meta
-        common: what the first screen of the help says of it, which has no other options;
-        metavar: what the help shows for a value; blank: whether a value may be white space;
-        space: what a search tries, a `Span` or an `Among`.
-    """
-    return field(
-        default=default,
-        metadata=dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta),
-    )
-
-
-def redefault(config: type[OptionFields], name: str, default: Any, **meta: Any) -> Any:
-    """The option `name` of `config` with another default, for a dataclass that inherits it."""
-    spec = config.__dataclass_fields__[name]
-    return field(default=default, metadata={**spec.metadata, **meta})
-
-
-def computing_options(config: OptionFields) -> dict[str, Any]:
-    """The values of the options that may change what a run computes."""
-    return {
-        spec.name: getattr(config, spec.name)
-        for spec in dataclasses.fields(config)
-        if spec.metadata["computes"]
-    }
 
 
 def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
@@ -189,108 +72,7 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
         )
 
 
-def to_plain_values(config: OptionFields) -> None:
-    """Make Python's of NumPy's numbers, and tuples of what may be several."""
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-        if hasattr(value, "tolist"):  # a scalar or an array of NumPy, which is not imported here
-            value = value.tolist()
-
-        if spec.type in (Sizes, Shares) and isinstance(value, Real):
-            value = (value,)
-        elif isinstance(value, (list, tuple)):
-            value = tuple(one.tolist() if hasattr(one, "tolist") else one for one in value)
-        object.__setattr__(config, spec.name, value)
-
-
-def check_values(config: OptionFields) -> None:
-    """Raise ConfigError, one line, for the first value that is out of its range."""
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-
-        if value is not None or spec.default is not None:
-            _check_value(spec, value)
-
-
-def _check_value(spec: dataclasses.Field, value: Any) -> None:
-    name = f"`{spec.name}`"
-    check = spec.metadata["check"]
-    _check_type(spec, value)
-
-    if isinstance(value, str):
-        refuse_blank(name, value, spec.metadata.get("blank", False))
-    elif not all(map(_in_float32, _numbers_of(value))):
-        raise ConfigError(
-            f"{name} is {brief(value)}: it must be a finite number, and not closer to 0 than 1e-37"
-        )
-
-    if check is not None and not check.accepts(value):
-        hint = did_you_mean(str(value), check.choices)
-        raise ConfigError(f"{name} is {brief(value)}: it must be {check.allowed}{hint}")
-
-
-def _check_type(spec: dataclasses.Field, value: Any) -> None:
-    """Raise ConfigError for what only a call from Python, or an edited file, can hold."""
-    kind, words = next(
-        (kind, words) for annotations, kind, words in KINDS if spec.type in annotations
-    )
-
-    values = (value,)
-    if spec.type in (Sizes, Shares):
-        values = _numbers_of(value)
-
-    misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
-    if misplaced or not all(isinstance(one, kind) for one in values):
-        raise ConfigError(f"`{spec.name}` is {value!r}: it must be {words}")
-
-
-def _numbers_of(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, tuple):
-        return value
-    return (value,)
-
-
-def _in_float32(value: Any) -> bool:
-    """Whether a number is finite, and not so small that float32 rounds it to 0."""
-    if isinstance(value, Integral):
-        return True  # of any size: its range is checked
-    return value == 0 or 1e-37 <= abs(value) < math.inf
-
-
-def check_needs(config: OptionFields, given: Iterable[str]) -> None:
-    """Raise ConfigError, one line, for the first option of `given` that has no effect."""
-    for name in given:
-        needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
-
-        for need in needs:
-            if need.met(config):
-                continue
-
-            advice = "leave it out"
-            if need.remedy:
-                advice += f", or {need.remedy.format(config)}"
-            raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
-
-
-def has_effect(config: OptionFields, name: str) -> bool:
-    """Whether an option does something, for all that the others say."""
-    needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
-    return all(need.met(config) for need in needs)
-
-
-def shown(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
-
-
-def brief(value: Any) -> str:
-    """As `shown`, cut where it is too long for a line."""
-    return shortened(shown(value))
-
-
-def add_options(parser: Parser, configs: Mapping[str, type[OptionFields]]) -> None:
+def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
     """Give `parser` one option for each field of any of the dataclasses, in groups.
 
     An option that is not given leaves no attribute: the dataclass has the default. Of several
@@ -316,6 +98,8 @@ def add_options(parser: Parser, configs: Mapping[str, type[OptionFields]]) -> No
                 declared.setdefault(spec.name, {})[model] = spec
 
     for name, specs in declared.items():
+        if name == "model":
+            specs = {model: _model_option(configs) for model in configs}
         group = _first(specs).metadata["group"]
         action = _add_option(groups[group], specs, len(configs))
 
@@ -323,6 +107,29 @@ def add_options(parser: Parser, configs: Mapping[str, type[OptionFields]]) -> No
             action.brief = _brief_help(specs)
         elif name == "model":  # whose help it is
             action.brief = ""
+
+
+def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
+    """Return the option that names a model, with what each of them is."""
+    tasks = {"rating": "", "ranking": "Of clicks: "}
+    kinds = []
+    for task, head in tasks.items():
+        found = {name: config.about for name, config in configs.items() if config.task == task}
+        about = [f"{name}: {what}" if what else name for name, what in found.items()]
+        if about:
+            kinds.append(head + "; ".join(about))
+
+    of_ratings = [name for name, config in configs.items() if config.task == "rating"]
+    spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
+    spec.metadata = MappingProxyType(
+        {
+            **spec.metadata,
+            "help": ". ".join(kinds),
+            "common": f"{', '.join(of_ratings)}: of ratings; the others: of clicks",
+            "check": one_of(tuple(configs)),
+        }
+    )
+    return spec
 
 
 def _concerns(config: OptionFields, spec: dataclasses.Field) -> bool:
@@ -339,8 +146,8 @@ def model_of_help(argv: Sequence[str] | None) -> str | None:
         return None
 
     for word, next_word in zip(argv, [*argv[1:], None]):
-        option, _, value = word.partition("=")
-        if option == "--model":
+        name, _, value = word.partition("=")
+        if name == "--model":
             return value or next_word
     return None
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..models.options import Options
 from ..support.errors import DataError
 from ..support.files import write_atomically
-from .presets import Options
 
 SOURCES = ("dataset", "ratings", "train", "test")
 OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")

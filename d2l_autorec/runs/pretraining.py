@@ -14,11 +14,11 @@ from scipy import sparse
 from ..models.code_autoencoder import CodeAutoencoder, codes
 from ..models.deep_autorec import DeepAutoRec
 from ..training.loaders import DenseRows, eval_loader, train_loader
-from .config import AutoRecConfig, stage_of
+from .config import RatingModel, stage_of
 
 
 def inner_stage(
-    net: DeepAutoRec, rows: sparse.csr_matrix, batchify: Any, phase: str, config: AutoRecConfig
+    net: DeepAutoRec, rows: sparse.csr_matrix, batchify: Any, phase: str, config: RatingModel
 ) -> tuple[CodeAutoencoder, gluon.data.DataLoader]:
     """What is trained in a phase of pretraining after the first, and on what.
 
@@ -31,7 +31,7 @@ def inner_stage(
     batchify : callable
         What makes batches of them.
     phase : str
-    config : AutoRecConfig
+    config : RatingModel
     """
     depth = stage_of(phase) - 1
     parts = [codes(net, batch, depth) for batch in eval_loader(rows, batchify=batchify)]

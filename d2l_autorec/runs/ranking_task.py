@@ -16,16 +16,12 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
-from ..models.baselines import Popularity, check_memory
+from ..models.fitted import Fitted
 from ..support.errors import ConfigError
-from ..support.memory import available_memory
 from ..support.text_table import aligned
 from ..training.history import EpochRecord
 from ..training.loaders import train_loader
-from ..training.losses import MultinomialLoss
-from ..training.schedules import Anneal, anneal_schedule, second_pass
-from .config import ClickAutoencoderConfig, MultVAEConfig, RankingConfig, numbered
-from .networks import build
+from .config import ClickModel, PopularityConfig, numbered
 from .task import EXPLODED, Block, Task, against_baseline
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
@@ -46,7 +42,7 @@ class RankingTask(Task[Clicks]):
 
     Parameters
     ----------
-    config : RankingConfig
+    config : ClickModel
     devices : sequence of Context
     clicks : Clicks, optional
         By default those that the options name are read and split.
@@ -67,7 +63,7 @@ class RankingTask(Task[Clicks]):
 
     def __init__(
         self,
-        config: RankingConfig,
+        config: ClickModel,
         devices: Sequence[mx.Context],
         clicks: Clicks | None = None,
     ) -> None:
@@ -77,22 +73,7 @@ class RankingTask(Task[Clicks]):
         if clicks is None:
             clicks = load_clicks(config)
         self.train = clicks
-        self._check_validation()
-
-        if config.model == "ease":
-            check_memory(self.train.num_items, available_memory())
-
-    def _check_validation(self) -> None:
-        needy = {
-            "search_beta": isinstance(self.config, MultVAEConfig) and self.config.search_beta,
-            "lr_schedule": self.config.lr_schedule == "plateau",
-        }
-        for name, needs in needy.items():
-            if needs and not self.train.validation_users:
-                raise ConfigError(
-                    f"`{name}` needs validation users, and there are none: add "
-                    "`validation_users=0.1`"
-                )
+        config.check_data(self.train, len(devices))
 
     def about_data(self) -> dict[str, Any]:
         """What config.json says of the data."""
@@ -128,69 +109,42 @@ class RankingTask(Task[Clicks]):
 
     def network(self, phase: str) -> Model:
         """The uninitialised network."""
-        return build(self.config, self.train)
+        return self.config.network(self.train)
 
     def weight_decay(self, phase: str) -> float:
         """What Adam and its like are given."""
-        return self.config.wd
+        return self.config.weight_decay(self.train, phase)
 
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own: all have."""
         return mx.init.Xavier()
 
-    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> MultinomialLoss:
+    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Callable:
         """The loss of a phase; beta grows with the trainer's updates."""
-        if not isinstance(self.config, MultVAEConfig):
-            return MultinomialLoss()
-
         schedule = self.schedule(phase, search)
-        return MultinomialLoss(partial(_beta_now, schedule, trainer))
+        beta = None if schedule is None else partial(_beta_now, schedule, trainer)
+        return self.config.make_loss(beta)
 
     def largest_error(self, phase: str) -> float:
         """See `Task`."""
         return EXPLODED * math.log(self.train.num_items + 1)
 
-    def beta(self, loss: MultinomialLoss) -> Callable[[], float] | None:
+    def beta(self, loss: Any) -> Callable[[], float] | None:
         """The beta of the last update."""
-        return loss.beta
+        return getattr(loss, "beta", None)
 
-    def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Anneal:
-        """How beta grows: a beta search goes to 1, and then up to the best with the same slope."""
-        config = self.config
-        if not isinstance(config, MultVAEConfig):
-            raise TypeError(f"{config.model} has no beta to anneal")
-
-        cap = config.anneal_cap
-        if config.search_beta:
-            cap = 1.0
+    def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Callable[[int], float] | None:
+        """Return how the weight of a KL divergence grows with the updates, if there is one."""
         batches = -(-self.train.num_train_users // self._rows())
-        schedule = anneal_schedule(config.anneal, cap, config.anneal_steps, config.epochs * batches)
-        if phase == "search":
-            return schedule
-
-        metric, higher_is_better = config.score
-        sign = -1
-        if higher_is_better:
-            sign = 1
-
-        return second_pass(
-            schedule,
-            [
-                (record.beta, sign * record.validation[metric])
-                for record in search
-                if record.validation and record.beta is not None
-            ],
-        )
+        before = None if phase == "search" else search
+        return self.config.beta_schedule(self.config.epochs * batches, before)
 
     def _rows(self) -> int:
         return self.config.rows_of_a_step(self.train.num_train_users)
 
     def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
-        numbers = 0
-        if isinstance(self.config, ClickAutoencoderConfig):
-            numbers = sum(self.config.hidden)
-
+        numbers = self.config.units()
         if kernel == "dense":
             numbers += self.train.num_items
         return self._rows(), numbers
@@ -203,8 +157,6 @@ class RankingTask(Task[Clicks]):
 
     def evaluations(self, phase: str, kernel: str) -> dict[str, RankingEvaluation]:
         """Metrics of the test and validation users."""
-        # the scores of others are no logits
-        with_loss = isinstance(self.config, ClickAutoencoderConfig)
         parts = {}
         if self.train.heldout_users:
             parts["test"] = self.train.test
@@ -217,7 +169,7 @@ class RankingTask(Task[Clicks]):
                 part.held_out,
                 self.devices,
                 self.batches[kernel],
-                with_loss=with_loss,
+                with_loss=self.config.logits,
                 cut_offs=self.config.at,
             )
             for name, part in parts.items()
@@ -225,10 +177,10 @@ class RankingTask(Task[Clicks]):
 
     def baseline(self, test: RankingEvaluation) -> dict[str, Any]:
         """The test NDCG@100 of popularity; empty for this itself."""
-        if self.config.model == "popularity":
+        if self.config.is_baseline:
             return {}
 
-        scores = test(Popularity().fit(self.train.train))
+        scores = test(Fitted(PopularityConfig()).fit(self.train.train))
         return {"baseline": "popularity", "baseline_test_ndcg@100": scores["ndcg@100"]}
 
     def describe(self) -> dict[str, Any]:
@@ -295,11 +247,11 @@ class RankingTask(Task[Clicks]):
         return remarks
 
 
-def _beta_now(schedule: Anneal, trainer: Any) -> float:
+def _beta_now(schedule: Callable[[int], float], trainer: Any) -> float:
     return schedule(trainer.optimizer.num_update)
 
 
-def load_clicks(config: RankingConfig) -> Clicks:
+def load_clicks(config: ClickModel) -> Clicks:
     """The clicks that the options ask for."""
     if config.ratings:
         ratings = read_ratings(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,21 +16,15 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.base import Model
-from ..models.centered_autorec import means_of
-from ..support.errors import ConfigError
 from ..support.streams import Purpose, generator
 from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
-from ..training.losses import MaskedL2Loss, MaskedRootLoss
 from .config import (
     SPLITS_BY_SHARE,
-    AutoRecConfig,
-    MFConfig,
-    RatingConfig,
+    RatingModel,
     numbered,
     stage_of,
 )
-from .networks import build
 from .pretraining import inner_stage
 from .task import EXPLODED, Batchify, Block, Task, against_baseline
 
@@ -54,7 +47,7 @@ class RatingTask(Task[Ratings]):
 
     Parameters
     ----------
-    config : RatingConfig
+    config : RatingModel
     devices : sequence of Context
     parts : RatingParts, optional
         By default the ratings that the options name are read and split.
@@ -73,18 +66,13 @@ class RatingTask(Task[Ratings]):
 
     def __init__(
         self,
-        config: RatingConfig,
+        config: RatingModel,
         devices: Sequence[mx.Context],
         parts: RatingParts | None = None,
     ) -> None:
         super().__init__(config, devices)
         self.config = config
-        self.pairs = not isinstance(config, AutoRecConfig)  # what a network reads, or whole rows
-        if self._root_loss and len(devices) > 1:
-            raise ConfigError(
-                f"`loss=root` is one number for a whole batch, but there are "
-                f"{len(devices)} devices: choose one with `cpus=1` or `gpus=0`"
-            )
+        self.pairs = config.reads == "pairs"  # or whole rows
 
         self.given = parts is not None  # how they were split is not known
         if parts is None:
@@ -96,7 +84,7 @@ class RatingTask(Task[Ratings]):
 
         self.train = parts.train
         self.test = parts.test
-        self._check_scale()
+        config.check_data(self.train, len(devices))
         self.fitting = self.train
         self.validation = parts.validation
 
@@ -108,31 +96,10 @@ class RatingTask(Task[Ratings]):
                 self.train, config.val_ratio, rng
             )
 
-    def _check_scale(self) -> None:
-        """Raise ConfigError where a bounded decoder would be scaled to a single rating."""
-        low, high = self.train.bounds
-        decoder = getattr(self.config, "decoder_activation", "identity")
-        if low == high and decoder in ("sigmoid", "tanh"):
-            raise ConfigError(
-                f"`decoder_activation={decoder}` is scaled to the rating scale, but all ratings "
-                f"are {low:g}: give the `scale`, as in 1,5, or choose identity"
-            )
-
-    @property
-    def _root_loss(self) -> bool:
-        return isinstance(self.config, AutoRecConfig) and self.config.loss == "root"
-
-    @property
-    def _based(self) -> str:
-        """Whose ratings are a row of the matrix; models of pairs are evaluated user by user."""
-        if isinstance(self.config, AutoRecConfig):
-            return self.config.based
-        return "user"
-
     @property
     def _matrix_shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix that a network reads."""
-        if self._based == "user":
+        if self.config.based == "user":
             return self.train.num_users, self.train.num_items
         return self.train.num_items, self.train.num_users
 
@@ -206,14 +173,14 @@ class RatingTask(Task[Ratings]):
 
     def network(self, phase: str) -> Model:
         """The uninitialised network of a phase."""
-        return build(self.config.of_phase(phase), self.part(phase))
+        return self.config.of_phase(phase).network(self.part(phase))
 
     def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
         """What a phase trains of a network, and on what."""
-        if not isinstance(self.config, AutoRecConfig) or stage_of(phase) < 2:
+        if stage_of(phase) < 2:
             return super().trained(phase, net, kernel)
 
-        rows = self.part(phase).to_csr(self._based)
+        rows = self.part(phase).to_csr(self.config.based)
         return inner_stage(net, rows, self._batchify(kernel), phase, self.config)
 
     def epochs_of(self, phase: str) -> int:
@@ -225,30 +192,12 @@ class RatingTask(Task[Ratings]):
     @property
     def epochs(self) -> int:
         """How many a phase has at most, for the ratings at hand."""
-        if not isinstance(self.config, AutoRecConfig):
-            return self.config.epochs
-
         rows, _ = self._matrix_shape
         return self.config.epochs_for(rows)
 
     def weight_decay(self, phase: str = "search") -> float:
         """What the optimizer of a phase is given, for the ratings at hand."""
-        config = self.config
-        size = self.train.num_users, self.train.num_items
-        if not isinstance(config, AutoRecConfig):
-            return config.weight_decay(*size)
-
-        stage = stage_of(phase)
-        if stage > 1:  # of rows of hidden units
-            return config.weight_decay(self._matrix_shape[0], config.hidden[stage - 2])
-        if config.center:
-            return config.weight_decay(*size, self._unit)
-        return config.weight_decay(*size)
-
-    @cached_property
-    def _unit(self) -> float:
-        """What 1 stands for in a network that is centered."""
-        return means_of(self.train.to_csr(self._based)).unit
+        return self.config.weight_decay(self.train, phase)
 
     def initializer(self) -> mx.init.Initializer:
         """For parameters that have none of their own."""
@@ -256,11 +205,9 @@ class RatingTask(Task[Ratings]):
 
     def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Any:
         """(prediction, label) to one loss a row."""
-        if self.pairs or stage_of(phase) > 1:
+        if stage_of(phase) > 1:
             return gluon.loss.L2Loss()
-        if self._root_loss:
-            return MaskedRootLoss()
-        return MaskedL2Loss()
+        return self.config.make_loss()
 
     def largest_error(self, phase: str) -> float:
         """See `Task`; a phase of pretraining may predict hidden units, which have no scale."""
@@ -274,7 +221,7 @@ class RatingTask(Task[Ratings]):
         if self.pairs:
             table = Pairs.of(self.part(phase))
         else:
-            table = self.part(phase).to_csr(self._based)
+            table = self.part(phase).to_csr(self.config.based)
 
         rows = self.config.rows_of_a_step(table.shape[0])
         return train_loader(table, rows, self.config.seed, self._batchify(kernel))
@@ -287,13 +234,11 @@ class RatingTask(Task[Ratings]):
     def batch_shape(self, kernel: str) -> tuple[int, int]:
         """Rows of a step, and how many numbers are computed for each."""
         config = self.config
-        if isinstance(config, MFConfig):
-            return config.rows_of_a_step(len(self.fitting)), config.factors
-        if not isinstance(config, AutoRecConfig):
-            raise TypeError(f"{config.model} is not trained in batches")
+        numbers = config.units()
+        if self.pairs:
+            return config.rows_of_a_step(len(self.fitting)), numbers
 
         rows, columns = self._matrix_shape
-        numbers = sum(config.hidden)
         if kernel == "dense":
             numbers += columns
         return config.rows_of_a_step(rows), numbers
@@ -311,7 +256,7 @@ class RatingTask(Task[Ratings]):
                 self.part(phase),
                 ratings,
                 self.devices,
-                self._based,
+                self.config.based,
                 self.config.clip,
                 self._batchify(kernel),
                 reconstruct=self.config.split == "held-out-rows",
@@ -321,16 +266,14 @@ class RatingTask(Task[Ratings]):
 
     def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
         """The test RMSE of user and item means; empty for these themselves."""
-        if self.config.model in ("bias", "mean"):
+        if self.pairs and self.config.at_once:  # these means themselves
             return {}
         means = test.of_means()
         return {"baseline": "user and item means", "baseline_test_rmse": means["rmse"]}
 
     def describe(self) -> dict[str, Any]:
         """What result.json says beside the metrics."""
-        based = {}
-        if isinstance(self.config, AutoRecConfig):
-            based["based"] = self.config.based
+        based = {} if self.pairs else {"based": self.config.based}
         [example_user] = self.train.user_ids[self.train.users[:1]].tolist()
 
         return {
@@ -350,7 +293,7 @@ class RatingTask(Task[Ratings]):
         """Whether the chapter's figures are of such data, and of item-based rows or of pairs."""
         if self.given or self.train.name != "ml-100k":
             return False
-        if isinstance(self.config, AutoRecConfig) and self.config.based != "item":
+        if not self.pairs and self.config.based != "item":
             return False
         options = vars(self.config)
         return all(options[name] == value for name, value in CHAPTERS_DATA.items())
@@ -414,7 +357,7 @@ def _of_cold_ratings(result: dict[str, Any]) -> str:
     return remark
 
 
-def load_and_split(config: RatingConfig) -> splits.Split:
+def load_and_split(config: RatingModel) -> splits.Split:
     """The training and test `Ratings` that the options ask for."""
     layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
     quotes = config.quotes
@@ -429,7 +372,7 @@ def load_and_split(config: RatingConfig) -> splits.Split:
     return split_ratings(config, ratings)
 
 
-def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
+def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
     """The training and test parts that `split` asks for; no test part with a `test_ratio` of 0."""
     rng = generator(config.seed, Purpose.SPLIT)
 
@@ -441,6 +384,6 @@ def split_ratings(config: RatingConfig, ratings: Ratings) -> splits.Split:
         return splits.time_split(ratings, config.test_ratio)
     if config.split == "k-fold":
         return splits.k_folds(ratings, config.folds, rng)[numbered(config.fold) - 1]
-    if isinstance(config, AutoRecConfig) and config.split == "held-out-rows":
+    if config.split == "held-out-rows":
         return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
     return splits.random_split(ratings, config.test_ratio, rng)

@@ -65,7 +65,6 @@ from .config import (
 )
 from .experiment import TASKS, Experiment
 from .options import shown
-from .presets import default_preset
 from .task import Block
 
 OF_THE_TEST = (
@@ -190,7 +189,7 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
         if value not in (None, getattr(usual, spec.name)) and spec.name not in OF_THE_TEST:
             options[spec.name] = value if isinstance(value, bool) else shown(value)
 
-    if default_preset(options) != config.preset:
+    if config.default_preset(options) != config.preset:
         options["preset"] = config.preset
     if options["model"] == RunConfig.model:
         del options["model"]

@@ -23,7 +23,6 @@ from ..training.history import EpochRecord, Score
 from .config import RankingConfig, RunConfig
 from .figures import save_curve, warning_of_figure
 from .known_data import read_known
-from .networks import build
 from .run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -211,10 +210,11 @@ def read_stored(record: RunRecord) -> Stored:
         If one of its files is damaged.
     """
     known = read_known(record)
-    net: Any = build(record.config, known.clicks or known.inputs)
+    net: Any = record.config.network(known.clicks or known.inputs)
 
-    if not net.has_parameters and known.clicks is not None:
-        return Stored(known.ratings, known.inputs, net.fit(known.clicks.train))
+    if not net.has_parameters:
+        matrix = known.inputs.to_csr("user") if known.clicks is None else known.clicks.train
+        return Stored(known.ratings, known.inputs, net.fit(matrix))
 
     load_parameters(net, record.path / "model.params")
     return Stored(known.ratings, known.inputs, net)

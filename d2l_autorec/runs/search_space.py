@@ -4,23 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from ..models.kinds import RunConfig
+from ..models.options import Among, Options, Sizes, Span, has_effect, shown
+from ..models.registry import TASKS, build_config, has_option, make_config, model_class, models
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, did_you_mean
-from .config import (
-    CONFIGS,
-    RankingConfig,
-    RatingConfig,
-    RunConfig,
-    build_config,
-    make_config,
-)
-from .options import Among, Sizes, Span, has_effect, shown
-from .presets import IN_OTHER_UNITS, PRESETS, Options, best_preset
 
-MODELS_OF = {
-    "rating": ("autorec", "mf", "bias"),
-    "ranking": ("mult-dae", "mult-vae", "ease", "popularity"),
-}
 NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
 DIGITS = 3  # of a number that is tried
 
@@ -49,10 +38,10 @@ class Candidate:
 
     def presets(self) -> list[str]:
         """The presets to try first: the base, then the others."""
-        known = PRESETS.get(self.model, ("chapter",))
         if "preset" in self.fixed:
             return [self.base.preset]
-        return [self.base.preset, *(name for name in known if name != self.base.preset)]
+        others = [name for name in self.base.preset_names() if name != self.base.preset]
+        return [self.base.preset, *others]
 
     def preset_parameters(self) -> dict[str, Any]:
         """The base as a point of the space, by parameter name; without what lies outside of it."""
@@ -133,62 +122,66 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
             "training of one process"
         )
 
-    models = _models(options.pop("model", None), kind)
+    wanted = _models(options.pop("model", None), kind)
     preset = options.get("preset")
-    if preset is not None and not any(preset in PRESETS.get(model, ()) for model in models):
-        make_config({"model": models[0], "preset": preset})  # says which there are
+    known = {name for model in wanted for name in model_class(model).preset_names()}
+    if preset is not None and preset not in known:
+        make_config({"model": wanted[0], "preset": preset})  # says which there are
 
-    found = [_candidate(model, options) for model in models]
+    found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}
     for name in options:
         if name not in used:
-            make_config({"model": models[0], name: options[name]})  # says what it is of
+            make_config({"model": wanted[0], name: options[name]})  # says what it is of
     return found
 
 
 def check_kind(kind: str) -> None:
     """Raise ConfigError unless it is a kind of models."""
-    if kind not in MODELS_OF:
+    if kind not in TASKS:
         raise ConfigError(
-            f"`task` is {kind}: it must be one of {', '.join(MODELS_OF)}"
-            f"{did_you_mean(kind, MODELS_OF)}"
+            f"`task` is {kind}: it must be one of {', '.join(TASKS)}{did_you_mean(kind, TASKS)}"
         )
 
 
-def _models(text: str | None, kind: str) -> tuple[str, ...]:
+def searched(kind: str) -> list[str]:
+    """Return the models of a kind that a search tries: those that a report compares."""
+    return [name for name, config in models(kind).items() if config.compared != {}]
+
+
+def _models(text: str | None, kind: str) -> list[str]:
     check_kind(kind)
     if text is None:
-        return MODELS_OF[kind]
+        return searched(kind)
 
-    models = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for model in models:
-        if model not in CONFIGS:
+    named = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for model in named:
+        if model not in models():
             raise ConfigError(
-                f"`model` is {text}: {model!r} is none of {', '.join(CONFIGS)}"
-                f"{did_you_mean(model, CONFIGS)}"
+                f"`model` is {text}: {model!r} is none of {', '.join(models())}"
+                f"{did_you_mean(model, models())}"
             )
 
-    kinds = {issubclass(CONFIGS[model], RankingConfig) for model in models}
-    if len(kinds) > 1:
+    if len({model_class(model).task for model in named}) > 1:
         raise ConfigError(
             f"`model={text}` names models of ratings and models of clicks, which have no score in "
             "common: search them apart"
         )
-    return models
+    return named
 
 
 def _candidate(model: str, given: Options) -> Candidate:
-    known = CONFIGS[model].__dataclass_fields__
-    fixed = {name: value for name, value in given.items() if name in known}
+    config = model_class(model)
+    fixed = {name: value for name, value in given.items() if has_option(config, name)}
     fixed["model"] = model
-    if fixed.get("preset") not in PRESETS.get(model, ("chapter",)):
+    if fixed.get("preset") not in config.preset_names():
         fixed.pop("preset", None)
 
-    if issubclass(CONFIGS[model], RatingConfig):
+    if config.task == "rating":
         fixed = {"val_ratio": 0.1, "refit": True, **fixed}
         _check_validation(fixed)
 
-    base = build_config({"preset": best_preset(fixed), **fixed})
+    base = build_config({"preset": config.best_preset(fixed), **fixed})
     fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}
     return Candidate(model, fixed, base, _spaces(base, fixed))
 
@@ -205,7 +198,7 @@ def _check_validation(fixed: Options) -> None:
 
 def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
     """What is tried of the options that are neither fixed nor without effect."""
-    in_other_units = {other for option, other in IN_OTHER_UNITS if option in fixed}
+    in_other_units = {other for option, other in base.in_other_units if option in fixed}
     spaces = {}
     for spec in fields(base):
         value = getattr(base, spec.name)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..models.registry import compared
 from ..support.text_table import markdown
 
 SURE = 0.95  # of a difference that is called one
@@ -26,21 +27,6 @@ HEADS = {
 METRICS = {
     "rating": ("test_rmse", "test_mae"),
     "ranking": ("test_ndcg@100", "test_recall@20", "test_recall@50"),
-}
-BEST = {"preset": "best"}
-COMPARED: dict[str, dict[str, dict[str, Any]]] = {
-    "rating": {
-        "user and item means": {"model": "bias", "clip": True},
-        "matrix factorization": {"model": "mf", **BEST},
-        "I-AutoRec": {"model": "autorec", **BEST},
-        "U-AutoRec": {"model": "autorec", **BEST, "based": "user"},
-    },
-    "ranking": {
-        "popularity": {"model": "popularity"},
-        "EASE": {"model": "ease"},
-        "Mult-DAE": {"model": "mult-dae"},
-        "Mult-VAE": {"model": "mult-vae", "anneal": "recotour"},
-    },
 }
 
 
@@ -152,7 +138,7 @@ def models_table(task: str, data: Mapping[str, Any], folds: int, source: str) ->
         f"The same {folds} folds for every model; each chooses its epochs, where it has any, on "
         "validation data of its own.",
         {**data, "split": "k-fold", "folds": folds},
-        [Row(label, options) for label, options in COMPARED[task].items()],
+        [Row(label, options) for label, options in compared(task).items()],
         "fold",
         range(1, folds + 1),
         task,

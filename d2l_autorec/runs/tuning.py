@@ -25,6 +25,7 @@ import pandas as pd
 from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
+from ..models.options import Options
 from ..support.arrays import telling_damage
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.interrupt import SignalWatch
@@ -39,7 +40,6 @@ from .config import RunConfig, make_config
 from .experiment import TASKS, TaskMaker, prepare
 from .options import computing_options, shown
 from .phases import validate
-from .presets import Options
 from .ranking_task import RankingTask, load_clicks
 from .rating_task import RatingParts, RatingTask, load_and_split
 from .search_space import Candidate, candidates_of

@@ -25,7 +25,6 @@ from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
 from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
 from ..runs.experiment import TASKS, Experiment, TaskMaker
-from ..runs.networks import build
 from ..runs.phases import Outcome
 from ..runs.ranking_task import RankingTask
 from ..runs.rating_task import RatingParts, RatingTask
@@ -389,7 +388,7 @@ def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
 
 def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
     """Return the network with these parameters, on the CPU."""
-    net: Any = build(config, inputs)
+    net: Any = config.network(inputs)
     net.initialize(ctx=mx.cpu())
     set_parameters(net, arrays)
     return net

@@ -1,0 +1,420 @@
+"""AutoRec: options, presets, network and loss."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...support.errors import ConfigError
+from ..kinds import REFITTED, RatingModel, Refusal, RunConfig
+from ..options import (
+    AT_LEAST_1,
+    DROPOUT,
+    FRACTION,
+    PENALTY,
+    POSITIVE,
+    SIZES,
+    Among,
+    Check,
+    Need,
+    Options,
+    Shares,
+    Sizes,
+    Span,
+    one_of,
+    option,
+    redefault,
+    shown,
+)
+from ..registry import register
+
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
+PRETRAIN = "pretrain-"  # as in pretrain-1: names of phases
+FEWEST_EPOCHS = 10  # however many steps they are
+LENGTHS = Check(
+    lambda v: len(v) == 2 and all(1 <= n <= 1_000_000 for n in v),
+    "two whole numbers from 1 to 1000000",
+)
+CENTERED = Need(lambda c: c.center, "the chapter's network reads every rating", "add `center`")
+PRETRAINED = Need(lambda c: c.pretrain, "all layers are trained at once", "add `pretrain`")
+DEEP = Need(lambda c: len(c.hidden) > 1, "there is one hidden layer", "add another to `hidden`")
+BY_LAMBDA = Need(
+    lambda c: bool(c.regularization), "`wd` is that of all weights", "add `regularization`"
+)
+# Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
+# are clipped to the scale; lambda is the authors' for ML-1M. They optimise with L-BFGS and RProp;
+# here it is Adam unless RProp is asked for, as Adam's validation RMSE on ML-1M is lower (0.8335
+# to 0.8378) after as many passes. Rates, epochs and batches were chosen on that, too.
+PAPER = dict(dropout=(0.0,), decay="weights", clip=True, lr_schedule="cosine", regularization=100.0)
+PAPER_ROWS = {
+    "item": dict(lr=5e-4, batch_size=64, epochs=80),
+    "user": dict(lr=1e-3, batch_size=64, epochs=35),
+}
+PAPER_BY_RPROP = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=90)
+# Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
+# users and 3,000 items with 10 of each user, item-based and user-based: see
+# notebooks/measured.ipynb.
+BEST = dict(
+    center=True,
+    input_dropout=0.5,
+    val_ratio=0.1,
+    updates=1000,
+    lr=1e-3,
+    refit=True,
+    lr_schedule="cosine",
+    lr_warmup=0.1,  # the first epoch is one of the means alone, where nothing is better
+    patience=100,
+    regularization=70.0,
+    decay="weights",
+    dropout=(0.3,),
+    clip=True,
+)
+
+
+def stage_of(phase: str) -> int:
+    """The number of a phase of pretraining, from 1; 0 for any other."""
+    found = re.search(rf"{PRETRAIN}(\d+)$", phase)
+    if found is None:
+        return 0
+    return int(found[1])
+
+
+@register("autorec")
+@dataclass(frozen=True)
+class AutoRecConfig(RatingModel):
+    """AutoRec with the settings of the d2l chapter."""
+
+    based: str = option(
+        "item",
+        "model",
+        "item: an item's ratings are a row (the chapter's); user: a user's are",
+        one_of(("item", "user")),
+        space=Among(("item", "user")),
+    )
+    hidden: Sizes = option(
+        (500,),
+        "model",
+        "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
+        SIZES,
+        common="hidden units",
+        space=Among(((100,), (250,), (500,), (1000,))),
+    )
+    encoder_activation: str = option(
+        "sigmoid",
+        "model",
+        "of every hidden layer (the chapter's: sigmoid)",
+        one_of(ACTIVATIONS),
+        space=Among(("sigmoid", "tanh", "relu", "identity")),
+    )
+    decoder_activation: str = option(
+        "identity",
+        "model",
+        "of the predictions (the chapter's: "
+        "identity); sigmoid and tanh, which are bounded, are scaled "
+        "to the rating scale",
+        one_of(ACTIVATIONS),
+    )
+    tied: bool = option(
+        False,
+        "model",
+        "the decoder has the encoder's weights; first and last hidden layer must be of equal size",
+    )
+    dropout: Shares = option(
+        (0.05,),
+        "model",
+        "dropout after the first hidden layer (the chapter's)",
+        DROPOUT,
+        space=Span(0.0, 0.7),
+    )
+    input_dropout: float = option(
+        0.0,
+        "model",
+        "share of the ratings that the encoder does not see in training, and is to predict",
+        FRACTION,
+        needs=(CENTERED,),
+        space=Span(0.0, 0.8),
+    )
+    input_scale: float = option(
+        1.0,
+        "model",
+        "what the encoder's inputs are multiplied by: as larger initial weights, a higher rate and "
+        "a smaller weight decay of the encoder",
+        POSITIVE,
+        space=Span(0.3, 30.0, log=True),
+    )
+    center: bool = option(
+        False,
+        "model",
+        "the network reads and predicts what user and item means leave of the ratings",
+    )
+    loss: str = option(
+        "l2",
+        "model",
+        "l2: half the mean squared error of a row (the chapter's); "
+        "root: root of a batch's sum of squared errors, on one device",
+        one_of(("l2", "root")),
+    )
+    regularization: float | None = option(
+        None,
+        "training",
+        "instead of --wd: the chapter's "
+        "lambda, which means the same on a matrix of any size; the weight decay is "
+        "lambda / (users x items). With --center it means the same on any rating scale, too",
+        PENALTY,
+        metavar="LAMBDA",
+        space=Span(2.0, 700.0, log=True),
+    )
+    inner_regularization: float | None = option(
+        None,
+        "training",
+        "lambda of the weights between hidden layers, which predict hidden units and not ratings "
+        "(default: as --regularization)",
+        PENALTY,
+        metavar="LAMBDA",
+        needs=(DEEP, BY_LAMBDA),
+    )
+    batch_size: int | str = redefault(
+        RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
+    )
+    updates: int | None = option(
+        None,
+        "training",
+        f"instead of --epochs: as many epochs as make about N steps, but at least {FEWEST_EPOCHS}",
+        AT_LEAST_1,
+        metavar="N",
+    )
+
+    pretrain: bool = option(
+        False,
+        "training",
+        "train the hidden layers one after the other first, each with the decoding layer that "
+        "mirrors it, as an autoencoder of what it reads; for several, as in 500,250,500",
+    )
+    pretrain_epochs: Sizes = option(
+        (140, 400),
+        "training",
+        "epochs of the first layer, on ratings, and of each other, on the units before it",
+        LENGTHS,
+        needs=(PRETRAINED,),
+    )
+
+    pretrain_lr: float | None = option(
+        None,
+        "training",
+        "learning rate of these phases (default: as --lr)",
+        POSITIVE,
+        metavar="X",
+        needs=(PRETRAINED,),
+    )
+
+    @property
+    def phases(self) -> list[str]:
+        stages = []
+        if self.pretrain:
+            stages = [f"{PRETRAIN}{k + 1}" for k in range(len(self.hidden) // 2 + 1)]
+
+        phases = [*stages, "search"]
+        if self.refit:
+            phases += [*(f"{REFITTED}{stage}" for stage in stages), "refit"]
+        return phases
+
+    def of_phase(self, phase: str) -> "AutoRecConfig":
+        stage = stage_of(phase)
+        if not stage:
+            return self
+
+        first = stage == 1
+        hidden = self.hidden
+        if first:
+            hidden = hidden[:1]
+        return replace(
+            self,
+            hidden=hidden,
+            pretrain=False,
+            epochs=self.pretrain_epochs[not first],
+            updates=None,
+            lr=self.pretrain_lr or self.lr,
+        )
+
+    @property
+    def inner_share(self) -> float:
+        """Weight decay between hidden layers, as a share of that of the others."""
+        if self.inner_regularization is None or not self.regularization:
+            return 1.0
+        return self.inner_regularization / self.regularization
+
+    def epochs_for(self, num_rows: int) -> int:
+        """How many epochs to train on a matrix of so many rows."""
+        if self.updates is None:
+            return self.epochs
+
+        steps = num_rows / self.rows_of_a_step(num_rows)
+        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
+
+    def weight_decay(self, data: Any, phase: str) -> float:
+        """Return what the optimizer of a phase is given, for an interaction matrix of this size.
+
+        The chapter's objective is the sum of squared errors over observed ratings
+        plus lambda |weights|^2; its loss is half that sum divided by users x items,
+        and so its weight decay is lambda divided by them. (The paper's equation 3
+        has lambda / 2: the same penalty is twice the lambda there.) Where 1 in the network stands
+        for `unit` in ratings, errors are in that unit, and squares in its square.
+        """
+        if self.regularization is None:
+            return self.wd
+
+        rows, columns = data.num_users, data.num_items
+        if self.based == "item":
+            rows, columns = columns, rows
+        stage, unit = stage_of(phase), 1.0
+        if stage > 1:  # of rows of hidden units
+            columns = self.hidden[stage - 2]
+        elif self.center:
+            from ..centered_autorec import means_of
+
+            unit = means_of(data.to_csr(self.based)).unit
+        return self.regularization * unit * unit / (rows * columns)
+
+    @classmethod
+    def options_of_preset(cls, name: str, given: Mapping[str, Any]) -> Options:
+        """Return what a preset sets; the paper's depends on the rows and the optimizer."""
+        if name != "paper":
+            return super().options_of_preset(name, given)
+
+        rprop = PAPER_BY_RPROP if given.get("optimizer") == "rprop" else {}
+        return {**PAPER, **PAPER_ROWS.get(given.get("based", "item"), {}), **rprop}
+
+    def network(self, data: Any) -> Any:
+        """Return the chapter's network, or one with what the chapter's has not."""
+        from ..autorec import AutoRec
+        from ..centered_autorec import CenteredAutoRec, means_of
+        from ..deep_autorec import DeepAutoRec
+
+        columns = data.num_items if self.based == "user" else data.num_users
+        dropout = self.dropout[0]
+        if self._is_chapters():
+            return AutoRec(self.hidden[0], columns, dropout)
+
+        net: DeepAutoRec
+        options: Any = {"encoder_activation": self.encoder_activation, "tied": self.tied}
+        if self.center:
+            means = means_of(data.to_csr(self.based))
+            net = CenteredAutoRec(
+                self.hidden, columns, means, dropout, self.input_dropout, **options
+            )
+        else:
+            low, high = data.bounds
+            scale = low + data.offset, high + data.offset
+            options |= {"decoder_activation": self.decoder_activation, "scale": scale}
+            net = DeepAutoRec(self.hidden, columns, dropout, **options)
+
+        net.input_scale = self.input_scale
+        net.inner.collect_params().setattr("wd_mult", self.inner_share)
+        return net
+
+    def _is_chapters(self) -> bool:
+        """Return whether the network is the chapter's, with any number of hidden units."""
+        names = ("encoder_activation", "decoder_activation", "tied", "center", "input_scale")
+        return len(self.hidden) == 1 and all(
+            getattr(self, name) == getattr(type(self), name) for name in names
+        )
+
+    def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
+        if self.loss == "l2":
+            return super().make_loss(beta)
+
+        from ...training.losses import MaskedRootLoss
+
+        return MaskedRootLoss()
+
+    def fused_loss(self) -> str:
+        """Return the loss, which the compiled steps know."""
+        return self.loss
+
+    def units(self) -> int:
+        """Return the number of hidden units."""
+        return sum(self.hidden)
+
+    def check_data(self, data: Any, devices: int) -> None:
+        """Raise ConfigError for a loss of several devices, or a decoder scaled to one rating."""
+        if self.loss == "root" and devices > 1:
+            raise ConfigError(
+                f"`loss=root` is one number for a whole batch, but there are "
+                f"{devices} devices: choose one with `cpus=1` or `gpus=0`"
+            )
+
+        low, high = data.bounds
+        if low == high and self.decoder_activation in ("sigmoid", "tanh"):
+            raise ConfigError(
+                f"`decoder_activation={self.decoder_activation}` is scaled to the rating scale, "
+                f"but all ratings are {low:g}: give the `scale`, as in 1,5, or choose identity"
+            )
+
+    sized_by = "hidden"
+    presets = {"paper": PAPER, "best": BEST}
+    # what a validation part, a refit or the means of `best` exclude
+    not_best = {
+        **RatingModel.not_best,
+        "loss": ("root",),
+        "decoder_activation": ("sigmoid", "tanh", "relu", "elu", "selu"),
+    }
+    in_other_units = (
+        ("wd", "regularization"),
+        ("regularization", "wd"),
+        ("epochs", "updates"),
+        ("updates", "epochs"),
+    )
+    compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
+
+    def _refused_by_workers(self) -> list[Refusal]:
+        refused = super()._refused_by_workers()
+        if self.loss == "root":
+            refused.append(Refusal("loss", "it is one number for a whole batch"))
+        if self.pretrain:
+            why = "the servers cannot begin anew with parameters of other shapes"
+            refused.append(Refusal("pretrain", why))
+        return refused
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        if self.regularization is not None and self.wd != RunConfig.wd:
+            raise ConfigError(
+                f"`wd={self.wd:g}` and `regularization={self.regularization:g}` "
+                "exclude each other: they are one penalty in two units"
+            )
+
+        if self.updates is not None and self.epochs != RunConfig.epochs:
+            raise ConfigError(
+                f"`epochs={self.epochs}` and `updates={self.updates}` exclude each other: they "
+                "are one length in two units"
+            )
+
+        bounded = self.decoder_activation != "identity"
+        if self.center and (bounded or self.loss != "l2"):
+            other = f"loss={self.loss}"
+            if bounded:
+                other = f"decoder_activation={self.decoder_activation}"
+            raise ConfigError(
+                f"`center` and `{other}` exclude each other: what the means leave is on no "
+                "scale, and its error is squared"
+            )
+
+        if self.regularization is not None and self.loss != "l2":
+            raise ConfigError(
+                f"`regularization` and `loss={self.loss}` exclude each other: the "
+                "chapter's lambda goes with the squared error; give `wd`"
+            )
+
+        mirrored = self.hidden == self.hidden[::-1] and len(self.hidden) % 2 == 1
+        if self.pretrain and not (mirrored and len(self.hidden) > 1):
+            raise ConfigError(
+                "`pretrain` needs hidden layers that mirror each other around one in the middle, "
+                f"as in 500,250,500, but `hidden` is {shown(self.hidden)}"
+            )
+
+        if self.tied and self.hidden[0] != self.hidden[-1]:
+            raise ConfigError(
+                "`tied` needs a first and last hidden layer of equal size, but "
+                f"`hidden` is {shown(self.hidden)}"
+            )

@@ -1,0 +1,49 @@
+"""User and item means, and the global mean: in closed form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..kinds import RatingModel
+from ..options import PENALTY, Span, option
+from ..registry import register
+
+
+@register("bias")
+@dataclass(frozen=True)
+class BiasConfig(RatingModel):
+    """User and item means, shrunk towards 0."""
+
+    damping: float = option(
+        5.0,
+        "model",
+        "ratings of 0 deviation that each user and item is given beside its own",
+        PENALTY,
+        space=Span(0.5, 50.0, log=True),
+    )
+
+    about = "user and item means"
+    reads, at_once = "pairs", True
+    is_baseline = True
+    compared = {"user and item means": {"clip": True}}
+
+    def network(self, data: Any) -> Any:
+        """Return the biases of a matrix factorization, which are computed."""
+        from ..mf import ClosedForm
+
+        return ClosedForm(data.num_users, data.num_items, self.damping)
+
+
+@register("mean")
+@dataclass(frozen=True)
+class MeanConfig(RatingModel):
+    """The global mean."""
+
+    about = "the global mean"
+    reads, at_once = "pairs", True
+    compared = {}
+
+    def network(self, data: Any) -> Any:
+        """Return a matrix factorization of nothing but the mean."""
+        from ..mf import ClosedForm
+
+        return ClosedForm(data.num_users, data.num_items)

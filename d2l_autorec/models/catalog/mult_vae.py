@@ -1,0 +1,204 @@
+"""Mult-VAE and Mult-DAE: options and networks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...support.errors import ConfigError
+from ...training.history import NDCG, Score
+from ...training.schedules import ORIGINAL_STEPS, SCHEDULES, anneal_schedule, second_pass
+from ..kinds import ClickModel, Refusal, RunConfig
+from ..options import (
+    AT_LEAST_1,
+    PENALTY,
+    SHARES,
+    SIZES,
+    Among,
+    Need,
+    Shares,
+    Sizes,
+    Span,
+    one_of,
+    option,
+    redefault,
+    shown,
+)
+from ..registry import register
+
+if TYPE_CHECKING:
+    from ...training.history import EpochRecord
+
+CAPPED = Need(
+    lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
+)
+BY_STEPS = Need(
+    lambda c: c.anneal == "original",
+    "`anneal={0.anneal}` does not count steps",
+    "add `anneal=original`",
+)
+
+
+@dataclass(frozen=True)
+class ClickAutoencoderConfig(ClickModel):
+    """What Mult-VAE and Mult-DAE share: Liang et al. 2018 and their notebook."""
+
+    lr: float = redefault(RunConfig, "lr", 1e-3)
+    wd: float = redefault(RunConfig, "wd", 0.0)
+    decay: str = redefault(RunConfig, "decay", "weights")
+    epochs: int = redefault(RunConfig, "epochs", 200)
+    patience: int = redefault(RunConfig, "patience", 200)
+    hidden: Sizes = option(
+        (600, 200),
+        "model",
+        "hidden units up to the code (the original's 600,200); the decoder mirrors them",
+        SIZES,
+        space=Among(((100,), (200,), (600,), (300, 100), (600, 200))),
+    )
+    dropout: Shares = option(
+        (0.5,),
+        "model",
+        "share of the input that is dropped; or one share "
+        "for the input of each layer, as in 0.5,0,0,0",
+        SHARES,
+        space=Span(0.2, 0.8),
+    )
+    early_stopping: str = option(
+        "ndcg@100",
+        "training",
+        "the validation score that decides. loss: negative log likelihood of held-out clicks",
+        one_of(("ndcg@100", "loss")),
+    )
+
+    sized_by = "hidden"
+    logits = unit_rows = True
+
+    def network(self, data: Any) -> Any:
+        """Return the network of so many items."""
+        from .. import mult_vae
+
+        # one share is of the input alone
+        dropout = self.dropout[0] if len(self.dropout) == 1 else self.dropout
+        return getattr(mult_vae, self._network)(self.hidden, data.num_items, dropout)
+
+    _network: ClassVar[str]
+
+    def units(self) -> int:
+        """Return the number of hidden units."""
+        return sum(self.hidden)
+
+    @property
+    def score(self) -> Score:
+        if self.early_stopping == "loss":
+            return Score("loss", False)
+        return NDCG
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+
+        layers = 2 * len(self.hidden)
+        if len(self.dropout) not in (1, layers):
+            raise ConfigError(
+                f"`dropout` has {len(self.dropout)} values, but "
+                f"`hidden={shown(self.hidden)}` makes {layers} layers: give one value, for "
+                f"the input, or {layers}"
+            )
+
+
+@register("mult-vae")
+@dataclass(frozen=True)
+class MultVAEConfig(ClickAutoencoderConfig):
+    """Mult-VAE, and how beta, the weight of its KL divergence, grows."""
+
+    anneal: str = option(
+        "original",
+        "training",
+        "growth of beta. original: 1 / --anneal-steps an "
+        "update, up to the cap; recotour: to the cap at 85 % of all updates; "
+        "constant: the cap",
+        one_of(SCHEDULES),
+    )
+    anneal_cap: float = option(
+        0.2,
+        "training",
+        "highest beta (the original's)",
+        PENALTY,
+        needs=(CAPPED,),
+        space=Span(0.0, 1.0),
+    )
+    anneal_steps: int = option(
+        ORIGINAL_STEPS,
+        "training",
+        "updates in which an original beta would reach 1",
+        AT_LEAST_1,
+        metavar="N",
+        needs=(BY_STEPS,),
+    )
+    search_beta: bool = option(
+        False,
+        "training",
+        "anneal to 1, note the beta with the best "
+        "validation score, then train anew up to that beta with the same "
+        "slope",
+    )
+
+    compared = {"Mult-VAE": {"anneal": "recotour"}}
+    _network = "MultVAE"
+
+    @property
+    def phases(self) -> list[str]:
+        if self.search_beta:
+            return ["search", "best-beta"]
+        return ["search"]
+
+    def check_data(self, data: Any, devices: int) -> None:
+        super().check_data(data, devices)
+        if self.search_beta:
+            self.check_validated("search_beta", data)
+
+    def beta_schedule(
+        self, updates: int, search: "Sequence[EpochRecord] | None"
+    ) -> Callable[[int], float]:
+        """Return beta by update: a beta search goes to 1, and then up to the best, as steeply."""
+        cap = 1.0 if self.search_beta else self.anneal_cap
+        schedule = anneal_schedule(self.anneal, cap, self.anneal_steps, updates)
+        if search is None:
+            return schedule
+
+        metric, higher_is_better = self.score
+        sign = 1 if higher_is_better else -1
+        return second_pass(
+            schedule,
+            [
+                (record.beta, sign * record.validation[metric])
+                for record in search
+                if record.validation and record.beta is not None
+            ],
+        )
+
+    def _refused_by_servers(self) -> list[Refusal]:
+        refused = super()._refused_by_servers()
+        if self.anneal != "constant":
+            refused.append(Refusal("anneal", "nobody counts the updates of all workers"))
+        return refused
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        if self.search_beta and self.anneal == "constant":
+            raise ConfigError(
+                "`search_beta` needs a beta that grows: choose `anneal=original` or recotour"
+            )
+
+
+@register("mult-dae")
+@dataclass(frozen=True)
+class MultDAEConfig(ClickAutoencoderConfig):
+    """Mult-DAE.
+
+    The original adds 0.01 / 500 times the sum of squared weights to its loss;
+    weight decay is the gradient of that, 2 x 2e-5 times a weight.
+    """
+
+    wd: float = redefault(RunConfig, "wd", 4e-5, space=Span(1e-6, 1e-3, log=True))
+
+    compared = {"Mult-DAE": {}}
+    _network = "MultDAE"

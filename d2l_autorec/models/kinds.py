@@ -1,0 +1,901 @@
+"""The two kinds of models, of ratings and of clicks: their options, and what a run asks of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ..support.environment import DISTRIBUTED
+from ..support.errors import ConfigError, did_you_mean
+from ..training.history import CUT_OFFS, NDCG, RMSE, Score
+from .options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    DEVICES,
+    FRACTION,
+    HELD_OUT,
+    PAUSE,
+    PENALTY,
+    POSITIVE,
+    RATING,
+    RATIO,
+    SEED,
+    THREADS,
+    Among,
+    Check,
+    Need,
+    Options,
+    Sizes,
+    Span,
+    brief,
+    check_needs,
+    check_values,
+    one_of,
+    option,
+    redefault,
+    to_plain_values,
+    within,
+)
+
+if TYPE_CHECKING:  # a model reads data that it is given
+    from ..training.history import EpochRecord
+    from .vectors import Linear
+
+OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
+OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
+SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
+PRESETS = ("chapter", "paper", "best")
+ALL = "all"  # folds, or the rows of a step
+KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
+REFITTED = "refit-"  # as in refit-pretrain-1: names of phases
+EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
+FOLDS = within(2, 1000)  # each is a training of its own
+FOLD = Check(
+    lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
+)
+ROWS_OF_A_STEP = Check(
+    lambda v: v == ALL if isinstance(v, str) else AT_LEAST_1.accepts(v),
+    f"{AT_LEAST_1.allowed}, or all",
+    (ALL,),
+)
+CUT_OFF = Check(
+    lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
+    "whole numbers from 1 to 10000, 100 of them at most",
+)
+
+TRAINED = Need(
+    lambda c: not c.at_once,
+    "`model={0.model}` is computed at once, without epochs",
+    "choose another `model`",
+    of_model=True,
+)
+WHOLE_ROWS = Need(
+    lambda c: c.reads == "rows" and not c.at_once,
+    "`model={0.model}` reads no rows of a matrix",
+    "choose another `model`",
+    of_model=True,
+)
+VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `{0.validation_option}=0.1`")
+CUTS = Need(
+    lambda c: c.lr_schedule in ("step", "plateau"),
+    "`lr_schedule={0.lr_schedule}` makes no cuts",
+    "add `lr_schedule=step`",
+)
+COSINE = Need(
+    lambda c: c.lr_schedule == "cosine",
+    "`lr_schedule={0.lr_schedule}` has no warm-up",
+    "add `lr_schedule=cosine`",
+)
+DECAYS = Need(lambda c: c.wd > 0, "`wd` is 0", "add `wd=1e-5`")
+OWN_FILE = Need(
+    lambda c: c.own_files(),
+    "it would describe your own file",
+    "name one with `ratings`, or `train` and `test`",
+)
+MOVIELENS = Need(
+    lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
+    "it is where MovieLens sets are, and the ratings are not of one",
+    "choose a MovieLens set with `dataset`",
+)
+SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
+SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
+BY_SHARE = Need(
+    lambda c: c.split in SPLITS_BY_SHARE,
+    "`split={0.split}` says which ratings are the test part",
+    "choose another `split`",
+)
+BY_FOLD = Need(
+    lambda c: c.split == "k-fold", "`split={0.split}` has no such folds", "add `split=k-fold`"
+)
+NO_FOLDS = Need(
+    lambda c: c.split == "users", "the folds of `split=k-fold` are the test users", "drop `split`"
+)
+
+
+def numbered(fold: int | str) -> int:
+    """The number of a fold; raises ConfigError for all of them, which are several runs."""
+    if isinstance(fold, int):
+        return fold
+    raise ConfigError(
+        f"`fold={fold}` is a training for each fold: python -m d2l_autorec.run does them in turn"
+    )
+
+
+class Refusal(NamedTuple):
+    """An option that cannot be had together with others, and why."""
+
+    option: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where interactions come from, training, devices and output: what every model has.
+
+    Options that are not given have the values of the preset, else their defaults.
+
+    Attributes
+    ----------
+    given : dict
+        The options that were given, and no preset may override.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range; one line with option, value and range.
+    """
+
+    model: str = option("autorec", "model", "")  # the registry knows the names, and what they are
+    preset: str = option(
+        "chapter",
+        "model",
+        "a set of defaults, which options override. chapter: "
+        "the book's; paper: those of the model's paper, on ML-1M; best: the lowest "
+        "validation error found, of autorec on four data sets, of mf on ML-100K; "
+        "with --ratings or --train the default is best where the model has it",
+        one_of(PRESETS),
+        computes=False,  # it is the values that it sets
+        common="a set of defaults, which options override",
+    )
+    dataset: str = option(
+        "auto",
+        "data",
+        "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
+        "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
+        "are generated; auto is ml-100k if it is at hand or can be downloaded, "
+        "else generated ratings, with a warning",
+        common="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic",
+        metavar="NAME",
+    )
+    data_dir: str | None = option(
+        None,
+        "data",
+        "folder with ml-100k/u.data or ml-100k.zip, and "
+        "where downloads go (default: $D2L_AUTOREC_DATA, else a "
+        "cache folder of yours)",
+        metavar="DIR",
+        needs=(MOVIELENS,),
+        computes=False,
+    )
+    ratings: str | None = option(
+        None,
+        "data",
+        "your own csv, tsv, dat, JSON lines or Parquet file, instead of --dataset",
+        common="your own csv, tsv or dat file instead, gzipped or not",
+        metavar="FILE",
+    )
+    columns: str | None = option(
+        None,
+        "data",
+        "columns of your file by name or number from 0: "
+        "user=userId,item=movieId,rating=rating, perhaps timestamp=time "
+        "(default: recognised)",
+        metavar="MAP",
+        needs=(OWN_FILE,),
+    )
+    separator: str | None = option(
+        None,
+        "data",
+        "separator of your file: a character, ::, ||, tab or space (default: recognised)",
+        metavar="SEP",
+        blank=True,
+        needs=(OWN_FILE,),
+    )
+    quotes: bool = option(
+        True,
+        "data",
+        "whether a '\"' of your file may enclose a field, or is part of the text",
+        needs=(OWN_FILE,),
+    )
+    duplicates: str = option(
+        "error",
+        "data",
+        "what becomes of several ratings of an item by one user",
+        one_of(("error", "last", "mean")),
+        needs=(OWN_FILE,),
+    )
+    scale: str | None = option(
+        None,
+        "data",
+        "lowest and highest rating of your file, as in 1,5 (default: those that occur)",
+        metavar="LOW,HIGH",
+        needs=(OWN_FILE,),
+    )
+    split: str = option("random", "data", "which part is the test part", one_of(SPLITS))
+    folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
+    fold: int | str = option(
+        1,
+        "data",
+        "which fold is the test part, from 1; all: one training after the other, and their mean",
+        FOLD,
+        needs=(BY_FOLD,),
+        metavar="N|all",
+    )
+    lr: float = option(
+        0.002,
+        "training",
+        "learning rate (the chapter's)",
+        POSITIVE,
+        needs=(TRAINED,),
+        common="learning rate",
+        space=Span(2e-4, 1e-2, log=True),
+    )
+    wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
+    decay: str = option(
+        "all",
+        "training",
+        "what decays. all: weights and biases (the chapter's); weights: weights only (the paper's)",
+        one_of(("all", "weights")),
+        needs=(TRAINED, DECAYS),
+    )
+    epochs: int = option(
+        25,
+        "training",
+        "passes over the rows (the chapter's)",
+        EPOCHS,
+        needs=(TRAINED,),
+        common="how many",
+    )
+    batch_size: int | str = option(
+        256,
+        "training",
+        "rows a step, over all devices (the chapter's); all: a step an epoch",
+        ROWS_OF_A_STEP,
+        needs=(TRAINED,),
+        metavar="N|all",
+    )
+    patience: int = option(
+        10,
+        "training",
+        "with validation, stop after N epochs without a better validation score",
+        AT_LEAST_1,
+        needs=(TRAINED, VALIDATED),
+    )
+    eval_every: int = option(
+        1,
+        "training",
+        "evaluate after every N-th epoch, and after the last",
+        AT_LEAST_1,
+        metavar="N",
+        needs=(TRAINED,),
+    )
+    lr_schedule: str = option(
+        "constant",
+        "training",
+        "learning rate over epochs: see --lr-step",
+        one_of(("constant", "step", "cosine", "plateau")),
+        needs=(TRAINED,),
+    )
+    lr_step: int = option(
+        10,
+        "training",
+        "step: epochs from one cut to the next; plateau: epochs "
+        "without a better validation score before a cut",
+        AT_LEAST_1,
+        needs=(TRAINED, CUTS),
+    )
+    lr_factor: float = option(
+        0.4,
+        "training",
+        "a cut of the learning rate multiplies it by this",
+        RATIO,
+        needs=(TRAINED, CUTS),
+    )
+    lr_warmup: float = option(
+        0.0,
+        "training",
+        "cosine: share of the epochs in which the learning rate first grows from 0; the first "
+        "epoch then leaves the network as it begins",
+        FRACTION,
+        needs=(TRAINED, COSINE),
+    )
+    optimizer: str = option(
+        "adam",
+        "training",
+        "a Gluon optimizer (the chapter's: adam), or rprop (the paper's), for --batch-size all: "
+        "signs of gradients, steps of growing or shrinking size, the first of --lr",
+        one_of(OPTIMIZERS),
+        needs=(TRAINED,),
+    )
+    seed: int = option(
+        0,
+        "training",
+        "seeds split, initialisation, order of rows and dropout",
+        SEED,
+        common="of everything that is drawn at random",
+    )
+    gpus: str | None = option(
+        None,
+        "devices",
+        "GPU numbers, as in 0,1; all; or none (default: every visible GPU, else the CPU)",
+        common="as in 0,1 (default: every visible GPU, else the CPU)",
+        metavar="all|none|LIST",
+    )
+    cpus: int | None = option(
+        None, "devices", "train on N CPU contexts, which behave as N devices", DEVICES, metavar="N"
+    )
+    kvstore: str = option(
+        "auto",
+        "devices",
+        "who adds up gradients. local, device: the CPU, the "
+        "GPUs; none: nobody, on one device; auto: none, else device or local; "
+        "dist_sync, dist_async: a parameter server and workers, see python -m "
+        "d2l_autorec.launch",
+        one_of(KVSTORES),
+        needs=(TRAINED,),
+    )
+    preload: str = option(
+        "auto",
+        "devices",
+        "whether dense rows are copied to the GPUs once "
+        "instead of batch by batch; auto: where they fit",
+        one_of(("auto", "yes", "no")),
+        needs=(WHOLE_ROWS,),
+        computes=False,
+    )
+    threads: int | None = option(
+        None,
+        "devices",
+        "CPU threads (default: $OMP_NUM_THREADS, else every CPU)",
+        THREADS,
+        metavar="N",
+    )
+    kernel: str = option(
+        "auto",
+        "devices",
+        "dense: the chapter's arithmetic; sparse: the same "
+        "over observed ratings only, on CPUs; auto: sparse where it can",
+        one_of(("auto", "dense", "sparse")),
+        needs=(WHOLE_ROWS,),
+    )
+    hybridize: bool = option(
+        True,
+        "devices",
+        "run the network as a compiled graph instead of layer by layer",
+        needs=(TRAINED,),
+    )
+    out: str | None = option(
+        None,
+        "output",
+        "run folder (default: runs/MODEL-DATASET-TIME)",
+        common="run folder (default: runs/MODEL-DATASET-TIME)",
+        metavar="DIR",
+        computes=False,
+    )
+    checkpoint_every: int | str = option(
+        "60s",
+        "output",
+        "from one checkpoint to the next: epochs, as in 5, or seconds, as in 60s, and then more "
+        "where checkpoints would take above 5 % of the time",
+        PAUSE,
+        metavar="N|60s",
+        needs=(TRAINED,),
+        computes=False,
+    )
+    quiet: bool = option(
+        False,
+        "output",
+        "no progress bar, only the result",
+        computes=False,
+        common="no progress bar, only the result",
+    )
+    json: bool = option(
+        False,
+        "output",
+        "print the result as JSON, and nothing else on stdout",
+        computes=False,
+        common="print the result as JSON",
+    )
+
+    def __new__(cls, **given: Any) -> "RunConfig":
+        """Note what is given; refuse a name that is no option, with the one that may be meant."""
+        known = cls.__dataclass_fields__
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}"
+                )
+
+        config = super().__new__(cls)
+        object.__setattr__(config, "given", given)
+        return config
+
+    given: ClassVar[Mapping[str, Any]]  # of an instance, but no option
+
+    # What a model says of itself, beside its options.
+    task: ClassVar[str]  # 'rating' or 'ranking'
+    about: ClassVar[str] = ""  # in the help, where the name does not say it
+    reads: ClassVar[str] = "rows"  # of the interaction matrix; or 'pairs' of user and item
+    at_once: ClassVar[bool] = False  # computed in closed form, without epochs
+    based = "user"  # whose ratings are a row of the matrix
+    logits: ClassVar[bool] = False  # scores whose softmax is a likelihood
+    unit_rows: ClassVar[bool] = False  # the network reads rows of Euclidean length 1
+    sized_by: ClassVar[str] = ""  # the option that says how large the network is
+    presets: ClassVar[Mapping[str, Options]] = {}  # beside the chapter's
+    not_best: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # options that `best` excludes
+    in_other_units: ClassVar[Sequence[tuple[str, str]]] = ()  # who gives one, has no other
+    compared: ClassVar[Mapping[str, Options] | None] = None  # rows of a report: label to options
+    is_baseline: ClassVar[bool] = False  # the first row of a report
+    validation_option: ClassVar[str] = "val_ratio"
+
+    def __post_init__(self) -> None:
+        if "model" not in self.given:
+            object.__setattr__(self, "model", type(self).model)
+        if self.model != type(self).model:
+            raise ConfigError(
+                f"`model` is {self.model}: {type(self).__name__} is of `model={type(self).model}`"
+            )
+        to_plain_values(self)
+        check_values(self)
+
+        for name, value in self._preset().items():
+            if name not in self.given:
+                object.__setattr__(self, name, value)
+        self._check_combinations()
+
+    def _preset(self) -> Options:
+        """Return what the preset of the given options sets; raise ConfigError if there is none."""
+        name = self.given.get("preset", self.default_preset(self.given))
+        if name not in self.preset_names():
+            raise ConfigError(
+                f"`preset={brief(name)}` is not for `model={self.model}`: choose one of "
+                f"{', '.join(self.preset_names())}"
+            )
+
+        chosen = self.options_of_preset(name, self.given)
+        for given, other in self.in_other_units:
+            if given in self.given:
+                chosen.pop(other, None)
+        if self.given.get("val_ratio") == 0:  # nothing says when to stop, and what to refit
+            chosen.pop("refit", None)
+        return {"preset": name, **chosen}
+
+    @classmethod
+    def preset_names(cls) -> list[str]:
+        """Return the presets that the model has."""
+        return ["chapter", *cls.presets]
+
+    @classmethod
+    def options_of_preset(cls, name: str, given: Mapping[str, Any]) -> Options:
+        """Return what a preset sets beside the options that are given."""
+        return dict(cls.presets.get(name, {}))
+
+    @classmethod
+    def default_preset(cls, given: Mapping[str, Any]) -> str:
+        """Return the preset of options that name none: the chapter's, or best for own files."""
+        if given.get("ratings") or given.get("train"):
+            return cls.best_preset(given)
+        return "chapter"
+
+    @classmethod
+    def best_preset(cls, given: Mapping[str, Any]) -> str:
+        """Return `best` where model and options can be had with it, else the chapter's."""
+        fits = all(value not in cls.not_best.get(name, ()) for name, value in given.items())
+        return "best" if fits and "best" in cls.presets else "chapter"
+
+    def for_own_ratings(self) -> "RunConfig":
+        """Return the configuration with the preset for own ratings, unless one was given."""
+        if "preset" in self.given:
+            return self
+        return type(self)(**self.given, preset=self.best_preset(self.given))
+
+    def _check_combinations(self) -> None:
+        own = self.own_files()
+        if own and self.dataset != "auto":
+            raise ConfigError(
+                f"`dataset={self.dataset}` and `{own[0]}` exclude each other: the "
+                "ratings come from one of them"
+            )
+
+        layout = {"columns": self.columns, "separator": self.separator, "scale": self.scale}
+        given = [name for name, value in layout.items() if value is not None]
+        check_needs(self, given)  # their default says nothing
+        self.rating_scale()
+
+        if self.split == "k-fold" and isinstance(self.fold, int) and self.fold > self.folds:
+            raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
+
+        if self.gpus not in (None, "none") and self.cpus is not None:
+            raise ConfigError(
+                f"`gpus={self.gpus}` and `cpus={self.cpus}` exclude each other: drop one of them"
+            )
+
+        if self.optimizer == "rprop":
+            self._check_rprop()
+        if self.kvstore in DISTRIBUTED:
+            self._check_distributed()
+
+    def _check_rprop(self) -> None:
+        if self.batch_size != ALL:
+            raise ConfigError(
+                f"`optimizer=rprop` and `batch_size={self.batch_size}` exclude each other: it goes "
+                "by the signs of a gradient of all rows; add `batch_size=all`"
+            )
+        if self.lr_schedule != "constant":
+            raise ConfigError(
+                f"`optimizer=rprop` and `lr_schedule={self.lr_schedule}` exclude each other: each "
+                "weight has a step size of its own, and `lr` is the first"
+            )
+
+    def _check_distributed(self) -> None:
+        """Raise ConfigError for what several workers cannot do together."""
+        refused = self._refused_by_workers()
+        if self.kvstore == "dist_async":
+            refused += self._refused_by_servers()
+
+        for name, why in refused:
+            value = getattr(self, name)
+            chosen = name
+            if value is not True:
+                chosen += f"={value}"
+
+            raise ConfigError(f"`kvstore={self.kvstore}` and `{chosen}` exclude each other: {why}")
+
+    def _refused_by_workers(self) -> list[Refusal]:
+        """The options of this run that several workers cannot have, and why."""
+        if self.at_once:
+            return [Refusal("model", "it is computed at once, by one process")]
+        return []
+
+    def _refused_by_servers(self) -> list[Refusal]:
+        """The options that need an optimizer here: asynchronous servers keep theirs."""
+        refused = []
+        if self.lr_schedule != "constant":
+            why = "the servers' learning rate is set once, at the start"
+            refused.append(Refusal("lr_schedule", why))
+        if "refit" in self.phases:
+            refused.append(Refusal("refit", "the servers cannot begin anew"))
+        if self.optimizer == "rprop":
+            why = "it goes by gradients of all rows, and each worker sends those of its own"
+            refused.append(Refusal("optimizer", why))
+
+        return refused
+
+    def rows_of_a_step(self, num_rows: int) -> int:
+        """Of so many: with more the epochs would only roll rows over."""
+        if isinstance(self.batch_size, str):
+            return num_rows
+        return min(self.batch_size, num_rows)
+
+    @property
+    def encodes_users(self) -> bool:
+        """Whether a network makes a user's vector of what they rated, at every answer."""
+        return self.reads == "rows" and self.based == "user" and not self.at_once
+
+    def network(self, data: Any) -> Any:
+        """Return the uninitialised network, sized for `Ratings` or `Clicks`; see `base.Model`."""
+        if not self.at_once:
+            raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
+        from .fitted import Fitted
+
+        return Fitted(self)
+
+    def fit(self, matrix: Any) -> "Linear":
+        """Return the scores of a model that is computed at once, of a matrix users x items."""
+        raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
+
+    def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
+        """Return (prediction, label) to one loss a row; `beta` is of a KL divergence."""
+        raise NotImplementedError
+
+    def epochs_for(self, num_rows: int) -> int:
+        """Return how many epochs to train on a matrix of so many rows."""
+        return self.epochs
+
+    def weight_decay(self, data: Any, phase: str) -> float:
+        """Return what the optimizer of a phase is given for these data."""
+        return self.wd
+
+    def fused_loss(self) -> str | None:
+        """Return the loss by its name for the compiled steps; None where they do not cover it."""
+        return None
+
+    def units(self) -> int:
+        """Return how many numbers a network computes for a row, beside its predictions."""
+        return 0
+
+    def check_data(self, data: Any, devices: int) -> None:
+        """Raise ConfigError where the model cannot be had of these data, on so many devices."""
+
+    @property
+    def score(self) -> Score:
+        """The validation metric that decides on the best epoch."""
+        return RMSE
+
+    @property
+    def validated(self) -> bool:
+        """Whether part of the data is for validation."""
+        return True
+
+    @property
+    def phases(self) -> list[str]:
+        """What a run consists of, one after the other; the last is served."""
+        return ["search"]
+
+    def of_phase(self, phase: str) -> "RunConfig":
+        """The options by which a phase trains."""
+        return self
+
+    @property
+    def all_folds(self) -> bool:
+        """Whether each fold is to be trained in turn."""
+        return self.fold == ALL
+
+    def own_files(self) -> list[str]:
+        """Which options name files of the user's own."""
+        if self.ratings:
+            return ["ratings"]
+        return []
+
+    def source_name(self) -> str:
+        """What the ratings come from, as a part of a folder's name."""
+        own = self.own_files()
+        if own:
+            return Path(getattr(self, own[0])).name.split(".")[0]
+        return self.dataset.replace(":", "-")
+
+    def rating_scale(self) -> tuple[float, float] | None:
+        """`scale` as two numbers, None where it is left out."""
+        if self.scale is None:
+            return None
+
+        try:
+            low, high = map(float, self.scale.split(","))
+        except ValueError:
+            low, high = 1.0, 0.0  # refused below
+
+        if not (low < high and RATING.accepts(low) and RATING.accepts(high)):
+            raise ConfigError(
+                f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
+            )
+
+        return low, high
+
+
+@dataclass(frozen=True)
+class RatingModel(RunConfig):
+    """Models that predict held-out ratings: the split, and what is done to predictions."""
+
+    train: str | None = option(
+        None, "data", "your own training ratings, with --test", metavar="FILE"
+    )
+    test: str | None = option(None, "data", "your own test ratings, with --train", metavar="FILE")
+    split: str = redefault(
+        RunConfig,
+        "split",
+        "random",
+        help="random: each rating is a test rating with probability "
+        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
+        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
+        "held-out-rows: --test-ratio of the items, reconstructed from their own "
+        "ratings; u1..u5, ua, ub: ml-100k's official folds",
+        needs=(SPLIT_HERE,),
+    )
+    test_ratio: float = option(
+        0.1,
+        "data",
+        "share of test ratings (the chapter's 0.1); 0 trains on all, and tests nothing",
+        FRACTION,
+        needs=(SPLIT_HERE, BY_SHARE),
+    )
+    clip: bool = option(
+        False,
+        "data",
+        "clip predictions to the rating scale, as the paper does; the chapter does not",
+    )
+    val_ratio: float = option(
+        0.0,
+        "data",
+        "share of the training ratings held out for early "
+        "stopping; the best epoch's parameters are kept",
+        Check(lambda v: 0 <= v < 1, "at least 0 and below 1"),
+        common="share of ratings to choose the best epoch by",
+    )
+    refit: bool = option(
+        False,
+        "training",
+        "after early stopping, train anew on training and "
+        "validation ratings for the best number of epochs",
+    )
+    init_sigma: float = option(
+        0.01,
+        "model",
+        "standard deviation of the initial weights (the chapter's)",
+        POSITIVE,
+        needs=(TRAINED,),
+    )
+
+    task = "rating"
+    not_best = {"split": ("held-out-rows",), "kvstore": ("dist_async",)}
+
+    def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
+        """Return the mean of squared errors; over observed ratings, where rows are read."""
+        if self.reads == "pairs":
+            from mxnet.gluon.loss import L2Loss
+
+            return L2Loss()
+
+        from ..training.losses import MaskedL2Loss
+
+        return MaskedL2Loss()
+
+    @property
+    def validated(self) -> bool:
+        return self.val_ratio > 0
+
+    @property
+    def phases(self) -> list[str]:
+        if self.refit:
+            return ["search", "refit"]
+        return ["search"]
+
+    def own_files(self) -> list[str]:
+        files = {"ratings": self.ratings, "train": self.train, "test": self.test}
+        return [name for name, file in files.items() if file]
+
+    def _check_combinations(self) -> None:
+        super()._check_combinations()
+        self._check_files()
+
+        if not self.val_ratio:
+            self._check_without_validation()
+        if self.split == "held-out-rows":
+            self._check_held_out_rows()
+
+    def _check_files(self) -> None:
+        own = self.own_files()
+        if own not in ([], ["ratings"], ["train", "test"]):
+            named = " and ".join(f"`{name}`" for name in own)
+            raise ConfigError(
+                f"{named}: give either `ratings=FILE`, which is then split, or "
+                "`train=FILE` and `test=FILE`"
+            )
+
+        if self.train and self.split != "random":
+            raise ConfigError(
+                f"`split={self.split}` and `train` exclude each other: the two files are the split"
+            )
+
+        others = own[:1]  # what the ratings come from, where it is not ml-100k
+        if not own and self.dataset not in ("auto", "ml-100k"):
+            others = [f"dataset={self.dataset}"]
+        if self.split in OFFICIAL_FOLDS and others:
+            raise ConfigError(
+                f"`split={self.split}` is an official fold of ml-100k: leave out `{others[0]}`"
+            )
+
+    def _check_without_validation(self) -> None:
+        needy = []
+        if self.refit:
+            needy.append("refit")
+        if self.lr_schedule == "plateau":
+            needy.append("lr_schedule=plateau")
+
+        if needy:
+            raise ConfigError(f"`{needy[0]}` needs validation ratings: add `val_ratio=0.1`")
+
+    def _check_held_out_rows(self) -> None:
+        if self.reads != "rows" or self.at_once:
+            raise ConfigError(
+                f"`split=held-out-rows` and `model={self.model}` exclude each other: "
+                "only an autoencoder can reconstruct a row that training never saw"
+            )
+
+        if self.val_ratio:
+            raise ConfigError(
+                "`val_ratio` and `split=held-out-rows` exclude each other: a row "
+                "that is held out as a whole can only be reconstructed"
+            )
+
+
+@dataclass(frozen=True)
+class ClickModel(RunConfig):
+    """Models that rank items by clicks: how ratings become clicks, and who is held out."""
+
+    threshold: float | None = option(
+        None,
+        "data",
+        "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1, each row where "
+        "there are no ratings or all are equal; of others it is to be given)",
+        RATING,
+    )
+    min_user_clicks: int = option(
+        5, "data", "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    )
+    min_item_clicks: int = option(
+        0, "data", "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    )
+    split: str = redefault(
+        RunConfig,
+        "split",
+        "users",
+        help="users: --heldout-users of them are held out; k-fold: fold --fold of --folds of them "
+        "is tested, and the next one validates",
+        check=one_of(("users", "k-fold")),
+    )
+    folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
+    heldout_users: float = option(
+        0.1,
+        "data",
+        "users for the test, and as many again for validation: a number, or a fraction of all; "
+        "0 trains on all users",
+        HELD_OUT,
+        metavar="N|FRACTION",
+        needs=(NO_FOLDS,),
+    )
+    validation_users: float | None = option(
+        None,
+        "data",
+        "users for validation, where there are not to be as many as for the test",
+        HELD_OUT,
+        metavar="N|FRACTION",
+        needs=(NO_FOLDS,),
+    )
+    at: Sizes = option(
+        CUT_OFFS,
+        "output",
+        "cut-offs at which the test ranking is measured",
+        CUT_OFF,
+        computes=False,  # they are measured of what was computed
+    )
+    batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
+
+    task = "ranking"
+    clip = False  # scores have no scale
+    validation_option = "validation_users"
+
+    def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
+        """Return the negative log likelihood of a row's clicks."""
+        from ..training.losses import MultinomialLoss
+
+        return MultinomialLoss(beta)
+
+    def check_data(self, data: Any, devices: int) -> None:
+        """Raise ConfigError where there are no validation users, and some are needed."""
+        if self.lr_schedule == "plateau":
+            self.check_validated("lr_schedule", data)
+
+    @staticmethod
+    def check_validated(name: str, data: Any) -> None:
+        """Raise ConfigError unless there are validation users, for the option of that name."""
+        if not data.validation_users:
+            raise ConfigError(
+                f"`{name}` needs validation users, and there are none: add `validation_users=0.1`"
+            )
+
+    def beta_schedule(
+        self, updates: int, search: "Sequence[EpochRecord] | None"
+    ) -> Callable[[int], float] | None:
+        """Return the weight of a KL divergence by update; None without one."""
+        return None
+
+    @property
+    def validated(self) -> bool:
+        if self.validation_users is None:
+            return self.heldout_users > 0
+        return self.validation_users > 0
+
+    @property
+    def score(self) -> Score:
+        """NDCG@100 decides on the best epoch."""
+        return NDCG
