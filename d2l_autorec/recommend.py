@@ -122,11 +122,7 @@ def _ids_in(text: str) -> list[str]:
 
 def score_name(run: "TrainedModel") -> str:
     """What a run's scores are."""
-    from .runs.config import RankingConfig
-
-    if isinstance(run.config, RankingConfig):
-        return "score"
-    return "predicted_rating"
+    return "score" if run.config.task == "ranking" else "predicted_rating"
 
 
 def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str) -> None:

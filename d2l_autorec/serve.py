@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def load(run: Path) -> "ServedModel":
     """The model of a run folder by its export, or else by one that is made for this start."""
     from .runs.run_record import read_record
-    from .serving.served_model import NotExported, formats_of, load_served
+    from .serving.served_model import NotExported, load_served
 
     try:
         return load_served(run)
     except NotExported as error:
-        formats = formats_of(read_record(run).config)
+        formats = read_record(run).config.served_formats
         command = as_command("export", str(run), format=formats)
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "

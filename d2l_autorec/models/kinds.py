@@ -70,7 +70,7 @@ TRAINED = Need(
     of_model=True,
 )
 WHOLE_ROWS = Need(
-    lambda c: c.reads == "rows" and not c.at_once,
+    lambda c: c.maps_rows,
     "`model={0.model}` reads no rows of a matrix",
     "choose another `model`",
     of_model=True,
@@ -427,6 +427,7 @@ class RunConfig:
     about: ClassVar[str] = ""  # in the help, where the name does not say it
     reads: ClassVar[str] = "rows"  # of the interaction matrix; or 'pairs' of user and item
     at_once: ClassVar[bool] = False  # computed in closed form, without epochs
+    clip = False  # whether predictions are clipped to the rating scale
     based = "user"  # whose ratings are a row of the matrix
     logits: ClassVar[bool] = False  # scores whose softmax is a likelihood
     unit_rows: ClassVar[bool] = False  # the network reads rows of Euclidean length 1
@@ -441,12 +442,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if "model" not in self.given:
             object.__setattr__(self, "model", type(self).model)
-        if self.model != type(self).model:
-            raise ConfigError(
-                f"`model` is {self.model}: {type(self).__name__} is of `model={type(self).model}`"
-            )
         to_plain_values(self)
         check_values(self)
+        if self.model != type(self).model:
+            raise ConfigError(
+                f"`model` is {brief(self.model)}: {type(self).__name__} is {type(self).model}"
+            )
 
         for name, value in self._preset().items():
             if name not in self.given:
@@ -578,9 +579,19 @@ class RunConfig:
         return min(self.batch_size, num_rows)
 
     @property
+    def maps_rows(self) -> bool:
+        """Whether a network maps rows of the interaction matrix to rows."""
+        return self.reads == "rows" and not self.at_once
+
+    @property
     def encodes_users(self) -> bool:
         """Whether a network makes a user's vector of what they rated, at every answer."""
-        return self.reads == "rows" and self.based == "user" and not self.at_once
+        return self.maps_rows and self.based == "user"
+
+    @property
+    def served_formats(self) -> str:
+        """What an export has to hold for the model to be served, as `export` takes it."""
+        return "onnx,tables" if self.encodes_users else "tables"
 
     def network(self, data: Any) -> Any:
         """Return the uninitialised network, sized for `Ratings` or `Clicks`; see `base.Model`."""
@@ -795,7 +806,7 @@ class RatingModel(RunConfig):
             raise ConfigError(f"`{needy[0]}` needs validation ratings: add `val_ratio=0.1`")
 
     def _check_held_out_rows(self) -> None:
-        if self.reads != "rows" or self.at_once:
+        if not self.maps_rows:
             raise ConfigError(
                 f"`split=held-out-rows` and `model={self.model}` exclude each other: "
                 "only an autoencoder can reconstruct a row that training never saw"
@@ -861,7 +872,6 @@ class ClickModel(RunConfig):
     batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 
     task = "ranking"
-    clip = False  # scores have no scale
     validation_option = "validation_users"
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:

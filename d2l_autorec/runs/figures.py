@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..models.registry import model_class
 from ..support.errors import DataWarning, UserError
 from ..support.files import replacing
 from ..support.style import (
@@ -24,7 +25,6 @@ from ..support.style import (
     in_style,
     settled_limits,
 )
-from .config import CLOSED_FORM
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ def _parts_of(
             if value is not None
         ]
         name = held_out_rows(result) if part == "test" and is_reconstruction(result) else part
-        is_level = result["model"] in CLOSED_FORM
+        is_level = model_class(result["model"]).at_once
         if points:
             series.append(Series(name, points, COLOR_OF[part], STYLE_OF[part], is_level))
     return series
@@ -266,7 +266,7 @@ def series_of_run(
         points,
         COLORS[place % len(COLORS)],
         LINE_STYLES[place % len(LINE_STYLES)],
-        result["model"] in CLOSED_FORM,
+        model_class(result["model"]).at_once,
         (best, result[metric]) if is_earlier else None,
     )
 

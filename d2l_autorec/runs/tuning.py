@@ -37,7 +37,7 @@ from ..training.history import EpochRecord, Score, best_epoch
 from ..training.loop import ALONE
 from ..training.progress import label_of
 from .config import RunConfig, make_config
-from .experiment import TASKS, TaskMaker, prepare
+from .experiment import TaskMaker, prepare
 from .options import computing_options, shown
 from .phases import validate
 from .ranking_task import RankingTask, load_clicks
@@ -564,7 +564,7 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
 
 def _load(config: RunConfig) -> Ratings | Clicks:
     """Read the training part of the data that the options name."""
-    if TASKS[config.model] is RankingTask:
+    if config.task == "ranking":
         return load_clicks(config)  # type: ignore[arg-type]
     train, _ = load_and_split(config)  # type: ignore[arg-type]
     return train
@@ -573,7 +573,7 @@ def _load(config: RunConfig) -> Ratings | Clicks:
 def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
     """What makes a trial's task; there is no test."""
     train, validation = parts
-    ranks = TASKS[config.model] is RankingTask
+    ranks = config.task == "ranking"
     if ranks != isinstance(train, Clicks):
         wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
         raise ConfigError(

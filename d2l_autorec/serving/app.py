@@ -26,7 +26,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..runs.config import RankingConfig
 from ..support.errors import DataWarning, UnknownId, UserError
 from . import schema
 from .new_user import positions_and_values, predict_new_user, recommend_new_user
@@ -154,7 +153,7 @@ class Answers:
         """Return what result.json says, and what is asked for and answered."""
         ratings = self._model.ratings
         return {
-            "kind": "ranking" if isinstance(self._model.config, RankingConfig) else "rating",
+            "kind": self._model.config.task,
             "scale": list(ratings.bounds),
             "users": ratings.num_users,
             "items": ratings.num_items,

@@ -21,8 +21,8 @@ from mxnet.gluon import nn
 
 from ..data.ratings import Ratings
 from ..models.centered_autorec import Centering
+from ..models.kinds import RunConfig
 from ..models.sparse_autorec import row_model
-from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RankingConfig, RatingConfig
 from ..runs.run_record import read_record
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import PART, digest_of, replacing
@@ -41,7 +41,6 @@ from .served_model import (
 if TYPE_CHECKING:
     from .trained_model import TrainedModel
 
-AutoencoderConfig = AutoRecConfig | ClickAutoencoderConfig
 FORMATS = ("mxnet", "onnx", "tables")
 OF_A_NETWORK = ("mxnet", "onnx")
 WRITTEN = (METADATA, "model-symbol.json", "model-0000.params", NETWORK, FILE)
@@ -81,7 +80,7 @@ def export_run(
     """
     check_formats(formats, f"formats={formats!r}")
     if set(formats) & set(OF_A_NETWORK):
-        _autoencoder_config(run)
+        _check_network(run)
     if "onnx" in formats:
         _check_onnx()
 
@@ -116,15 +115,13 @@ def check_formats(formats: Sequence[str], given: str) -> None:
             )
 
 
-def _autoencoder_config(run: "TrainedModel") -> AutoencoderConfig:
-    """The configuration; raise ConfigError if the model has no network that maps rows to rows."""
-    if isinstance(run.config, AutoencoderConfig):
-        return run.config
-
-    raise ConfigError(
-        f"{run.path} is a run of `model={run.config.model}`, which has no network to export: "
-        "leave its tables by `format=tables`"
-    )
+def _check_network(run: "TrainedModel") -> None:
+    """Raise ConfigError if the model has no network that maps rows to rows."""
+    if not run.config.maps_rows:
+        raise ConfigError(
+            f"{run.path} is a run of `model={run.config.model}`, which has no network to export: "
+            "leave its tables by `format=tables`"
+        )
 
 
 def _check_free(folder: Path, given: str) -> None:
@@ -165,7 +162,7 @@ def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) ->
 def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
     rows = _sample(run)
     expected = run.net(rows).asnumpy()
-    if isinstance(run.config, ClickAutoencoderConfig):
+    if run.config.unit_rows:
         rows = mxnp.array(of_length_1(rows.asnumpy()))
 
     written = []
@@ -247,7 +244,7 @@ class PlainCentering(nn.HybridBlock):
 
 def _sample(run: "TrainedModel") -> Any:
     """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
-    matrix = run.inputs.to_csr(_autoencoder_config(run).based)
+    matrix = run.inputs.to_csr(run.config.based)
     ratings_of_rows = np.diff(matrix.indptr)
     fullest = np.argsort(-ratings_of_rows, kind="stable")[:5]
     last = matrix.shape[0] - 1
@@ -290,15 +287,10 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 def describe(run: "TrainedModel") -> dict[str, Any]:
     """What metadata.json holds: everything that serving needs beside the network."""
     config, ratings = run.config, run.ratings
-    based = None
-    if isinstance(config, (AutoRecConfig, RankingConfig)):
-        based = config.based
-
     steps: dict[str, str] = {}
-    if isinstance(config, AutoRecConfig):
-        steps = {"input": INPUT, **_rating_steps(config, ratings)}
-    elif isinstance(config, ClickAutoencoderConfig):
-        steps = {"input": INPUT, **_click_steps()}
+    if config.maps_rows:
+        own = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)
+        steps = {"input": INPUT, **own}
 
     origins = None
     if run.path is not None:
@@ -308,10 +300,10 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
         "model": config.model,
         "dataset": ratings.name,
         "run": origins,
-        "based": based,
+        "based": config.based if config.reads == "rows" else None,
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
-        "clip": isinstance(config, RatingConfig) and config.clip,
+        "clip": config.clip,
         **steps,
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),
@@ -319,17 +311,17 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
     }
 
 
-def _click_steps() -> dict[str, str]:
+def _click_steps(config: RunConfig) -> dict[str, str]:
+    last = "; then divide the row by its Euclidean length" if config.unit_rows else ""
     return {
         "preprocessing": "A row of the input holds the clicks of one user, float32: column c is 1 "
-        "where they clicked item_ids[c], else 0; then divide the row by its "
-        "Euclidean length.",
+        f"where they clicked item_ids[c], else 0{last}.",
         "postprocessing": "Column c of the output is the score of item_ids[c]: rank by it, without "
         "the items of the input.",
     }
 
 
-def _rating_steps(config: AutoRecConfig, ratings: Ratings) -> dict[str, str]:
+def _rating_steps(config: RunConfig, ratings: Ratings) -> dict[str, str]:
     row, column = "item", "user"
     if config.based == "user":
         row, column = column, row

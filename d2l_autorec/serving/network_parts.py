@@ -8,9 +8,9 @@ from mxnet import npx
 from scipy import sparse
 
 from ..data.ratings import Ratings
+from ..models.kinds import RunConfig
 from ..models.sparse_autorec import row_model
 from ..models.vectors import Vectors
-from ..runs.config import AutoRecConfig, RunConfig
 from ..training.loaders import SparseRows
 from .predictor import Parts, RowScorer
 
@@ -41,7 +41,7 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
         output = net.output.function
 
     columns = net.column_vectors()
-    if isinstance(config, AutoRecConfig) and config.based == "item":
+    if config.based == "item":
         return Parts(_encode_all(net, inputs.to_csr("item")), columns, output)
     return Parts(columns, None, output, score_rows=_row_scorer(net, columns))
 

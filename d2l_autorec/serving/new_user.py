@@ -16,7 +16,6 @@ import numpy as np
 from scipy import sparse
 
 from ..data.ids import IdMap
-from ..runs.config import RankingConfig
 from ..support.errors import DataError, DataWarning, check_whole
 from .predictor import Answering, Predictor, Scored, predictor_of, top
 
@@ -194,7 +193,7 @@ def positions_and_values(
 
     items = predictor_of(run).items.positions(names)
     _refuse_same_item(names, items)
-    if isinstance(run.config, RankingConfig):
+    if run.config.task == "ranking":
         return items, np.ones(len(names), dtype=np.float32)
     if not isinstance(rated, Mapping):
         raise DataError("ratings holds items alone: give a dict of item to rating")
@@ -256,7 +255,7 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     from ..data.tables import read_table
 
     roles: tuple[str, ...] = ("item", "rating")
-    if isinstance(run.config, RankingConfig):
+    if run.config.task == "ranking":
         roles = ("item",)
 
     request = Request(len(roles), separator=",", roles=roles, exactly=LAYOUT[len(roles)])

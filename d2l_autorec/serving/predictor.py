@@ -24,9 +24,9 @@ from ..data.ids import IdMap
 from ..data.ratings import Ratings
 from ..evaluation.fallback import MeanFallback
 from ..evaluation.metrics import top_items
+from ..models.kinds import RunConfig
 from ..models.rating_scale import ScaledActivation
 from ..models.vectors import Linear, Vectors
-from ..runs.config import RatingConfig, RunConfig
 from ..support.errors import ConfigError, DataWarning, check_whole
 
 REASONS = 3  # at most, for an item
@@ -296,8 +296,7 @@ class Predictor:
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        config = self.run.config
-        if isinstance(config, RatingConfig) and config.clip:
+        if self.run.config.clip:
             low, high = self.ratings.bounds
             return np.minimum(
                 np.maximum(ratings, low), high

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from ..data.ratings import Ratings
+from ..models.kinds import RunConfig
 from ..models.rating_scale import ScaledActivation
 from ..models.vectors import Linear, Vectors
-from ..runs.config import AutoRecConfig, ClickAutoencoderConfig, RunConfig
 from ..runs.known_data import read_known
 from ..runs.run_record import RunRecord, read_record
 from ..support.arrays import load_arrays, save_arrays
@@ -60,20 +60,6 @@ class ServedModel:
     def parts(self) -> Parts:
         """What it answers by."""
         return self.tables
-
-
-def reads_rows(config: RunConfig) -> bool:
-    """Whether a network makes a user's vector of what they rated, at every answer."""
-    if isinstance(config, AutoRecConfig):
-        return config.based == "user"
-    return isinstance(config, ClickAutoencoderConfig)
-
-
-def formats_of(config: RunConfig) -> str:
-    """What an export has to hold for a model to be served, as `export` takes it."""
-    if reads_rows(config):
-        return "onnx,tables"
-    return "tables"
 
 
 def origins_of(record: RunRecord) -> dict[str, str]:
@@ -173,7 +159,7 @@ def row_scorer(path: Path, config: RunConfig) -> RowScorer:
 
     def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
         rows = matrix.toarray().astype(np.float32)
-        if isinstance(config, ClickAutoencoderConfig):
+        if config.unit_rows:
             rows = of_length_1(rows)
         return session(rows)
 
@@ -212,7 +198,7 @@ def load_served(path: str | Path, export: str | Path | None = None) -> ServedMod
     known = read_known(record)
 
     tables = read_tables(folder / FILE, known.ratings)
-    if reads_rows(record.config):
+    if record.config.encodes_users:
         tables = replace(tables, score_rows=row_scorer(folder / NETWORK, record.config))
     return ServedModel(record.config, known.ratings, known.inputs, tables, result)
 
@@ -231,7 +217,7 @@ def _check_current(record: RunRecord, folder: Path) -> None:
         raise NotExported(f"{folder} was exported from other parameters than the run has now")
 
     needed = [FILE]
-    if reads_rows(record.config):
+    if record.config.encodes_users:
         needed.append(NETWORK)
     for name in needed:
         if not _is_whole(folder / name, digests):

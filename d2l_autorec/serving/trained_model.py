@@ -23,7 +23,8 @@ from ..data.movielens import DATASETS
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
-from ..runs.config import AutoRecConfig, RankingConfig, RatingConfig, RunConfig
+from ..models.kinds import RunConfig
+from ..models.registry import make_config
 from ..runs.experiment import TASKS, Experiment, TaskMaker
 from ..runs.phases import Outcome
 from ..runs.ranking_task import RankingTask
@@ -146,32 +147,24 @@ class TrainedModel:
         """
         npx.set_np()
         config = self.config
-        if isinstance(config, RankingConfig):
-            return self._evaluate_ranking(test, config)
-        if not isinstance(config, RatingConfig):
-            raise TypeError(f"{type(config).__name__} is neither of ratings nor of rankings")
+        if config.task == "ranking":
+            return self._evaluate_ranking(test)
         if not isinstance(test, Ratings):
             raise ConfigError(f"test is a {type(test).__name__}: it must be Ratings")
 
         known = self._on_own_positions(test)
-        if isinstance(config, AutoRecConfig):
-            based = config.based
-            batchify = self._batchify()
-        else:
-            based = "user"
-            batchify = PairRows
         evaluation = RatingEvaluation(
             self.inputs,
             known,
             [mx.cpu()],
-            based,
+            config.based,
             config.clip,
-            batchify,
+            PairRows if config.reads == "pairs" else self._batchify(),
             config.split == "held-out-rows",
         )
         return evaluation.report(self.net)
 
-    def _evaluate_ranking(self, test: Ratings | Clicks, config: RankingConfig) -> dict[str, Any]:
+    def _evaluate_ranking(self, test: Ratings | Clicks) -> dict[str, Any]:
         if not isinstance(test, Clicks):
             raise ConfigError(f"test is a {type(test).__name__}: a model that ranks needs Clicks")
         if not np.array_equal(test.item_ids, self.ratings.item_ids):
@@ -184,7 +177,7 @@ class TrainedModel:
             [mx.cpu()],
             self._batchify(),
             with_loss="test_loss" in self.metrics,
-            cut_offs=config.at,
+            cut_offs=vars(self.config)["at"],
         )
         return evaluation.report(self.net)
 
@@ -281,7 +274,7 @@ def train_model(
         If the model is no better than user and item means, or than popularity.
     """
     if config is None:
-        config = AutoRecConfig()
+        config = make_config()
 
     make_task = None
     if train is not None:
@@ -324,7 +317,7 @@ def _task_maker(
 ) -> TaskMaker:
     """What makes the task of these parts, once they are checked."""
     model = config.model
-    if isinstance(config, RankingConfig):
+    if config.task == "ranking":
         if not isinstance(train, Clicks):
             raise ConfigError(
                 f"train is a {type(train).__name__}: {model} ranks by Clicks; make them "
