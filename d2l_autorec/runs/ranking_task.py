@@ -17,7 +17,6 @@ from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Model
 from ..models.fitted import Fitted
-from ..support.errors import ConfigError
 from ..support.text_table import aligned
 from ..training.history import EpochRecord
 from ..training.loaders import train_loader
