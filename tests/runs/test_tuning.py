@@ -166,7 +166,7 @@ def test_own_validation_ratings(train):
     tuned = tune(SMALL, fitting, validation, trials=1)
     import d2l_autorec as d2l
 
-    model = d2l.train_model(tuned.config, fitting, validation, validation)
+    model = d2l.train_model(tuned.config, fitting, validation=validation)
     assert model.metrics["validation_rmse"] == tuned.validation
 
 
