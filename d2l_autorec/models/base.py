@@ -51,6 +51,10 @@ class Model:
         """
         mx.random.seed(mxnet_seed_of(key, first_row))
 
+    def one_hidden(self) -> Any:
+        """Return the network as the fused step trains it; None of one that it does not cover."""
+        return None
+
     def linear(self) -> Linear | None:
         """Scores as a linear function of rows; None of a network."""
         return None

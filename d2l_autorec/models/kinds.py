@@ -1,7 +1,7 @@
 """The two kinds of models, of ratings and of clicks: their options, and what a run asks of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -126,6 +126,24 @@ class Refusal(NamedTuple):
 
     option: str
     why: str
+
+
+class Own(NamedTuple):
+    """What a training is given beside its options.
+
+    Parameters
+    ----------
+    net : Block, optional
+        In place of the model's network.
+    loss : callable, optional
+        (prediction, label) to one loss a row, in place of the model's.
+    callbacks : sequence of Callback
+        Called last, in every phase.
+    """
+
+    net: Any = None
+    loss: Callable | None = None
+    callbacks: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -422,6 +440,8 @@ class RunConfig:
 
     given: ClassVar[Mapping[str, Any]]  # of an instance, but no option
 
+    own: ClassVar[Own] = Own()  # of an instance, too; see `with_own`
+
     # What a model says of itself, beside its options.
     task: ClassVar[str]  # 'rating' or 'ranking'
     about: ClassVar[str] = ""  # in the help, where the name does not say it
@@ -578,6 +598,20 @@ class RunConfig:
             return num_rows
         return min(self.batch_size, num_rows)
 
+    def with_own(self, own: Own) -> "RunConfig":
+        """Return the options with a network, loss or callbacks of someone's own."""
+        if own.net is not None and not self.maps_rows:
+            raise ConfigError(f"net maps rows to rows, and `model={self.model}` reads none")
+        if own.net is not None and len(self.phases) > 2:
+            raise ConfigError("net is trained as a whole: leave out `pretrain`")
+        if own.loss is not None and self.at_once:
+            raise ConfigError(f"loss has no effect: `model={self.model}` is computed at once")
+
+        dense = own.net is not None or own.loss is not None  # which know no sparse batches
+        config = replace(self, kernel="dense") if dense and self.maps_rows else replace(self)
+        object.__setattr__(config, "own", own)
+        return config
+
     @property
     def maps_rows(self) -> bool:
         """Whether a network maps rows of the interaction matrix to rows."""
@@ -600,6 +634,12 @@ class RunConfig:
         from .fitted import Fitted
 
         return Fitted(self)
+
+    def build(self, data: Any) -> Any:
+        """Return the network of a run: `network`, or the one that was given for this run."""
+        from .own import as_model
+
+        return as_model(self.network(data) if self.own.net is None else self.own.net)
 
     def fit(self, matrix: Any) -> "Linear":
         """Return the scores of a model that is computed at once, of a matrix users x items."""

@@ -314,6 +314,7 @@ def _callbacks(
         Evaluation(measures, config.eval_every, epochs, task.beta(training.loss)),
         FiniteMetrics(),
         EarlyStopping(config.patience, config.score),
+        *config.own.callbacks,
     ]
 
 

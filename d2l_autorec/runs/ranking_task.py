@@ -108,7 +108,7 @@ class RankingTask(Task[Clicks]):
 
     def network(self, phase: str) -> Model:
         """The uninitialised network."""
-        return self.config.network(self.train)
+        return self.config.build(self.train)
 
     def weight_decay(self, phase: str) -> float:
         """What Adam and its like are given."""
@@ -122,7 +122,7 @@ class RankingTask(Task[Clicks]):
         """The loss of a phase; beta grows with the trainer's updates."""
         schedule = self.schedule(phase, search)
         beta = None if schedule is None else partial(_beta_now, schedule, trainer)
-        return self.config.make_loss(beta)
+        return self.config.own.loss or self.config.make_loss(beta)
 
     def largest_error(self, phase: str) -> float:
         """See `Task`."""

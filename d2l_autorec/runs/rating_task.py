@@ -173,7 +173,7 @@ class RatingTask(Task[Ratings]):
 
     def network(self, phase: str) -> Model:
         """The uninitialised network of a phase."""
-        return self.config.of_phase(phase).network(self.part(phase))
+        return self.config.of_phase(phase).build(self.part(phase))
 
     def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
         """What a phase trains of a network, and on what."""
@@ -207,7 +207,7 @@ class RatingTask(Task[Ratings]):
         """(prediction, label) to one loss a row."""
         if stage_of(phase) > 1:
             return gluon.loss.L2Loss()
-        return self.config.make_loss()
+        return self.config.own.loss or self.config.make_loss()
 
     def largest_error(self, phase: str) -> float:
         """See `Task`; a phase of pretraining may predict hidden units, which have no scale."""

@@ -210,7 +210,7 @@ def read_stored(record: RunRecord) -> Stored:
         If one of its files is damaged.
     """
     known = read_known(record)
-    net: Any = record.config.network(known.clicks or known.inputs)
+    net: Any = record.config.build(known.clicks or known.inputs)
 
     if not net.has_parameters:
         matrix = known.inputs.to_csr("user") if known.clicks is None else known.clicks.train

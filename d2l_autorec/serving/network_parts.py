@@ -41,6 +41,8 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
         output = net.output.function
 
     columns = net.column_vectors()
+    if columns is None:
+        return Parts(score_rows=_dense_scorer(net))
     if config.based == "item":
         return Parts(_encode_all(net, inputs.to_csr("item")), columns, output)
     return Parts(columns, None, output, score_rows=_row_scorer(net, columns))
@@ -58,6 +60,13 @@ def _encode_all(net: Any, matrix: sparse.csr_matrix) -> Vectors:
     starts = range(0, matrix.shape[0], ENCODE_ROWS)
     blocks = [encode(net, matrix[start : start + ENCODE_ROWS]) for start in starts]
     return Vectors(*map(np.concatenate, zip(*blocks)))
+
+
+def _dense_scorer(net: Any) -> RowScorer:
+    def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
+        return net(mxnp.array(matrix.toarray(), dtype="float32")).asnumpy()
+
+    return score_rows
 
 
 def _row_scorer(net: Any, columns: Vectors) -> RowScorer:

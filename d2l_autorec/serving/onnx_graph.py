@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 from ..models.centered_autorec import ROW_LENGTH, Centering
 from ..models.mf import DAMPING
 from ..models.sparse_autorec import row_model
+from ..support.errors import ConfigError
 from .served_model import INPUT
 
 OUTPUT = "predictions"
@@ -87,7 +88,7 @@ def _layers(graph: _Graph, net: Any, x: str) -> str:
     for weight, bias, activation in net.affine_layers():
         x = graph("Gemm", x, weight.asnumpy(), bias.asnumpy(), transB=1)
         if activation is not None:
-            x = graph(_operator(activation), x)
+            x = _after(graph, activation, x)
 
     if net.output is not None:
         factor, summand = net.output.function.line()
@@ -97,9 +98,25 @@ def _layers(graph: _Graph, net: Any, x: str) -> str:
     return x
 
 
+def _after(graph: _Graph, layer: Any, x: str) -> str:
+    """Add what follows a Dense layer: an activation, a layer normalisation, or several of them."""
+    if isinstance(layer, nn.HybridSequential):
+        for one in layer:
+            x = _after(graph, one, x)
+        return x
+
+    if isinstance(layer, nn.LayerNorm):
+        scale, shift = layer.gamma.data().asnumpy(), layer.beta.data().asnumpy()
+        return graph("LayerNormalization", x, scale, shift, axis=-1, epsilon=layer._epsilon)
+    return graph(_operator(layer), x)
+
+
 def _operator(activation: nn.HybridBlock) -> str:
     """Return the operator of an activation's layer."""
-    return ACTIVATIONS[activation._alias()]
+    name = activation._alias()
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"`format=onnx` knows no layer {name}: choose `format=mxnet`")
+    return ACTIVATIONS[name]
 
 
 def _centered(graph: _Graph, centering: Centering) -> tuple[str, str]:

@@ -195,7 +195,8 @@ def similar_items(run: Answering, item: Any, n: int = 10) -> list[Scored]:
     """
     check_whole("n", n, at_least=1)
     predictor = predictor_of(run)
-    if predictor.item_vectors is None:
+    linear = predictor.parts.linear
+    if predictor.item_vectors is None and (linear is None or linear.weights is None):
         raise ConfigError(
             f"`similar_items` needs item vectors, and `model={run.config.model}` has "
             "none: train mult-vae, mult-dae or a model of ratings"
@@ -209,8 +210,10 @@ def similar_items(run: Answering, item: Any, n: int = 10) -> list[Scored]:
             stacklevel=2,
         )
 
-    directions = predictor.directions
-    cosines = directions @ directions[position]
+    if predictor.item_vectors is not None:
+        cosines = predictor.directions @ predictor.directions[position]
+    elif linear is not None and linear.weights is not None:  # what a click on it says of others
+        cosines = linear.weights[position].astype(np.float32)
 
     cosines[predictor.cold_items] = -np.inf
     cosines[position] = -np.inf

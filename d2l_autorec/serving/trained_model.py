@@ -23,7 +23,7 @@ from ..data.movielens import DATASETS
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
-from ..models.kinds import RunConfig
+from ..models.kinds import Own, RunConfig
 from ..models.registry import make_config
 from ..runs.experiment import TASKS, Experiment, TaskMaker
 from ..runs.phases import Outcome
@@ -34,6 +34,7 @@ from ..runs.run_record import read_record
 from ..runs.runner import run_training, write_run
 from ..support.errors import ConfigError, DataError, DataWarning
 from ..support.files import FolderLock, replacing
+from ..training.callbacks import Callback
 from ..training.checkpoint import Arrays, parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
 from . import new_user, predictor
@@ -218,7 +219,7 @@ class TrainedModel:
         return export_run(self, Path(folder), formats)
 
 
-def train_model(
+def train_model(  # noqa: PLR0913  # what a person may give, by name
     config: RunConfig | None = None,
     train: Ratings | Clicks | None = None,
     test: Ratings | None = None,
@@ -226,6 +227,9 @@ def train_model(
     devices: Sequence[mx.Context] | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    net: Any = None,
+    loss: Callable | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainedModel | None:
     """Train a model. Nothing is written unless `out` or `config.out` says so.
 
@@ -253,6 +257,14 @@ def train_model(
         A new folder for the run: checkpoints while it trains, then what `save` writes.
     resume : path, optional
         The folder of a run of this configuration on these ratings, to go on with.
+    net : Block, optional
+        A Gluon network of your own that maps rows to rows, in place of the model's. It is copied,
+        and trained dense. `load_run(path, net=net)` opens its folder; commands open the runs of
+        models that are registered: see `d2l_autorec.models.registry`.
+    loss : callable, optional
+        (prediction, label) to one loss a row, in place of the model's; a label of 0 is none.
+    callbacks : sequence of Callback
+        Called last in every phase, as those of `d2l_autorec.training.callbacks`.
 
     Returns
     -------
@@ -288,6 +300,7 @@ def train_model(
         config = replace(config, out=str(out))
     if resume is not None:
         resume = Path(resume)
+    config = config.with_own(Own(net, loss, callbacks))
 
     trained = run_training(config, _folder_if_named, make_task, devices, resume)
     if trained is None:
@@ -296,7 +309,7 @@ def train_model(
         warnings.warn(text, DataWarning, stacklevel=2)
 
     if trained.path is not None:
-        return load_run(trained.path)
+        return load_run(trained.path, net)
 
     assert trained.outcome is not None  # without a folder there is nothing else to go by
     return _model_of(trained.outcome)
@@ -381,14 +394,20 @@ def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
 
 def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
     """Return the network with these parameters, on the CPU."""
-    net: Any = config.network(inputs)
+    net: Any = config.build(inputs)
     net.initialize(ctx=mx.cpu())
     set_parameters(net, arrays)
     return net
 
 
-def load_run(path: str | Path) -> TrainedModel:
+def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     """Open a run folder. Switches MXNet to NumPy semantics (`npx.set_np()`).
+
+    Parameters
+    ----------
+    path : path
+    net : Block, optional
+        The network that `train_model` was given.
 
     Raises
     ------
@@ -398,6 +417,8 @@ def load_run(path: str | Path) -> TrainedModel:
     path = Path(path)
     record = read_record(path)
     result = record.finished()
+    if net is not None:
+        record = replace(record, config=record.config.with_own(Own(net)))
 
     npx.set_np()
     stored = read_stored(record)

@@ -1,0 +1,236 @@
+"""Models of someone else's, in one file: every command works with them, and no file knows them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import PACKAGE, Server
+
+import d2l_autorec as d2l
+
+FILE = Path(__file__).with_name("own_models.py")
+DATA = ("--dataset", "synthetic:80x60x1500", "--threshold", "3", "--heldout-users", "8")
+OPTIONS = {"item-knn": (), "deep-norm": ("--hidden", "16,8", "--epochs", "4", "--cpus", "1")}
+METRIC = "test_ndcg@100"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the file as an installed package, which offers it by an entry point."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / FILE.name).write_bytes(FILE.read_bytes())
+    about = folder / "own_models-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-models\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[d2l_autorec.models]\nown = own_models\n")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(installed):
+    """Processes and this one find the package; what it registers is gone afterwards."""
+    from d2l_autorec.models import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_registered", dict(registry.models()))
+        patch.setenv("PYTHONPATH", f"{PACKAGE.parent}{os.pathsep}{installed}")
+        patch.syspath_prepend(installed)
+        __import__("own_models")
+        yield
+    del sys.modules["own_models"]
+
+
+def call(verb, *words, folder):
+    done = subprocess.run(
+        [sys.executable, "-m", f"d2l_autorec.{verb}", *map(str, words)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def trained(request, tmp_path_factory):
+    """The name of a model, its run folder, and what the run printed."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    words = ("--model", request.param, *DATA, *OPTIONS[request.param])
+    printed = call("run", *words, "--json", "--out", folder, folder=folder.parent)
+    return request.param, folder, json.loads(printed)
+
+
+def test_help(tmp_path):
+    for words in (("--help-all",), ("--model", "item-knn", "--help")):
+        text = " ".join(call("run", *words, folder=tmp_path).split())
+        assert "--neighbours N" in text and "items that each item is like" in text
+    assert "item-knn: item-based k-nearest neighbours" in " ".join(
+        call("run", "--help-all", folder=tmp_path).split()
+    )
+    assert "item-knn" in call("tune", "--help-all", folder=tmp_path)
+
+
+def test_the_neighbours_are_those_of_the_cosine():
+    """Against the definition, item by item."""
+    rng = np.random.default_rng(0)
+    dense = (rng.random((30, 12)) < 0.4).astype("float32")
+    from scipy import sparse
+
+    config = d2l.make_config(model="item-knn", neighbours=3)
+    weights = config.fit(sparse.csr_matrix(dense)).weights
+    for item in range(12):
+        cosines = [
+            dense[:, other] @ dense[:, item] / np.sqrt(dense[:, other].sum() * dense[:, item].sum())
+            if other != item
+            else -1
+            for other in range(12)
+        ]
+        nearest = np.argsort(cosines)[::-1][:3]
+        np.testing.assert_allclose(weights[nearest, item], np.array(cosines)[nearest], rtol=1e-6)
+        assert np.count_nonzero(weights[:, item]) <= 3
+
+
+def test_run(trained):
+    model, folder, result = trained
+    assert result["model"] == model
+    assert result[METRIC] > 0 and "baseline_test_ndcg@100" in result
+    assert json.loads((folder / "config.json").read_text())["options"]["model"] == model
+
+
+def test_resume_goes_on_after_a_kill(tmp_path):
+    words = ("--model", "deep-norm", *DATA, "--hidden", "16,8", "--epochs", "40", "--cpus", "1")
+    quick = ("--checkpoint-every", "1", "--quiet")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "d2l_autorec.run", *words, *quick, "--out", "killed"], cwd=tmp_path
+    )
+    checkpoint = tmp_path / "killed" / "checkpoint.bin"
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("checkpoint*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    resumed = json.loads(call("run", "--resume", "killed", "--json", folder=tmp_path))
+    whole = json.loads(call("run", *words, "--json", "--out", "whole", folder=tmp_path))
+    assert not checkpoint.exists()
+    assert resumed[METRIC] == whole[METRIC] and resumed["epochs"] == 40
+
+
+def test_recommend(trained):
+    _, folder, result = trained
+    run, where = d2l.load_run(folder), folder.parent
+    user = str(result["example_user"])
+    words = ("recommend", folder, "--user", user, "-n", "3", "--json")
+    shown = json.loads(call(*words, folder=where))
+    assert [row["item"] for row in shown] == [row.item for row in run.recommend(user, 3)]
+
+    known = run.ratings.item_ids[:4].tolist()
+    (where / "me.csv").write_text("item\n" + "\n".join(map(str, known)) + "\n")
+    new = call("recommend", folder, "--new-user", "me.csv", "-n", "3", "--json", folder=where)
+    found = [row["item"] for row in json.loads(new)]
+    assert len(found) == 3 and not set(found) & set(known)
+
+    words = ("recommend", folder, "--similar-items", known[0], "-n", "3", "--json")
+    similar = json.loads(call(*words, folder=where))
+    assert len(similar) == 3 and known[0] not in [row["item"] for row in similar]
+
+
+def test_export_and_serve(trained):
+    model, folder, result = trained
+    formats = "tables" if model == "item-knn" else "mxnet,onnx,tables"
+    call("export", folder, "--format", formats, folder=folder.parent)
+
+    run = d2l.load_run(folder)
+    user = str(result["example_user"])
+    with Server(folder) as server:
+        url = f"{server.url}/recommend/{user}?n=3"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            rows = json.load(answer)["items"]
+    expected = run.recommend(user, 3)
+    assert [row["item"] for row in rows] == [str(row.item) for row in expected]
+    np.testing.assert_allclose(
+        [row["score"] for row in rows], [row.score for row in expected], atol=1e-4
+    )
+
+
+def test_tune_report_and_compare(trained):
+    model, folder, _ = trained
+    where = folder.parent
+    words = ("--model", model, *DATA, "--trials", "2", "--out", "search", "--json")
+    found = json.loads(call("tune", *words, *OPTIONS[model][2:], folder=where))
+    assert found["trials"] == 2 and found["options"]["model"] == model
+
+    table = call("compare", folder, "search/winner-trial-1", folder=where)
+    assert model in table
+
+
+def test_report(tmp_path):
+    """A report compares every model of clicks, theirs among them."""
+    words = ("--dataset", "synthetic:60x40x900", "--task", "ranking", "--threshold", "3")
+    text = call("report", *words, "--folds", "3", "--out", "which", folder=tmp_path)
+    labels = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert labels[1] == "popularity" and {"item-knn", "deep-norm", "EASE"} <= set(labels)
+
+
+def test_an_own_network_loss_and_callback(tmp_path):
+    """They are given to `train_model` without a registration."""
+    from mxnet import np as mxnp
+    from mxnet.gluon import nn
+
+    from d2l_autorec.training.callbacks import Callback
+
+    train, test = d2l.random_split(d2l.load_ratings("synthetic:60x40x900"), 0.1)
+    net = nn.HybridSequential()
+    net.add(
+        nn.Dense(8, in_units=40, activation="tanh"),
+        nn.LayerNorm(in_channels=8),
+        nn.Dense(40, in_units=8),
+    )
+    seen = []
+
+    class Watching(Callback):
+        def on_epoch_end(self, training):
+            seen.append(training.history[-1].train_loss)
+
+    def absolute(prediction, label):
+        return (mxnp.abs(prediction - label) * mxnp.sign(label)).mean(axis=1)
+
+    config = d2l.AutoRecConfig(based="user", epochs=5, lr=0.02, cpus=1, quiet=True)
+    given = {"net": net, "loss": absolute, "callbacks": [Watching()], "out": tmp_path / "own"}
+    with pytest.warns(d2l.DataWarning):  # it trains dense, and five epochs are few
+        model = d2l.train_model(config, train, test, **given)
+
+    assert len(seen) == 5 and seen[-1] < seen[0]
+    user = train.user_ids[0]
+    again = d2l.load_run(tmp_path / "own", net)
+    assert again.recommend(user, 3) == model.recommend(user, 3)
+    assert model.similar_items(train.item_ids[0], 3)
+    assert len(model.export(tmp_path / "out", ["mxnet", "onnx"])) == 4
+
+    row = np.zeros((1, 40), "float32")
+    mine = train.users == 0
+    row[0, train.items[mine]] = train.values[mine]
+    by_hand = model.net(mxnp.array(row)).asnumpy()[0]
+    rows = list(model.recommend(user, 3))
+    items = [train.item_ids.tolist().index(scored.item) for scored in rows]
+    np.testing.assert_allclose([scored.score for scored in rows], by_hand[items], rtol=1e-5)
+
+
+def test_what_cannot_be_had_is_said():
+    from mxnet.gluon import nn
+
+    ratings = d2l.load_ratings("synthetic:60x40x900")
+    with pytest.raises(d2l.ConfigError, match="^net maps rows to rows, and `model=mf` reads none"):
+        d2l.train_model(d2l.MFConfig(), ratings, net=nn.Dense(40))
+    with pytest.raises(d2l.ConfigError, match="is not known: give its layer `in_units`"):
+        d2l.train_model(d2l.AutoRecConfig(based="user", cpus=1), ratings, net=nn.Dense(40))
+    with pytest.raises(d2l.ConfigError, match="^`model` is item-kn: .*; did you mean item-knn"):
+        d2l.make_config(model="item-kn")
