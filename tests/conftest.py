@@ -6,6 +6,7 @@ import d2l_autorec  # noqa: F401  # first, as MXNet needs what it prepares
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ from d2l_autorec.support.cli import run_command
 
 matplotlib.use("Agg")
 mx.npx.set_np()
+
+# A shell without job control starts what is in the background with these ignored, and every
+# process that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 OFFLINE = "http://127.0.0.1:9/"  # nobody listens at this port
 
