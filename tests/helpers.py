@@ -256,7 +256,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+                env={**os.environ, "PYTHONPATH": f"{PACKAGE.parent}:{os.getenv('PYTHONPATH', '')}"},
             )
 
         line = self.process.stdout.readline()

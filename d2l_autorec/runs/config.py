@@ -77,7 +77,11 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         options = {}
 
     model = options.get("model")
-    if not isinstance(model, str) or model not in models():
+    if isinstance(model, str) and model not in models():
+        raise DataError(
+            f"{path} is of `model={model}`, which nothing here registers: install its package"
+        )
+    if not isinstance(model, str):
         raise DataError(
             f"{path} is missing or damaged (it names no model): restore it from a "
             "copy, or begin a new run"
