@@ -21,6 +21,7 @@ from .options import (
     RATIO,
     SEED,
     THREADS,
+    TRAINED,
     Among,
     Check,
     Need,
@@ -30,10 +31,14 @@ from .options import (
     brief,
     check_needs,
     check_values,
+    data_option,
+    device_option,
     one_of,
     option,
+    output_option,
     redefault,
     to_plain_values,
+    training_option,
     within,
 )
 
@@ -63,12 +68,6 @@ CUT_OFF = Check(
     "whole numbers from 1 to 10000, 100 of them at most",
 )
 
-TRAINED = Need(
-    lambda c: not c.at_once,
-    "`model={0.model}` is computed at once, without epochs",
-    "choose another `model`",
-    of_model=True,
-)
 WHOLE_ROWS = Need(
     lambda c: c.maps_rows,
     "`model={0.model}` reads no rows of a matrix",
@@ -163,21 +162,19 @@ class RunConfig:
         If a value is out of its range; one line with option, value and range.
     """
 
-    model: str = option("autorec", "model", "")  # the registry knows the names, and what they are
+    model: str = option("autorec", "")  # the registry knows the names, and what they are
     preset: str = option(
         "chapter",
-        "model",
         "a set of defaults, which options override. chapter: "
         "the book's; paper: those of the model's paper, on ML-1M; best: the lowest "
         "validation error found, of autorec on four data sets, of mf on ML-100K; "
         "with --ratings or --train the default is best where the model has it",
         one_of(PRESETS),
-        computes=False,  # it is the values that it sets
+        computes=False,
         common="a set of defaults, which options override",
     )
-    dataset: str = option(
+    dataset: str = data_option(
         "auto",
-        "data",
         "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
         "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
         "are generated; auto is ml-100k if it is at hand or can be downloaded, "
@@ -185,241 +182,197 @@ class RunConfig:
         common="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic",
         metavar="NAME",
     )
-    data_dir: str | None = option(
+    data_dir: str | None = data_option(
         None,
-        "data",
         "folder with ml-100k/u.data or ml-100k.zip, and "
         "where downloads go (default: $D2L_AUTOREC_DATA, else a "
         "cache folder of yours)",
+        None,
+        MOVIELENS,
         metavar="DIR",
-        needs=(MOVIELENS,),
         computes=False,
     )
-    ratings: str | None = option(
+    ratings: str | None = data_option(
         None,
-        "data",
         "your own csv, tsv, dat, JSON lines or Parquet file, instead of --dataset",
         common="your own csv, tsv or dat file instead, gzipped or not",
         metavar="FILE",
     )
-    columns: str | None = option(
+    columns: str | None = data_option(
         None,
-        "data",
         "columns of your file by name or number from 0: "
         "user=userId,item=movieId,rating=rating, perhaps timestamp=time "
         "(default: recognised)",
-        metavar="MAP",
-        needs=(OWN_FILE,),
-    )
-    separator: str | None = option(
         None,
-        "data",
+        OWN_FILE,
+        metavar="MAP",
+    )
+    separator: str | None = data_option(
+        None,
         "separator of your file: a character, ::, ||, tab or space (default: recognised)",
+        None,
+        OWN_FILE,
         metavar="SEP",
         blank=True,
-        needs=(OWN_FILE,),
     )
-    quotes: bool = option(
+    quotes: bool = data_option(
         True,
-        "data",
         "whether a '\"' of your file may enclose a field, or is part of the text",
-        needs=(OWN_FILE,),
+        None,
+        OWN_FILE,
     )
-    duplicates: str = option(
+    duplicates: str = data_option(
         "error",
-        "data",
         "what becomes of several ratings of an item by one user",
         one_of(("error", "last", "mean")),
-        needs=(OWN_FILE,),
+        OWN_FILE,
     )
-    scale: str | None = option(
+    scale: str | None = data_option(
         None,
-        "data",
         "lowest and highest rating of your file, as in 1,5 (default: those that occur)",
+        None,
+        OWN_FILE,
         metavar="LOW,HIGH",
-        needs=(OWN_FILE,),
     )
-    split: str = option("random", "data", "which part is the test part", one_of(SPLITS))
-    folds: int = option(5, "data", "number of folds of --split k-fold", FOLDS, needs=(BY_FOLD,))
-    fold: int | str = option(
+    split: str = data_option("random", "which part is the test part", one_of(SPLITS))
+    folds: int = data_option(5, "number of folds of --split k-fold", FOLDS, BY_FOLD)
+    fold: int | str = data_option(
         1,
-        "data",
         "which fold is the test part, from 1; all: one training after the other, and their mean",
         FOLD,
-        needs=(BY_FOLD,),
+        BY_FOLD,
         metavar="N|all",
     )
-    lr: float = option(
+    lr: float = training_option(
         0.002,
-        "training",
         "learning rate (the chapter's)",
         POSITIVE,
-        needs=(TRAINED,),
         common="learning rate",
         space=Span(2e-4, 1e-2, log=True),
     )
-    wd: float = option(1e-5, "training", "weight decay (the chapter's)", PENALTY, needs=(TRAINED,))
-    decay: str = option(
+    wd: float = training_option(1e-5, "weight decay (the chapter's)", PENALTY)
+    decay: str = training_option(
         "all",
-        "training",
         "what decays. all: weights and biases (the chapter's); weights: weights only (the paper's)",
         one_of(("all", "weights")),
-        needs=(TRAINED, DECAYS),
+        DECAYS,
     )
-    epochs: int = option(
-        25,
-        "training",
-        "passes over the rows (the chapter's)",
-        EPOCHS,
-        needs=(TRAINED,),
-        common="how many",
+    epochs: int = training_option(
+        25, "passes over the rows (the chapter's)", EPOCHS, common="how many"
     )
-    batch_size: int | str = option(
+    batch_size: int | str = training_option(
         256,
-        "training",
         "rows a step, over all devices (the chapter's); all: a step an epoch",
         ROWS_OF_A_STEP,
-        needs=(TRAINED,),
         metavar="N|all",
     )
-    patience: int = option(
+    patience: int = training_option(
         10,
-        "training",
         "with validation, stop after N epochs without a better validation score",
         AT_LEAST_1,
-        needs=(TRAINED, VALIDATED),
+        VALIDATED,
     )
-    eval_every: int = option(
-        1,
-        "training",
-        "evaluate after every N-th epoch, and after the last",
-        AT_LEAST_1,
-        metavar="N",
-        needs=(TRAINED,),
+    eval_every: int = training_option(
+        1, "evaluate after every N-th epoch, and after the last", AT_LEAST_1, metavar="N"
     )
-    lr_schedule: str = option(
+    lr_schedule: str = training_option(
         "constant",
-        "training",
         "learning rate over epochs: see --lr-step",
         one_of(("constant", "step", "cosine", "plateau")),
-        needs=(TRAINED,),
     )
-    lr_step: int = option(
+    lr_step: int = training_option(
         10,
-        "training",
         "step: epochs from one cut to the next; plateau: epochs "
         "without a better validation score before a cut",
         AT_LEAST_1,
-        needs=(TRAINED, CUTS),
+        CUTS,
     )
-    lr_factor: float = option(
-        0.4,
-        "training",
-        "a cut of the learning rate multiplies it by this",
-        RATIO,
-        needs=(TRAINED, CUTS),
+    lr_factor: float = training_option(
+        0.4, "a cut of the learning rate multiplies it by this", RATIO, CUTS
     )
-    lr_warmup: float = option(
+    lr_warmup: float = training_option(
         0.0,
-        "training",
         "cosine: share of the epochs in which the learning rate first grows from 0; the first "
         "epoch then leaves the network as it begins",
         FRACTION,
-        needs=(TRAINED, COSINE),
+        COSINE,
     )
-    optimizer: str = option(
+    optimizer: str = training_option(
         "adam",
-        "training",
         "a Gluon optimizer (the chapter's: adam), or rprop (the paper's), for --batch-size all: "
         "signs of gradients, steps of growing or shrinking size, the first of --lr",
         one_of(OPTIMIZERS),
-        needs=(TRAINED,),
     )
     seed: int = option(
         0,
-        "training",
         "seeds split, initialisation, order of rows and dropout",
         SEED,
         common="of everything that is drawn at random",
+        group="training",
     )
-    gpus: str | None = option(
+    gpus: str | None = device_option(
         None,
-        "devices",
         "GPU numbers, as in 0,1; all; or none (default: every visible GPU, else the CPU)",
         common="as in 0,1 (default: every visible GPU, else the CPU)",
         metavar="all|none|LIST",
     )
-    cpus: int | None = option(
-        None, "devices", "train on N CPU contexts, which behave as N devices", DEVICES, metavar="N"
+    cpus: int | None = device_option(
+        None, "train on N CPU contexts, which behave as N devices", DEVICES, metavar="N"
     )
-    kvstore: str = option(
+    kvstore: str = device_option(
         "auto",
-        "devices",
         "who adds up gradients. local, device: the CPU, the "
         "GPUs; none: nobody, on one device; auto: none, else device or local; "
         "dist_sync, dist_async: a parameter server and workers, see python -m "
         "d2l_autorec.launch",
         one_of(KVSTORES),
-        needs=(TRAINED,),
+        TRAINED,
     )
-    preload: str = option(
+    preload: str = device_option(
         "auto",
-        "devices",
         "whether dense rows are copied to the GPUs once "
         "instead of batch by batch; auto: where they fit",
         one_of(("auto", "yes", "no")),
-        needs=(WHOLE_ROWS,),
+        WHOLE_ROWS,
         computes=False,
     )
-    threads: int | None = option(
-        None,
-        "devices",
-        "CPU threads (default: $OMP_NUM_THREADS, else every CPU)",
-        THREADS,
-        metavar="N",
+    threads: int | None = device_option(
+        None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", THREADS, metavar="N"
     )
-    kernel: str = option(
+    kernel: str = device_option(
         "auto",
-        "devices",
         "dense: the chapter's arithmetic; sparse: the same "
         "over observed ratings only, on CPUs; auto: sparse where it can",
         one_of(("auto", "dense", "sparse")),
-        needs=(WHOLE_ROWS,),
+        WHOLE_ROWS,
     )
-    hybridize: bool = option(
-        True,
-        "devices",
-        "run the network as a compiled graph instead of layer by layer",
-        needs=(TRAINED,),
+    hybridize: bool = device_option(
+        True, "run the network as a compiled graph instead of layer by layer", None, TRAINED
     )
-    out: str | None = option(
+    out: str | None = output_option(
         None,
-        "output",
         "run folder (default: runs/MODEL-DATASET-TIME)",
         common="run folder (default: runs/MODEL-DATASET-TIME)",
         metavar="DIR",
         computes=False,
     )
-    checkpoint_every: int | str = option(
+    checkpoint_every: int | str = output_option(
         "60s",
-        "output",
         "from one checkpoint to the next: epochs, as in 5, or seconds, as in 60s, and then more "
         "where checkpoints would take above 5 % of the time",
         PAUSE,
+        TRAINED,
         metavar="N|60s",
-        needs=(TRAINED,),
         computes=False,
     )
-    quiet: bool = option(
+    quiet: bool = output_option(
         False,
-        "output",
         "no progress bar, only the result",
         computes=False,
         common="no progress bar, only the result",
     )
-    json: bool = option(
+    json: bool = output_option(
         False,
-        "output",
         "print the result as JSON, and nothing else on stdout",
         computes=False,
         common="print the result as JSON",
@@ -727,10 +680,8 @@ class RunConfig:
 class RatingModel(RunConfig):
     """Models that predict held-out ratings: the split, and what is done to predictions."""
 
-    train: str | None = option(
-        None, "data", "your own training ratings, with --test", metavar="FILE"
-    )
-    test: str | None = option(None, "data", "your own test ratings, with --train", metavar="FILE")
+    train: str | None = data_option(None, "your own training ratings, with --test", metavar="FILE")
+    test: str | None = data_option(None, "your own test ratings, with --train", metavar="FILE")
     split: str = redefault(
         RunConfig,
         "split",
@@ -742,21 +693,18 @@ class RatingModel(RunConfig):
         "ratings; u1..u5, ua, ub: ml-100k's official folds",
         needs=(SPLIT_HERE,),
     )
-    test_ratio: float = option(
+    test_ratio: float = data_option(
         0.1,
-        "data",
         "share of test ratings (the chapter's 0.1); 0 trains on all, and tests nothing",
         FRACTION,
-        needs=(SPLIT_HERE, BY_SHARE),
+        SPLIT_HERE,
+        BY_SHARE,
     )
-    clip: bool = option(
-        False,
-        "data",
-        "clip predictions to the rating scale, as the paper does; the chapter does not",
+    clip: bool = data_option(
+        False, "clip predictions to the rating scale, as the paper does; the chapter does not"
     )
-    val_ratio: float = option(
+    val_ratio: float = data_option(
         0.0,
-        "data",
         "share of the training ratings held out for early "
         "stopping; the best epoch's parameters are kept",
         Check(lambda v: 0 <= v < 1, "at least 0 and below 1"),
@@ -764,16 +712,12 @@ class RatingModel(RunConfig):
     )
     refit: bool = option(
         False,
-        "training",
         "after early stopping, train anew on training and "
         "validation ratings for the best number of epochs",
+        group="training",
     )
     init_sigma: float = option(
-        0.01,
-        "model",
-        "standard deviation of the initial weights (the chapter's)",
-        POSITIVE,
-        needs=(TRAINED,),
+        0.01, "standard deviation of the initial weights (the chapter's)", POSITIVE, TRAINED
     )
 
     task = "rating"
@@ -863,18 +807,17 @@ class RatingModel(RunConfig):
 class ClickModel(RunConfig):
     """Models that rank items by clicks: how ratings become clicks, and who is held out."""
 
-    threshold: float | None = option(
+    threshold: float | None = data_option(
         None,
-        "data",
         "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1, each row where "
         "there are no ratings or all are equal; of others it is to be given)",
         RATING,
     )
-    min_user_clicks: int = option(
-        5, "data", "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    min_user_clicks: int = data_option(
+        5, "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
     )
-    min_item_clicks: int = option(
-        0, "data", "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+    min_item_clicks: int = data_option(
+        0, "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
     )
     split: str = redefault(
         RunConfig,
@@ -885,29 +828,23 @@ class ClickModel(RunConfig):
         check=one_of(("users", "k-fold")),
     )
     folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
-    heldout_users: float = option(
+    heldout_users: float = data_option(
         0.1,
-        "data",
         "users for the test, and as many again for validation: a number, or a fraction of all; "
         "0 trains on all users",
         HELD_OUT,
+        NO_FOLDS,
         metavar="N|FRACTION",
-        needs=(NO_FOLDS,),
     )
-    validation_users: float | None = option(
+    validation_users: float | None = data_option(
         None,
-        "data",
         "users for validation, where there are not to be as many as for the test",
         HELD_OUT,
+        NO_FOLDS,
         metavar="N|FRACTION",
-        needs=(NO_FOLDS,),
     )
-    at: Sizes = option(
-        CUT_OFFS,
-        "output",
-        "cut-offs at which the test ranking is measured",
-        CUT_OFF,
-        computes=False,  # they are measured of what was computed
+    at: Sizes = output_option(
+        CUT_OFFS, "cut-offs at which the test ranking is measured", CUT_OFF, computes=False
     )
     batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 

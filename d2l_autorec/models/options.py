@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import field
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -122,25 +123,35 @@ SIZES = Check(
 )
 
 
+TRAINED = Need(
+    lambda c: not c.at_once,
+    "`model={0.model}` is computed at once, without epochs",
+    "choose another `model`",
+    of_model=True,
+)
+
+
 def option(
     default: Any,
-    group: str,
     help: str,
     check: Check | None = None,
-    needs: tuple[Need, ...] = (),
+    *needs: Need,
+    group: str = "model",
     computes: bool = True,
     **meta: Any,
 ) -> Any:
-    """A dataclass field that is also a command-line option.
+    """Return a dataclass field that is also a command-line option.
 
     Parameters
     ----------
-    default, group, help
-        Value, heading of the help (one of `GROUPS`), and text of the help.
+    default, help
+        Value, and text of the help.
     check : Check, optional
         What a value must pass.
-    needs : tuple of Need
+    *needs : Need
         Without any of these the option has no effect, and is refused where it is given.
+    group : str
+        Heading of the help, one of `GROUPS`.
     computes : bool
         Whether a run may compute something else for another value.
     **meta
@@ -152,6 +163,18 @@ def option(
         default=default,
         metadata=dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta),
     )
+
+
+data_option = partial(option, group="data")
+device_option = partial(option, group="devices")
+output_option = partial(option, group="output")
+
+
+def training_option(
+    default: Any, help: str, check: Check | None = None, *needs: Need, **meta: Any
+) -> Any:
+    """Return an option that has an effect on models that are trained; see `option`."""
+    return option(default, help, check, TRAINED, *needs, group="training", **meta)
 
 
 def redefault(config: type[OptionFields], name: str, default: Any, **meta: Any) -> Any:

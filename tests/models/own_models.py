@@ -12,9 +12,7 @@ from d2l_autorec.models.registry import register
 class ItemKNN(ClickModel):
     """The items that are most like those of a user, by the cosine of their clicks."""
 
-    neighbours: int = option(
-        20, "model", "items that each item is like", AT_LEAST_1, space=Span(5, 50)
-    )
+    neighbours: int = option(20, "items that each item is like", AT_LEAST_1, space=Span(5, 50))
 
     about = "item-based k-nearest neighbours"
     at_once = True
@@ -40,7 +38,7 @@ class DeepNorm(ClickModel):
     """A deep autoencoder of clicks with layer normalisation."""
 
     hidden: Sizes = option(
-        (24, 12), "model", "units of the hidden layers", SIZES, space=Among(((12,), (24, 12)))
+        (24, 12), "units of the hidden layers", SIZES, space=Among(((12,), (24, 12)))
     )
 
     about = "a deep autoencoder with layer normalisation"

@@ -151,9 +151,9 @@ def test_export_and_serve(trained):
     run = d2l.load_run(folder)
     user = str(result["example_user"])
     with Server(folder) as server:
-        url = f"{server.url}/recommend/{user}?n=3"
+        url = f"{server.url}/recommend?user={user}&n=3"
         with urllib.request.urlopen(url, timeout=60) as answer:
-            rows = json.load(answer)["items"]
+            rows = json.load(answer)["recommendations"]
     expected = run.recommend(user, 3)
     assert [row["item"] for row in rows] == [str(row.item) for row in expected]
     np.testing.assert_allclose(

@@ -26,6 +26,7 @@ from ..options import (
     option,
     redefault,
     shown,
+    training_option,
 )
 from ..registry import register
 
@@ -87,14 +88,12 @@ class AutoRecConfig(RatingModel):
 
     based: str = option(
         "item",
-        "model",
         "item: an item's ratings are a row (the chapter's); user: a user's are",
         one_of(("item", "user")),
         space=Among(("item", "user")),
     )
     hidden: Sizes = option(
         (500,),
-        "model",
         "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
         SIZES,
         common="hidden units",
@@ -102,14 +101,12 @@ class AutoRecConfig(RatingModel):
     )
     encoder_activation: str = option(
         "sigmoid",
-        "model",
         "of every hidden layer (the chapter's: sigmoid)",
         one_of(ACTIVATIONS),
         space=Among(("sigmoid", "tanh", "relu", "identity")),
     )
     decoder_activation: str = option(
         "identity",
-        "model",
         "of the predictions (the chapter's: "
         "identity); sigmoid and tanh, which are bounded, are scaled "
         "to the rating scale",
@@ -117,47 +114,39 @@ class AutoRecConfig(RatingModel):
     )
     tied: bool = option(
         False,
-        "model",
         "the decoder has the encoder's weights; first and last hidden layer must be of equal size",
     )
     dropout: Shares = option(
         (0.05,),
-        "model",
         "dropout after the first hidden layer (the chapter's)",
         DROPOUT,
         space=Span(0.0, 0.7),
     )
     input_dropout: float = option(
         0.0,
-        "model",
         "share of the ratings that the encoder does not see in training, and is to predict",
         FRACTION,
-        needs=(CENTERED,),
+        CENTERED,
         space=Span(0.0, 0.8),
     )
     input_scale: float = option(
         1.0,
-        "model",
         "what the encoder's inputs are multiplied by: as larger initial weights, a higher rate and "
         "a smaller weight decay of the encoder",
         POSITIVE,
         space=Span(0.3, 30.0, log=True),
     )
     center: bool = option(
-        False,
-        "model",
-        "the network reads and predicts what user and item means leave of the ratings",
+        False, "the network reads and predicts what user and item means leave of the ratings"
     )
     loss: str = option(
         "l2",
-        "model",
         "l2: half the mean squared error of a row (the chapter's); "
         "root: root of a batch's sum of squared errors, on one device",
         one_of(("l2", "root")),
     )
-    regularization: float | None = option(
+    regularization: float | None = training_option(
         None,
-        "training",
         "instead of --wd: the chapter's "
         "lambda, which means the same on a matrix of any size; the weight decay is "
         "lambda / (users x items). With --center it means the same on any rating scale, too",
@@ -165,47 +154,39 @@ class AutoRecConfig(RatingModel):
         metavar="LAMBDA",
         space=Span(2.0, 700.0, log=True),
     )
-    inner_regularization: float | None = option(
+    inner_regularization: float | None = training_option(
         None,
-        "training",
         "lambda of the weights between hidden layers, which predict hidden units and not ratings "
         "(default: as --regularization)",
         PENALTY,
+        DEEP,
+        BY_LAMBDA,
         metavar="LAMBDA",
-        needs=(DEEP, BY_LAMBDA),
     )
     batch_size: int | str = redefault(
         RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
     )
-    updates: int | None = option(
+    updates: int | None = training_option(
         None,
-        "training",
         f"instead of --epochs: as many epochs as make about N steps, but at least {FEWEST_EPOCHS}",
         AT_LEAST_1,
         metavar="N",
     )
 
-    pretrain: bool = option(
+    pretrain: bool = training_option(
         False,
-        "training",
         "train the hidden layers one after the other first, each with the decoding layer that "
         "mirrors it, as an autoencoder of what it reads; for several, as in 500,250,500",
     )
-    pretrain_epochs: Sizes = option(
+    pretrain_epochs: Sizes = training_option(
         (140, 400),
-        "training",
         "epochs of the first layer, on ratings, and of each other, on the units before it",
         LENGTHS,
-        needs=(PRETRAINED,),
+        PRETRAINED,
     )
 
-    pretrain_lr: float | None = option(
-        None,
-        "training",
-        "learning rate of these phases (default: as --lr)",
-        POSITIVE,
-        metavar="X",
-        needs=(PRETRAINED,),
+    pretrain_lr: float | None = training_option(
+        None, "learning rate of these phases (default: as --lr)", POSITIVE, PRETRAINED, metavar="X"
     )
 
     @property

@@ -28,11 +28,7 @@ class EASEConfig(ClickModel):
     """
 
     penalty: float = option(
-        500.0,
-        "model",
-        "lambda, on the squares of its weights",
-        POSITIVE,
-        space=Span(5.0, 5000.0, log=True),
+        500.0, "lambda, on the squares of its weights", POSITIVE, space=Span(5.0, 5000.0, log=True)
     )
 
     about = "a linear autoencoder in closed form"

@@ -15,7 +15,6 @@ class BiasConfig(RatingModel):
 
     damping: float = option(
         5.0,
-        "model",
         "ratings of 0 deviation that each user and item is given beside its own",
         PENALTY,
         space=Span(0.5, 50.0, log=True),

@@ -14,11 +14,10 @@ class MFConfig(RatingModel):
     """Biased matrix factorization with the settings of the d2l chapter on it."""
 
     factors: int = option(
-        30, "model", "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
+        30, "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
     )
     center: bool = option(
         False,
-        "model",
         "add the training ratings' mean to every prediction; the chapter's biases have to learn it",
     )
     wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))

@@ -22,6 +22,7 @@ from ..options import (
     option,
     redefault,
     shown,
+    training_option,
 )
 from ..registry import register
 
@@ -49,22 +50,19 @@ class ClickAutoencoderConfig(ClickModel):
     patience: int = redefault(RunConfig, "patience", 200)
     hidden: Sizes = option(
         (600, 200),
-        "model",
         "hidden units up to the code (the original's 600,200); the decoder mirrors them",
         SIZES,
         space=Among(((100,), (200,), (600,), (300, 100), (600, 200))),
     )
     dropout: Shares = option(
         (0.5,),
-        "model",
         "share of the input that is dropped; or one share "
         "for the input of each layer, as in 0.5,0,0,0",
         SHARES,
         space=Span(0.2, 0.8),
     )
-    early_stopping: str = option(
+    early_stopping: str = training_option(
         "ndcg@100",
-        "training",
         "the validation score that decides. loss: negative log likelihood of held-out clicks",
         one_of(("ndcg@100", "loss")),
     )
@@ -109,33 +107,25 @@ class ClickAutoencoderConfig(ClickModel):
 class MultVAEConfig(ClickAutoencoderConfig):
     """Mult-VAE, and how beta, the weight of its KL divergence, grows."""
 
-    anneal: str = option(
+    anneal: str = training_option(
         "original",
-        "training",
         "growth of beta. original: 1 / --anneal-steps an "
         "update, up to the cap; recotour: to the cap at 85 % of all updates; "
         "constant: the cap",
         one_of(SCHEDULES),
     )
-    anneal_cap: float = option(
-        0.2,
-        "training",
-        "highest beta (the original's)",
-        PENALTY,
-        needs=(CAPPED,),
-        space=Span(0.0, 1.0),
+    anneal_cap: float = training_option(
+        0.2, "highest beta (the original's)", PENALTY, CAPPED, space=Span(0.0, 1.0)
     )
-    anneal_steps: int = option(
+    anneal_steps: int = training_option(
         ORIGINAL_STEPS,
-        "training",
         "updates in which an original beta would reach 1",
         AT_LEAST_1,
+        BY_STEPS,
         metavar="N",
-        needs=(BY_STEPS,),
     )
-    search_beta: bool = option(
+    search_beta: bool = training_option(
         False,
-        "training",
         "anneal to 1, note the beta with the best "
         "validation score, then train anew up to that beta with the same "
         "slope",
