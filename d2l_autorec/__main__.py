@@ -17,11 +17,14 @@ COMMANDS = {
     "export": "a run for MXNet's SymbolBlock, ONNX and serve",
     "launch": "a run on several processes or machines",
 }
-LISTED = "\n".join(f"  {name:9}  {text}" for name, text in COMMANDS.items())
-EXAMPLES = f"""commands:
-{LISTED}
+ABOUT = """Autoencoders for recommendation in MXNet/Gluon.
 
-Each has --help. Begin with:
+Each command has --help.
+
+commands:
+{}
+
+Begin with:
   python -m d2l_autorec.run --out runs/mine
 """
 
@@ -37,22 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{did_you_mean(argv[0], COMMANDS)}"
         )
 
-    parser = _parser()
+    listed = "\n".join(f"  {name:9}  {text}" for name, text in COMMANDS.items())
+    parser = Parser("d2l_autorec", ABOUT.format(listed), "COMMAND [options]")
+    parser.usage = "python -m d2l_autorec.COMMAND [options]"
     parser.parse_args(argv)
     parser.print_help()
 
 
-def _parser() -> Parser:
-    return Parser(
-        prog="python -m d2l_autorec",
-        usage="python -m d2l_autorec.COMMAND [options]",
-        description="Autoencoders for recommendation in MXNet/Gluon.",
-        epilog=EXAMPLES,
-    )
-
-
 def start(argv: Sequence[str]) -> int:
-    """Run the command that the first word names, or `main`; the exit code."""
+    """Run the command that the first word names, or `main`, and return the exit code."""
     if not argv or argv[0] not in COMMANDS:
         return run_command("d2l_autorec", main, argv)
 

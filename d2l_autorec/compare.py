@@ -1,4 +1,11 @@
-"""`python -m d2l_autorec.compare`: finished runs side by side, as a table and a figure."""
+"""Compare finished runs: a table on stdout and, with --figure, their test errors over epochs.
+
+Says so where runs had different data.
+
+examples:
+  python -m d2l_autorec.compare runs/*
+  python -m d2l_autorec.compare runs/a runs/b --figure compare.png
+"""
 
 import csv
 import json
@@ -23,13 +30,9 @@ from .runs.run_record import read_record, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.numbers import seconds_shown
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 from .support.text_table import aligned
 
-EXAMPLES = """examples:
-  python -m d2l_autorec.compare runs/*
-  python -m d2l_autorec.compare runs/a runs/b --figure compare.png
-"""
 COLUMNS = {
     "run": "run",
     "model": "model",
@@ -98,16 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.compare",
-        usage="%(prog)s RUN_DIR ... [options]",
-        epilog=EXAMPLES,
-        description=(
-            "Compare finished runs: a table on stdout and, with --figure, their test errors over "
-            "epochs. "
-            "Says so where runs had different data."
-        ),
-    )
+    parser = Parser("d2l_autorec.compare", __doc__, "RUN_DIR ... [options]")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run has written"
     )

@@ -1,26 +1,26 @@
-"""`python -m d2l_autorec.export`: a finished run for MXNet's SymbolBlock and for ONNX."""
+"""Write a finished run as files that load without this package.
 
-from collections.abc import Sequence
-from pathlib import Path
+With metadata.json: ids, titles and what to do before and after. Those of a network are loaded and
+compared with it first.
 
-from .support.cli import Parser, leave, run_command
-from .support.steps import show_steps, step
-from .training.engine import start_mxnet
-
-EXAMPLES = """examples:
+examples:
   python -m d2l_autorec.export runs/mine                 into runs/mine/export
   python -m d2l_autorec.export runs/mine --format mxnet  without the onnx extra
   python -m d2l_autorec.export runs/mf --format tables   without a network
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from .support.cli import Parser, leave, run_command
+from .support.terminal import show_steps, step
+from .training.engine import start_mxnet
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, export and print what was written."""
     options = _parser().parse_args(argv)
-    folder = Path(options.run, "export")
-    if options.out is not None:
-        folder = Path(options.out)
-
+    folder = Path(options.out or Path(options.run, "export"))
     show_steps(True)
     step("loading MXNet")
     start_mxnet(one_cpu=True)
@@ -39,27 +39,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.export",
-        usage="%(prog)s RUN_DIR [options]",
-        epilog=EXAMPLES,
-        description=(
-            "Write a finished run as files that load without this package, with metadata.json: "
-            "ids, titles and what to do before and after. Those of a network are loaded and "
-            "compared with it first."
-        ),
-    )
+    parser = Parser("d2l_autorec.export", __doc__, "RUN_DIR [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     parser.add_argument("--out", metavar="DIR", help="folder to write [RUN_DIR/export]")
     parser.add_argument(
         "--format",
         default="mxnet,onnx,tables",
         metavar="LIST",
-        help=(
-            "mxnet (model-symbol.json, model-0000.params), onnx (model.onnx, needs "
-            "pip install 'd2l_autorec[onnx]'), tables (tables.npz: what d2l_autorec.serve "
-            "answers by, of any model), or several, separated by commas [mxnet,onnx,tables]"
-        ),
+        help="mxnet (model-symbol.json, model-0000.params), onnx (model.onnx, needs "
+        "pip install 'd2l_autorec[onnx]'), tables (tables.npz: what d2l_autorec.serve "
+        "answers by, of any model), or several, separated by commas [mxnet,onnx,tables]",
     )
     return parser
 

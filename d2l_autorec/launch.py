@@ -1,7 +1,27 @@
-"""`python -m d2l_autorec.launch`: this machine's part of MXNet's parameter server and its workers.
+"""Start this machine's servers of MXNet's parameter server, and the workers that use them.
 
 Like torchrun, it starts processes of this machine only; a cluster's own scheduler starts it on
-each machine.
+each machine. When one process fails, all others of the machine are ended.
+
+examples:
+  python -m d2l_autorec.launch -n 2 -s 1 -- \\
+      python -m d2l_autorec.run --kvstore dist_sync
+on each of two machines, with --node 1 on the second:
+  python -m d2l_autorec.launch --nodes 2 --node 0 --scheduler 10.0.0.1:9100 \\
+      -n 1 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
+Slurm: srun --ntasks-per-node 1 --kill-on-bad-exit=1 sh -c '... --node \\
+      $SLURM_NODEID --scheduler $(scontrol show hostnames | head -1):9100 ...'
+Kubernetes, an indexed Job with a headless service: --node \\
+      $JOB_COMPLETION_INDEX --scheduler JOB-0.SERVICE:9100
+
+Worker 0 reads and writes the run folder; every machine needs the data. Give
+--threads the CPUs of a machine divided by its workers. When a process fails,
+let the cluster end those of other machines, and start again with --resume.
+MXNet's parameter servers unpickle what reaches their port, without
+authentication: use a private network.
+
+exit codes: 0 when every process ends with 0; else that of the first one that
+failed (128 + signal where one killed it); 129, 130, 143 stopped by a signal
 """
 
 import argparse
@@ -24,8 +44,8 @@ from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED, is_host
 from .support.errors import ConfigError, Interrupted
-from .support.interrupt import SIGNALS
-from .support.steps import show_steps, step
+from .support.signals import SIGNALS
+from .support.terminal import show_steps, step
 
 WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
 RUN = re.compile(r"-m d2l_autorec[. ]run( |$)")
@@ -34,26 +54,6 @@ GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent dies
 LIBC = ctypes.CDLL(None)
-EXAMPLES = """examples:
-  python -m d2l_autorec.launch -n 2 -s 1 -- \\
-      python -m d2l_autorec.run --kvstore dist_sync
-on each of two machines, with --node 1 on the second:
-  python -m d2l_autorec.launch --nodes 2 --node 0 --scheduler 10.0.0.1:9100 \\
-      -n 1 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync
-Slurm: srun --ntasks-per-node 1 --kill-on-bad-exit=1 sh -c '... --node \\
-      $SLURM_NODEID --scheduler $(scontrol show hostnames | head -1):9100 ...'
-Kubernetes, an indexed Job with a headless service: --node \\
-      $JOB_COMPLETION_INDEX --scheduler JOB-0.SERVICE:9100
-
-Worker 0 reads and writes the run folder; every machine needs the data. Give
---threads the CPUs of a machine divided by its workers. When a process fails,
-those of its machine are ended: let the cluster end the others, and start again
-with --resume. MXNet's parameter servers unpickle what reaches their port,
-without authentication: use a private network.
-
-exit codes: 0 when every process ends with 0; else that of the first one that
-failed (128 + signal where one killed it); 129, 130, 143 stopped by a signal
-"""
 
 
 class Job(NamedTuple):
@@ -145,15 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.launch",
-        usage="%(prog)s -n N -s N [options] -- COMMAND ...",
-        epilog=EXAMPLES,
-        description=(
-            "Start this machine's servers of MXNet's parameter server, and the workers that use "
-            "them; when one process fails, end all others."
-        ),
-    )
+    parser = Parser("d2l_autorec.launch", __doc__, "-n N -s N [options] -- COMMAND ...")
     count = whole_number(within(1, 64))  # more is a slip, which would swamp a machine
 
     parser.add_argument("-n", "--workers", type=count, required=True, help="workers on a machine")

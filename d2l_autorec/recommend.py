@@ -1,4 +1,15 @@
-"""`python -m d2l_autorec.recommend`: what a finished run predicts for a user, by their own ids."""
+"""Predict ratings of a finished run, on the scale of its ratings file.
+
+Items that a user rated in the training part are never recommended, nor are items that nobody rated
+there.
+
+examples:
+  python -m d2l_autorec.recommend runs/mine --user 42
+  python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181
+  python -m d2l_autorec.recommend runs/mine --similar-items 50 -n 5
+  python -m d2l_autorec.recommend runs/mine --new-user ratings.csv
+  python -m d2l_autorec.recommend runs/mine --all out.csv
+"""
 
 import argparse
 import csv
@@ -12,21 +23,13 @@ from .runs.options import AT_LEAST_1, whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
 from .support.numbers import significant
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 from .support.text_table import aligned
 from .training.engine import start_mxnet
 
 if TYPE_CHECKING:
     from .serving.predictor import Scored
     from .serving.trained_model import TrainedModel
-
-EXAMPLES = """examples:
-  python -m d2l_autorec.recommend runs/mine --user 42
-  python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181
-  python -m d2l_autorec.recommend runs/mine --similar-items 50 -n 5
-  python -m d2l_autorec.recommend runs/mine --new-user ratings.csv
-  python -m d2l_autorec.recommend runs/mine --all out.csv
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,16 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.recommend",
-        usage="%(prog)s RUN_DIR --user ID [options]",
-        epilog=EXAMPLES,
-        description=(
-            "Predicted ratings of a finished run, on the scale of its ratings file. Items that a "
-            "user rated in the training part are never recommended, nor are items that nobody "
-            "rated there."
-        ),
-    )
+    parser = Parser("d2l_autorec.recommend", __doc__, "RUN_DIR --user ID [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--user", metavar="ID", help="the best unseen items of this user")

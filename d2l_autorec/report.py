@@ -1,7 +1,16 @@
-"""`python -m d2l_autorec.report`: the published tables run here, or models compared on your data.
+"""Reproduce the published tables, or compare models on your data.
 
-tables -> runs (each once, resumed if stopped) -> means and deviations -> report.md; of each table
-a csv and a figure
+Trains every model of each table, several times, and prints means, standard deviations and the
+published figures.
+
+examples:
+  python -m d2l_autorec.report                     every table; hours on 2 cores
+  python -m d2l_autorec.report --table chapter     some minutes
+  python -m d2l_autorec.report --quick             a smoke run on generated data
+  python -m d2l_autorec.report --ratings mine.csv  which model for your ratings
+  python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune
+
+Stopped with Ctrl-C or killed, the same command goes on where it was.
 """
 
 import argparse
@@ -37,7 +46,7 @@ from .support.errors import ConfigError, did_you_mean, stopped_with
 from .support.files import digest_of, write_atomically
 from .support.flags import as_command, flag, with_flags
 from .support.numbers import seconds_shown
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 from .support.text_table import csv_text
 from .training.engine import has_gpu, start_mxnet
 
@@ -62,15 +71,6 @@ DATA = (  # what names and describes a reader's own data
 )
 TRIALS = 20  # of a search, by default
 SMOKE = "**A smoke run: two epochs on generated ratings. No figure here is a result.**"
-EXAMPLES = """examples:
-  python -m d2l_autorec.report                     every table; hours on 2 cores
-  python -m d2l_autorec.report --table chapter     some minutes
-  python -m d2l_autorec.report --quick             a smoke run on generated data
-  python -m d2l_autorec.report --ratings mine.csv  which model for your ratings
-  python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune
-
-Stopped with Ctrl-C or killed, the same command goes on where it was.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -131,14 +131,7 @@ def _write_table(table: Table, lines: Sequence[Line], out: Path) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.report",
-        epilog=EXAMPLES,
-        description=(
-            "Reproduce the published tables: train every model of each, several times, and print "
-            "means, standard deviations and the published figures."
-        ),
-    )
+    parser = Parser("d2l_autorec.report", __doc__)
     parser.add_argument(
         "--table",
         metavar="LIST",

@@ -1,4 +1,14 @@
-"""`python -m d2l_autorec.run`: train a model, print its test RMSE, leave a run folder."""
+"""Train AutoRec as in Dive into Deep Learning, or another model.
+
+Prints its test error and writes a run folder. Defaults stand in [brackets].
+
+examples:
+  python -m d2l_autorec.run                      the chapter's model, 25 epochs
+  python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
+  python -m d2l_autorec.run --dataset synthetic  without any file or internet
+
+exit codes: 0 done; 2 user error; 3 training diverged; 129, 130, 131, 143 by a signal
+"""
 
 import argparse
 import gc
@@ -19,16 +29,8 @@ from .runs.options import (
 from .runs.options_file import overridden, read_options
 from .runs.run_record import read_folds, read_record
 from .support.cli import Parser, leave, run_command
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
-
-EXAMPLES = """examples:
-  python -m d2l_autorec.run                      the chapter's model, 25 epochs
-  python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
-  python -m d2l_autorec.run --dataset synthetic  without any file or internet
-
-exit codes: 0 done; 2 user error; 3 training diverged; 129, 130, 131, 143 by a signal
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if folder is None:
         config = make_config(given)
         threads = config.threads
-    elif (folds := read_folds(folder)) is not None:
+    elif folds := read_folds(folder):
         config = resumed_config(folds, folder, given)
         threads = config.threads
     else:
@@ -78,24 +80,13 @@ def _train_folds(config: RunConfig, folder: Path | None) -> None:
     from .runs.folds import tell_folds, train_folds
     from .runs.runner import new_folder
 
-    if folder is not None:
-        path = folder
-    elif config.out:
-        path = Path(config.out)
-    else:
-        path = new_folder(f"{config.model}-{config.source_name()}-folds")
+    name = f"{config.model}-{config.source_name()}-folds"
+    path = folder or Path(config.out or new_folder(name))
     tell_folds(config, train_folds(config, path, resumed=folder is not None))
 
 
 def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.run",
-        epilog=EXAMPLES,
-        description=(
-            "Train AutoRec as in Dive into Deep Learning, or another model: print its test "
-            "error and write a run folder. Defaults stand in [brackets]."
-        ),
-    )
+    parser = Parser("d2l_autorec.run", __doc__)
     add_options(parser, configs or models())
     parser.add_argument(
         "--resume",
@@ -115,7 +106,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
 
 
 def resumed_config(recorded: RunConfig, path: Path, given: dict[str, Any]) -> RunConfig:
-    """The options of the run in a folder; `given` may say them again, but not otherwise.
+    """Return the options of the run in a folder; `given` may say them again, but not otherwise.
 
     Raises
     ------

@@ -1,4 +1,13 @@
-"""`python -m d2l_autorec.serve`: a finished run as an HTTP API and a page."""
+"""Answer over HTTP what a finished run recommends, and show a page to try it on.
+
+Nothing is written, and only this machine is answered unless --host says otherwise. With an export
+in RUN_DIR, as d2l_autorec.export leaves it, it starts quicker and needs no MXNet.
+
+examples:
+  python -m d2l_autorec.serve runs/mine                http://127.0.0.1:8000
+  python -m d2l_autorec.serve runs/mine --workers 4    processes share the model
+  curl 'http://127.0.0.1:8000/recommend?user=196&n=5'  /docs describes the API
+"""
 
 import os
 import subprocess
@@ -13,16 +22,11 @@ from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.flags import as_command
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 
 if TYPE_CHECKING:
     from .serving.served_model import ServedModel
 
-EXAMPLES = """examples:
-  python -m d2l_autorec.serve runs/mine                http://127.0.0.1:8000
-  python -m d2l_autorec.serve runs/mine --workers 4    processes share the model
-  curl 'http://127.0.0.1:8000/recommend?user=196&n=5'  /docs describes the API
-"""
 HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
 PORTS, WORKERS, TIMEOUTS = within(0, 65535), within(1, 64), within(1, 3600)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -113,17 +117,7 @@ def _compute_in_one_thread() -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.serve",
-        usage="%(prog)s RUN_DIR [options]",
-        epilog=EXAMPLES,
-        description=(
-            "Answer over HTTP what a finished run recommends, and show a page to try it on. "
-            "Nothing is written, and only this machine is answered unless --host says otherwise. "
-            "With an export in RUN_DIR, as d2l_autorec.export leaves it, it starts quicker and "
-            "needs no MXNet."
-        ),
-    )
+    parser = Parser("d2l_autorec.serve", __doc__, "RUN_DIR [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on [127.0.0.1]"

@@ -1,4 +1,17 @@
-"""`python -m d2l_autorec.tune`: search for the options that suit your data, and train the best."""
+"""Search for the options that suit your data, and train the best.
+
+By validation ratings, or validation users, beginning with the presets. The winner is refitted;
+nothing else is tested.
+
+examples:
+  python -m d2l_autorec.tune --ratings mine.csv --minutes 10
+  python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50
+  python -m d2l_autorec.tune --ratings clicks.csv --task ranking
+
+The same command with the same --out goes on after a kill or with more trials;
+several of them at the same time share the work. Options that are given are
+fixed, all others are searched.
+"""
 
 import argparse
 import json
@@ -23,7 +36,7 @@ from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically
 from .support.flags import as_command, flag, with_flags
 from .support.numbers import seconds_shown
-from .support.steps import show_steps, step
+from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
 
 if TYPE_CHECKING:
@@ -32,15 +45,6 @@ if TYPE_CHECKING:
 
 BEGIN = time.monotonic()  # --minutes counts from here: most of the imports follow
 SHOWN = 10  # trials in the table
-EXAMPLES = """examples:
-  python -m d2l_autorec.tune --ratings mine.csv --minutes 10
-  python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50
-  python -m d2l_autorec.tune --ratings clicks.csv --task ranking
-
-The same command with the same --out goes on after a kill or with more trials;
-several of them at the same time share the work. Options that are given are
-fixed, all others are searched.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -93,14 +97,7 @@ def _say(line: str) -> None:
 
 
 def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
-    parser = Parser(
-        prog="python -m d2l_autorec.tune",
-        epilog=EXAMPLES,
-        description=(
-            "Search for the options that suit your data: by validation ratings, or validation "
-            "users, beginning with the presets. The winner is refitted; nothing else is tested."
-        ),
-    )
+    parser = Parser("d2l_autorec.tune", __doc__)
     parser.add_argument(
         "--trials",
         type=parser_of(int),

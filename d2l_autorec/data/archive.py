@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..support.arrays import load_arrays, save_arrays, telling_damage
+from ..support.arrays import load_arrays, save_arrays
+from ..support.files import telling_damage
 
 
 def save_archive(

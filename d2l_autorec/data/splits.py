@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from ..support.errors import ConfigError, DataError, check_whole
-from ..support.streams import Purpose, generator
+from ..support.seeds import Purpose, generator
 from .ratings import Ratings
 
 Split = tuple[Ratings, Ratings]

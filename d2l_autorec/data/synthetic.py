@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..support.errors import DataError
-from ..support.memory import available_memory, check_fits
-from ..support.streams import Purpose, generator
+from ..support.machine import available_memory, check_fits
+from ..support.seeds import Purpose, generator
 from .ratings import Ratings
 from .rules import size_of
 

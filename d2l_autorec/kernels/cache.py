@@ -14,7 +14,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
 from ..support.errors import DataWarning
-from ..support.steps import step
+from ..support.terminal import step
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 

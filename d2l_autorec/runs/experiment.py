@@ -13,7 +13,7 @@ from .. import kernels
 from ..kernels.fused_step import load_step
 from ..models.base import Model
 from ..support.errors import ConfigError, DataError, DataWarning
-from ..support.steps import step
+from ..support.terminal import step
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
 from ..training.loaders import BATCHES, Resident
 from ..training.parameter_server import Workers

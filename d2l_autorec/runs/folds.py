@@ -10,9 +10,9 @@ from typing import Any
 
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, stopped_with
-from ..support.files import FolderLock, write_json
+from ..support.files import locked, write_json
 from ..support.flags import with_flags
-from ..support.steps import remark
+from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
 from .config import RunConfig
@@ -52,7 +52,7 @@ def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[
             "for one run; train the folds one by one"
         )
 
-    with FolderLock(folder, new=not resumed):
+    with locked(folder, new=not resumed):
         if not resumed:
             write_json(folder / FOLDS, {"options": asdict(config)})
 

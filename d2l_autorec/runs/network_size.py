@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import mxnet as mx
 
 from ..support.errors import ConfigError
-from ..support.memory import available_memory, check_fits
+from ..support.machine import available_memory, check_fits
 from ..training.devices import free_memory
 
 LARGEST = 2**31 - 1  # MXNet's index of an element

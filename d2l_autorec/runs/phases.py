@@ -18,9 +18,9 @@ from scipy import sparse
 
 from ..models.base import Model
 from ..support.errors import DataWarning, NumericalError
-from ..support.interrupt import SignalWatch
-from ..support.steps import step
-from ..support.streams import Purpose, mxnet_seed
+from ..support.seeds import Purpose, mxnet_seed
+from ..support.signals import SignalWatch
+from ..support.terminal import step
 from ..training.callbacks import (
     Callback,
     EarlyStopping,

@@ -16,7 +16,7 @@ from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.base import Model
-from ..support.streams import Purpose, generator
+from ..support.seeds import Purpose, generator
 from ..training.history import EpochRecord
 from ..training.loaders import PairRows, Pairs, train_loader
 from .config import (

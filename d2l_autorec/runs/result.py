@@ -51,7 +51,7 @@ from typing import Any
 from ..support.environment import DISTRIBUTED
 from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
-from ..support.steps import remark
+from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.history import EpochRecord, best_epoch
 from ..training.progress import label_of

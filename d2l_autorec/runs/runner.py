@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import mxnet as mx
 
 from ..support.errors import DataError
-from ..support.files import FolderLock, remove_parts
-from ..support.steps import remark, step
+from ..support.files import locked, remove_parts
+from ..support.terminal import remark, step
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .config import RunConfig
@@ -125,7 +125,7 @@ def new_folder(begins: str) -> Path:
             number += 1
             path = Path("runs", f"{name}-{number}")
         except OSError:
-            return path  # FolderLock says what is wrong
+            return path  # locked says what is wrong
         else:
             return path
 
@@ -159,7 +159,7 @@ def remove_checkpoint(path: Path) -> None:
 
 def run_in_folder(experiment: Experiment, path: Path, resumed: bool) -> Outcome:
     """Train in a new folder, or in the one to go on with."""
-    with FolderLock(path, new=not resumed):
+    with locked(path, new=not resumed):
         step("preparing the training")
         remove_parts(path)  # of a process that was killed
 
@@ -209,6 +209,6 @@ def write_run(outcome: Outcome, path: Path) -> None:
     ConfigError
         If the folder holds files already, or cannot be written.
     """
-    with FolderLock(path, new=True, given="folder"):
+    with locked(path, new=True, given="folder"):
         folder = begin_folder(outcome.experiment, path)
         finish_folder(outcome, folder)

@@ -26,11 +26,11 @@ from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
 from ..models.options import Options
-from ..support.arrays import telling_damage
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
-from ..support.interrupt import SignalWatch
+from ..support.files import telling_damage
 from ..support.numbers import seconds_shown
-from ..support.streams import Purpose, generator
+from ..support.seeds import Purpose, generator
+from ..support.signals import SignalWatch
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
 from ..training.history import EpochRecord, Score, best_epoch

@@ -33,7 +33,7 @@ from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
 from ..runs.run_record import read_record
 from ..runs.runner import run_training, write_run
 from ..support.errors import ConfigError, DataError, DataWarning
-from ..support.files import FolderLock, replacing
+from ..support.files import locked, replacing
 from ..training.callbacks import Callback
 from ..training.checkpoint import Arrays, parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
@@ -441,7 +441,7 @@ def _history(path: Path) -> pd.DataFrame:
 def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:
     """Copy the files of a finished run into a new folder, result.json last."""
     curve = ["curve.png"] if (path / "curve.png").is_file() else []
-    with FolderLock(folder, new=True, given="folder"):
+    with locked(folder, new=True, given="folder"):
         for name in [*names, *curve, "result.json"]:
             with replacing(folder / name) as unfinished:
                 shutil.copyfile(path / name, unfinished)

@@ -8,10 +8,7 @@ from .errors import ConfigError, refuse_blank
 DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
 # What resolves: letters, digits, hyphens and underscores between dots, each part at most 63 long.
 HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*"
-HOW_TO_START = (
-    "start with python -m d2l_autorec.launch -n WORKERS -s SERVERS -- python -m "
-    "d2l_autorec.run ..., or set the DMLC_* variables yourself, see the help of d2l_autorec.launch"
-)
+HOW_TO_START = "start the run by python -m d2l_autorec.launch, or set the DMLC_* variables"
 NUMBERS = {"DMLC_PS_ROOT_PORT": 65535, "DMLC_NUM_WORKER": 1024, "DMLC_NUM_SERVER": 1024}
 MAX_THREADS = 512  # far more, and OpenMP crashes
 
@@ -29,15 +26,15 @@ def omp_threads() -> int | None:
         return None
 
     first = text.split(",")[0].strip()
-    if not first.isdecimal() or not 1 <= int(first) <= MAX_THREADS:
-        raise ConfigError(
-            f"OMP_NUM_THREADS is {text!r}: it must be from 1 to {MAX_THREADS}; correct or unset it"
-        )
-    return int(first)
+    if first.isdecimal() and 1 <= int(first) <= MAX_THREADS:
+        return int(first)
+    raise ConfigError(
+        f"OMP_NUM_THREADS is {text!r}: it must be from 1 to {MAX_THREADS}; correct or unset it"
+    )
 
 
 def variable(name: str) -> str | None:
-    """The value of a variable, None where it is not set.
+    """Return the value of a variable, None where it is not set.
 
     Raises
     ------
@@ -51,7 +48,7 @@ def variable(name: str) -> str | None:
 
 
 def is_host(text: str) -> bool:
-    """Whether a text can be a machine's name or IPv4 address."""
+    """Return whether a text can be a machine's name or IPv4 address."""
     return re.fullmatch(HOST, text) is not None
 
 
@@ -60,8 +57,8 @@ def check_role() -> None:
     role = os.environ.get("DMLC_ROLE", "worker")
     if role != "worker":
         raise ConfigError(
-            f"DMLC_ROLE is {role!r}: it must be worker, or not be set; a server or "
-            "scheduler is python -c 'import d2l_autorec, mxnet'"
+            f"DMLC_ROLE is {role!r}: it must be worker, or not be set; python -c 'import "
+            "d2l_autorec, mxnet' is a server or scheduler"
         )
 
 
@@ -81,8 +78,8 @@ def check_parameter_server(kvstore: str) -> None:
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         if name not in os.environ:
             raise ConfigError(
-                f"`kvstore={kvstore}` needs MXNet's parameter server, and {name} is "
-                f"not set: {HOW_TO_START}"
+                f"`kvstore={kvstore}` needs MXNet's parameter server, and {name} is not set: "
+                f"{HOW_TO_START}"
             )
 
     check_role()

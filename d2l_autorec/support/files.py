@@ -1,13 +1,12 @@
 """Files that are whole or not there, their digests, and folders that one process works in."""
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
-import stat
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from .errors import ConfigError, DataError
 
 PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
+BEGIN_ANEW = "restore it from a copy, or begin a new run"
 # The file that each kind of folder has from its beginning, what it then holds, and how to go on.
 BEGUN = {
     "config.json": ("a run", "go on with it by `resume={}`, or "),
@@ -40,17 +40,18 @@ def replacing(path: Path) -> Iterator[Path]:
         If the folder is missing or read-only, the disk full, or `path` no
         regular file.
     """
-    name = None
+    unfinished = None
     try:
         target = _target_of(path)
-        handle, name = tempfile.mkstemp(prefix=PART, suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        os.chmod(name, _mode_for(target))  # mkstemp lets only the owner read
+        unfinished = target.with_name(f"{PART}{secrets.token_hex(4)}{target.suffix[:9]}")
+        unfinished.touch(exist_ok=False)
+        if target.exists():
+            shutil.copymode(target, unfinished)
 
-        yield Path(name)
+        yield unfinished
 
-        _sync(Path(name))
-        os.replace(name, target)
+        _sync(unfinished)
+        os.replace(unfinished, target)
         with suppress(OSError):  # the file is in place; some shared mounts sync no folders
             _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
@@ -59,8 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
             "choose another folder; what was there before is unharmed"
         ) from error
     finally:
-        if name is not None:
-            _remove(Path(name))
+        if unfinished is not None:
+            _remove(unfinished)
 
 
 def _target_of(path: Path) -> Path:
@@ -69,31 +70,15 @@ def _target_of(path: Path) -> Path:
     Raises
     ------
     ConfigError
-        If it is a folder, device, pipe or socket.
+        If it is no file that may be written.
     """
     if str(path) == "-":
-        raise ConfigError(
-            "- is no name of a file, and this cannot be written to stdout: name a file"
-        )
-
-    target = Path(os.path.realpath(path))
-    if path.exists():
-        if not path.is_file():
-            raise ConfigError(
-                f"{path} is {'a folder' if path.is_dir() else 'no file'}: name a file"
-            )
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is read-only")
-    return target
-
-
-def _mode_for(target: Path) -> int:
-    try:
-        return stat.S_IMODE(os.stat(target).st_mode)
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        raise ConfigError("this cannot be written to stdout: name a file")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ConfigError(f"{path} cannot be written (it is read-only): choose another file")
+    return Path(os.path.realpath(path))
 
 
 def _sync(path: Path) -> None:
@@ -108,6 +93,22 @@ def _sync(path: Path) -> None:
 def _remove(path: Path) -> None:
     with suppress(OSError):  # the folder has become read-only: what is wrong is said already
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling_damage(path: Path, way_out: str = BEGIN_ANEW) -> Iterator[None]:
+    """Raise DataError, which names the file, for what goes wrong in the block.
+
+    Too little memory is no damage, nor is what cannot be written.
+    """
+    try:
+        yield
+    except (MemoryError, ConfigError):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        line = reason.splitlines()[0]
+        raise DataError(f"{path} is missing or damaged ({line}): {way_out}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -138,15 +139,10 @@ def read_json(path: Path) -> dict[str, Any]:
     DataError
         If the file is missing, or holds none.
     """
-    try:
+    with telling_damage(path):
         content = json.loads(path.read_bytes().decode("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path} is missing or damaged ({reason}): restore it from a copy, or begin a new run"
-        ) from error
     return content
 
 
@@ -164,21 +160,9 @@ def digest_of(path: Path) -> str:
 def check_digests(folder: Path, files: Mapping[str, str]) -> None:
     """Raise DataError unless every file is there, as it was when its digest was taken."""
     for name, digest in files.items():
-        path = folder / name
-
-        try:
-            found = digest_of(path)
-        except OSError as error:
-            raise DataError(
-                f"{path} is missing or damaged ({error.strerror}): restore it from a "
-                "copy, or begin a new run"
-            ) from error
-
-        if found != digest:
-            raise DataError(
-                f"{path} is damaged or was edited (its digest is not the one that the "
-                "run noted): restore it from a copy, or begin a new run"
-            )
+        with telling_damage(folder / name):
+            if digest_of(folder / name) != digest:
+                raise ValueError("it is not what the run has written")
 
 
 @contextmanager
@@ -201,8 +185,9 @@ def claim(folder: Path, given: str = "out") -> None:
     (folder / LOCK).write_bytes(CLAIM)
 
 
-class FolderLock:
-    """Holds a run folder for this process; a context manager.
+@contextmanager
+def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None]:
+    """Hold a run folder for this process in the block.
 
     The lock is the operating system's: it ends with the process, however that ends.
 
@@ -212,6 +197,8 @@ class FolderLock:
     new : bool
         Whether to claim the folder for a run that begins: it must be missing
         or empty, or claimed by a run that was killed before it began.
+    given : str
+        The parameter that names the folder.
 
     Raises
     ------
@@ -219,33 +206,28 @@ class FolderLock:
         If the folder cannot be made or written, holds other files, or
         another process holds it.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if new:
+            _check_free(folder, given)
 
-    def __init__(self, folder: Path, new: bool = False, given: str = "out") -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if new:
-                _check_free(folder, given)
+        file = open(folder / LOCK, "ab", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if new and not file.tell():
+            file.write(CLAIM)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"another process is at work in {folder}: wait for it, or name another folder "
+            f"with `{given}`"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {folder} cannot be written ({error.strerror or error}): name "
+            f"another one with `{given}`"
+        ) from error
 
-            self._file = open(folder / LOCK, "ab", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if new and not self._file.tell():
-                self._file.write(CLAIM)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"another process is at work in {folder}: wait for it, or name "
-                f"another folder with `{given}`"
-            ) from error
-        except OSError as error:
-            raise ConfigError(
-                f"the run folder {folder} cannot be written "
-                f"({error.strerror or error}): name another one with `{given}`"
-            ) from error
-
-    def __enter__(self) -> "FolderLock":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._file.close()
+    with file:
+        yield
 
 
 def _check_free(folder: Path, given: str) -> None:
@@ -258,14 +240,11 @@ def _check_free(folder: Path, given: str) -> None:
                 f"name another folder with `{given}`"
             )
 
-    claim = (folder / LOCK).read_bytes() if LOCK in names else b""
-    is_empty = not claim and set(names) <= {LOCK}
-    if claim == CLAIM or is_empty:
-        return
-
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-    raise ConfigError(
-        f"{folder} holds files already ({shown}), which a run might replace: name a "
-        f"new or an empty folder with `{given}`"
-    )
+    others = [name for name in names if name != LOCK]
+    claimed = LOCK in names and (folder / LOCK).read_bytes() == CLAIM
+    if others and not claimed:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ConfigError(
+            f"{folder} holds files already ({shown}), which a run might replace: name a "
+            f"new or an empty folder with `{given}`"
+        )

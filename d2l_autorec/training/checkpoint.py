@@ -16,9 +16,9 @@ import numpy as onp
 from mxnet import nd
 
 from ..kernels.csr import numpy_view
-from ..support.arrays import load_arrays, save_arrays, telling_damage
+from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import DataError
-from ..support.files import replacing
+from ..support.files import replacing, telling_damage
 from .history import EpochRecord, StepSums
 from .loaders import restore_loader
 

@@ -12,7 +12,7 @@ from typing import Any
 from .. import kernels
 from ..support.environment import DISTRIBUTED, check_role, omp_threads
 from ..support.errors import MXNET_IS_MISSING, ConfigError
-from ..support.processors import available_threads
+from ..support.machine import available_threads
 
 CPU = 1  # MXNet's number of this kind of device
 MISSING = re.compile(r"(?P<name>lib\w+)\.so\.(?P<version>\d+): cannot open")  # of the loader

@@ -8,7 +8,7 @@ from mxnet import autograd
 from ..kernels.csr import CSRBatch, numpy_view
 from ..kernels.fused_step import AdamOptions, FusedStep, Layers, OneHidden, RPropOptions
 from ..models.sparse_autorec import OneHiddenLayer
-from ..support.processors import idle_cpus
+from ..support.machine import idle_cpus
 from .history import StepSums
 from .loop import Training
 from .rprop import RProp

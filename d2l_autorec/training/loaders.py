@@ -14,7 +14,7 @@ from scipy import sparse
 from .. import kernels
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
-from ..support.streams import Purpose, generator
+from ..support.seeds import Purpose, generator
 
 
 class EpochShuffle(gluon.data.Sampler):

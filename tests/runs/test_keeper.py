@@ -19,7 +19,7 @@ from d2l_autorec.runs.keeper import Pace
 from d2l_autorec.runs.phases import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
-from d2l_autorec.support.interrupt import SignalWatch
+from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, are_finite, live_arrays
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.losses import MaskedL2Loss

@@ -14,7 +14,7 @@ from d2l_autorec.runs.config import make_config, stage_of
 from d2l_autorec.runs.experiment import prepare
 from d2l_autorec.runs.phases import validate
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.interrupt import SignalWatch
+from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
 from d2l_autorec.training.parameter_server import Workers
 

@@ -31,12 +31,12 @@ from d2l_autorec.support.errors import (
     NumericalError,
 )
 from d2l_autorec.support.files import (
-    FolderLock,
+    locked,
     read_json,
     write_atomically,
     write_json,
 )
-from d2l_autorec.support.interrupt import SignalWatch
+from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
 from d2l_autorec.training.callbacks import StepSeed
@@ -360,10 +360,10 @@ def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
 
 
 def test_two_processes_on_one_folder(tmp_path, in_process):
-    with FolderLock(tmp_path / "run"):
+    with locked(tmp_path / "run"):
         process = in_process("run", *RUN, "--out", str(tmp_path / "run"))
         assert_user_error(process, "another process is at work in")
-    with FolderLock(tmp_path / "run"):
+    with locked(tmp_path / "run"):
         pass  # the lock went with its holder
 
 

@@ -19,8 +19,8 @@ import d2l_autorec
 from d2l_autorec.models.mf import ClosedForm
 from d2l_autorec.support.cli import explain, run_command
 from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
-from d2l_autorec.support.interrupt import SIGNALS, SignalWatch, handling
-from d2l_autorec.support.output import Output
+from d2l_autorec.support.signals import SIGNALS, SignalWatch, handling
+from d2l_autorec.support.terminal import Output
 
 COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"

@@ -22,7 +22,7 @@ from d2l_autorec.serving.served_model import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.files import FolderLock, read_json, replacing, write_atomically
+from d2l_autorec.support.files import locked, read_json, replacing, write_atomically
 from d2l_autorec.training.checkpoint import Checkpoint
 
 QUICK = (
@@ -292,7 +292,7 @@ def test_an_empty_folder_and_a_link_to_one_are_taken(in_process, tmp_path):
 
 def test_a_run_that_was_killed_before_it_began_is_begun_again(in_process, tmp_path):
     out = tmp_path / "out"
-    with FolderLock(out, new=True):
+    with locked(out, new=True):
         (out / "ratings.npz").write_text("half")
         (out / f"{files.PART}abcd1234.npz").write_text("half")
     assert in_process("run", *QUICK, "--out", str(out)).returncode == 0

@@ -15,7 +15,7 @@ from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import Demand, check_network
 from d2l_autorec.support import control_groups, memory
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.memory import available_memory, check_fits
+from d2l_autorec.support.machine import available_memory, check_fits
 
 MIB, GIB = 2**20, 2**30
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from d2l_autorec.support import control_groups, processors
-from d2l_autorec.support.processors import available_threads, cpu_quota
+from d2l_autorec.support.machine import available_threads, cpu_quota
 
 
 @pytest.fixture

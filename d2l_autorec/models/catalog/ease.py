@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...support.memory import available_memory, check_fits
+from ...support.machine import available_memory, check_fits
 from ..kinds import ClickModel
 from ..options import POSITIVE, Span, option
 from ..registry import register

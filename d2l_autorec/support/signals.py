@@ -4,14 +4,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 from .errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+Handler = Callable[[int, FrameType | None], Any]
 
 
 def quit_on_signals(name: str) -> None:
@@ -27,22 +27,8 @@ def quit_on_signals(name: str) -> None:
     _install(leave)
 
 
-@contextmanager
-def handling(handler: Handler) -> Iterator[None]:
-    """Let `handler` have the signals in this block; one that is ignored stays so, as by nohup."""
-    usual = {}
-    if threading.current_thread() is threading.main_thread():
-        usual = _install(handler)
-
-    try:
-        yield
-    finally:
-        for number, former in usual.items():
-            signal.signal(number, former)
-
-
 def _install(handler: Handler) -> dict[int, Any]:
-    """Set the handler of each signal that is not ignored, and return the former ones."""
+    """Set the handler of each signal that is not ignored, as by nohup; return the former ones."""
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in heard}
 
@@ -60,20 +46,21 @@ class SignalWatch:
     """
 
     def __init__(self, advice: str = "") -> None:
+        self.received: int | None = None  # the signal that has come
         self._advice = advice
-        self._received: int | None = None
         self._defers = False
-        self._block = ExitStack()
+        self._usual: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalWatch":
-        self._block.enter_context(handling(self._note))
+        if threading.current_thread() is threading.main_thread():
+            self._usual = _install(self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        waits = self._defers and self._received is None
-        self._received = number
+        waits = self._defers and self.received is None
+        self.received = number
         if not waits:
-            raise Interrupted(number, self._advice)
+            self.check()
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
@@ -85,18 +72,13 @@ class SignalWatch:
             self._defers = False
         self.check()
 
-    @property
-    def received(self) -> int | None:
-        """The signal that has come."""
-        return self._received
-
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
-        received = self.received
-        if received is not None:
-            raise Interrupted(received, self._advice)
+        if self.received is not None:
+            raise Interrupted(self.received, self._advice)
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        self._block.close()
-        if self._received is not None and not (kind and issubclass(kind, Interrupted)):
-            raise Interrupted(self._received, self._advice)
+        for number, former in self._usual.items():
+            signal.signal(number, former)
+        if kind is None or not issubclass(kind, Interrupted):
+            self.check()

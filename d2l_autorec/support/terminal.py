@@ -1,10 +1,16 @@
-"""Standard streams that may be closed, full, or without a reader, at any moment."""
+"""What a command writes to the terminal, which may be closed, full or without a reader."""
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+CLEAR_LINE = "\r\x1b[K"  # of a terminal
+
+_shown = False
 
 
 class Output:
@@ -41,14 +47,14 @@ class Output:
         try:
             getattr(self._stream, method)(*arguments)
         except UnicodeEncodeError:
-            text = arguments[0].encode(self._stream.encoding, "backslashreplace")
-            self._try("write", text.decode(self._stream.encoding))
+            self._stream.reconfigure(errors="backslashreplace")
+            self._try(method, *arguments)
         except OSError as error:
             self.failure = error
             discard(self._stream.fileno())
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Return whether a person reads it."""
         return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
@@ -69,19 +75,35 @@ def standard_streams() -> Iterator[Output]:
     A closed descriptor 0, 1 or 2 is opened to nowhere: the next file that is opened would get its
     number, and what libraries print.
     """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest free number
+        pass
+    os.close(descriptor)
 
     usual = sys.stdout, sys.stderr
-    sys.stdout = Output(sys.stdout)
-    sys.stderr = Output(sys.stderr)
-
+    sys.stdout, sys.stderr = output, errors = Output(sys.stdout), Output(sys.stderr)
     try:
-        yield sys.stdout
+        yield output
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        output.flush()
+        errors.flush()
         sys.stdout, sys.stderr = usual
+
+
+def show_steps(wanted: bool) -> None:
+    """From now on tell each step, if `wanted` and where a person reads stderr."""
+    global _shown
+    _shown = wanted and sys.stderr.isatty()
+
+
+def step(what: str) -> None:
+    """Say what begins now, in a line; in the place of a bar that has not moved yet."""
+    if _shown:
+        print(f"{CLEAR_LINE}{what} ...", file=sys.stderr, flush=True)
+
+
+def remark(text: str) -> None:
+    """Say a sentence on stderr, broken between words where it is wider than a terminal."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr)
