@@ -35,10 +35,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, NamedTuple
+from collections.abc import Sequence
+from typing import IO, TypeAlias
 
 from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
@@ -54,38 +52,30 @@ GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 LAST_LINES = 20
 PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent dies
 LIBC = ctypes.CDLL(None)
-
-
-class Job(NamedTuple):
-    """A process to start: its role, its number among those of the role, and what it runs."""
-
-    role: str
-    rank: int
-    command: Sequence[str]
-    environment: dict[str, str]
+Job: TypeAlias = tuple[str, int, Sequence[str]]
+Settings: TypeAlias = dict[str, str]
 
 
 class Process:
-    """A started job, whose lines are passed on behind its role and rank."""
+    """A started process, whose lines are passed on behind its role and rank."""
 
     _printing = threading.Lock()
 
-    def __init__(self, job: Job) -> None:
-        self.role = job.role
-        self.name = f"{job.role} {job.rank}"
+    def __init__(self, role: str, rank: int, command: Sequence[str], settings: Settings) -> None:
+        self.role, self.name = role, f"{role} {rank}"
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._pumps: list[threading.Thread] = []
-
         self._process = subprocess.Popen(
-            job.command,
-            env={**os.environ, **job.environment},
+            command,
+            env={**os.environ, **settings, "DMLC_ROLE": role, WORKER: str(rank)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # no thread runs yet: see `pass_on`
+            # no thread runs yet: see `pass_on`
+            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )
 
     def pass_on(self) -> None:
@@ -130,18 +120,15 @@ class Process:
         return f"{self.name} {ending}" + (f"; its last lines:{lines}" if lines else "")
 
 
-def _end_with_parent() -> None:
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, start this machine's processes, and wait for them."""
     options = _parser().parse_args(argv)
-    jobs = plan(options)
+    jobs, settings = plan(options), settings_of(options)
 
     show_steps(True)
-    step(f"starting {len(jobs)} processes: {', '.join(f'{job.role} {job.rank}' for job in jobs)}")
-    sys.exit(run(jobs, wait_for_servers=options.nodes > 1))
+    names = [f"{role} {rank}" for role, rank, _ in jobs]
+    step(f"starting {len(jobs)} processes: {', '.join(names)}")
+    sys.exit(run(jobs, settings, wait_for_servers=options.nodes > 1))
 
 
 def _parser() -> Parser:
@@ -150,15 +137,10 @@ def _parser() -> Parser:
 
     parser.add_argument("-n", "--workers", type=count, required=True, help="workers on a machine")
     parser.add_argument("-s", "--servers", type=count, required=True, help="servers on a machine")
+    parser.add_argument("--nodes", type=count, default=1, help="how many machines take part [1]")
+    node = whole_number(within(0, 63))
     parser.add_argument(
-        "--nodes", type=count, default=1, metavar="N", help="how many machines take part [1]"
-    )
-    parser.add_argument(
-        "--node",
-        type=whole_number(within(0, 63)),
-        default=0,
-        metavar="N",
-        help="this machine's number; 0 has the scheduler, too [0]",
+        "--node", type=node, default=0, help="this machine's number; 0 has the scheduler, too [0]"
     )
     parser.add_argument(
         "--scheduler",
@@ -172,7 +154,7 @@ def _parser() -> Parser:
 
 
 def plan(options: argparse.Namespace) -> list[Job]:
-    """Return what to start on this machine.
+    """Return what to start on this machine: role, rank among those of the role, and command.
 
     Raises
     ------
@@ -180,52 +162,47 @@ def plan(options: argparse.Namespace) -> list[Job]:
         If the options would fail on the way, or start what does not belong together.
     """
     command = _command(options.command)
-    if options.node >= options.nodes:
-        raise ConfigError(f"--node is {options.node}: it must be below --nodes {options.nodes}")
+    node, servers, workers = options.node, options.servers, options.workers
+    if node >= options.nodes:
+        raise ConfigError(f"--node is {node}: it must be below --nodes {options.nodes}")
 
+    # it serves inside the import, and then exits
+    serve = [sys.executable, "-c", "import d2l_autorec, mxnet"]
+    return [
+        *([("scheduler", 0, serve)] if node == 0 else []),
+        *(("server", node * servers + k, serve) for k in range(servers)),
+        *(("worker", node * workers + k, command) for k in range(workers)),
+    ]
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return what MXNet reads from the environment, of whatever role; raise ConfigError."""
     host, port = _scheduler(options)
-    common = {
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))  # sends nothing
+        own_address, _ = probe.getsockname()
+
+    return {
         "DMLC_PS_ROOT_URI": host,
         "DMLC_PS_ROOT_PORT": str(port),
         "DMLC_NUM_WORKER": str(options.nodes * options.workers),
         "DMLC_NUM_SERVER": str(options.nodes * options.servers),
-        "DMLC_NODE_HOST": _address_towards(host),
+        "DMLC_NODE_HOST": own_address,
         "PYTHONUNBUFFERED": "1",  # lines are passed on as they are written
     }
-    python = command[0] if Path(command[0]).name.startswith("python") else sys.executable
-    serve = [
-        python,
-        "-c",
-        "import d2l_autorec, mxnet",
-    ]  # it serves inside the import, and then exits
-
-    first_server, first_worker = options.node * options.servers, options.node * options.workers
-    jobs = [
-        *(("scheduler", rank, serve) for rank in range(options.node == 0)),
-        *(("server", first_server + k, serve) for k in range(options.servers)),
-        *(("worker", first_worker + k, command) for k in range(options.workers)),
-    ]
-    return [
-        Job(role, rank, words, {**common, "DMLC_ROLE": role, WORKER: str(rank)})
-        for role, rank, words in jobs
-    ]
 
 
 def _command(words: Sequence[str]) -> Sequence[str]:
     """Return what a worker runs; raise ConfigError if it is nothing, or a run by itself."""
     command = words[1:] if words[:1] == ["--"] else words
     if not command:
-        raise ConfigError(
-            "there is no command for the workers: put it behind --, as in "
-            "-n 2 -s 1 -- python -m d2l_autorec.run --kvstore dist_sync"
-        )
+        raise ConfigError("there is no command for the workers: put it behind --, see --help")
 
     text = " ".join(command)
     if RUN.search(text) and not TOGETHER.search(text):
         raise ConfigError(
             "every worker would do the whole run by itself, and all in one folder: "
-            f"add --kvstore {' or '.join(DISTRIBUTED)} to the command, or start it "
-            "without d2l_autorec.launch"
+            f"add --kvstore {' or '.join(DISTRIBUTED)} to the command"
         )
     return command
 
@@ -249,31 +226,18 @@ def _scheduler(options: argparse.Namespace) -> tuple[str, int]:
     except OSError as error:
         raise ConfigError(f"--scheduler {given}: {host} has no IPv4 address ({error})") from error
     if options.nodes > 1 and address.startswith("127."):
-        raise ConfigError(
-            f"--scheduler {given}: other machines cannot reach {address}: give machine 0's "
-            "address in their network"
-        )
+        raise ConfigError(f"--scheduler {given}: other machines cannot reach {address}")
     return address, int(port)
 
 
-def _address_towards(host: str) -> str:
-    """Return this machine's address on the way to another; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host, 9))
-        except OSError as error:
-            raise ConfigError(
-                f"--scheduler: there is no way to {host} ({error.strerror})"
-            ) from error
-        return probe.getsockname()[0]
-
-
-def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
+def run(jobs: Sequence[Job], settings: Settings, wait_for_servers: bool) -> int:
     """Start `jobs` and wait until they are done, or one process fails.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of (role, rank, command)
+    settings : dict
+        Variables of the environment, of every process.
     wait_for_servers : bool
         Whether workers of other machines may still need this one's servers.
 
@@ -290,7 +254,7 @@ def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
     processes: list[Process] = []
     try:
         for job in jobs:
-            processes.append(Process(job))
+            processes.append(Process(*job, settings))
         for process in processes:
             process.pass_on()
         failed = _wait(processes, wait_for_servers)
@@ -301,8 +265,10 @@ def run(jobs: Sequence[Job], wait_for_servers: bool) -> int:
     except Interrupted as error:
         raise Interrupted(error.exit_code - 128, "every process was ended") from None
     finally:
-        with _ignoring_signals():  # ending takes GRACE + 1 seconds at most
-            _end(processes)
+        usual = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+        _end(processes)  # takes GRACE + 1 seconds at most
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
     if failed is None:
         return 0
@@ -324,16 +290,6 @@ def _wait(processes: Sequence[Process], wait_for_servers: bool) -> Process | Non
             return None
 
         time.sleep(0.05)
-
-
-@contextmanager
-def _ignoring_signals() -> Iterator[None]:
-    usual = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, was in usual.items():
-            signal.signal(number, was)
 
 
 def _end(processes: Sequence[Process]) -> None:
