@@ -37,9 +37,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     if options.items is not None and options.user is None:
         raise ConfigError("--items needs --user ID: whose ratings are to be predicted")
-    if options.items is not None and "n" in options:
-        raise ConfigError("-n has no effect: --items says which items; leave it out")
-    vars(options).setdefault("n", 10)
 
     show_steps(not options.quiet and not options.json)
     step("loading MXNet")
@@ -56,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         written = write_all(run, Path(options.all), options.n, progress=not options.quiet)
         _tell_written(written, options)
     else:
-        _print_scored(_asked_for(run, options), options, score_name(run))
+        column = score_name(run) if options.similar_items is None else "similarity"
+        _print_scored(_asked_for(run, options), options, column)
 
 
 def _parser() -> Parser:
@@ -80,7 +78,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "-n",
         type=whole_number(AT_LEAST_1),
-        default=argparse.SUPPRESS,
+        default=10,
         metavar="N",
         help="number of items [10]",
     )
@@ -91,16 +89,17 @@ def _parser() -> Parser:
 
 def _asked_for(run: "TrainedModel", options: argparse.Namespace) -> "list[Scored]":
     from .serving.new_user import read_new_user, recommend_new_user
-    from .serving.predictor import recommend, score, similar_items
+    from .serving.predictor import predictor_of
 
+    predictor = predictor_of(run)
     if options.similar_items is not None:
-        return similar_items(run, options.similar_items, options.n)
+        return predictor.similar_items(options.similar_items, options.n)
     if options.new_user is not None:
-        items, values = read_new_user(Path(options.new_user), run)
-        return recommend_new_user(run, items, values, options.n)
+        items, values = read_new_user(Path(options.new_user), predictor)
+        return recommend_new_user(predictor, items, values, options.n)
     if options.items is not None:
-        return score(run, options.user, _ids_in(options.items))
-    return recommend(run, options.user, options.n)
+        return predictor.score(options.user, _ids_in(options.items))
+    return predictor.recommend(options.user, options.n)
 
 
 def _ids_in(text: str) -> list[str]:
@@ -115,17 +114,13 @@ def _ids_in(text: str) -> list[str]:
 
 
 def score_name(run: "TrainedModel") -> str:
-    """What a run's scores are."""
+    """Return what a run's scores are."""
     return "score" if run.config.task == "ranking" else "predicted_rating"
 
 
-def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str) -> None:
-    """The table, or its JSON, on stdout; whether it is shorter than asked for, on stderr."""
+def _print_scored(found: "list[Scored]", options: argparse.Namespace, column: str) -> None:
+    """Print the table, or its JSON; on stderr, whether it is shorter than asked for."""
     from .serving.predictor import shortage
-
-    column = score
-    if options.similar_items is not None:
-        column = "similarity"
 
     if options.items is None and len(found) < options.n:
         print(shortage(len(found), options.n), file=sys.stderr)
@@ -136,26 +131,17 @@ def _print_scored(found: "list[Scored]", options: argparse.Namespace, score: str
         ]
         print(json.dumps(rows, indent=2))
     elif found:
-        _print_table(found, column.replace("_", " "))
-
-
-def _print_table(found: "list[Scored]", column: str) -> None:
-    lines = [["item", "title", column]]
-    lines += [[str(item), title, _shown(score, column)] for item, title, score in found]
-    texts = 2
-
-    if not any(row.title for row in found):
-        lines = [[item, score] for item, _, score in lines]
-        texts = 1
-    print(aligned(lines, texts))
+        titles = ["title"] if any(row.title for row in found) else []
+        lines = [["item", *titles, column.replace("_", " ")]]
+        for item, title, score in found:
+            lines.append([str(item), *([title] if titles else []), _shown(score, column)])
+        print(aligned(lines, 1 + len(titles)))
 
 
 def _shown(score: float, column: str) -> str:
     if column != "score":
         return f"{score:.3f}"
-    if score.is_integer():  # a count of clicks
-        return f"{score:,.0f}"
-    return significant(score, 4)
+    return f"{score:,.0f}" if score.is_integer() else significant(score, 4)  # a count of clicks
 
 
 def write_all(

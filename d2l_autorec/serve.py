@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .runs.options import whole_number, within
 from .support.cli import Parser, leave, run_command
@@ -25,7 +25,7 @@ from .support.flags import as_command
 from .support.terminal import show_steps, step
 
 if TYPE_CHECKING:
-    from .serving.served_model import ServedModel
+    from .serving.predictor import Predictor
 
 HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
 PORTS, WORKERS, TIMEOUTS = within(0, 65535), within(1, 64), within(1, 3600)
@@ -47,21 +47,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with reserve(options.host, options.port) as reserved:
         url = url_of(reserved)
-        model = load(Path(options.run))
+        predictor, result = load(Path(options.run))
         hosts = [options.host, *options.allowed_host]
-        app = make_app(Answers(model, model.metrics), options.timeout, hosts)
+        app = make_app(Answers(predictor, result), options.timeout, hosts)
 
         def when_ready() -> None:
-            what = f"{model.config.model} of {model.ratings.name}"
+            what = f"{predictor.config.model} of {predictor.ratings.name}"
             print(f"{url} serves {what}; Ctrl+C stops it", flush=True)
 
         serve(app, reserved, options.workers, options.timeout, when_ready)
 
 
-def load(run: Path) -> "ServedModel":
-    """The model of a run folder by its export, or else by one that is made for this start."""
+def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
+    """Open a run folder by its export, or else by one that is made for this start."""
     from .runs.run_record import read_record
-    from .serving.served_model import NotExported, load_served
+    from .serving.tables import NotExported, load_served
 
     try:
         return load_served(run)
@@ -77,35 +77,14 @@ def load(run: Path) -> "ServedModel":
 
     step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
-        export(run, Path(folder), formats)
+        words = [str(run), "--out", folder, "--format", formats]
+        process = subprocess.run(
+            [sys.executable, "-m", "d2l_autorec.export", *words], capture_output=True, text=True
+        )
+        if process.returncode:
+            reason = process.stderr.strip().rpartition("d2l_autorec.export: error: ")[2]
+            raise DataError(f"{run} cannot be exported: {reason or 'it says nothing'}")
         return load_served(run, folder)
-
-
-def export(run: Path, folder: Path, formats: str) -> None:
-    """Export a run in a process of its own: this one is to have no MXNet.
-
-    Parameters
-    ----------
-    run, folder : Path
-    formats : str
-        As the command takes them.
-
-    Raises
-    ------
-    DataError
-        If that fails; the other process says why.
-    """
-    command = [sys.executable, "-m", "d2l_autorec.export", str(run)]
-    process = subprocess.run(
-        [*command, "--out", str(folder), "--format", formats],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if process.returncode:
-        last = process.stderr.strip().splitlines()[-1:] or ["it says nothing"]
-        reason = last[0].removeprefix("d2l_autorec.export: error: ")
-        raise DataError(f"{run} cannot be exported: {reason}")
 
 
 def _compute_in_one_thread() -> None:

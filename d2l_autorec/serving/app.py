@@ -6,10 +6,8 @@ request -> Guard -> types of `schema` -> `Answers`, of large requests in another
 import asyncio
 import ipaddress
 import mimetypes
-import warnings
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -26,20 +24,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..support.errors import DataWarning, UnknownId, UserError
+from ..support.errors import UnknownId, UserError
 from . import schema
 from .new_user import positions_and_values, predict_new_user, recommend_new_user
-from .predictor import (
-    Answering,
-    ItemSearch,
-    Scored,
-    because,
-    predictor_of,
-    recommend,
-    score,
-    shortage,
-    similar_items,
-)
+from .predictor import Predictor, Scored, shortage
 
 # Users and items of the model, times what is given and asked for: some milliseconds. A request of
 # few is answered sooner than it is handed to another thread.
@@ -74,86 +62,79 @@ class Answers:
 
     Parameters
     ----------
-    model : Answering
+    predictor : Predictor
     result : mapping
         What result.json holds.
     """
 
-    def __init__(self, model: Answering, result: Mapping[str, Any]) -> None:
-        self._model = model
+    def __init__(self, predictor: Predictor, result: Mapping[str, Any]) -> None:
+        self._predictor = predictor
         self._result = result
-        self._predictor = predictor_of(model)
-        self._predictor.prepare()
-        self._search = ItemSearch(self._predictor)
+        predictor.prepare()
 
     def recommend(self, user: Any, n: int) -> dict[str, Any]:
         """Return the best unseen items of a user that the model knows."""
-        with _remarks() as remarks:
-            found = recommend(self._model, user, n)
+        remarks: list[str] = []
+        found = self._predictor.recommend(user, n, remarks.append)
 
         (position,) = self._predictor.users.positions([user])
-        rated, values = self._predictor.inputs_of(position)
-        return self._recommended(found, n, rated, values, remarks)
+        return self._recommended(found, n, self._predictor.inputs_of(position), remarks)
 
     def recommend_new_user(self, ratings: Given, n: int) -> dict[str, Any]:
         """Return the best items for someone whom training did not see."""
-        rated, values = positions_and_values(self._model, ratings)
-        found = recommend_new_user(self._model, rated, values, n)
-        return self._recommended(found, n, rated, values, [])
+        rated = positions_and_values(self._predictor, ratings)
+        return self._recommended(recommend_new_user(self._predictor, *rated, n), n, rated, [])
 
     def _recommended(
         self,
         found: Sequence[Scored],
         n: int,
-        rated: np.ndarray,
-        values: np.ndarray,
+        rated: tuple[np.ndarray, np.ndarray],
         remarks: list[str],
     ) -> dict[str, Any]:
         positions = self._predictor.items.positions([scored.item for scored in found])
-        reasons = because(self._predictor, positions, rated, values)
+        reasons = self._predictor.reasons(positions, *rated)
         rows = [
             {**row, "because": _rows(reason, "similarity")}
             for row, reason in zip(_rows(found), reasons)
         ]
 
         if len(found) < n:
-            remarks = [*remarks, shortage(len(found), n)]
+            remarks.append(shortage(len(found), n))
         return {"recommendations": rows, "remarks": remarks}
 
     def predict(self, user: Any, items: Sequence[Any]) -> dict[str, Any]:
         """Return what a user would give to each of `items`."""
-        return {"predictions": _rows(score(self._model, user, items))}
+        return {"predictions": _rows(self._predictor.score(user, items))}
 
     def predict_new_user(self, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
         """Return what someone whom training did not see would give to each of `items`."""
-        rated, values = positions_and_values(self._model, ratings)
+        rated = positions_and_values(self._predictor, ratings)
         wanted = self._predictor.items.positions(items)
 
-        scores = predict_new_user(self._predictor, rated, values)
+        scores = predict_new_user(self._predictor, *rated)
         shown = self._predictor.shown(scores[wanted])
         return {"predictions": _rows(self._predictor.scored(wanted, shown))}
 
     def similar_items(self, item: Any, n: int) -> dict[str, Any]:
         """Return the items most like an item."""
-        with _remarks() as remarks:
-            found = similar_items(self._model, item, n)
+        remarks: list[str] = []
+        found = self._predictor.similar_items(item, n, remarks.append)
         return {"items": _rows(found, "similarity"), "remarks": remarks}
 
     def search(self, text: str, n: int) -> dict[str, Any]:
         """Return items whose title or id contains the words of `text`, popular ones first."""
-        found = self._search.find(text, n)
-        return {
-            "items": [
-                {"item": item, "title": title, "ratings": int(count)}
-                for item, title, count in found
-            ]
-        }
+        found = self._predictor.search(text, n)
+        rows = [
+            {"item": item, "title": title, "ratings": int(count)} for item, title, count in found
+        ]
+        return {"items": rows}
 
     def about(self) -> dict[str, Any]:
         """Return what result.json says, and what is asked for and answered."""
-        ratings = self._model.ratings
+        ratings = self._predictor.ratings
         return {
-            "kind": self._model.config.task,
+            "kind": self._predictor.config.task,
             "scale": list(ratings.bounds),
             "users": ratings.num_users,
             "items": ratings.num_items,
@@ -163,16 +144,6 @@ class Answers:
 
 def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]:
     return [{"item": item, "title": title, score: value} for item, title, value in found]
-
-
-@contextmanager
-def _remarks() -> Iterator[list[str]]:
-    """Collect what the block warns of; complete at its end. Not for several threads."""
-    texts: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        yield texts
-    texts += [str(warning.message) for warning in caught]
 
 
 def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> FastAPI:
@@ -249,7 +220,7 @@ class Guard:
 
             size += len(message.get("body", b""))
             if size > MOST_BYTES:
-                raise HTTPException(413, _too_large(), CLOSE)
+                raise HTTPException(413, f"the body is larger than {MOST_BYTES} bytes", CLOSE)
             return message
 
         async def write(message: Message) -> None:
@@ -261,7 +232,10 @@ class Guard:
             await self._app(scope, read, write)
 
         if limit.cancelled_caught and not is_answered:
-            late = self._late(is_reading)
+            late = problem(503, f"no answer within {self._seconds:g} seconds: try again later")
+            if is_reading:
+                text = f"the request was not complete in {self._seconds:g} seconds"
+                late = problem(408, text, CLOSE)
             await late(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
@@ -269,8 +243,6 @@ class Guard:
         host = headers.get("host") or LOOPBACK  # every browser says one
         if not self._is_served(host):
             return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
-        if int(headers.get("content-length", 0)) > MOST_BYTES:  # the server checks that
-            return problem(413, _too_large(), CLOSE)
         if scope["method"] != "POST":
             return None
 
@@ -284,21 +256,9 @@ class Guard:
     def _is_served(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            if name in self._hosts:
-                return True
-            ipaddress.ip_address(name)
+            return name in self._hosts or bool(ipaddress.ip_address(name))
         except ValueError:
             return False
-        return True
-
-    def _late(self, is_reading: bool) -> JSONResponse:
-        if is_reading:
-            return problem(408, f"the request was not complete in {self._seconds:g} seconds", CLOSE)
-        return problem(503, f"no answer within {self._seconds:g} seconds: try again later")
-
-
-def _too_large() -> str:
-    return f"the body is larger than {MOST_BYTES} bytes"
 
 
 def _answer_errors(app: FastAPI) -> None:

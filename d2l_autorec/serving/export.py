@@ -6,11 +6,9 @@ TrainedModel -> plain layers -> symbol and parameters -> ONNX graph, each compar
 
 import json
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +23,13 @@ from ..models.kinds import RunConfig
 from ..models.sparse_autorec import row_model
 from ..runs.run_record import read_record
 from ..support.errors import ConfigError, DataError, did_you_mean
-from ..support.files import PART, digest_of, replacing
-from .served_model import (
-    FILE,
+from ..support.files import PART, digest_of
+from .tables import (
     HOW_TO_INSTALL,
     INPUT,
     METADATA,
     NETWORK,
+    TABLES,
     of_length_1,
     open_session,
     origins_of,
@@ -42,8 +40,7 @@ if TYPE_CHECKING:
     from .trained_model import TrainedModel
 
 FORMATS = ("mxnet", "onnx", "tables")
-OF_A_NETWORK = ("mxnet", "onnx")
-WRITTEN = (METADATA, "model-symbol.json", "model-0000.params", NETWORK, FILE)
+WRITTEN = (METADATA, "model-symbol.json", "model-0000.params", NETWORK, TABLES)
 TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
 
 
@@ -78,23 +75,14 @@ def export_run(
         If a file's predictions differ from the network's by more than
         `TOLERANCE`. Nothing is written then.
     """
-    check_formats(formats, f"formats={formats!r}")
-    if set(formats) & set(OF_A_NETWORK):
-        _check_network(run)
-    if "onnx" in formats:
-        _check_onnx()
-
+    _check_formats(run, formats)
     npx.set_np()
     try:
         _check_free(folder, given)
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished,
-            ExitStack() as copies,
-        ):
+        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished:
             files = _write_checked(run, Path(unfinished), formats)
-            for path in files:  # all are renamed into place once all are whole
-                shutil.copyfile(path, copies.enter_context(replacing(folder / path.name)))
+            return [path.replace(folder / path.name) for path in files]  # once all are whole
     except (OSError, MXNetError, UnicodeDecodeError) as error:
         reason = (
             getattr(error, "strerror", None) or "MXNet's files are not whole, as on a full disk"
@@ -103,38 +91,42 @@ def export_run(
             f"the folder {folder} cannot be written ({reason}): name another one with `{given}`"
         ) from error
 
-    return [folder / path.name for path in files]
 
-
-def check_formats(formats: Sequence[str], given: str) -> None:
-    """Raise ConfigError unless all are of `FORMATS`; `given` says how the caller put them."""
+def _check_formats(run: "TrainedModel", formats: Sequence[str]) -> None:
+    """Raise ConfigError unless the model can be written in these formats."""
     for name in formats:
         if name not in FORMATS:
             raise ConfigError(
-                f"{given}: {name!r} is none of {', '.join(FORMATS)}{did_you_mean(name, FORMATS)}"
+                f"`format={name}` is none of {', '.join(FORMATS)}{did_you_mean(name, FORMATS)}"
             )
 
-
-def _check_network(run: "TrainedModel") -> None:
-    """Raise ConfigError if the model has no network that maps rows to rows."""
-    if not run.config.maps_rows:
+    if set(formats) - {"tables"} and not run.config.maps_rows:
         raise ConfigError(
             f"{run.path} is a run of `model={run.config.model}`, which has no network to export: "
             "leave its tables by `format=tables`"
         )
 
+    if "onnx" in formats:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(
+                f"`format=onnx` needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
+                "or choose `format=mxnet`"
+            ) from error
+
 
 def _check_free(folder: Path, given: str) -> None:
     """Raise ConfigError if the folder has files of these names that no export has written."""
     there = [name for name in WRITTEN if os.path.lexists(folder / name)]
-
     try:
-        known = json.loads((folder / "metadata.json").read_bytes())
-        ours = isinstance(known, dict) and {"model", "based", "item_ids"} <= known.keys()
-    except (OSError, ValueError):
-        ours = False
+        known = json.loads((folder / METADATA).read_bytes())
+        is_ours = {"model", "based", "item_ids"} <= set(known)
+    except (OSError, ValueError, TypeError):
+        is_ours = False
 
-    if there and not ours:
+    if there and not is_ours:
         raise ConfigError(
             f"{folder} holds {', '.join(there)}, which no export has written: name "
             f"another folder with `{given}`"
@@ -143,20 +135,16 @@ def _check_free(folder: Path, given: str) -> None:
 
 def _write_checked(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
     written = []
-    if set(formats) & set(OF_A_NETWORK):
+    if set(formats) - {"tables"}:
         written += _write_network(run, folder, formats)
-
     if "tables" in formats:
-        path = folder / FILE
-        save_tables(run.parts(), path)
-        written.append(path)
+        written.append(folder / TABLES)
+        save_tables(run.parts(), folder / TABLES)
 
-    about = describe(run)
-    about["files"] = {path.name: digest_of(path) for path in written}
-    metadata = folder / METADATA
+    about = describe(run) | {"files": {path.name: digest_of(path) for path in written}}
     text = json.dumps(about, ensure_ascii=False, indent=1)
-    metadata.write_text(text + "\n", encoding="utf-8")
-    return [*written, metadata]
+    (folder / METADATA).write_text(text + "\n", encoding="utf-8")
+    return [*written, folder / METADATA]
 
 
 def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -167,9 +155,8 @@ def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) ->
 
     written = []
     if "mxnet" in formats:
-        symbol, parameters = _export_mxnet(plain_network(run.net), rows, folder)
-        _compare(_run_mxnet(symbol, parameters, rows), expected, symbol.name)
-        written += [symbol, parameters]
+        written = _export_mxnet(plain_network(run.net), rows, folder)
+        _compare(_run_mxnet(written, rows), expected, written[0].name)
 
     if "onnx" in formats:
         from .onnx_graph import save_graph
@@ -181,19 +168,8 @@ def _write_network(run: "TrainedModel", folder: Path, formats: Sequence[str]) ->
     return written
 
 
-def _check_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"`format=onnx` needs onnx and onnxruntime ({error}): {HOW_TO_INSTALL}, "
-            "or choose `format=mxnet`"
-        ) from error
-
-
 def plain_network(net: Any) -> Any:
-    """The same function as `net`, made of MXNet's own layers.
+    """Return the same function as `net`, made of MXNet's own layers.
 
     Dropout does nothing here, a Mult-VAE's code is its mean, and the rows of a
     Mult-VAE or Mult-DAE must have length 1 already.
@@ -243,15 +219,11 @@ class PlainCentering(nn.HybridBlock):
 
 
 def _sample(run: "TrainedModel") -> Any:
-    """Rows to compare predictions on: the five with the most ratings, the last, an empty one."""
+    """Return rows to compare on: the five with the most ratings, the last, an empty one."""
     matrix = run.inputs.to_csr(run.config.based)
-    ratings_of_rows = np.diff(matrix.indptr)
-    fullest = np.argsort(-ratings_of_rows, kind="stable")[:5]
-    last = matrix.shape[0] - 1
-
-    dense = matrix[np.append(fullest, last)].toarray()
-    empty = np.zeros_like(dense[:1])
-    return mxnp.array(np.vstack([dense, empty]), dtype="float32")
+    fullest = np.argsort(-np.diff(matrix.indptr), kind="stable")[:5]
+    dense = matrix[[*fullest, -1]].toarray()
+    return mxnp.array(np.vstack([dense, np.zeros_like(dense[:1])]), dtype="float32")
 
 
 def _export_mxnet(plain: Any, rows: Any, folder: Path) -> list[Path]:
@@ -261,21 +233,15 @@ def _export_mxnet(plain: Any, rows: Any, folder: Path) -> list[Path]:
     return [folder / "model-symbol.json", folder / "model-0000.params"]
 
 
-def _run_mxnet(symbol: Path, parameters: Path, rows: Any) -> Any:
+def _run_mxnet(files: list[Path], rows: Any) -> Any:
     with warnings.catch_warnings():  # a graph does not say the type of its input: float32
         warnings.filterwarnings("ignore", "\\s*Cannot decide type")
-        block = gluon.SymbolBlock.imports(str(symbol), [INPUT], str(parameters))
+        block = gluon.SymbolBlock.imports(str(files[0]), [INPUT], str(files[1]))
     return block(rows).asnumpy()
 
 
 def _compare(found: Any, expected: Any, name: str) -> None:
     """Raise unless the predictions of the file `name` are the network's."""
-    if found.shape != expected.shape:
-        raise DataError(
-            f"{name} was not kept: it predicts {found.shape} ratings where the network "
-            f"predicts {expected.shape}"
-        )
-
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
         raise DataError(
@@ -285,21 +251,17 @@ def _compare(found: Any, expected: Any, name: str) -> None:
 
 
 def describe(run: "TrainedModel") -> dict[str, Any]:
-    """What metadata.json holds: everything that serving needs beside the network."""
+    """Return what metadata.json holds: everything that serving needs beside the network."""
     config, ratings = run.config, run.ratings
     steps: dict[str, str] = {}
     if config.maps_rows:
         own = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)
         steps = {"input": INPUT, **own}
 
-    origins = None
-    if run.path is not None:
-        origins = origins_of(read_record(run.path))
-
     return {
         "model": config.model,
         "dataset": ratings.name,
-        "run": origins,
+        "run": run.path and origins_of(read_record(run.path)),
         "based": config.based if config.reads == "rows" else None,
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
@@ -322,28 +284,15 @@ def _click_steps(config: RunConfig) -> dict[str, str]:
 
 
 def _rating_steps(config: RunConfig, ratings: Ratings) -> dict[str, str]:
-    row, column = "item", "user"
-    if config.based == "user":
-        row, column = column, row
+    row, column = ("item", "user") if config.based == "item" else ("user", "item")
+    offset, (low, high) = ratings.offset, ratings.bounds
+    before = f"; add {offset:g} to each rating" if offset else ""
+    after = f"; subtract {offset:g}" if offset else ""
+    after += f"; clip to {low:g}..{high:g}" if config.clip else "; do not clip"
 
-    before, after = _steps(ratings.offset, ratings.bounds, config.clip)
     return {
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
         f"is that of {column}_ids[c], 0 = unobserved{before}.",
         "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
         "Use a mean where a user or an item has no training rating.",
     }
-
-
-def _steps(offset: float, scale: tuple[float, float], clip: bool) -> tuple[str, str]:
-    before = after = ""
-    if offset:
-        before = f"; add {offset:g} to each rating"
-        after = f"; subtract {offset:g}"
-
-    if clip:
-        low, high = scale
-        after += f"; clip to {low:g}..{high:g}"
-    else:
-        after += "; do not clip"
-    return before, after

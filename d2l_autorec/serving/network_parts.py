@@ -18,7 +18,7 @@ ENCODE_ROWS = 1024
 
 
 def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
-    """The tables of a network, and its rows' scores where they are made by MXNet.
+    """Return the tables of a network, and its rows' scores where MXNet makes them.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
 
 
 def encode(net: Any, matrix: sparse.csr_matrix) -> Vectors:
-    """Hidden vectors of the rows of a matrix, shape (rows, H), and their biases."""
+    """Return hidden vectors of the rows of a matrix, shape (rows, H), and their biases."""
     npx.set_np()
     rows_at = SparseRows(matrix)
     batch = rows_at(list(range(matrix.shape[0])))

@@ -5,9 +5,8 @@
     items and ratings -> user vector, by ridge regression (the others) /
 """
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ..data.ids import IdMap
 from ..support.errors import DataError, DataWarning, check_whole
-from .predictor import Answering, Predictor, Scored, predictor_of, top
+from .predictor import Predictor, Scored, top
 
 LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
 # The ridge is this for each hidden unit, as |h|^2 grows with their number. Checked on ml-100k
@@ -33,13 +31,13 @@ RIDGE_PER_UNIT = 0.04
 
 
 def recommend_new_user(
-    run: Answering, items: np.ndarray, values: np.ndarray, n: int = 10
+    predictor: Predictor, items: np.ndarray, values: np.ndarray, n: int = 10
 ) -> list[Scored]:
-    """The best items for someone whose ratings were not in training.
+    """Return the best items for someone whose ratings were not in training.
 
     Parameters
     ----------
-    run : Answering
+    predictor : Predictor
     items : ndarray of int, shape (rated,)
         Positions of the items that they rated, as `read_new_user` returns.
     values : ndarray of float32, shape (rated,)
@@ -49,7 +47,7 @@ def recommend_new_user(
     Returns
     -------
     list of Scored
-        As `recommend` returns.
+        As `Predictor.recommend` returns.
 
     Raises
     ------
@@ -59,9 +57,7 @@ def recommend_new_user(
         If no rated item has a training rating.
     """
     check_whole("n", n, at_least=1)
-    predictor = predictor_of(run)
     scores = predict_new_user(predictor, items, values)
-
     scores[items] = -np.inf
     scores[predictor.cold_items] = -np.inf
     best = top(scores, n)
@@ -69,13 +65,17 @@ def recommend_new_user(
 
 
 def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Unclipped ratings of all items for someone who gave `values` to `items`, shape (items,).
+    """Predict unclipped ratings of all items for someone who gave `values` to `items`.
 
     An item without a training rating is predicted by the mean of `values`.
 
     User-based, their ratings are a row like any other: one forward pass.
     Else the model has a vector for each user but none for them, and `fold_in`
     fits it.
+
+    Returns
+    -------
+    ndarray of float32, shape (items,)
 
     Raises
     ------
@@ -92,15 +92,13 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
 
     targets = values[warm] + np.float32(ratings.offset)
     if predictor.user_table is None:
-        first_row = np.zeros(len(targets), dtype=int)
-        row = sparse.csr_matrix((targets, (first_row, items[warm])), shape=(1, ratings.num_items))
-        products = predictor.scores_of_rows(row)[0]
+        entries = (targets, (np.zeros_like(items[warm]), items[warm]))
+        (raw,) = predictor.of_rows(sparse.csr_matrix(entries, shape=(1, ratings.num_items)))
     else:
-        _, item_table = predictor.tables()
         weight, bias = fold_in(predictor, items[warm], targets)
-        products = predictor.rated(item_table @ weight + predictor.item_biases + bias)
+        (raw,) = predictor.of_vectors(weight[None], bias)
 
-    scores = products - np.float32(ratings.offset)
+    scores = raw - np.float32(ratings.offset)
     scores[predictor.cold_items] = values.mean()
     return scores
 
@@ -108,7 +106,7 @@ def predict_new_user(predictor: Predictor, items: np.ndarray, values: np.ndarray
 def fold_in(
     predictor: Predictor, items: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.float32]:
-    """The vector and bias of a new user, by ridge regression.
+    """Fit the vector and bias of a new user by ridge regression.
 
     With h_i the vector of item i, which stays as it is, y_i their rating less
     the item's bias (before the decoder's activation), and m, c the mean vector
@@ -122,6 +120,8 @@ def fold_in(
 
     Parameters
     ----------
+    predictor : Predictor
+        Of a model with vectors of users.
     items : ndarray of int, shape (rated,)
     targets : ndarray of float32, shape (rated,)
         Ratings plus the run's offset.
@@ -131,20 +131,21 @@ def fold_in(
     weight : ndarray of float32, shape (H,)
     bias : float32
     """
-    _, item_table = predictor.tables()
     mean = predictor.mean_user
-    ridge = RIDGE_PER_UNIT * len(mean)
+    output = predictor.parts.output
+    if output is not None:
+        targets = output.inverse(targets)
 
-    targets = predictor.before_activation(targets) - predictor.item_biases[items]
-    hidden = np.column_stack([item_table[items], np.ones(len(items))]).astype(np.float64)
-    left = targets - hidden @ mean  # what the mean user does not explain
+    hidden = np.column_stack([predictor.item_vectors[items], np.ones(len(items))])
+    hidden = hidden.astype(np.float64)
+    left = targets - predictor.item_biases[items] - hidden @ mean  # what that user leaves
 
-    fitted = mean + ridge_solution(hidden, left, ridge)
+    fitted = mean + ridge_solution(hidden, left, RIDGE_PER_UNIT * len(mean))
     return fitted[:-1].astype(np.float32), np.float32(fitted[-1])
 
 
 def ridge_solution(rows: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
-    """The x that minimises |rows x - targets|^2 + ridge |x|^2, shape (columns,).
+    """Return the x that minimises |rows x - targets|^2 + ridge |x|^2, shape (columns,).
 
     Solves the smaller of two systems: x = (R'R + ridge I)^-1 R' t = R' (R R' + ridge I)^-1 t.
 
@@ -165,13 +166,13 @@ def ridge_solution(rows: np.ndarray, targets: np.ndarray, ridge: float) -> np.nd
 
 
 def positions_and_values(
-    run: Answering, rated: Mapping[Any, float] | Iterable[Any]
+    predictor: Predictor, rated: Mapping[Any, float] | Iterable[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ratings of one person, for `recommend_new_user`.
+    """Return the ratings of one person, as `recommend_new_user` takes them.
 
     Parameters
     ----------
-    run : Answering
+    predictor : Predictor
     rated : mapping, or iterable of id
         Item id to rating; of a model that ranks items by clicks the ids alone.
 
@@ -191,49 +192,18 @@ def positions_and_values(
     if not names:
         raise DataError("ratings is empty: give at least one item")
 
-    items = predictor_of(run).items.positions(names)
-    _refuse_same_item(names, items)
-    if run.config.task == "ranking":
-        return items, np.ones(len(names), dtype=np.float32)
-    if not isinstance(rated, Mapping):
-        raise DataError("ratings holds items alone: give a dict of item to rating")
+    values = [1.0] * len(names)
+    if predictor.config.task == "rating":
+        if not isinstance(rated, Mapping):
+            raise DataError("ratings holds items alone: give a dict of item to rating")
+        values = list(rated.values())
 
-    for name, value in rated.items():
-        _check_rating(name, value, run.ratings.bounds)
-    values = np.array([rated[name] for name in names], dtype=np.float32)
-    return items, values
+    items = predictor.items.positions(names)
+    return _checked(predictor, names, items, values, lambda _: "ratings")
 
 
-def _refuse_same_item(names: list[Any], items: np.ndarray) -> None:
-    """Raise DataError where two names are those of one item, as '5' and 5 are."""
-    met: set[int] = set()
-    for name, item in zip(names, items.tolist()):
-        if item in met:
-            raise DataError(
-                f"ratings: item {str(name)!r} is given more than once: keep one of them"
-            )
-        met.add(item)
-
-
-def _check_rating(name: Any, value: Any, scale: tuple[float, float]) -> None:
-    """Raise DataError unless a value is a number of the scale."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
-        raise DataError(f"ratings: {value!r} for item {str(name)!r} is not a number")
-
-    try:
-        number = float(value)
-    except OverflowError:  # of a whole number
-        number = math.inf
-
-    low, high = scale
-    if not low <= number <= high:
-        raise DataError(
-            f"ratings: {number:.12g} for item {str(name)!r} is outside the scale {low:g}..{high:g}"
-        )
-
-
-def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
-    """The ratings of one person: a csv file with the columns item,rating, header or not.
+def read_new_user(path: Path, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
+    """Read the ratings of one person: a csv file with the columns item,rating, header or not.
 
     Of a run that ranks items by clicks the file has the column item alone.
 
@@ -254,72 +224,54 @@ def read_new_user(path: Path, run: Answering) -> tuple[np.ndarray, np.ndarray]:
     from ..data.rules import ids_of, values_of
     from ..data.tables import read_table
 
-    roles: tuple[str, ...] = ("item", "rating")
-    if run.config.task == "ranking":
-        roles = ("item",)
-
+    is_ranking = predictor.config.task == "ranking"
+    roles = ("item",) if is_ranking else ("item", "rating")
     request = Request(len(roles), separator=",", roles=roles, exactly=LAYOUT[len(roles)])
     table = read_table(path, request)
     values = values_of(table, (-np.inf, np.inf))
-    _check_scale(values, run.ratings.bounds, table.locate)
     codes, ids, _ = ids_of(table, "item")
-    _refuse_repeated(codes, ids, values, table.locate)
 
-    items = _known_items([str(id_) for id_ in ids[codes]], run, path)
-    known = items >= 0
-    return items[known], values[known]
-
-
-def _check_scale(
-    values: np.ndarray, scale: tuple[float, float], locate: Callable[[int], str]
-) -> None:
-    """Raise DataError where a rating is outside the run's scale."""
-    low, high = scale
-    outside = (values < low) | (values > high)
-    if outside.any():
-        row = int(outside.argmax())
-        raise DataError(
-            f"{locate(row)}: the rating {values[row]:g} is outside the scale {low:g}..{high:g} "
-            f"of this run; {int(outside.sum())} of {len(values)} lines are affected: correct them"
-        )
-
-
-def _refuse_repeated(
-    codes: np.ndarray, ids: np.ndarray, values: np.ndarray, locate: Callable[[int], str]
-) -> None:
-    """Raise DataError where an item occurs twice; codes are in order of first appearance."""
-    repeated = np.flatnonzero(codes != np.arange(len(codes)))
-    if not len(repeated):
-        return
-
-    row = int(repeated[0])
-    first = int(codes[row])
-    place_of_first = locate(first).split(", ")[-1]
-    raise DataError(
-        f"{locate(row)}: item {str(ids[first])!r} is rated more than once "
-        f"({values[first]:g} in {place_of_first}, "
-        f"{values[row]:g} here): keep one rating"
-    )
-
-
-def _known_items(names: list[str], run: Answering, path: Path) -> np.ndarray:
-    """Positions of the items, -1 of those that the run does not know; a warning counts these."""
-    item_ids = IdMap(run.ratings.item_ids, "item")
-    items = item_ids.find(names)
-
-    unknown = [name for name, position in zip(names, items) if position < 0]
+    names = [str(id_) for id_ in ids[codes]]
+    items = predictor.items.find(names)
+    unknown = [name for name, item in zip(names, items) if item < 0]
     if len(unknown) == len(names):
-        item_ids.positions(unknown)  # its error names the nearest ids
-
+        predictor.items.positions(unknown)  # its error names the nearest ids
     if unknown:
-        shown = ", ".join(unknown[:5])
-        if len(unknown) > 5:
-            shown += ", ..."
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         warnings.warn(
             f"{path}: {len(unknown)} of {len(names)} items are not in this run and were "
             f"left out: {shown}",
             DataWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
 
-    return items
+    items, values = _checked(predictor, names, items, values.tolist(), table.locate)
+    return items[items >= 0], values[items >= 0]
+
+
+def _checked(
+    predictor: Predictor,
+    names: Sequence[Any],
+    items: np.ndarray,
+    values: Sequence[Any],
+    locate: Callable[[int], str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and values; raise DataError unless each is rated once, on the scale."""
+    low, high = predictor.ratings.bounds
+    met: set[int] = set()
+    for at, (name, item, value) in enumerate(zip(names, items.tolist(), values)):
+        if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
+            raise DataError(f"{locate(at)}: {value!r} for item {str(name)!r} is not a number")
+        number = float(value)
+        if not low <= number <= high:
+            raise DataError(
+                f"{locate(at)}: {number:.12g} for item {str(name)!r} is outside the scale "
+                f"{low:g}..{high:g}"
+            )
+        if item in met:
+            raise DataError(
+                f"{locate(at)}: item {str(name)!r} is given more than once: keep one of them"
+            )
+        if item >= 0:
+            met.add(item)
+    return items, np.array(values, dtype=np.float32)

@@ -12,7 +12,7 @@ from ..models.centered_autorec import ROW_LENGTH, Centering
 from ..models.mf import DAMPING
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError
-from .served_model import INPUT
+from .tables import INPUT
 
 OUTPUT = "predictions"
 # Of 2022: runtimes from onnxruntime 1.13 on read them.

@@ -12,10 +12,10 @@ batch of users is. All is NumPy here: MXNet has made the `Parts`.
 
 import unicodedata
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -63,25 +63,6 @@ class Parts:
     score_rows: RowScorer | None = None
 
 
-class Answering(Hashable, Protocol):
-    """A model that answers: with its network, `TrainedModel`, or without, `ServedModel`."""
-
-    @property
-    def config(self) -> RunConfig:
-        """Which model it is, and what it was trained with."""
-
-    @property
-    def ratings(self) -> Ratings:
-        """What each user is known to have rated or clicked."""
-
-    @property
-    def inputs(self) -> Ratings:
-        """The part of it that the model is given."""
-
-    def parts(self) -> Parts:
-        """What it answers by."""
-
-
 class Scored(NamedTuple):
     """An item, its title ('' if unknown), and its predicted rating, or another score."""
 
@@ -90,444 +71,207 @@ class Scored(NamedTuple):
     score: float
 
 
-def predict(run: Answering, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
-    """Predicted ratings of pairs of users and items.
-
-    Parameters
-    ----------
-    run : Answering
-        What `train_model` or `load_run` returns.
-    users, items : sequence of id, length n
-        The ids of the ratings file; '5' and 5 are the same.
-
-    Returns
-    -------
-    ndarray of float32, shape (n,)
-        On the scale of the ratings file; clipped to it if the run has `clip`.
-        A mean (see `MeanFallback`) where user or item has no training rating.
-
-    Raises
-    ------
-    DataError
-        If an id is unknown; the nearest known ones are named.
-    ValueError
-        If `users` and `items` differ in length.
-    """
-    if len(users) != len(items):
-        raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
-
-    predictor = predictor_of(run)
-    user_positions = predictor.users.positions(users)
-    item_positions = predictor.items.positions(items)
-    return predictor.pairs(user_positions, item_positions)
-
-
-def recommend(run: Answering, user: Any, n: int = 10) -> list[Scored]:
-    """The items with the highest predicted ratings among those that a user has not rated.
-
-    Parameters
-    ----------
-    run : Answering
-    user : id
-    n : int
-
-    Returns
-    -------
-    list of Scored
-        Best first, by unclipped rating; ties go to the item with more
-        ratings. Fewer than `n` if fewer are unseen; empty if none is.
-        Unseen means: rated nowhere in the data, test and validation ratings
-        included. Items without a rating among the run's inputs are left out: `predict`
-        has only the user's mean for them, which says nothing about the item.
-
-    Raises
-    ------
-    ConfigError
-        If `n` is below 1.
-    DataError
-        If the user is unknown.
-    """
-    predictor = predictor_of(run)
-    position = predictor.users.positions([user])
-
-    if predictor.cold_users[position[0]]:
-        warnings.warn(
-            f"user {user} has no training rating: the items' mean ratings are shown",
-            DataWarning,
-            stacklevel=2,
-        )
-
-    ((_, items, ratings),) = predictor.best(position, n)
-    return predictor.scored(items, ratings)
-
-
-def score(run: Answering, user: Any, items: Sequence[Any]) -> list[Scored]:
-    """What a user would give each of `items`, in the order given, as `predict`.
-
-    Raises
-    ------
-    DataError
-        If the user or an item is unknown.
-    """
-    ratings = predict(run, [user] * len(items), items)
-
-    predictor = predictor_of(run)
-    positions = predictor.items.positions(items)
-    return predictor.scored(positions, ratings)
-
-
-def similar_items(run: Answering, item: Any, n: int = 10) -> list[Scored]:
-    """The items whose vectors have the highest cosine with that of `item`.
-
-    An item's vector is its hidden representation (item-based), or its row of
-    decoder weights (user-based: there the decoder's outputs are the items), or
-    its factors (matrix factorization). Vectors are taken relative to the mean
-    vector: sigmoid outputs are all positive, so that without this every cosine
-    is close to 1. Items without training ratings have no vector of their own
-    and are left out.
-
-    Raises
-    ------
-    ConfigError
-        If `n` is below 1.
-    DataError
-        If the item is unknown.
-    """
-    check_whole("n", n, at_least=1)
-    predictor = predictor_of(run)
-    linear = predictor.parts.linear
-    if predictor.item_vectors is None and (linear is None or linear.weights is None):
-        raise ConfigError(
-            f"`similar_items` needs item vectors, and `model={run.config.model}` has "
-            "none: train mult-vae, mult-dae or a model of ratings"
-        )
-
-    position = int(predictor.items.positions([item])[0])
-    if predictor.cold_items[position]:
-        warnings.warn(
-            f"item {item} has no training rating: its neighbours say nothing",
-            DataWarning,
-            stacklevel=2,
-        )
-
-    if predictor.item_vectors is not None:
-        cosines = predictor.directions @ predictor.directions[position]
-    elif linear is not None and linear.weights is not None:  # what a click on it says of others
-        cosines = linear.weights[position].astype(np.float32)
-
-    cosines[predictor.cold_items] = -np.inf
-    cosines[position] = -np.inf
-    nearest = top(cosines, n)
-    return predictor.scored(nearest, cosines[nearest])
-
-
-def top(scores: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the `n` highest scores, best first, ties in order; never of a -inf.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (items,)
-
-    Returns
-    -------
-    ndarray of int64, shape (min(n, scores above -inf),)
-    """
-    best = top_items(scores[None], n)[0]
-    return best[scores[best] > -np.inf]
-
-
-def shortage(there: int, wanted: int) -> str:
-    """What to say where fewer items are left than were asked for."""
-    if there:
-        return f"only {there} items are left to choose from, {wanted} were asked for"
-    return "every item is rated already: there is nothing to recommend"
+def warn(text: str) -> None:
+    """Warn of an answer that says little."""
+    warnings.warn(text, DataWarning, stacklevel=4)  # where the model was asked
 
 
 class Predictor:
-    """Item vectors and id maps of a run, computed once.
+    """Answers of a trained model, by its vectors and id maps.
 
     Parameters
     ----------
-    run : Answering
+    config : RunConfig
+        Which model it is, and what it was trained with.
+    ratings : Ratings
+        What each user is known to have rated or clicked.
+    inputs : Ratings
+        The part of it that the model is given.
+    parts : Parts
 
     Attributes
     ----------
     users, items : IdMap
-    item_vectors, item_biases : ndarray of float32, shapes (items, H) and (items,)
-        No vectors, None, of a closed form.
-    user_table : ndarray of float32, shape (users, H), or None
-        User vectors; None where the encoder makes them of a user's ratings.
-    user_biases : ndarray of float32, shape (users,)
+    item_vectors, item_biases : ndarray of float32, shapes (items, H) and (items,), or None
+        None of a linear model.
+    user_table, user_biases : ndarray of float32, shapes (users, H) and (users,), or None
+        None where the encoder makes them of a user's ratings.
     cold_users, cold_items : ndarray of bool, shapes (users,) and (items,)
         Which have no rating among the run's inputs.
     """
 
-    def __init__(self, run: Answering) -> None:
-        self.run = run
-        self.ratings = run.ratings
-        self.users = IdMap(self.ratings.user_ids, "user")
-        self.items = IdMap(self.ratings.item_ids, "item")
+    def __init__(self, config: RunConfig, ratings: Ratings, inputs: Ratings, parts: Parts) -> None:
+        self.config = config
+        self.ratings = ratings
+        self.parts = parts
+        self.users = IdMap(ratings.user_ids, "user")
+        self.items = IdMap(ratings.item_ids, "item")
 
-        self._seen = self.ratings.to_csr("user")
-        self._inputs = run.inputs.to_csr("user")
+        self._seen = ratings.to_csr("user")
+        self._inputs = inputs.to_csr("user")
         self._means = MeanFallback(self._inputs)
         self.cold_users = self._means.no_row
         self.cold_items = self._means.no_column
 
-        self.parts = run.parts()
-        self.item_vectors: np.ndarray | None = None
-        self.user_table: np.ndarray | None = None
-        self.user_biases = np.zeros(len(self.cold_users), dtype=np.float32)
-        self.item_biases = np.zeros(len(self.cold_items), dtype=np.float32)
+        none: tuple[Any, Any] = (None, None)
+        user_vectors: tuple[Any, Any] = parts.users or none
+        item_vectors: tuple[Any, Any] = parts.items or none
+        self.user_table, self.user_biases = user_vectors
+        self.item_vectors, self.item_biases = item_vectors
+        self._weights = parts.linear and parts.linear.weights
 
-        if self.parts.items is not None:
-            self.item_vectors, self.item_biases = self.parts.items
-        if self.parts.users is not None:
-            self.user_table, self.user_biases = self.parts.users
+    def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
+        """Predict the ratings of pairs of users and items.
 
-    def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """User and item vectors, shapes (users, H) and (items, H), of a model that has both.
+        Parameters
+        ----------
+        users, items : sequence of id, length n
+            The ids of the ratings file; '5' and 5 are the same.
 
-        Raises
-        ------
-        TypeError
-            If the model makes user vectors of rows, or has no vectors.
-        """
-        if self.user_table is None or self.item_vectors is None:
-            raise TypeError(f"{self.run.config.model} has no table of user vectors")
-        return self.user_table, self.item_vectors
-
-    def shown(self, ratings: np.ndarray) -> np.ndarray:
-        """Ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        if self.run.config.clip:
-            low, high = self.ratings.bounds
-            return np.minimum(
-                np.maximum(ratings, low), high
-            )  # five times as quick as np.clip, of ten
-        return ratings
-
-    def rated(self, products: np.ndarray) -> np.ndarray:
-        """The activation of the decoder."""
-        if self.parts.output is None:
-            return products
-        return self.parts.output(products)
-
-    def before_activation(self, ratings: np.ndarray) -> np.ndarray:
-        """The reverse of `rated`, for ratings in the network's units."""
-        if self.parts.output is None:
-            return ratings
-        return self.parts.output.inverse(ratings)
-
-    @cached_property
-    def directions(self) -> np.ndarray:
-        """Item vectors less their mean and scaled to length 1, shape (items, H).
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+            On the scale of the ratings file; clipped to it if the run has `clip`.
+            A mean (see `MeanFallback`) where user or item has no training rating.
 
         Raises
         ------
-        TypeError
-            If the model has no vectors.
+        DataError
+            If an id is unknown; the nearest known ones are named.
+        ValueError
+            If `users` and `items` differ in length.
         """
-        if self.item_vectors is None:
-            raise TypeError(f"{self.run.config.model} has no item vectors")
+        if len(users) != len(items):
+            raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
+        return self._pairs(self.users.positions(users), self.items.positions(items))
 
-        mean = self.item_vectors[~self.cold_items].mean(axis=0)
-        vectors = self.item_vectors - mean
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(norms, TINY)
+    def recommend(
+        self, user: Any, n: int = 10, remark: Callable[[str], None] = warn
+    ) -> list[Scored]:
+        """Return the items with the highest predicted ratings that a user has not rated.
 
-    @cached_property
-    def mean_user(self) -> np.ndarray:
-        """Mean vector of the users with ratings, and their mean bias: float64, shape (H + 1,)."""
-        user_table, _ = self.tables()
-        known = ~self.cold_users
+        Parameters
+        ----------
+        user : id
+        n : int
+        remark : callable
+            Is told, in a sentence, where the answer says little.
 
-        vector = user_table[known].mean(axis=0, dtype=np.float64)
-        bias = self.user_biases[known].mean(dtype=np.float64)
-        return np.append(vector, bias)
-
-    def prepare(self) -> None:
-        """Compute now what later answers share."""
-        if self.item_vectors is not None:
-            _ = self.directions
-        if self.user_table is not None:
-            _ = self.mean_user
-
-    def inputs_of(self, user: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the items that the model was given of a user, and the ratings of them."""
-        row = self._inputs[user]
-        return row.indices, row.data - np.float32(self.ratings.offset)
-
-    def scores_of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
-        """Outputs of a model whose input is users' rows, float32, shape (rows, items).
+        Returns
+        -------
+        list of Scored
+            Best first, by unclipped rating; ties go to the item with more
+            ratings. Fewer than `n` if fewer are unseen; empty if none is.
+            Unseen means: rated nowhere in the data, test and validation ratings
+            included. Items without a rating among the run's inputs are left out: `predict`
+            has only the user's mean for them, which says nothing about the item.
 
         Raises
         ------
-        TypeError
-            If the model has a table of users instead.
+        ConfigError
+            If `n` is below 1.
+        DataError
+            If the user is unknown.
         """
-        if self.parts.linear is not None:
-            return linear_scores(self.parts.linear, matrix)
-        if self.parts.score_rows is None:
-            raise TypeError(f"{self.run.config.model} reads no rows: it has a table of users")
-        return self.parts.score_rows(matrix)
+        position = self.users.positions([user])
+        if self.cold_users[position[0]]:
+            remark(f"user {user} has no training rating: the items' mean ratings are shown")
 
-    def unclipped(self, users: np.ndarray) -> np.ndarray:
-        """Predictions for all items on the user's scale, shape (users, items)."""
-        if self.user_table is None:
-            raw = self.scores_of_rows(self._inputs[users])
-        else:
-            user_table, item_table = self.tables()
-            products = user_table[users] @ item_table.T
-            raw = self.rated(products + self.user_biases[users, None] + self.item_biases)
+        ((_, items, ratings),) = self.best(position, n)
+        return self.scored(items, ratings)
 
-        cold, means = self._means.at(users[:, None], np.arange(len(self.item_biases)))
-        return np.where(cold, means, raw) - np.float32(self.ratings.offset)
+    def score(self, user: Any, items: Sequence[Any]) -> list[Scored]:
+        """Return what a user would give each of `items`, in the order given, as `predict`."""
+        ratings = self.predict([user] * len(items), items)
+        return self.scored(self.items.positions(items), ratings)
 
-    def pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predictions for pairs of positions, shape (n,); each user is encoded once."""
-        distinct, row = np.unique(users, return_inverse=True)
-        predictions = np.empty(len(users), dtype=np.float32)
+    def similar_items(
+        self, item: Any, n: int = 10, remark: Callable[[str], None] = warn
+    ) -> list[Scored]:
+        """Return the items whose vectors have the highest cosine with that of `item`.
 
-        for start, block in self._blocks(distinct):
-            in_block = (row >= start) & (row < start + len(block))
-            pairs = np.flatnonzero(in_block)
-            table = self.unclipped(block)
-            predictions[pairs] = table[row[pairs] - start, items[pairs]]
+        An item's vector is its hidden representation (item-based), or its row of
+        decoder weights (user-based: there the decoder's outputs are the items), or
+        its factors (matrix factorization). Vectors are taken relative to the mean
+        vector: sigmoid outputs are all positive, so that without this every cosine
+        is close to 1. Items without training ratings have no vector of their own
+        and are left out.
 
-        return self.shown(predictions)
-
-    def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """For each user (user, item positions, ratings) of the `n` best unseen items."""
+        Raises
+        ------
+        ConfigError
+            If `n` is below 1.
+        DataError
+            If the item is unknown.
+        """
         check_whole("n", n, at_least=1)
+        position = int(self.items.positions([item])[0])
+        if self.cold_items[position]:
+            remark(f"item {item} has no training rating: its neighbours say nothing")
 
-        for _, block in self._blocks(users):
-            scores = self.unclipped(block)
-            seen = self._seen[block].tocoo()
-            scores[seen.row, seen.col] = -np.inf
-            scores[:, self.cold_items] = -np.inf
+        if self.item_vectors is not None:
+            cosines = self.directions @ self.directions[position]
+        elif self._weights is not None:  # what a click on it says of others
+            cosines = self._weights[position].astype(np.float32)
+        else:
+            raise ConfigError(
+                f"`similar_items` needs item vectors, and `model={self.config.model}` has "
+                "none: train mult-vae, mult-dae or a model of ratings"
+            )
 
-            for user, row in zip(block.tolist(), scores):
-                items = top(row, n)
-                yield user, items, self.shown(row[items])
+        cosines[self.cold_items] = -np.inf
+        cosines[position] = -np.inf
+        nearest = top(cosines, n)
+        return self.scored(nearest, cosines[nearest])
 
-    def _blocks(self, users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Runs of users whose predictions for all items fit into `CELLS`, and where they begin."""
-        size = max(1, CELLS // len(self.item_biases))
-        for start in range(0, len(users), size):
-            yield start, users[start : start + size]
+    def reasons(
+        self, items: np.ndarray, rated: np.ndarray, values: np.ndarray
+    ) -> list[list[Scored]]:
+        """For each item return the rated ones that contribute most, best first.
 
-    def scored(self, items: np.ndarray, scores: np.ndarray) -> list[Scored]:
-        """Positions and scores with the items' own ids and titles."""
-        titles = self.ratings.titles
-        ids = self.ratings.item_ids[items].tolist()
+        A rated item contributes its similarity to the item, times how far its rating is above the
+        lowest of the scale; a click counts in full. Similarities are the cosines of
+        `similar_items`, or the weights of a linear model (EASE). What does not speak for the item,
+        with a contribution of 0 or below, is left out; of a model without vectors nothing is known.
+
+        Parameters
+        ----------
+        items : ndarray of int, shape (n,)
+            Positions of the recommended items.
+        rated : ndarray of int, shape (rated,)
+            Positions of the rated items.
+        values : ndarray of float, shape (rated,)
+            Their ratings on the user's scale.
+
+        Returns
+        -------
+        list of list of Scored
+            At most `REASONS` for an item; the score is the similarity.
+        """
+        warm = ~self.cold_items[rated]
+        rated, values = rated[warm], values[warm]
+        if self.item_vectors is not None:
+            similarities = self.directions[items] @ self.directions[rated].T  # (n, rated)
+        elif self._weights is not None:
+            similarities = self._weights[np.ix_(rated, items)].T
+        else:
+            return [[] for _ in items]
+
+        low, high = self.ratings.bounds
+        contributions = similarities * ((values - low) / (high - low) if low < high else 1)
+        best_first = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
+
+        named = self.scored(rated, np.zeros(len(rated)))
+        rows = zip(best_first.tolist(), contributions.tolist(), similarities.tolist())
         return [
-            Scored(item, titles.get(item, ""), float(score)) for item, score in zip(ids, scores)
+            [named[at]._replace(score=similarity[at]) for at in best if contribution[at] > 0]
+            for best, contribution, similarity in rows
         ]
 
+    def search(self, text: str, n: int = 10) -> list[Scored]:
+        """Return the most popular items whose title or id has every word; that of this id first.
 
-def linear_scores(linear: Linear, matrix: sparse.csr_matrix) -> np.ndarray:
-    """Rows of a matrix to scores, float32, shape (rows, items)."""
-    scores = np.tile(linear.biases, (matrix.shape[0], 1))
-    if linear.weights is not None:
-        scores += (matrix @ linear.weights).astype(np.float32)
-    return scores
-
-
-@lru_cache(maxsize=1)
-def predictor_of(run: Answering) -> Predictor:
-    """The `Predictor` of a run; the latest one is kept, for calls in a loop."""
-    return Predictor(run)
-
-
-def because(
-    predictor: Predictor, items: np.ndarray, rated: np.ndarray, values: np.ndarray
-) -> list[list[Scored]]:
-    """For each item the rated ones that contribute most, best first, at most `REASONS`.
-
-    A rated item contributes its similarity to the item, times how far its rating is above the
-    lowest of the scale. Similarities are the cosines of `similar_items`, or the weights of a
-    linear model (EASE). What does not speak for the item, with a contribution of 0 or below, is
-    left out; of a model without vectors nothing is known.
-
-    Parameters
-    ----------
-    predictor : Predictor
-    items : ndarray of int, shape (n,)
-        Positions of the recommended items.
-    rated : ndarray of int, shape (rated,)
-        Positions of the rated items.
-    values : ndarray of float, shape (rated,)
-        Their ratings on the user's scale.
-
-    Returns
-    -------
-    list of list of Scored
-        The score is the similarity.
-    """
-    warm = ~predictor.cold_items[rated]
-    rated = rated[warm]
-    similarities = _similarities(predictor, items, rated)  # (n, rated)
-    if similarities is None:
-        return [[] for _ in items]
-
-    contributions = similarities * _weights(predictor, values[warm])
-    best_first = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
-    best = np.take_along_axis(contributions, best_first, axis=1)
-
-    named = predictor.scored(rated, np.zeros(len(rated)))
-    reasons = []
-    for places, of_item, similarity in zip(
-        best_first.tolist(), best.tolist(), similarities.tolist()
-    ):
-        speaking = [place for place, part in zip(places, of_item) if part > 0]
-        reasons.append([named[place]._replace(score=similarity[place]) for place in speaking])
-
-    return reasons
-
-
-def _similarities(predictor: Predictor, items: np.ndarray, rated: np.ndarray) -> np.ndarray | None:
-    """Shape (items, rated); None of a model that has none."""
-    if predictor.item_vectors is not None:
-        return predictor.directions[items] @ predictor.directions[rated].T
-
-    linear = predictor.parts.linear
-    if linear is None or linear.weights is None:
-        return None
-    return linear.weights[np.ix_(rated, items)].T
-
-
-def _weights(predictor: Predictor, values: np.ndarray) -> np.ndarray:
-    """From 0, of the lowest rating of the scale, to 1; a click is 1."""
-    low, high = predictor.ratings.bounds
-    if high == low:
-        return np.ones(len(values))
-    return (values - low) / (high - low)
-
-
-class ItemSearch:
-    """Finds items whose title or id contains every word of a text.
-
-    Neither case nor accents matter: 'amelie' finds 'Amélie'.
-
-    Parameters
-    ----------
-    predictor : Predictor
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        ratings = predictor.ratings
-        _, self._counts = ratings.counts()
-
-        self._by_popularity = np.argsort(-self._counts, kind="stable")
-        ids = ratings.item_ids.tolist()
-        self._texts = [
-            folded(f"{ratings.titles.get(ids[item], '')}\n{ids[item]}")
-            for item in self._by_popularity
-        ]
-
-    def find(self, text: str, n: int = 10) -> list[Scored]:
-        """The most popular items that match; the one of that id first.
+        Neither case nor accents matter: 'amelie' finds 'Amélie'.
 
         Parameters
         ----------
@@ -546,20 +290,153 @@ class ItemSearch:
             If `n` is below 1.
         """
         check_whole("n", n, at_least=1)
+        counts, by_popularity, texts = self._searched
         words = set(folded(text).split())
-        matching = np.array([all(word in found for word in words) for found in self._texts])
-        positions = self._by_popularity[matching]
+        found = by_popularity[[all(word in each for word in words) for each in texts]]
 
-        exact = self._predictor.items.find([text])
+        exact = self.items.find([text])
         if exact[0] >= 0:
-            positions = np.append(exact, positions[positions != exact[0]])
+            found = np.append(exact, found[found != exact[0]])
+        return self.scored(found[:n], counts[found[:n]])
 
-        best = positions[:n]
-        return self._predictor.scored(best, self._counts[best])
+    @cached_property
+    def _searched(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Ratings of each item, positions by popularity, and what is searched there."""
+        _, counts = self.ratings.counts()
+        by_popularity = np.argsort(-counts, kind="stable")
+        ids = self.ratings.item_ids[by_popularity].tolist()
+        return counts, by_popularity, [folded(f"{self._title(id_)}\n{id_}") for id_ in ids]
+
+    def shown(self, ratings: np.ndarray) -> np.ndarray:
+        """Return ratings as the user sees them: clipped to the scale if the run has `clip`."""
+        if self.config.clip:
+            low, high = self.ratings.bounds
+            return np.minimum(np.maximum(ratings, low), high)  # of ten, 5 times as quick as np.clip
+        return ratings
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Item vectors less their mean and scaled to length 1, shape (items, H)."""
+        vectors = self.item_vectors - self.item_vectors[~self.cold_items].mean(axis=0)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(norms, TINY)
+
+    @cached_property
+    def mean_user(self) -> np.ndarray:
+        """Mean vector of the users with ratings, and their mean bias: float64, shape (H + 1,)."""
+        known = ~self.cold_users
+        vector = self.user_table[known].mean(axis=0, dtype=np.float64)
+        return np.append(vector, self.user_biases[known].mean(dtype=np.float64))
+
+    def prepare(self) -> None:
+        """Compute now what later answers share."""
+        _ = self._searched
+        if self.item_vectors is not None:
+            _ = self.directions
+        if self.user_table is not None:
+            _ = self.mean_user
+
+    def inputs_of(self, user: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions of the items that the model was given of a user, and their ratings."""
+        row = self._inputs[user]
+        return row.indices, row.data - np.float32(self.ratings.offset)
+
+    def of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
+        """Return the outputs of a model that reads users' rows, float32, shape (rows, items)."""
+        linear = self.parts.linear
+        if linear is None:
+            return self.parts.score_rows(matrix)  # type: ignore[misc]
+
+        scores = np.tile(linear.biases, (matrix.shape[0], 1))
+        if self._weights is not None:
+            scores += (matrix @ self._weights).astype(np.float32)
+        return scores
+
+    def of_vectors(self, vectors: np.ndarray, biases: Any) -> np.ndarray:
+        """Return the outputs for users of these vectors, (B, H), and biases, (B, 1) or one."""
+        products = vectors @ self.item_vectors.T + biases + self.item_biases
+        return products if self.parts.output is None else self.parts.output(products)
+
+    def unclipped(self, users: np.ndarray) -> np.ndarray:
+        """Predict all items on the user's scale, shape (users, items)."""
+        if self.user_table is None:
+            raw = self.of_rows(self._inputs[users])
+        else:
+            raw = self.of_vectors(self.user_table[users], self.user_biases[users, None])
+
+        cold, means = self._means.at(users[:, None], np.arange(self.ratings.num_items))
+        return np.where(cold, means, raw) - np.float32(self.ratings.offset)
+
+    def _pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Predict pairs of positions, shape (n,); each user is encoded once."""
+        distinct, row = np.unique(users, return_inverse=True)
+        predictions = np.empty(len(users), dtype=np.float32)
+
+        for start, block in self._blocks(distinct):
+            pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
+            predictions[pairs] = self.unclipped(block)[row[pairs] - start, items[pairs]]
+
+        return self.shown(predictions)
+
+    def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """For each user yield (user, item positions, ratings) of the `n` best unseen items."""
+        check_whole("n", n, at_least=1)
+
+        for _, block in self._blocks(users):
+            scores = self.unclipped(block)
+            seen = self._seen[block].tocoo()
+            scores[seen.row, seen.col] = -np.inf
+            scores[:, self.cold_items] = -np.inf
+
+            for user, row in zip(block.tolist(), scores):
+                items = top(row, n)
+                yield user, items, self.shown(row[items])
+
+    def _blocks(self, users: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield blocks of users whose predictions fit into `CELLS`, and where they begin."""
+        size = max(1, CELLS // self.ratings.num_items)
+        for start in range(0, len(users), size):
+            yield start, users[start : start + size]
+
+    def scored(self, items: np.ndarray, scores: np.ndarray) -> list[Scored]:
+        """Return positions and scores with the items' own ids and titles."""
+        ids = self.ratings.item_ids[items].tolist()
+        return [Scored(id_, self._title(id_), float(score)) for id_, score in zip(ids, scores)]
+
+    def _title(self, item: Any) -> str:
+        return self.ratings.titles.get(item, "")
+
+
+@lru_cache(maxsize=1)
+def predictor_of(run: Any) -> Predictor:
+    """Return the `Predictor` of a `TrainedModel`; the latest one is kept, for calls in a loop."""
+    return Predictor(run.config, run.ratings, run.inputs, run.parts())
+
+
+def top(scores: np.ndarray, n: int) -> np.ndarray:
+    """Return positions of the `n` highest scores, best first, ties in order; never of a -inf.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (items,)
+
+    Returns
+    -------
+    ndarray of int64, shape (min(n, scores above -inf),)
+    """
+    best = top_items(scores[None], n)[0]
+    return best[scores[best] > -np.inf]
+
+
+def shortage(there: int, wanted: int) -> str:
+    """Return what to say where fewer items are left than were asked for."""
+    if there:
+        return f"only {there} items are left to choose from, {wanted} were asked for"
+    return "every item is rated already: there is nothing to recommend"
 
 
 def folded(text: str) -> str:
-    """Text without accents and in one case, for comparisons."""
+    """Return text without accents and in one case, for comparisons."""
     decomposed = unicodedata.normalize("NFKD", text)
     plain = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
     return plain.casefold()

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import ipaddress
+import mmap
 import multiprocessing
 import os
 import resource
@@ -26,6 +27,7 @@ CONNECTIONS = 4096  # of a worker; more wait until others are closed
 HEADER_SECONDS = 10  # for the headers of a request, and between two requests of a connection
 MOST_HEADER_BYTES = 1 << 16
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+DRAINING = 0.5  # seconds in which each answer closes its connection, before all are closed
 SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl
 TO_STDERR = {name: {"class": "logging.StreamHandler"} for name in ("console", "access")}
 
@@ -60,19 +62,14 @@ def reserve(host: str, port: int) -> socket.socket:
 
     # only now: with it, a port on which another granian listens could be bound
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    _warn_of_others(reserved)
-    return reserved
-
-
-def _warn_of_others(reserved: socket.socket) -> None:
-    """Warn where other machines reach the address."""
     address = reserved.getsockname()[0]
     if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         warnings.warn(
             f"whoever reaches {address} is answered, unencrypted and without a password",
             DataWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
+    return reserved
 
 
 def url_of(reserved: socket.socket) -> str:
@@ -129,10 +126,13 @@ def serve(
         workers_kill_timeout=seconds + 5,
     )
     received: list[int] = []
+    is_stopping = mmap.mmap(-1, 1)  # the workers see what the parent writes
     ignored = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN]
 
     def stop(number: int, _: Any) -> None:
         received.append(number)
+        is_stopping[0] = 1
+        time.sleep(DRAINING)
         server.signal_handler_interrupt()
 
     @server.on_startup
@@ -142,32 +142,36 @@ def serve(
         threading.Thread(target=_tell_when_ready, args=(reserved, when_ready), daemon=True).start()
 
     multiprocessing.set_start_method("fork", force=True)
-    _allow_open_files()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # of open files: often 1,024 at first
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.collect()
     gc.freeze()  # a worker's collector would write to each object, and so copy what is shared
 
-    server.serve(target_loader=lambda: _in_worker(app), wrap_loader=False)
+    server.serve(target_loader=lambda: _in_worker(app, is_stopping), wrap_loader=False)
     raise Interrupted(received[0])
 
 
-def _in_worker(app: Any) -> Any:
+def _in_worker(app: Any, is_stopping: mmap.mmap) -> Any:
     """Return the application, in a process that ends with its parent and not by the terminal."""
     os.setpgrp()  # Ctrl-C reaches the parent alone, which says what it means
     ctypes.CDLL(None).prctl(SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
-    return app
 
+    async def drained(scope: Any, receive: Any, send: Any) -> None:
+        """Have clients close their connections, so that no request comes as they are closed."""
 
-def _allow_open_files() -> None:
-    """Raise the limit of open files, which is 1,024 on many machines, to what is allowed."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        async def write(message: Any) -> None:
+            if is_stopping[0] and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await app(scope, receive, write)
+
+    return drained
 
 
 def _tell_when_ready(reserved: socket.socket, when_ready: Callable[[], None]) -> None:
     """Wait until somebody listens at the address."""
-    while True:
-        with closing(socket.socket(reserved.family)) as client:
-            if client.connect_ex(reserved.getsockname()) == 0:
-                break
-        time.sleep(0.01)
+    with closing(socket.socket(reserved.family)) as client:
+        while client.connect_ex(reserved.getsockname()):
+            time.sleep(0.01)
     when_ready()

@@ -37,10 +37,10 @@ from ..support.files import locked, replacing
 from ..training.callbacks import Callback
 from ..training.checkpoint import Arrays, parameters_of, set_parameters
 from ..training.loaders import BATCHES, PairRows
-from . import new_user, predictor
+from . import new_user
 from .export import FORMATS, export_run
 from .network_parts import parts_of
-from .predictor import Parts, Scored
+from .predictor import Parts, Scored, predictor_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,16 +103,16 @@ class TrainedModel:
         return parts_of(self.net, self.config, self.inputs)
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
-        """Predicted ratings of pairs; see `predictor.predict`."""
-        return predictor.predict(self, users, items)
+        """Predict the ratings of pairs; see `Predictor.predict`."""
+        return predictor_of(self).predict(users, items)
 
     def recommend(self, user: Any, n: int = 10) -> list[Scored]:
-        """The best items among those that a user has not rated; see `predictor.recommend`."""
-        return predictor.recommend(self, user, n)
+        """Return the best items that a user has not rated; see `Predictor.recommend`."""
+        return predictor_of(self).recommend(user, n)
 
     def similar_items(self, item: Any, n: int = 10) -> list[Scored]:
-        """The items most like an item; see `predictor.similar_items`."""
-        return predictor.similar_items(self, item, n)
+        """Return the items most like an item; see `Predictor.similar_items`."""
+        return predictor_of(self).similar_items(item, n)
 
     def recommend_new_user(
         self, ratings: Mapping[Any, float] | Iterable[Any], n: int = 10
@@ -130,8 +130,8 @@ class TrainedModel:
         DataError
             If an item is unknown, or a rating is outside the scale.
         """
-        items, values = new_user.positions_and_values(self, ratings)
-        return new_user.recommend_new_user(self, items, values, n)
+        items, values = new_user.positions_and_values(predictor_of(self), ratings)
+        return new_user.recommend_new_user(predictor_of(self), items, values, n)
 
     def evaluate(self, test: Ratings | Clicks) -> dict[str, Any]:
         """The test metrics, named as in `metrics`.

@@ -10,7 +10,6 @@ from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.models.mf import MF, ClosedForm
 from d2l_autorec.runs.config import BiasConfig, MeanConfig, MFConfig
-from d2l_autorec.serving.predictor import predict
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import Training, fit
@@ -144,7 +143,7 @@ def test_run_and_predict(config, tmp_path):
     from d2l_autorec.runs.rating_task import load_and_split
 
     _, test = load_and_split(run.config)
-    predictions = predict(run, test.user_ids[test.users], test.item_ids[test.items])
+    predictions = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
     assert result["test_rmse"] == pytest.approx(rmse, rel=1e-5)
     assert result["model"] == config.model and "based" not in result

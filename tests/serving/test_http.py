@@ -8,7 +8,6 @@ import pytest
 from helpers import Server, own_file, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.serving.served_model import reads_rows
 from d2l_autorec.serving.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataWarning
 
@@ -30,7 +29,7 @@ RUNS = {
     "mult-vae": dict(model="mult-vae", **NETWORK),
     "mult-dae": dict(model="mult-dae", **NETWORK),
 }
-WITHOUT_VECTORS = ("ease", "popularity")
+WITHOUT_VECTORS = ("popularity",)
 WITHOUT_REASONS = ("bias", "mean", "popularity")
 CLOSE = dict(rel=1e-6, abs=1e-6)
 
@@ -49,10 +48,7 @@ def run(name, tmp_path_factory):
         train_run(make_config({**DATA, **RUNS[name], "out": str(folder)}))
 
     model = load_run(folder)
-    formats = ["tables"]
-    if reads_rows(model.config):
-        formats.append("onnx")
-    model.export(folder / "export", formats)
+    model.export(folder / "export", model.config.served_formats.split(","))
     return model
 
 

@@ -75,28 +75,17 @@ def post(client, body, path="/recommend", **headers):
 
 RATINGS = {
     "unknown": ('{"foo": 5}', 404, "item 'foo' is not among the 10 items of this run; the nearest"),
-    "two unknown": ('{"foo": 5, "bar": 1}', 404, "'foo' (and 1 more of those asked for)"),
-    "line break": ('{"a\\nb": 5}', 404, "item 'a\\nb' is not"),
     "NUL": ('{"\\u0000": 5}', 404, "item '\\x00' is not"),
     "half a sign": ('{"\\ud800": 5}', 404, "item '\\ud800' is not"),
-    "half a sign, no number": ('{"\\ud800": "x"}', 422, "Input should be a valid number"),
     "long": (json.dumps({"u" * 100_000: 5}), 404, "uuu...' is not among"),
     "above the scale": ('{"10": 6}', 422, "ratings: 6 for item '10' is outside the scale 1..5"),
-    "below the scale": ('{"10": -1e9}', 422, "ratings: -1000000000 for item '10' is outside"),
-    "just above": ('{"10": 5.00000001}', 422, "5.00000001 for item '10' is outside"),
-    "infinite": ('{"10": 1e999}', 422, "ratings: inf for item '10' is outside"),
     "NaN": ('{"10": NaN}', 422, "ratings: nan for item '10' is outside the scale 1..5"),
-    "Infinity": ('{"10": -Infinity}', 422, "ratings: -inf for item '10' is outside"),
-    "huge": ('{"10": 1' + 400 * "0" + "}", 422, "ratings.10: Input should be a valid number"),
     "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "There was an error parsing the body"),
     "text": ('{"10": "5"}', 422, "ratings.10: Input should be a valid number"),
-    "true": ('{"10": true}', 422, "ratings.10: Input should be a valid number"),
-    "null": ('{"10": null}', 422, "ratings.10: Input should be a valid number"),
     "same item": ('{"10": 5, " 10": 1}', 422, "item ' 10' is given more than once"),
     "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
     "none": ("{}", 422, "ratings is empty: give at least one item"),
     "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),
-    "list of fractions": ("[1.5]", 422, "ratings.0: an id is a whole number or a string"),
     "word": ('"10"', 422, "ratings: Input should be a valid dictionary"),
     "deep": ("[" * 100_000, 400, "There was an error parsing the body"),
 }
@@ -112,7 +101,6 @@ BODIES = {
     "empty": ("", 422, "the body: Field required"),
     "half": ('{"ratings"', 400, "the body is no JSON: Expecting ':' delimiter"),
     "null": ("null", 422, "the body: "),
-    "list": ("[]", 422, "the body: Input should be a valid dictionary"),
     "no ratings": ("{}", 422, "ratings: Field required"),
     "unknown name": ('{"ratings": {"10": 5}, "m": 3}', 422, "m: Extra inputs are not permitted"),
     "no text": (b'{"ratings": {"\xff": 5}}', 400, "There was an error parsing the body"),
@@ -122,10 +110,7 @@ BODIES = {
         "n: Input should be greater than or equal to 1",
     ),
     "n too high": ('{"ratings": {"10": 5}, "n": 1001}', 422, "n: Input should be less than or"),
-    "n of 10.0": ('{"ratings": {"10": 5}, "n": 10.0}', 422, "n: Input should be a valid integer"),
-    "n huge": ('{"ratings": {"10": 5}, "n": 1e30}', 422, "n: Input should be a valid integer"),
     "n a text": ('{"ratings": {"10": 5}, "n": "3"}', 422, "n: Input should be a valid integer"),
-    "n true": ('{"ratings": {"10": 5}, "n": true}', 422, "n: Input should be a valid integer"),
 }
 
 
@@ -139,11 +124,9 @@ PREDICTIONS = {
     "nobody": ('{"items": ["10"]}', 422, "give either user or ratings"),
     "both": ('{"user": "u1", "ratings": {"10": 5}, "items": []}', 422, "give either user or"),
     "no items": ('{"user": "u1"}', 422, "items: Field required"),
-    "items no list": ('{"user": "u1", "items": "10"}', 422, "items: Input should be a valid list"),
     "null": ('{"user": "u1", "items": [null]}', 422, "items.0: an id is a whole number or"),
     "unknown item": ('{"user": "u1", "items": ["x"]}', 404, "item 'x' is not among the 10 items"),
     "unknown user": ('{"user": "x", "items": ["10"]}', 404, "user 'x' is not among the 10 users"),
-    "huge user": (f'{{"user": {"9" * 4000}, "items": []}}', 404, "999...' is not among"),
     "too many": (
         f'{{"user": "u1", "items": {[1] * 1001}}}',
         422,
@@ -157,8 +140,6 @@ PREDICTIONS = {
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_predictions(client, name):
     body, status, error = PREDICTIONS[name]
-    if name == "huge user":
-        body = body.replace("[]", '["10"]')
     assert_problem(post(client, body, "/predict"), status, error)
 
 
@@ -168,18 +149,13 @@ ADDRESSES = {
     "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; the nearest ids"),
     "/recommend?user=%00": (404, "user '\\x00' is not among"),
     "/recommend?user=u1&n=0": (422, "n: Input should be greater than or equal to 1"),
-    "/recommend?user=u1&n=-1": (422, "n: Input should be greater than or equal to 1"),
     "/recommend?user=u1&n=1e3": (422, "n: Input should be a whole number, from 1 to 1000"),
-    "/recommend?user=u1&n=10.0": (422, "n: Input should be a whole number, from 1 to 1000"),
     "/recommend?user=u1&n=" + "9" * 30: (422, "n: Input should be less than or equal to 1000"),
     "/recommend?user=u1&N=3": (422, "N: Extra inputs are not permitted"),
     "/items/x/similar": (404, "item 'x' is not among the 10 items"),
-    "/items/10/similar?n=0": (422, "n: Input should be greater than or equal to 1"),
-    "/items?n=1001": (422, "n: Input should be less than or equal to 1000"),
     "/items?search=" + "a+" * 101: (422, "search: String should have at most 200 characters"),
     "/items/10": (404, "Not Found"),
     "/nothing": (404, "Not Found"),
-    "/..%2f..%2fsetup.cfg": (404, "Not Found"),
     "/%2e%2e/%2e%2e/etc/passwd": (404, "Not Found"),
 }
 
@@ -190,10 +166,10 @@ def test_addresses(client, address):
     assert_problem(client.get(address), status, error)
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", ["/", "/recommend", "/health", "/items"])
-def test_methods(client, method, path):
-    assert_problem(client.request(method, path), 405, "Method Not Allowed")
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
+def test_methods(client, method):
+    for path in ("/", "/recommend", "/health"):
+        assert_problem(client.request(method, path), 405, "Method Not Allowed")
 
 
 def test_head_is_get_without_a_body(client):
@@ -258,10 +234,6 @@ def test_fewer_items_than_asked_for_are_remarked_on(client):
     assert answer["remarks"] == ["every item is rated already: there is nothing to recommend"]
 
 
-def test_everything_is_found_without_words(client):
-    assert len(client.get("/items").json()["items"]) == 10
-
-
 # What httpx does not send.
 
 
@@ -299,9 +271,6 @@ def test_large_bodies(server, client):
     fitting = b'{"ratings": {"10": 5}}'.ljust(MOST_BYTES)
     assert post(client, fitting).status_code == 200
     assert_problem(post(client, fitting + b" "), 413, too_large)
-
-    announced = raw(server, head("content-length: 99999999"), b"{")
-    assert_raw_problem(announced, 413, too_large)
 
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     chunked = raw(server, head("transfer-encoding: chunked"), *[chunk] * 20)

@@ -9,8 +9,8 @@ from helpers import train_run
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.rating_task import RatingTask, load_and_split
-from d2l_autorec.serving.predictor import predict, predictor_of, recommend
+from d2l_autorec.runs.rating_task import load_and_split
+from d2l_autorec.serving.predictor import predictor_of
 from d2l_autorec.serving.trained_model import load_run
 
 SMALL = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
@@ -69,24 +69,9 @@ def finished(options, folder):
 def test_predictions_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RATING_RUNS[name], tmp_path / "run")
     _, test = load_and_split(run.config)
-    served = predict(run, test.user_ids[test.users], test.item_ids[test.items])
+    served = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)
     assert mae(test.values, served) == pytest.approx(result["test_mae"], abs=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["validation", "mf", "validation and refit"])
-def test_validation_ratings_are_seen(name, tmp_path):
-    """They are no input unless refitted, but nobody is recommended what they have rated."""
-    result, run = finished(RATING_RUNS[name], tmp_path / "run")
-    task = RatingTask(run.config, [])
-    refitted = run.config.refit
-    assert len(run.inputs) == len(task.train if refitted else task.fitting)
-    assert len(run.ratings) == len(task.train) + len(task.test)
-    for user in range(run.ratings.num_users):
-        rated = set(task.train.items[task.train.users == user].tolist())
-        offered = {item - 1 for item, _, _ in recommend(run, run.ratings.user_ids[user], 80)}
-        assert not rated & offered
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -18,7 +18,7 @@ from d2l_autorec import recommend
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.runs.config import AutoRecConfig
 from d2l_autorec.runs.run_folder import RunFolder
-from d2l_autorec.serving.served_model import read_tables
+from d2l_autorec.serving.tables import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
 from d2l_autorec.support.errors import ConfigError
@@ -153,7 +153,7 @@ def test_too_little_memory_is_no_damage(run, monkeypatch):
     with pytest.raises(MemoryError, match="3 GB"):
         Ratings.load(run.path / "ratings.npz")
     with pytest.raises(MemoryError, match="3 GB"):
-        read_tables(run.path / "tables.npz", run.ratings)
+        read_tables(run.path / "tables.npz")
 
 
 @pytest.mark.parametrize("limit", [100, 3000])
