@@ -154,7 +154,7 @@ def _check_current(record: RunRecord, folder: Path, names: list[str]) -> None:
         origins, written = metadata["run"], metadata["files"]
         found = {name: digest_of(folder / name) for name in names}
     except FileNotFoundError as error:
-        raise NotExported(f"{record.path} has no export ({error.filename} is missing)") from error
+        raise NotExported(f"{record.path} has no export") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotExported(f"{folder} cannot be read ({error!r})") from error
 

@@ -184,7 +184,8 @@ def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
     assert process.stdout.splitlines() == [
         str(out / "export" / name) for name in ("tables.npz", "metadata.json")
     ]
-    assert load_served(out).ratings.num_users == 60
+    predictor, _ = load_served(out)
+    assert predictor.ratings.num_users == 60
 
 
 def test_user_errors(run, command, tmp_path):

@@ -36,10 +36,10 @@ def run(tmp_path_factory):
         titles=TITLES,
         name="odd",
     )
-    test = ratings.part(np.arange(5))
+    train, test = ratings.part(np.arange(5, len(cells))), ratings.part(np.arange(5))
     folder = tmp_path_factory.mktemp("odd") / "run"
     model = d2l.train_model(
-        d2l.MFConfig(factors=3, epochs=2, quiet=True), ratings, test, out=str(folder)
+        d2l.MFConfig(factors=3, epochs=2, quiet=True), train, test, out=str(folder)
     )
     model.export(folder / "export", ["tables"])
     return model
