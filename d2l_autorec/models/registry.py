@@ -1,6 +1,46 @@
-"""The models by name: those of this package, and those that others register.
+"""The models by name: those of this package, in the folder catalog, and those of others.
 
 A model is one file: a dataclass of its options, registered under the name that `--model` takes.
+Every command works with it (run, tune, report, compare, recommend, export, serve), `--help` has its
+options, and no other file knows it. One that is computed at once has `fit`:
+
+    @register("item-knn")
+    @dataclass(frozen=True)
+    class ItemKNN(ClickModel):
+        neighbours: int = option(20, "items that each is like", AT_LEAST_1, space=Span(5, 50))
+        about, at_once = "item-based k-nearest neighbours", True
+
+        def fit(self, matrix):  # csr_matrix, users x items
+            cosines = ...
+            return Linear(weights, biases)  # scores: row @ weights + biases
+
+One that is trained has `network`, a Gluon block that maps rows to rows, whose layers say what they
+read (`in_units`, `in_channels`). It trains dense. Layers in a sequence that ends in a Dense layer
+give similar items and an export:
+
+    @register("deep")
+    @dataclass(frozen=True)
+    class Deep(ClickModel):
+        units: int = option(200, "hidden units", AT_LEAST_1, space=Among((100, 200, 400)))
+        logits = True
+        presets = {"best": {"lr": 0.01, "epochs": 50}}
+
+        def network(self, data):  # Clicks, or Ratings
+            net = nn.HybridSequential()
+            net.add(nn.Dense(self.units, in_units=data.num_items, activation="tanh"))
+            net.add(nn.LayerNorm(in_channels=self.units))
+            net.add(nn.Dense(data.num_items, in_units=self.units))
+            return net
+
+`RatingModel` is the other base; `kinds.RunConfig` lists what else a model may say of itself: its
+loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy within the methods:
+`--help` imports the file. A package offers it by an entry point; in its pyproject.toml:
+
+    [project.entry-points."d2l_autorec.models"]
+    mine = "my_package.my_models"
+
+For a trial, `train_model(config, train, test, net=, loss=, callbacks=)` takes a network, a loss and
+callbacks without a registration.
 """
 
 import copy

@@ -19,7 +19,8 @@ from d2l_autorec.evaluation.metrics import (
     top_items,
 )
 from d2l_autorec.evaluation.ranking import METRICS, RankingEvaluation, rank
-from d2l_autorec.models.baselines import Popularity
+from d2l_autorec.models.catalog.popularity import PopularityConfig
+from d2l_autorec.models.fitted import Fitted
 from d2l_autorec.models.mult_vae import MultVAE
 from d2l_autorec.support.errors import DataError
 from d2l_autorec.training.loaders import DenseRows, SparseRows
@@ -166,7 +167,7 @@ def test_the_report_counts_users(clicks, net):
 
 def test_evaluation_equals_the_plain_one(clicks):
     fold_in, held_out = clicks
-    scorer = Popularity().fit(fold_in)
+    scorer = Fitted(PopularityConfig()).fit(fold_in)
     evaluation = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10)
     values = evaluation.per_user(evaluation.measured(scorer))
     scores = scorer(fold_in.toarray())
@@ -184,7 +185,7 @@ def test_evaluation_equals_the_plain_one(clicks):
 def test_a_report_has_every_metric_at_every_cut_off(clicks):
     """Deeper than an epoch's 100, too; at more items than there are, all are ranked."""
     fold_in, held_out = clicks
-    scorer = Popularity().fit(fold_in)
+    scorer = Fitted(PopularityConfig()).fit(fold_in)
     cut_offs = (1, 7, 120, 1000)
     evaluation = RankingEvaluation(*clicks, [mx.cpu()], cut_offs=cut_offs)
     report = evaluation.report(scorer)

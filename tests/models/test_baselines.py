@@ -9,8 +9,10 @@ from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.evaluation.ranking import RankingEvaluation
 from d2l_autorec.kernels.csr import CSRBatch
-from d2l_autorec.models import baselines
-from d2l_autorec.models.baselines import EASE, Popularity, needed_memory
+from d2l_autorec.models.catalog import ease
+from d2l_autorec.models.catalog.ease import EASEConfig, needed_memory
+from d2l_autorec.models.catalog.popularity import PopularityConfig
+from d2l_autorec.models.fitted import Fitted
 from d2l_autorec.support.errors import ConfigError
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
@@ -20,7 +22,7 @@ CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 @pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_popularity_on_ml100k(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
-    scorer = Popularity().fit(clicks.train)
+    scorer = Fitted(PopularityConfig()).fit(clicks.train)
     found = [
         RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])(scorer)
         for part in (clicks.validation, clicks.test)
@@ -38,17 +40,19 @@ def test_popularity_on_ml100k(data_dir):
 def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])
-    assert evaluation(EASE(200).fit(clicks.train))["ndcg@100"] == pytest.approx(0.481, abs=0.001)
+    assert evaluation(Fitted(EASEConfig(penalty=200.0)).fit(clicks.train))[
+        "ndcg@100"
+    ] == pytest.approx(0.481, abs=0.001)
 
 
 @pytest.mark.parametrize("block", [1, 7, 30, 1024])
 def test_ease_equals_the_formula(monkeypatch, block):
-    monkeypatch.setattr(baselines, "BLOCK", block)
+    monkeypatch.setattr(ease, "BLOCK", block)
     dense = CLICKS.toarray().astype(float)
     inverse = np.linalg.inv(dense.T @ dense + 3 * np.eye(30))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    model, rows = EASE(3).fit(CLICKS), CLICKS[:5]
+    model, rows = Fitted(EASEConfig(penalty=3.0)).fit(CLICKS), CLICKS[:5]
     batches = (
         mx.np.array(rows.toarray()),
         rows,
@@ -60,7 +64,7 @@ def test_ease_equals_the_formula(monkeypatch, block):
 
 def test_weights_solve_the_problem_they_are_said_to():
     """Column j regresses item j on all others: the gradient of that ridge problem vanishes."""
-    dense, model = CLICKS.toarray().astype(float), EASE(3).fit(CLICKS)
+    dense, model = CLICKS.toarray().astype(float), Fitted(EASEConfig(penalty=3.0)).fit(CLICKS)
     weights = model(np.eye(30))
     residual = dense.T @ (dense - dense @ weights) - 3 * weights
     np.fill_diagonal(residual, 0)
@@ -68,22 +72,18 @@ def test_weights_solve_the_problem_they_are_said_to():
 
 
 def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
-    monkeypatch.setattr(baselines, "gram_matrix", None)
+    monkeypatch.setattr(ease, "gram_matrix", None)
+    monkeypatch.setattr(ease, "available_memory", lambda: 8 * 2**30)
     huge = sp.csr_matrix((2, 10**6), dtype="float32")
     with pytest.raises(
         ConfigError,
         match="EASE of 1000000 items needs 74.* GiB, and 8.0 GiB are "
         "available, enough for 3.* items: drop rare items",
     ):
-        EASE(memory=8 * 2**30).fit(huge)
+        EASEConfig().fit(huge)
 
 
 def test_the_limit_that_is_named_holds():
     for memory in (10**6, 2**30, 2**40):
-        items = baselines._largest(memory)
+        items = ease._largest(memory)
         assert needed_memory(items) <= memory < needed_memory(items + 1)
-
-
-def test_bad_penalty():
-    with pytest.raises(ConfigError, match="penalty is 0: it must be above 0"):
-        EASE(0)

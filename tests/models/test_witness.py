@@ -155,7 +155,7 @@ def test_export_and_serve(trained):
         with urllib.request.urlopen(url, timeout=60) as answer:
             rows = json.load(answer)["recommendations"]
     expected = run.recommend(user, 3)
-    assert [row["item"] for row in rows] == [str(row.item) for row in expected]
+    assert [row["item"] for row in rows] == [row.item for row in expected]
     np.testing.assert_allclose(
         [row["score"] for row in rows], [row.score for row in expected], atol=1e-4
     )
