@@ -63,7 +63,7 @@ class FinishedRun(NamedTuple):
     metric: str
 
     def row(self) -> dict[str, Any]:
-        """The run's line of the table, by `COLUMNS`."""
+        """Return the run's line of the table, by `COLUMNS`; raise KeyError where one is missing."""
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
@@ -71,12 +71,8 @@ class FinishedRun(NamedTuple):
             model += f", {RECONSTRUCTION}"
 
         known = {**self.result, "run": self.path, "model": model}
-
-        for key in ("dataset", "epochs", "train_seconds", self.metric):
-            if key and key not in known:
-                raise KeyError(key)
-
-        return {key: known[key] for key in COLUMNS if key in known}
+        needed = {"dataset", "epochs", "train_seconds", self.metric} - {""}
+        return {key: known[key] for key in COLUMNS if key in known or key in needed}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -94,10 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"figure: {options.figure}", file=sys.stderr)
 
     rows = [run.row() for run in runs]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print(table(rows))
+    print(json.dumps(rows, indent=2) if options.json else table(rows))
 
 
 def _parser() -> Parser:
@@ -129,37 +122,27 @@ def read_run(path: Path) -> FinishedRun:
         curve = _read_curve(path / "metrics.csv", metric) if metric else []
         run = FinishedRun(str(path), result, digests, curve, metric)
         table([run.row()])  # raises where something is missing, or no number
-    except KeyError as error:
-        raise _no_finished_run(path, f"{error} is missing") from error
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise _no_finished_run(path, str(error)) from error
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise DataError(
+            f"{path} is not the folder of a finished run ({reason}): name one that "
+            "python -m d2l_autorec.run has written"
+        ) from error
 
     if not metric:
-        warnings.warn(
-            f"{path} was trained without a test part: it has no test error to compare",
-            DataWarning,
-            stacklevel=2,
-        )
+        warnings.warn(f"{path} was trained without a test part", DataWarning, stacklevel=2)
     return run
 
 
 def _read_curve(path: Path, metric: str) -> list[tuple[int, float]]:
-    """(epoch, metric) of the evaluated epochs of the last phase: of a refit run, the refit."""
+    """Return (epoch, metric) of the last phase's evaluated epochs: of a refit run, the refit's."""
     with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-
     return [
         (int(line["epoch"]), float(line[metric]))
         for line in lines
         if line["phase"] == lines[-1]["phase"] and line[metric]
     ]
-
-
-def _no_finished_run(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path} is not the folder of a finished run ({reason}): name one that "
-        "python -m d2l_autorec.run has written"
-    )
 
 
 def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
@@ -179,21 +162,17 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as aligned text; numbers to the right."""
+    """Return the rows as aligned text; numbers to the right."""
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
     head = [COLUMNS[key] for key in keys]
-    lines = [[_shown(key, row.get(key, "")) for key in keys] for row in rows]
+    lines = [[_shown(key, row[key]) if key in row else "" for key in keys] for row in rows]
     return aligned([head, *lines], TEXTS)
 
 
 def _shown(key: str, value: Any) -> str:
-    if value == "":  # a metric of other runs
-        return ""
     if key.startswith("test_"):
         return f"{value:.4f}"
-    if key == "train_seconds":
-        return seconds_shown(value)
-    return str(value)
+    return seconds_shown(value) if key == "train_seconds" else str(value)
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> None:
@@ -207,50 +186,39 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     """
     runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
-    if not runs:
-        raise ConfigError("--figure: none of the runs has a test error to draw")
-    if len(metrics) > 1:
+    if len(metrics) != 1:
         raise ConfigError(
-            "--figure: some runs predict ratings and some rank clicks, which have no "
-            "metric in common: draw them apart"
+            "--figure: the runs have no metric in common: some predict ratings and some rank "
+            "clicks, or none had a test part"
         )
     if format_of(path) not in formats():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
     refuse_run_file(path)
 
+    results = [run.result for run in runs]
     series = [
         series_of_run(place, name, run.curve, run.result, run.metric)
         for place, (name, run) in enumerate(zip(_names_of(runs), runs))
     ]
-
-    results = [run.result for run in runs]
     value = value_label(metrics.pop().removeprefix("test_"), results)
     if not value.startswith(RECONSTRUCTION):
         value = f"test {value}"
-    notes = []
-    if len({run.data for run in runs}) > 1:
-        notes.append("the runs had different ratings: their errors are not comparable")
-    draw_runs(series, path, f"{len(runs)} runs on {_data_of(results)}", value, notes)
+
+    data = ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
+    notes = ["the runs had different ratings: their errors are not comparable"]
+    is_same = len({run.data for run in runs}) == 1
+    draw_runs(series, path, f"{len(runs)} runs on {data}", value, [] if is_same else notes)
 
 
 def _names_of(runs: Sequence[FinishedRun]) -> list[str]:
-    """What tells the runs apart: their paths from the folder that all of them lie in."""
+    """Return what tells the runs apart: their paths from the folder that all of them lie in."""
     paths = [Path(run.path).absolute() for run in runs]
     root = os.path.commonpath([path.parent for path in paths])
-    names = [os.path.relpath(path, root) for path in paths]
-
-    if all(is_reconstruction(run.result) for run in runs):
-        return names  # the axis says it
-
-    for place, run in enumerate(runs):
-        if is_reconstruction(run.result):
-            names[place] += f" ({RECONSTRUCTION})"
-    return names
-
-
-def _data_of(results: Sequence[dict[str, Any]]) -> str:
-    """The data sets of the runs, each once."""
-    return ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
+    marked = [is_reconstruction(run.result) for run in runs]  # of all, the axis says it
+    return [
+        f"{os.path.relpath(path, root)}{f' ({RECONSTRUCTION})' if mark and not all(marked) else ''}"
+        for path, mark in zip(paths, marked)
+    ]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .models.kinds import ClickModel, RatingModel, RunConfig
 from .models.registry import TASKS, build_config, make_config
@@ -55,21 +55,12 @@ TITLE = "# Reproduction report"
 # The last bits of a run depend on these; no table sets them, and a run that was begun with fewer
 # threads is gone on with.
 UNNAMED = ("threads", "kvstore")
-DATA = (  # what names and describes a reader's own data
-    "ratings",
-    "dataset",
-    "columns",
-    "separator",
-    "quotes",
-    "duplicates",
-    "scale",
-    "threshold",
-    "min_user_clicks",
-    "min_item_clicks",
-    "task",
-    "folds",
-)
+# What names and describes a reader's own data.
+OF_FILES = ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale")
+OF_CLICKS = ("threshold", "min_user_clicks", "min_item_clicks")
+DATA = (*OF_FILES, *OF_CLICKS, "task", "folds")
 TRIALS = 20  # of a search, by default
+Configs: TypeAlias = dict[tuple[str, str], list[RunConfig]]  # by table and row
 SMOKE = "**A smoke run: two epochs on generated ratings. No figure here is a result.**"
 
 
@@ -82,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for table in tables
         for row in table.rows
     }
-    out = _folder(options, configs)
+    [first, *_] = next(iter(configs.values()))
+    own = "" if options.ratings is None and options.dataset is None else f"-{first.source_name()}"
+    out = Path(options.out or f"runs/report{own}")
     check_out(out, tables)
 
     _step("loading MXNet")
@@ -94,12 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
-def _report(
-    tables: Sequence[Table],
-    configs: dict[tuple[str, str], list[RunConfig]],
-    options: argparse.Namespace,
-    out: Path,
-) -> None:
+def _report(tables: Sequence[Table], configs: Configs, options: Any, out: Path) -> None:
     """Run what is not there yet, table by table, and write the report."""
     begun, total = 0, sum(map(len, configs.values()))
     sections = [heading(options.quick)]
@@ -109,25 +97,20 @@ def _report(
             results = []
             for config in configs[table.name, row.label]:
                 begun += 1
-                label = f"{begun} of {total}: {table.name}, {row.label}"
                 if options.tune:
-                    config = _tuned(config, table, row, options, out)
+                    given = {**table.options, **row.options}
+                    given[table.vary] = getattr(config, table.vary)
+                    config = _tuned(config, given, options, out)
+                label = f"{begun} of {total}: {table.name}, {row.label}"
                 results.append(run_once(config, out, label))
             lines.append(Line(row, results))
 
         sections.append(section(table, lines))
         print(sections[-1], flush=True)
         write_atomically(out / "report.md", "\n".join(sections).encode())
-        _write_table(table, lines, out)
-
-
-def _write_table(table: Table, lines: Sequence[Line], out: Path) -> None:
-    """Write a table as csv and as a figure."""
-    write_atomically(out / f"{table.name}.csv", csv_text(rows_of(table, lines)).encode())
-
-    figure = out / f"{table.name}.png"
-    with warning_of_figure(figure):
-        draw_table(table, lines, figure)
+        write_atomically(out / f"{table.name}.csv", csv_text(rows_of(table, lines)).encode())
+        with warning_of_figure(out / f"{table.name}.png"):
+            draw_table(table, lines, out / f"{table.name}.png")
 
 
 def _parser() -> Parser:
@@ -159,10 +142,10 @@ def _parser() -> Parser:
         add_option_of(parser, RunConfig, name)
 
     models = parser.add_argument_group("which model for your data")
-    for name in ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale"):
+    for name in OF_FILES:
         add_option_of(models, RunConfig, name)
     add_option_of(models, RatingModel, "folds")
-    for name in ("threshold", "min_user_clicks", "min_item_clicks"):
+    for name in OF_CLICKS:
         add_option_of(models, ClickModel, name)
     models.add_argument(
         "--task",
@@ -190,34 +173,20 @@ def _tables(options: argparse.Namespace) -> list[Table]:
     if options.trials is not None and not options.tune:
         raise ConfigError("--trials has no effect: there is no search; add --tune")
 
-    if "ratings" in given or "dataset" in given:
-        of_published = {
-            "--table": options.table,
-            "--quick": options.quick,
-            "--seeds": options.seeds,
-        }
-        _refuse(of_published, "your own data: leave it out, or --ratings and --dataset")
-        return [_models_table(options, given)]
+    own = "ratings" in given or "dataset" in given
+    idle = ["table", "quick", "seeds"] if own else [*given, "tune"]
+    for name in idle:
+        if getattr(options, name) not in (None, False):
+            where = "your own data" if own else "the published tables: add --ratings FILE"
+            raise ConfigError(f"{flag(name)} has no effect on {where}, or leave it out")
+    if not own:
+        return _published_tables(options)
 
-    of_own = {flag(name): value for name, value in given.items()}
-    of_own["--tune"] = options.tune
-    _refuse(of_own, "the published tables: add --ratings FILE, or leave it out")
-    return _published_tables(options)
-
-
-def _refuse(values: dict[str, Any], where: str) -> None:
-    for name, value in values.items():
-        if value not in (None, False):
-            raise ConfigError(f"{name} has no effect on {where}")
-
-
-def _models_table(options: argparse.Namespace, given: dict[str, Any]) -> Table:
-    """Return the table of models on the data that the options name."""
     kind = options.task or "rating"
     check_kind(kind)
     data = {name: value for name, value in given.items() if name not in ("task", "folds")}
     source = given.get("dataset") or Path(given["ratings"]).name
-    return models_table(kind, data, options.folds or RatingModel.folds, source)
+    return [models_table(kind, data, options.folds or RatingModel.folds, source)]
 
 
 def _published_tables(options: argparse.Namespace) -> list[Table]:
@@ -232,12 +201,10 @@ def _published_tables(options: argparse.Namespace) -> list[Table]:
             )
 
     tables = [known[name] for name in names]
-    if options.seeds is not None and options.quick:
-        raise ConfigError("--seeds has no effect: --quick is one run each; leave it out")
-    if options.seeds is not None and all(table.vary != "seed" for table in tables):
-        raise ConfigError(
-            "--seeds has no effect: the runs of this --table are folds, not seeds; leave it out"
-        )
+    by_seed = any(table.vary == "seed" for table in tables)
+    if options.seeds is not None and (options.quick or not by_seed):
+        why = "--quick is one run each" if options.quick else "the runs of this --table are folds"
+        raise ConfigError(f"--seeds has no effect: {why}; leave it out")
     return [_smoke_version(table) for table in tables] if options.quick else tables
 
 
@@ -254,21 +221,10 @@ def _smoke_version(table: Table) -> Table:
     return dataclasses.replace(table, rows=rows, vary="seed", values=(0,), claims=())
 
 
-def _folder(options: argparse.Namespace, configs: dict[tuple[str, str], list[RunConfig]]) -> Path:
-    if options.out is not None:
-        return Path(options.out)
-    if options.ratings is None and options.dataset is None:
-        return Path("runs/report")
-
-    [config, *_] = next(iter(configs.values()))
-    return Path("runs", f"report-{config.source_name()}")
-
-
 def _tuned(
-    config: RunConfig, table: Table, row: Row, options: argparse.Namespace, out: Path
+    config: RunConfig, given: dict[str, Any], options: argparse.Namespace, out: Path
 ) -> RunConfig:
     """Return what a search makes of a configuration on the training part of its fold."""
-    given = {**table.options, **row.options, table.vary: getattr(config, table.vary)}
     given |= {"data_dir": options.data_dir, "threads": options.threads}
     candidates = candidates_of({name: v for name, v in given.items() if v is not None})
     if not candidates[0].spaces:
@@ -281,8 +237,7 @@ def _tuned(
         candidates,
         say=lambda line: print(f"{name}, {with_flags(line)}", file=sys.stderr, flush=True),
     )
-    limits = Limits(options.trials or TRIALS, None)
-    tuned = search.run(limits, out / "searches" / name)
+    tuned = search.run(Limits(options.trials or TRIALS, None), out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)
 
 
