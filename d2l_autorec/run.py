@@ -7,7 +7,7 @@ examples:
   python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
   python -m d2l_autorec.run --dataset synthetic  without any file or internet
 
-exit codes: 0 done; 2 user error; 3 training diverged; 129, 130, 131, 143 by a signal
+exit codes: 0 done; 2 user error; 3 training diverged; 129 to 143 by a signal
 """
 
 import argparse

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from .serving.predictor import Predictor
 
 HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
-PORTS, WORKERS, TIMEOUTS = within(0, 65535), within(1, 64), within(1, 3600)
+NUMBERS = (  # options, with what they may be, by default are, and mean
+    ("--port", (0, 65535), 8000, "to listen on; 0 takes a free one [8000]"),
+    ("--workers", (1, 64), 1, "processes that answer; they share the model's memory [1]"),
+    ("--timeout", (1, 3600), 30, "seconds after which a request is given up [30]"),
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -88,7 +92,7 @@ def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
 
 
 def _compute_in_one_thread() -> None:
-    """Each worker: there are workers for the other CPUs. NumPy reads this when it is imported."""
+    """Give NumPy, which is not imported yet, one thread: other workers have the other CPUs."""
     if "numpy" in sys.modules:
         return
     for name in THREAD_VARIABLES:
@@ -98,9 +102,7 @@ def _compute_in_one_thread() -> None:
 def _parser() -> Parser:
     parser = Parser("d2l_autorec.serve", __doc__, "RUN_DIR [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
-    parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on [127.0.0.1]"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     parser.add_argument(
         "--allowed-host",
         action="append",
@@ -108,27 +110,10 @@ def _parser() -> Parser:
         metavar="NAME",
         help="name that this server is called by, beside localhost; may be repeated",
     )
-    parser.add_argument(
-        "--port",
-        type=whole_number(PORTS),
-        default=8000,
-        metavar="N",
-        help="to listen on; 0 takes a free one [8000]",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole_number(WORKERS),
-        default=1,
-        metavar="N",
-        help="processes that answer; they share the model's memory [1]",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=whole_number(TIMEOUTS),
-        default=30,
-        metavar="SECONDS",
-        help="a request that takes longer is given up [30]",
-    )
+    for option, allowed, default, text in NUMBERS:
+        parser.add_argument(
+            option, type=whole_number(within(*allowed)), default=default, metavar="N", help=text
+        )
     return parser
 
 

@@ -20,7 +20,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically
-from .support.flags import as_command, flag, with_flags
+from .support.flags import as_command, as_words, with_flags
 from .support.numbers import seconds_shown
 from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
@@ -155,8 +154,7 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
             print(f"training trial {tuned.trial} on all training ratings", file=sys.stderr)
         with stopped_with(f"the same command with `out={folder}` goes on"):
             trained = run_training(config, resume=resume)
-        assert trained is not None  # there is one process
-        told = trained.told
+        told = trained.told if trained else {}  # there is one process
 
     if as_json:
         found = {"options": tuned.options, "trials": len(tuned.trials)}
@@ -184,14 +182,10 @@ def table_of(tuned: "Tuned") -> str:
 
 
 def _as_words(options: dict[str, Any]) -> list[str]:
-    """Options as they are written on the command line."""
-    words = []
-    for name, value in options.items():
-        if isinstance(value, bool):
-            words.append(flag(name if value else f"no_{name}"))
-        elif value is not None:
-            words.append(f"{flag(name)} {quote(shown(value))}")
-    return words
+    """Return options as they are written on the command line."""
+    given = {name: value for name, value in options.items() if value is not None}
+    texts = {name: v if isinstance(v, bool) else shown(v) for name, v in given.items()}
+    return as_words(texts)
 
 
 class _Command(ModuleType):

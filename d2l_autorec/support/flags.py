@@ -6,6 +6,7 @@ quote nothing else so. A command prints --batch-size and --kernel dense.
 """
 
 import re
+from collections.abc import Mapping
 from shlex import quote
 
 # A quote stands between blanks or punctuation: no backtick in a name or a path of the user's.
@@ -19,14 +20,14 @@ QUOTED = re.compile(
 
 
 def flag(name: str) -> str:
-    """The option of a parameter: num_hidden is --num-hidden, and n is -n."""
+    """Return the option of a parameter: num_hidden is --num-hidden, and n is -n."""
     if len(name) == 1:
         return "-" + name
     return "--" + name.replace("_", "-")
 
 
 def as_command(name: str, *arguments: str, **options: str | bool) -> str:
-    """A command of this package, to be pasted into a shell.
+    """Return a command of this package, to be pasted into a shell.
 
     Examples
     --------
@@ -34,7 +35,12 @@ def as_command(name: str, *arguments: str, **options: str | bool) -> str:
     'python -m d2l_autorec.recommend runs/mine --user 196'
     """
     words = ["python", "-m", f"d2l_autorec.{name}", *map(quote, arguments)]
+    return " ".join([*words, *as_words(options)])
 
+
+def as_words(options: Mapping[str, str | bool]) -> list[str]:
+    """Return options as they are written in a shell."""
+    words = []
     for option, value in options.items():
         if isinstance(value, bool):
             words.append(flag(option if value else f"no_{option}"))
@@ -42,11 +48,11 @@ def as_command(name: str, *arguments: str, **options: str | bool) -> str:
             words.append(f"{flag(option)}={quote(value)}")
         else:
             words += [flag(option), quote(value)]
-    return " ".join(words)
+    return words
 
 
 def with_flags(text: str) -> str:
-    """A text of the library with options in the place of its parameters."""
+    """Return a text of the library with options in the place of its parameters."""
     return QUOTED.sub(_as_option, text)
 
 

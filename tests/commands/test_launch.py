@@ -22,7 +22,7 @@ from helpers import (
 )
 
 from d2l_autorec import launch as launcher
-from d2l_autorec.launch import _command, _parser, plan
+from d2l_autorec.launch import _command, _parser, plan, settings_of
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.training import parameter_server
 from d2l_autorec.training.parameter_server import Workers
@@ -218,20 +218,20 @@ def test_each_machine_starts_its_part():
     """Two workers and a server on each of three machines; the scheduler is on the first."""
     words = ["-n", "2", "-s", "1", "--nodes", "3", "--scheduler", "192.0.2.1:9100"]
     options = [_parser().parse_args([*words, "--node", str(k), "--", "true"]) for k in range(3)]
-    with patch.object(launcher, "_address_towards", lambda host: "192.0.2.9"):
-        jobs = [job for machine in options for job in plan(machine)]
-
-    assert [(job.role, job.rank) for job in jobs] == [
+    assert [(role, rank) for machine in options for role, rank, _ in plan(machine)] == [
         *[("scheduler", 0), ("server", 0), ("worker", 0), ("worker", 1)],
         *[("server", 1), ("worker", 2), ("worker", 3)],
         *[("server", 2), ("worker", 4), ("worker", 5)],
     ]
-    for job in jobs:
-        assert job.environment["DMLC_PS_ROOT_URI"] == "192.0.2.1"
-        assert job.environment["DMLC_PS_ROOT_PORT"] == "9100"
-        assert job.environment["DMLC_NUM_WORKER"] == "6"
-        assert job.environment["DMLC_NUM_SERVER"] == "3"
-        assert job.environment["D2L_AUTOREC_WORKER"] == str(job.rank)
+    with patch.object(launcher, "_scheduler", lambda options: ("127.0.0.1", 9100)):
+        assert settings_of(options[2]) == {
+            "DMLC_PS_ROOT_URI": "127.0.0.1",
+            "DMLC_PS_ROOT_PORT": "9100",
+            "DMLC_NUM_WORKER": "6",
+            "DMLC_NUM_SERVER": "3",
+            "DMLC_NODE_HOST": "127.0.0.1",
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 @pytest.mark.parametrize(

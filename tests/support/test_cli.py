@@ -19,7 +19,8 @@ import d2l_autorec
 from d2l_autorec.models.mf import ClosedForm
 from d2l_autorec.support.cli import explain, run_command
 from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
-from d2l_autorec.support.signals import SIGNALS, SignalWatch, handling
+from d2l_autorec.support.files import PART
+from d2l_autorec.support.signals import SIGNALS, SignalWatch
 from d2l_autorec.support.terminal import Output
 
 COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
@@ -48,25 +49,22 @@ def fail_with(error):
         (
             PermissionError(errno.EACCES, "Permission denied", b"x"),
             2,
-            "Permission denied: see to its",
+            "Permission denied: see to it",
         ),
         (
             OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
             2,
             "error: Too many open files: allow more",
         ),
-        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: the disk"),
-        (OSError(errno.ELOOP, os.strerror(errno.ELOOP), "f"), 2, "in a circle"),
-        (OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "f"), 2, "a shorter name"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: see to it"),
         (OSError("without a number"), 2, "error: without a number: "),
         (MemoryError("Unable to allocate 7 TiB"), 2, "out of memory (Unable to allocate 7 TiB)"),
-        (RecursionError("deep"), 2, "nested too deeply"),
         (zlib.error("invalid"), 2, "a compressed file is damaged (invalid)"),
         (zipfile.BadZipFile("no zip"), 2, "a compressed file is damaged (no zip)"),
         (
             ImportError("libgomp.so.1: cannot open", name="numba.x"),
             2,
-            "a library cannot be loaded (ImportError: libgomp.so.1: cannot open)",
+            "a library cannot be loaded (libgomp.so.1: cannot open)",
         ),
         (
             mx.MXNetError("Check failed: cudaMalloc failed: out of memory"),
@@ -100,17 +98,6 @@ def test_bugs_keep_their_traceback(error):
     assert explain(error)[0] is None
     with pytest.raises(type(error)):
         run_command("name", fail_with(error))
-
-
-def test_a_library_that_fails_while_it_is_imported(tmp_path, monkeypatch, capsys):
-    (tmp_path / "broken_library.py").write_text("None.attribute\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def command(argv):
-        import broken_library  # noqa: F401
-
-    assert run_command("name", command) == 2
-    assert "a library cannot be loaded (AttributeError: 'NoneType'" in capsys.readouterr().err
 
 
 def test_warnings_are_one_line_whatever_the_environment_says(capsys, monkeypatch):
@@ -246,7 +233,7 @@ def test_a_signal_at_any_moment_is_one_line(tmp_path, moment, number):
     assert process.returncode == 128 + number, err
     errors = [line for line in err.splitlines() if not line.startswith("warning: ")]
     assert len(errors) == 1 and "stopped: " + signal.Signals(number).name in errors[0]
-    assert list(tmp_path.rglob(".part-*")) == []
+    assert list(tmp_path.rglob(f"{PART}*")) == []
 
 
 @pytest.mark.parametrize("last", ["pass", "raise ImportError('half a library')"])
@@ -333,7 +320,7 @@ def test_a_second_signal_does_not_wait_for_the_step_under_way():
 def test_ignored_signals_stay_ignored_by_whoever_handles_them():
     former = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
-        with SignalWatch() as watch, handling(signal.SIG_DFL):
+        with SignalWatch() as watch:
             os.kill(os.getpid(), signal.SIGHUP)
             assert watch.received is None
             assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}

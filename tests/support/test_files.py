@@ -123,7 +123,7 @@ def test_no_command_replaces_what_is_no_file(run, in_process, no_file, verb):
 
 def test_stdout_is_no_file(run, in_process, tmp_path):
     for name, fragment in (
-        ("-", "cannot be written to stdout"),
+        ("-", "this cannot be written to stdout: name a file"),
         ("/dev/null", "is no file"),
         ("/dev/full", "is no file"),
         (str(tmp_path), "is a folder"),

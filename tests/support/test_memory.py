@@ -13,7 +13,7 @@ from d2l_autorec.data import synthetic
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import Demand, check_network
-from d2l_autorec.support import control_groups, memory
+from d2l_autorec.support import machine as limits
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.machine import available_memory, check_fits
 
@@ -34,9 +34,8 @@ def machine(tmp_path, monkeypatch):
         proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 8388608 kB\n",
         proc__self__status="Name: x\nVmSize: 1048576 kB\n",
     )
-    monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(control_groups, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(control_groups, "CGROUPS", tmp_path / "cg")
+    monkeypatch.setattr(limits, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(limits, "CGROUPS", tmp_path / "cg")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     return write
 
@@ -83,7 +82,7 @@ def test_a_container_without_a_limit(machine):
 @pytest.mark.parametrize("limit, left", [(GIB, GIB - 100 * MIB), (2**63 - 4096, 8 * GIB)])
 def test_the_first_version_of_control_groups(machine, limit, left):
     machine(
-        proc__self__cgroup="9:cpu:/z\n7:blkio,memory:/\nodd\n",
+        proc__self__cgroup="9:cpu:/z\n7:blkio,memory:/\n",
         cg__memory__memory_DOT_limit_in_bytes=str(limit),
         cg__memory__memory_DOT_usage_in_bytes=str(150 * MIB),
         cg__memory__memory_DOT_stat=f"total_cache {50 * MIB}\n",
