@@ -36,9 +36,6 @@ from .models.registry import make_config as make_config
 from .runs.tuning import Tuned as Tuned
 from .runs.tuning import tune as tune
 from .serving.predictor import Scored as Scored
-from .serving.trained_model import TrainedModel as TrainedModel
-from .serving.trained_model import load_run as load_run
-from .serving.trained_model import train_model as train_model
 from .support.errors import ConfigError as ConfigError
 from .support.errors import DataError as DataError
 from .support.errors import DataWarning as DataWarning
@@ -46,6 +43,9 @@ from .support.errors import Interrupted as Interrupted
 from .support.errors import NumericalError as NumericalError
 from .support.errors import UserError as UserError
 from .support.style import use_style as use_style
+from .trained_model import TrainedModel as TrainedModel
+from .trained_model import load_run as load_run
+from .trained_model import train_model as train_model
 from .training.schedules import anneal_schedule as anneal_schedule
 
 __version__: str

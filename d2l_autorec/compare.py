@@ -26,7 +26,7 @@ from .runs.figures import (
     value_label,
     warning_of_figure,
 )
-from .runs.run_record import read_record, refuse_run_file
+from .runs.folder import RunFolder, refuse_run_file
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.numbers import seconds_shown
@@ -113,7 +113,7 @@ def read_run(path: Path) -> FinishedRun:
     DataError
         If one of them is missing or damaged.
     """
-    record = read_record(path)
+    record = RunFolder.read(path)
     result = record.finished()
     data = record.about["data"]
     digests = tuple(str(data[key]) for key in DATA_KEYS)  # the record was checked for them

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     step("loading MXNet")
     start_mxnet(one_cpu=True)
     from .serving.export import export_run
-    from .serving.trained_model import load_run
+    from .trained_model import load_run
 
     step(f"opening {options.run}")
     run = load_run(options.run)

@@ -29,7 +29,7 @@ from .training.engine import start_mxnet
 
 if TYPE_CHECKING:
     from .serving.predictor import Scored
-    from .serving.trained_model import TrainedModel
+    from .trained_model import TrainedModel
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(one_cpu=True)
     import mxnet as mx
 
-    from .serving.trained_model import load_run
+    from .trained_model import load_run
 
     mx.npx.set_np()
     step(f"opening {options.run}")
@@ -174,7 +174,7 @@ def write_all(
     import numpy as np
     from tqdm.auto import tqdm
 
-    from .runs.run_record import refuse_run_file
+    from .runs.folder import refuse_run_file
     from .serving.predictor import predictor_of
     from .support.files import replacing
 

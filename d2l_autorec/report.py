@@ -29,8 +29,8 @@ from typing import Any, TypeAlias
 from .models.kinds import ClickModel, RatingModel, RunConfig
 from .models.registry import TASKS, build_config, make_config
 from .runs.figures import draw_table, warning_of_figure
+from .runs.folder import RunFolder
 from .runs.options import AT_LEAST_1, add_option_of, computing_options, shown, whole_number, within
-from .runs.run_record import RunRecord, read_record
 from .runs.search_space import candidates_of, check_kind
 from .runs.tables import (
     Line,
@@ -278,7 +278,7 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     folder = out / "runs" / name_of(config)
     begun = (folder / "config.json").exists()
     if begun:
-        record = read_record(folder)
+        record = RunFolder.read(folder)
         _check_options(config, record)
         if record.result is not None:
             return record.result
@@ -287,15 +287,15 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     started = time.perf_counter()
     if begun:
         kept = dataclasses.replace(record.config, data_dir=config.data_dir)
-        trained = run_training(kept, resume=folder)
+        experiment = run_training(kept, resume=folder)
     else:
-        trained = run_training(dataclasses.replace(config, out=str(folder)))
+        experiment = run_training(dataclasses.replace(config, out=str(folder)))
 
-    if trained is None:
+    if experiment.workers.rank:
         raise ConfigError("a report is made by one process: start it without d2l_autorec.launch")
     seconds = seconds_shown(time.perf_counter() - started)
     print(f"{label}: {folder.name}, {seconds} s", file=sys.stderr, flush=True)
-    return trained.result
+    return experiment.result
 
 
 def _step(what: str) -> None:
@@ -305,7 +305,7 @@ def _step(what: str) -> None:
     show_steps(False)
 
 
-def _check_options(config: RunConfig, record: RunRecord) -> None:
+def _check_options(config: RunConfig, record: RunFolder) -> None:
     """Raise ConfigError unless a run in a folder of the expected name is the one that is wanted."""
     found = _naming(record.config)
     for name, wanted in _naming(config).items():
@@ -335,7 +335,7 @@ def name_of(config: RunConfig) -> str:
 
 def heading(quick: bool) -> str:
     """Return the date, the machine and the versions."""
-    from .runs.run_folder import versions
+    from .runs.experiment import versions
 
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     warning = f"\n{SMOKE}\n" if quick else ""

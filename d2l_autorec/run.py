@@ -19,6 +19,7 @@ from typing import Any
 
 from .models.kinds import RunConfig
 from .models.registry import make_config, model_class, models
+from .runs.folder import RunFolder, read_folds
 from .runs.options import (
     add_options,
     check_needs,
@@ -27,7 +28,6 @@ from .runs.options import (
     model_of_help,
 )
 from .runs.options_file import overridden, read_options
-from .runs.run_record import read_folds, read_record
 from .support.cli import Parser, leave, run_command
 from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = resumed_config(folds, folder, given)
         threads = config.threads
     else:
-        record = read_record(folder)
+        record = RunFolder.read(folder)
         config = resumed_config(record.config, folder, given)
         threads = record.threads  # sums depend on their number, in the last bits
 
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         _train_folds(config, folder)
         return
 
-    trained = run_training(config, resume=folder)
-    if trained is not None:
-        tell(config, trained.told)
+    experiment = run_training(config, resume=folder)
+    if not experiment.workers.rank:
+        tell(config, experiment.told)
 
 
 def _train_folds(config: RunConfig, folder: Path | None) -> None:

@@ -64,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     """Open a run folder by its export, or else by one that is made for this start."""
-    from .runs.run_record import read_record
+    from .runs.folder import RunFolder
     from .serving.tables import NotExported, load_served
 
     try:
         return load_served(run)
     except NotExported as error:
-        formats = read_record(run).config.served_formats
+        formats = RunFolder.read(run).config.served_formats
         command = as_command("export", str(run), format=formats)
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "

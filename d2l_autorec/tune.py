@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 from .models.kinds import RunConfig
 from .models.registry import TASKS, make_config, models
 from .runs.figures import draw_importance, draw_trials, warning_of_figure
+from .runs.folder import RunFolder
 from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.options_file import write_options
-from .runs.run_record import read_record
 from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
@@ -148,13 +148,12 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     resume = path if (path / "config.json").exists() else None
 
     if resume and (path / "result.json").exists():
-        told = {**read_record(path).finished(), "run": str(path)}
+        told = {**RunFolder.read(path).finished(), "run": str(path)}
     else:
         if not hidden:
             print(f"training trial {tuned.trial} on all training ratings", file=sys.stderr)
         with stopped_with(f"the same command with `out={folder}` goes on"):
-            trained = run_training(config, resume=resume)
-        told = trained.told if trained else {}  # there is one process
+            told = run_training(config, resume=resume).told
 
     if as_json:
         found = {"options": tuned.options, "trials": len(tuned.trials)}

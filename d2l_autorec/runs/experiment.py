@@ -1,181 +1,824 @@
-"""A configuration with its data, devices and kernel: what a run is about to compute."""
+"""A run: a configuration with its data and devices, trained phase by phase.
+
+    data -> network, kernel -> for each phase: fit, with callbacks -> result -> folder
+
+What was reached is kept whenever a phase ends early.
+"""
 
 import hashlib
+import io
 import json
+import platform
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import mxnet as mx
+from mxnet import gluon
+from scipy import sparse
 
 from .. import kernels
-from ..kernels.fused_step import load_step
+from ..data.ratings import Ratings
+from ..evaluation.ranking import RankingEvaluation
+from ..evaluation.rating import RatingEvaluation
+from ..kernels.fused_step import RULES, load_step
 from ..models.base import Model
-from ..support.errors import ConfigError, DataError, DataWarning
-from ..support.terminal import step
+from ..models.sparse_autorec import row_model
+from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
+from ..support.files import locked, remove_parts
+from ..support.numbers import significant
+from ..support.seeds import Purpose, mxnet_seed
+from ..support.signals import SignalWatch
+from ..support.terminal import remark, step
+from ..training.callbacks import (
+    Callback,
+    EarlyStopping,
+    Evaluation,
+    FiniteMetrics,
+    LearningRate,
+    Progress,
+    Signals,
+    StepSeed,
+)
+from ..training.checkpoint import (
+    Arrays,
+    Checkpoint,
+    forget_state,
+    parameters_of,
+    restore,
+    set_parameters,
+)
 from ..training.devices import choose_kvstore, choose_preload, resolve_devices
-from ..training.loaders import BATCHES, Resident
+from ..training.fused import FusedSteps
+from ..training.history import EpochRecord, best_epoch, should_stop
+from ..training.loaders import BATCHES, PairRows, Resident
+from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
-from .config import RankingConfig, RatingConfig, RunConfig, models
-from .kernel_choice import choose_kernel, fused_steps
+from ..training.progress import Bar
+from ..training.rprop import RProp  # noqa: F401  # registers it by its name
+from ..training.schedules import learning_rate
+from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_parameters
+from .config import REFITTED, RunConfig, stage_of
+from .figures import save_curve, warning_of_figure
+from .folder import RunFolder
 from .network_size import Demand, check_network
 from .options import check_same_options, computing_options
-from .ranking_task import RankingTask
-from .rating_task import RatingTask
-from .run_record import RunRecord
-from .task import Task
 
-TASKS: dict[str, type[RankingTask] | type[RatingTask]] = {
-    name: RankingTask if issubclass(config, RankingConfig) else RatingTask
-    for name, config in models().items()
-}
-# configuration and devices to the task
-TaskMaker: TypeAlias = Callable[[Any, Sequence[mx.Context]], Task]
+Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
+Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
+EXPLODED = 1000.0  # times the error of a network that knows nothing
+PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A configuration with its task and devices.
+def against_baseline(result: dict[str, Any], metric: str) -> str:
+    """Say how a test metric compares, as in ', 4.6 % below popularity (0.2551)'."""
+    if "baseline" not in result:
+        return ""
+
+    value = result[f"test_{metric}"]
+    other = result[f"baseline_test_{metric}"]
+    name = f"{result['baseline']} ({other:.4f})"
+    if other == 0 or value == other:
+        return f", beside {name}"
+
+    side = "above" if value > other else "below"
+    share = 100 * abs(value - other) / other
+    return f", {significant(share, 2)} % {side} {name}"
+
+
+class Experiment(ABC):
+    """A run of a model on its data: what `python -m d2l_autorec.run` does.
 
     Parameters
     ----------
     config : RunConfig
-    devices : list of Context
-    task : Task
-        The data and what is to be learned from them.
-    kernel, why : str
-        Dense or sparse, and the reason.
-    preload : str
-        Whether the data are copied to the devices once, and the reason.
+    data : RatingParts or Clicks, optional
+        Data that are split. By default the data that the options name are read and split.
+    devices : sequence of Context, optional
+        By default those that the options name.
     workers : Workers
         The processes of the run. Worker 0 evaluates, and has the folder.
+
+    Attributes
+    ----------
+    train_data : Ratings or Clicks
+        What is trained on, with the validation part.
+    kernel, why : str
+        Dense or sparse arithmetic, and the reason.
+    preload : str
+        Whether the data are copied to the devices once, and the reason.
+    batchify : callable
+        What makes batches of a matrix, or of pairs.
+    folder : RunFolder or None
+        The folder of a run that has one.
+    net : Model
+        The network of the phase; after training that of the last, with the parameters kept.
+    result : dict
+        What result.json holds.
+
+    Raises
+    ------
+    UserError
+        If data or devices cannot be used, or do not fit the options; a worker has other options
+        or data than worker 0; or the network does not fit into memory.
     """
 
-    config: RunConfig
-    devices: list[mx.Context]
-    task: Task
-    kernel: str
-    why: str
-    preload: str = "no"
-    workers: Workers = field(default_factory=Workers)
+    counted = "ratings"
+    predicts_ratings = True
+
+    config: Any  # of the task
+    train_data: Any
+    net: Any
+    _watch: SignalWatch
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: Any = None,
+        devices: Sequence[mx.Context] | None = None,
+        workers: Workers = ALONE,
+    ) -> None:
+        if devices is None:
+            devices = resolve_devices(config.gpus, config.cpus)
+        self.config = config
+        self.devices = list(devices)
+        self.workers = workers
+        self.folder: RunFolder | None = None
+        self.result: dict[str, Any] = {}
+        choose_kvstore(config.kvstore, self.devices)  # raises before any data are read
+
+        step("reading the data")
+        self._take(data)
+        config.check_data(self.train_data, len(self.devices))
+
+        network = self.network("search")
+        self.kernel, self.why = choose_kernel(config.kernel, network, self.devices)
+        self.batchify, self.preload = self._batches()
+        self._check_network(network)
+
+        self.checkpoint = Checkpoint(self.identity(), config.phases[0])
+        if workers.agree(self.checkpoint.run) != self.checkpoint.run:
+            raise DataError(
+                f"worker {workers.rank} has other options or ratings than worker 0: give "
+                "all the same, and the same files"
+            )
+
+    # what the data are
+
+    @abstractmethod
+    def _take(self, data: Any) -> None:
+        """Set `train_data` and the other parts, read and split if there are no data."""
+
+    @abstractmethod
+    def about_data(self) -> dict[str, Any]:
+        """Return what config.json says of the data."""
+
+    @abstractmethod
+    def save_data(self, path: Path) -> None:
+        """Write the data that are known when training is over."""
+
+    @abstractmethod
+    def served(self) -> tuple[Ratings, Ratings]:
+        """Return the known interactions, and those of them that the trained network is given."""
+
+    @abstractmethod
+    def part(self, phase: str) -> Any:
+        """Return the data that a phase trains on."""
+
+    @abstractmethod
+    def matrix(self, phase: str) -> sparse.csr_matrix:
+        """Return the interactions, users x items, that a model in closed form is fitted to."""
+
+    @property
+    @abstractmethod
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that a network reads."""
+
+    @abstractmethod
+    def dense_bytes(self) -> int:
+        """Return the memory of all rows that are used, dense; 0 where none are."""
+
+    @abstractmethod
+    def num_ratings(self) -> int:
+        """Return the number of ratings of training and evaluation: what matrices are made of."""
+
+    # how they are learned
+
+    @abstractmethod
+    def initializer(self) -> mx.init.Initializer:
+        """Return the initializer of parameters that have none of their own."""
+
+    @abstractmethod
+    def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
+        """Return (prediction, label) to one loss a row."""
+
+    def beta(self, loss: Any) -> Callable[[], float] | None:
+        """Return the weight of a KL divergence in the loss, where there is one."""
+        return None
+
+    @abstractmethod
+    def largest_error(self, phase: str) -> float:
+        """Return the error of a rating, or loss of a click, from which a training has diverged.
+
+        It is `EXPLODED` times that of a network that knows nothing: 0 in place of the highest
+        rating; one of so many items. What predicts worse says nothing of the data.
+        """
+
+    @abstractmethod
+    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
+        """Return what a phase trains of the network, and its batches, shuffled."""
+
+    # how well
+
+    @abstractmethod
+    def evaluations(self, phase: str) -> Evaluations:
+        """Return 'test', and perhaps 'validation', to what measures a network of a phase."""
+
+    @abstractmethod
+    def baseline(self, test: Any) -> dict[str, Any]:
+        """Return what result.json says of the model that every other has to beat."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what result.json says of the data."""
+
+    @staticmethod
+    @abstractmethod
+    def summary(result: dict[str, Any]) -> Block:
+        """Return what ends a run: the data and how well they are predicted."""
+
+    @staticmethod
+    def table(result: dict[str, Any]) -> str:
+        """Return more of the test metrics, to stand above these lines; '' if there are none."""
+        return ""
+
+    @staticmethod
+    @abstractmethod
+    def shortfall(result: dict[str, Any]) -> list[str]:
+        """Say that the model is no better than the baseline, where that is so."""
+
+    @classmethod
+    @abstractmethod
+    def remarks(cls, result: dict[str, Any]) -> list[str]:
+        """Return what else a person should know of the result."""
+
+    # the network
+
+    def network(self, phase: str) -> Model:
+        """Return the uninitialised network of a phase."""
+        return self.config.of_phase(phase).build(self.part(phase))
+
+    def fused_steps(self, network: Model) -> FusedSteps | None:
+        """Return what makes steps in one compiled function; None if it does not cover them."""
+        loss = self.config.fused_loss()
+        alone = len(self.devices) == 1 and not self.workers.store
+        known = self.config.optimizer in RULES
+        if loss is None or not alone or not known or self.kernel != "sparse":
+            return None
+
+        layer = row_model(network).one_hidden()
+        return None if layer is None else FusedSteps(layer, loss)
+
+    def _batches(self) -> tuple[Callable, str]:
+        """Return what makes batches; whether rows are copied to the devices once, and why."""
+        config = self.config
+        batches = PairRows if config.reads == "pairs" else BATCHES[self.kernel]
+        needed = self.dense_bytes() if self.kernel == "dense" else 0
+        preload, reason = choose_preload(config.preload, needed, self.devices)
+        if preload:
+            return Resident(self.devices), f"yes: {reason}"
+
+        if config.preload == "yes":
+            warnings.warn(f"`preload=yes`: {reason}", DataWarning, stacklevel=3)
+        return batches, f"no: {reason}"
+
+    def _check_network(self, network: Model) -> None:
+        """Raise UserError, before anything is written, if the network cannot be trained here."""
+        config = self.config
+        fused = self.fused_steps(network) is not None
+        if self.kernel == "sparse":
+            kernels.load()  # says what is wrong with it
+        if config.sized_by:
+            rows, columns = self.matrix_shape
+            numbers = config.units()
+            if self.kernel == "dense" and config.reads == "rows":
+                numbers += columns
+            shape = config.rows_of_a_step(rows), numbers
+            demand = Demand(shape, self.num_ratings(), not fused, config.validated)
+            check_network(network, demand, self.devices, config.sized_by)
+        if fused:
+            load_step()
+
+    # what tells it from others
 
     def device_names(self) -> list[str]:
-        """The devices of all workers, each of which has as many as this one."""
+        """Return the devices of all workers, each of which has as many as this one."""
         names = [str(device) for device in self.devices]
         size = self.workers.size
         if size == 1:
             return names
         return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
-    def data(self) -> dict[str, Any]:
-        """What the data are; how their file was written does not matter."""
-        return without_origin(self.task.about_data())
-
     def identity(self) -> str:
-        """A digest of what the run computes; ties a checkpoint to its run."""
+        """Return a digest of what the run computes; it ties a checkpoint to its run."""
         options = computing_options(self.config)
-        text = json.dumps([options, self.data()], sort_keys=True)
+        text = json.dumps([options, _without_origin(self.about_data())], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def check_same(self, folder: RunFolder) -> None:
+        """Raise UserError unless options, data, devices and kernel are those of a folder's run."""
+        path, began = folder.path, folder.about
+        check_same_options(asdict(folder.config), computing_options(self.config), path)
 
-def prepare(
-    config: RunConfig,
-    workers: Workers,
-    make_task: TaskMaker | None = None,
-    devices: Sequence[mx.Context] | None = None,
-) -> Experiment:
-    """Devices, data and kernel of a configuration; see `run_training` for parameters and errors.
+        if _without_origin(began["data"]) != _without_origin(self.about_data()):
+            raise DataError(
+                f"the ratings are not those that the run in {path} began with: bring "
+                "them back, or begin a new run"
+            )
 
-    Raises DataError where a worker has other options or data than worker 0.
+        now = {"devices": self.device_names(), "kernel": self.kernel}
+        before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
+        if now != before:
+            raise ConfigError(
+                f"the run in {path} began with {before}, and here there are {now}: "
+                "resume it on a machine like the first, or begin a new run"
+            )
+
+    # a run from its beginning to its end
+
+    def train(self, path: Path | None = None) -> None:
+        """Train through all phases, into a new folder or without one.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be used.
+        NumericalError
+            If the training diverges; the last good parameters are kept.
+        Interrupted
+            If SIGINT or SIGTERM asked to stop.
+        """
+        if path is None:
+            self._train_phases()
+            return
+
+        with locked(path, new=True):
+            step("preparing the training")
+            remove_parts(path)  # of a process that was killed
+            self.folder = self._begin_folder(path)
+            if not self.config.quiet:
+                remark(self.train_data.origin)
+
+            self._train_phases()
+            self._finish_folder(self.folder)
+
+    def resume(self, path: Path) -> None:
+        """Go on with the run in a folder; see `train` for errors."""
+        with locked(path):
+            step("preparing the training")
+            remove_parts(path)
+            self.folder = RunFolder.read(path)
+            self.check_same(self.folder)
+
+            self._train_phases()
+            self._finish_folder(self.folder)
+
+    def take_result(self, path: Path) -> None:
+        """Take the result of a run that has finished; raise UserError if it is another's."""
+        self.folder = RunFolder.read(path)
+        self.check_same(self.folder)
+        self.result = self.folder.finished()
+
+        try:
+            self.summary(self.result), self.table(self.result), self.remarks(self.result)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
+                "from a copy, or delete it and go on with `resume`"
+            ) from error
+        _remove_checkpoints(path)  # a kill may have left them
+
+    def write(self, path: Path) -> None:
+        """Write the folder of a training that was done without one; see `train` for errors."""
+        with locked(path, new=True, given="folder"):
+            self._finish_folder(self._begin_folder(path))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What result.json holds, and 'run', the folder."""
+        return {**self.result, "run": str(self.folder and self.folder.path)}
+
+    def _begin_folder(self, path: Path) -> RunFolder:
+        kernel = {"chosen": self.kernel, "why": self.why, "preload": self.preload}
+        about = {
+            "data": self.about_data(),
+            "devices": self.device_names(),
+            "kernel": kernel,
+            "threads": str(kernels.threads()),
+            "versions": versions(),
+        }
+        return RunFolder.begin(path, self.config, about, self.save_data)
+
+    def _finish_folder(self, folder: RunFolder) -> None:
+        """Write parameters, metrics, result and curve; a curve that cannot be drawn is no harm."""
+        if self.net.has_parameters:  # else it is computed again, from the data
+            write_parameters(folder, self.net)
+        folder.finish(self.checkpoint.phases, self.result)
+
+        curve = folder.path / "curve.png"
+        with warning_of_figure(curve, fatal=()):
+            save_curve(self.checkpoint.history, self.result, curve, self.config.score)
+        _remove_checkpoints(folder.path)
+
+    def _train_phases(self) -> None:
+        """Train the phases that are left; workers but the first train along, without a result."""
+        self._restore_checkpoint()
+        phases = self.config.phases
+
+        with SignalWatch(self._advice()) as self._watch:
+            test = self._train_phase()
+            for phase in phases[phases.index(self.checkpoint.phase) + 1 :]:
+                self._go_on_to(phase)
+                if self.folder:
+                    self.checkpoint.save(self.folder.path / CHECKPOINT)
+                test = self._train_phase()
+
+        if self.workers.rank == 0:
+            step("measuring and writing the result")
+            report = {}
+            if test is not None:
+                report = {**test.report(self.net), **self.baseline(test)}
+            self.result = self._describe(report)
+
+    def _restore_checkpoint(self) -> None:
+        """Read the checkpoint to go on from, if there is one; worker 0 reads the file for all."""
+        run, workers = self.checkpoint.run, self.workers
+        path = Path(CHECKPOINT)
+        if self.folder:
+            path = self.folder.path / CHECKPOINT
+        if not workers.agree(self.folder is not None and path.exists()):
+            return
+
+        if workers.size == 1:
+            with open(path, "rb") as file:
+                self.checkpoint = Checkpoint.read(file, path, run)
+        else:
+            content = path.read_bytes() if self.folder else b""
+            content = workers.broadcast(content)
+            self.checkpoint = Checkpoint.read(io.BytesIO(content), path, run)
+
+    def _advice(self) -> str:
+        """Say how to go on after a signal."""
+        if self.workers.rank:
+            return "worker 0 says how to go on"
+        if self.folder is None:
+            return "nothing was kept: give `out` a folder, and a training can be resumed"
+
+        text = f"go on with `train_model(resume={self.folder.path})`"
+        if self.workers.store:
+            text += ", started by d2l_autorec.launch as before"
+        return text
+
+    def _go_on_to(self, phase: str) -> None:
+        """Begin the next phase; one after pretraining begins with its parameters."""
+        start: Arrays = {}
+        if stage_of(self.checkpoint.phase):
+            start = {**self.checkpoint.start, **parameters_of(self.net)}
+        self.checkpoint = self.checkpoint.next(phase, start)
+
+    # one phase
+
+    def _train_phase(self) -> Any:
+        """Train a phase to its end; return what evaluates the test part, where there is one."""
+        measures = dict(self.evaluations(self.checkpoint.phase))
+        self._begin_phase()
+        if self.net.is_closed_form:
+            self._fit_at_once(measures)
+        else:
+            self._fit(measures)
+        return measures.get("test")
+
+    def _begin_phase(self) -> None:
+        """Build the network on all devices, its initial values seeded, and load inherited ones."""
+        phase = self.checkpoint.phase
+        mx.random.seed(mxnet_seed(self.config.seed, Purpose.INITIAL_VALUES))
+        net: Any = self.network(phase)
+
+        if self.fused_steps(net) is not None:
+            net.collect_params().setattr("grad_req", "null")  # before gradients take memory
+        if net.has_parameters:
+            net.initialize(init=self.initializer(), ctx=self.devices)
+            net.hybridize(self.config.hybridize)
+
+        if self.checkpoint.start:
+            set_parameters(net, {**parameters_of(net), **self.checkpoint.start})
+        self.net = net
+
+    def _fit_at_once(self, measures: Evaluations) -> None:
+        """Compute a model in closed form: a phase of one epoch."""
+        step("fitting in closed form")
+        train = self.matrix(self.checkpoint.phase)
+        start = time.perf_counter()
+        self.net.fit(train)
+        seconds = time.perf_counter() - start
+
+        metrics = {name: measure(self.net) for name, measure in measures.items()}
+        test, validation = metrics.get("test", {}), metrics.get("validation", {})
+        record = EpochRecord(1, None, None, train.nnz, seconds, test, validation)
+        self.checkpoint.history = [record]
+
+    def _fit(self, measures: Evaluations) -> None:
+        """Train a network, and give it the parameters that are kept."""
+        training = self._training()
+        if stage_of(self.checkpoint.phase) > 1:  # it predicts no ratings
+            measures = {}
+
+        epochs = self._num_epochs()
+        if should_stop(training.history, self.config.patience, self.config.score):
+            epochs = len(training.history)
+
+        self._fit_epochs(training, epochs, measures)
+        self.checkpoint.history = training.history
+        forget_state(training.trainer)
+        if self.checkpoint.best:
+            set_parameters(self.net, self.checkpoint.best)
+
+    def _fit_epochs(self, training: Training, epochs: int, measures: Evaluations) -> None:
+        """Train, with what was reached kept whenever it ends early."""
+        config, leads = self.config, self.workers.rank == 0
+        keeper = Checkpointing(self.checkpoint, self.folder, config.score, config.checkpoint_every)
+        label = self.checkpoint.phase if len(config.phases) > 1 else ""
+        hidden = config.quiet or config.json or not leads
+
+        with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
+            callbacks = self._callbacks(training, epochs, measures, keeper.save_in_epoch)
+            if leads:  # the history alone decides when the others stop
+                callbacks += [keeper, Progress(bar)]
+
+            try:
+                with self._watch.deferring():
+                    fit(training, epochs, callbacks)
+            except NumericalError as error:
+                if not leads:
+                    raise
+                raise keeper.keep_last_good(training, error) from error
+
+    def _callbacks(
+        self,
+        training: Training,
+        epochs: int,
+        measures: Evaluations,
+        keep: Callable[[Training], None],
+    ) -> list[Callback]:
+        """Return the callbacks of every phase; a signal calls `keep` before it ends one."""
+        config = self.config
+        return [
+            StepSeed(config.seed),
+            LearningRate(self._rates()),
+            Signals(self._watch, keep),
+            Evaluation(measures, config.eval_every, epochs, self.beta(training.loss)),
+            FiniteMetrics(),
+            EarlyStopping(config.patience, config.score),
+            *config.own.callbacks,
+        ]
+
+    def _training(self) -> Training:
+        """Return the training of a phase, as it was at its checkpoint."""
+        workers, checkpoint, phase = self.workers, self.checkpoint, self.checkpoint.phase
+        trained, loader = self.trained(phase, self.net)
+        decay = self.config.weight_decay(self.train_data, phase)
+        trainer = make_trainer(trained, self.config, self.devices, workers, decay)
+
+        training = Training(
+            trained,
+            loader,
+            self.loss(phase, trainer),
+            trainer,
+            self.devices,
+            workers,
+            self.predicts_ratings,
+            self.largest_error(phase),
+            list(checkpoint.history),
+        )
+        training.step = self.fused_steps(self.net) or training.step
+
+        if checkpoint.arrays:
+            under_way = checkpoint.under_way
+            restore(trained, trainer, loader, checkpoint.arrays, len(under_way.steps))
+            checkpoint.arrays = {}
+
+            training.steps = list(under_way.steps)
+            training.rows = under_way.rows
+            training.seconds = under_way.seconds
+            if workers.asynchronous and workers.rank == 0:
+                warnings.warn(
+                    "resumed with parameters only: the optimizer's moments were the "
+                    "servers', and start anew",
+                    DataWarning,
+                    stacklevel=2,
+                )
+
+        workers.begin(trainer)
+        return training
+
+    def most_epochs(self, phase: str = "search") -> int:
+        """Return how many epochs a phase has at most, for the data at hand."""
+        return self.config.of_phase(phase).epochs_for(self.matrix_shape[0])
+
+    def _num_epochs(self) -> int:
+        """Return how long a phase trains: a refit as long as the search took to its best epoch."""
+        first = self._repeated()
+        if first is None:
+            return self.most_epochs(self.checkpoint.phase)
+        return best_epoch(first, self.config.score) or len(first)
+
+    def _repeated(self) -> list[EpochRecord] | None:
+        """Return the epochs of the phase that a phase of a refit repeats; None of another."""
+        phase, done = self.checkpoint.phase, self.checkpoint.done
+        if phase == "refit":
+            return done["search"]
+        if phase.startswith(REFITTED):
+            return done[phase.removeprefix(REFITTED)]
+        return None
+
+    def _rates(self) -> Callable[[Sequence[EpochRecord]], float]:
+        """Return the rate of each epoch; a refit repeats the rates of the phase that it repeats."""
+        phase, first = self.checkpoint.phase, self._repeated()
+        config, epochs = self.config.of_phase(phase), self.most_epochs(phase)
+
+        def rate(history: Sequence[EpochRecord]) -> float:
+            if first is not None:
+                return first[len(history)].lr
+            return learning_rate(config, history, epochs)
+
+        return rate
+
+    def validate(self, watch: SignalWatch, callbacks: Sequence[Callback] = ()) -> list[EpochRecord]:
+        """Train up to the search for its validation scores: nothing is tested, nothing is kept.
+
+        Parameters
+        ----------
+        watch : SignalWatch
+        callbacks : sequence of Callback
+            Called last in the search; one may raise, and so end the training.
+        """
+        self._watch = watch
+        phases = self.config.phases
+        measures = {"validation": self.evaluations("search")["validation"]}
+
+        self._begin_phase()
+        for phase in phases[1 : phases.index("search") + 1]:  # after those of pretraining
+            self._fit(measures)
+            self._go_on_to(phase)
+            self._begin_phase()
+
+        if self.net.is_closed_form:
+            self._fit_at_once(measures)
+            return self.checkpoint.history
+
+        training, epochs = self._training(), self.most_epochs()
+        own = self._callbacks(training, epochs, measures, _keep_nothing)
+        with watch.deferring():
+            return fit(training, epochs, [*own, *callbacks])
+
+    # the result
+
+    def _describe(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Return what result.json holds; `report` are the test metrics."""
+        config, phases = self.config, self.checkpoint.phases
+        metric = config.score.metric
+        epochs = [record for history in phases.values() for record in history]
+        seconds = sum(record.seconds for record in epochs)
+        ratings = sum(record.ratings for record in epochs)
+
+        search, history = phases["search"], self.checkpoint.history
+        deciding = history if history[-1].validation else search  # a refit has no validation
+        best = best_epoch(deciding, config.score)
+        validation = deciding[best - 1].validation[metric] if best else None
+
+        best_beta = {}
+        best_of_search = best_epoch(search, config.score)
+        if deciding[-1].beta is not None and best_of_search:
+            best_beta["best_beta"] = search[best_of_search - 1].beta
+
+        served = history[(best_epoch(history, config.score) or len(history)) - 1]
+        train_rmse = {}
+        if served.train_rmse is not None:
+            train_rmse["train_rmse"] = served.train_rmse
+
+        return {
+            "model": config.model,
+            "preset": config.preset,
+            "dataset": self.train_data.name,
+            **self.describe(),
+            "kernel": self.kernel,
+            "devices": self.device_names(),
+            "epochs": len(history),
+            "best_epoch": best,
+            "most_epochs": self.most_epochs(),
+            f"validation_{metric}": validation,
+            **best_beta,
+            "train_loss": served.train_loss,
+            **train_rmse,
+            **report,
+            "train_seconds": seconds,
+            "ratings_per_second": ratings / max(seconds, 1e-9),
+        }
+
+
+def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:
+    """Return 'dense' or 'sparse' arithmetic, and why.
+
+    Parameters
+    ----------
+    asked : {'auto', 'dense', 'sparse'}
+    network : Model
+    devices : sequence of Context
+
+    Raises
+    ------
+    ConfigError
+        If sparse was asked for on a GPU.
     """
-    if make_task is None:
-        make_task = task_of
-    if devices is None:
-        devices = resolve_devices(config.gpus, config.cpus)
-    devices = list(devices)
-    choose_kvstore(config.kvstore, devices)  # raises before any data are read
+    if asked == "dense":
+        return "dense", "`kernel=dense`"
 
-    step("reading the data")
-    task = make_task(config, devices)
-    network = task.network("search")
-    kernel, why = choose_kernel(config.kernel, network, devices)
-    if kernel == "sparse":
-        kernels.load()  # says what is wrong with it before anything is written
+    if any(device.device_type != "cpu" for device in devices):
+        if asked == "sparse":
+            raise ConfigError("`kernel=sparse` runs on CPUs only: choose `kernel=dense` or `cpus`")
+        return "dense", "the sparse kernels run on CPUs only"
 
-    preload = _preload(config, task, kernel, devices)
-    experiment = Experiment(config, devices, task, kernel, why, preload, workers)
-    if config.sized_by:
-        check_network(network, demand_of(experiment, network), devices, config.sized_by)
-    if fused_steps(experiment, network) is not None:
-        load_step()
+    if network.reads_pairs or network.is_closed_form:
+        return "dense", "it has no layer over whole rows: there is nothing to skip"
 
-    if workers.agree(experiment.identity()) != experiment.identity():
-        raise DataError(
-            f"worker {workers.rank} has other options or ratings than worker 0: give "
-            "all the same, and the same files"
+    if not row_model(network).reads_sparse:
+        name = type(network).__name__
+        warnings.warn(
+            f"the sparse kernels do not cover {name}: it trains dense", DataWarning, stacklevel=2
         )
-    return experiment
+        return "dense", f"the sparse kernels do not cover {name}"
+
+    return "sparse", "CPU contexts, and the kernels cover the network"
 
 
-def demand_of(experiment: Experiment, network: Model) -> Demand:
-    """What the training of a network needs memory for, beside the data that are read already."""
-    config, task = experiment.config, experiment.task
+def make_trainer(
+    net: Any,
+    config: RunConfig,
+    devices: list[mx.Context],
+    workers: Workers = ALONE,
+    weight_decay: float | None = None,
+) -> gluon.Trainer:
+    """Return a trainer with the optimizer that `config` names; `weight_decay` for `config.wd`."""
+    if weight_decay is None:
+        weight_decay = config.wd
+    options = {"learning_rate": config.lr, "wd": weight_decay}
 
-    return Demand(
-        task.batch_shape(experiment.kernel),
-        task.num_ratings(),
-        gradients=fused_steps(experiment, network) is None,
-        keeps_best=config.validated,
+    if config.decay == "weights":
+        for name, parameter in net._collect_params_with_prefix().items():
+            if "bias" in name:
+                parameter.wd_mult = 0.0
+
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        config.optimizer,
+        options,
+        workers.store or choose_kvstore(config.kvstore, devices),
+        update_on_kvstore=workers.asynchronous,  # else a checkpoint has the optimizer's state
     )
+    if workers.asynchronous:  # the servers' copy of the optimizer has no parameters to ask
+        trainer.optimizer.wd_mult = {k: p.wd_mult for k, p in enumerate(trainer._params)}
+    return trainer
 
 
-def task_of(config: RunConfig, devices: Sequence[mx.Context]) -> Task:
-    """The task of a configuration, on the data that its options name."""
-    if isinstance(config, RankingConfig):
-        return RankingTask(config, devices)
-    if isinstance(config, RatingConfig):
-        return RatingTask(config, devices)
-    raise TypeError(f"{type(config).__name__} is neither of ratings nor of rankings")
+def versions() -> dict[str, str]:
+    """Return the versions of Python, MXNet, this package and what it computes with."""
+    from .. import __version__
+
+    found = {
+        "d2l_autorec": __version__,
+        "python": platform.python_version(),
+        "mxnet": mx.__version__,
+    }
+    return found | {name: metadata.version(name) for name in PACKAGES}
 
 
-def _preload(config: RunConfig, task: Task, kernel: str, devices: Sequence[mx.Context]) -> str:
-    """Copy the data to the devices where that is asked for, or helps; whether, and why."""
-    needed = 0
-    if kernel == "dense":
-        needed = task.dense_bytes()
-
-    preload, reason = choose_preload(config.preload, needed, devices)
-    if preload:
-        task.batches = {**BATCHES, "dense": Resident(devices)}
-        return f"yes: {reason}"
-
-    if config.preload == "yes":
-        warnings.warn(f"`preload=yes`: {reason}", DataWarning, stacklevel=3)
-    return f"no: {reason}"
-
-
-def check_unchanged(experiment: Experiment, record: RunRecord) -> None:
-    """Raise UserError unless options, data, devices and kernel are the recorded run's."""
-    path = record.path
-    began = record.about
-    check_same_options(asdict(record.config), computing_options(experiment.config), path)
-
-    if without_origin(began["data"]) != experiment.data():
-        raise DataError(
-            f"the ratings are not those that the run in {path} began with: bring "
-            "them back, or begin a new run"
-        )
-
-    now = {"devices": experiment.device_names(), "kernel": experiment.kernel}
-    before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
-    if now != before:
-        raise ConfigError(
-            f"the run in {path} began with {before}, and here there are {now}: "
-            "resume it on a machine like the first, or begin a new run"
-        )
-
-
-def without_origin(data: dict[str, Any]) -> dict[str, Any]:
-    """What config.json says of the data, but for how they were understood."""
+def _without_origin(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what config.json says of the data, but for how they were understood."""
     return {key: value for key, value in data.items() if key != "origin"}
+
+
+def _keep_nothing(training: Training) -> None:
+    """Leave nothing of a training that is not kept."""
+
+
+def _remove_checkpoints(path: Path) -> None:
+    """Remove the checkpoints of a finished run; one that cannot be removed is no harm."""
+    with suppress(OSError):
+        for name in (CHECKPOINT, FORMER_CHECKPOINT):
+            (path / name).unlink(missing_ok=True)

@@ -16,11 +16,10 @@ from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
 from .config import RunConfig
-from .experiment import TASKS
+from .experiment import against_baseline
+from .folder import FOLDS
 from .result import closing_block, final_command, next_command
-from .run_record import FOLDS
-from .runner import run_training
-from .task import against_baseline
+from .runner import KINDS, run_training
 
 
 def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
@@ -73,9 +72,7 @@ def _train_fold(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
     of_fold = replace(config, fold=number, out=str(path))
     if not config.quiet and not config.json:
         print(f"fold {number} of {config.folds}", file=sys.stderr, flush=True)
-    trained = run_training(of_fold, resume=resume)
-    assert trained is not None  # there is one process
-    return trained.told
+    return run_training(of_fold, resume=resume).told
 
 
 def over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -97,8 +94,8 @@ def over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
     """Print what the folds came to, in words or as JSON; remarks go to stderr."""
-    task = TASKS[config.model]
-    for text in task.remarks(_as_result(summary)):
+    kind = KINDS[config.task]
+    for text in kind.remarks(_as_result(summary)):
         remark(with_flags(text))
 
     if config.json:
@@ -107,7 +104,7 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
         return
 
     first = summary["folds"][0]
-    data, *_ = task.summary(first)
+    data, *_ = kind.summary(first)
     block = [data, _mean(config, summary), ("run folders", summary["run"])]
     print(f"{_table(config, summary)}\n")
     command = next_command(config, first, f"{summary['run']}/fold-1")
@@ -130,7 +127,7 @@ def _table(config: RunConfig, summary: dict[str, Any]) -> str:
 
 
 def _mean(config: RunConfig, summary: dict[str, Any]) -> tuple[str, str]:
-    """The mean over the folds, with its standard deviation, beside that of the baseline."""
+    """Return the mean over the folds, with its standard deviation, beside that of the baseline."""
     metric = config.score.metric
     mean = f"{summary[f'test_{metric}']:.4f} ± {summary[f'test_{metric}_sd']:.4f}"
     compared = against_baseline(summary, metric)
@@ -138,7 +135,7 @@ def _mean(config: RunConfig, summary: dict[str, Any]) -> tuple[str, str]:
 
 
 def _as_result(summary: dict[str, Any]) -> dict[str, Any]:
-    """The mean as a result, of which a task has remarks; ratings that are cold were told."""
+    """Return the mean as a result, of which there are remarks; ratings that are cold were told."""
     first = summary["folds"][0]
     counted = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
     return {**first, **summary, **counted}

@@ -44,7 +44,6 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -53,19 +52,11 @@ from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.terminal import remark
 from ..support.text_table import aligned
-from ..training.history import EpochRecord, best_epoch
 from ..training.progress import label_of
-from .config import (
-    CLOSED_FORM,
-    AutoRecConfig,
-    RankingConfig,
-    RatingConfig,
-    RunConfig,
-    make_config,
-)
-from .experiment import TASKS, Experiment
+from .config import RunConfig, make_config
+from .experiment import Block
 from .options import shown
-from .task import Block
+from .runner import KINDS
 
 OF_THE_TEST = (
     "test_ratio",
@@ -80,59 +71,6 @@ OF_THE_TEST = (
 )
 
 
-def describe(
-    experiment: Experiment,
-    phases: Mapping[str, Sequence[EpochRecord]],
-    report: dict[str, Any],
-) -> dict[str, Any]:
-    """What result.json holds; `report` are the test metrics."""
-    config = experiment.config
-    metric = config.score.metric
-    epochs = [record for history in phases.values() for record in history]
-    seconds = sum(record.seconds for record in epochs)
-    ratings = sum(record.ratings for record in epochs)
-
-    search = phases["search"]
-    history = list(phases.values())[-1]
-    deciding = search  # a refit has no validation
-    if history[-1].validation:
-        deciding = history
-
-    best = best_epoch(deciding, config.score)
-    validation = None
-    if best:
-        validation = deciding[best - 1].validation[metric]
-
-    best_beta = {}
-    best_of_search = best_epoch(search, config.score)
-    if deciding[-1].beta is not None and best_of_search:
-        best_beta["best_beta"] = search[best_of_search - 1].beta
-
-    served = history[(best_epoch(history, config.score) or len(history)) - 1]
-    train_rmse = {}
-    if served.train_rmse is not None:
-        train_rmse["train_rmse"] = served.train_rmse
-
-    return {
-        "model": config.model,
-        "preset": config.preset,
-        "dataset": experiment.task.train.name,
-        **experiment.task.describe(),
-        "kernel": experiment.kernel,
-        "devices": experiment.device_names(),
-        "epochs": len(history),
-        "best_epoch": best,
-        "most_epochs": experiment.task.epochs,
-        f"validation_{metric}": validation,
-        **best_beta,
-        "train_loss": served.train_loss,
-        **train_rmse,
-        **report,
-        "train_seconds": seconds,
-        "ratings_per_second": ratings / max(seconds, 1e-9),
-    }
-
-
 def tell(config: RunConfig, result: dict[str, Any]) -> None:
     """Print a result, in words or as JSON; what else is to be said goes to stderr.
 
@@ -142,8 +80,8 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
     result : dict
         What result.json holds, and 'run', the folder.
     """
-    task = TASKS[config.model]
-    for text in [*_about_length(config, result), *task.remarks(result)]:
+    kind = KINDS[config.task]
+    for text in [*_about_length(config, result), *kind.remarks(result)]:
         remark(with_flags(text))
 
     if config.json:
@@ -151,23 +89,23 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
         print(json.dumps(result))
         return
 
-    table = task.table(result)
+    table = kind.table(result)
     if table:
         print(f"{table}\n")
 
-    block = [*task.summary(result), *_about_training(config, result), ("run folder", result["run"])]
+    block = [*kind.summary(result), *_about_training(config, result), ("run folder", result["run"])]
     command = next_command(config, result, result["run"])
     print(closing_block(block, command, final_command(config, result)))
 
 
 def closing_block(block: Block, command: str, final: str) -> str:
-    """Labels and what they are of, aligned; last the commands to go on with that there are."""
+    """Return aligned labels and what they are of; last the commands to go on with, if any."""
     commands = {"final run": final, "next": command}
     return aligned([*block, *((label, text) for label, text in commands.items() if text)], left=2)
 
 
 def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
-    """A command that shows what the run in a folder recommends; '' where nobody wants one."""
+    """Return a command that shows what a run recommends; '' where nobody wants one."""
     if config.quiet:
         return ""
 
@@ -175,11 +113,11 @@ def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
 
 
 def final_command(config: RunConfig, result: dict[str, Any]) -> str:
-    """A command that trains the same on all data, without a test; '' where there is none."""
+    """Return a command that trains the same on all data, without a test; '' where there is none."""
     is_tested = result.get("test_ratings") or result.get("heldout_users")
     if config.quiet or not is_tested or config.kvstore in DISTRIBUTED:
         return ""
-    if isinstance(config, RatingConfig) and config.train:  # two files are not one
+    if "train" in config.own_files():  # two files are not one
         return ""
 
     usual = make_config({"model": config.model, "preset": config.preset})
@@ -193,17 +131,18 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
         options["preset"] = config.preset
     if options["model"] == RunConfig.model:
         del options["model"]
-    if not isinstance(config, RankingConfig):
+    if config.task == "rating":
         return as_command("run", **options, test_ratio="0")
 
-    if config.model not in CLOSED_FORM:
-        users = config.heldout_users if config.validation_users is None else config.validation_users
-        options["validation_users"] = f"{users:g}"
+    if not config.at_once:
+        values = vars(config)
+        users = values["validation_users"]
+        options["validation_users"] = f"{values['heldout_users'] if users is None else users:g}"
     return as_command("run", **options, heldout_users="0")
 
 
 def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
-    """How long and how fast it was trained, and which epoch is kept."""
+    """Return how long and how fast it was trained, and which epoch is kept."""
     devices = ", ".join(result["devices"])
     if result["train_loss"] is None:
         seconds = seconds_shown(result["train_seconds"])
@@ -212,7 +151,7 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
     epochs = "1 epoch"
     if result["epochs"] > 1:
         epochs = f"{result['epochs']:,} epochs"
-    rate = f"{significant(result['ratings_per_second'])} {TASKS[config.model].counted}/sec"
+    rate = f"{significant(result['ratings_per_second'])} {KINDS[config.task].counted}/sec"
     loss = f"train loss {significant(result['train_loss'])}"
     block = [("trained", f"{epochs} on {devices}, {rate}, {loss}")]
 
@@ -222,14 +161,14 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
 
 
 def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
-    """Whether more epochs may be better."""
+    """Say that more epochs may be better, where that is so."""
     if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
         return []
-    if config.model in CLOSED_FORM or config.eval_every >= result["best_epoch"]:
+    if config.at_once or config.eval_every >= result["best_epoch"]:
         return []  # a single evaluation is the best and the last, and shows no trend
 
     name = "epochs"
-    if isinstance(config, AutoRecConfig) and config.updates is not None:
+    if vars(config).get("updates") is not None:
         name = "updates"
     return [
         f"the validation {label_of(config.score.metric)} was still improving at epoch "

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,14 +33,12 @@ from ..support.signals import SignalWatch
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
 from ..training.history import EpochRecord, Score, best_epoch
-from ..training.loop import ALONE
 from ..training.progress import label_of
 from .config import RunConfig, make_config
-from .experiment import TaskMaker, prepare
 from .options import computing_options, shown
-from .phases import validate
-from .ranking_task import RankingTask, load_clicks
-from .rating_task import RatingParts, RatingTask, load_and_split
+from .ranking import load_clicks
+from .rating import RatingParts, load_and_split
+from .runner import KINDS
 from .search_space import Candidate, candidates_of
 from .study import STUDY, SharedFolder, load_optuna
 
@@ -249,7 +246,7 @@ class Search:
         start_mxnet(self._first.threads, cpus=len(devices or ()) or self._first.cpus or 1)
 
         parts = parts or Parts(_load(self._first))
-        self._make_task = _task_maker(self._first, parts)
+        self._data = _data_of(self._first, parts)
         self._about = self._identity(parts)
         self._study: Any = None
 
@@ -438,9 +435,9 @@ class Search:
 
         try:
             config = make_config({**options, "quiet": True})
-            experiment = prepare(config, ALONE, self._make_task, self._devices)
-            pruning.epochs = experiment.task.epochs
-            history = validate(experiment, watch, [pruning])
+            experiment = KINDS[config.task](config, self._data, self._devices)
+            pruning.epochs = experiment.most_epochs()
+            history = experiment.validate(watch, [pruning])
         except (load_optuna().TrialPruned, NumericalError, UserError, MemoryError) as error:
             outcome = str(error)
             found: dict[str, Any] = {"why": outcome}
@@ -570,8 +567,8 @@ def _load(config: RunConfig) -> Ratings | Clicks:
     return train
 
 
-def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
-    """What makes a trial's task; there is no test."""
+def _data_of(config: RunConfig, parts: Parts) -> RatingParts | Clicks:
+    """Return a trial's data; there is no test."""
     train, validation = parts
     ranks = config.task == "ranking"
     if ranks != isinstance(train, Clicks):
@@ -586,7 +583,7 @@ def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
             raise ConfigError(
                 "validation users decide a search, and there are none: add `validation_users=0.1`"
             )
-        return partial(RankingTask, clicks=train)
+        return train
 
     if validation is None:
         rng = generator(config.seed, Purpose.VALIDATION)
@@ -595,4 +592,4 @@ def _task_maker(config: RunConfig, parts: Parts) -> TaskMaker:
             train, share, rng, "raise it, or give more ratings"
         )
     _, no_test = splits.all_to_train(train)
-    return partial(RatingTask, parts=RatingParts(train, no_test, validation))
+    return RatingParts(train, no_test, validation)

@@ -21,7 +21,7 @@ from ..data.ratings import Ratings
 from ..models.centered_autorec import Centering
 from ..models.kinds import RunConfig
 from ..models.sparse_autorec import row_model
-from ..runs.run_record import read_record
+from ..runs.folder import RunFolder
 from ..support.errors import ConfigError, DataError, did_you_mean
 from ..support.files import PART, digest_of
 from .tables import (
@@ -37,7 +37,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from .trained_model import TrainedModel
+    from ..trained_model import TrainedModel
 
 FORMATS = ("mxnet", "onnx", "tables")
 WRITTEN = (METADATA, "model-symbol.json", "model-0000.params", NETWORK, TABLES)
@@ -261,7 +261,7 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
     return {
         "model": config.model,
         "dataset": ratings.name,
-        "run": run.path and origins_of(read_record(run.path)),
+        "run": run.path and origins_of(RunFolder.read(run.path)),
         "based": config.based if config.reads == "rows" else None,
         "scale": list(ratings.bounds),
         "offset": ratings.offset,

@@ -15,8 +15,7 @@ from scipy import sparse
 from ..models.kinds import RunConfig
 from ..models.rating_scale import ScaledActivation
 from ..models.vectors import Linear, Vectors
-from ..runs.known_data import read_known
-from ..runs.run_record import RunRecord, read_record
+from ..runs.folder import RunFolder
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import ConfigError, DataError
 from ..support.files import digest_of
@@ -36,7 +35,7 @@ class NotExported(DataError):
     """A run without tables of it as it is now."""
 
 
-def origins_of(record: RunRecord) -> dict[str, str]:
+def origins_of(record: RunFolder) -> dict[str, str]:
     """Return the SHA-256, by name, of the files of a run that its answers depend on."""
     return {name: record.digests[name] for name in ORIGINS if name in record.digests}
 
@@ -132,7 +131,7 @@ def load_served(
     DataError
         If it is no finished run, or one of its files is damaged.
     """
-    record = read_record(Path(path))
+    record = RunFolder.read(Path(path))
     result = record.finished()
     config = record.config
 
@@ -143,11 +142,11 @@ def load_served(
     parts = read_tables(folder / TABLES)
     if config.encodes_users:
         parts = replace(parts, score_rows=row_scorer(folder / NETWORK, config))
-    known = read_known(record)
-    return Predictor(config, known.ratings, known.inputs, parts), result
+    ratings, inputs, _ = record.known()
+    return Predictor(config, ratings, inputs, parts), result
 
 
-def _check_current(record: RunRecord, folder: Path, names: list[str]) -> None:
+def _check_current(record: RunFolder, folder: Path, names: list[str]) -> None:
     """Raise NotExported unless the files are those that an export wrote of the run as it is."""
     try:
         metadata = json.loads((folder / METADATA).read_bytes())

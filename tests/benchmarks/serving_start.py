@@ -28,7 +28,7 @@ import sys
 from d2l_autorec.training.engine import start_mxnet
 start_mxnet(one_cpu=True)
 from d2l_autorec import serve
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.cli import run_command
 serve.load = load_run
 sys.exit(run_command("d2l_autorec.serve", serve.main))

@@ -20,7 +20,7 @@ from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, rema
 
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.serving.tables import NotExported, load_served
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 
 BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()
 HEADERS = {"content-type": "application/json"}

@@ -15,7 +15,7 @@ from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.runs import run_folder
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.run_record import read_record
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.support.files import read_json
 

@@ -18,7 +18,7 @@ from d2l_autorec.runs.config import (
     make_config,
     read_config,
 )
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
 from d2l_autorec.training.history import EpochRecord

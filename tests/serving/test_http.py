@@ -8,7 +8,7 @@ import pytest
 from helpers import Server, own_file, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataWarning
 
 DATA = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)

@@ -11,7 +11,7 @@ from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rms
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.rating_task import load_and_split
 from d2l_autorec.serving.predictor import predictor_of
-from d2l_autorec.serving.trained_model import load_run
+from d2l_autorec.trained_model import load_run
 
 SMALL = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
 AUTOREC = dict(hidden=(6,), batch_size=16, init_sigma=0.3, epochs=4, lr=0.01)

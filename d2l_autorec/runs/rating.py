@@ -1,7 +1,7 @@
-"""Predicting held-out ratings: data, networks, loss and metrics of AutoRec and its rivals."""
+"""Runs of models that predict held-out ratings: split, batches, evaluation and baseline."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,18 +15,16 @@ from ..data.movielens import data_shown, load_official_fold, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
-from ..models.base import Model
+from ..models.code_autoencoder import CodeAutoencoder, codes
 from ..support.seeds import Purpose, generator
-from ..training.history import EpochRecord
-from ..training.loaders import PairRows, Pairs, train_loader
+from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
 from .config import (
     SPLITS_BY_SHARE,
     RatingModel,
     numbered,
     stage_of,
 )
-from .pretraining import inner_stage
-from .task import EXPLODED, Batchify, Block, Task, against_baseline
+from .experiment import EXPLODED, Block, Experiment, against_baseline
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
 
@@ -42,117 +40,100 @@ class RatingParts(NamedTuple):
     validation: Ratings | None = None
 
 
-class RatingTask(Task[Ratings]):
-    """Ratings that are split into training and test.
-
-    Parameters
-    ----------
-    config : RatingModel
-    devices : sequence of Context
-    parts : RatingParts, optional
-        By default the ratings that the options name are read and split.
+class RatingExperiment(Experiment):
+    """A run of a model that predicts held-out ratings; `data` are `RatingParts`.
 
     Attributes
     ----------
-    train, test : Ratings
+    train_data, test : Ratings
     fitting, validation : Ratings or None
-        The parts of `train` that early stopping needs; without it all and None.
-
-    Raises
-    ------
-    UserError
-        If the data cannot be had, or do not fit the options.
+        The parts of `train_data` that early stopping needs; without it all and None.
     """
 
-    def __init__(
-        self,
-        config: RatingModel,
-        devices: Sequence[mx.Context],
-        parts: RatingParts | None = None,
-    ) -> None:
-        super().__init__(config, devices)
-        self.config = config
-        self.pairs = config.reads == "pairs"  # or whole rows
-
-        self.given = parts is not None  # how they were split is not known
-        if parts is None:
-            parts = RatingParts(*load_and_split(config))
+    def _take(self, data: RatingParts | None) -> None:
+        self.given = data is not None  # how they were split is not known
+        if data is None:
+            data = RatingParts(*load_and_split(self.config))
         else:
             splits.check_apart(
-                {"train": parts.train, "validation": parts.validation, "test": parts.test}
+                {"train": data.train, "validation": data.validation, "test": data.test}
             )
 
-        self.train = parts.train
-        self.test = parts.test
-        config.check_data(self.train, len(devices))
-        self.fitting = self.train
-        self.validation = parts.validation
+        self.train_data = self.fitting = data.train
+        self.test = data.test
+        self.validation = data.validation
 
         if self.validation is not None:
-            self.train = self.fitting.joined(self.validation)
-        elif config.val_ratio:
-            rng = generator(config.seed, Purpose.VALIDATION)
+            self.train_data = self.fitting.joined(self.validation)
+        elif self.config.val_ratio:
+            rng = generator(self.config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.validation_split(
-                self.train, config.val_ratio, rng
+                self.train_data, self.config.val_ratio, rng
             )
 
     @property
-    def _matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix that a network reads."""
-        if self.config.based == "user":
-            return self.train.num_users, self.train.num_items
-        return self.train.num_items, self.train.num_users
+    def _reads_pairs(self) -> bool:
+        return self.config.reads == "pairs"
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of what a network reads."""
+        if self._reads_pairs:
+            return Pairs.of(self.fitting).shape
+
+        users, items = self.train_data.num_users, self.train_data.num_items
+        return (users, items) if self.config.based == "user" else (items, users)
 
     def about_data(self) -> dict[str, Any]:
-        """What config.json says of the data."""
-        if self.train.scale is None:
-            raise TypeError(f"{self.train.name} has no rating scale: its rows are no ratings")
+        """Return what config.json says of the data."""
+        if self.train_data.scale is None:
+            raise TypeError(f"{self.train_data.name} has no rating scale: its rows are no ratings")
 
         return {
-            "name": self.train.name,
-            "origin": self.train.origin,
-            "users": self.train.num_users,
-            "items": self.train.num_items,
-            "scale": list(self.train.scale),
-            "offset": self.train.offset,
-            "train_ratings": len(self.train),
-            "train_sha256": self.train.fingerprint,
+            "name": self.train_data.name,
+            "origin": self.train_data.origin,
+            "users": self.train_data.num_users,
+            "items": self.train_data.num_items,
+            "scale": list(self.train_data.scale),
+            "offset": self.train_data.offset,
+            "train_ratings": len(self.train_data),
+            "train_sha256": self.train_data.fingerprint,
             "test_ratings": len(self.test),
             "test_sha256": self.test.fingerprint,
         }
 
     def dense_bytes(self) -> int:
-        """Memory of all rows that one phase reads, dense; 0 where it reads pairs."""
-        if self.pairs:
+        """Return the memory of all rows that one phase reads, dense; 0 where it reads pairs."""
+        if self._reads_pairs:
             return 0
 
         tables = 1
         if self.config.split == "held-out-rows":
             tables = 2  # those of the test are others
-        return 4 * tables * self.train.num_items * self.train.num_users
+        return 4 * tables * self.train_data.num_items * self.train_data.num_users
 
     def num_ratings(self) -> int:
-        """Of training and test."""
-        return len(self.train) + len(self.test)
+        """Return the number of ratings of training and test."""
+        return len(self.train_data) + len(self.test)
 
-    def save(self, path: Path) -> None:
+    def save_data(self, path: Path) -> None:
         """Write all ratings, and which of them are inputs."""
         known, is_input = self.known()
         known.save(path, is_input)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """All ratings, and those of them that the trained network is given."""
+        """Return all ratings, and those of them that the trained network is given."""
         known, is_input = self.known()
         return known, known.part(is_input)
 
     def known(self) -> tuple[Ratings, np.ndarray]:
-        """All ratings, and which of them are inputs of the network that is served.
+        """Return all ratings, and which of them are inputs of the network that is served.
 
         Test ratings, and validation ratings without a refit, were no inputs of
         what was measured, so they are none of what is served; but the user has
         rated those items.
         """
-        known, inputs = self.train, len(self.train)
+        known, inputs = self.train_data, len(self.train_data)
         if self.validation is not None and not self.config.refit:
             known, inputs = self.fitting.joined(self.validation), len(self.fitting)
 
@@ -162,89 +143,56 @@ class RatingTask(Task[Ratings]):
         return known, np.arange(len(known)) < inputs
 
     def part(self, phase: str) -> Ratings:
-        """What a phase trains on."""
+        """Return the ratings that a phase trains on."""
         if phase.startswith("refit"):
-            return self.train
+            return self.train_data
         return self.fitting
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
-        """The interaction matrix, users x items, that a model in closed form is fitted to."""
+        """Return the matrix, users x items, that a model in closed form is fitted to."""
         return self.part(phase).to_csr("user")
 
-    def network(self, phase: str) -> Model:
-        """The uninitialised network of a phase."""
-        return self.config.of_phase(phase).build(self.part(phase))
-
-    def trained(self, phase: str, net: Any, kernel: str) -> tuple[Any, gluon.data.DataLoader]:
-        """What a phase trains of a network, and on what."""
-        if stage_of(phase) < 2:
-            return super().trained(phase, net, kernel)
-
-        rows = self.part(phase).to_csr(self.config.based)
-        return inner_stage(net, rows, self._batchify(kernel), phase, self.config)
-
-    def epochs_of(self, phase: str) -> int:
-        """How many a phase has at most."""
-        if stage_of(phase):
-            return self.config.of_phase(phase).epochs
-        return self.epochs
-
-    @property
-    def epochs(self) -> int:
-        """How many a phase has at most, for the ratings at hand."""
-        rows, _ = self._matrix_shape
-        return self.config.epochs_for(rows)
-
-    def weight_decay(self, phase: str = "search") -> float:
-        """What the optimizer of a phase is given, for the ratings at hand."""
-        return self.config.weight_decay(self.train, phase)
-
     def initializer(self) -> mx.init.Initializer:
-        """For parameters that have none of their own."""
+        """Return the initializer of parameters that have none of their own."""
         return mx.init.Normal(self.config.init_sigma)
 
-    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Any:
-        """(prediction, label) to one loss a row."""
+    def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
+        """Return (prediction, label) to one loss a row."""
         if stage_of(phase) > 1:
             return gluon.loss.L2Loss()
         return self.config.own.loss or self.config.make_loss()
 
     def largest_error(self, phase: str) -> float:
-        """See `Task`; a phase of pretraining may predict hidden units, which have no scale."""
+        """Return the error of a training that diverged; hidden units have no scale."""
         if stage_of(phase) > 1:
             return math.inf
-        return EXPLODED * max(map(abs, self.train.bounds))
+        return EXPLODED * max(map(abs, self.train_data.bounds))
 
-    def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
-        """Batches of a phase, shuffled."""
-        table: Pairs | sparse.csr_matrix
-        if self.pairs:
-            table = Pairs.of(self.part(phase))
-        else:
-            table = self.part(phase).to_csr(self.config.based)
+    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
+        """Return what a phase trains of the network, and its batches.
 
-        rows = self.config.rows_of_a_step(table.shape[0])
-        return train_loader(table, rows, self.config.seed, self._batchify(kernel))
+        Greedy layer-wise pretraining goes from the outside in:
 
-    def _batchify(self, kernel: str) -> Batchify:
-        if self.pairs:
-            return PairRows
-        return self.batches[kernel]
+        ratings -> AutoRec of the first layer                       'pretrain-1'
+        its hidden units -> autoencoder of the next pair of layers  'pretrain-2', ...
+        all layers together, begun with these                       'search', or 'refit'
+        """
+        table: Any = Pairs.of(self.part(phase)) if self._reads_pairs else self._rows(phase)
+        batchify = self.batchify
+        depth = stage_of(phase) - 1
+        if depth > 0:
+            batches = eval_loader(table, batchify=batchify)
+            table = sparse.csr_matrix(np.concatenate([codes(net, b, depth) for b in batches]))
+            net, batchify = CodeAutoencoder(net, depth), DenseRows
 
-    def batch_shape(self, kernel: str) -> tuple[int, int]:
-        """Rows of a step, and how many numbers are computed for each."""
-        config = self.config
-        numbers = config.units()
-        if self.pairs:
-            return config.rows_of_a_step(len(self.fitting)), numbers
+        size = self.config.rows_of_a_step(table.shape[0])
+        return net, train_loader(table, size, self.config.seed, batchify)
 
-        rows, columns = self._matrix_shape
-        if kernel == "dense":
-            numbers += columns
-        return config.rows_of_a_step(rows), numbers
+    def _rows(self, phase: str) -> sparse.csr_matrix:
+        return self.part(phase).to_csr(self.config.based)
 
-    def evaluations(self, phase: str, kernel: str) -> dict[str, RatingEvaluation]:
-        """Metrics after each epoch of a phase."""
+    def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
+        """Return what measures the test and the validation part after each epoch."""
         wanted = {}
         if len(self.test):
             wanted["test"] = self.test
@@ -258,49 +206,49 @@ class RatingTask(Task[Ratings]):
                 self.devices,
                 self.config.based,
                 self.config.clip,
-                self._batchify(kernel),
+                self.batchify,
                 reconstruct=self.config.split == "held-out-rows",
             )
             for name, ratings in wanted.items()
         }
 
     def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
-        """The test RMSE of user and item means; empty for these themselves."""
-        if self.pairs and self.config.at_once:  # these means themselves
+        """Return the test RMSE of user and item means; nothing for these themselves."""
+        if self._reads_pairs and self.config.at_once:  # these means themselves
             return {}
         means = test.of_means()
         return {"baseline": "user and item means", "baseline_test_rmse": means["rmse"]}
 
     def describe(self) -> dict[str, Any]:
-        """What result.json says beside the metrics."""
-        based = {} if self.pairs else {"based": self.config.based}
-        [example_user] = self.train.user_ids[self.train.users[:1]].tolist()
+        """Return what result.json says beside the metrics."""
+        based = {} if self._reads_pairs else {"based": self.config.based}
+        [example_user] = self.train_data.user_ids[self.train_data.users[:1]].tolist()
 
         return {
             **based,
-            "users": self.train.num_users,
-            "items": self.train.num_items,
+            "users": self.train_data.num_users,
+            "items": self.train_data.num_items,
             "example_user": example_user,
             "split": self.config.split,
-            "weight_decay": self.weight_decay(),
+            "weight_decay": self.config.weight_decay(self.train_data, "search"),
             "comparable_with_chapter": self._is_comparable(),
-            "train_ratings": len(self.train),
+            "train_ratings": len(self.train_data),
             "test_ratings": len(self.test),
             "validation_ratings": len(self.validation or ()),
         }
 
     def _is_comparable(self) -> bool:
-        """Whether the chapter's figures are of such data, and of item-based rows or of pairs."""
-        if self.given or self.train.name != "ml-100k":
+        """Say whether the chapter's figures are of such data, by item-based rows or pairs."""
+        if self.given or self.train_data.name != "ml-100k":
             return False
-        if not self.pairs and self.config.based != "item":
+        if not self._reads_pairs and self.config.based != "item":
             return False
         options = vars(self.config)
         return all(options[name] == value for name, value in CHAPTERS_DATA.items())
 
     @staticmethod
     def summary(result: dict[str, Any]) -> Block:
-        """Data, their split, and the test RMSE beside that of user and item means."""
+        """Return data, their split, and the test RMSE beside that of user and item means."""
         source = data_shown(result["dataset"])
         source += f": {result['users']:,} users, {result['items']:,} items"
 
@@ -317,14 +265,14 @@ class RatingTask(Task[Ratings]):
 
     @staticmethod
     def shortfall(result: dict[str, Any]) -> list[str]:
-        """That the model is no better than user and item means, where that is so."""
+        """Say that the model is no better than user and item means, where that is so."""
         if "baseline" not in result or result["test_rmse"] < result["baseline_test_rmse"]:
             return []
         return [_no_better_than_means(result)]
 
     @classmethod
     def remarks(cls, result: dict[str, Any]) -> list[str]:
-        """What else a person should know of the result."""
+        """Return what else a person should know of the result."""
         remarks = cls.shortfall(result)
         if result.get("cold_test_ratings"):
             remarks.append(_of_cold_ratings(result))
@@ -358,7 +306,7 @@ def _of_cold_ratings(result: dict[str, Any]) -> str:
 
 
 def load_and_split(config: RatingModel) -> splits.Split:
-    """The training and test `Ratings` that the options ask for."""
+    """Read the training and test `Ratings` that the options ask for."""
     layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
     quotes = config.quotes
     if config.train and config.test:  # one is not had without the other
@@ -373,7 +321,7 @@ def load_and_split(config: RatingModel) -> splits.Split:
 
 
 def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
-    """The training and test parts that `split` asks for; no test part with a `test_ratio` of 0."""
+    """Split as the options ask for; no test part with a `test_ratio` of 0."""
     rng = generator(config.seed, Purpose.SPLIT)
 
     if not config.test_ratio and config.split in SPLITS_BY_SHARE:

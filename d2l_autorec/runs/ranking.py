@@ -1,7 +1,7 @@
-"""Ranking items by clicks: data, networks, loss and metrics of Mult-VAE, Mult-DAE and baselines."""
+"""Runs of models that rank items by clicks: data, batches, evaluation and baseline."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,11 @@ from ..data.movielens import data_shown, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
-from ..models.base import Model
 from ..models.fitted import Fitted
 from ..support.text_table import aligned
-from ..training.history import EpochRecord
 from ..training.loaders import train_loader
 from .config import ClickModel, PopularityConfig, numbered
-from .task import EXPLODED, Block, Task, against_baseline
+from .experiment import EXPLODED, Block, Experiment, against_baseline
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
 TITLES = {
@@ -36,138 +34,105 @@ TITLES = {
 }
 
 
-class RankingTask(Task[Clicks]):
-    """Clicks that are split by users.
+class RankingExperiment(Experiment):
+    """A run of a model that ranks items by clicks; `data` are `Clicks`, split by users.
 
-    Parameters
-    ----------
-    config : ClickModel
-    devices : sequence of Context
-    clicks : Clicks, optional
-        By default those that the options name are read and split.
-
-    Attributes
-    ----------
-    train : Clicks
-        Of all users; only the training users' are trained on.
-
-    Raises
-    ------
-    UserError
-        If the data cannot be had, or do not fit the options.
+    Only the clicks of the training users are trained on.
     """
 
     predicts_ratings = False
     counted = "clicks"
 
-    def __init__(
-        self,
-        config: ClickModel,
-        devices: Sequence[mx.Context],
-        clicks: Clicks | None = None,
-    ) -> None:
-        super().__init__(config, devices)
-        self.config = config
-
-        if clicks is None:
-            clicks = load_clicks(config)
-        self.train = clicks
-        config.check_data(self.train, len(devices))
+    def _take(self, data: Clicks | None) -> None:
+        self.train_data: Clicks = load_clicks(self.config) if data is None else data
 
     def about_data(self) -> dict[str, Any]:
-        """What config.json says of the data."""
+        """Return what config.json says of the data."""
         return {
-            "name": self.train.name,
-            "origin": self.train.origin,
-            **self.train.counts(),
-            "dropped": self.train.dropped,
-            "train_sha256": self.train.fingerprint,
-            "test_sha256": self.train.fingerprint,
+            "name": self.train_data.name,
+            "origin": self.train_data.origin,
+            **self.train_data.counts(),
+            "dropped": self.train_data.dropped,
+            "train_sha256": self.train_data.fingerprint,
+            "test_sha256": self.train_data.fingerprint,
         }
 
     def dense_bytes(self) -> int:
-        """Memory of the rows of all users, dense."""
-        parts = (self.train.train, self.train.test.fold_in, self.train.validation.fold_in)
-        return 4 * self.train.num_items * sum(part.shape[0] for part in parts)
+        """Return the memory of the rows of all users, dense."""
+        parts = (
+            self.train_data.train,
+            self.train_data.test.fold_in,
+            self.train_data.validation.fold_in,
+        )
+        return 4 * self.train_data.num_items * sum(part.shape[0] for part in parts)
 
     def num_ratings(self) -> int:
-        """Clicks of all users."""
-        return len(self.train.interactions())
+        """Return the number of clicks of all users."""
+        return len(self.train_data.interactions())
 
-    def save(self, path: Path) -> None:
+    def save_data(self, path: Path) -> None:
         """Write the clicks of all users, by pieces."""
-        self.train.save(path)
+        self.train_data.save(path)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """The known clicks, and those of them that the trained network is given."""
-        return self.train.interactions(), self.train.interactions(INPUTS)
+        """Return the known clicks, and those of them that the trained network is given."""
+        return self.train_data.interactions(), self.train_data.interactions(INPUTS)
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
-        """Clicks of the training users, users x items; of every phase."""
-        return self.train.train
+        """Return the clicks of the training users, users x items; of every phase."""
+        return self.train_data.train
 
-    def network(self, phase: str) -> Model:
-        """The uninitialised network."""
-        return self.config.build(self.train)
+    def part(self, phase: str) -> Clicks:
+        """Return the clicks, of every phase."""
+        return self.train_data
 
-    def weight_decay(self, phase: str) -> float:
-        """What Adam and its like are given."""
-        return self.config.weight_decay(self.train, phase)
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that a network reads."""
+        return self.train_data.num_train_users, self.train_data.num_items
 
     def initializer(self) -> mx.init.Initializer:
-        """For parameters that have none of their own: all have."""
+        """Return the initializer of parameters that have none of their own: all have."""
         return mx.init.Xavier()
 
-    def loss(self, phase: str, trainer: Any, search: Sequence[EpochRecord]) -> Callable:
-        """The loss of a phase; beta grows with the trainer's updates."""
-        schedule = self.schedule(phase, search)
-        beta = None if schedule is None else partial(_beta_now, schedule, trainer)
-        return self.config.own.loss or self.config.make_loss(beta)
+    def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
+        """Return the loss of a phase; the weight of a KL divergence grows with the updates."""
+        config, users = self.config, self.train_data.num_train_users
+        batches = -(-users // config.rows_of_a_step(users))
+        before = None if phase == "search" else self.checkpoint.done.get("search", ())
+        schedule = config.beta_schedule(config.epochs * batches, before)
 
-    def largest_error(self, phase: str) -> float:
-        """See `Task`."""
-        return EXPLODED * math.log(self.train.num_items + 1)
+        beta = None if schedule is None else partial(_beta_now, schedule, trainer)
+        return config.own.loss or config.make_loss(beta)
 
     def beta(self, loss: Any) -> Callable[[], float] | None:
-        """The beta of the last update."""
+        """Return the beta of the last update."""
         return getattr(loss, "beta", None)
 
-    def schedule(self, phase: str, search: Sequence[EpochRecord]) -> Callable[[int], float] | None:
-        """Return how the weight of a KL divergence grows with the updates, if there is one."""
-        batches = -(-self.train.num_train_users // self._rows())
-        before = None if phase == "search" else search
-        return self.config.beta_schedule(self.config.epochs * batches, before)
+    def largest_error(self, phase: str) -> float:
+        """Return the loss of a click from which a training has diverged."""
+        return EXPLODED * math.log(self.train_data.num_items + 1)
 
-    def _rows(self) -> int:
-        return self.config.rows_of_a_step(self.train.num_train_users)
+    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
+        """Return the network and its batches; a short last one is kept, as in the original."""
+        rows = self.matrix(phase)
+        size = self.config.rows_of_a_step(rows.shape[0])
+        return net, train_loader(rows, size, self.config.seed, self.batchify, "keep")
 
-    def batch_shape(self, kernel: str) -> tuple[int, int]:
-        """Rows of a step, and how many numbers are computed for each."""
-        numbers = self.config.units()
-        if kernel == "dense":
-            numbers += self.train.num_items
-        return self._rows(), numbers
-
-    def loader(self, phase: str, kernel: str) -> gluon.data.DataLoader:
-        """Batches of training users, shuffled; a short last one is kept, as in the original."""
-        return train_loader(
-            self.train.train, self._rows(), self.config.seed, self.batches[kernel], "keep"
-        )
-
-    def evaluations(self, phase: str, kernel: str) -> dict[str, RankingEvaluation]:
-        """Metrics of the test and validation users."""
+    def evaluations(self, phase: str) -> dict[str, RankingEvaluation]:
+        """Return what measures the test and the validation users."""
         parts = {}
-        if self.train.heldout_users:
-            parts["test"] = self.train.test
-        if self.train.validation_users:
-            parts["validation"] = self.train.validation
+        if self.train_data.heldout_users:
+            parts["test"] = self.train_data.test
+        if self.train_data.validation_users:
+            parts["validation"] = self.train_data.validation
 
         return {
             name: RankingEvaluation(
                 part.fold_in,
                 part.held_out,
                 self.devices,
-                self.batches[kernel],
+                self.batchify,
                 with_loss=self.config.logits,
                 cut_offs=self.config.at,
             )
@@ -175,21 +140,21 @@ class RankingTask(Task[Clicks]):
         }
 
     def baseline(self, test: RankingEvaluation) -> dict[str, Any]:
-        """The test NDCG@100 of popularity; empty for this itself."""
+        """Return the test NDCG@100 of popularity; nothing for this itself."""
         if self.config.is_baseline:
             return {}
 
-        scores = test(Fitted(PopularityConfig()).fit(self.train.train))
+        scores = test(Fitted(PopularityConfig()).fit(self.train_data.train))
         return {"baseline": "popularity", "baseline_test_ndcg@100": scores["ndcg@100"]}
 
     def describe(self) -> dict[str, Any]:
-        """What result.json says beside the metrics."""
-        [example_user] = self.train.user_ids[:1].tolist()
-        return {**self.train.counts(), "example_user": example_user}
+        """Return what result.json says beside the metrics."""
+        [example_user] = self.train_data.user_ids[:1].tolist()
+        return {**self.train_data.counts(), "example_user": example_user}
 
     @staticmethod
     def summary(result: dict[str, Any]) -> Block:
-        """Data, who is held out, and test metrics with standard errors over users."""
+        """Return data, who is held out, and test metrics with standard errors over users."""
         train, held_out = result["train_users"], result["heldout_users"]
         validation = result.get("validation_users", held_out)
         clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
@@ -213,7 +178,7 @@ class RankingTask(Task[Clicks]):
 
     @staticmethod
     def table(result: dict[str, Any]) -> str:
-        """A line for each cut-off, below a head; nothing without a test."""
+        """Return a line for each cut-off, below a head; nothing without a test."""
         if "cut_offs" not in result:
             return ""
 
@@ -224,7 +189,7 @@ class RankingTask(Task[Clicks]):
 
     @staticmethod
     def shortfall(result: dict[str, Any]) -> list[str]:
-        """That the model is no better than popularity, where that is so."""
+        """Say that the model is no better than popularity, where that is so."""
         if "baseline" not in result or result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
             return []
 
@@ -238,7 +203,7 @@ class RankingTask(Task[Clicks]):
 
     @classmethod
     def remarks(cls, result: dict[str, Any]) -> list[str]:
-        """What else a person should know of the result."""
+        """Return what else a person should know of the result."""
         remarks = cls.shortfall(result)
         count = result.get("test_users_without_held_out")
         if count:
@@ -251,7 +216,7 @@ def _beta_now(schedule: Callable[[int], float], trainer: Any) -> float:
 
 
 def load_clicks(config: ClickModel) -> Clicks:
-    """The clicks that the options ask for."""
+    """Read the clicks that the options ask for."""
     if config.ratings:
         ratings = read_ratings(
             Path(config.ratings),

@@ -3,6 +3,7 @@
 train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 """
 
+import io
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,31 +17,29 @@ import numpy as np
 import pandas as pd
 from mxnet import npx
 
-from ..data import splits
-from ..data.clicks import Clicks
-from ..data.ids import IdMap
-from ..data.movielens import DATASETS
-from ..data.ratings import Ratings
-from ..evaluation.ranking import RankingEvaluation
-from ..evaluation.rating import RatingEvaluation
-from ..models.kinds import Own, RunConfig
-from ..models.registry import make_config
-from ..runs.experiment import TASKS, Experiment, TaskMaker
-from ..runs.phases import Outcome
-from ..runs.ranking_task import RankingTask
-from ..runs.rating_task import RatingParts, RatingTask
-from ..runs.run_folder import frame_of_epochs, metrics_text, read_stored
-from ..runs.run_record import read_record
-from ..runs.runner import run_training, write_run
-from ..support.errors import ConfigError, DataError, DataWarning
-from ..support.files import locked, replacing
-from ..training.callbacks import Callback
-from ..training.checkpoint import Arrays, parameters_of, set_parameters
-from ..training.loaders import BATCHES, PairRows
-from . import new_user
-from .export import FORMATS, export_run
-from .network_parts import parts_of
-from .predictor import Parts, Scored, predictor_of
+from .data import splits
+from .data.clicks import Clicks
+from .data.ids import IdMap
+from .data.movielens import DATASETS
+from .data.ratings import Ratings
+from .evaluation.ranking import RankingEvaluation
+from .evaluation.rating import RatingEvaluation
+from .models.kinds import Own, RunConfig
+from .models.registry import make_config
+from .runs.checkpoints import load_parameters
+from .runs.experiment import Experiment
+from .runs.folder import RunFolder, metrics_text
+from .runs.rating import RatingParts
+from .runs.runner import run_training
+from .serving import new_user
+from .serving.export import FORMATS, export_run
+from .serving.network_parts import parts_of
+from .serving.predictor import Parts, Scored, predictor_of
+from .support.errors import ConfigError, DataError, DataWarning
+from .support.files import locked, replacing
+from .training.callbacks import Callback
+from .training.checkpoint import Arrays, parameters_of, set_parameters
+from .training.loaders import BATCHES, PairRows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -288,11 +287,11 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     if config is None:
         config = make_config()
 
-    make_task = None
+    data = None
     if train is not None:
         if train.name not in (*DATASETS, "synthetic"):
             config = config.for_own_ratings()
-        make_task = _task_maker(config, train, test, validation)
+        data = _data_of(config, train, test, validation)
     elif test is not None or validation is not None:
         raise ConfigError("train is missing: give it beside test and validation")
 
@@ -302,56 +301,46 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
         resume = Path(resume)
     config = config.with_own(Own(net, loss, callbacks))
 
-    trained = run_training(config, _folder_if_named, make_task, devices, resume)
-    if trained is None:
+    experiment = run_training(config, data, devices, resume, in_runs=False)
+    if experiment.workers.rank:
         return None
-    for text in TASKS[config.model].shortfall(trained.result):
+    for text in experiment.shortfall(experiment.result):
         warnings.warn(text, DataWarning, stacklevel=2)
 
-    if trained.path is not None:
-        return load_run(trained.path, net)
-
-    assert trained.outcome is not None  # without a folder there is nothing else to go by
-    return _model_of(trained.outcome)
+    if experiment.folder is not None:
+        return load_run(experiment.folder.path, net)
+    return _model_of(experiment)
 
 
-def _folder_if_named(experiment: Experiment) -> Path | None:
-    out = experiment.config.out
-    if out is None:
-        return None
-    return Path(out)
-
-
-def _task_maker(
+def _data_of(
     config: RunConfig,
     train: Ratings | Clicks,
     test: Ratings | None,
     validation: Ratings | None,
-) -> TaskMaker:
-    """What makes the task of these parts, once they are checked."""
-    model = config.model
+) -> RatingParts | Clicks:
+    """Return the data of these parts, once they are checked."""
     if config.task == "ranking":
         if not isinstance(train, Clicks):
             raise ConfigError(
-                f"train is a {type(train).__name__}: {model} ranks by Clicks; make them "
+                f"train is a {type(train).__name__}: {config.model} ranks by Clicks; make them "
                 "with prepare_clicks"
             )
         if test is not None or validation is not None:
             raise ConfigError(
                 "test and validation: Clicks hold these users already; leave them out"
             )
-        return partial(RankingTask, clicks=train)
+        return train
 
     parts = RatingParts(*splits.all_to_train(_checked_part("train", train, train)))
     if test is not None:
         parts = parts._replace(test=_checked_part("test", test, train))
     if validation is not None:
         parts = parts._replace(validation=_checked_part("validation", validation, train))
-    return partial(RatingTask, parts=parts)
+    return parts
 
 
 def _checked_part(name: str, part: Any, train: Any) -> Ratings:
-    """The part; raise UserError unless `part` is ratings over the index maps of `train`."""
+    """Return the part; raise UserError unless `part` is ratings over the index maps of `train`."""
     if not isinstance(part, Ratings):
         raise ConfigError(
             f"{name} is a {type(part).__name__}: it must be Ratings, as random_split makes them"
@@ -369,27 +358,22 @@ def _checked_part(name: str, part: Any, train: Any) -> Ratings:
     return part
 
 
-def _model_of(outcome: Outcome) -> TrainedModel:
-    """The model of a training without a folder."""
-    experiment = outcome.experiment
-    ratings, inputs = experiment.task.served()
+def _model_of(experiment: Experiment) -> TrainedModel:
+    """Return the model of a training without a folder, on the CPU, as `load_run` has it."""
+    ratings, inputs = experiment.served()
+    config, net = experiment.config, experiment.net
+    if net.has_parameters:
+        net = _network_of(parameters_of(net), config, inputs)
     return TrainedModel(
         None,
-        experiment.config,
+        config,
         ratings,
         inputs,
-        _on_cpu(outcome.net, experiment.config, inputs),
-        outcome.result,
-        frame_of_epochs(metrics_text(outcome.phases)),
-        partial(write_run, outcome),
+        net,
+        experiment.result,
+        _frame_of_epochs(metrics_text(experiment.checkpoint.phases)),
+        experiment.write,
     )
-
-
-def _on_cpu(net: Any, config: RunConfig, inputs: Ratings) -> Any:
-    """A network of its own with equal parameters, on the CPU, as `load_run` has it."""
-    if not net.has_parameters:
-        return net
-    return _network_of(parameters_of(net), config, inputs)
 
 
 def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
@@ -414,28 +398,34 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     DataError
         If it is no finished run, or one of its files is damaged.
     """
-    path = Path(path)
-    record = read_record(path)
-    result = record.finished()
+    folder = RunFolder.read(Path(path))
+    result, config = folder.finished(), folder.config
     if net is not None:
-        record = replace(record, config=record.config.with_own(Own(net)))
+        config = config.with_own(Own(net))
 
     npx.set_np()
-    stored = read_stored(record)
+    ratings, inputs, clicks = folder.known()
+    network: Any = config.build(clicks or inputs)
+    if network.has_parameters:
+        load_parameters(network, folder.path / "model.params")
+    else:
+        network.fit(inputs.to_csr("user") if clicks is None else clicks.train)
+
     return TrainedModel(
-        path,
-        record.config,
-        stored.ratings,
-        stored.inputs,
-        stored.net,
+        folder.path,
+        config,
+        ratings,
+        inputs,
+        network,
         result,
-        _history(path),
-        partial(_copy_run, path, list(record.digests)),
+        _frame_of_epochs((folder.path / "metrics.csv").read_text()),
+        partial(_copy_run, folder.path, list(folder.digests)),
     )
 
 
-def _history(path: Path) -> pd.DataFrame:
-    return frame_of_epochs((path / "metrics.csv").read_text())
+def _frame_of_epochs(text: str) -> pd.DataFrame:
+    """Return the content of metrics.csv as a frame, one row an epoch."""
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 
 def _copy_run(path: Path, names: Sequence[str], folder: Path) -> None:

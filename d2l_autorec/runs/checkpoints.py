@@ -1,12 +1,18 @@
-"""What is kept of a training: the best parameters, what was measured of them, checkpoints."""
+"""Checkpointing callbacks, and the file of parameters."""
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ..support.errors import NumericalError
+import numpy as onp
+from mxnet import MXNetError, nd, npx
+
+from ..support.errors import DataError, NumericalError
 from ..training.callbacks import Callback
 from ..training.checkpoint import (
     Arrays,
@@ -14,14 +20,15 @@ from ..training.checkpoint import (
     EpochUnderWay,
     are_finite,
     live_arrays,
+    on_host,
     parameters_of,
     set_parameters,
 )
 from ..training.history import Score, best_epoch
 from ..training.loaders import loader_state
 from ..training.loop import Training
+from .folder import RunFolder
 from .options import seconds_of
-from .run_folder import RunFolder
 
 CHECKPOINT = "checkpoint.bin"
 FORMER_CHECKPOINT = "checkpoint-former.bin"  # the one before, should that one be of no use
@@ -82,7 +89,7 @@ class Pace:
         self._cost = self._last - begin
 
 
-class Keeper(Callback):
+class Checkpointing(Callback):
     """Keeps the best parameters, and in the run folder checkpoints and metrics.csv.
 
     One process can go on from between any two steps. Of several workers each
@@ -154,13 +161,12 @@ class Keeper(Callback):
             if self._went_on:
                 _link(path, path.with_name(FORMER_CHECKPOINT))
             checkpoint.save(path, arrays)
-            self._write_metrics(self._folder, training)
+            self._write_metrics(self._folder)
         self._went_on = False
 
-    def _write_metrics(self, folder: RunFolder, training: Training) -> None:
-        phases = {**self._checkpoint.done, self._checkpoint.phase: training.history}
-        if any(phases.values()):
-            folder.write_metrics(phases)
+    def _write_metrics(self, folder: RunFolder) -> None:
+        if any(self._checkpoint.phases.values()):
+            folder.write_metrics(self._checkpoint.phases)
 
     def keep_last_good(self, training: Training, error: NumericalError) -> NumericalError:
         """Write model.params: the best parameters, else the last checkpoint's; the error, and that.
@@ -178,8 +184,9 @@ class Keeper(Callback):
         if whose is None:
             return NumericalError(f"{error}; no checkpoint was due, so no parameters are kept")
 
-        self._folder.write_parameters(training.net)
-        self._write_metrics(self._folder, training)
+        write_parameters(self._folder, training.net)
+        self._checkpoint.history = list(training.history)
+        self._write_metrics(self._folder)
         return NumericalError(
             f"{error}; the parameters of {whose}, are kept in {self._folder.path / 'model.params'}"
         )
@@ -238,3 +245,58 @@ def _link(path: Path, other: Path) -> None:
         other.unlink(missing_ok=True)
         with suppress(OSError):
             os.link(path, other)
+
+
+def write_parameters(folder: RunFolder, net: Any) -> None:
+    """Write model.params."""
+    folder.write("model.params", partial(save_parameters, net))
+
+
+def save_parameters(net: Any, path: Path) -> None:
+    """Write a network's parameters, and read them back: MXNet does not tell of a full disk.
+
+    Raises
+    ------
+    OSError
+        If the file does not hold what the network does.
+    """
+    # not net.save_parameters, which writes the mean over devices: equal numbers, but for rounding
+    live = {
+        name: parameter.list_data()[0]
+        for name, parameter in net._collect_params_with_prefix().items()
+    }
+
+    try:
+        npx.save(str(path), live)
+        stored = nd.load(str(path))
+    except (MXNetError, ValueError) as error:
+        raise OSError(errno.EIO, "MXNet's file is not whole, as on a full disk") from error
+
+    for name, array in live.items():
+        ours, theirs = (on_host(one).view(onp.uint32) for one in (array, stored[name]))
+        if not onp.array_equal(ours, theirs):  # as bits: NaN is NaN, too
+            raise OSError(errno.EIO, f"{name} does not read back as it was written")
+
+
+def load_parameters(net: Any, path: Path) -> None:
+    """Read a network's parameters.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, of another network, or holds NaN.
+    """
+    try:
+        net.load_parameters(str(path))
+    except (MXNetError, ValueError, AssertionError, OSError, AttributeError) as error:
+        raise DataError(
+            f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
+            "from a copy, or begin a new run"
+        ) from error
+
+    for name, parameter in net._collect_params_with_prefix().items():
+        if not onp.isfinite(parameter.data().asnumpy()).all():
+            raise DataError(
+                f"{path} is damaged ({name} holds values that are not finite): "
+                "restore it from a copy, or begin a new run"
+            )
