@@ -28,8 +28,7 @@ SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigm
 
 def train_run(config: RunConfig, resume: Path | None = None) -> dict[str, Any]:
     """What `python -m d2l_autorec.run` does: result.json, and 'run', the folder."""
-    trained = run_training(config, resume=resume)
-    return trained.told
+    return run_training(config, resume=resume).told
 
 
 def finish(out: Path, **options) -> TrainedModel:

@@ -45,23 +45,18 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     import mxnet as mx
 
     from d2l_autorec.runs.config import AutoRecConfig
-    from d2l_autorec.runs.experiment import prepare
-    from d2l_autorec.runs.phases import make_network, make_trainer
-    from d2l_autorec.training.loop import Training, train_epoch
+    from d2l_autorec.runs.rating import RatingExperiment
+    from d2l_autorec.training.loop import train_epoch
     from d2l_autorec.training.parameter_server import connect
 
     mx.npx.set_np()
     config = AutoRecConfig(dataset="ml-1m", kernel=kernel, cpus=contexts, kvstore=kvstore)
     with connect(kvstore) as workers:
-        experiment = prepare(config, workers)
-        net = make_network(experiment, "search")
-        trainer = make_trainer(net, config, experiment.devices, workers)
-        loader = experiment.task.loader("search", kernel)
-        evaluation = experiment.task.evaluations("search", kernel)["test"]
-        loss = experiment.task.loss("search", trainer, ())
-        workers.begin(trainer)
-
-        training = Training(net, loader, loss, trainer, experiment.devices, workers)
+        experiment = RatingExperiment(config, workers=workers)
+        evaluation = experiment.evaluations("search")["test"]
+        experiment._begin_phase()
+        training = experiment._training()
+        net, trainer = training.net, training.trainer
 
         def epoch() -> float:
             return train_epoch(training).seconds

@@ -83,7 +83,7 @@ def package_parts(matrix: Any) -> tuple[Any, ...]:
 
     from d2l_autorec.models.mult_vae import MultVAE
     from d2l_autorec.runs.config import MultVAEConfig
-    from d2l_autorec.runs.phases import make_trainer
+    from d2l_autorec.runs.experiment import make_trainer
     from d2l_autorec.training.loaders import BATCHES, train_loader
     from d2l_autorec.training.losses import MultinomialLoss
     from d2l_autorec.training.schedules import anneal_schedule

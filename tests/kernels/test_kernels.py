@@ -21,7 +21,7 @@ from d2l_autorec.models.base import Model
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
-from d2l_autorec.runs.kernel_choice import choose_kernel
+from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import loaders
 from d2l_autorec.training.callbacks import Callback, StepSeed

@@ -140,7 +140,7 @@ def test_run_and_predict(config, tmp_path):
         )
     )
     run = load_run(tmp_path / "run")
-    from d2l_autorec.runs.rating_task import load_and_split
+    from d2l_autorec.runs.rating import load_and_split
 
     _, test = load_and_split(run.config)
     predictions = run.predict(test.user_ids[test.users], test.item_ids[test.items])
@@ -191,7 +191,7 @@ def test_refit_and_early_stopping_of_mf(tmp_path):
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_decay_of_biases_is_a_choice(decay):
-    from d2l_autorec.runs.phases import make_trainer
+    from d2l_autorec.runs.experiment import make_trainer
 
     net = make_net()
     make_trainer(net, MFConfig(decay=decay), [mx.cpu()])

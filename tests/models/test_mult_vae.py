@@ -17,7 +17,7 @@ from d2l_autorec.models.mult_vae import (
     TruncatedNormal,
     layer_dropouts,
 )
-from d2l_autorec.runs.kernel_choice import choose_kernel
+from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.training.loaders import BATCHES, train_loader
 from d2l_autorec.training.losses import MultinomialLoss

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from d2l_autorec.compare import read_run
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.runs import run_folder
+from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.run_record import read_record
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.support.files import read_json
@@ -46,7 +46,7 @@ def folders(tmp_path_factory):
 
 def content_of(folder):
     """All that a loaded run consists of."""
-    run, record = load_run(folder), read_record(folder)
+    run, record = load_run(folder), RunFolder.read(folder)
     parameters = {
         name: value.data().asnumpy().tobytes()
         for name, value in run.net._collect_params_with_prefix().items()
@@ -179,7 +179,7 @@ def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
     for position in range(0, len(content), max(1, len(content) // 100)):
         with Damaged(unfinished / name, flipped(content, position, position % 8)):
             try:
-                read_record(unfinished)
+                RunFolder.read(unfinished)
             except DataError as error:
                 told = name in str(error) or name == "config.json"  # which has the digests
                 assert "\n" not in str(error) and told
@@ -188,7 +188,7 @@ def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
 
 
 def test_an_unfinished_run_goes_on_to_the_same_parameters(unfinished, folders):
-    record = read_record(unfinished)
+    record = RunFolder.read(unfinished)
     train_run(record.config, resume=unfinished)
     ends = [mx.nd.load(str(folder / "model.params")) for folder in (unfinished, folders["rating"])]
     for name in ends[0]:
@@ -216,7 +216,7 @@ def test_edited_options_are_no_traceback(folders, data):
         config[data.draw(st.sampled_from(sorted(config)))] = data.draw(JSON)
     with Damaged(folder / "config.json", json.dumps(config).encode()), Unfinished(folder):
         try:
-            read_record(folder)
+            RunFolder.read(folder)
         except DataError as error:
             assert str(folder) in str(error)
 
@@ -241,7 +241,7 @@ def test_edited_options_are_named(unfinished, change, fragment):
         config["options"].update(change)
     with Damaged(folder / "config.json", json.dumps(config).encode()):
         with pytest.raises(DataError) as caught:
-            read_record(folder)
+            RunFolder.read(folder)
     assert fragment in str(caught.value)
 
 
@@ -261,7 +261,7 @@ def test_digests_that_are_none(folders, name, files):
     path = folders["rating"] / name
     with Damaged(path, json.dumps({**read_json(path), "files": files}).encode()):
         with pytest.raises(DataError, match=f"{name} is damaged or was edited .* its files"):
-            read_record(path.parent)
+            RunFolder.read(path.parent)
 
 
 def test_ratings_of_another_run(folders, tmp_path):
@@ -293,24 +293,24 @@ def test_parameters_that_cannot_be(folders, tmp_path, change, fragment):
     changed = {name: mx.nd.array(change(array.asnumpy())) for name, array in stored.items()}
     mx.nd.save(str(path), changed)
     with pytest.raises(DataError, match=fragment):
-        run_folder.load_parameters(run.net, path)
+        checkpoints.load_parameters(run.net, path)
 
 
 def test_parameters_that_mxnet_did_not_write_whole(folders, tmp_path, monkeypatch):
     """MXNet ignores that a disk is full: the file is read back before it takes its place."""
     run = load_run(folders["rating"])
-    folder = run_folder.RunFolder(tmp_path)
-    folder.write_parameters(run.net)
+    folder = RunFolder(tmp_path, run.config, {})
+    checkpoints.write_parameters(folder, run.net)
     good = (tmp_path / "model.params").read_bytes()
-    save = run_folder.npx.save
+    save = checkpoints.npx.save
 
     def cut(path, arrays):
         save(path, arrays)
         with open(path, "rb+") as file:
             file.truncate(len(good) - 5)
 
-    monkeypatch.setattr(run_folder.npx, "save", cut)
+    monkeypatch.setattr(checkpoints.npx, "save", cut)
     with pytest.raises(ConfigError, match="model.params cannot be written .MXNet's file is not"):
-        folder.write_parameters(run.net)
+        checkpoints.write_parameters(folder, run.net)
     assert [path.name for path in tmp_path.iterdir()] == ["model.params"]
     assert (tmp_path / "model.params").read_bytes() == good

@@ -9,8 +9,8 @@ from helpers import parameters, train_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2l_autorec.runs import keeper as keepers
-from d2l_autorec.runs import rating_task
+from d2l_autorec.runs import checkpoints
+from d2l_autorec.runs import rating
 from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import NumericalError
@@ -119,7 +119,7 @@ class Broken(MaskedL2Loss):
 @pytest.mark.parametrize("every", ["0.000001s", 1])
 def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path, monkeypatch):
     """The run that is resumed makes the step after its checkpoint, whenever it diverged."""
-    monkeypatch.setattr(keepers, "SHARE", 1e9)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     path = tmp_path / "run"
     config = make_config({**DENSE, "checkpoint_every": every, "out": str(path)})
 

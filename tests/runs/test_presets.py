@@ -11,7 +11,7 @@ from helpers import own_file, train_run
 
 import d2l_autorec as d2l
 from d2l_autorec.runs.config import CONFIGS, AutoRecConfig, config_of, make_config
-from d2l_autorec.runs.rating_task import split_ratings
+from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.seeds import Purpose, generator
 from d2l_autorec.training.schedules import learning_rate

@@ -11,8 +11,7 @@ from helpers import train_run
 from d2l_autorec.models.code_autoencoder import CodeAutoencoder, codes
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.runs.config import make_config, stage_of
-from d2l_autorec.runs.experiment import prepare
-from d2l_autorec.runs.phases import validate
+from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
@@ -99,7 +98,7 @@ def test_a_search_without_a_test_trains_the_same(tmp_path):
     train_run(make_config({**options, "out": str(tmp_path / "run")}))
     expected = [float(r["validation_rmse"]) for r in epochs_by_phase(tmp_path / "run")["search"]]
 
-    history = validate(prepare(make_config(options), Workers()), SignalWatch(""))
+    history = RatingExperiment(make_config(options)).validate(SignalWatch(""))
     found = [record.validation["rmse"] for record in history]
     first = epochs_by_phase(tmp_path / "run")["pretrain-1"]
     assert len(first) < 60, "it is to be stopped early, and its best epoch to be kept"
@@ -165,12 +164,13 @@ def test_what_rprop_cannot_have(options, fragment):
 def test_inner_weights_decay_by_a_lambda_of_their_own():
     """Of hidden units in their stages, and beside the others' when all are trained."""
     config = make_config({**DEEP, "regularization": 50.0, "inner_regularization": 2.0})
-    task = prepare(config, Workers()).task
-    assert task.weight_decay("search") == pytest.approx(50 / (50 * 60))
-    assert task.weight_decay("pretrain-2") == pytest.approx(50 / (60 * 7))
-    assert task.weight_decay("refit-pretrain-3") == pytest.approx(50 / (60 * 5))
+    experiment = RatingExperiment(config)
+    decays = [("search", 50 * 60), ("pretrain-2", 60 * 7), ("refit-pretrain-3", 60 * 5)]
+    for phase, numbers in decays:
+        found = config.weight_decay(experiment.train_data, phase)
+        assert found == pytest.approx(50 / numbers)
 
-    net = task.network("search")
+    net = experiment.network("search")
     shares = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
     assert shares["inner.2.weight"] == pytest.approx(2 / 50)
     assert shares["encoder.weight"] == shares["decoder.weight"] == 1

@@ -10,7 +10,7 @@ import pytest
 from helpers import PACKAGE, assert_user_error, outcome, parameters, train_run
 from mxnet import gluon, np
 
-from d2l_autorec.runs import ranking_task
+from d2l_autorec.runs import ranking
 from d2l_autorec.runs.config import (
     CONFIGS,
     MultDAEConfig,

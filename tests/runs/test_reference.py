@@ -12,7 +12,7 @@ from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.movielens import load_official_fold, load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.rating_task import split_ratings
+from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.runs.tables import published_tables
 from d2l_autorec.support.errors import DataWarning
 

@@ -21,7 +21,7 @@ from helpers import assert_user_error, outcome, train_run
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.runs.config import make_config, read_config
-from d2l_autorec.runs.phases import make_trainer
+from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support import files
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import (
@@ -422,7 +422,7 @@ def test_a_training_that_diverges_ends(in_process, kernel, words):
 
 def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     """A NaN in the third epoch: model.params is what a run of two epochs ends with."""
-    from d2l_autorec.runs import rating_task
+    from d2l_autorec.runs import rating
 
     class Broken(MaskedL2Loss):
         calls = 0

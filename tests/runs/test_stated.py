@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import d2l_autorec as d2l
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.runs.ranking_task import load_clicks
-from d2l_autorec.runs.rating_task import load_and_split
+from d2l_autorec.runs.ranking import load_clicks
+from d2l_autorec.runs.rating import load_and_split
 
 LENGTH = dict(
     epochs=st.integers(1, 12),

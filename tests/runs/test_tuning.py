@@ -17,8 +17,9 @@ import pytest
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.movielens import load_ratings
-from d2l_autorec.runs import rating_task, tuning
+from d2l_autorec.runs import rating, tuning
 from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.runs.experiment import Experiment
 from d2l_autorec.runs.search_space import candidates_of
 from d2l_autorec.runs.tuning import tune, winner_seconds
 from d2l_autorec.support.errors import ConfigError, DataError
@@ -136,7 +137,7 @@ def test_the_test_part_decides_nothing(monkeypatch):
     """Other test ratings, the same search."""
     found = []
     for value in (None, 5.0):
-        usual = rating_task.load_and_split
+        usual = rating.load_and_split
 
         def load(config, usual=usual, value=value):
             train, test = usual(config)
@@ -266,14 +267,14 @@ class Killed(BaseException):
 
 def cut_off(monkeypatch, cuts):
     """Have the trainings of these numbers, from 1, end as a kill ends them."""
-    usual, calls = tuning.validate, itertools.count(1)
+    usual, calls = Experiment.validate, itertools.count(1)
 
     def validate(*arguments):
         if next(calls) in cuts:
             raise Killed
         return usual(*arguments)
 
-    monkeypatch.setattr(tuning, "validate", validate)
+    monkeypatch.setattr(Experiment, "validate", validate)
 
 
 @pytest.mark.parametrize("cuts", [{1}, {2, 3}, {11, 14}, {5, 12, 13}])

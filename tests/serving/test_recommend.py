@@ -15,7 +15,7 @@ from helpers import assert_user_error, by_hand, finish, own_file
 from d2l_autorec import AutoRecConfig, train_model
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.evaluation.metrics import rmse
-from d2l_autorec.runs.rating_task import RatingTask
+from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.serving import network_parts, new_user
 from d2l_autorec.serving import predictor as module
 from d2l_autorec.serving.new_user import (
@@ -432,8 +432,8 @@ def test_titles_of_ml100k(data_dir, tmp_path, in_process):
 def test_fold_in_of_ml100k_users(data_dir):
     """94 users kept out of training: the figures that stand at `RIDGE_PER_UNIT`."""
     config = AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), quiet=True)
-    task = RatingTask(config, [mx.cpu()])
-    train, test = task.train, task.test
+    task = RatingExperiment(config, [mx.cpu()])
+    train, test = task.train_data, task.test
     new = onp.random.default_rng(1).permutation(train.num_users)[:94]
     others = train.part(~onp.isin(train.users, new))
     predictor = predictor_of(train_model(config, others, test))

@@ -17,7 +17,7 @@ from helpers import SMALL, assert_user_error, finish, train_run
 from d2l_autorec import recommend
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.run_folder import RunFolder
+from d2l_autorec.runs import experiment
 from d2l_autorec.serving.tables import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
@@ -201,17 +201,17 @@ def test_a_file_that_the_system_cuts_is_not_kept(tmp_path, limit):
 @pytest.mark.parametrize("limit", [10, 1000])
 def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit):
     """MXNet itself cannot write: one line, no result, and the run ends well once there is room."""
-    write, (soft, hard) = RunFolder.write_parameters, resource.getrlimit(resource.RLIMIT_FSIZE)
+    write, (soft, hard) = experiment.write_parameters, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def limited(self, net):
+    def limited(folder, net):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            write(self, net)
+            write(folder, net)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with monkeypatch.context() as patched:
-        patched.setattr(RunFolder, "write_parameters", limited)
+        patched.setattr(experiment, "write_parameters", limited)
         process = in_process("run", *QUICK, "--checkpoint-every", "1", "--out", "run")
     assert_user_error(process, "model.params cannot be written")
     assert names(tmp_path / "run") == [

@@ -8,7 +8,7 @@ import pytest
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.runs.config import AutoRecConfig
-from d2l_autorec.runs.rating_task import RatingTask
+from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.seeds import Purpose, generator, mxnet_seed
 from d2l_autorec.training.loaders import EpochShuffle
 
@@ -46,11 +46,11 @@ def test_the_split_is_not_the_order_of_the_first_epoch():
 def test_what_a_run_draws_comes_from_its_own_streams():
     config = AutoRecConfig(dataset="synthetic:50x40x900", val_ratio=0.3, seed=4, quiet=True)
     ratings = load_ratings(config.dataset, seed=4)
-    task = RatingTask(config, [mx.cpu()])
+    task = RatingExperiment(config, [mx.cpu()])
 
     is_test = generator(4, Purpose.SPLIT).uniform(size=900) >= 0.9
     assert task.test.values.tolist() == ratings.values[is_test].tolist()
 
-    draws = generator(4, Purpose.VALIDATION).uniform(size=len(task.train))
-    assert task.validation.values.tolist() == task.train.values[draws >= 0.7].tolist()
+    draws = generator(4, Purpose.VALIDATION).uniform(size=len(task.train_data))
+    assert task.validation.values.tolist() == task.train_data.values[draws >= 0.7].tolist()
     assert not (synthetic_ratings(50, 40, 900, seed=5).values == ratings.values).all()

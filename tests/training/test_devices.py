@@ -22,7 +22,7 @@ from d2l_autorec.runs.config import (
     MultDAEConfig,
     MultVAEConfig,
 )
-from d2l_autorec.runs.phases import make_trainer
+from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import devices, loaders
 from d2l_autorec.training.callbacks import StepSeed
@@ -371,7 +371,7 @@ def test_out_of_memory(tmp_path, monkeypatch, in_process, text):
     def fail(*_):
         raise mx.MXNetError(f"Traceback (most recent call last):\n  File x.cc, line 1\n{text}")
 
-    monkeypatch.setattr("d2l_autorec.runs.phases.fit", fail)
+    monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
     assert_user_error(
         in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"), "--quiet"),
         "out of memory",
@@ -383,7 +383,7 @@ def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
     def fail(*_):
         raise mx.MXNetError("shapes differ")
 
-    monkeypatch.setattr("d2l_autorec.runs.phases.fit", fail)
+    monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
     with pytest.raises(mx.MXNetError, match="shapes differ"):
         train_run(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))
 

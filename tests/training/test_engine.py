@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
-from d2l_autorec.runs.run_record import read_record
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.environment import omp_threads
 from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 from d2l_autorec.training import engine
@@ -122,7 +122,7 @@ def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
         for name, values in ours.items():
             onp.testing.assert_array_equal(values, theirs[name])
         for folder in (kernel, f"python-1-{kernel}"):
-            assert read_record(tmp_path / folder).threads == 1
+            assert RunFolder.read(tmp_path / folder).threads == 1
 
 
 def test_more_threads_than_numba_began_with_are_said_and_computed():
@@ -172,7 +172,7 @@ def test_an_edited_number_of_threads(tmp_path, recorded):
     (run.path / "result.json").unlink()
     path.write_text(json.dumps({**about, "threads": recorded}))
     with pytest.raises(DataError, match="what it says of its threads cannot be read"):
-        read_record(run.path)
+        RunFolder.read(run.path)
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,11 +12,11 @@ import pytest
 from helpers import outcome, parameters, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
-from d2l_autorec.runs import keeper as keepers
-from d2l_autorec.runs import rating_task
+from d2l_autorec.runs import checkpoints
+from d2l_autorec.runs import rating
 from d2l_autorec.runs.config import make_config, read_config
-from d2l_autorec.runs.keeper import Pace
-from d2l_autorec.runs.phases import make_trainer
+from d2l_autorec.runs.checkpoints import Pace
+from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
 from d2l_autorec.support.signals import SignalWatch
@@ -194,7 +194,7 @@ def test_a_run_of_a_few_seconds_writes_no_checkpoint(tmp_path, monkeypatch):
 def test_how_often_does_not_change_what_is_computed(tmp_path, monkeypatch):
     """In mid-epoch where the time has come; at the end of every second one of three."""
     for every, share in (("0.000001s", 1e9), (2, 0.05), ("60s", 0.05)):
-        monkeypatch.setattr(keepers, "SHARE", share)
+        monkeypatch.setattr(checkpoints, "SHARE", share)
         found = saves(monkeypatch)
         out = str(tmp_path / str(every))
         train_run(make_config({**MODELS["fused"], "checkpoint_every": every, "out": out}))
@@ -365,7 +365,7 @@ def test_without_a_checkpoint_nothing_is_kept(tmp_path, broken):
 
 
 def test_a_checkpoint_in_mid_epoch_is_named_by_its_step(tmp_path, broken, monkeypatch):
-    monkeypatch.setattr(keepers, "SHARE", 1e9)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     options = {**MODELS["dense"], "checkpoint_every": "0.000001s", "out": str(tmp_path / "run")}
     Broken.since = 6
 
