@@ -16,8 +16,8 @@ from matplotlib.text import Text
 import d2l_autorec
 from d2l_autorec.runs.config import AutoRecConfig, RunConfig
 from d2l_autorec.runs.runner import run_training
-from d2l_autorec.trained_model import TrainedModel, load_run
 from d2l_autorec.support.files import read_json
+from d2l_autorec.trained_model import TrainedModel, load_run
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

@@ -13,9 +13,8 @@ from helpers import outcome, parameters, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.runs import checkpoints
-from d2l_autorec.runs import rating
-from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.runs.checkpoints import Pace
+from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
@@ -341,7 +340,7 @@ class Broken(MaskedL2Loss):
 @pytest.fixture
 def broken(monkeypatch):
     Broken.calls = 0
-    monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
+    monkeypatch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
 
 
 def test_the_best_parameters_in_memory_are_kept(tmp_path, broken, monkeypatch):

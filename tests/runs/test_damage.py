@@ -15,9 +15,9 @@ from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.folder import RunFolder
-from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.support.files import read_json
+from d2l_autorec.trained_model import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 RATINGS = {**SMALL, "dataset": "synthetic:30x40x300", "epochs": 2, "hidden": (4,)}

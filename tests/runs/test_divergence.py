@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2l_autorec.runs import checkpoints
-from d2l_autorec.runs import rating
 from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import NumericalError
@@ -124,7 +123,7 @@ def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path
     config = make_config({**DENSE, "checkpoint_every": every, "out": str(path)})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rating_task, "MaskedL2Loss", Broken)
+        patch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
         Broken.calls, Broken.since = 0, since
         with pytest.raises(NumericalError):
             train_run(config)

@@ -15,7 +15,6 @@ from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
-from d2l_autorec.training.parameter_server import Workers
 
 DEEP = dict(
     dataset="synthetic:50x60x700",

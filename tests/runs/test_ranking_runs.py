@@ -10,7 +10,6 @@ import pytest
 from helpers import PACKAGE, assert_user_error, outcome, parameters, train_run
 from mxnet import gluon, np
 
-from d2l_autorec.runs import ranking
 from d2l_autorec.runs.config import (
     CONFIGS,
     MultDAEConfig,
@@ -369,7 +368,7 @@ def test_user_errors(in_process, tmp_path, arguments, message):
 
 def test_ease_of_too_many_items(in_process, tmp_path, monkeypatch):
     """One line before anything is written."""
-    monkeypatch.setattr(ranking_task, "available_memory", lambda: 2**20)
+    monkeypatch.setattr("d2l_autorec.models.catalog.ease.available_memory", lambda: 2**20)
     out = tmp_path / "run"
     process = in_process("run", "--model", "ease", *ARGUMENTS, "--out", str(out))
     assert process.stderr.splitlines()[-1].startswith("d2l_autorec.run: error: EASE of "), (

@@ -422,7 +422,6 @@ def test_a_training_that_diverges_ends(in_process, kernel, words):
 
 def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
     """A NaN in the third epoch: model.params is what a run of two epochs ends with."""
-    from d2l_autorec.runs import rating
 
     class Broken(MaskedL2Loss):
         calls = 0
@@ -432,7 +431,7 @@ def test_injected_nan_keeps_the_last_good_parameters(tmp_path, monkeypatch):
             value = super().__call__(prediction, label)
             return value * math.nan if Broken.calls == 22 else value  # 9 or 10 steps an epoch
 
-    monkeypatch.setattr(rating_task, "MaskedL2Loss", Broken)
+    monkeypatch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
     options = dict(dataset="synthetic:90x300x3000", hidden=(16,), batch_size=32, quiet=True)
     options["kernel"] = "dense"  # the fused step has a loss of its own
     with pytest.raises(

@@ -8,8 +8,8 @@ import pytest
 from helpers import Server, own_file, train_run
 
 from d2l_autorec.runs.config import make_config
-from d2l_autorec.trained_model import load_run
 from d2l_autorec.support.errors import ConfigError, DataWarning
+from d2l_autorec.trained_model import load_run
 
 DATA = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, seed=3)
 AUTOREC = dict(hidden=(6,), batch_size=16, init_sigma=0.3, epochs=3, lr=0.01)
