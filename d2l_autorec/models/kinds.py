@@ -614,7 +614,7 @@ class RunConfig:
         """Return the loss by its name for the compiled steps; None where they do not cover it."""
         return None
 
-    def units(self) -> int:
+    def activations(self) -> int:
         """Return how many numbers a network computes for a row, beside its predictions."""
         return 0
 

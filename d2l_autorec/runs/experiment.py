@@ -306,7 +306,7 @@ class Experiment(ABC):
             kernels.load()  # says what is wrong with it
         if config.sized_by:
             rows, columns = self.matrix_shape
-            numbers = config.units()
+            numbers = config.activations()
             if self.kernel == "dense" and config.reads == "rows":
                 numbers += columns
             shape = config.rows_of_a_step(rows), numbers

@@ -313,7 +313,7 @@ class AutoRecConfig(RatingModel):
         """Return the loss, which the compiled steps know."""
         return self.loss
 
-    def units(self) -> int:
+    def activations(self) -> int:
         """Return the number of hidden units."""
         return sum(self.hidden)
 

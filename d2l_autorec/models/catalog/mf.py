@@ -50,6 +50,6 @@ class MFConfig(RatingModel):
         mean = float(data.values.mean()) + data.offset if self.center else 0.0
         return MF(self.factors, data.num_users, data.num_items, mean)
 
-    def units(self) -> int:
+    def activations(self) -> int:
         """Return the number of factors."""
         return self.factors

@@ -80,7 +80,7 @@ class ClickAutoencoderConfig(ClickModel):
 
     _network: ClassVar[str]
 
-    def units(self) -> int:
+    def activations(self) -> int:
         """Return the number of hidden units."""
         return sum(self.hidden)
 
