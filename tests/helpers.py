@@ -221,8 +221,9 @@ import runpy, sys
 
 class Hidden:
     def find_spec(self, name, *rest):
-        if name.partition(".")[0] == "mxnet":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        package = name.partition(".")[0]
+        if package == "mxnet":
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 sys.meta_path.insert(0, Hidden())
 runpy.run_module("d2l_autorec.serve", run_name="__main__", alter_sys=True)
