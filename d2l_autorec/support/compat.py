@@ -59,8 +59,15 @@ def _for_mxnet() -> Iterator[None]:
     # compares NumPy's version by it, nothing else.
     version = ModuleType("distutils.version")
     vars(version).update(LooseVersion=_numbers, StrictVersion=_numbers)
-    stand_ins = {"distutils": ModuleType("distutils"), "distutils.version": version}
+    stand_ins: dict[str, Any] = {
+        "distutils": ModuleType("distutils"),
+        "distutils.version": version,
+    }
     stand_ins |= {name: _Deferred(name) for name in UNUSED if importlib.util.find_spec(name)}
+
+    # Scikit-learn is the base of a class that MXNet itself calls deprecated, where it is
+    # installed, and takes a second to load. None: it cannot be imported.
+    stand_ins["sklearn.base"] = None
 
     with _in_place(stand_ins):
         yield
@@ -100,7 +107,7 @@ class _Deferred(ModuleType):
 
 
 @contextmanager
-def _in_place(stand_ins: dict[str, ModuleType]) -> Iterator[None]:
+def _in_place(stand_ins: dict[str, Any]) -> Iterator[None]:
     """Put modules in place of those that are not loaded yet, until the block ends."""
     added = {name: module for name, module in stand_ins.items() if name not in sys.modules}
     sys.modules.update(added)
@@ -110,4 +117,4 @@ def _in_place(stand_ins: dict[str, ModuleType]) -> Iterator[None]:
     finally:
         for name, module in added.items():
             if sys.modules.get(name) is module:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
