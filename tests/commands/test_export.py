@@ -129,13 +129,13 @@ def test_a_file_that_predicts_something_else_is_not_kept(run, in_process, tmp_pa
 
     def another(path):
         files = [path.with_name(name) for name in MXNET]
-        return lambda rows: export._run_mxnet(files, np.array(rows)) + 0.01
+        return lambda rows: export._run_mxnet(files, np.array(rows)) + 0.25
 
     monkeypatch.setattr(export, "open_session", another)
     process = in_process("export", str(run.path), "--out", str(tmp_path))
     assert_user_error(
         process,
-        "model.onnx was not kept: its predictions differ from the network's by up to 0.01",
+        "model.onnx was not kept: its predictions differ from the network's by up to 0.25",
         "0.0001 is allowed",
     )
     assert names(tmp_path) == ["metadata.json", "model.onnx"]
