@@ -432,7 +432,7 @@ def test_titles_of_ml100k(data_dir, tmp_path, in_process):
 def test_fold_in_of_ml100k_users(data_dir):
     """94 users kept out of training: the figures that stand at `RIDGE_PER_UNIT`."""
     config = AutoRecConfig(dataset="ml-100k", data_dir=str(data_dir), quiet=True)
-    task = RatingExperiment(config, [mx.cpu()])
+    task = RatingExperiment(config, devices=[mx.cpu()])
     train, test = task.train_data, task.test
     new = onp.random.default_rng(1).permutation(train.num_users)[:94]
     others = train.part(~onp.isin(train.users, new))

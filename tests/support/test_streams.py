@@ -46,7 +46,7 @@ def test_the_split_is_not_the_order_of_the_first_epoch():
 def test_what_a_run_draws_comes_from_its_own_streams():
     config = AutoRecConfig(dataset="synthetic:50x40x900", val_ratio=0.3, seed=4, quiet=True)
     ratings = load_ratings(config.dataset, seed=4)
-    task = RatingExperiment(config, [mx.cpu()])
+    task = RatingExperiment(config, devices=[mx.cpu()])
 
     is_test = generator(4, Purpose.SPLIT).uniform(size=900) >= 0.9
     assert task.test.values.tolist() == ratings.values[is_test].tolist()
