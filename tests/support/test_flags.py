@@ -15,7 +15,13 @@ from d2l_autorec.support.cli import run_command
 from d2l_autorec.support.flags import flag, with_flags
 
 OPTION = re.compile("--[a-z]")
-MAY_NAME_OPTIONS = ("models", "runs/options.py", "support/cli.py", "support/flags.py")
+MAY_NAME_OPTIONS = (
+    "models",
+    "runs/options.py",
+    "serving/app.py",
+    "support/cli.py",
+    "support/flags.py",
+)
 SET = "synthetic:60x80x900"
 
 
