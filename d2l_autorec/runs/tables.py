@@ -229,9 +229,9 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `model`; `dataset` and `options`, with which it was run (JSON, as a file of
-        options for `run`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`)
-        and, of rankings, the standard error over users (`_se`); of the first metric the value of
+        `model`; `dataset` and `options`, with which it was run (JSON, as a file of options for
+        `run`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`) and, of
+        rankings, the standard error over users (`_se`); of the first metric the value of
         each run (`_of_runs`); `published`, in words, and `published_value`; `aim` and `reached`.
         None where there is nothing to say.
     """

@@ -8,7 +8,7 @@ from .errors import ConfigError, refuse_blank
 DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
 # What resolves: letters, digits, hyphens and underscores between dots, each part at most 63 long.
 HOST = r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*"
-HOW_TO_START = "start the run by python -m d2l_autorec.launch, or set the DMLC_* variables"
+HOW_TO_START = "start with python -m d2l_autorec.launch, or set the DMLC_* variables yourself"
 NUMBERS = {"DMLC_PS_ROOT_PORT": 65535, "DMLC_NUM_WORKER": 1024, "DMLC_NUM_SERVER": 1024}
 MAX_THREADS = 512  # far more, and OpenMP crashes
 
