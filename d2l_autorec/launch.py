@@ -38,7 +38,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, TypeAlias
 
-from .runs.options import whole_number, within
+from .models.options import within
+from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.environment import DISTRIBUTED, is_host
 from .support.errors import ConfigError, Interrupted

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .runs.options import AT_LEAST_1, whole_number
+from .models.options import AT_LEAST_1
+from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
 from .support.numbers import significant

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .models.kinds import ClickModel, RatingModel, RunConfig
+from .models.options import AT_LEAST_1, computing_options, shown, within
 from .models.registry import TASKS, build_config, make_config
 from .runs.figures import draw_table, warning_of_figure
 from .runs.folder import RunFolder
-from .runs.options import AT_LEAST_1, add_option_of, computing_options, shown, whole_number, within
+from .runs.options import add_option_of, whole_number
 from .runs.search_space import candidates_of, check_kind
 from .runs.tables import (
     Line,

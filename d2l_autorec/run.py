@@ -18,15 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .models.kinds import RunConfig
+from .models.options import check_needs, computing_options
 from .models.registry import make_config, model_class, models
 from .runs.folder import RunFolder, read_folds
-from .runs.options import (
-    add_options,
-    check_needs,
-    check_same_options,
-    computing_options,
-    model_of_help,
-)
+from .runs.options import add_options, check_same_options, model_of_help
 from .runs.options_file import overridden, read_options
 from .support.cli import Parser, leave, run_command
 from .support.terminal import show_steps, step

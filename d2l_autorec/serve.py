@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .runs.options import whole_number, within
+from .models.options import within
+from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.flags import as_command
