@@ -14,7 +14,8 @@ import numpy as onp
 from matplotlib.text import Text
 
 import d2l_autorec
-from d2l_autorec.runs.config import AutoRecConfig, RunConfig
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.kinds import RunConfig
 from d2l_autorec.runs.runner import run_training
 from d2l_autorec.support.files import read_json
 from d2l_autorec.trained_model import TrainedModel, load_run

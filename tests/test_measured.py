@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import ROOT
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.tables import published_tables
 
 TABLES = published_tables()

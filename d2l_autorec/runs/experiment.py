@@ -29,6 +29,8 @@ from ..evaluation.ranking import RankingEvaluation
 from ..evaluation.rating import RatingEvaluation
 from ..kernels.fused_step import RULES, load_step
 from ..models.base import Model
+from ..models.catalog.autorec import stage_of
+from ..models.kinds import REFITTED, RunConfig
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
 from ..support.files import locked, remove_parts
@@ -64,7 +66,6 @@ from ..training.progress import Bar
 from ..training.rprop import RProp  # noqa: F401  # registers it by its name
 from ..training.schedules import learning_rate
 from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_parameters
-from .config import REFITTED, RunConfig, stage_of
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder
 from .network_size import Demand, check_network

@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..data.clicks import INPUTS, Clicks
 from ..data.ratings import Ratings
+from ..models.kinds import RunConfig
+from ..models.registry import model_class, models
 from ..support.environment import MAX_THREADS
 from ..support.errors import ConfigError, DataError
 from ..support.files import LOCK, check_digests, digest_of, read_json, replacing, write_json
 from ..support.text_table import csv_text
 from ..training.history import EpochRecord
-from .config import RunConfig, config_of, read_begun
 
 TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # of a configuration's task
 FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
@@ -255,3 +256,65 @@ def _is_thread_number(recorded: Any) -> bool:
     if not isinstance(recorded, str) or not recorded.isdecimal():
         return False
     return 1 <= int(recorded) <= MAX_THREADS
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Return the options of the run in a folder.
+
+    Raises
+    ------
+    DataError
+        If there is none, or its config.json is damaged or was edited.
+    """
+    path = folder / "config.json"
+    return config_of(read_begun(folder), path)
+
+
+def read_begun(folder: Path) -> dict[str, Any]:
+    """Return the config.json of a run folder; see `read_config` for errors."""
+    path = folder / "config.json"
+    if not os.path.isfile(path):
+        raise DataError(
+            f"{folder} is not a run folder: it has no config.json; name a folder that "
+            "python -m d2l_autorec.run has written"
+        )
+    return read_json(path)
+
+
+def config_of(about: dict[str, Any], path: Path) -> RunConfig:
+    """Return the configuration that the content of a config.json, read from `path`, describes.
+
+    Raises
+    ------
+    DataError
+        If it describes none, as after an edit or by a later version.
+    """
+    options = about.get("options")
+    if not isinstance(options, dict):
+        options = {}
+
+    model = options.get("model")
+    if isinstance(model, str) and model not in models():
+        raise DataError(
+            f"{path} is of `model={model}`, which nothing here registers: install its package"
+        )
+    if not isinstance(model, str):
+        raise DataError(
+            f"{path} is missing or damaged (it names no model): restore it from a "
+            "copy, or begin a new run"
+        )
+
+    known = {spec.name: spec.default for spec in fields(model_class(model))}
+    unknown = [f"`{name}`" for name in options if name not in known]
+    if unknown:
+        raise DataError(
+            f"{path} has options that this version of d2l_autorec does not know "
+            f"({', '.join(unknown)}): use the version that wrote it"
+        )
+
+    try:  # an option that the version of the run had not is what it was then: no preset's
+        return model_class(model)(**{**known, **options})
+    except ConfigError as error:
+        raise DataError(
+            f"{path} was edited ({error}): restore it from a copy, or begin a new run"
+        ) from error

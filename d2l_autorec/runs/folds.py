@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..models.kinds import RunConfig
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, stopped_with
 from ..support.files import locked, write_json
@@ -15,7 +16,6 @@ from ..support.flags import with_flags
 from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
-from .config import RunConfig
 from .experiment import against_baseline
 from .folder import FOLDS
 from .result import closing_block, final_command, next_command

@@ -15,10 +15,11 @@ from ..data.movielens import data_shown, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
+from ..models.catalog.popularity import PopularityConfig
 from ..models.fitted import Fitted
+from ..models.kinds import ClickModel, numbered
 from ..support.text_table import aligned
 from ..training.loaders import train_loader
-from .config import ClickModel, PopularityConfig, numbered
 from .experiment import EXPLODED, Block, Experiment, against_baseline
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")

@@ -15,15 +15,11 @@ from ..data.movielens import data_shown, load_official_fold, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
+from ..models.catalog.autorec import stage_of
 from ..models.code_autoencoder import CodeAutoencoder, codes
+from ..models.kinds import SPLITS_BY_SHARE, RatingModel, numbered
 from ..support.seeds import Purpose, generator
 from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
-from .config import (
-    SPLITS_BY_SHARE,
-    RatingModel,
-    numbered,
-    stage_of,
-)
 from .experiment import EXPLODED, Block, Experiment, against_baseline
 
 CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)

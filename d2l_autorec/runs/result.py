@@ -47,13 +47,14 @@ import sys
 from dataclasses import fields
 from typing import Any
 
+from ..models.kinds import RunConfig
+from ..models.registry import make_config
 from ..support.environment import DISTRIBUTED
 from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
-from .config import RunConfig, make_config
 from .experiment import Block
 from .options import shown
 from .runner import KINDS

@@ -8,9 +8,9 @@ from typing import Any
 
 import mxnet as mx
 
+from ..models.kinds import RunConfig
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
-from .config import RunConfig
 from .experiment import Experiment
 from .folder import RunFolder
 from .ranking import RankingExperiment

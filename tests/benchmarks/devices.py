@@ -44,7 +44,7 @@ def measure(kernel: str, contexts: int, kvstore: str, epochs: int) -> None:
     start_mxnet(None, one_cpu=kvstore == "auto" and contexts == 1)
     import mxnet as mx
 
-    from d2l_autorec.runs.config import AutoRecConfig
+    from d2l_autorec.models.catalog.autorec import AutoRecConfig
     from d2l_autorec.runs.rating import RatingExperiment
     from d2l_autorec.training.loop import train_epoch
     from d2l_autorec.training.parameter_server import connect

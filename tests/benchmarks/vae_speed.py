@@ -81,8 +81,8 @@ def package_parts(matrix: Any) -> tuple[Any, ...]:
     """Network, trainer, loss and loader as `python -m d2l_autorec.run --model mult-vae` has."""
     import mxnet as mx
 
+    from d2l_autorec.models.catalog.mult_vae import MultVAEConfig
     from d2l_autorec.models.mult_vae import MultVAE
-    from d2l_autorec.runs.config import MultVAEConfig
     from d2l_autorec.runs.experiment import make_trainer
     from d2l_autorec.training.loaders import BATCHES, train_loader
     from d2l_autorec.training.losses import MultinomialLoss

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from helpers import train_run
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.result import next_command, tell
 from d2l_autorec.support.files import read_json
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_user_error, finish, train_run, words_in
 
 from d2l_autorec.compare import draw, read_run
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.numbers import seconds_shown
 
 SET = "synthetic:60x80x900"  # of `finish`

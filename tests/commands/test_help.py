@@ -11,10 +11,10 @@ from helpers import PACKAGE, assert_user_error
 
 import d2l_autorec
 from d2l_autorec.__main__ import COMMANDS, main, start
-from d2l_autorec.runs.config import CLOSED_FORM, CONFIGS
+from d2l_autorec.models.registry import models
 from d2l_autorec.support.flags import flag
 
-FIELDS = {spec.name for config in CONFIGS.values() for spec in dataclasses.fields(config)}
+FIELDS = {spec.name for config in models().values() for spec in dataclasses.fields(config)}
 OF_TRAINING = {"--lr", "--epochs", "--batch-size", "--optimizer", "--lr-schedule", "--patience"}
 
 
@@ -51,20 +51,20 @@ def test_help_all_has_every_option(in_process, verb):
     assert {flag(name) for name in FIELDS} <= listed(in_process(verb, "--help-all").stdout)
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", models())
 def test_the_help_of_a_model(in_process, model):
     """Its own options with its own defaults, in any order of the words, and no others."""
     text = in_process("run", "--model", model, "--help").stdout
     assert text == in_process("run", "--help", f"--model={model}").stdout
 
-    own = {flag(spec.name) for spec in dataclasses.fields(CONFIGS[model])} - {"--model"}
+    own = {flag(spec.name) for spec in dataclasses.fields(models()[model])} - {"--model"}
     foreign = {flag(name) for name in FIELDS} - own
     assert not foreign & listed(text)
-    if model in CLOSED_FORM:
+    if model in [name for name, config in models().items() if config.at_once]:
         assert not OF_TRAINING & listed(text)
     else:
         assert OF_TRAINING <= listed(text)
-        assert f"[{CONFIGS[model].epochs}]" in text
+        assert f"[{models()[model].epochs}]" in text
     assert f"{model}:" not in text
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from helpers import assert_user_error
 
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.report import configs_of, name_of
 from d2l_autorec.runs import runner
-from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section, verdict
 from d2l_autorec.support.errors import Interrupted
 from d2l_autorec.support.text_table import csv_text

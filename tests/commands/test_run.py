@@ -12,7 +12,8 @@ from helpers import WITHOUT_MXNET, assert_user_error, train_run
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.movielens import load_ratings
-from d2l_autorec.runs.config import AutoRecConfig, make_config
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.registry import make_config
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
 

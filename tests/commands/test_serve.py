@@ -18,7 +18,7 @@ import httpx
 import pytest
 from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.serving.tables import NotExported, load_served
 from d2l_autorec.trained_model import load_run
 

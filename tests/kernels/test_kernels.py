@@ -18,9 +18,9 @@ from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import ACTIVATIONS as FUSED_ACTIVATIONS
 from d2l_autorec.models.base import Model
+from d2l_autorec.models.catalog.autorec import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
-from d2l_autorec.runs.config import ACTIVATIONS, AutoRecConfig
 from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import loaders

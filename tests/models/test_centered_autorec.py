@@ -10,9 +10,9 @@ from scipy import sparse
 import d2l_autorec as d2l
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.dropout import dropout_at, dropout_key, dropout_mask
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.centered_autorec import CenteredAutoRec, Means, means_of
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
-from d2l_autorec.runs.config import AutoRecConfig
 
 X = onp.array([[5, 0, 3, 0], [0, 4, 1, 2], [0, 0, 0, 0]], dtype=onp.float32)
 CENTERED = dict(

@@ -8,8 +8,9 @@ from mxnet import autograd, gluon, np
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.models.catalog.means import BiasConfig, MeanConfig
+from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.mf import MF, ClosedForm
-from d2l_autorec.runs.config import BiasConfig, MeanConfig, MFConfig
 from d2l_autorec.trained_model import load_run
 from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import Training, fit

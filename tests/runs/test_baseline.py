@@ -6,7 +6,7 @@ from helpers import train_run
 
 from d2l_autorec.evaluation.metrics import rmse
 from d2l_autorec.evaluation.rating import MeanFallback
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import load_and_split
 from d2l_autorec.runs.result import tell
 

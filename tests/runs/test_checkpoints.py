@@ -12,10 +12,11 @@ import pytest
 from helpers import outcome, parameters, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.checkpoints import Pace
-from d2l_autorec.runs.config import make_config, read_config
 from d2l_autorec.runs.experiment import make_trainer
+from d2l_autorec.runs.folder import read_config
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
 from d2l_autorec.support.signals import SignalWatch

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from d2l_autorec.compare import read_run
 from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
-from d2l_autorec.runs.config import make_config
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.support.files import read_json

@@ -9,8 +9,9 @@ from helpers import parameters, train_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
-from d2l_autorec.runs.config import make_config, read_config
+from d2l_autorec.runs.folder import read_config
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import NumericalError
 from d2l_autorec.training.history import StepSums

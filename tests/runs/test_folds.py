@@ -12,7 +12,7 @@ from helpers import assert_user_error, train_run
 
 from d2l_autorec.data.clicks import Fold, prepare_clicks
 from d2l_autorec.data.movielens import load_ratings
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError
 
 SET = "synthetic:60x80x900"

@@ -11,20 +11,17 @@ from helpers import assert_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.runs.config import (
-    CONFIGS,
-    AutoRecConfig,
-    MFConfig,
-    MultVAEConfig,
-    make_config,
-)
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.catalog.mf import MFConfig
+from d2l_autorec.models.catalog.mult_vae import MultVAEConfig
+from d2l_autorec.models.registry import make_config, models
 from d2l_autorec.support.environment import variable
 from d2l_autorec.support.errors import ConfigError, UserError
 from d2l_autorec.support.flags import flag, with_flags
 
 COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
-FIELDS = {spec.name: spec for config in CONFIGS.values() for spec in dataclasses.fields(config)}
+FIELDS = {spec.name: spec for config in models().values() for spec in dataclasses.fields(config)}
 
 
 def parser_of(command):
@@ -74,7 +71,7 @@ def test_a_separator_may_be_white_space():
     "name", [name for name, spec in FIELDS.items() if spec.type in (str, type(None) | str)]
 )
 def test_an_empty_text_from_python_is_an_error(name):
-    config = next(config for config in CONFIGS.values() if name in config.__dataclass_fields__)
+    config = next(config for config in models().values() if name in config.__dataclass_fields__)
     with pytest.raises(ConfigError, match=f"^`{name}` is '', which is empty"):
         config(**{name: ""})
 
@@ -274,7 +271,7 @@ NUMERIC = [name for name, spec in FIELDS.items() if spec.type not in (str, bool,
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(sorted(FIELDS)),
-    st.sampled_from(sorted(CONFIGS)),
+    st.sampled_from(sorted(models())),
     st.one_of(
         st.sampled_from(HOSTILE),
         st.text(max_size=8),
@@ -302,7 +299,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(sorted(FIELDS)),
-    st.sampled_from(sorted(CONFIGS)),
+    st.sampled_from(sorted(models())),
     st.one_of(
         st.none(),
         st.booleans(),
@@ -314,7 +311,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
     ),
 )
 def test_any_value_from_python_is_valid_or_one_line(name, model, value):
-    if name not in CONFIGS[model].__dataclass_fields__:
+    if name not in models()[model].__dataclass_fields__:
         return
     try:
         config = make_config({"model": model, name: value})
@@ -325,13 +322,13 @@ def test_any_value_from_python_is_valid_or_one_line(name, model, value):
     assert accepted is None or isinstance(accepted, bool) == (FIELDS[name].type is bool)
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", models())
 def test_no_option_takes_a_number_that_float32_cannot_hold(model):
     """Whatever the option: the ones drawn at random above are a sample."""
-    for name in set(NUMERIC) & set(CONFIGS[model].__dataclass_fields__):
+    for name in set(NUMERIC) & set(models()[model].__dataclass_fields__):
         for value in (1e300, -1e300, 10**40, 2.0**127):
             with pytest.raises(ConfigError, match=f"^`{name}` is "):
-                CONFIGS[model](**{name: value})
+                models()[model](**{name: value})
 
 
 @pytest.mark.parametrize("config, value", [(AutoRecConfig, 5), (MultVAEConfig, [5, 2])])
@@ -427,7 +424,7 @@ def test_nothing_is_said_of_a_batch_that_no_model_takes(in_process, tmp_path):
 
 
 def test_defaults_are_accepted():
-    for model, config in CONFIGS.items():
+    for model, config in models().items():
         assert make_config({"model": model}) == config()
     assert MFConfig(lr=1).lr == 1
 

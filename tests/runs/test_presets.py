@@ -10,7 +10,9 @@ import pytest
 from helpers import own_file, train_run
 
 import d2l_autorec as d2l
-from d2l_autorec.runs.config import CONFIGS, AutoRecConfig, config_of, make_config
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.registry import make_config, models
+from d2l_autorec.runs.folder import config_of
 from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.seeds import Purpose, generator
@@ -141,7 +143,7 @@ def test_a_run_on_an_own_file_says_its_preset(tmp_path):
 def test_a_configuration_is_the_same_however_it_is_made(given):
     """It kept the chapter's values and called itself best."""
     options = {name: value for name, value in given.items() if name != "model"}
-    by_class = CONFIGS[given.get("model", "autorec")](**options)
+    by_class = models()[given.get("model", "autorec")](**options)
     assert by_class == make_config(given) == make_config(**given)
     assert replace(by_class) == pickle.loads(pickle.dumps(by_class)) == by_class
 
@@ -152,7 +154,7 @@ def test_a_configuration_is_the_same_however_it_is_made(given):
 @pytest.mark.parametrize("model", ["mf", "bias"])
 def test_a_class_has_the_presets_of_its_model(model):
     with pytest.raises(ConfigError, match=f"`preset=paper` is not for `model={model}`"):
-        CONFIGS[model](preset="paper")
+        models()[model](preset="paper")
 
 
 def test_stored_options_are_as_they_were(tmp_path):

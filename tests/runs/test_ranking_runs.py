@@ -10,13 +10,9 @@ import pytest
 from helpers import PACKAGE, assert_user_error, outcome, parameters, train_run
 from mxnet import gluon, np
 
-from d2l_autorec.runs.config import (
-    CONFIGS,
-    MultDAEConfig,
-    MultVAEConfig,
-    make_config,
-    read_config,
-)
+from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
+from d2l_autorec.models.registry import make_config, models
+from d2l_autorec.runs.folder import read_config
 from d2l_autorec.trained_model import load_run
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
@@ -678,9 +674,9 @@ def test_two_evaluations_are_identical(runs):
 
 
 def test_every_ranking_model_is_covered():
-    from d2l_autorec.runs.config import RankingConfig
+    from d2l_autorec.models.kinds import ClickModel
 
-    assert {name for name, config in CONFIGS.items() if issubclass(config, RankingConfig)} == {
+    assert {name for name, config in models().items() if issubclass(config, ClickModel)} == {
         *MODELS,
         *BASELINES,
     }

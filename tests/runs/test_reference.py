@@ -11,7 +11,7 @@ from helpers import PEAK, train_run
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.movielens import load_official_fold, load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.runs.tables import published_tables
 from d2l_autorec.support.errors import DataWarning

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from helpers import train_run
 
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import result
-from d2l_autorec.runs.config import make_config
 
 SET = "synthetic:60x80x900"
 CLICKS: dict[str, Any] = dict(threshold=3.0, min_user_clicks=1, heldout_users=12, epochs=2)

@@ -20,8 +20,9 @@ from helpers import assert_user_error, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.runs.config import make_config, read_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.experiment import make_trainer
+from d2l_autorec.runs.folder import read_config
 from d2l_autorec.support import files
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import (

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import d2l_autorec as d2l
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.ranking import load_clicks
 from d2l_autorec.runs.rating import load_and_split
 

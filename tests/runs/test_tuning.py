@@ -17,8 +17,9 @@ import pytest
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import rating, tuning
-from d2l_autorec.runs.config import AutoRecConfig, make_config
 from d2l_autorec.runs.experiment import Experiment
 from d2l_autorec.runs.search_space import candidates_of
 from d2l_autorec.runs.tuning import tune, winner_seconds

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import Server, own_file, train_run
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.trained_model import load_run
 

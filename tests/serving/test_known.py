@@ -7,7 +7,7 @@ from helpers import SMALL, assert_user_error, own_file
 import d2l_autorec as d2l
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.data.readers import read_ratings
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 
 SET = "synthetic:60x80x900"
 TRAINED = {name: value for name, value in SMALL.items() if name != "hidden"}

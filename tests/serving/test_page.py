@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 from helpers import Server, train_run
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.trained_model import load_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: see setup.cfg")

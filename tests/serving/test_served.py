@@ -8,7 +8,7 @@ from helpers import train_run
 
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import load_and_split
 from d2l_autorec.serving.predictor import predictor_of
 from d2l_autorec.trained_model import load_run

@@ -16,8 +16,8 @@ from helpers import SMALL, assert_user_error, finish, train_run
 
 from d2l_autorec import recommend
 from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.runs import experiment
-from d2l_autorec.runs.config import AutoRecConfig
 from d2l_autorec.serving.tables import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command

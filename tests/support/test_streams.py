@@ -7,7 +7,7 @@ import pytest
 
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.runs.config import AutoRecConfig
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.seeds import Purpose, generator, mxnet_seed
 from d2l_autorec.training.loaders import EpochShuffle

@@ -14,14 +14,11 @@ from scipy import sparse
 import d2l_autorec
 from d2l_autorec.evaluation.rating import predict_at, predict_pairs
 from d2l_autorec.models.autorec import AutoRec
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.catalog.mf import MFConfig
+from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.mf import MF
 from d2l_autorec.models.mult_vae import MultDAE, MultVAE
-from d2l_autorec.runs.config import (
-    AutoRecConfig,
-    MFConfig,
-    MultDAEConfig,
-    MultVAEConfig,
-)
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training import devices, loaders

@@ -23,7 +23,7 @@ from helpers import (
     words,
 )
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.files import read_json
 

@@ -14,8 +14,8 @@ from scipy import sparse
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import FusedStep, Layers, OneHidden, RPropOptions
 from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.models.sparse_autorec import predict
-from d2l_autorec.runs.config import make_config
 from d2l_autorec.training.losses import MaskedL2Loss
 from d2l_autorec.training.rprop import RProp
 

@@ -10,7 +10,7 @@ import pytest
 import worker_program
 from helpers import CASES, PACKAGE, parameters, survivors, train_run, words
 
-from d2l_autorec.runs.config import make_config
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.training.parameter_server import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
