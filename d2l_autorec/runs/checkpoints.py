@@ -12,6 +12,7 @@ from typing import Any
 import numpy as onp
 from mxnet import MXNetError, nd, npx
 
+from ..models.options import seconds_of
 from ..support.errors import DataError, NumericalError
 from ..training.callbacks import Callback
 from ..training.checkpoint import (
@@ -28,7 +29,6 @@ from ..training.history import Score, best_epoch
 from ..training.loaders import loader_state
 from ..training.loop import Training
 from .folder import RunFolder
-from .options import seconds_of
 
 CHECKPOINT = "checkpoint.bin"
 FORMER_CHECKPOINT = "checkpoint-former.bin"  # the one before, should that one be of no use

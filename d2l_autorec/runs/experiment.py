@@ -31,6 +31,7 @@ from ..kernels.fused_step import RULES, load_step
 from ..models.base import Model
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import REFITTED, RunConfig
+from ..models.options import computing_options
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
 from ..support.files import locked, remove_parts
@@ -69,7 +70,7 @@ from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_par
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder
 from .network_size import Demand, check_network
-from .options import check_same_options, computing_options
+from .options import check_same_options
 
 Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
 Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..models.kinds import RunConfig
-from ..models.options import (  # noqa: F401  # others find them here
+from ..models.options import (
     GROUPS,
     Check,
     Fields,
@@ -20,9 +20,7 @@ from ..models.options import (  # noqa: F401  # others find them here
     Shares,
     Sizes,
     brief,
-    computing_options,
     one_of,
-    seconds_of,
     shown,
 )
 from ..support.cli import Parser

@@ -48,6 +48,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..models.kinds import RunConfig
+from ..models.options import shown
 from ..models.registry import make_config
 from ..support.environment import DISTRIBUTED
 from ..support.flags import as_command, with_flags
@@ -56,7 +57,6 @@ from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
 from .experiment import Block
-from .options import shown
 from .runner import KINDS
 
 OF_THE_TEST = (

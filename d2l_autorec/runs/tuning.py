@@ -25,7 +25,7 @@ from ..data import splits
 from ..data.clicks import Clicks
 from ..data.ratings import Ratings
 from ..models.kinds import RunConfig
-from ..models.options import Options
+from ..models.options import Options, computing_options, shown
 from ..models.registry import make_config
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.files import telling_damage
@@ -36,7 +36,6 @@ from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
 from ..training.history import EpochRecord, Score, best_epoch
 from ..training.progress import label_of
-from .options import computing_options, shown
 from .ranking import load_clicks
 from .rating import RatingParts, load_and_split
 from .runner import KINDS
