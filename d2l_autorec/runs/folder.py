@@ -4,10 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data.clicks import INPUTS, Clicks
-from ..data.ratings import Ratings
 from ..models.kinds import RunConfig
 from ..models.registry import model_class, models
 from ..support.environment import MAX_THREADS
@@ -15,6 +13,10 @@ from ..support.errors import ConfigError, DataError
 from ..support.files import LOCK, check_digests, digest_of, read_json, replacing, write_json
 from ..support.text_table import csv_text
 from ..training.history import EpochRecord
+
+if TYPE_CHECKING:
+    from ..data.clicks import Clicks
+    from ..data.ratings import Ratings
 
 TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # of a configuration's task
 FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
@@ -126,7 +128,7 @@ class RunFolder:
             )
         return self.result
 
-    def known(self) -> tuple[Ratings, Ratings, Clicks | None]:
+    def known(self) -> "tuple[Ratings, Ratings, Clicks | None]":
         """Read the data of a finished run.
 
         Returns
@@ -141,6 +143,9 @@ class RunFolder:
         DataError
             If their file is damaged, or holds other data than the run was trained on.
         """
+        from ..data.clicks import INPUTS, Clicks
+        from ..data.ratings import Ratings
+
         path = self.path / TRAINING_DATA[self.config.task]
         if self.config.task == "ranking":
             clicks = Clicks.load(path)
