@@ -5,10 +5,9 @@ import json
 import shlex
 
 import pytest
-from helpers import train_run
 
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.runs.result import next_command, tell
+from d2l_autorec.runs.result import next_command
 from d2l_autorec.support.files import read_json
 
 SMALL = ("--dataset", "synthetic:60x80x900", "--out", "out")
@@ -130,19 +129,6 @@ def test_quiet_and_json(in_process):
     process = in_process("run", *SMALL[:2], *EPOCHS, "--out", "other", "--json")
     assert json.loads(process.stdout)["run"] == "other"
     assert process.stderr.splitlines()[-1] == "run folder: other"
-
-
-def test_of_a_run_of_an_earlier_version(tmp_path, capsys):
-    """It noted neither how many users there are, nor one of them."""
-    config = make_config(
-        {"model": "bias", "dataset": "synthetic:60x80x900", "out": str(tmp_path / "out")}
-    )
-    result = train_run(config)
-    del result["users"], result["items"], result["example_user"]
-    tell(config, result)
-    said = block(capsys.readouterr().out)
-    assert said["data set"] == "GENERATED ratings (synthetic)"
-    assert said["next"].endswith("/out --all recommended.csv")
 
 
 def test_folds_end_with_their_mean(in_process):
