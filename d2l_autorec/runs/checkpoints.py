@@ -54,7 +54,7 @@ class Pace:
         self._cost = 0.0
 
     def is_due_in_epoch(self) -> bool:
-        """Whether it is time, at no more than `SHARE` of it."""
+        """Say whether it is time, at no more than `SHARE` of it."""
         if isinstance(self._every, int):
             return False
 
@@ -62,7 +62,7 @@ class Pace:
         return since >= seconds_of(self._every) and self._is_cheap()
 
     def is_due_after(self, epochs: int, in_epochs: bool = True) -> bool:
-        """Whether one is due at the end of this epoch, from 1.
+        """Say whether one is due at the end of this epoch, from 1.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Pace:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around the writing of a checkpoint."""
+        """Time the writing of a checkpoint."""
         begin = self._clock()
         yield
 
@@ -231,7 +231,7 @@ class Checkpointing(Callback):
 
 
 def _is_good(training: Training, epochs: int, steps: int) -> bool:
-    """Whether the step after so many epochs and steps of one was made, and did not diverge."""
+    """Say whether the step after so many epochs and steps of one was made and did not diverge."""
     if epochs < len(training.history):
         return True
 

@@ -55,7 +55,8 @@ class Stopper:
     def __init__(self, monkeypatch, step):
         self.steps = 0
         self.last = step
-        monkeypatch.setattr(SignalWatch, "received", property(self.received))
+        reached = property(self.received, lambda *_: None)
+        monkeypatch.setattr(SignalWatch, "received", reached, raising=False)
         monkeypatch.setattr(SignalWatch, "check", self.check)
 
     def received(self, _):
