@@ -99,7 +99,7 @@ def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> 
     assert process.stderr.count("\n") == 1, process.stderr
     assert process.stdout == ""
     for fragment in fragments:
-        assert fragment in process.stderr
+        assert fragment in process.stderr, process.stderr
 
 
 def parameters(folder):

@@ -194,8 +194,8 @@ class Predictor:
         decoder weights (user-based: there the decoder's outputs are the items), or
         its factors (matrix factorization). Vectors are taken relative to the mean
         vector: sigmoid outputs are all positive, so that without this every cosine
-        is close to 1. Items without training ratings have no vector of their own
-        and are left out.
+        is close to 1. Of a linear model (EASE) the score is how much a click on `item`
+        speaks for the other. Items without training ratings are left out.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class Predictor:
         else:
             raise ConfigError(
                 f"`similar_items` needs item vectors, and `model={self.config.model}` has "
-                "none: train mult-vae, mult-dae or a model of ratings"
+                "none: train ease, mult-vae, mult-dae or a model of ratings"
             )
 
         cosines[self.cold_items] = -np.inf

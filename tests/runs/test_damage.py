@@ -159,7 +159,7 @@ def test_every_command_verifies(folders, in_process, verb, file):
     with Damaged(folder / file, flipped(content, len(content) // 2, 0)):
         assert_user_error(
             in_process(verb, *arguments[verb]),
-            f"{file} is damaged or was edited",
+            f"{file} is missing or damaged (it is not what the run has written)",
             "restore it from a copy, or begin a new run",
         )
 

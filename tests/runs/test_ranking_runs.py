@@ -319,7 +319,7 @@ def test_dropout_of_each_layer(tmp_path, in_process, model):
         ),
         (
             ["--model", "mf", "--heldout-users", "3"],
-            "--heldout-users is an option of --model mult-vae and mult-dae and popularity and ease",
+            "--heldout-users is an option of --model mult-vae and mult-dae and ease and popularity",
         ),
         (["--model", "mult-vae", "--refit"], "--refit is an option of --model autorec"),
         (
@@ -513,11 +513,25 @@ def test_similar_items(runs, in_process):
     assert [row["item"] for row in json.loads(process.stdout)] == run.ratings.item_ids[
         expected
     ].tolist()
-    for model in BASELINES:
-        assert_user_error(
-            in_process("recommend", str(runs / model), "--similar-items", "7"),
-            f"--similar-items needs item vectors, and --model {model} has none",
-        )
+
+
+def test_similar_items_of_a_linear_model(runs):
+    """Those that a click on the item speaks for most."""
+    run = load_run(runs / "ease")
+    scores = run.net(onp.eye(run.ratings.num_items, dtype="float32")[7:8])[0]
+    scores[7] = -onp.inf
+    nearest = onp.argsort(-scores, kind="stable")[:3]
+
+    found = run.similar_items(run.ratings.item_ids[7], 3)
+    assert [each.item for each in found] == run.ratings.item_ids[nearest].tolist()
+    onp.testing.assert_allclose([each.score for each in found], scores[nearest], rtol=1e-6)
+
+
+def test_popularity_knows_no_similar_items(runs, in_process):
+    assert_user_error(
+        in_process("recommend", str(runs / "popularity"), "--similar-items", "7"),
+        "--similar-items needs item vectors, and --model popularity has none",
+    )
 
 
 def test_recommend_all(runs, in_process, tmp_path):
