@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     if options.items is not None and options.user is None:
         raise ConfigError("--items needs --user ID: whose ratings are to be predicted")
+    if options.items is not None and options.n is not None:
+        raise ConfigError("-n has no effect: --items says which items; leave it out")
+    options.n = options.n or 10
 
     show_steps(not options.quiet and not options.json)
     step("loading MXNet")
@@ -79,7 +82,6 @@ def _parser() -> Parser:
     parser.add_argument(
         "-n",
         type=whole_number(AT_LEAST_1),
-        default=10,
         metavar="N",
         help="number of items [10]",
     )

@@ -112,7 +112,6 @@ def test_what_was_meant(in_process, arguments, meant):
 
 def test_what_was_meant_of_lists(in_process):
     assert_user_error(in_process("report", "--table", "chaptr"), "did you mean chapter?")
-    assert_user_error(in_process("export", "x", "--format", "onx"), "did you mean onnx?")
     process = in_process("run", "--zzzzzz")
     assert_user_error(process, "unrecognized arguments: --zzzzzz")
     assert "did you mean" not in process.stderr
