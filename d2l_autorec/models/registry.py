@@ -82,10 +82,10 @@ def register(name: str) -> Callable[[type[Model]], type[Model]]:
 
 
 def models(task: str | None = None) -> dict[str, type[RunConfig]]:
-    """Return the models of one task or all by name: of ratings first, the trained ones first."""
+    """Return the models of one task or all: of ratings first, the trained ones first, by name."""
     _load_own()
     _load_others()
-    found = [(name, of) for name, of in _registered.items() if task in (None, of.task)]
+    found = [(name, of) for name, of in sorted(_registered.items()) if task in (None, of.task)]
     return dict(sorted(found, key=lambda pair: (TASKS.index(pair[1].task), pair[1].at_once)))
 
 

@@ -143,7 +143,7 @@ def test_help_groups_options_and_shows_defaults(in_process):
         "\ndevices:",
         "\noutput:",
         "\nexamples:",
-        "[500; mult-vae, mult-dae: 600,200]",
+        "[500; mult-dae, mult-vae: 600,200]",
         "[0.002; mult-vae",
     ):
         assert fragment in text or fragment in " ".join(text.split())
