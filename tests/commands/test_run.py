@@ -88,7 +88,7 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
         (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
         (["--hidden", "0"], ["--hidden is 0"]),
         (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
-        (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be between 0 and 1"]),
+        (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be at least 0 and below 1"]),
         (["--seed", "-1"], ["--seed is -1"]),
         (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
         (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
@@ -102,7 +102,7 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
             ["--split", "held-out-rows", "--val-ratio", "0.1"],
             ["--val-ratio and --split held-out-rows"],
         ),
-        (["--epoch", "3"], ["unrecognized arguments: --epoch 3; did you mean --epochs?"]),
+        (["--epoch", "3"], ["unrecognized arguments: --epoch 3; --epoch is unknown; did you mean --epochs?"]),
     ],
 )
 def test_user_errors(in_process, tmp_path, arguments, fragments):
@@ -144,7 +144,7 @@ def test_help_groups_options_and_shows_defaults(in_process):
         "\noutput:",
         "\nexamples:",
         "[500; mult-dae, mult-vae: 600,200]",
-        "[0.002; mult-vae",
+        "[0.002; mult-dae",
     ):
         assert fragment in text or fragment in " ".join(text.split())
     assert text.count("  python -m d2l_autorec.run") == 3
