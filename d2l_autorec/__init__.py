@@ -4,9 +4,9 @@ Names load their module when they are first used, so importing the package is qu
 says which module. Names of the book that this package does not redefine are d2l's.
 """
 
-import ast
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from .support.errors import MXNET_IS_MISSING
 __version__ = "0.2.0"
 
 BOOK = "d2l.mxnet"
-_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _EXPORTS = {
-    alias.name: f"{__name__}.{node.module}"
-    for node in _STUB.body
-    if isinstance(node, ast.ImportFrom) and node.level
-    for alias in node.names
+    name: f"{__name__}.{module}"
+    for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", _STUB, re.MULTILINE)
 }
 __all__ = sorted(_EXPORTS)
 
