@@ -1,6 +1,6 @@
 """What result.json holds, and what is said of it.
 
-Without a test part (`test_ratio=0`, `heldout_users=0`) there is no key that begins with `test_`
+Without a test part (`test_ratio=0`, `heldout_users=0`) there is no key that begins with test_
 but for the sizes of that part, and no baseline.
 
 Every run:
