@@ -188,8 +188,8 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     metrics = {run.metric for run in runs}
     if len(metrics) != 1:
         raise ConfigError(
-            "--figure: the runs have no metric in common: some predict ratings and some rank "
-            "clicks, or none had a test part"
+            "--figure: the runs have no metric in common: draw them apart (some predict ratings "
+            "and some rank clicks, or none had a test part)"
         )
     if format_of(path) not in formats():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")

@@ -610,7 +610,7 @@ def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
     process = in_process(*both, "--figure", str(tmp_path / "c.png"))
     assert process.returncode == 2 and not (tmp_path / "c.png").exists()
     assert (
-        "the runs have no metric in common: some predict ratings and some rank"
+        "the runs have no metric in common: draw them apart (some predict ratings and some rank"
         in process.stderr.splitlines()[-1]
     )
 
