@@ -19,7 +19,7 @@ from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.runs.folder import read_config
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
-from d2l_autorec.support.signals import SignalWatch
+from d2l_autorec.training.callbacks import Signals
 from d2l_autorec.training.checkpoint import Checkpoint, are_finite, live_arrays
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.losses import MaskedL2Loss
@@ -54,20 +54,15 @@ class Stopper:
 
     def __init__(self, monkeypatch, step):
         self.steps = 0
-        self.last = step
-        reached = property(self.received, lambda *_: None)
-        monkeypatch.setattr(SignalWatch, "received", reached, raising=False)
-        monkeypatch.setattr(SignalWatch, "check", self.check)
+        on_step_end = Signals.on_step_end
 
-    def received(self, _):
-        self.steps += 1
-        if self.steps == self.last:
-            return signal.SIGINT
-        return None
+        def counting(signals, training):
+            self.steps += 1
+            if self.steps == step:
+                signal.raise_signal(signal.SIGINT)
+            on_step_end(signals, training)
 
-    def check(self):
-        if self.steps == self.last:
-            raise Interrupted(signal.SIGINT, "go on")
+        monkeypatch.setattr(Signals, "on_step_end", counting)
 
 
 @pytest.mark.parametrize("name", MODELS)

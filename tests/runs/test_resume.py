@@ -37,10 +37,9 @@ from d2l_autorec.support.files import (
     write_atomically,
     write_json,
 )
-from d2l_autorec.support.signals import SignalWatch
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.callbacks import StepSeed
+from d2l_autorec.training.callbacks import Signals, StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
@@ -249,20 +248,16 @@ def test_every_model_resumes_to_the_bit(options, tmp_path):
 def stopping_after(steps):
     """A signal comes while the process makes this step, counted from 1."""
     made = []
+    on_step_end = Signals.on_step_end
 
-    def received(_):
+    def stopping(signals, training):
         made.append(1)
-        if (len(made) + 1) // 2 < steps:  # `check` asks, too
-            return None
-        return signal.SIGINT
-
-    def check(watch):
-        if watch.received is not None:
-            raise Interrupted(signal.SIGINT, "go on")
+        if len(made) == steps:
+            signal.raise_signal(signal.SIGINT)
+        on_step_end(signals, training)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SignalWatch, "received", property(received, lambda *_: None), raising=False)
-        patch.setattr(SignalWatch, "check", check)
+        patch.setattr(Signals, "on_step_end", stopping)
         yield
 
 
