@@ -116,7 +116,7 @@ def _load_others() -> None:
         point.load()
 
 
-def compared(task: str) -> dict[str, Options]:
+def compared_rows(task: str) -> dict[str, Options]:
     """Return the rows of a report that compares the models of a task, the baseline first."""
     found = [config for config in models(task).values() if config.compared != {}]
     found.sort(key=lambda config: config.is_baseline)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..models.registry import compared
+from ..models.registry import compared_rows
 from ..support.text_table import markdown
 
 SURE = 0.95  # of a difference that is called one
@@ -138,7 +138,7 @@ def models_table(task: str, data: Mapping[str, Any], folds: int, source: str) ->
         f"The same {folds} folds for every model; each chooses its epochs, where it has any, on "
         "validation data of its own.",
         {**data, "split": "k-fold", "folds": folds},
-        [Row(label, options) for label, options in compared(task).items()],
+        [Row(label, options) for label, options in compared_rows(task).items()],
         "fold",
         range(1, folds + 1),
         task,

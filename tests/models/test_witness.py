@@ -176,7 +176,7 @@ def test_tune_report_and_compare(trained):
 
 def test_report(tmp_path, monkeypatch, capsys):
     """A report compares every model of clicks, theirs among them."""
-    rows = registry.compared("ranking")
+    rows = registry.compared_rows("ranking")
     assert list(rows)[0] == "popularity" and {"item-knn", "deep-norm", "EASE"} <= set(rows)
 
     short = {label: rows[label] for label in ("popularity", "deep-norm", "item-knn")}
