@@ -90,7 +90,7 @@ FIRST = {
     "compare": (("mine",), "reading the runs ..."),
     "report": (("--quick", "--table", "chapter"), "loading MXNet ..."),
     "serve": (("mine", "--port", "0"), "loading mine ..."),
-    "launch": (("-n", "1", "-s", "1", "--", "true"), "starting 3 processes: a scheduler"),
+    "launch": (("-n", "1", "-s", "1", "--", "true"), "starting 3 processes: scheduler 0"),
 }
 
 
