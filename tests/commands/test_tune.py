@@ -86,7 +86,7 @@ def test_an_own_file_of_clicks(in_process, tmp_path):
     )
     assert_user_error(process, "--task has no effect")
     process = in_process(
-        *("tune", "--ratings", "mine.csv", "--model", "ease,popularity"),
+        *("tune", "--ratings", "mine.csv", "--model", "ease,popularity", "--threshold", "1"),
         *("--min-user-clicks", "1", "--trials", "4", "--out", "t"),
     )
     assert process.returncode == 0, process.stderr
