@@ -396,14 +396,6 @@ class Experiment(ABC):
         self.folder = RunFolder.read(path)
         self.check_same(self.folder)
         self.result = self.folder.finished()
-
-        try:
-            self.summary(self.result), self.table(self.result), self.remarks(self.result)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path / 'result.json'} is damaged or was edited ({error!r}): restore it "
-                "from a copy, or delete it and go on with `resume`"
-            ) from error
         _remove_checkpoints(path)  # a kill may have left them
 
     def write(self, path: Path) -> None:

@@ -51,6 +51,7 @@ from ..models.kinds import RunConfig
 from ..models.options import shown
 from ..models.registry import make_config
 from ..support.environment import DISTRIBUTED
+from ..support.errors import DataError
 from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.terminal import remark
@@ -80,23 +81,39 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
     config : RunConfig
     result : dict
         What result.json holds, and 'run', the folder.
-    """
-    kind = KINDS[config.task]
-    for text in [*_about_length(config, result), *kind.remarks(result)]:
-        remark(with_flags(text))
 
+    Raises
+    ------
+    DataError
+        If it is not what a run has written.
+    """
+    try:
+        remarks, closing = _texts(config, result)
+    except (KeyError, TypeError, ValueError) as error:  # of a run that was finished before
+        raise DataError(
+            f"{result['run']}/result.json is damaged or was edited ({error!r}): restore it "
+            "from a copy, or delete it and go on with `resume`"
+        ) from error
+
+    for text in remarks:
+        remark(with_flags(text))
     if config.json:
         print(f"run folder: {result['run']}", file=sys.stderr)
         print(json.dumps(result))
-        return
+    else:
+        print(closing)
+
+
+def _texts(config: RunConfig, result: dict[str, Any]) -> tuple[list[str], str]:
+    """Return the remarks on a result, and what ends the run."""
+    kind = KINDS[config.task]
+    remarks = [*_about_length(config, result), *kind.remarks(result)]
 
     table = kind.table(result)
-    if table:
-        print(f"{table}\n")
-
     block = [*kind.summary(result), *_about_training(config, result), ("run folder", result["run"])]
     command = next_command(config, result, result["run"])
-    print(closing_block(block, command, final_command(config, result)))
+    closing = closing_block(block, command, final_command(config, result))
+    return remarks, f"{table}\n\n{closing}" if table else closing
 
 
 def closing_block(block: Block, command: str, final: str) -> str:

@@ -188,6 +188,7 @@ EDITS = given(
 
 
 @EDITS
+@example(name="result.json", key=0.34375, value=None)
 @settings(max_examples=40, **TIMES)
 def test_edited_json(run_folder, tmp_path, name, key, value):
     hold_damaged(run_folder, tmp_path, name, edited(key, value))

@@ -162,7 +162,7 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
         names = rng.permutation(table[role].max() + 1)
         table[role] = [f"{letter}{names[k]}" for k in table[role]]
     table.to_csv(tmp_path / "mine.csv", index=False)
-    options = dict(epochs=3, hidden=(50,), quiet=True)
+    options = dict(epochs=3, hidden=(50,), quiet=True, preset="chapter")
     own = train_run(
         AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"), **options)
     )

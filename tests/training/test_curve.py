@@ -24,4 +24,3 @@ def test_the_first_epochs_do_not_flatten_the_rest(settings):
     low, high = axes.get_ylim()
     assert low < 0.9 and 1.1 < high < 1.2
     assert all(line.get_visible() for line in axes.get_ygridlines())
-    assert axes.get_title() == "the first 2 epochs are cut off above (to 3.01)"
