@@ -251,7 +251,9 @@ def test_an_edited_result(folders, in_process, result):
     if result != []:
         result["files"] = read_json(folder / "result.json")["files"]
     with Damaged(folder / "result.json", json.dumps(result).encode()):
-        assert_user_error(in_process("run", "--resume", str(folder)), "result.json is ", "damaged")
+        process = in_process("run", "--resume", str(folder))
+        assert process.returncode == 2 and process.stdout == ""
+        assert "result.json is damaged" in process.stderr.splitlines()[-1]
         assert_user_error(in_process("compare", str(folder)), str(folder))
 
 

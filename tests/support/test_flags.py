@@ -124,7 +124,7 @@ def test_a_configuration_names_parameters(config, options, text):
     [
         ({"model": "nn"}, "`model` is nn: it must be one of"),
         ({"model": "mf", "preset": "paper"}, "`preset=paper` is not for `model=mf`"),
-        ({"model": "mf", "hidden": 3}, "`hidden` is an option of `model=autorec` and mult-vae"),
+        ({"model": "mf", "hidden": 3}, "`hidden` is an option of `model=autorec` and mult-dae"),
         ({"model": "mean", "lr": 1.0}, "`lr` has no effect: `model=mean` is computed at once"),
         ({"lr_step": 3}, "`lr_schedule=constant` makes no cuts; .* add `lr_schedule=step`"),
     ],
