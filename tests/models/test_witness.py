@@ -180,7 +180,7 @@ def test_report(tmp_path, monkeypatch, capsys):
     assert list(rows)[0] == "popularity" and {"item-knn", "deep-norm", "EASE"} <= set(rows)
 
     short = {label: rows[label] for label in ("popularity", "deep-norm", "item-knn")}
-    monkeypatch.setattr(tables, "compared", lambda task: short)
+    monkeypatch.setattr(tables, "compared_rows", lambda task: short)
     words = ("--dataset", "synthetic:60x40x900", "--task", "ranking", "--threshold", "3")
     report.main([*words, "--folds", "3", "--out", str(tmp_path / "which")])
     table = capsys.readouterr().out
