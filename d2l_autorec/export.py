@@ -1,12 +1,11 @@
 """Write a finished run as files that load without this package.
 
-With metadata.json: ids, titles and what to do before and after. Those of a network are loaded and
-compared with it first.
+model.onnx is a network, compared with it first; tables.npz is what d2l_autorec.serve answers by;
+metadata.json has ids, titles and what to do before and after.
 
 examples:
-  python -m d2l_autorec.export runs/mine                 into runs/mine/export
-  python -m d2l_autorec.export runs/mine --format mxnet  without the onnx extra
-  python -m d2l_autorec.export runs/mf --format tables   without a network
+  python -m d2l_autorec.export runs/mine           into runs/mine/export
+  python -m d2l_autorec.export runs/mine --out mine
 """
 
 from collections.abc import Sequence
@@ -31,8 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = load_run(options.run)
 
     step("writing the files, and comparing them with the network")
-    formats = [name.strip() for name in options.format.split(",")]
-    for path in export_run(run, folder, formats, given="out"):
+    for path in export_run(run, folder, given="out"):
         print(path)
 
 
@@ -40,14 +38,6 @@ def _parser() -> Parser:
     parser = Parser("d2l_autorec.export", __doc__, "RUN_DIR [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="folder that d2l_autorec.run has written")
     parser.add_argument("--out", metavar="DIR", help="folder to write [RUN_DIR/export]")
-    parser.add_argument(
-        "--format",
-        default="mxnet,onnx,tables",
-        metavar="LIST",
-        help="mxnet (model-symbol.json, model-0000.params), onnx (model.onnx, needs "
-        "pip install 'd2l_autorec[onnx]'), tables (tables.npz: what d2l_autorec.serve "
-        "answers by, of any model), or several, separated by commas [mxnet,onnx,tables]",
-    )
     return parser
 
 

@@ -65,27 +65,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     """Open a run folder by its export, or else by one that is made for this start."""
-    from .runs.folder import RunFolder
     from .serving.tables import NotExported, load_served
 
     try:
         return load_served(run)
     except NotExported as error:
-        formats = RunFolder.read(run).config.served_formats
-        command = as_command("export", str(run), format=formats)
+        lasting = as_command("export", str(run))
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "
-            f"{command} makes one that stays",
+            f"{lasting} makes one that stays",
             DataWarning,
             stacklevel=2,
         )
 
     step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
-        words = [str(run), "--out", folder, "--format", formats]
-        process = subprocess.run(
-            [sys.executable, "-m", "d2l_autorec.export", *words], capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "d2l_autorec.export", str(run), "--out", folder]
+        process = subprocess.run(command, capture_output=True, text=True)
         if process.returncode:
             reason = process.stderr.strip().rpartition("d2l_autorec.export: error: ")[2]
             raise DataError(f"{run} cannot be exported: {reason or 'it says nothing'}")

@@ -32,8 +32,7 @@ from .runs.folder import RunFolder, metrics_text
 from .runs.rating import RatingParts
 from .runs.runner import run_training
 from .serving import new_user
-from .serving.export import FORMATS, export_run
-from .serving.network_parts import parts_of
+from .serving.export import export_run, parts_of
 from .serving.predictor import Parts, Scored, predictor_of
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.files import locked, replacing
@@ -213,9 +212,9 @@ class TrainedModel:
             )
         self._write(Path(folder))
 
-    def export(self, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    def export(self, folder: str | Path) -> list[Path]:
         """Write model files that load without this package; see `export.export_run`."""
-        return export_run(self, Path(folder), formats)
+        return export_run(self, Path(folder))
 
 
 def train_model(  # noqa: PLR0913  # what a person may give, by name

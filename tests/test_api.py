@@ -53,8 +53,8 @@ def test_six_lines(tmp_path, monkeypatch):
 
     model.save("runs/mine")
     model = d2l.load_run("runs/mine")
-    names = {path.name for path in model.export("out/", formats=["mxnet"])}
-    assert names == {"model-symbol.json", "model-0000.params", "metadata.json"}
+    names = {path.name for path in model.export("out/")}
+    assert names == {"model.onnx", "tables.npz", "metadata.json"}
 
 
 def test_figures_are_those_of_the_command(in_process, model, tmp_path):
@@ -353,7 +353,7 @@ def test_names_of_parameters_are_those_of_the_call(model, tmp_path):
     with pytest.raises(d2l.ConfigError, match="new or an empty folder with `folder`"):
         model.save(tmp_path)
     with pytest.raises(d2l.ConfigError, match="name another one with `folder`"):
-        model.export(tmp_path / "note.txt", formats=["mxnet"])
+        model.export(tmp_path / "note.txt")
 
 
 def test_exports_are_typed_and_quick():

@@ -575,11 +575,6 @@ class RunConfig:
         """Whether a network makes a user's vector of what they rated, at every answer."""
         return self.maps_rows and self.based == "user"
 
-    @property
-    def served_formats(self) -> str:
-        """What an export has to hold for the model to be served, as `export` takes it."""
-        return "onnx,tables" if self.encodes_users else "tables"
-
     def network(self, data: Any) -> Any:
         """Return the uninitialised network, sized for `Ratings` or `Clicks`; see `base.Model`."""
         if not self.at_once:

@@ -115,7 +115,7 @@ def _operator(activation: nn.HybridBlock) -> str:
     """Return the operator of an activation's layer."""
     name = activation._alias()
     if name not in ACTIVATIONS:
-        raise ConfigError(f"`format=onnx` knows no layer {name}: choose `format=mxnet`")
+        raise ConfigError(f"an export knows no layer {name}")
     return ACTIVATIONS[name]
 
 

@@ -48,7 +48,7 @@ def run(name, tmp_path_factory):
         train_run(make_config({**DATA, **RUNS[name], "out": str(folder)}))
 
     model = load_run(folder)
-    model.export(folder / "export", model.config.served_formats.split(","))
+    model.export(folder / "export")
     return model
 
 

@@ -16,7 +16,7 @@ from d2l_autorec import AutoRecConfig, train_model
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.evaluation.metrics import rmse
 from d2l_autorec.runs.rating import RatingExperiment
-from d2l_autorec.serving import network_parts, new_user
+from d2l_autorec.serving import export, new_user
 from d2l_autorec.serving import predictor as module
 from d2l_autorec.serving.new_user import (
     predict_new_user,
@@ -63,7 +63,7 @@ def test_blocks_of_users_change_nothing(run, monkeypatch):
     items = run.ratings.item_ids[onp.arange(len(users)) % run.ratings.num_items]
     whole = run.predict(users, items)
     monkeypatch.setattr(module, "CELLS", 7 * run.ratings.num_items)
-    monkeypatch.setattr(network_parts, "ENCODE_ROWS", 9)
+    monkeypatch.setattr(export, "ENCODE_ROWS", 9)
     onp.testing.assert_allclose(run.predict(users, items), whole, atol=1e-5)
 
 
