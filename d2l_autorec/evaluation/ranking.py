@@ -77,7 +77,7 @@ class RankingEvaluation:
         What the network is given, and what it should rank first.
     devices : sequence of Context
     batchify : callable
-        `DenseRows`, `Resident` or `SparseRows`.
+        `DenseRows` or `SparseRows`.
     batch_size : int
         Users in a block.
     with_loss : bool

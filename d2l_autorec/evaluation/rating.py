@@ -150,7 +150,7 @@ class RatingEvaluation:
     clip : bool
         Whether predictions are clipped to the rating scale.
     batchify : callable
-        `DenseRows`, `Resident` or `SparseRows`; `PairRows` for a network whose input is
+        `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
         pairs of user and item, and then `based` is 'user'.
     reconstruct : bool
         Feed the test rows themselves, for rows held out as a whole: then

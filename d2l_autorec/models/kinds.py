@@ -328,14 +328,6 @@ class RunConfig:
         one_of(KVSTORES),
         TRAINED,
     )
-    preload: str = device_option(
-        "auto",
-        "whether dense rows are copied to the GPUs once "
-        "instead of batch by batch; auto: where they fit",
-        one_of(("auto", "yes", "no")),
-        WHOLE_ROWS,
-        computes=False,
-    )
     threads: int | None = device_option(
         None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", THREADS, metavar="N"
     )

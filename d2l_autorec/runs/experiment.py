@@ -57,10 +57,10 @@ from ..training.checkpoint import (
     restore,
     set_parameters,
 )
-from ..training.devices import choose_kvstore, choose_preload, resolve_devices
+from ..training.devices import choose_kvstore, resolve_devices
 from ..training.fused import FusedSteps
 from ..training.history import EpochRecord, best_epoch, should_stop
-from ..training.loaders import BATCHES, PairRows, Resident
+from ..training.loaders import BATCHES, PairRows
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
@@ -113,8 +113,6 @@ class Experiment(ABC):
         What is trained on, with the validation part.
     kernel, why : str
         Dense or sparse arithmetic, and the reason.
-    preload : str
-        Whether the data are copied to the devices once, and the reason.
     batchify : callable
         What makes batches of a matrix, or of pairs.
     folder : RunFolder or None
@@ -161,7 +159,7 @@ class Experiment(ABC):
 
         network = self.network("search")
         self.kernel, self.why = choose_kernel(config.kernel, network, self.devices)
-        self.batchify, self.preload = self._batches()
+        self.batchify = PairRows if config.reads == "pairs" else BATCHES[self.kernel]
         self._check_network(network)
 
         self.checkpoint = Checkpoint(self.identity(), config.phases[0])
@@ -201,10 +199,6 @@ class Experiment(ABC):
     @abstractmethod
     def matrix_shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix that a network reads."""
-
-    @abstractmethod
-    def dense_bytes(self) -> int:
-        """Return the memory of all rows that are used, dense; 0 where none are."""
 
     @abstractmethod
     def num_ratings(self) -> int:
@@ -286,19 +280,6 @@ class Experiment(ABC):
 
         layer = row_model(network).one_hidden()
         return None if layer is None else FusedSteps(layer, loss)
-
-    def _batches(self) -> tuple[Callable, str]:
-        """Return what makes batches; whether rows are copied to the devices once, and why."""
-        config = self.config
-        batches = PairRows if config.reads == "pairs" else BATCHES[self.kernel]
-        needed = self.dense_bytes() if self.kernel == "dense" else 0
-        preload, reason = choose_preload(config.preload, needed, self.devices)
-        if preload:
-            return Resident(self.devices), f"yes: {reason}"
-
-        if config.preload == "yes":
-            warnings.warn(f"`preload=yes`: {reason}", DataWarning, stacklevel=3)
-        return batches, f"no: {reason}"
 
     def _check_network(self, network: Model) -> None:
         """Raise UserError, before anything is written, if the network cannot be trained here."""
@@ -409,7 +390,7 @@ class Experiment(ABC):
         return {**self.result, "run": str(self.folder and self.folder.path)}
 
     def _begin_folder(self, path: Path) -> RunFolder:
-        kernel = {"chosen": self.kernel, "why": self.why, "preload": self.preload}
+        kernel = {"chosen": self.kernel, "why": self.why}
         about = {
             "data": self.about_data(),
             "devices": self.device_names(),

@@ -58,15 +58,6 @@ class RankingExperiment(Experiment):
             "test_sha256": self.train_data.fingerprint,
         }
 
-    def dense_bytes(self) -> int:
-        """Return the memory of the rows of all users, dense."""
-        parts = (
-            self.train_data.train,
-            self.train_data.test.fold_in,
-            self.train_data.validation.fold_in,
-        )
-        return 4 * self.train_data.num_items * sum(part.shape[0] for part in parts)
-
     def num_ratings(self) -> int:
         """Return the number of clicks of all users."""
         return len(self.train_data.interactions())

@@ -98,16 +98,6 @@ class RatingExperiment(Experiment):
             "test_sha256": self.test.fingerprint,
         }
 
-    def dense_bytes(self) -> int:
-        """Return the memory of all rows that one phase reads, dense; 0 where it reads pairs."""
-        if self._reads_pairs:
-            return 0
-
-        tables = 1
-        if self.config.split == "held-out-rows":
-            tables = 2  # those of the test are others
-        return 4 * tables * self.train_data.num_items * self.train_data.num_users
-
     def num_ratings(self) -> int:
         """Return the number of ratings of training and test."""
         return len(self.train_data) + len(self.test)

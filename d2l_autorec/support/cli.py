@@ -207,7 +207,7 @@ def _said_of(error: BaseException) -> str | None:
     if isinstance(error, (zlib.error, zipfile.BadZipFile)):
         return f"a compressed file is damaged ({error}): restore it from a copy"
     if type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
-        return "a device is out of memory: take a smaller --batch-size or --hidden, or --preload no"
+        return "a device is out of memory: take a smaller --batch-size or --hidden"
     return None
 
 

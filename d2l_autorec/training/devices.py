@@ -126,56 +126,6 @@ def free_memory(device: mx.Context) -> int | None:
     return free
 
 
-def choose_preload(asked: str, needed: int, devices: Sequence[mx.Context]) -> tuple[bool, str]:
-    """Whether to copy the data to each device once, and why.
-
-    Parameters
-    ----------
-    asked : {'auto', 'yes', 'no'}
-    needed : int
-        Bytes of all rows, dense; 0 where they are not used dense.
-    devices : sequence of Context
-
-    Raises
-    ------
-    ConfigError
-        If it was asked for, and does not fit.
-    """
-    if asked == "no":
-        return False, "`preload=no`"
-    if not needed:
-        return False, "nothing to copy: no dense rows are used"
-
-    free = _least_free_memory(devices)
-    if free is None:
-        return False, "nothing to copy: the devices are CPUs"
-
-    data, memory = f"{needed / 1e9:.3f} GB", f"the {free / 1e9:.3f} GB that are free"
-    if asked == "yes":
-        if needed > free:
-            raise ConfigError(
-                f"`preload=yes`: the data do not fit, {data} in {memory}: choose `preload=no`"
-            )
-        return True, f"{data} in {memory}"
-
-    # half is left for parameters, their optimizer state and activations
-    if 2 * needed > free:
-        return False, f"they do not fit: {data} in half of {memory}"
-    return True, f"{data} in half of {memory}"
-
-
-def _least_free_memory(devices: Sequence[mx.Context]) -> int | None:
-    """Free bytes of the fullest GPU; None where a device is a CPU."""
-    free = []
-    for device in devices:
-        memory = free_memory(device)
-        if memory is None:
-            return None
-        free.append(memory)
-
-    return min(free)
-
-
 def _gpu_numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):

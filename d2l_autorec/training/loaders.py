@@ -1,12 +1,9 @@
 """Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
-import mxnet as mx
 import numpy as onp
 from mxnet import gluon, np
 from scipy import sparse
@@ -126,73 +123,6 @@ class PairRows:
             np.array(pairs.items[rows], dtype="int32"),
             np.array(pairs.values[rows], dtype="float32"),
         ]
-
-
-class DenseTable:
-    """A matrix, dense, on each of several devices."""
-
-    def __init__(self, matrix: sparse.csr_matrix, devices: Sequence[mx.Context]) -> None:
-        self._copies = {device: np.empty(matrix.shape, ctx=device) for device in devices}
-
-        for begin in range(0, matrix.shape[0], 1024):  # the host never holds all of it dense
-            part = matrix[begin : begin + 1024].toarray().astype("float32")
-
-            for copy in self._copies.values():
-                copy[begin : begin + len(part)] = np.array(part, ctx=copy.ctx)
-
-    def take(self, rows: onp.ndarray, device: mx.Context) -> np.ndarray:
-        """The rows of these numbers, (len(rows), columns), on a device."""
-        numbers = np.array(rows, dtype="int32", ctx=device)
-        return np.take(self._copies[device], numbers, axis=0)
-
-
-class ResidentBatch:
-    """Row numbers; the rows themselves are on the devices, and stand in for a dense batch."""
-
-    def __init__(self, table: DenseTable, rows: onp.ndarray) -> None:
-        self._table = table
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, part: slice) -> "ResidentBatch":
-        return ResidentBatch(self._table, self._rows[part])
-
-    def as_in_ctx(self, device: mx.Context) -> np.ndarray:
-        """The rows on `device`, dense."""
-        return self._table.take(self._rows, device)
-
-
-class ResidentRows:
-    """Batchify function: row numbers to a ResidentBatch."""
-
-    def __init__(self, table: DenseTable) -> None:
-        self._table = table
-
-    def __call__(self, rows: list[int]) -> ResidentBatch:
-        return ResidentBatch(self._table, onp.asarray(rows))
-
-
-class Resident:
-    """What makes `ResidentRows` of a matrix; loaders of equal matrices share one copy a device."""
-
-    def __init__(self, devices: Sequence[mx.Context]) -> None:
-        self._devices = devices
-        self._tables: WeakValueDictionary[bytes, DenseTable] = WeakValueDictionary()
-
-    def __call__(self, matrix: sparse.csr_matrix) -> ResidentRows:
-        digest = hashlib.sha256(str(matrix.shape).encode())
-        for part in (matrix.indptr, matrix.indices, matrix.data):
-            digest.update(part.tobytes())
-
-        key = digest.digest()
-        table = self._tables.get(key)
-        if table is None:
-            table = DenseTable(matrix, self._devices)
-            self._tables[key] = table
-
-        return ResidentRows(table)
 
 
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}

@@ -135,7 +135,6 @@ WITHOUT_EFFECT = [
     ("data_dir", {"data_dir": "x", "ratings": "y"}, "MovieLens"),
     ("data_dir", {"data_dir": "x", "dataset": "synthetic"}, "MovieLens"),
     ("kernel", {"model": "mf", "kernel": "sparse"}, "`model=mf` reads no rows"),
-    ("preload", {"model": "ease", "preload": "no"}, "`model=ease` reads no rows"),
     ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "`search_beta`"),
     (
         "anneal_steps",

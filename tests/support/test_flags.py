@@ -29,7 +29,7 @@ SET = "synthetic:60x80x900"
     "text, written",
     [
         ("`hidden` is 0: it must be", "--hidden is 0: it must be"),
-        ("a smaller `batch_size`, or `preload=no`", "a smaller --batch-size, or --preload no"),
+        ("a smaller `batch_size`, or `kernel=dense`", "a smaller --batch-size, or --kernel dense"),
         ("(`lr` is True)", "(--lr is True)"),
         ("`n` is 0", "-n is 0"),
         ("say `columns='user=a b,item=c'`; else", "say --columns 'user=a b,item=c'; else"),

@@ -1,6 +1,5 @@
 """One process on several devices: the same numbers, whatever their count; clear errors."""
 
-import json
 import os
 from unittest.mock import patch
 
@@ -20,8 +19,8 @@ from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.mf import MF
 from d2l_autorec.models.mult_vae import MultDAE, MultVAE
 from d2l_autorec.runs.experiment import make_trainer
-from d2l_autorec.support.errors import ConfigError, DataWarning
-from d2l_autorec.training import devices, loaders
+from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.training import devices
 from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.loaders import (
     BATCHES,
@@ -224,66 +223,6 @@ def test_either_store_trains(tmp_path, kvstore):
     result = train_run(AutoRecConfig(**SMALL, cpus=2, kvstore=kvstore, out=str(tmp_path / "a")))
     other = train_run(AutoRecConfig(**SMALL, cpus=2, out=str(tmp_path / "b")))
     assert result["test_rmse"] == pytest.approx(other["test_rmse"], rel=1e-6)
-
-
-def patch_memory(monkeypatch, free):
-    monkeypatch.setattr(devices, "free_memory", lambda device: free)
-
-
-@pytest.mark.parametrize(
-    "config, extra",
-    [(AutoRecConfig, {}), (AutoRecConfig, {"split": "held-out-rows"}), (MultDAEConfig, {})],
-)
-def test_preloaded_and_streamed_rows_train_alike(tmp_path, monkeypatch, config, extra):
-    options = dict(SMALL, kernel="dense", cpus=2, **extra)
-    if config is MultDAEConfig:
-        options.update(threshold=3.0, min_user_clicks=1, heldout_users=5.0)
-    train_run(config(**options, out=str(tmp_path / "streamed")))
-    patch_memory(monkeypatch, 10**9)
-    made, usual = [], loaders.DenseTable.__init__
-    monkeypatch.setattr(
-        loaders.DenseTable, "__init__", lambda *arguments: made.append(1) or usual(*arguments)
-    )
-    train_run(config(**options, out=str(tmp_path / "resident")))
-    streamed, resident = (
-        mx.nd.load(str(tmp_path / name / "model.params")) for name in ("streamed", "resident")
-    )
-    for name in streamed:
-        onp.testing.assert_array_equal(resident[name].asnumpy(), streamed[name].asnumpy())
-    preload = [
-        json.loads((tmp_path / name / "config.json").read_text())["kernel"]["preload"]
-        for name in ("streamed", "resident")
-    ]
-    assert preload[0] == "no: nothing to copy: the devices are CPUs"
-    assert preload[1].startswith("yes: 0.000 GB in half of the 1.000 GB that are free")
-    # training and test rows are the same of AutoRec: one copy
-    assert len(made) == {AutoRecConfig: 1 + len(extra), MultDAEConfig: 3}[config]
-
-
-@pytest.mark.parametrize(
-    "asked, free, chosen",
-    [
-        ("auto", 100, False),
-        ("auto", 199, False),
-        ("auto", 200, True),
-        ("no", 10**9, False),
-        ("yes", 100, True),
-        ("auto", None, False),
-    ],
-)
-def test_what_fits_is_copied(monkeypatch, asked, free, chosen):
-    patch_memory(monkeypatch, free)
-    assert devices.choose_preload(asked, 100, cpus(2))[0] is chosen
-
-
-def test_preloading_what_cannot_be(tmp_path, monkeypatch, in_process):
-    with pytest.warns(DataWarning, match="`preload=yes`: nothing to copy: the devices are CPUs"):
-        train_run(AutoRecConfig(**SMALL, kernel="dense", preload="yes", out=str(tmp_path / "a")))
-    patch_memory(monkeypatch, 1000)
-    assert_user_error(
-        in_process("run", "--dataset", "synthetic", "--kernel", "dense", "--preload", "yes"),
-        "--preload yes: the data do not fit",
-    )
 
 
 def test_gpus_none_and_all(monkeypatch):
