@@ -46,7 +46,7 @@ from .support.style import use_style as use_style
 from .trained_model import TrainedModel as TrainedModel
 from .trained_model import load_run as load_run
 from .trained_model import train_model as train_model
-from .training.schedules import anneal_schedule as anneal_schedule
+from .training.history import anneal_schedule as anneal_schedule
 
 __version__: str
 

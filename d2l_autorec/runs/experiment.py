@@ -59,13 +59,12 @@ from ..training.checkpoint import (
 )
 from ..training.devices import choose_kvstore, resolve_devices
 from ..training.fused import FusedSteps
-from ..training.history import EpochRecord, best_epoch, should_stop
+from ..training.history import EpochRecord, best_epoch, learning_rate, should_stop
 from ..training.loaders import BATCHES, PairRows
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
 from ..training.rprop import RProp  # noqa: F401  # registers it by its name
-from ..training.schedules import learning_rate
 from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_parameters
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder

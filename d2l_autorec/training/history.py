@@ -1,13 +1,18 @@
-"""What the epochs of a training measured, and what that decides.
+"""What the epochs of a training measured, and what follows: its end, learning rates, beta.
 
-Decisions are functions of the epochs so far, so that a resumed run decides as
-an uninterrupted one.
+Rates and decisions are functions of the epochs so far, and beta, the weight of a KL divergence, of
+the number of updates, so that a resumed run has those of an uninterrupted one. No MXNet is loaded.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..support.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..models.kinds import RunConfig
 
 
 class Score(NamedTuple):
@@ -19,6 +24,9 @@ class Score(NamedTuple):
 
 RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
 CUT_OFFS = (5, 10, 20, 50, 100)  # at which a test ranking is measured, by default
+SCHEDULES = ("original", "recotour", "constant")  # of beta
+ORIGINAL_STEPS = 200_000
+ANNEALED_SHARE = 0.85  # of a run's updates: 170 of RecoTour's 200 epochs
 
 
 class StepSums(NamedTuple):
@@ -80,27 +88,23 @@ class EpochRecord:
 
 
 def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
-    """Epochs and validation scores, the lower the better; of evaluated epochs only."""
-    evaluated = [record for record in history if record.validation]
-    scores = [(record.epoch, record.validation[score.metric]) for record in evaluated]
-
-    if score.higher_is_better:
-        return [(epoch, -value) for epoch, value in scores]
-    return scores
+    """Return evaluated epochs and their validation scores, negated where higher is better."""
+    sign = -1 if score.higher_is_better else 1
+    return [
+        (record.epoch, sign * record.validation[score.metric])
+        for record in history
+        if record.validation
+    ]
 
 
 def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
-    """The first epoch with the best validation score, from 1; None without validation."""
+    """Return the first epoch with the best validation score, from 1; None without validation."""
     scores = costs(history, score)
-    if not scores:
-        return None
-
-    epoch, _ = min(scores, key=lambda pair: pair[1])
-    return epoch
+    return min(scores, key=lambda pair: pair[1])[0] if scores else None
 
 
 def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
-    """Whether the last `patience` epochs brought no better validation score.
+    """Return whether the last `patience` epochs brought no better validation score.
 
     Only after an epoch that was evaluated: the others cannot bring one.
     """
@@ -108,3 +112,117 @@ def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RM
     if best is None or not history[-1].validation:
         return False
     return len(history) - best >= patience
+
+
+def learning_rate(config: "RunConfig", history: Sequence[EpochRecord], epochs: int) -> float:
+    """Return the rate of the epoch that follows `history`, of `epochs` in all.
+
+    'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
+    FactorScheduler); 'cosine': from 0, in the first epoch, straight to the rate within a
+    share `lr_warmup` of the epochs, then half a cosine to 0 at the last epoch (Gluon's
+    CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
+    brought no better validation score.
+    """
+    from mxnet import lr_scheduler  # here, as configurations name the schedules without MXNet
+
+    done = len(history)
+    if config.lr_schedule == "step":
+        step = lr_scheduler.FactorScheduler(config.lr_step, config.lr_factor, base_lr=config.lr)
+        return step(done + 1)
+
+    if config.lr_schedule == "cosine":
+        warmup = math.ceil(config.lr_warmup * epochs)
+        cosine = lr_scheduler.CosineScheduler(
+            epochs, base_lr=config.lr, warmup_steps=warmup, warmup_begin_lr=0
+        )
+        return cosine(done)
+
+    if config.lr_schedule == "plateau":
+        return config.lr * config.lr_factor ** _plateaus(history, config.lr_step, config.score)
+    return config.lr
+
+
+def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
+    """Return how many times `patience` epochs brought no better score."""
+    best = math.inf
+    last = 0  # epoch of the best score, or of the last plateau's end
+    count = 0
+
+    for epoch, cost in costs(history, score):
+        if cost < best:
+            best = cost
+            last = epoch
+        elif epoch - last >= patience:
+            count += 1
+            last = epoch
+
+    return count
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """The weight of a KL divergence by update: min(cap, slope * update).
+
+    Parameters
+    ----------
+    cap : float
+        The highest beta.
+    slope : float
+        Growth of beta with each update; infinite where beta is `cap` throughout.
+    """
+
+    cap: float
+    slope: float = math.inf
+
+    def __call__(self, update: int) -> float:
+        """Return the beta of the update that comes after `update` others."""
+        return self.cap if self.slope == math.inf else min(self.cap, self.slope * update)
+
+
+def anneal_schedule(
+    schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS, total_updates: int = 0
+) -> Anneal:
+    """Return the schedule that `anneal` names.
+
+    Parameters
+    ----------
+    schedule : {'original', 'recotour', 'constant'}
+        'original': beta would reach 1 after `anneal_steps` updates, whatever the cap
+        (Liang et al.'s notebook). 'recotour': beta reaches the cap at 85 % of
+        `total_updates` (RecoTour). 'constant': the cap throughout.
+    cap : float
+    anneal_steps : int
+        For 'original'.
+    total_updates : int
+        For 'recotour': updates of the whole run.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such schedule, or the cap is out of range.
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"`anneal` is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+    if not 0 <= cap < math.inf:
+        raise ConfigError(f"`anneal_cap` is {cap:g}: it must be 0 or above")
+
+    if schedule == "original":
+        return Anneal(cap, 1 / anneal_steps)
+    if schedule == "recotour":
+        return Anneal(cap, cap / max(ANNEALED_SHARE * total_updates, 1))
+    return Anneal(cap)
+
+
+def second_pass(schedule: Anneal, history: Iterable[tuple[float, float]]) -> Anneal:
+    """Return the schedule of the second pass: up to the best beta of the first, with its slope.
+
+    Parameters
+    ----------
+    schedule : Anneal
+        Of the first pass.
+    history : iterable of (float, float)
+        Beta and validation NDCG@100 at each evaluation of the first pass; of equal ones the
+        earliest counts.
+    """
+    beta, _ = max(history, key=lambda pair: pair[1])
+    return replace(schedule, cap=beta)

@@ -74,7 +74,7 @@ class MultinomialLoss:
     Parameters
     ----------
     beta : callable, optional
-        Called without arguments for each batch; see `schedules.Anneal`. Without one there is no
+        Called without arguments for each batch; see `history.Anneal`. Without one there is no
         penalty, as where the prediction is logits alone.
 
     Shape: logits (batch_size, columns), or a pair of them and the KL divergences (batch_size,);

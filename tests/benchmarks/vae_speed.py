@@ -84,9 +84,9 @@ def package_parts(matrix: Any) -> tuple[Any, ...]:
     from d2l_autorec.models.catalog.mult_vae import MultVAEConfig
     from d2l_autorec.models.mult_vae import MultVAE
     from d2l_autorec.runs.experiment import make_trainer
+    from d2l_autorec.training.history import anneal_schedule
     from d2l_autorec.training.loaders import BATCHES, train_loader
     from d2l_autorec.training.losses import MultinomialLoss
-    from d2l_autorec.training.schedules import anneal_schedule
 
     mx.npx.set_np()
     mx.random.seed(0)

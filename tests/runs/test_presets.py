@@ -16,7 +16,7 @@ from d2l_autorec.runs.folder import config_of
 from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.seeds import Purpose, generator
-from d2l_autorec.training.schedules import learning_rate
+from d2l_autorec.training.history import learning_rate
 
 OWN = {"ratings": "mine.csv"}
 TWO_FILES = {"train": "a.csv", "test": "b.csv"}

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...support.errors import ConfigError
-from ...training.history import NDCG, Score
-from ...training.schedules import ORIGINAL_STEPS, SCHEDULES, anneal_schedule, second_pass
+from ...training.history import NDCG, ORIGINAL_STEPS, SCHEDULES, Score, anneal_schedule, second_pass
 from ..kinds import ClickModel, Refusal, RunConfig
 from ..options import (
     AT_LEAST_1,
