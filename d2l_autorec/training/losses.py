@@ -10,7 +10,7 @@ from ..kernels.functions import multinomial_nll
 
 
 def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
-    """Prediction less label where there is a label, and the number of labels.
+    """Return prediction less label where there is a label, and the number of labels.
 
     Parameters
     ----------
@@ -85,20 +85,12 @@ class MultinomialLoss:
         self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:
-        if not isinstance(prediction, tuple):
-            return _negative_log_likelihood(prediction, label)
+        logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
+        if isinstance(label, CSRBatch):
+            loss = multinomial_nll(label, logits)
+        else:
+            loss = -(npx.log_softmax(logits, axis=-1) * label).sum(axis=1)
 
-        logits, divergence = prediction
-        loss = _negative_log_likelihood(logits, label)
         if divergence is None or self.beta is None:
             return loss
         return loss + self.beta() * divergence
-
-
-def _negative_log_likelihood(logits: Any, label: Any) -> Any:
-    """Of each row's clicks; label as in `MultinomialLoss` -> (batch_size,)."""
-    if isinstance(label, CSRBatch):
-        return multinomial_nll(label, logits)
-
-    log_probabilities = npx.log_softmax(logits, axis=-1)
-    return -(log_probabilities * label).sum(axis=1)

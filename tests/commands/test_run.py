@@ -93,7 +93,7 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
         (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
         (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
         (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
-        (["--gpus", "0,0"], ["each GPU can be named once"]),
+        (["--gpus", "0,0"], ["GPU numbers separated by commas, each once"]),
         (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
         (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
         (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
@@ -115,7 +115,7 @@ def test_gpus_that_are_not_there(in_process):
         pytest.skip("this machine has 99 GPUs")
     process = in_process("run", "--dataset", "synthetic", "--gpus", "0,98")
     assert_user_error(
-        process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible and this MXNet build has"
+        process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible to this MXNet build"
     )
 
 

@@ -225,36 +225,19 @@ def test_either_store_trains(tmp_path, kvstore):
     assert result["test_rmse"] == pytest.approx(other["test_rmse"], rel=1e-6)
 
 
-def test_gpus_none_and_all(monkeypatch):
+def test_gpus(monkeypatch):
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
     assert devices.resolve_devices("all") == [mx.gpu(0), mx.gpu(1)] == devices.resolve_devices()
     assert devices.resolve_devices("none") == [mx.cpu(0)]
     assert devices.resolve_devices("none", 2) == cpus(2)
     assert devices.resolve_devices("1") == [mx.gpu(1)]
-    with pytest.raises(ConfigError, match="`gpus=0,2`: 2 GPUs are visible.*name GPUs from 0 to 1"):
+    with pytest.raises(ConfigError, match="`gpus=0,2`: 2 GPUs are visible"):
         devices.resolve_devices("0,2")
 
-
-@pytest.mark.parametrize("asked", ["all", "0"])
-@pytest.mark.parametrize(
-    "cuda, fragment",
-    [
-        (
-            False,
-            "this MXNet build has no CUDA; leave --gpus out, or have exactly one MXNet, with CUDA: "
-            "pip uninstall mxnet, then e.g. pip install 'd2l_autorec[cu117]'",
-        ),
-        (True, "this MXNet build has CUDA; leave --gpus out, or see nvidia-smi"),
-    ],
-)
-def test_a_build_without_cuda_and_one_without_gpus(monkeypatch, in_process, asked, cuda, fragment):
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 0)
-    monkeypatch.setattr(devices, "_built_with_cuda", lambda: cuda)
-    assert_user_error(
-        in_process("run", "--dataset", "synthetic", "--gpus", asked),
-        f"--gpus {asked}: 0 GPUs are visible and",
-        fragment,
-    )
+    for asked in ("all", "0"):  # a second MXNet beside the first would overwrite it
+        with pytest.raises(ConfigError, match=": 0 GPUs are visible.* pip uninstall mxnet, then"):
+            devices.resolve_devices(asked)
 
 
 def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
