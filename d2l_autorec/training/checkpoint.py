@@ -85,26 +85,16 @@ class Checkpoint:
         return {**self.done, self.phase: self.history}
 
     def next(self, phase: str, start: Arrays) -> "Checkpoint":
-        """The beginning of the phase that follows this one."""
+        """Return the beginning of the phase that follows this one."""
         return Checkpoint(self.run, phase, start=start, done=self.phases)
 
     def save(self, path: Path, arrays: NamedArrays = ()) -> None:
         """Write atomically, with these arrays for its own; see `replacing` for errors."""
-        about = {
-            "run": self.run,
-            "phase": self.phase,
-            "history": [dataclasses.asdict(record) for record in self.history],
-            "under_way": dataclasses.asdict(self.under_way),
-            "done": {
-                phase: [dataclasses.asdict(record) for record in history]
-                for phase, history in self.done.items()
-            },
-        }
-
-        parts = ("now", arrays), ("best", self.best.items()), ("start", self.start.items())
-        named = ((f"{part}/{name}", array) for part, own in parts for name, array in own)
+        about = dataclasses.asdict(dataclasses.replace(self, arrays={}, best={}, start={}))
         text = onp.frombuffer(json.dumps(about).encode(), dtype=onp.uint8)
 
+        parts = ("arrays", arrays), ("best", self.best.items()), ("start", self.start.items())
+        named = ((f"{part}/{name}", array) for part, own in parts for name, array in own)
         with replacing(path) as unfinished:
             save_arrays(unfinished, chain([("about", text)], named))
 
@@ -120,7 +110,15 @@ class Checkpoint:
         with telling_damage(path, WAY_OUT):
             arrays = load_arrays(file)
             about = json.loads(arrays.pop("about").tobytes())
-            found = cls._of(about, arrays)
+            about["history"] = _records(about["history"])
+            about["done"] = {phase: _records(rows) for phase, rows in about["done"].items()}
+            about["under_way"] = EpochUnderWay(**about["under_way"])
+            about["under_way"].steps = [StepSums(*step) for step in about["under_way"].steps]
+
+            for name, array in arrays.items():
+                part, _, rest = name.partition("/")
+                about[part][rest] = array
+            found = cls(**about)
 
         if found.run != run:
             raise DataError(
@@ -129,33 +127,13 @@ class Checkpoint:
             )
         return found
 
-    @classmethod
-    def _of(cls, about: dict[str, Any], arrays: Arrays) -> "Checkpoint":
-        parts: dict[str, Arrays] = {"now": {}, "best": {}, "start": {}}
-        for name, array in arrays.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = array
-
-        under_way = about["under_way"]
-        steps = [StepSums(*step) for step in under_way["steps"]]
-        return cls(
-            about["run"],
-            about["phase"],
-            _records(about["history"]),
-            EpochUnderWay(steps, under_way["rows"], under_way["seconds"]),
-            parts["now"],
-            parts["best"],
-            parts["start"],
-            {phase: _records(history) for phase, history in about["done"].items()},
-        )
-
 
 def _records(rows: list[dict[str, Any]]) -> list[EpochRecord]:
     return [EpochRecord(**row) for row in rows]
 
 
 def parameters_of(net: Any) -> Arrays:
-    """Copies of a network's parameters by their structural names."""
+    """Return copies of a network's parameters by their structural names."""
     return {
         f"parameter/{name}": parameter.list_data()[0].asnumpy()
         for name, parameter in net._collect_params_with_prefix().items()
@@ -163,7 +141,7 @@ def parameters_of(net: Any) -> Arrays:
 
 
 def set_parameters(net: Any, arrays: Arrays) -> None:
-    """The reverse of `parameters_of`, on every device."""
+    """Give a network the parameters of `parameters_of`, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
         value = nd.array(arrays[f"parameter/{name}"]).as_np_ndarray()
 
@@ -181,7 +159,7 @@ def forget_state(trainer: Any) -> None:
 
 
 def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, onp.ndarray]]:
-    """Everything that the next step depends on, by name: of CPUs the memory itself, no copy.
+    """Yield all that the next step depends on, by name: of CPUs the memory itself, no copy.
 
     Parameters
     ----------
@@ -205,23 +183,22 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
 
 
 def are_finite(net: Any) -> bool:
-    """Whether every parameter is a number."""
-    for parameter in net.collect_params().values():
-        total = on_host(parameter.list_data()[0]).sum(dtype=onp.float64)  # no copy, no overflow
-        if not onp.isfinite(total):
-            return False
-    return True
+    """Return whether every parameter is a number."""
+    return all(
+        onp.isfinite(on_host(parameter.list_data()[0]).sum(dtype=onp.float64))  # without a copy
+        for parameter in net.collect_params().values()
+    )
 
 
 def on_host(array: Any) -> onp.ndarray:
-    """An MXNet array as NumPy's: on a CPU its own memory, which it must not outlive."""
+    """Return an MXNet array as NumPy's: on a CPU its own memory, which it must not outlive."""
     if array.context.device_type == "cpu" and array.dtype == onp.float32:
         return numpy_view(array)
     return array.asnumpy()
 
 
 def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) -> None:
-    """The reverse of `live_arrays`, on every device; `done` steps of the next epoch are done."""
+    """Set what `live_arrays` yielded, on every device; `done` steps of the next epoch are done."""
     set_parameters(net, arrays)
     restore_loader(loader, arrays, done)
 

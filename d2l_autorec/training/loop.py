@@ -20,13 +20,11 @@ from .losses import observed_errors
 from .parameter_server import Workers
 
 ALONE = Workers()
-Step: TypeAlias = (
-    StepSums | np.ndarray
-)  # an array (3,) of the same sums may still be being computed
+Step: TypeAlias = StepSums | np.ndarray  # of shape (3,), which may still be being computed
 
 
 def train_step(training: "Training", batch: Sequence[Any]) -> Step:
-    """Forward, backward and update on one batch spread over the devices.
+    """Compute predictions, gradients and the update of one batch, spread over the devices.
 
     Parameters
     ----------
@@ -60,21 +58,17 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
         autograd.backward(losses)
         training.trainer.step(len(batch[0]))
 
-    if training.predicts_ratings:
-        return _added(_sums, outputs, shards, losses)
-    return _added(_loss_and_count, outputs, shards, losses)
+    return _added(training, outputs, shards, losses)
 
 
 def _added(
-    sums: Callable[[Any, Any, Any], onp.ndarray | np.ndarray],
-    outputs: Sequence[Any],
-    shards: Sequence[Shard],
-    losses: Sequence[Any],
+    training: "Training", outputs: Sequence[Any], shards: Sequence[Shard], losses: Sequence[Any]
 ) -> Step:
-    """The sums of all shards; of dense ones on a device, so that the host waits for one array."""
+    """Add up all shards; dense ones on a device, so that the host waits for one array."""
     parts: list[Any] = []
     for output, shard, row_losses in zip(outputs, shards, losses):
-        parts.append(sums(output, shard.arrays[-1], row_losses) * shard.weight)
+        sums = _sums(training.predicts_ratings, output, shard.arrays[-1], row_losses)
+        parts.append(sums * shard.weight)
 
     if isinstance(parts[0], onp.ndarray):
         return StepSums(*sum(parts[1:], parts[0]).tolist())
@@ -83,23 +77,18 @@ def _added(
     return sum(on_first[1:], on_first[0])
 
 
-def _loss_and_count(_: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
-    """As `_sums`, of a loss that is no error of ratings."""
-    if isinstance(label, CSRBatch):
-        return onp.array([numpy_view(losses).sum(), 0, len(label.data)])
-
-    return np.stack([losses.sum(), np.zeros((), ctx=label.ctx), label.sum()])
-
-
-def _sums(output: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
-    """What `StepSums` holds, of one shard, shape (3,)."""
+def _sums(predicts_ratings: bool, output: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
+    """Return what `StepSums` holds, of one shard, shape (3,)."""
     if isinstance(label, CSRBatch):  # the CPU has it all at hand: no need to queue operators
         with onp.errstate(over="ignore", invalid="ignore"):  # a diverged loss is told by its step
-            errors = numpy_view(output) - label.data
-            return onp.array([numpy_view(losses).sum(), errors @ errors, len(errors)])
+            errors = numpy_view(output) - label.data if predicts_ratings else onp.zeros(1)
+            return onp.array([numpy_view(losses).sum(), errors @ errors, len(label.data)])
 
-    errors, count = observed_errors(output, label)
-    return np.stack([losses.sum(), np.square(errors).sum(), count])
+    squared, count = np.zeros((), ctx=label.ctx), label.sum()
+    if predicts_ratings:
+        errors, count = observed_errors(output, label)
+        squared = np.square(errors).sum()
+    return np.stack([losses.sum(), squared, count])
 
 
 @dataclass
@@ -152,7 +141,7 @@ class Training:
     stopping: bool = False
 
     def sums(self) -> list[StepSums]:
-        """Of each step of the epoch under way; waits for them."""
+        """Return the sums of each step of the epoch under way, once they are computed."""
         return [_to_host(step) for step in self.steps]
 
     def error_of(self, step: StepSums) -> float:
@@ -160,12 +149,12 @@ class Training:
         return step.rmse if self.predicts_ratings else step.loss / max(step.ratings, 1)
 
     def has_diverged(self, step: StepSums) -> bool:
-        """Say whether the loss of a step is not finite, or has exploded."""
+        """Return whether the loss of a step is not finite, or has exploded."""
         return not (math.isfinite(step.loss) and self.error_of(step) <= self.limit)
 
 
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:
-    """One pass over the batches, from the step that is next; a callback may end it by raising.
+    """Pass over the batches once, from the step that is next; a callback may end it by raising.
 
     Raises
     ------
@@ -204,11 +193,8 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
     mx.npx.waitall()
     total = _total(training)
     seconds = training.seconds + time.perf_counter() - begin
-
-    train_rmse = None
-    if training.predicts_ratings:
-        train_rmse = total.rmse
     train_loss = total.loss / max(training.rows, 1)
+    train_rmse = total.rmse if training.predicts_ratings else None
 
     training.steps, training.rows, training.seconds = [], 0, 0.0
     epoch = len(training.history) + 1
@@ -216,7 +202,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
 
 
 def _total(training: Training) -> StepSums:
-    """The sums of an epoch over all workers; NumericalError if a step has diverged."""
+    """Return the sums of an epoch over all workers; raise NumericalError if a step diverged."""
     flat = training.workers.sum(onp.array(training.sums()).ravel())
     table = flat.reshape(-1, 3)  # (steps, sums)
     _check_steps(training, [StepSums(*step) for step in table.tolist()])
@@ -242,7 +228,7 @@ def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> N
 
 
 def _to_host(step: Step) -> StepSums:
-    """One step's sums; waits for them."""
+    """Return the sums of a step, once they are computed."""
     if isinstance(step, StepSums):
         return step
     return StepSums(*step.asnumpy().tolist())

@@ -98,7 +98,7 @@ def test_version(in_process, verb):
         ("tune", ["--task", "rankin"], "ranking"),
         ("recommend", ["runs/mine", "--usr", "3"], "--user"),
         ("recommend", ["runs/mine", "--user", "3", "--item", "3"], "--items"),
-        ("export", ["runs/mine", "--fromat", "onnx"], "--format"),
+        ("export", ["runs/mine", "--uot", "mine"], "--out"),
         ("serve", ["runs/mine", "--prot", "1"], "--port"),
         ("compare", ["runs/mine", "--figur", "a.png"], "--figure"),
         ("report", ["--tables", "chapter"], "--table"),

@@ -175,12 +175,7 @@ def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
     out = tmp_path / "mean"
     data = dict(dataset="synthetic:60x80x900", quiet=True)
     train_run(make_config({**data, "model": "mean", "out": str(out)}))
-    refused = in_process("export", str(out))
-    assert_user_error(
-        refused, "which has no network to export: leave its tables by --format tables"
-    )
-
-    process = in_process("export", str(out), "--format", "tables")
+    process = in_process("export", str(out))
     assert process.stdout.splitlines() == [
         str(out / "export" / name) for name in ("tables.npz", "metadata.json")
     ]

@@ -86,7 +86,7 @@ FIRST = {
     "run": (QUICK, "loading MXNet ..."),
     "tune": (SEARCHED, "loading MXNet ..."),
     "recommend": (("mine", "--user", "USER"), "loading MXNet ..."),
-    "export": (("mine", "--format", "mxnet"), "loading MXNet ..."),
+    "export": (("mine",), "loading MXNet ..."),
     "compare": (("mine",), "reading the runs ..."),
     "report": (("--quick", "--table", "chapter"), "loading MXNet ..."),
     "serve": (("mine", "--port", "0"), "loading mine ..."),
@@ -123,7 +123,7 @@ def test_the_phases_of_a_recommendation_are_named(finished):
 @pytest.mark.parametrize(
     "words, phases",
     [
-        (("export", "mine", "--format", "mxnet"), ["opening mine", "writing the files, and"]),
+        (("export", "mine"), ["opening mine", "writing the files, and"]),
         (("compare", "mine", "--figure", "c.png"), ["reading the runs", "drawing the figure"]),
         (
             ("run", "--dataset", "synthetic:60x80x900", "--model", "bias"),

@@ -151,7 +151,7 @@ def test_every_command_verifies(folders, in_process, verb, file):
     arguments = {
         "recommend": (str(folder), "--user", "1"),
         "compare": (str(folder),),
-        "export": (str(folder), "--format", "mxnet"),
+        "export": (str(folder),),
         "serve": (str(folder), "--port", "0"),
         "run": ("--resume", str(folder)),
     }

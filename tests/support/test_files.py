@@ -109,7 +109,7 @@ def test_no_command_replaces_what_is_no_file(run, in_process, no_file, verb):
         no_file, before = figure, os.lstat(figure)
         process = in_process(verb, folder, "--figure", str(figure))
     elif verb == "export":
-        process = in_process(verb, folder, "--format", "mxnet", "--out", str(no_file / "e"))
+        process = in_process(verb, folder, "--out", str(no_file / "e"))
         if no_file.is_dir():
             return
     else:
