@@ -159,7 +159,7 @@ def train(name: str, folder: Path, peer: str) -> tuple[d2l.Ratings, Path, str]:
     part, test = d2l.random_split(ratings, test_ratio=0.1, seed=0)
     config = d2l.MFConfig(factors=FACTORS, epochs=2, quiet=True)
     model = d2l.train_model(config, part, test, out=str(folder / "ours"))
-    model.export(folder / "ours" / "export", ["tables"])
+    model.export(folder / "ours" / "export")
 
     users, items = part.user_ids[part.users], part.item_ids[part.items]
     rows = (f"{user},{item},{value:g}" for user, item, value in zip(users, items, part.values))

@@ -45,7 +45,7 @@ app.Answers.__init__ = large
 def run(tmp_path_factory):
     """An item-based run, exported."""
     model = finish(tmp_path_factory.mktemp("serve") / "run")
-    model.export(model.path / "export", ["tables"])
+    model.export(model.path / "export")
     return model.path
 
 
@@ -142,7 +142,7 @@ def test_without_an_export_another_process_makes_one(user_run):
 
     warning, _ = server.log.read_text().splitlines()
     assert warning.startswith(f"warning: {user_run} has no export: MXNet makes an export for this")
-    assert f"export {user_run} --format onnx,tables makes one that stays" in warning
+    assert f"export {user_run} makes one that stays" in warning
     assert not (user_run / "export").exists()
 
 

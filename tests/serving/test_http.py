@@ -182,7 +182,7 @@ def test_no_path_of_an_own_file(tmp_path):
     folder = tmp_path / "run"
     config = dict(model="mf", factors=3, epochs=1, quiet=True, cpus=1, out=str(folder))
     train_run(make_config({**config, "ratings": str(own_file(tmp_path)), "scale": "1,5"}))
-    load_run(folder).export(folder / "export", ["tables"])
+    load_run(folder).export(folder / "export")
 
     paths = ("/model", "/items", "/recommend?user=u1", "/recommend?user=x", "/items/x/similar")
     with Server(folder) as server, httpx.Client(base_url=server.url) as client:

@@ -41,7 +41,7 @@ def run(tmp_path_factory):
     model = d2l.train_model(
         d2l.MFConfig(factors=3, epochs=2, quiet=True), train, test, out=str(folder)
     )
-    model.export(folder / "export", ["tables"])
+    model.export(folder / "export")
     return model
 
 

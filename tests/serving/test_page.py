@@ -57,7 +57,7 @@ def trained(folder, **options):
     """A small model, with an export beside it."""
     train_run(make_config({**SMALL, **options, "out": str(folder)}))
     model = load_run(folder)
-    model.export(folder / "export", ["tables", "onnx"])
+    model.export(folder / "export")
     return model
 
 
