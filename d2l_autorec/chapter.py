@@ -19,10 +19,10 @@ from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
 from .support.errors import ConfigError, DataWarning
-from .training.callbacks import Evaluation, Progress
+from .training.callbacks import Evaluation
 from .training.devices import try_all_gpus
 from .training.loop import Training, fit
-from .training.progress import open_progress, summary
+from .training.progress import Bar, Curve, in_notebook, summary
 
 __all__ = [
     "AutoRec",
@@ -255,9 +255,8 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
         return {"rmse": test_rmse(net, test_iter, *arguments)}
 
     training = Training(net, train_iter, loss, trainer, devices)
-    with open_progress(num_epochs) as shown:
-        callbacks = [Evaluation({"test": metrics}), Progress(shown)]
-        history = fit(training, num_epochs, callbacks)
+    with Curve(num_epochs) if in_notebook() else Bar(num_epochs) as shown:
+        history = fit(training, num_epochs, [Evaluation({"test": metrics}), shown])
 
     _warn_of_a_frozen_mask([record.test["rmse"] for record in history])
     last = history[-1]

@@ -45,7 +45,6 @@ from ..training.callbacks import (
     Evaluation,
     FiniteMetrics,
     LearningRate,
-    Progress,
     Signals,
     StepSeed,
 )
@@ -533,7 +532,7 @@ class Experiment(ABC):
         with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
             callbacks = self._callbacks(training, epochs, measures, keeper.save_in_epoch)
             if leads:  # the history alone decides when the others stop
-                callbacks += [keeper, Progress(bar)]
+                callbacks += [keeper, bar]
 
             try:
                 with self._watch.deferring():

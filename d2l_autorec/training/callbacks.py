@@ -11,30 +11,61 @@ from ..support.errors import NumericalError
 from ..support.signals import SignalWatch
 from .checkpoint import are_finite
 from .history import EpochRecord, Score, should_stop
-from .progress import Bar, Curve, label_of
 
 if TYPE_CHECKING:
     from .loop import Training
 
 
 class Callback:
-    """Is told of a training's progress; each call may raise, and so end it."""
+    """Base class of what is told of a training's progress; each call may raise, and so end it.
+
+    Examples
+    --------
+    Losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
+
+    >>> from tensorboardX import SummaryWriter
+    >>> class TensorBoard(Callback):
+    ...     def __init__(self, folder):
+    ...         self.writer = SummaryWriter(folder)
+    ...
+    ...     def on_epoch_end(self, training):
+    ...         record = training.history[-1]
+    ...         self.writer.add_scalar("train/loss", record.train_loss, record.epoch)
+    ...         for part in ("validation", "test"):
+    ...             for name, value in getattr(record, part).items():
+    ...                 self.writer.add_scalar(f"{part}/{name}", value, record.epoch)
+    ...         self.writer.flush()
+
+    The same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
+
+    >>> import mlflow
+    >>> class MLflow(Callback):
+    ...     def on_epoch_end(self, training):
+    ...         record = training.history[-1]
+    ...         metrics = {"train_loss": record.train_loss}
+    ...         for part in ("validation", "test"):
+    ...             for name, value in getattr(record, part).items():
+    ...                 metrics[f"{part}_{name}".replace("@", "_at_")] = value
+    ...         mlflow.log_metrics(metrics, step=record.epoch)
+
+    Both are given to `train_model(config, train, test, callbacks=[TensorBoard("logs"), MLflow()])`.
+    """
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Before the first step of an epoch: `training.history` has those before it."""
+        """Do something before an epoch: `training.history` has those before it."""
 
     def on_step_begin(self, training: "Training", rows: int) -> None:
-        """Before a step on a batch of so many rows; `training.steps` has those of its epoch."""
+        """Do something before a step on so many rows; `training.steps` has those of its epoch."""
 
     def on_step_end(self, training: "Training") -> None:
-        """After an update."""
+        """Do something after an update."""
 
     def on_epoch_end(self, training: "Training") -> None:
-        """When an epoch is over, and the last of `training.history`."""
+        """Do something after an epoch, which is the last of `training.history`."""
 
 
 class StepSeed(Callback):
-    """Seeds the random numbers of each step (dropout) from (seed, epoch, step, row).
+    """Random numbers of each step (dropout), seeded from (seed, epoch, step, row).
 
     A step then depends on nothing before it but parameters and optimizer: a resumed training goes
     on from between any two steps.
@@ -51,7 +82,7 @@ class StepSeed(Callback):
 
 
 class LearningRate(Callback):
-    """Sets the rate of each epoch, a function of the epochs before it."""
+    """The learning rate of each epoch, a function of the epochs before it."""
 
     def __init__(self, rate: Callable[[Sequence[EpochRecord]], float]) -> None:
         self._rate = rate
@@ -61,7 +92,7 @@ class LearningRate(Callback):
 
 
 class Evaluation(Callback):
-    """Adds metrics to the record of an epoch; of every epoch, or of every few and the last.
+    """Metrics in the record of an epoch; of every epoch, or of every few and the last.
 
     Worker 0 measures, and the others hear of it, so that all decide alike.
 
@@ -108,10 +139,7 @@ class Evaluation(Callback):
 
 
 class FiniteMetrics(Callback):
-    """Raises NumericalError where the last step has spoilt the network.
-
-    Its parameters or a metric are then not finite, or an error is above the training's limit.
-    """
+    """A NumericalError where parameters or a metric are not finite, or an error is too large."""
 
     def on_epoch_end(self, training: "Training") -> None:
         record = training.history[-1]
@@ -126,13 +154,13 @@ class FiniteMetrics(Callback):
                 exploded = name == "rmse" and value > training.limit
                 if exploded or not math.isfinite(value):
                     raise NumericalError(
-                        f"the {part} {label_of(name)} is {value:.3g} after epoch "
+                        f"the {part} {name.upper()} is {value:.3g} after epoch "
                         f"{record.epoch}: try `lr` ten times lower"
                     )
 
 
 class EarlyStopping(Callback):
-    """Ends a training once `patience` epochs have brought no better validation score."""
+    """The end of a training once `patience` epochs have brought no better validation score."""
 
     def __init__(self, patience: int, score: Score) -> None:
         self._patience = patience
@@ -144,7 +172,7 @@ class EarlyStopping(Callback):
 
 
 class Signals(Callback):
-    """Ends a training between two steps where a signal asks for it.
+    """The end of a training between two steps where a signal asks for it.
 
     Parameters
     ----------
@@ -161,13 +189,3 @@ class Signals(Callback):
         if self._watch.received is not None:
             self._keep(training)
         self._watch.check()
-
-
-class Progress(Callback):
-    """Shows each epoch in a bar, or in a notebook in a curve."""
-
-    def __init__(self, shown: Bar | Curve) -> None:
-        self._shown = shown
-
-    def on_epoch_end(self, training: "Training") -> None:
-        self._shown.update(training.history)

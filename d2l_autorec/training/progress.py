@@ -2,16 +2,18 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-from tqdm import tqdm
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..support.numbers import significant
 from ..support.style import settled_limits
-from .history import EpochRecord
+from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from .loop import Training
 
 
-class Bar:
+class Bar(Callback):
     """A tqdm bar over epochs with the latest scores; where stderr is no terminal, lines."""
 
     def __init__(
@@ -22,11 +24,12 @@ class Bar:
         label: str = "",
         metric: str = "rmse",
     ) -> None:
+        tqdm = import_module("tqdm.auto" if in_notebook() else "tqdm")  # the first loads slowly
         self._epochs = num_epochs
         self._label = label
         self._metric = metric
         self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
-        self._bar = bar_class()(
+        self._bar = tqdm.tqdm(
             total=num_epochs,
             initial=done,
             desc=label or None,
@@ -35,30 +38,21 @@ class Bar:
             dynamic_ncols=True,
         )
 
-    def update(self, history: Sequence[EpochRecord]) -> None:
-        """Move on by one epoch."""
-        record = history[-1]
-        text = self._scores(record)
+    def on_epoch_end(self, training: "Training") -> None:
+        record = training.history[-1]
+        scores = {
+            "train": record.train_rmse if self._metric == "rmse" else None,
+            "validation": record.validation.get(self._metric),
+            "test": record.test.get(self._metric),
+        }
+        label = label_of(self._metric)
+        text = ", ".join(f"{name} {label} {v:.4f}" for name, v in scores.items() if v is not None)
 
         if self._lines:
             line = f"{self._label} epoch {record.epoch}/{self._epochs}: {text}"
             print(line.strip(), file=sys.stderr, flush=True)
-
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
-
-    def _scores(self, record: EpochRecord) -> str:
-        """An epoch's scores in words, those that it has."""
-        metric = self._metric
-        scores = {"validation": record.validation.get(metric), "test": record.test.get(metric)}
-        if metric == "rmse":
-            scores = {"train": record.train_rmse, **scores}
-
-        parts = []
-        for name, value in scores.items():
-            if value is not None:
-                parts.append(f"{name} {label_of(metric)} {value:.4f}")
-        return ", ".join(parts)
 
     def __enter__(self) -> "Bar":
         return self
@@ -67,24 +61,12 @@ class Bar:
         self._bar.close()
 
 
-def bar_class() -> type:
-    """tqdm's bar; the one for notebooks takes longer to load than a terminal's."""
-    if not in_notebook():
-        return tqdm
-
-    from tqdm import auto
-
-    return auto.tqdm
-
-
 def label_of(metric: str) -> str:
-    """A metric's name as people write it: RMSE, NDCG@100."""
-    if metric in ("rmse", "mae") or metric.startswith("ndcg"):
-        return metric.upper()
-    return metric
+    """Return a metric's name as people write it: RMSE, NDCG@100."""
+    return metric.upper() if metric.startswith(("rmse", "mae", "ndcg")) else metric
 
 
-class Curve:
+class Curve(Callback):
     """The chapter's animated figure, for a notebook: the last values are in its legend."""
 
     def __init__(self, num_epochs: int) -> None:
@@ -96,9 +78,8 @@ class Curve:
         self._animator = d2l.Animator(fmts=("C0-", "C1--"), figsize=(5, 3))
         self._animator.config_axes = self._configure
 
-    def update(self, history: Sequence[EpochRecord]) -> None:
-        """Draw one more epoch."""
-        record = history[-1]
+    def on_epoch_end(self, training: "Training") -> None:
+        record = training.history[-1]
         values = {"train": record.train_rmse, "test": record.test["rmse"]}
         for part, value in values.items():
             if value is not None:
@@ -114,16 +95,8 @@ class Curve:
             legend.append(" ".join([part, "RMSE", *values[-1:]]))
 
         [axes] = self._animator.axes
-        self._set_axes(
-            axes,
-            "epoch",
-            "RMSE (rating units)",
-            [1, self._epochs],
-            settled_limits(list(self._lines.values())),
-            "linear",
-            "linear",
-            legend,
-        )
+        limits = [1, self._epochs], settled_limits(list(self._lines.values()))
+        self._set_axes(axes, "epoch", "RMSE (rating units)", *limits, "linear", "linear", legend)
         axes.grid(True)  # d2l's call turns off one that is there
 
     def __enter__(self) -> "Curve":
@@ -133,28 +106,14 @@ class Curve:
         pass
 
 
-def open_progress(num_epochs: int) -> Curve | Bar:
-    """A Curve in a notebook, else a Bar; both are context managers with `update(history)`."""
-    if in_notebook():
-        return Curve(num_epochs)
-    return Bar(num_epochs)
-
-
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code."""
+    """Return whether a Jupyter kernel runs this code."""
     ipython = sys.modules.get("IPython")
-    if ipython is None:
-        return False
-
-    shell = ipython.get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def summary(train_loss: float | None, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
-    """The chapter's two closing lines."""
-    if train_loss is None:
-        raise ValueError("nothing was trained: there is no train loss")
-
+def summary(train_loss: Any, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
+    """Return the chapter's two closing lines."""
     names = ", ".join(map(str, devices))
     return (
         f"train loss {significant(train_loss)}, test RMSE {test_rmse:.3f}\n"

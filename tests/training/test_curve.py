@@ -1,5 +1,7 @@
 """The chapter's animated figure, as a notebook shows it."""
 
+from types import SimpleNamespace
+
 import d2l_autorec as d2l
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.progress import Curve
@@ -12,7 +14,7 @@ def test_the_first_epochs_do_not_flatten_the_rest(settings):
     with Curve(len(values)) as curve:
         for epoch, value in enumerate(values, 1):
             history.append(EpochRecord(epoch, 1.0, value + 0.01, 10, 1.0, {"rmse": value}))
-            curve.update(history)
+            curve.on_epoch_end(SimpleNamespace(history=history))
 
     [axes] = curve._animator.axes
     train, test = axes.get_lines()
