@@ -25,8 +25,8 @@ class Callback:
 
     >>> from tensorboardX import SummaryWriter
     >>> class TensorBoard(Callback):
-    ...     def __init__(self, folder):
-    ...         self.writer = SummaryWriter(folder)
+    ...     def __init__(self, writer):
+    ...         self.writer = writer
     ...
     ...     def on_epoch_end(self, training):
     ...         record = training.history[-1]
@@ -34,7 +34,6 @@ class Callback:
     ...         for part in ("validation", "test"):
     ...             for name, value in getattr(record, part).items():
     ...                 self.writer.add_scalar(f"{part}/{name}", value, record.epoch)
-    ...         self.writer.flush()
 
     The same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
 
@@ -48,7 +47,10 @@ class Callback:
     ...                 metrics[f"{part}_{name}".replace("@", "_at_")] = value
     ...         mlflow.log_metrics(metrics, step=record.epoch)
 
-    Both are given to `train_model(config, train, test, callbacks=[TensorBoard("logs"), MLflow()])`.
+    Both are given to a training, and the log is closed when it is over:
+
+        with SummaryWriter("logs") as writer, mlflow.start_run():
+            train_model(config, train, test, callbacks=[TensorBoard(writer), MLflow()])
     """
 
     def on_epoch_begin(self, training: "Training") -> None:
