@@ -63,7 +63,6 @@ from ..training.loaders import BATCHES, PairRows
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
-from ..training.rprop import RProp  # noqa: F401  # registers it by its name
 from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_parameters
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder

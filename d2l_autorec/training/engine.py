@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.machine import available_threads
 
 CPU = 1  # MXNet's number of this kind of device
-MISSING = re.compile(r"(?P<name>lib\w+)\.so\.(?P<version>\d+): cannot open")  # of the loader
 
 
 def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
@@ -78,24 +76,15 @@ def _import_mxnet() -> None:
             raise
         raise ConfigError(MXNET_IS_MISSING) from error
     except OSError as error:
-        raise ConfigError(f"MXNet cannot be loaded ({error}): {_way_out(str(error))}") from error
-
-
-def _way_out(failure: str) -> str:
-    """What to install where a library of the system is not there."""
-    missing = MISSING.match(failure)
-    if missing is None or missing["name"].startswith(("libcu", "libnv")):
-        return (
-            "install the NVIDIA driver, or have exactly one MXNet, for the CPU: pip uninstall "
-            "the one with CUDA (pip list shows its name), then pip install 'd2l_autorec[cpu]'"
-        )
-
-    package = missing["name"] + missing["version"]
-    return f"install the system's package of that library (Debian: {package})"
+        raise ConfigError(
+            f"MXNet cannot be loaded ({error}): install the system's package of that library "
+            "(Debian: libgomp1), or where it is CUDA's the NVIDIA driver, or MXNet for the CPU: "
+            "pip uninstall the one with CUDA, then pip install 'd2l_autorec[cpu]'"
+        ) from error
 
 
 def _set_omp_threads(count: int, cpus: int) -> None:
-    """OpenMP keeps the number by thread: set it in those of MXNet's engine, and in this one."""
+    """Set the number of threads in each thread of MXNet's engine and in this one."""
     from mxnet import npx
     from mxnet.base import _LIB, check_call
 
@@ -117,12 +106,12 @@ def _set_omp_threads(count: int, cpus: int) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver shows a device: a guess that does not need MXNet."""
-    return Path("/dev/nvidiactl").exists() or sys.platform == "win32"
+    """Return whether an NVIDIA driver shows a device: a guess that does not need MXNet."""
+    return Path("/dev/nvidiactl").exists()
 
 
 def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
-    """Whether one CPU context alone will train, as the options of a run say."""
+    """Return whether one CPU context alone will train, as the options of a run say."""
     if kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
         return False
     if cpus:

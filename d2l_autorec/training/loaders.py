@@ -38,10 +38,8 @@ class EpochShuffle(gluon.data.Sampler):
 
     def __iter__(self) -> Iterator[int]:
         random = generator(self._seed, Purpose.ROW_ORDER, self.epoch)
-        order = random.permutation(self._length)
-
         self.epoch += 1
-        return iter(order.tolist())
+        return iter(random.permutation(self._length).tolist())
 
     def __len__(self) -> int:
         return self._length
@@ -71,9 +69,7 @@ class SparseRows:
         self._matrix = matrix
 
     def __call__(self, rows: list[int]) -> CSRBatch:
-        chosen = onp.fromiter(rows, dtype=onp.int64, count=len(rows))
-        matrix = self._matrix
-
+        matrix, chosen = self._matrix, onp.array(rows, dtype=onp.int64)
         indptr, indices, data = kernels.take_rows(
             matrix.indptr, matrix.indices, matrix.data, chosen
         )
@@ -87,8 +83,7 @@ class DenseRows:
         self._matrix = matrix
 
     def __call__(self, rows: list[int]) -> np.ndarray:
-        dense = self._matrix[rows].toarray()  # (B, columns)
-        return np.array(dense, dtype="float32")
+        return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
 class Pairs(NamedTuple):
@@ -100,13 +95,13 @@ class Pairs(NamedTuple):
 
     @classmethod
     def of(cls, ratings: Ratings) -> "Pairs":
-        """Indices and values, with the offset that keeps 0 free."""
+        """Return indices and values, with the offset that keeps 0 free."""
         values = ratings.values + onp.float32(ratings.offset)
         return cls(ratings.users, ratings.items, values)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Numbers of rows and columns."""
         return len(self.users), len(self)
 
 
@@ -135,7 +130,7 @@ def train_loader(
     batchify: Callable = DenseRows,
     last_batch: str = "rollover",
 ) -> gluon.data.DataLoader:
-    """Shuffled batches; rows left over at the end of an epoch open the next one.
+    """Return shuffled batches; rows left over at the end of an epoch open the next one.
 
     With `last_batch` 'keep' they are a short batch of their own.
     """
@@ -149,7 +144,7 @@ def train_loader(
 def eval_loader(
     matrix: sparse.csr_matrix | Pairs, batch_size: int = 1024, batchify: Callable = DenseRows
 ) -> gluon.data.DataLoader:
-    """Every row once, in order."""
+    """Return batches of every row once, in order."""
     rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
 
     return gluon.data.DataLoader(
@@ -158,7 +153,7 @@ def eval_loader(
 
 
 def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
-    """What a training loader's next pass depends on: its epoch and the rows rolled over.
+    """Return what a loader's next pass depends on: its epoch and the rows rolled over.
 
     Read it before the pass begins, which changes both.
     """
@@ -170,7 +165,7 @@ def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
 
 
 def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any], skipped: int = 0) -> None:
-    """The reverse of `loader_state`; the next pass leaves out its first `skipped` batches."""
+    """Set a loader's state; the next pass leaves out its first `skipped` batches."""
     batches = loader._batch_sampler
     batches.skipped = skipped
     batches._sampler.epoch = int(state["loader/epoch"])

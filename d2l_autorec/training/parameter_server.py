@@ -7,11 +7,9 @@ computes what one process does with the whole batches.
 
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mxnet as mx
@@ -20,7 +18,6 @@ from mxnet.base import _LIB, check_call
 
 from ..support.cli import leave
 from ..support.environment import DISTRIBUTED, check_parameter_server
-from ..support.errors import ConfigError
 
 # A server unpickles `ServerOptimizer`, and so loads this module, while MXNet is still being
 # imported: mx.np is not there yet.
@@ -50,13 +47,13 @@ class ServerOptimizer(mx.optimizer.Optimizer):
         self._inner = inner
 
     def create_state_multi_precision(self, index: int, weight: Any) -> Any:
-        """The inner optimizer's."""
+        """Return the inner optimizer's state, and none for a worker's own key."""
         if index >= FIRST_KEY:
             return None
         return self._inner.create_state_multi_precision(index, weight)
 
     def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
-        """Add, or update."""
+        """Add, or update by the inner optimizer."""
         if index >= FIRST_KEY:
             weight[:] = weight + grad
         else:
@@ -97,29 +94,14 @@ class Workers:
         self._begun = False
 
         if store is not None:
-            self._join(store, rank)
-
-    def _join(self, store: Any, rank: int | None) -> None:
-        self.size = store.num_workers
-        if rank is None:
-            self.rank = store.rank
-
-        self.asynchronous = "async" in store.type
-        if self.asynchronous:
-            store.set_optimizer(ServerOptimizer())
-
-        self._check_ranks()
-
-    def _check_ranks(self) -> None:
-        taken = onp.arange(self.size, dtype=onp.float32) == self.rank
-        if not (self._add(taken) == 1).all():
-            raise ConfigError(
-                f"{WORKER} is {self.rank}: the {self.size} workers must have each "
-                f"its own number from 0 to {self.size - 1}, or none of them any"
-            )
+            self.size = store.num_workers
+            self.rank = store.rank if rank is None else rank
+            self.asynchronous = "async" in store.type
+            if self.asynchronous:
+                store.set_optimizer(ServerOptimizer())
 
     def share(self, arrays: Sequence[Any]) -> tuple[list[Any], float]:
-        """This worker's rows of a global batch, and their weight.
+        """Return this worker's rows of a global batch, and their weight.
 
         Rows go out as evenly as they divide. A worker that is left without one
         gets row 0 with weight 0: it makes the step like all others, and its
@@ -140,18 +122,13 @@ class Workers:
             return list(arrays), 1.0
 
         rows = len(arrays[0])
-        begin = self.first_row(rows)
-        end = (self.rank + 1) * rows // self.size
-
-        part = slice(begin, end)
-        weight = 1.0
-        if begin == end:
-            part = slice(0, 1)
-            weight = 0.0
-        return [array[part] for array in arrays], weight
+        part = slice(self.first_row(rows), (self.rank + 1) * rows // self.size)
+        if part.start == part.stop:
+            return [array[:1] for array in arrays], 0.0
+        return [array[part] for array in arrays], 1.0
 
     def first_row(self, rows: int) -> int:
-        """Position in a global batch of so many rows of the first that is this worker's."""
+        """Return the position in a global batch of so many rows of this worker's first."""
         return self.rank * rows // self.size
 
     def begin(self, trainer: Any) -> None:
@@ -189,7 +166,7 @@ class Workers:
         self.barrier()  # nobody trains on before all have read
 
     def sum(self, values: onp.ndarray) -> onp.ndarray:
-        """The sum of all workers' `values`, in float64; the same to the bit on every worker.
+        """Return the sum of all workers' `values`, in float64, the same to the bit on every worker.
 
         The store itself adds in float32, in the order in which workers arrive;
         so it only carries the values here, and each worker adds them by rank.
@@ -211,20 +188,17 @@ class Workers:
         return onp.sum(rows, axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
-        """What worker 0 gives, on every worker; that of the others is ignored."""
+        """Return what worker 0 gives, on every worker; that of the others is ignored."""
         if self.store is None:
             return content
 
-        own = b""
-        if self.rank == 0:
-            own = content
-
+        own = b"" if self.rank else content
         length = int(self.sum(onp.array([len(own)]))[0])
         packed = _pack(own.ljust(length, b"\0"))  # zeros, where the store only adds
         return _unpack(self._add(packed), length)
 
     def agree(self, value: Any) -> Any:
-        """Worker 0's value, which JSON can hold, on every worker."""
+        """Return worker 0's value, which JSON can hold, on every worker."""
         if self.store is None:
             return value
 
@@ -232,7 +206,7 @@ class Workers:
         return json.loads(text)
 
     def _add(self, values: onp.ndarray) -> onp.ndarray:
-        """The store's sum, in float32."""
+        """Return the store's sum, in float32."""
         if not values.size:
             return values
 
@@ -241,17 +215,16 @@ class Workers:
         if self.asynchronous:
             return self._add_once(own, total)
 
-        key = self._keys.get(values.size)
-        if key is None:  # a key has one shape for ever
-            key = FIRST_KEY + len(self._keys)
-            self._keys[values.size] = key
-            self.store.init(key, total)
+        if values.size not in self._keys:  # a key has one shape for ever
+            self._keys[values.size] = FIRST_KEY + len(self._keys)
+            self.store.init(self._keys[values.size], total)
+        key = self._keys[values.size]
 
         self.store.pushpull(key, own, out=total)
         return total.asnumpy()
 
     def _add_once(self, values: "np.ndarray", total: "np.ndarray") -> onp.ndarray:
-        """As `_add`, where servers never wait for all: under a new key, and after a barrier."""
+        """Return the sum where servers never wait for all: by a new key, after a barrier."""
         key = FIRST_KEY + len(self._keys)
         self._keys[len(self._keys)] = key
 
@@ -286,12 +259,7 @@ class Workers:
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is None:  # after a failure it would wait for workers that wait for this one
             self.close()
 
@@ -309,40 +277,27 @@ def connect(kvstore: str | None = None) -> Workers:
     Raises
     ------
     ConfigError
-        If the environment names no parameter server, or two workers have the same number.
+        If the environment names no parameter server.
     """
     if kvstore not in DISTRIBUTED:
         return Workers()
 
     check_parameter_server(kvstore)
-    rank = _given_rank()
+    rank = os.environ.get(WORKER)
 
     sys.excepthook = _leave_with_traceback
     store = mx.kv.create(kvstore)
     _OPENED.append(store)
-    return Workers(store, rank)
+    return Workers(store, None if rank is None else int(rank))
 
 
-def _given_rank() -> int | None:
-    """This worker's number, where the launcher has given it one."""
-    number = os.environ.get(WORKER)
-    if number is None:
-        return None
-
-    if not re.fullmatch("[0-9]{1,9}", number):
-        raise ConfigError(f"{WORKER} is {number!r}: it must be a whole number from 0")
-    return int(number)
-
-
-def _leave_with_traceback(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> NoReturn:
-    traceback.print_exception(kind, error, trace)
+def _leave_with_traceback(*error: Any) -> NoReturn:
+    traceback.print_exception(*error)
     leave(1)
 
 
 def _pack(content: bytes) -> onp.ndarray:
-    """Three bytes a number, which float32 holds exactly: the store adds nothing else."""
+    """Return three bytes a number, which float32 holds exactly: the store adds nothing else."""
     count = -(-len(content) // 3)
     whole = content.ljust(count * 3, b"\0")
 
@@ -352,6 +307,6 @@ def _pack(content: bytes) -> onp.ndarray:
 
 
 def _unpack(packed: onp.ndarray, length: int) -> bytes:
-    """The reverse of `_pack`."""
+    """Return the bytes that `_pack` was given."""
     wide = packed.astype("<u4").view(onp.uint8).reshape(-1, 4)
     return wide[:, :3].tobytes()[:length]

@@ -10,7 +10,6 @@ from helpers import PACKAGE, assert_user_error, train_run
 from mxnet import gluon, np
 from scipy import sparse
 
-import d2l_autorec
 from d2l_autorec.evaluation.rating import predict_at, predict_pairs
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
@@ -152,10 +151,10 @@ def test_with_dropout_a_device_count_is_repeatable_to_the_bit(model, kernel, cou
 
 @pytest.mark.parametrize("kernel", ["dense", "sparse"])
 def test_with_dropout_every_number_of_devices_gives_the_same_parameters(kernel):
-    """Also where there are more devices than the 7 rows of a batch."""
+    """Also where there are more devices than the 7 rows of a batch, and of either kernel."""
     matrix = rows_of(20)
-    one, _ = trained("autorec", kernel, 1, matrix, 7, "keep", 0.5)
-    for count in (2, 7, 8, 25, 40):
+    one, _ = trained("autorec", "dense", 1, matrix, 7, "keep", 0.5)
+    for count in (1, 2, 7, 8, 25, 40):
         many, _ = trained("autorec", kernel, count, matrix, 7, "keep", 0.5)
         for ours, theirs in zip(many, one):
             onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5, err_msg=str(count))
@@ -188,13 +187,6 @@ def test_evaluation_uses_every_device():
     assert seen == contexts * 2
 
 
-def test_no_loader_forks():
-    """A process forked after CUDA has started cannot use it."""
-    for loader in (train_loader(rows_of(9), 3, 0), eval_loader(rows_of(9))):
-        assert loader._num_workers == 0
-    assert d2l_autorec.get_dataloader_workers() == 0
-
-
 @pytest.mark.parametrize(
     "asked, count, kind, expected",
     [
@@ -216,13 +208,6 @@ def test_nobody_cannot_add_up_for_two(in_process):
         in_process("run", *("--dataset synthetic --cpus 2 --kvstore none".split())),
         "--kvstore none is for one device, and there are 2",
     )
-
-
-@pytest.mark.parametrize("kvstore", ["local", "device"])
-def test_either_store_trains(tmp_path, kvstore):
-    result = train_run(AutoRecConfig(**SMALL, cpus=2, kvstore=kvstore, out=str(tmp_path / "a")))
-    other = train_run(AutoRecConfig(**SMALL, cpus=2, out=str(tmp_path / "b")))
-    assert result["test_rmse"] == pytest.approx(other["test_rmse"], rel=1e-6)
 
 
 def test_gpus(monkeypatch):
@@ -257,45 +242,20 @@ def test_cuda_whose_driver_does_not_answer(monkeypatch, in_process):
         )
 
 
-@pytest.mark.parametrize(
-    "library, way_out",
-    [
-        ("libcuda.so.1", "or have exactly one MXNet, for the CPU: pip uninstall the one with CUDA"),
-        ("libgomp.so.1", "install the system's package of that library (Debian: libgomp1)"),
-        ("libquadmath.so.0", "install the system's package of that library (Debian: libquadmath0)"),
-    ],
-)
-def test_a_library_of_the_system_that_mxnet_lacks(tmp_path, command, library, way_out):
-    (tmp_path / "mxnet.py").write_text(
-        f"raise OSError('{library}: cannot open shared object file: No such file')\n"
-    )
-    process = command(
-        "run",
-        "--dataset",
-        "synthetic",
-        PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)]),
-    )
-    assert_user_error(process, f"MXNet cannot be loaded ({library}: cannot open", way_out)
+def test_a_library_of_the_system_that_mxnet_lacks(tmp_path, command):
+    (tmp_path / "mxnet.py").write_text("raise OSError('libgomp.so.1: cannot open: No such file')\n")
+    path = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+    process = command("run", "--dataset", "synthetic", PYTHONPATH=path)
+    assert_user_error(process, "MXNet cannot be loaded (libgomp.so.1: cannot open", "(Debian:")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "MXNetError: Check failed: err == cudaSuccess (2 vs. 0) : cudaMalloc retry failed: out of "
-        "memory",
-        "MXNetError: Failed to allocate CPU Memory",
-    ],
-)
-def test_out_of_memory(tmp_path, monkeypatch, in_process, text):
+def test_out_of_memory(tmp_path, monkeypatch, in_process):
     def fail(*_):
-        raise mx.MXNetError(f"Traceback (most recent call last):\n  File x.cc, line 1\n{text}")
+        raise mx.MXNetError("MXNetError: Check failed: cudaMalloc retry failed: out of memory")
 
     monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
-    assert_user_error(
-        in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"), "--quiet"),
-        "out of memory",
-        "--batch-size or --hidden",
-    )
+    process = in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"), "--quiet")
+    assert_user_error(process, "out of memory", "--batch-size or --hidden")
 
 
 def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
@@ -305,13 +265,3 @@ def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
     with pytest.raises(mx.MXNetError, match="shapes differ"):
         train_run(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))
-
-
-@pytest.mark.parametrize("kernel", ["dense", "sparse"])
-@pytest.mark.parametrize("count", [2, 3])
-def test_every_number_of_devices_and_both_kernels_drop_the_same_units(kernel, count):
-    wanted, _ = trained("autorec", "dense", 1, rows_of(14), 6, "rollover", dropout=0.3)
-    found, _ = trained("autorec", kernel, count, rows_of(14), 6, "rollover", dropout=0.3)
-
-    for ours, theirs in zip(found, wanted):
-        onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)

@@ -16,8 +16,8 @@ from d2l_autorec.kernels.fused_step import FusedStep, Layers, OneHidden, RPropOp
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.models.sparse_autorec import predict
+from d2l_autorec.training.fused import RProp
 from d2l_autorec.training.losses import MaskedL2Loss
-from d2l_autorec.training.rprop import RProp
 
 RUN = dict(dataset="synthetic:50x60x700", epochs=6, hidden=(6,), dropout=0.0, quiet=True)
 FULL = {**RUN, "optimizer": "rprop", "batch_size": "all", "lr": 0.01, "cpus": 1}
