@@ -6,14 +6,13 @@ request -> Guard -> types of `schema` -> `Answers`, of large requests in another
 import asyncio
 import ipaddress
 import mimetypes
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import anyio
-import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -43,22 +42,14 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-PROBLEMS = {
-    400: "The body is no JSON",
-    404: "A user or an item is unknown",
-    408: "The request did not come in time",
-    413: "The body is too large",
-    415: "The body is not said to be JSON",
-    421: "The host is none that is served",
-    422: "A mistake in the request",
-    500: "An internal error",
-    503: "No answer in time",
-}
-Given = Mapping[Any, float] | Sequence[Any]
+PROBLEMS = (400, 404, 413, 415, 421, 422, 500, 503)
+Given = Mapping[Any, float] | Sequence[Any] | None
 
 
 class Answers:
     """Answers of a model as JSON's types.
+
+    Someone is a user that the model knows, or ratings of a person that training did not see.
 
     Parameters
     ----------
@@ -72,49 +63,36 @@ class Answers:
         self._result = result
         predictor.prepare()
 
-    def recommend(self, user: Any, n: int) -> dict[str, Any]:
-        """Return the best unseen items of a user that the model knows."""
+    def recommend(self, user: Any, ratings: Given, n: int) -> dict[str, Any]:
+        """Return the best unseen items of someone, and why."""
+        predictor = self._predictor
         remarks: list[str] = []
-        found = self._predictor.recommend(user, n, remarks.append)
+        if ratings is None:
+            found = predictor.recommend(user, n, remarks.append)
+            rated = predictor.inputs_of(predictor.users.positions([user])[0])
+        else:
+            rated = positions_and_values(predictor, ratings)
+            found = recommend_new_user(predictor, *rated, n)
 
-        (position,) = self._predictor.users.positions([user])
-        return self._recommended(found, n, self._predictor.inputs_of(position), remarks)
-
-    def recommend_new_user(self, ratings: Given, n: int) -> dict[str, Any]:
-        """Return the best items for someone whom training did not see."""
-        rated = positions_and_values(self._predictor, ratings)
-        return self._recommended(recommend_new_user(self._predictor, *rated, n), n, rated, [])
-
-    def _recommended(
-        self,
-        found: Sequence[Scored],
-        n: int,
-        rated: tuple[np.ndarray, np.ndarray],
-        remarks: list[str],
-    ) -> dict[str, Any]:
-        positions = self._predictor.items.positions([scored.item for scored in found])
-        reasons = self._predictor.reasons(positions, *rated)
+        positions = predictor.items.positions([scored.item for scored in found])
+        reasons = predictor.reasons(positions, *rated)
         rows = [
             {**row, "because": _rows(reason, "similarity")}
             for row, reason in zip(_rows(found), reasons)
         ]
-
         if len(found) < n:
             remarks.append(shortage(len(found), n))
         return {"recommendations": rows, "remarks": remarks}
 
-    def predict(self, user: Any, items: Sequence[Any]) -> dict[str, Any]:
-        """Return what a user would give to each of `items`."""
-        return {"predictions": _rows(self._predictor.score(user, items))}
+    def predict(self, user: Any, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
+        """Return what someone would give to each of `items`."""
+        predictor = self._predictor
+        if ratings is None:
+            return {"predictions": _rows(predictor.score(user, items))}
 
-    def predict_new_user(self, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
-        """Return what someone whom training did not see would give to each of `items`."""
-        rated = positions_and_values(self._predictor, ratings)
-        wanted = self._predictor.items.positions(items)
-
-        scores = predict_new_user(self._predictor, *rated)
-        shown = self._predictor.shown(scores[wanted])
-        return {"predictions": _rows(self._predictor.scored(wanted, shown))}
+        scores = predict_new_user(predictor, *positions_and_values(predictor, ratings))
+        wanted = predictor.items.positions(items)
+        return {"predictions": _rows(predictor.scored(wanted, predictor.shown(scores[wanted])))}
 
     def similar_items(self, item: Any, n: int) -> dict[str, Any]:
         """Return the items most like an item."""
@@ -125,10 +103,7 @@ class Answers:
     def search(self, text: str, n: int) -> dict[str, Any]:
         """Return items whose title or id contains the words of `text`, popular ones first."""
         found = self._predictor.search(text, n)
-        rows = [
-            {"item": item, "title": title, "ratings": int(count)} for item, title, count in found
-        ]
-        return {"items": rows}
+        return {"items": [{"item": i, "title": t, "ratings": int(count)} for i, t, count in found]}
 
     def about(self) -> dict[str, Any]:
         """Return what result.json says, and what is asked for and answered."""
@@ -162,10 +137,7 @@ def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> F
         title="d2l_autorec",
         version=__version__,
         description="What a trained model recommends.",
-        responses={
-            status: {"model": schema.Problem, "description": text}
-            for status, text in PROBLEMS.items()
-        },
+        responses=dict.fromkeys(PROBLEMS, {"model": schema.Problem}),
         redirect_slashes=False,
     )
     app.add_middleware(Guard, seconds=seconds, hosts=hosts)
@@ -184,7 +156,7 @@ def problem(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 
 
 class Guard:
-    """Refuses requests that are for another host, too large or too slow.
+    """Refusal of requests that are for another host, too large or too slow.
 
     Parameters
     ----------
@@ -210,14 +182,11 @@ class Guard:
         if scope["method"] == "HEAD":  # the server leaves out the body
             scope = {**scope, "method": "GET"}
         size = 0
-        is_reading = is_answered = False
+        is_answered = False
 
         async def read() -> Message:
-            nonlocal size, is_reading
-            is_reading = True
+            nonlocal size
             message = await receive()
-            is_reading = False
-
             size += len(message.get("body", b""))
             if size > MOST_BYTES:
                 raise HTTPException(413, f"the body is larger than {MOST_BYTES} bytes", CLOSE)
@@ -230,26 +199,19 @@ class Guard:
 
         with anyio.move_on_after(self._seconds) as limit:
             await self._app(scope, read, write)
-
         if limit.cancelled_caught and not is_answered:
-            late = problem(503, f"no answer within {self._seconds:g} seconds: try again later")
-            if is_reading:
-                text = f"the request was not complete in {self._seconds:g} seconds"
-                late = problem(408, text, CLOSE)
-            await late(scope, receive, send)
+            text = f"not done within {self._seconds:g} seconds: try again later"
+            await problem(503, text, CLOSE)(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         """Return the answer to a request that is not to be read."""
         host = headers.get("host") or LOOPBACK  # every browser says one
+        kind, _, _ = headers.get("content-type", "").partition(";")
         if not self._is_served(host):
             return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
-        if scope["method"] != "POST":
-            return None
-
-        kind, _, _ = headers.get("content-type", "").partition(";")
-        if kind.strip().lower() != "application/json":
+        if scope["method"] == "POST" and kind.strip().lower() != "application/json":
             return problem(415, "send JSON, with content-type: application/json", CLOSE)
-        if scope["query_string"]:
+        if scope["method"] == "POST" and scope["query_string"]:
             return problem(422, "a POST takes no parameters in the address, only JSON", CLOSE)
         return None
 
@@ -262,7 +224,7 @@ class Guard:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Let every error be one line of JSON."""
+    """Answer every error by one line of JSON."""
 
     @app.exception_handler(UserError)
     async def of_the_library(_: Request, error: UserError) -> JSONResponse:
@@ -289,14 +251,9 @@ def _answer_errors(app: FastAPI) -> None:
         return problem(500, "internal error; see the server's log")
 
 
-def _asker(known: int) -> Callable[..., Awaitable[Response]]:
-    """Return the function that asks `Answers`.
-
-    Parameters
-    ----------
-    known : int
-        Users and items of the model.
-    """
+def _add_routes(app: FastAPI, answers: Answers) -> None:
+    about = answers.about()
+    known = about["users"] + about["items"]
     thread = ThreadPoolExecutor(1)  # what takes long there keeps no other request waiting
 
     async def ask(size: int, question: Callable[..., Any], *arguments: Any) -> Response:
@@ -308,17 +265,10 @@ def _asker(known: int) -> Callable[..., Awaitable[Response]]:
             content = await loop.run_in_executor(thread, question, *arguments)
         return Response(to_json(content), media_type="application/json")
 
-    return ask
-
-
-def _add_routes(app: FastAPI, answers: Answers) -> None:
-    about = answers.about()
-    ask = _asker(about["users"] + about["items"])
-
     @app.get("/recommend", response_model=schema.Recommendations)
     async def recommend(asked: Annotated[schema.OfUser, Query()]) -> Response:
         """Recommend unseen items to a user that the model knows."""
-        return await ask(asked.n, answers.recommend, asked.user, asked.n)
+        return await ask(asked.n, answers.recommend, asked.user, None, asked.n)
 
     @app.post("/recommend", response_model=schema.Recommendations)
     async def recommend_new_user(asked: schema.NewUser) -> Response:
@@ -327,17 +277,13 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         `ratings` are ratings by item id; of a model that ranks, a list of item ids.
         """
         size = len(asked.ratings) + asked.n
-        return await ask(size, answers.recommend_new_user, asked.ratings, asked.n)
+        return await ask(size, answers.recommend, None, asked.ratings, asked.n)
 
     @app.post("/predict", response_model=schema.Predictions)
     async def predict(asked: schema.Wanted) -> Response:
         """Predict what a user, or someone with these ratings, would give to each item."""
-        size = len(asked.items)
-        if asked.ratings is None:
-            return await ask(size, answers.predict, asked.user, asked.items)
-
-        size += len(asked.ratings)
-        return await ask(size, answers.predict_new_user, asked.ratings, asked.items)
+        size = len(asked.items) + len(asked.ratings or ())
+        return await ask(size, answers.predict, asked.user, asked.ratings, asked.items)
 
     @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems)
     async def similar_items(item: str, asked: Annotated[schema.OfItem, Query()]) -> Response:

@@ -192,12 +192,11 @@ def positions_and_values(
     if not names:
         raise DataError("ratings is empty: give at least one item")
 
-    values = [1.0] * len(names)
+    values: Sequence[Any] = [1.0] * len(names)
     if predictor.config.task == "rating":
         if not isinstance(rated, Mapping):
             raise DataError("ratings holds items alone: give a dict of item to rating")
         values = list(rated.values())
-
     items = predictor.items.positions(names)
     return _checked(predictor, names, items, values, lambda _: "ratings")
 
@@ -262,10 +261,9 @@ def _checked(
     for at, (name, item, value) in enumerate(zip(names, items.tolist(), values)):
         if isinstance(value, bool) or not isinstance(value, (Real, np.number)):
             raise DataError(f"{locate(at)}: {value!r} for item {str(name)!r} is not a number")
-        number = float(value)
-        if not low <= number <= high:
+        if not low <= float(value) <= high:
             raise DataError(
-                f"{locate(at)}: {number:.12g} for item {str(name)!r} is outside the scale "
+                f"{locate(at)}: {float(value):.12g} for item {str(name)!r} is outside the scale "
                 f"{low:g}..{high:g}"
             )
         if item in met:

@@ -44,20 +44,13 @@ def reserve(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(
-            f"`host={host}` is no address ({error}): give one of this machine's, as 127.0.0.1"
-        ) from error
-
-    reserved = socket.socket(family, kind, protocol)
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+        reserved = socket.socket(family, kind, protocol)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(address)
-    except OSError as error:
-        reserved.close()
+    except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"{host}, port {port}, cannot be listened on ({error.strerror}): name another "
-            "one with `port`, or another address with `host`"
+            f"{host}, port {port}, cannot be listened on ({getattr(error, 'strerror', error)}): "
+            "name another one with `port`, or another address of this machine's with `host`"
         ) from error
 
     # only now: with it, a port on which another granian listens could be bound
@@ -75,9 +68,7 @@ def reserve(host: str, port: int) -> socket.socket:
 def url_of(reserved: socket.socket) -> str:
     """Return the address for a browser."""
     host, port, *_ = reserved.getsockname()
-    if reserved.family == socket.AF_INET6:
-        host = f"[{host}]"
-    return f"http://{host}:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(
@@ -170,7 +161,7 @@ def _in_worker(app: Any, is_stopping: mmap.mmap) -> Any:
 
 
 def _tell_when_ready(reserved: socket.socket, when_ready: Callable[[], None]) -> None:
-    """Wait until somebody listens at the address."""
+    """Call `when_ready` once somebody listens at the address."""
     with closing(socket.socket(reserved.family)) as client:
         while client.connect_ex(reserved.getsockname()):
             time.sleep(0.01)

@@ -190,7 +190,7 @@ def test_user_errors(run, command, tmp_path):
         port = str(taken.getsockname()[1])
         process = command("serve", str(run), "--port", port)
     assert_user_error(process, f"127.0.0.1, port {port}, cannot be listened on (Address already in")
-    assert_user_error(command("serve", str(run), "--host", "no.such.host.invalid"), "is no address")
+    assert_user_error(command("serve", str(run), "--host", "no.such.host.invalid"), "cannot be")
     assert_user_error(
         command("serve", str(run), "--host", "192.0.2.1"), "192.0.2.1, port 8000, cannot"
     )
