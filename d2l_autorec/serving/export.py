@@ -22,18 +22,8 @@ from ..runs.folder import RunFolder
 from ..support.errors import ConfigError, DataError
 from ..support.files import PART, digest_of
 from ..training.loaders import SparseRows
+from . import tables
 from .predictor import Parts, RowScorer
-from .tables import (
-    HOW_TO_INSTALL,
-    INPUT,
-    METADATA,
-    NETWORK,
-    TABLES,
-    of_length_1,
-    open_session,
-    origins_of,
-    save_tables,
-)
 
 if TYPE_CHECKING:
     from ..trained_model import TrainedModel
@@ -61,9 +51,9 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
         return Parts(items, users)
 
     columns = net.column_vectors()
-    if columns is None:
-        return Parts(score_rows=_dense_scorer(net))
     output = net.output and net.output.function
+    if columns is None:
+        return Parts(score_rows=_row_scorer(net, None))
     if config.based == "item":
         return Parts(_encode_all(net, inputs.to_csr("item")), columns, output)
     return Parts(columns, None, output, score_rows=_row_scorer(net, columns))
@@ -82,15 +72,11 @@ def _encode_all(net: Any, matrix: sparse.csr_matrix) -> Vectors:
     return Vectors(*map(np.concatenate, zip(*blocks)))
 
 
-def _dense_scorer(net: Any) -> RowScorer:
+def _row_scorer(net: Any, columns: Vectors | None) -> RowScorer:
     def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
-        return net(mxnp.array(matrix.toarray(), dtype="float32")).asnumpy()
+        if columns is None:
+            return net(mxnp.array(matrix.toarray(), dtype="float32")).asnumpy()
 
-    return score_rows
-
-
-def _row_scorer(net: Any, columns: Vectors) -> RowScorer:
-    def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
         users, user_biases = encode(net, matrix)
         products = users @ columns.weights.T + columns.biases + user_biases[:, None]
         if net.output is None:
@@ -142,15 +128,15 @@ def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list
 def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
     written = []
     if run.config.maps_rows:
-        written.append(folder / NETWORK)
-        _write_network(run, folder / NETWORK)
-    written.append(folder / TABLES)
-    save_tables(run.parts(), folder / TABLES)
+        written.append(folder / tables.NETWORK)
+        _write_network(run, folder / tables.NETWORK)
+    written.append(folder / tables.TABLES)
+    tables.save_tables(run.parts(), folder / tables.TABLES)
 
     about = describe(run) | {"files": {path.name: digest_of(path) for path in written}}
     text = json.dumps(about, ensure_ascii=False, indent=1)
-    (folder / METADATA).write_text(text + "\n", encoding="utf-8")
-    return [*written, folder / METADATA]
+    (folder / tables.METADATA).write_text(text + "\n", encoding="utf-8")
+    return [*written, folder / tables.METADATA]
 
 
 def _write_network(run: "TrainedModel", path: Path) -> None:
@@ -158,12 +144,12 @@ def _write_network(run: "TrainedModel", path: Path) -> None:
     try:
         from .onnx_graph import save_graph
     except ImportError as error:
-        raise ConfigError(f"an export needs onnx ({error}): {HOW_TO_INSTALL}") from error
+        raise ConfigError(f"an export needs onnx ({error}): {tables.HOW_TO_INSTALL}") from error
 
     rows = _sample(run)
     expected = run.net(mxnp.array(rows)).asnumpy()
     save_graph(run.net, rows.shape[1], path)
-    found = open_session(path)(of_length_1(rows) if run.config.unit_rows else rows)
+    found = tables.open_session(path)(tables.of_length_1(rows) if run.config.unit_rows else rows)
 
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
@@ -187,12 +173,12 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
     steps: dict[str, str] = {}
     if config.maps_rows:
         own = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)
-        steps = {"input": INPUT, **own}
+        steps = {"input": tables.INPUT, **own}
 
     return {
         "model": config.model,
         "dataset": ratings.name,
-        "run": run.path and origins_of(RunFolder.read(run.path)),
+        "run": run.path and tables.origins_of(RunFolder.read(run.path)),
         "based": config.based if config.reads == "rows" else None,
         "scale": list(ratings.bounds),
         "offset": ratings.offset,

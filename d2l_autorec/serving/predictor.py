@@ -72,8 +72,8 @@ class Scored(NamedTuple):
 
 
 def warn(text: str) -> None:
-    """Warn of an answer that says little."""
-    warnings.warn(text, DataWarning, stacklevel=4)  # where the model was asked
+    """Warn of an answer that says little, where the model was asked."""
+    warnings.warn(text, DataWarning, stacklevel=4)
 
 
 class Predictor:
@@ -113,11 +113,10 @@ class Predictor:
         self.cold_users = self._means.no_row
         self.cold_items = self._means.no_column
 
-        none: tuple[Any, Any] = (None, None)
-        user_vectors: tuple[Any, Any] = parts.users or none
-        item_vectors: tuple[Any, Any] = parts.items or none
-        self.user_table, self.user_biases = user_vectors
-        self.item_vectors, self.item_biases = item_vectors
+        self.user_table: Any = parts.users and parts.users.weights
+        self.user_biases: Any = parts.users and parts.users.biases
+        self.item_vectors: Any = parts.items and parts.items.weights
+        self.item_biases: Any = parts.items and parts.items.biases
         self._weights = parts.linear and parts.linear.weights
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
@@ -309,10 +308,8 @@ class Predictor:
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Return ratings as the user sees them: clipped to the scale if the run has `clip`."""
-        if self.config.clip:
-            low, high = self.ratings.bounds
-            return np.minimum(np.maximum(ratings, low), high)  # of ten, 5 times as quick as np.clip
-        return ratings
+        low, high = self.ratings.bounds if self.config.clip else (-np.inf, np.inf)
+        return np.minimum(np.maximum(ratings, low), high)  # of ten, 5 times as quick as np.clip
 
     @cached_property
     def directions(self) -> np.ndarray:

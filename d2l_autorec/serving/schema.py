@@ -29,30 +29,24 @@ Number = Annotated[
 ]
 
 
-class Query(BaseModel):
-    """Parameters of an address; unknown ones are refused."""
+class OfItem(BaseModel):
+    """Parameters of similar items, as of every address; unknown ones are refused."""
+
+    n: Number = 10
 
     model_config = ConfigDict(extra="forbid")
 
 
-class OfUser(Query):
+class OfUser(OfItem):
     """Parameters of a known user's recommendations."""
 
     user: str
-    n: Number = 10
 
 
-class OfItem(Query):
-    """Parameters of similar items."""
-
-    n: Number = 10
-
-
-class Words(Query):
+class Words(OfItem):
     """Words of a title or an id; without any, the most popular items are found."""
 
     search: Annotated[str, Field(max_length=MOST_LETTERS)] = ""
-    n: Number = 10
 
 
 class Body(BaseModel):
@@ -151,12 +145,6 @@ class About(BaseModel):
     users: int
     items: int
     result: dict[str, Any]
-
-
-class Health(BaseModel):
-    """That the server answers."""
-
-    status: str
 
 
 class Problem(BaseModel):

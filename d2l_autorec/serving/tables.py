@@ -150,15 +150,13 @@ def _check_current(record: RunFolder, folder: Path, names: list[str]) -> None:
     """Raise NotExported unless the files are those that an export wrote of the run as it is."""
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
-        origins, written = metadata["run"], metadata["files"]
         found = {name: digest_of(folder / name) for name in names}
+        is_whole = found.items() <= metadata["files"].items()
+        is_current = metadata["run"] == origins_of(record)
     except FileNotFoundError as error:
         raise NotExported(f"{record.path} has no export") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotExported(f"{folder} cannot be read ({error!r})") from error
 
-    if origins != origins_of(record):
-        raise NotExported(f"{folder} was exported from other parameters than the run has now")
-    for name in names:
-        if written.get(name) != found[name]:
-            raise NotExported(f"{folder / name} is not what the export wrote")
+    if not (is_whole and is_current):
+        raise NotExported(f"{folder} was not exported from the run as it is now")

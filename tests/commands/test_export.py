@@ -13,7 +13,7 @@ from helpers import TESTS, assert_user_error, finish, own_file
 from mxnet import np
 
 import d2l_autorec as d2l
-from d2l_autorec.serving import export
+from d2l_autorec.serving import tables
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
@@ -125,7 +125,7 @@ def test_an_earlier_export_is_kept(run, tmp_path, monkeypatch, wrong, message):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export, "open_session", wrong or full)
+    monkeypatch.setattr(tables, "open_session", wrong or full)
     with pytest.raises(d2l.UserError, match=message):
         run.export(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -152,7 +152,7 @@ def test_an_old_export_is_not_served(run, tmp_path):
     for path in other.path.iterdir():
         shutil.copy(path, copy)
 
-    with pytest.raises(NotExported, match="was exported from other parameters than the run has"):
+    with pytest.raises(NotExported, match="was not exported from the run as it is now"):
         load_served(copy)
     with Server(copy) as server:
         assert recommend(server.url) == by_library(copy)
