@@ -1,5 +1,6 @@
 """Metrics in plain NumPy; each docstring has the formula."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,30 +8,26 @@ from scipy import sparse
 
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Root mean squared error, sqrt(mean((truth - prediction)^2)), in float64; NaN of nothing."""
+    """Return the root of the mean of (truth - prediction)^2, in float64; NaN of nothing."""
     error = _errors(truth, prediction)
-    if not error.size:
-        return float("nan")
-    return float(np.sqrt(np.mean(np.square(error))))
+    return float(np.sqrt(np.mean(np.square(error)))) if error.size else math.nan
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean absolute error, mean(|truth - prediction|), in float64; NaN of nothing."""
+    """Return the mean of |truth - prediction|, in float64; NaN of nothing."""
     error = _errors(truth, prediction)
-    if not error.size:
-        return float("nan")
-    return float(np.mean(np.abs(error)))
+    return float(np.mean(np.abs(error))) if error.size else math.nan
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """truth - prediction, in float64."""
+    """Return truth - prediction, in float64."""
     return np.asarray(truth, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
 
 
 def errors_by_count(
     truth: np.ndarray, prediction: np.ndarray, counts: np.ndarray
 ) -> list[dict[str, Any]]:
-    """RMSE and MAE of ratings in groups: of nothing, of 1 to 9, of 10 to 99, and so on.
+    """Return RMSE and MAE of ratings in groups: of nothing, of 1 to 9, of 10 to 99, and so on.
 
     Parameters
     ----------
@@ -48,15 +45,9 @@ def errors_by_count(
     while low <= counts.max(initial=-1):
         chosen = (counts >= low) & (counts <= high)
         if chosen.any():
-            groups.append(
-                {
-                    "from": low,
-                    "to": high,
-                    "test_ratings": int(chosen.sum()),
-                    "rmse": rmse(truth[chosen], prediction[chosen]),
-                    "mae": mae(truth[chosen], prediction[chosen]),
-                }
-            )
+            pair = truth[chosen], prediction[chosen]
+            group = {"from": low, "to": high, "test_ratings": int(chosen.sum())}
+            groups.append({**group, "rmse": rmse(*pair), "mae": mae(*pair)})
         low, high = high + 1, 10 * high + 9
 
     return groups
@@ -65,13 +56,13 @@ def errors_by_count(
 def mean_over_users(
     truth: np.ndarray, prediction: np.ndarray, users: np.ndarray
 ) -> tuple[float, float]:
-    """Mean over users of the RMSE, and of the MAE, of each one's ratings; NaN of nothing.
+    """Return the mean over users of the RMSE, and of the MAE, of each one's; NaN of nothing.
 
     Users count alike here, however many ratings they have.
     """
     error = _errors(truth, prediction)
     if not error.size:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
 
     _, of_user = np.unique(users, return_inverse=True)
     counts = np.bincount(of_user)
@@ -81,7 +72,7 @@ def mean_over_users(
 
 
 def top_items(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k items of highest score, best first; of equal scores the lower index comes first.
+    """Return the k items of highest score, best first; of equal scores the lower index first.
 
     Only the chosen k are sorted, never all items.
 
@@ -112,7 +103,7 @@ def top_items(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
-    """Which ranked items are held-out ones.
+    """Return which ranked items are held-out ones.
 
     Parameters
     ----------
@@ -130,12 +121,11 @@ def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
     # one whole number for each (user, item)
     wanted = cells.row.astype(np.int64) * num_items + cells.col
     keys = np.arange(len(ranked))[:, None] * num_items + ranked
-
     return np.isin(keys, wanted) & (ranked >= 0)
 
 
 def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Each user's hits among the first k, over min(k, relevant) (Liang et al. 2018, section 4.2).
+    """Return a user's hits among the first k, over min(k, relevant) (Liang et al. 2018, 4.2).
 
     Parameters
     ----------
@@ -153,7 +143,7 @@ def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def plain_recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Each user's hits among the first k, over all relevant: it cannot be 1 for more than k.
+    """Return a user's hits among the first k, over all relevant: with more than k it is below 1.
 
     See `recall_at` for parameters and users without held-out items.
     """
@@ -161,12 +151,12 @@ def plain_recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarra
 
 
 def precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Each user's hits among the first k, over k. See `recall_at`."""
+    """Return a user's hits among the first k, over k. See `recall_at`."""
     return _over_relevant(hits[:, :k].sum(axis=1), np.full(len(hits), k), relevant)
 
 
 def hit_rate_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """1 for a user with a hit among the first k, else 0. See `recall_at`.
+    """Return 1 for a user with a hit among the first k, else 0. See `recall_at`.
 
     Source: Deshpande and Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
     """
@@ -174,7 +164,7 @@ def hit_rate_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def reciprocal_rank_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """1 / rank of each user's first hit, ranks from 1; 0 without one among the first k.
+    """Return 1 / rank of a user's first hit, ranks from 1; 0 without one among the first k.
 
     Its mean over users is the MRR (Voorhees, TREC-8, 1999). See `recall_at`.
     """
@@ -184,7 +174,7 @@ def reciprocal_rank_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.nda
 
 
 def average_precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Sum of precision@rank over the ranks up to k that are hits, over min(k, relevant).
+    """Return the sum of precision@rank over hits up to rank k, over min(k, relevant).
 
     Its mean over users is the MAP@k (Manning, Raghavan, Schuetze, Introduction to Information
     Retrieval, 2008, section 8.4, cut off at k). See `recall_at`.
@@ -197,7 +187,7 @@ def average_precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.n
 
 
 def coverage_at(ranked: np.ndarray, num_items: int, k: int) -> float:
-    """The share of all items that are among the first k of at least one user.
+    """Return the share of all items that are among the first k of at least one user.
 
     Source: Ge, Delgado-Battenfeld, Jannach, Beyond accuracy, RecSys 2010 (catalog coverage).
 
@@ -213,13 +203,13 @@ def coverage_at(ranked: np.ndarray, num_items: int, k: int) -> float:
 
 
 def _over_relevant(values: np.ndarray, by: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """values / by, shape (users,); NaN for a user without held-out items."""
+    """Return values / by, shape (users,); NaN for a user without held-out items."""
     quotients = np.full(len(values), np.nan)
     return np.divide(values, by, where=relevant > 0, out=quotients)
 
 
 def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Each user's sum of 1 / log2(rank + 1) over hits, over that of min(k, relevant) ideal hits.
+    """Return a user's sum of 1 / log2(rank + 1) over hits, over that of min(k, relevant) hits.
 
     Ranks are from 1. See `recall_at` for parameters and users without held-out items.
     """
@@ -233,11 +223,19 @@ def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error, sd / sqrt(users), over the users that are not NaN."""
+    """Return the mean and its standard error, sd / sqrt(users), over users that are not NaN."""
     values = values[~np.isnan(values)]
     if not len(values):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
-    mean = values.mean()
-    error = values.std() / np.sqrt(len(values))
-    return float(mean), float(error)
+
+METRICS = {
+    "ndcg": ndcg_at,
+    "recall": recall_at,
+    "plain_recall": plain_recall_at,
+    "precision": precision_at,
+    "hit_rate": hit_rate_at,
+    "mrr": reciprocal_rank_at,
+    "map": average_precision_at,
+}

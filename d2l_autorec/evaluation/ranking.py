@@ -12,35 +12,10 @@ from ..support.errors import DataError
 from ..training.devices import parts_on
 from ..training.history import CUT_OFFS
 from ..training.loaders import DenseRows, eval_loader
-from .metrics import (
-    average_precision_at,
-    coverage_at,
-    hit_rate_at,
-    hits_at,
-    mean_and_error,
-    ndcg_at,
-    plain_recall_at,
-    precision_at,
-    recall_at,
-    reciprocal_rank_at,
-    top_items,
-)
+from .metrics import METRICS, coverage_at, hits_at, mean_and_error, top_items
 
-METRICS = {
-    "ndcg": ndcg_at,
-    "recall": recall_at,
-    "plain_recall": plain_recall_at,
-    "precision": precision_at,
-    "hit_rate": hit_rate_at,
-    "mrr": reciprocal_rank_at,
-    "map": average_precision_at,
-}
-OF_AN_EPOCH = {
-    "ndcg@100": (ndcg_at, 100),
-    "recall@20": (recall_at, 20),
-    "recall@50": (recall_at, 50),
-}
-DEEPEST = max(k for _, k in OF_AN_EPOCH.values())
+OF_AN_EPOCH = (("ndcg", 100), ("recall", 20), ("recall", 50))
+DEEPEST = max(k for _, k in OF_AN_EPOCH)
 
 
 class Ranked(NamedTuple):
@@ -119,7 +94,7 @@ class RankingEvaluation:
         self._loader = eval_loader(self._fold_in, batch_size, batchify)
 
     def __call__(self, network: Callable) -> dict[str, float]:
-        """Mean of each metric over users.
+        """Return the mean of each metric over users.
 
         Parameters
         ----------
@@ -127,57 +102,47 @@ class RankingEvaluation:
             Maps a batch of fold-in rows, (B, items), to scores of the same
             shape: an MXNet or a NumPy array.
         """
-        means = {}
-        for name, values in self.per_user(self.measured(network)).items():
-            means[name], _ = mean_and_error(values)
+        per_user = self.per_user(self.measured(network))
+        return {name: mean_and_error(values)[0] for name, values in per_user.items()}
 
-        return means
-
-    def per_user(self, ranked: Ranked, metrics: Any = None) -> dict[str, np.ndarray]:
-        """Metric name to one value for each user that has held-out items, in row order.
+    def per_user(
+        self, ranked: Ranked, metrics: Sequence[tuple[str, int]] = OF_AN_EPOCH
+    ) -> dict[str, np.ndarray]:
+        """Return the value of each metric for each user that has held-out items, in row order.
 
         Parameters
         ----------
         ranked : Ranked
-        metrics : mapping, optional
-            Name to a function of `metrics` and its k; by default those of an epoch.
+        metrics : sequence of (str, int)
+            Names of `METRICS` and cut-offs; by default those of an epoch.
         """
         relevant = np.diff(self._held_out.indptr)
-        chosen = metrics or OF_AN_EPOCH
-
-        values = {name: metric(ranked.hits, relevant, k) for name, (metric, k) in chosen.items()}
-        if self._with_loss:
-            values["loss"] = ranked.losses
-        return values
+        values = {f"{name}@{k}": METRICS[name](ranked.hits, relevant, k) for name, k in metrics}
+        return values | ({"loss": ranked.losses} if self._with_loss else {})
 
     def report(self, network: Callable) -> dict[str, Any]:
-        """Metrics at all cut-offs, their standard errors (`..._se`), item coverage, users."""
+        """Return metrics at all cut-offs, standard errors (`..._se`), item coverage and users."""
         ranked = self.measured(network)
-        wanted = {
-            f"{name}@{k}": (metric, k) for k in self._cut_offs for name, metric in METRICS.items()
-        }
+        wanted = dict.fromkeys(
+            [*OF_AN_EPOCH, *((name, k) for k in self._cut_offs for name in METRICS)]
+        )
 
         flat: dict[str, Any] = {"cut_offs": self._cut_offs}
-        for name, values in self.per_user(ranked, {**OF_AN_EPOCH, **wanted}).items():
-            mean, error = mean_and_error(values)
-            flat[f"test_{name}"] = mean
-            flat[f"test_{name}_se"] = error
-
-        num_items = self._held_out.shape[1]
+        for name, values in self.per_user(ranked, list(wanted)).items():
+            flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
         for k in self._cut_offs:
-            flat[f"test_coverage@{k}"] = coverage_at(ranked.items, num_items, k)
+            flat[f"test_coverage@{k}"] = coverage_at(ranked.items, self._held_out.shape[1], k)
 
         flat["test_users"] = self._fold_in.shape[0]
         flat["test_users_without_held_out"] = self.users_without_held_out
         return flat
 
     def measured(self, network: Callable) -> Ranked:
-        """The best items of each user, all that metrics are of."""
-        blocks = list(self._blocks(network))
-        return Ranked(*map(np.concatenate, zip(*blocks)))
+        """Return the best items of each user, all that metrics are of."""
+        return Ranked(*map(np.concatenate, zip(*self._blocks(network))))
 
     def _blocks(self, network: Callable) -> Iterator[Ranked]:
-        """The best items of each block of users."""
+        """Yield the best items of each block of users."""
         row = 0
         for batch in self._loader:
             parts = parts_on([batch], self._devices)
@@ -188,17 +153,15 @@ class RankingEvaluation:
                 scores = _to_numpy(output)
                 held_out = self._held_out[block]
 
-                losses = np.empty(0)
-                if self._with_loss:
-                    losses = likelihood_loss(scores, held_out)  # before `rank` overwrites scores
-
+                # before `rank` overwrites scores
+                losses = likelihood_loss(scores, held_out) if self._with_loss else np.empty(0)
                 items = rank(scores, self._fold_in[block], self._depth)
                 yield Ranked(items.astype(np.int32), hits_at(items, held_out), losses)
                 row = block.stop
 
 
 def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
-    """-sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
+    """Return -sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
     highest = scores.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
 
@@ -208,7 +171,7 @@ def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarr
 
 
 def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
-    """The k best items of each user that are not in `fold_in`; best first.
+    """Return the k best items of each user that are not in `fold_in`; best first.
 
     Parameters
     ----------
@@ -228,12 +191,9 @@ def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
     ranked = top_items(scores, k)
     is_item = np.take_along_axis(scores, ranked, axis=1) > -np.inf  # not so for NaN, either
     ranked[~is_item] = -1
-
     return ranked
 
 
 def _to_numpy(output: Any) -> np.ndarray:
-    """A copy that may be written to."""
-    if isinstance(output, MXNetArray):
-        return output.asnumpy()
-    return np.array(output)
+    """Return a copy that may be written to."""
+    return output.asnumpy() if isinstance(output, MXNetArray) else np.array(output)

@@ -25,7 +25,7 @@ def evaluator(
     test_data: Any | sparse.csr_matrix,
     devices: Sequence[mx.Context],
 ) -> float:
-    """Test RMSE over the observed test ratings (the chapter's evaluator).
+    """Return the test RMSE over the observed test ratings (the chapter's evaluator).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def evaluator(
 def predict_at(
     network: Any, inter_matrix: Iterable, wanted: sparse.csr_matrix, devices: Sequence[mx.Context]
 ) -> onp.ndarray:
-    """Predictions at the non-zeros of `wanted`, in the order of `wanted.data`.
+    """Return predictions at the non-zeros of `wanted`, in the order of `wanted.data`.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def predict_at(
 
 
 def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) -> onp.ndarray:
-    """Predictions for batches of (users, items, values), in order.
+    """Return predictions for batches of (users, items, values), in order.
 
     Returns
     -------
@@ -117,18 +117,15 @@ def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) 
 
 
 def _cells(matrix: sparse.csr_matrix) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
-    """Rows, columns and values of the non-zeros, in the order of `matrix.data`."""
+    """Return rows, columns and values of the non-zeros, in the order of `matrix.data`."""
     cells = matrix.tocoo()
     return cells.row, cells.col, cells.data
 
 
 def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
-    """Predictions at the non-zeros of `part`: a sparse forward gives just these."""
-    if output.ndim == 1:
-        return output
-
+    """Return predictions at the non-zeros of `part`: a sparse forward gives just these."""
     cells = part.tocoo()
-    return output[cells.row, cells.col]
+    return output if output.ndim == 1 else output[cells.row, cells.col]
 
 
 class RatingEvaluation:
@@ -193,20 +190,17 @@ class RatingEvaluation:
             self._cold[:] = False
 
     def predict(self, network: Any) -> onp.ndarray:
-        """Predictions on the user's scale, unclipped, in the order of `truth`."""
+        """Return predictions on the user's scale, unclipped, in the order of `truth`."""
         return self._with_means(self.measured(network))
 
     def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
         return onp.where(self._cold, self._fallback, raw)
 
     def measured(self, network: Any) -> onp.ndarray:
-        """What the network predicts, where training saw nothing too: all that metrics are of."""
+        """Return what the network predicts, cold or not: all that metrics are of."""
         if self._pairs:
-            shifted = predict_pairs(network, self._loader, self._devices)
-        else:
-            shifted = predict_at(network, self._loader, self._wanted, self._devices)
-
-        return shifted - self._offset
+            return predict_pairs(network, self._loader, self._devices) - self._offset
+        return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
 
     def of_means(self) -> dict[str, float]:
         """The metrics of user and item means, which every model has to beat.
@@ -247,7 +241,7 @@ class RatingEvaluation:
         return self.metrics_of(self.measured(network))
 
     def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
-        """The metrics of what was measured."""
+        """Return the metrics of what was measured."""
         return self._metrics(self._with_means(raw), self._clip)
 
     def _metrics(
@@ -258,12 +252,10 @@ class RatingEvaluation:
         return {"rmse": rmse(truth, shown), "mae": mae(truth, shown)}
 
     def _shown(self, predictions: onp.ndarray, clip: bool) -> onp.ndarray:
-        if clip:
-            return onp.clip(predictions, *self._scale)
-        return predictions
+        return onp.clip(predictions, *self._scale) if clip else predictions
 
     def report(self, network: Any) -> dict[str, Any]:
-        """What result.json says of the test: clipped or not, with and without cold ratings.
+        """Return what result.json says of the test: clipped or not, with cold ratings or not.
 
         `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
         """
@@ -277,18 +269,19 @@ class RatingEvaluation:
             "test_without_cold": self._metrics(predictions, self._clip, warm),
         }
 
-        flat: dict[str, Any] = {}
-        for variant, values in variants.items():
-            for name, value in values.items():
-                flat[f"{variant}_{name}"] = _or_none(value)
-
-        flat.update(self._by_user_and_item(predictions))
-        flat["cold_test_ratings"] = int(self._cold.sum())
-        flat["chapter_rmse"] = rmse(self.truth, raw)
-        return flat
+        flat: dict[str, Any] = {
+            f"{variant}_{name}": _or_none(value)
+            for variant, values in variants.items()
+            for name, value in values.items()
+        }
+        flat |= self._by_user_and_item(predictions)
+        return flat | {
+            "cold_test_ratings": int(self._cold.sum()),
+            "chapter_rmse": rmse(self.truth, raw),
+        }
 
     def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
-        """Means over users, and errors by how many training ratings user and item have."""
+        """Return means over users, and errors by how many training ratings user and item have."""
         shown = self._shown(predictions, self._clip)
         users, items = self.users_and_items()
         of_users, of_items = self._train.counts()
@@ -302,10 +295,8 @@ class RatingEvaluation:
 
 
 def _or_none(value: float) -> float | None:
-    """A number as JSON has it: None for NaN."""
-    if math.isnan(value):
-        return None
-    return value
+    """Return a number as JSON has it: None for NaN."""
+    return None if math.isnan(value) else value
 
 
 def cold_start(

@@ -11,6 +11,7 @@ from mxnet import autograd
 from scipy import sparse as sp
 
 from d2l_autorec.evaluation.metrics import (
+    METRICS,
     coverage_at,
     hits_at,
     mean_and_error,
@@ -18,7 +19,7 @@ from d2l_autorec.evaluation.metrics import (
     recall_at,
     top_items,
 )
-from d2l_autorec.evaluation.ranking import METRICS, RankingEvaluation, rank
+from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
 from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.fitted import Fitted
 from d2l_autorec.models.mult_vae import MultVAE
