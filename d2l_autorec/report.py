@@ -238,7 +238,7 @@ def _tuned(
         candidates,
         say=lambda line: print(f"{name}, {with_flags(line)}", file=sys.stderr, flush=True),
     )
-    tuned = search.run(Limits(options.trials or TRIALS, None), out / "searches" / name)
+    tuned = search.run(Limits(options.trials or TRIALS), out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)
 
 

@@ -37,14 +37,14 @@ class Candidate:
     spaces: Mapping[str, Space]
 
     def presets(self) -> list[str]:
-        """The presets to try first: the base, then the others."""
+        """Return the presets to try first: the base, then the others."""
         if "preset" in self.fixed:
             return [self.base.preset]
         others = [name for name in self.base.preset_names() if name != self.base.preset]
         return [self.base.preset, *others]
 
     def preset_parameters(self) -> dict[str, Any]:
-        """The base as a point of the space, by parameter name; without what lies outside of it."""
+        """Return the base as a point of the space; without what lies outside of it."""
         point = {}
         for name, space in self.spaces.items():
             value = _single(getattr(self.base, name))
@@ -56,26 +56,18 @@ class Candidate:
         return point
 
     def parameter(self, option: str) -> str:
-        """An option's name in the study, where models have options of equal names."""
+        """Return an option's name in the study, where models have options of equal names."""
         return f"{self.model}.{option}"
 
-    def preset_options(self, name: str) -> Options:
-        """The options of one of its presets."""
-        return {**self.fixed, "preset": name}
+    def options_of(self, trial: Any, preset: str | None = None) -> Options:
+        """Return the options that an `optuna.Trial` chooses, or those of a preset."""
+        options = {**self.fixed, "preset": preset or self.base.preset}
+        if preset not in (None, self.base.preset):
+            return options
 
-    def suggested_options(self, trial: Any, chosen: Mapping[str, Any] | None = None) -> Options:
-        """Return options from the space.
-
-        Parameters
-        ----------
-        trial : optuna.Trial
-            Chooses the values.
-        chosen : mapping, optional
-            Parameters to take alone; the others stay as in the base.
-        """
-        options = self.preset_options(self.base.preset)
+        point = self.preset_parameters()
         for name, space in self.spaces.items():
-            if chosen is None or self.parameter(name) in chosen:
+            if preset is None or self.parameter(name) in point:
                 options[name] = self._suggested(trial, name, space)
         return options
 
@@ -87,20 +79,17 @@ class Candidate:
 
         if self.base.__dataclass_fields__[name].type is int:
             return trial.suggest_int(parameter, int(space.low), int(space.high), log=space.log)
-
         value = trial.suggest_float(parameter, space.low, space.high, log=space.log)
         return float(f"{value:.{DIGITS}g}")
 
 
 def _single(value: Any) -> Any:
-    """The number of a tuple of one."""
-    if isinstance(value, tuple) and len(value) == 1:
-        return value[0]
-    return value
+    """Return the number of a tuple of one, else the value."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candidate]:
-    """The models of a search, as options that were given say it.
+    """Return the models of a search, as options that were given say it.
 
     Parameters
     ----------
@@ -150,6 +139,7 @@ def searched(kind: str) -> list[str]:
 
 
 def _models(text: str | None, kind: str) -> list[str]:
+    """Return the models that a text names, by default those of a kind."""
     check_kind(kind)
     if text is None:
         return searched(kind)
@@ -171,6 +161,7 @@ def _models(text: str | None, kind: str) -> list[str]:
 
 
 def _candidate(model: str, given: Options) -> Candidate:
+    """Return a model with those of the given options that it has."""
     config = model_class(model)
     fixed = {name: value for name, value in given.items() if has_option(config, name)}
     fixed["model"] = model
@@ -187,6 +178,7 @@ def _candidate(model: str, given: Options) -> Candidate:
 
 
 def _check_validation(fixed: Options) -> None:
+    """Raise ConfigError if there are no validation ratings."""
     if fixed.get("split") == "held-out-rows":
         raise ConfigError(
             "`split=held-out-rows` leaves no validation ratings, which decide a search: choose "
@@ -197,20 +189,19 @@ def _check_validation(fixed: Options) -> None:
 
 
 def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
-    """What is tried of the options that are neither fixed nor without effect."""
-    in_other_units = {other for option, other in base.in_other_units if option in fixed}
-    spaces = {}
-    for spec in fields(base):
-        value = getattr(base, spec.name)
-        closed = spec.name in fixed or spec.name in in_other_units
-        off = value is None or isinstance(value, tuple) and _has_layers(spec.type, value)
-        space = spec.metadata.get("space")
-
-        if space is not None and not closed and not off and has_effect(base, spec.name):
-            spaces[spec.name] = space
-    return spaces
+    """Return what is tried of the options that are neither fixed nor without effect."""
+    closed = {*fixed, *(other for option, other in base.in_other_units if option in fixed)}
+    return {
+        spec.name: spec.metadata["space"]
+        for spec in fields(base)
+        if "space" in spec.metadata
+        and spec.name not in closed
+        and has_effect(base, spec.name)
+        and _is_one_number(spec.type, getattr(base, spec.name))
+    }
 
 
-def _has_layers(annotation: Any, value: tuple) -> bool:
-    """Whether there is a share for each of several layers, which one number cannot stand for."""
-    return annotation != Sizes and len(value) > 1
+def _is_one_number(annotation: Any, value: Any) -> bool:
+    """Return whether one number can stand for a value: not for None, or a share a layer."""
+    several = isinstance(value, tuple) and len(value) > 1 and annotation != Sizes
+    return value is not None and not several

@@ -1,23 +1,24 @@
 """The folder of a search: its study, and whether other processes are at work there.
 
-The study is a journal of Optuna's, a line of JSON for each change. It is read whole when it is
-opened, so that damage shows at once; a line that a kill cut off is dropped by the next one.
+The study is a journal of Optuna's, a line of JSON for each change, with a checksum that goes on
+from the line before. A line that a kill cut off is dropped by the next one.
 """
 
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ..support.errors import ConfigError
+from ..support.errors import ConfigError, DataError
 from ..support.files import LOCK, claim, holding, read_json, write_json
 
 STUDY, ABOUT = "study.log", "tune.json"
 AT_WORK = ".at-work"  # every process holds this file as long as it is at work
-HOW_TO_INSTALL = "pip install 'd2l_autorec[tune]'"
+DIGITS = 8  # of a line's checksum, at its end
 
 
 def load_optuna() -> Any:
@@ -31,14 +32,16 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError(f"a search needs Optuna ({error}): {HOW_TO_INSTALL}") from error
+        raise ConfigError(
+            f"a search needs Optuna ({error}): pip install 'd2l_autorec[tune]'"
+        ) from error
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
 class Journal:
-    """What Optuna's JournalStorage reads and writes: a file, which processes share.
+    """The file behind Optuna's JournalStorage, which processes share.
 
     Optuna's own class leaves a lock behind when its process is killed, and joins a line that was
     cut off to the next one.
@@ -46,23 +49,37 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        path.touch()
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """Read the entries from a number on."""
-        content = self._path.read_bytes() if self._path.exists() else b""
-        *lines, unfinished = content.split(b"\n")
-        if unfinished[:1] not in (b"", b"{"):
-            raise ValueError("its end is no JSON")
-        return [json.loads(line) for line in lines[log_number_from:]]
+        """Return the entries from a number on; raise DataError if the file is damaged."""
+        entries: list[bytes] = []
+        checksum = 0
+        for line in self._path.read_bytes().split(b"\n")[:-1]:
+            entry, found = line[:-DIGITS], line[-DIGITS:]
+            checksum = zlib.crc32(entry, checksum)
+            if found != _as_digits(checksum):
+                raise DataError(
+                    f"{self._path} is damaged in line {len(entries) + 1}: restore it from a copy, "
+                    "or begin a new search with `out`"
+                )
+            entries.append(entry)
+        return [json.loads(entry) for entry in entries[log_number_from:]]
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Write entries; raises ConfigError where there is no room."""
-        text = "".join(f"{json.dumps(log)}\n" for log in logs)
+        """Write entries; raise ConfigError where there is no room."""
         try:
             with holding(self._path), open(self._path, "rb+") as file:
-                file.truncate(file.read().rfind(b"\n") + 1)
-                file.seek(0, os.SEEK_END)
-                file.write(text.encode())
+                end = file.read().rfind(b"\n") + 1
+                file.truncate(end)
+                file.seek(max(0, end - 1 - DIGITS))
+                checksum = int(file.read(DIGITS) or b"0", 16)
+
+                file.seek(end)
+                for log in logs:
+                    entry = json.dumps(log).encode()
+                    checksum = zlib.crc32(entry, checksum)
+                    file.write(entry + _as_digits(checksum) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -72,13 +89,17 @@ class Journal:
             ) from error
 
 
+def _as_digits(checksum: int) -> bytes:
+    return b"%08x" % checksum
+
+
 class SharedFolder:
-    """The folder of a search, for as long as this process is at work in it; a context manager.
+    """The folder of a search, for as long as this process is at work in it.
 
     Parameters
     ----------
-    path : Path or None
-        New or empty, or of the same search. None keeps the study in memory.
+    path : Path
+        New or empty, or of the same search.
     about : mapping
         What is searched, and of which data: what every process must say alike.
 
@@ -88,12 +109,8 @@ class SharedFolder:
         If the folder cannot be used, or holds something else.
     """
 
-    def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
-        self.path = path
-        self._presence: BinaryIO | None = None
-        if path is None:
-            return
-
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self._path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
             with self.holding():
@@ -109,26 +126,16 @@ class SharedFolder:
                 "one with `out`"
             ) from error
 
-    def __enter__(self) -> "SharedFolder":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.leave()
-
-    def leave(self) -> None:
+    def close(self) -> None:
         """Be no longer at work here."""
-        if self._presence is not None:
-            self._presence.close()
+        self._presence.close()
 
     def holding(self) -> AbstractContextManager[None]:
         """Hold the list of trials; waits for other processes."""
-        return nullcontext() if self.path is None else holding(self.path / LOCK)
+        return holding(self._path / LOCK)
 
     def is_alone(self) -> bool:
-        """Whether no other process is at work here; hold the list of trials meanwhile."""
-        if self._presence is None:
-            return True
-
+        """Return whether no other process is at work here; hold the list of trials meanwhile."""
         try:
             fcntl.flock(self._presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -140,11 +147,8 @@ class SharedFolder:
     def open_study(self, direction: str, pruner: Any) -> Any:
         """Open the study, made where there is none; hold the list of trials meanwhile."""
         optuna = load_optuna()
-        storage = None
-        if self.path is not None:
-            storage = optuna.storages.JournalStorage(Journal(self.path / STUDY))
         return optuna.create_study(
-            storage=storage,
+            storage=optuna.storages.JournalStorage(Journal(self._path / STUDY)),
             study_name="tune",
             direction=direction,
             load_if_exists=True,
@@ -155,12 +159,10 @@ class SharedFolder:
 def _check_same(path: Path, about: Mapping[str, Any]) -> None:
     """Raise ConfigError unless the search in the folder is this one."""
     began = read_json(path / ABOUT)
-    now = json.loads(json.dumps(dict(about)))  # with lists for tuples, as in the file
-
-    for name in sorted({*began, *now}):
-        if began.get(name) != now.get(name):
+    for name, now in json.loads(json.dumps(about)).items():  # with lists for tuples, as there
+        if began.get(name) != now:
             raise ConfigError(
                 f"{path} holds another search ({name} was {began.get(name)}, and now is "
-                f"{now.get(name)}): give the same options and ratings to go on with it, or name "
+                f"{now}): give the same options and ratings to go on with it, or name "
                 "another folder with `out`"
             )

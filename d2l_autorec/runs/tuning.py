@@ -11,10 +11,11 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -28,7 +29,6 @@ from ..models.kinds import RunConfig
 from ..models.options import Options, computing_options, shown
 from ..models.registry import make_config
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
-from ..support.files import telling_damage
 from ..support.numbers import seconds_shown
 from ..support.seeds import Purpose, generator
 from ..support.signals import SignalWatch
@@ -40,7 +40,7 @@ from .ranking import load_clicks
 from .rating import RatingParts, load_and_split
 from .runner import KINDS
 from .search_space import Candidate, candidates_of
-from .study import STUDY, SharedFolder, load_optuna
+from .study import SharedFolder, load_optuna
 
 TRIALS = 30  # by default
 REPORTS = 20  # of a trial to the pruner, at most
@@ -51,20 +51,6 @@ PRUNED_BELOW, UNPRUNED = 75.0, 10
 WINNER_FACTOR, WINNER_SECONDS = 1.2, 2.0
 MANY_MINUTES = 1e6
 PAUSE = 0.5  # seconds between two looks at what other processes do
-
-
-class Parts(NamedTuple):
-    """What a search is given: interactions without the test part, and who validates.
-
-    Parameters
-    ----------
-    train : Ratings or Clicks
-    validation : Ratings, optional
-        None of the ratings of `train`. By default `val_ratio` of them.
-    """
-
-    train: Ratings | Clicks
-    validation: Ratings | None = None
 
 
 @dataclass(frozen=True)
@@ -104,16 +90,16 @@ class Limits(NamedTuple):
 
     Parameters
     ----------
-    trials : int, optional
+    trials : float
         After so many, of all processes.
-    end : float, optional
+    end : float
         At this time, of `time.monotonic`.
     reserves : bool
         Whether time is kept for the winner's training.
     """
 
-    trials: int | None
-    end: float | None
+    trials: float = TRIALS
+    end: float = math.inf
     reserves: bool = False
 
 
@@ -161,23 +147,18 @@ def tune(
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
-    given, kind = _given(config, train)
-    candidates = candidates_of(given, kind)
+    kind = "ranking" if isinstance(train, Clicks) else "rating"
+    candidates = candidates_of(_given(config), kind)
     limits = limits_of(trials, minutes, time.monotonic(), reserves=False)
 
-    parts = None if train is None else Parts(train, validation)
-    return Search(candidates, parts, devices).run(limits, None if out is None else Path(out))
+    search = Search(candidates, train, validation, devices)
+    return search.run(limits, None if out is None else Path(out))
 
 
-def _given(
-    config: RunConfig | Mapping[str, Any] | None, train: Ratings | Clicks | None
-) -> tuple[Options, str]:
-    """The options that are fixed, and the kind of models where none is named."""
-    kind = "ranking" if isinstance(train, Clicks) else "rating"
-    if config is None:
-        return {}, kind
+def _given(config: RunConfig | Mapping[str, Any] | None) -> Options:
+    """Return the options that are fixed: of a configuration those that its preset does not set."""
     if not isinstance(config, RunConfig):
-        return dict(config), kind
+        return dict(config or {})
 
     usual = make_config({"model": config.model, "preset": config.preset})
     differing = {
@@ -185,13 +166,13 @@ def _given(
         for name, value in asdict(config).items()
         if value != getattr(usual, name) and value is not None
     }
-    return {"model": config.model, **differing}, kind
+    return {"model": config.model, **differing}
 
 
 def limits_of(
     trials: int | None, minutes: float | None, begin: float, reserves: bool = True
 ) -> Limits:
-    """When a search ends that began at `begin`.
+    """Return when a search ends that began at `begin`.
 
     Raises
     ------
@@ -200,14 +181,15 @@ def limits_of(
     """
     if trials is not None and minutes is not None:
         raise ConfigError("`trials` and `minutes` exclude each other: give one of them")
-    if minutes is None:
-        trials = TRIALS if trials is None else trials
+    if trials is not None:
         check_whole("trials", trials, at_least=1)
-        return Limits(trials, None)
+        return Limits(trials)
+    if minutes is None:
+        return Limits()
 
     if not 0 < minutes <= MANY_MINUTES:
         raise ConfigError(f"`minutes` is {minutes!r}: it must be above 0 and at most 1e6")
-    return Limits(None, begin + 60 * minutes, reserves)
+    return Limits(math.inf, begin + 60 * minutes, reserves)
 
 
 class Search:
@@ -217,12 +199,19 @@ class Search:
     ----------
     candidates : sequence of Candidate
         The models.
-    parts : Parts, optional
-        By default the training part of the data that the options name is read.
+    train : Ratings or Clicks, optional
+        Without the test part. By default that of the data that the options name.
+    validation : Ratings, optional
+        None of the ratings of `train`. By default `val_ratio` of them.
     devices : sequence of Context, optional
         By default those that the options name.
     say : callable, optional
         Is told of each trial in a line.
+
+    Attributes
+    ----------
+    score : Score
+        The metric that decides.
 
     Raises
     ------
@@ -233,29 +222,24 @@ class Search:
     def __init__(
         self,
         candidates: Sequence[Candidate],
-        parts: Parts | None = None,
+        train: Ratings | Clicks | None = None,
+        validation: Ratings | None = None,
         devices: Sequence[mx.Context] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._states = load_optuna().trial.TrialState  # says how to get it before data are read
         self.candidates = {candidate.model: candidate for candidate in candidates}
         self._first = candidates[0].base
+        self.score = self._first.score
         self._devices = devices
         self._say = say
         mx.npx.set_np()
         start_mxnet(self._first.threads, cpus=len(devices or ()) or self._first.cpus or 1)
 
-        parts = parts or Parts(_load(self._first))
-        self._data = _data_of(self._first, parts)
-        self._about = self._identity(parts)
+        self._data = _trial_data(self._first, train, validation)
         self._study: Any = None
 
-    @property
-    def score(self) -> Score:
-        """What decides."""
-        return self._first.score
-
-    def _identity(self, parts: Parts) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         """Return what tells this search from others."""
         fixed = {}
         for model, candidate in self.candidates.items():
@@ -263,7 +247,10 @@ class Search:
             fixed[model] = {
                 name: shown(value) for name, value in candidate.fixed.items() if name in computing
             }
-        return {"options": fixed, "data": [part.fingerprint for part in parts if part is not None]}
+
+        data: Any = self._data
+        parts = [data] if isinstance(data, Clicks) else [data.train, data.validation]
+        return {"options": fixed, "data": [part.fingerprint for part in parts]}
 
     def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
         """Try until a limit is reached; return what this and other processes have found.
@@ -275,7 +262,7 @@ class Search:
         ----------
         limits : Limits
         folder : Path, optional
-            Where the study is kept; by default in memory.
+            Where the study is kept; by default it is lost.
 
         Raises
         ------
@@ -284,64 +271,42 @@ class Search:
         Interrupted
             If SIGINT or SIGTERM asked to stop.
         """
-        advice = "nothing was kept: give `out` a folder, and a search can be gone on with"
-        if folder is not None:
-            advice = f"the same command with `out={folder}` goes on"
+        with ExitStack() as stack:
+            if folder is None:
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="d2l_autorec-")))
+                advice = "nothing was kept: give `out` a folder, and a search can be gone on with"
+            else:
+                advice = f"the same command with `out={folder}` goes on"
 
-        with SharedFolder(folder, self._about) as shared, SignalWatch(advice) as watch:
-            with shared.holding(), self._telling_damage(shared):
-                self._open(shared)
+            shared = stack.enter_context(closing(SharedFolder(folder, self._identity())))
+            watch = stack.enter_context(SignalWatch(advice))
+            return self._search(shared, limits, watch)
 
-            while True:
-                with shared.holding(), self._telling_damage(shared):
-                    alone = shared.is_alone()
-                    trial = self._next_trial(limits, alone)
-                    ends = trial is None and (alone or self._best() is not None)
-                    if ends:  # while the list is held: of two that end, one is the last
-                        shared.leave()
-
-                if ends:
-                    return self._tuned(alone)
-                if trial is None:
-                    time.sleep(PAUSE)  # another process is at the first trial
-                else:
-                    self._try(trial, limits, watch)
-                watch.check()
-
-    def _open(self, shared: SharedFolder) -> None:
-        """Open the study, and read all that is asked of it later."""
+    def _search(self, shared: SharedFolder, limits: Limits, watch: SignalWatch) -> Tuned:
+        """Try until a limit is reached, together with other processes."""
         direction = "maximize" if self.score.higher_is_better else "minimize"
         pruner = load_optuna().pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
-        self._study = shared.open_study(direction, pruner)
+        with shared.holding():
+            self._study = shared.open_study(direction, pruner)
 
-        for trial in self._trials("COMPLETE", "PRUNED"):
-            self._check(trial)
+        while True:
+            with shared.holding():
+                alone = shared.is_alone()
+                trial = self._next_trial(limits, alone)
+                ends = trial is None and (alone or self._best() is not None)
+                if ends:  # while the list is held: of two that end, one is the last
+                    shared.close()
 
-    def _check(self, trial: Any) -> None:
-        """Raise unless what is asked of a trial later can be had of it."""
-        about = trial.user_attrs
-        numbers = [about["seconds"], *trial.intermediate_values.values()]
-        if trial.state == self._states.COMPLETE:
-            numbers += [trial.value, about["best_epoch"], about["epochs"]]
-
-        readable = np.isfinite(numbers).all() and about["model"] in self.candidates
-        try:
-            make_config(about["options"])
-        except ConfigError as error:
-            raise ValueError(f"trial {trial.number + 1}: {error}") from error
-        if not readable:
-            raise ValueError(f"trial {trial.number + 1} cannot be read")
-
-    @contextmanager
-    def _telling_damage(self, shared: SharedFolder) -> Iterator[None]:
-        if shared.path is None:
-            yield
-            return
-        way_out = "restore it from a copy, or begin a new search with `out`"
-        with telling_damage(shared.path / STUDY, way_out):
-            yield
+            if ends:
+                return self._tuned(alone)
+            if trial is None:
+                time.sleep(PAUSE)  # another process is at the first trial
+            else:
+                self._try(trial, limits, watch)
+            watch.check()
 
     def _trials(self, *states: str) -> list[Any]:
+        """Return the trials in these states, in the order of their numbers."""
         wanted = tuple(self._states[state] for state in states)
         return self._study.get_trials(deepcopy=False, states=wanted)
 
@@ -361,8 +326,10 @@ class Search:
             self._enqueue(*start)
 
         trial = self._study.ask()
-        candidate, options = self._options_of(trial)
-        trial.set_user_attr("model", candidate.model)
+        names = list(self.candidates)
+        model = trial.suggest_categorical("model", names) if len(names) > 1 else names[0]
+        options = self.candidates[model].options_of(trial, trial.user_attrs.get("preset"))
+        trial.set_user_attr("model", model)
         trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
         return trial
 
@@ -373,6 +340,7 @@ class Search:
             yield from filter(None, starts)
 
     def _enqueue(self, model: str, preset: str) -> None:
+        """Have the next trial begin with a preset."""
         candidate = self.candidates[model]
         point = candidate.preset_parameters() if preset == candidate.base.preset else {}
         if len(self.candidates) > 1:
@@ -395,30 +363,19 @@ class Search:
                 constant_liar=True,
             )
 
-    def _options_of(self, trial: Any) -> tuple[Candidate, Options]:
-        models = list(self.candidates)
-        model = trial.suggest_categorical("model", models) if len(models) > 1 else models[0]
-
-        candidate = self.candidates[model]
-        preset = trial.user_attrs.get("preset")
-        if preset is None:
-            return candidate, candidate.suggested_options(trial)
-        if preset != candidate.base.preset:
-            return candidate, candidate.preset_options(preset)
-        return candidate, candidate.suggested_options(trial, candidate.preset_parameters())
-
     def _is_over(self, limits: Limits) -> bool:
+        """Return whether no trial is to begin."""
         ended = len(self._trials("COMPLETE", "PRUNED"))
-        if limits.trials is not None:
-            return ended + len(self._trials("RUNNING")) >= limits.trials
-        return ended > 0 and time.monotonic() > min(self._deadline(limits), limits.end or math.inf)
+        if ended + len(self._trials("RUNNING")) >= limits.trials:
+            return True
+        return ended > 0 and time.monotonic() > self._deadline(limits)
 
     def _deadline(self, limits: Limits) -> float:
-        """From when on the time that is left is the winner's; never, before a trial is complete."""
+        """Return from when on the time that is left is the winner's."""
         best = self._best()
-        if limits.end is None or best is None:
-            return math.inf
-        return limits.end - (winner_seconds(best.user_attrs) if limits.reserves else 0)
+        if best is None or not limits.reserves:
+            return limits.end
+        return limits.end - winner_seconds(best.user_attrs)
 
     def _best(self) -> Any:
         """Return the best complete trial; None where there is none."""
@@ -429,7 +386,8 @@ class Search:
     def _try(self, trial: Any, limits: Limits, watch: SignalWatch) -> None:
         """Train, tell the study how it went, and say it."""
         options = trial.user_attrs["options"]
-        pruning = Pruning(trial, self.score, self._deadline(limits))
+        deadline = self._deadline(limits) if self._best() else math.inf  # one is to be complete
+        pruning = Pruning(trial, self.score, deadline)
         begin = time.perf_counter()
         value = None
 
@@ -454,11 +412,15 @@ class Search:
         state = self._states.PRUNED if value is None else self._states.COMPLETE
         self._study.tell(trial, value, state)
 
-        if self._say is not None:
-            what = described(options, self.candidates)
-            self._say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
+        if self._say is None:
+            return
+        fixed = {*self.candidates[options["model"]].fixed, "preset"}
+        own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
+        what = ", ".join([options["model"], options["preset"], *own])
+        self._say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
 
     def _tuned(self, is_last: bool) -> Tuned:
+        """Return what was found; raise DataError if no trial could be trained."""
         best = self._best()
         trials = self._trials("COMPLETE", "PRUNED")
         if best is None:
@@ -530,52 +492,43 @@ class Pruning(Callback):
 
 
 def winner_seconds(attributes: Mapping[str, Any]) -> float:
-    """About how long a trial's options take to train, test and refit."""
+    """Return about how long a trial's options take to train, test and refit."""
     share = attributes["best_epoch"] / attributes["epochs"]
     return WINNER_FACTOR * attributes["seconds"] * (1 + share) + WINNER_SECONDS
 
 
-def described(options: Options, candidates: Mapping[str, Candidate]) -> str:
-    """The options of a trial that are its own."""
-    candidate = candidates[options["model"]]
-    own = [
-        f"{name} {shown(value)}"
-        for name, value in options.items()
-        if name not in candidate.fixed and name != "preset"
-    ]
-    return ", ".join([options["model"], options["preset"], *own])
-
-
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
     """Return what is known of trials; see `Tuned`."""
-    rows = []
-    for trial in trials:
-        row: dict[str, Any] = {"trial": trial.number + 1, "state": trial.state.name.lower()}
-        row |= {"model": trial.user_attrs["model"], "preset": trial.user_attrs.get("preset")}
-        row["validation"] = trial.value if row["state"] == "complete" else None
-        row |= {name: trial.user_attrs.get(name) for name in ("best_epoch", "epochs")}
-        row |= {name: trial.user_attrs[name] for name in ("seconds", "options")}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "trial": trial.number + 1,
+            "state": trial.state.name.lower(),
+            "model": trial.user_attrs["model"],
+            "preset": trial.user_attrs.get("preset"),
+            "validation": trial.value if trial.state.name == "COMPLETE" else None,
+            "best_epoch": trial.user_attrs.get("best_epoch"),
+            "epochs": trial.user_attrs.get("epochs"),
+            "seconds": trial.user_attrs["seconds"],
+            "options": trial.user_attrs["options"],
+        }
+        for trial in trials
+    )
 
 
-def _load(config: RunConfig) -> Ratings | Clicks:
-    """Read the training part of the data that the options name."""
-    if config.task == "ranking":
-        return load_clicks(config)  # type: ignore[arg-type]
-    train, _ = load_and_split(config)  # type: ignore[arg-type]
-    return train
-
-
-def _data_of(config: RunConfig, parts: Parts) -> RatingParts | Clicks:
-    """Return a trial's data; there is no test."""
-    train, validation = parts
+def _trial_data(
+    config: RunConfig, train: Ratings | Clicks | None, validation: Ratings | None
+) -> RatingParts | Clicks:
+    """Return the data of a trial, read if there are none; there is no test."""
+    given: Any = config  # of one of the two kinds
     ranks = config.task == "ranking"
+    if train is None:
+        train = load_clicks(given) if ranks else load_and_split(given)[0]
     if ranks != isinstance(train, Clicks):
         wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
         raise ConfigError(
             f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
         )
+
     if isinstance(train, Clicks):
         if validation is not None:
             raise ConfigError("validation: Clicks hold these users already; leave it out")
@@ -587,9 +540,7 @@ def _data_of(config: RunConfig, parts: Parts) -> RatingParts | Clicks:
 
     if validation is None:
         rng = generator(config.seed, Purpose.VALIDATION)
-        share = config.val_ratio  # type: ignore[attr-defined]
-        train, validation = splits.validation_split(
-            train, share, rng, "raise it, or give more ratings"
-        )
+        advice = "raise it, or give more ratings"
+        train, validation = splits.validation_split(train, given.val_ratio, rng, advice)
     _, no_test = splits.all_to_train(train)
     return RatingParts(train, no_test, validation)
