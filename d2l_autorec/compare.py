@@ -22,6 +22,7 @@ from .runs.figures import (
     format_of,
     formats,
     is_reconstruction,
+    look_of,
     series_of_run,
     value_label,
     warning_of_figure,
@@ -197,7 +198,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
 
     results = [run.result for run in runs]
     series = [
-        series_of_run(place, name, run.curve, run.result, run.metric)
+        series_of_run(name, run.curve, look_of(place), run.result)
         for place, (name, run) in enumerate(zip(_names_of(runs), runs))
     ]
     value = value_label(metrics.pop().removeprefix("test_"), results)

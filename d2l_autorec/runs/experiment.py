@@ -13,7 +13,6 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -133,6 +132,8 @@ class Experiment(ABC):
     train_data: Any
     net: Any
     _watch: SignalWatch
+    _measured: tuple[str, ...] = ("test", "validation")  # parts
+    _of_search: Sequence[Callback] = ()  # callbacks
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def about_data(self) -> dict[str, Any]:
-        """Return what config.json says of the data."""
+        """Return what config.json says of the data, but for how they were understood."""
 
     @abstractmethod
     def save_data(self, path: Path) -> None:
@@ -203,17 +204,13 @@ class Experiment(ABC):
 
     # how they are learned
 
-    @abstractmethod
     def initializer(self) -> mx.init.Initializer:
         """Return the initializer of parameters that have none of their own."""
+        return mx.init.Xavier()
 
     @abstractmethod
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
         """Return (prediction, label) to one loss a row."""
-
-    def beta(self, loss: Any) -> Callable[[], float] | None:
-        """Return the weight of a KL divergence in the loss, where there is one."""
-        return None
 
     @abstractmethod
     def largest_error(self, phase: str) -> float:
@@ -307,8 +304,7 @@ class Experiment(ABC):
 
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
-        options = computing_options(self.config)
-        text = json.dumps([options, _without_origin(self.about_data())], sort_keys=True)
+        text = json.dumps([computing_options(self.config), self.about_data()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def check_same(self, folder: RunFolder) -> None:
@@ -316,14 +312,14 @@ class Experiment(ABC):
         path, began = folder.path, folder.about
         check_same_options(asdict(folder.config), computing_options(self.config), path)
 
-        if _without_origin(began["data"]) != _without_origin(self.about_data()):
+        if began["data"] != {**self.about_data(), "origin": began["data"].get("origin")}:
             raise DataError(
                 f"the ratings are not those that the run in {path} began with: bring "
                 "them back, or begin a new run"
             )
 
         now = {"devices": self.device_names(), "kernel": self.kernel}
-        before = {"devices": began["devices"], "kernel": began["kernel"]["chosen"]}
+        before = {"devices": began["devices"], "kernel": began["kernel"].get("chosen")}
         if now != before:
             raise ConfigError(
                 f"the run in {path} began with {before}, and here there are {now}: "
@@ -387,11 +383,10 @@ class Experiment(ABC):
         return {**self.result, "run": str(self.folder and self.folder.path)}
 
     def _begin_folder(self, path: Path) -> RunFolder:
-        kernel = {"chosen": self.kernel, "why": self.why}
         about = {
-            "data": self.about_data(),
+            "data": {**self.about_data(), "origin": self.train_data.origin},
             "devices": self.device_names(),
-            "kernel": kernel,
+            "kernel": {"chosen": self.kernel, "why": self.why},
             "threads": str(kernels.threads()),
             "versions": versions(),
         }
@@ -405,45 +400,48 @@ class Experiment(ABC):
 
         curve = folder.path / "curve.png"
         with warning_of_figure(curve, fatal=()):
-            save_curve(self.checkpoint.history, self.result, curve, self.config.score)
+            save_curve(self.checkpoint.history, self.result, curve, self.config.score.metric)
         _remove_checkpoints(folder.path)
 
     def _train_phases(self) -> None:
         """Train the phases that are left; workers but the first train along, without a result."""
         self._restore_checkpoint()
-        phases = self.config.phases
-
         with SignalWatch(self._advice()) as self._watch:
-            test = self._train_phase()
-            for phase in phases[phases.index(self.checkpoint.phase) + 1 :]:
-                self._go_on_to(phase)
-                if self.folder:
-                    self.checkpoint.save(self.folder.path / CHECKPOINT)
-                test = self._train_phase()
+            test = self._train_until(self.config.phases[-1])
 
         if self.workers.rank == 0:
             step("measuring and writing the result")
-            report = {}
-            if test is not None:
-                report = {**test.report(self.net), **self.baseline(test)}
+            report = {} if test is None else {**test.report(self.net), **self.baseline(test)}
             self.result = self._describe(report)
+
+    def validate(self, watch: SignalWatch, callbacks: Sequence[Callback] = ()) -> list[EpochRecord]:
+        """Train up to the search for its validation scores: nothing is tested, nothing is kept.
+
+        Parameters
+        ----------
+        watch : SignalWatch
+        callbacks : sequence of Callback
+            Called last in the search; one may raise, and so end the training.
+        """
+        self._watch, self._of_search, self._measured = watch, callbacks, ("validation",)
+        self._train_until("search")
+        return self.checkpoint.history
+
+    def _train_until(self, last: str) -> Any:
+        """Train the phases from that of the checkpoint; return what evaluates the test part."""
+        phases = self.config.phases
+        test = self._train_phase()
+        for phase in phases[phases.index(self.checkpoint.phase) + 1 : phases.index(last) + 1]:
+            self._go_on_to(phase)
+            test = self._train_phase()
+        return test
 
     def _restore_checkpoint(self) -> None:
         """Read the checkpoint to go on from, if there is one; worker 0 reads the file for all."""
-        run, workers = self.checkpoint.run, self.workers
-        path = Path(CHECKPOINT)
-        if self.folder:
-            path = self.folder.path / CHECKPOINT
-        if not workers.agree(self.folder is not None and path.exists()):
-            return
-
-        if workers.size == 1:
-            with open(path, "rb") as file:
-                self.checkpoint = Checkpoint.read(file, path, run)
-        else:
-            content = path.read_bytes() if self.folder else b""
-            content = workers.broadcast(content)
-            self.checkpoint = Checkpoint.read(io.BytesIO(content), path, run)
+        path = Path(CHECKPOINT) if self.folder is None else self.folder.path / CHECKPOINT
+        if self.workers.agree(self.folder is not None and path.exists()):
+            content = self.workers.broadcast(path.read_bytes() if self.folder else b"")
+            self.checkpoint = Checkpoint.read(io.BytesIO(content), path, self.checkpoint.run)
 
     def _advice(self) -> str:
         """Say how to go on after a signal."""
@@ -463,12 +461,17 @@ class Experiment(ABC):
         if stage_of(self.checkpoint.phase):
             start = {**self.checkpoint.start, **parameters_of(self.net)}
         self.checkpoint = self.checkpoint.next(phase, start)
+        if self.folder:
+            self.checkpoint.save(self.folder.path / CHECKPOINT)
 
     # one phase
 
     def _train_phase(self) -> Any:
         """Train a phase to its end; return what evaluates the test part, where there is one."""
-        measures = dict(self.evaluations(self.checkpoint.phase))
+        phase = self.checkpoint.phase
+        found = {} if stage_of(phase) > 1 else self.evaluations(phase)  # it predicts no ratings
+        measures = {name: found[name] for name in self._measured if name in found}
+
         self._begin_phase()
         if self.net.is_closed_form:
             self._fit_at_once(measures)
@@ -506,30 +509,28 @@ class Experiment(ABC):
         self.checkpoint.history = [record]
 
     def _fit(self, measures: Evaluations) -> None:
-        """Train a network, and give it the parameters that are kept."""
-        training = self._training()
-        if stage_of(self.checkpoint.phase) > 1:  # it predicts no ratings
-            measures = {}
-
-        epochs = self._num_epochs()
-        if should_stop(training.history, self.config.patience, self.config.score):
+        """Train, with what was reached kept whenever it ends early; the best parameters stay."""
+        config, phase, leads = self.config, self.checkpoint.phase, self.workers.rank == 0
+        training, epochs = self._training(), self._num_epochs()
+        if should_stop(training.history, config.patience, config.score):
             epochs = len(training.history)
 
-        self._fit_epochs(training, epochs, measures)
-        self.checkpoint.history = training.history
-        forget_state(training.trainer)
-        if self.checkpoint.best:
-            set_parameters(self.net, self.checkpoint.best)
-
-    def _fit_epochs(self, training: Training, epochs: int, measures: Evaluations) -> None:
-        """Train, with what was reached kept whenever it ends early."""
-        config, leads = self.config, self.workers.rank == 0
         keeper = Checkpointing(self.checkpoint, self.folder, config.score, config.checkpoint_every)
-        label = self.checkpoint.phase if len(config.phases) > 1 else ""
+        label = phase if len(config.phases) > 1 else ""
         hidden = config.quiet or config.json or not leads
-
         with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
-            callbacks = self._callbacks(training, epochs, measures, keeper.save_in_epoch)
+            callbacks: list[Callback] = [
+                StepSeed(config.seed),
+                LearningRate(self._rates()),
+                Signals(self._watch, keeper.save_in_epoch),
+                Evaluation(
+                    measures, config.eval_every, epochs, getattr(training.loss, "beta", None)
+                ),
+                FiniteMetrics(),
+                EarlyStopping(config.patience, config.score),
+                *config.own.callbacks,
+                *(self._of_search if phase == "search" else ()),
+            ]
             if leads:  # the history alone decides when the others stop
                 callbacks += [keeper, bar]
 
@@ -541,24 +542,10 @@ class Experiment(ABC):
                     raise
                 raise keeper.keep_last_good(training, error) from error
 
-    def _callbacks(
-        self,
-        training: Training,
-        epochs: int,
-        measures: Evaluations,
-        keep: Callable[[Training], None],
-    ) -> list[Callback]:
-        """Return the callbacks of every phase; a signal calls `keep` before it ends one."""
-        config = self.config
-        return [
-            StepSeed(config.seed),
-            LearningRate(self._rates()),
-            Signals(self._watch, keep),
-            Evaluation(measures, config.eval_every, epochs, self.beta(training.loss)),
-            FiniteMetrics(),
-            EarlyStopping(config.patience, config.score),
-            *config.own.callbacks,
-        ]
+        self.checkpoint.history = training.history
+        forget_state(training.trainer)
+        if self.checkpoint.best:
+            set_parameters(self.net, self.checkpoint.best)
 
     def _training(self) -> Training:
         """Return the training of a phase, as it was at its checkpoint."""
@@ -603,6 +590,13 @@ class Experiment(ABC):
         """Return how many epochs a phase has at most, for the data at hand."""
         return self.config.of_phase(phase).epochs_for(self.matrix_shape[0])
 
+    def _repeated(self) -> list[EpochRecord] | None:
+        """Return the epochs of the phase that a phase of a refit repeats; None of another."""
+        phase, done = self.checkpoint.phase, self.checkpoint.done
+        if phase.startswith(REFITTED):
+            return done[phase.removeprefix(REFITTED)]
+        return done["search"] if phase == "refit" else None
+
     def _num_epochs(self) -> int:
         """Return how long a phase trains: a refit as long as the search took to its best epoch."""
         first = self._repeated()
@@ -610,54 +604,13 @@ class Experiment(ABC):
             return self.most_epochs(self.checkpoint.phase)
         return best_epoch(first, self.config.score) or len(first)
 
-    def _repeated(self) -> list[EpochRecord] | None:
-        """Return the epochs of the phase that a phase of a refit repeats; None of another."""
-        phase, done = self.checkpoint.phase, self.checkpoint.done
-        if phase == "refit":
-            return done["search"]
-        if phase.startswith(REFITTED):
-            return done[phase.removeprefix(REFITTED)]
-        return None
-
     def _rates(self) -> Callable[[Sequence[EpochRecord]], float]:
         """Return the rate of each epoch; a refit repeats the rates of the phase that it repeats."""
         phase, first = self.checkpoint.phase, self._repeated()
+        if first is not None:
+            return lambda history: first[len(history)].lr
         config, epochs = self.config.of_phase(phase), self.most_epochs(phase)
-
-        def rate(history: Sequence[EpochRecord]) -> float:
-            if first is not None:
-                return first[len(history)].lr
-            return learning_rate(config, history, epochs)
-
-        return rate
-
-    def validate(self, watch: SignalWatch, callbacks: Sequence[Callback] = ()) -> list[EpochRecord]:
-        """Train up to the search for its validation scores: nothing is tested, nothing is kept.
-
-        Parameters
-        ----------
-        watch : SignalWatch
-        callbacks : sequence of Callback
-            Called last in the search; one may raise, and so end the training.
-        """
-        self._watch = watch
-        phases = self.config.phases
-        measures = {"validation": self.evaluations("search")["validation"]}
-
-        self._begin_phase()
-        for phase in phases[1 : phases.index("search") + 1]:  # after those of pretraining
-            self._fit(measures)
-            self._go_on_to(phase)
-            self._begin_phase()
-
-        if self.net.is_closed_form:
-            self._fit_at_once(measures)
-            return self.checkpoint.history
-
-        training, epochs = self._training(), self.most_epochs()
-        own = self._callbacks(training, epochs, measures, _keep_nothing)
-        with watch.deferring():
-            return fit(training, epochs, [*own, *callbacks])
+        return lambda history: learning_rate(config, history, epochs)
 
     # the result
 
@@ -672,19 +625,9 @@ class Experiment(ABC):
         search, history = phases["search"], self.checkpoint.history
         deciding = history if history[-1].validation else search  # a refit has no validation
         best = best_epoch(deciding, config.score)
-        validation = deciding[best - 1].validation[metric] if best else None
-
-        best_beta = {}
-        best_of_search = best_epoch(search, config.score)
-        if deciding[-1].beta is not None and best_of_search:
-            best_beta["best_beta"] = search[best_of_search - 1].beta
-
         served = history[(best_epoch(history, config.score) or len(history)) - 1]
-        train_rmse = {}
-        if served.train_rmse is not None:
-            train_rmse["train_rmse"] = served.train_rmse
-
-        return {
+        chosen = best_epoch(search, config.score)
+        result = {
             "model": config.model,
             "preset": config.preset,
             "dataset": self.train_data.name,
@@ -694,14 +637,15 @@ class Experiment(ABC):
             "epochs": len(history),
             "best_epoch": best,
             "most_epochs": self.most_epochs(),
-            f"validation_{metric}": validation,
-            **best_beta,
+            f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
             "train_loss": served.train_loss,
-            **train_rmse,
-            **report,
-            "train_seconds": seconds,
-            "ratings_per_second": ratings / max(seconds, 1e-9),
         }
+        if deciding[-1].beta is not None and chosen:
+            result["best_beta"] = search[chosen - 1].beta
+        if served.train_rmse is not None:
+            result["train_rmse"] = served.train_rmse
+        rate = ratings / max(seconds, 1e-9)
+        return {**result, **report, "train_seconds": seconds, "ratings_per_second": rate}
 
 
 def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:
@@ -780,17 +724,7 @@ def versions() -> dict[str, str]:
     return found | {name: metadata.version(name) for name in PACKAGES}
 
 
-def _without_origin(data: dict[str, Any]) -> dict[str, Any]:
-    """Return what config.json says of the data, but for how they were understood."""
-    return {key: value for key, value in data.items() if key != "origin"}
-
-
-def _keep_nothing(training: Training) -> None:
-    """Leave nothing of a training that is not kept."""
-
-
 def _remove_checkpoints(path: Path) -> None:
-    """Remove the checkpoints of a finished run; one that cannot be removed is no harm."""
-    with suppress(OSError):
-        for name in (CHECKPOINT, FORMER_CHECKPOINT):
-            (path / name).unlink(missing_ok=True)
+    """Remove the checkpoints of a finished run."""
+    for name in (CHECKPOINT, FORMER_CHECKPOINT):
+        (path / name).unlink(missing_ok=True)

@@ -53,8 +53,6 @@ def warning_of_figure(
     fatal : tuple of exception types
         What is raised nevertheless.
     """
-    reason = None
-
     try:
         with warnings.catch_warnings():  # of glyphs and layouts, which nobody asked for
             warnings.simplefilter("ignore")
@@ -62,10 +60,7 @@ def warning_of_figure(
     except fatal:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-
-    if reason is not None:
+        reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
         warnings.warn(
             f"the figure {path} was not drawn ({reason}); the numbers are not affected",
             DataWarning,
@@ -133,8 +128,33 @@ class Series(NamedTuple):
         return f"{self.name} {value:.4f}"
 
 
+def series_of_run(
+    name: str, points: Points, look: tuple[str, str], result: dict[str, Any]
+) -> Series:
+    """Return a line of a run.
+
+    Parameters
+    ----------
+    name : str
+    points : sequence of (int, float)
+        Epochs and values.
+    look : (str, str)
+        Colour and style.
+    result : dict
+        What result.json holds.
+    """
+    best = result.get("best_epoch")  # of a refit the last
+    kept = next((point for point in points[:-1] if point[0] == best), None)
+    return Series(name, points, *look, model_class(result["model"]).at_once, kept)
+
+
+def look_of(place: int) -> tuple[str, str]:
+    """Return colour and style of one of several runs; no two of 28 have both."""
+    return COLORS[place % len(COLORS)], LINE_STYLES[place % len(LINE_STYLES)]
+
+
 def save_curve(
-    history: "Sequence[EpochRecord]", result: dict[str, Any], path: Path, score: "Score"
+    history: "Sequence[EpochRecord]", result: dict[str, Any], path: Path, metric: str
 ) -> None:
     """Draw a metric of training (RMSE only), validation and test over the epochs of a run.
 
@@ -146,10 +166,24 @@ def save_curve(
         What result.json holds.
     path : Path
         A PNG file.
-    score : Score
+    metric : str
     """
-    metric = score.metric
-    series = _parts_of(history, result, metric)
+    measured: dict[str, list[Any]] = {
+        "train": [record.train_rmse if metric == "rmse" else None for record in history],
+        "validation": [record.validation.get(metric) for record in history],
+        "test": [record.test.get(metric) for record in history],
+    }
+    series = []
+    for part, values in measured.items():
+        points = [
+            (record.epoch, value) for record, value in zip(history, values) if value is not None
+        ]
+        name = part
+        if part == "test" and is_reconstruction(result):
+            name = f"held-out {result['based']}s"
+        if points:
+            series.append(series_of_run(name, points, (COLOR_OF[part], STYLE_OF[part]), result))
+
     if not series:  # nothing was measured
         return
     if "baseline" in result:
@@ -158,57 +192,20 @@ def save_curve(
 
     notes = []
     if is_reconstruction(result):
-        notes.append(f"{held_out_rows(result)} are reconstructed from their own ratings")
+        notes.append(f"held-out {result['based']}s are reconstructed from their own ratings")
     if result.get("best_epoch") and not history[-1].validation:
         notes.append(
             f"refitted on all training ratings for {len(history)} epochs, as many as were best "
             "on validation ratings"
         )
-
-    with _epochs_at(path, series, _title_of(result), notes) as axes:
-        axes.set_ylabel(value_label(metric, [result]))
-        _mark_best(axes, history, score)
-
-
-def _parts_of(
-    history: "Sequence[EpochRecord]", result: dict[str, Any], metric: str
-) -> list[Series]:
-    """Return a line for each part that was measured, without epochs that were not evaluated."""
-    measured: dict[str, list[float | None]] = {
-        "validation": [record.validation.get(metric) for record in history],
-        "test": [record.test.get(metric) for record in history],
-    }
-    if metric == "rmse":
-        measured = {"train": [record.train_rmse for record in history], **measured}
-
-    series = []
-    for part, values in measured.items():
-        points = [
-            (record.epoch, value)
-            for record, value in zip(history, values, strict=True)
-            if value is not None
-        ]
-        name = held_out_rows(result) if part == "test" and is_reconstruction(result) else part
-        is_level = model_class(result["model"]).at_once
-        if points:
-            series.append(Series(name, points, COLOR_OF[part], STYLE_OF[part], is_level))
-    return series
-
-
-def _title_of(result: dict[str, Any]) -> str:
-    """Name the model and the data: 'autorec (item-based) on ml-100k'."""
     based = f" ({result['based']}-based)" if "based" in result else ""
-    return f"{result['model']}{based} on {result['dataset']}"
+    title = f"{result['model']}{based} on {result['dataset']}"
+    draw_runs(series, path, title, value_label(metric, [result]), notes)
 
 
 def is_reconstruction(result: dict[str, Any]) -> bool:
     """Return whether test rows are given to the network: its error is not one of predictions."""
     return result.get("split") == "held-out-rows"
-
-
-def held_out_rows(result: dict[str, Any]) -> str:
-    """Name what was held out: 'held-out items'."""
-    return f"held-out {result['based']}s"
 
 
 def value_label(metric: str, results: Sequence[dict[str, Any]]) -> str:
@@ -221,54 +218,6 @@ def value_label(metric: str, results: Sequence[dict[str, Any]]) -> str:
     if all(map(is_reconstruction, results)):
         label = f"{RECONSTRUCTION} {label}"
     return label
-
-
-def _mark_best(axes: Any, history: "Sequence[EpochRecord]", score: "Score") -> None:
-    """Mark the best validation epoch by an upright line, where it is one of several."""
-    from ..training.history import best_epoch
-    from ..training.progress import label_of
-
-    epoch = best_epoch(history, score)
-    if epoch is None or len(history) == 1:
-        return
-
-    [best] = (record for record in history if record.epoch == epoch)
-    label = (
-        f"best epoch {epoch}: validation {label_of(score.metric)} "
-        f"{best.validation[score.metric]:.4f}"
-    )
-    if score.metric in best.test:
-        label += f",\ntest {best.test[score.metric]:.4f}"
-    axes.axvline(epoch, color=GREY, linewidth=0.8, label=label)
-
-
-def series_of_run(
-    place: int, name: str, points: Points, result: dict[str, Any], metric: str
-) -> Series:
-    """Return the line of one of several runs; no two of 28 have both colour and style.
-
-    Parameters
-    ----------
-    place : int
-        Of the run, from 0.
-    name : str
-    points : sequence of (int, float)
-        Epochs and values of `metric`.
-    result : dict
-        What result.json holds.
-    metric : str
-        As result.json names it.
-    """
-    best: Any = result.get("best_epoch")
-    is_earlier = best in dict(points[:-1])  # refitted, a run is at its end; else what was best
-    return Series(
-        name,
-        points,
-        COLORS[place % len(COLORS)],
-        LINE_STYLES[place % len(LINE_STYLES)],
-        model_class(result["model"]).at_once,
-        (best, result[metric]) if is_earlier else None,
-    )
 
 
 def draw_runs(
@@ -286,15 +235,6 @@ def draw_runs(
         The label of the vertical axis.
     notes : sequence of str
     """
-    with _epochs_at(path, series, title, notes) as axes:
-        axes.set_ylabel(value)
-
-
-@contextmanager
-def _epochs_at(
-    path: Path, series: Sequence[Series], title: str, notes: Sequence[str]
-) -> Iterator[Any]:
-    """Draw lines over epochs with a legend beside them; yield the axes before they are written."""
     if any(one.kept for one in series):
         notes = [*notes, "a dot marks the epoch that was kept, where it is not the last"]
     height = max(4.0, 1.6 + 0.22 * len(series))
@@ -308,7 +248,7 @@ def _epochs_at(
         axes.autoscale(axis="y")
         axes.set_ylim(settled_limits(curves, levels))
         _set_epochs(axes, curves)
-        yield axes
+        axes.set_ylabel(value)
         axes.figure.legend(loc="outside right upper")
 
 
@@ -340,7 +280,7 @@ def _set_epochs(axes: Any, curves: Sequence[Points]) -> None:
 
 
 def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
-    """Draw the means of a table with standard deviations, and published figures if there are any.
+    """Draw a row for each line: mean, standard deviation and, below, the published value.
 
     Parameters
     ----------
@@ -349,14 +289,28 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
     path : Path
         A PNG file.
     """
-    notes = [made_of(lines)]
-    height, draw = 1.8 + 0.45 * len(lines), _draw_rows
-    if table.x_label:
-        height, draw = 4.5, _draw_over_x
-        notes.append(table.data.removesuffix("."))
+    metric = table.metrics[0]
+    published = [
+        (line.row.value, place + 0.25)  # of the height of a row
+        for place, line in enumerate(lines)
+        if line.row.value is not None
+    ]
 
-    with figure_at(path, 8, height, table.title, notes) as axes:
-        draw(axes, table, lines)
+    with figure_at(path, 8, 1.8 + 0.45 * len(lines), table.title, [made_of(lines)]) as axes:
+        axes.errorbar(
+            [line.mean(metric) for line in lines],
+            range(len(lines)),
+            xerr=[line.deviation(metric) or 0 for line in lines],
+            fmt="o",
+            color=BLUE,
+            label="here",
+        )
+        if published:
+            axes.plot(*zip(*published, strict=True), "x", color=BLACK, label=table.reference)
+
+        axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.set_xlabel(table.metric_label)
         axes.figure.legend(loc="outside lower center", ncols=2)
 
 
@@ -375,75 +329,6 @@ def made_of(lines: "Sequence[Line]") -> str:
     if counts == [1]:
         return f"{data}: one run each"
     return f"{data}: mean ± standard deviation of {' or '.join(map(str, counts))} runs"
-
-
-def _draw_over_x(axes: Any, table: "Table", lines: "Sequence[Line]") -> None:
-    """Draw a curve over the rows' places, with its values."""
-    metric = table.metrics[0]
-    places = [line.row.x for line in lines]
-    _draw_means(axes, places, lines, metric, "-")
-    for place, line in zip(places, lines, strict=True):
-        _write_value(axes, place, f"{line.mean(metric):.4f}", above=6)
-
-    known = [(line.row.x, line.row.value) for line in lines if line.row.value is not None]
-    if known:
-        look = dict(markersize=11, fillstyle="none", color=BLACK, label=table.reference)
-        axes.plot(*zip(*known, strict=True), "D", **look)
-    for place, value in known:
-        _write_value(axes, place, f"{value:.3f}", above=-18)
-
-    axes.set(xlabel=table.x_label, ylabel=table.metric_label)
-    axes.margins(x=0.08, y=0.15)
-
-
-def _write_value(axes: Any, x: Any, text: str, above: int) -> None:
-    axes.annotate(
-        text,
-        (x, float(text)),
-        (6, above),
-        textcoords="offset points",
-        fontsize="small",
-    )
-
-
-def _draw_means(
-    axes: Any, places: Sequence[Any], lines: "Sequence[Line]", metric: str, style: str
-) -> None:
-    """Draw means over places with their deviations."""
-    axes.errorbar(
-        places,
-        [line.mean(metric) for line in lines],
-        [line.deviation(metric) or 0 for line in lines],
-        fmt="o",
-        linestyle=style,
-        color=BLUE,
-        label="here",
-    )
-
-
-def _draw_rows(axes: Any, table: "Table", lines: "Sequence[Line]") -> None:
-    """Draw a row for each line, the published value below ours."""
-    metric = table.metrics[0]
-    axes.errorbar(
-        [line.mean(metric) for line in lines],
-        range(len(lines)),
-        xerr=[line.deviation(metric) or 0 for line in lines],
-        fmt="o",
-        color=BLUE,
-        label="here",
-    )
-
-    known = [
-        (line.row.value, place + 0.25)  # of the height of a row
-        for place, line in enumerate(lines)
-        if line.row.value is not None
-    ]
-    if known:
-        axes.plot(*zip(*known, strict=True), "x", color=BLACK, label=table.reference)
-
-    axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.set_xlabel(table.metric_label)
 
 
 def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -> None:

@@ -1,16 +1,24 @@
 """The run folder: what a run leaves behind, written and verified; imports no MXNet."""
 
-import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.kinds import RunConfig
 from ..models.registry import model_class, models
-from ..support.environment import MAX_THREADS
 from ..support.errors import ConfigError, DataError
-from ..support.files import LOCK, check_digests, digest_of, read_json, replacing, write_json
+from ..support.files import (
+    LOCK,
+    check_digests,
+    digest_of,
+    read_json,
+    replacing,
+    telling_damage,
+    write_json,
+)
 from ..support.text_table import csv_text
 from ..training.history import EpochRecord
 
@@ -36,13 +44,25 @@ RUN_FILES = (
 
 def refuse_run_file(path: Path) -> None:
     """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
-    target = Path(os.path.realpath(path))
-    if target.name not in RUN_FILES:
-        return
-
-    beside = [target.with_name(name) for name in ("config.json", LOCK)]
-    if all(os.path.isfile(file) for file in beside):
+    target = path.resolve()
+    in_run = all(target.with_name(name).is_file() for name in ("config.json", LOCK))
+    if in_run and target.name in RUN_FILES:
         raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
+
+
+def new_folder(begins: str) -> Path:
+    """Make a new folder in runs/ with the time in its name."""
+    name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # of a run that began in the same second
+            continue
+        except OSError:
+            break  # locked says what is wrong
+        break
+    return path
 
 
 @dataclass
@@ -92,35 +112,38 @@ class RunFolder:
         DataError
             If it is no run folder, or a file of it is missing, damaged or was edited.
         """
-        about = read_begun(path)
-        config = config_of(about, path / "config.json")
-        _check_about(about, path / "config.json")
-        digests = about.pop("files")
+        file = path / "config.json"
+        if not file.is_file():
+            raise DataError(
+                f"{path} is not a run folder: it has no config.json; name a folder that "
+                "python -m d2l_autorec.run has written"
+            )
+
+        about = read_json(file)
+        config = config_of(about, file)
+        with telling_damage(file):  # of an unfinished run no digest tells that it was edited
+            digests = dict(about["files"])
+            began: dict[str, Any] = {
+                name: dict(about[name]) for name in ("data", "kernel", "versions")
+            }
+            began |= {"devices": about["devices"], "threads": int(about["threads"])}
 
         result = None
-        if os.path.lexists(path / "result.json"):
+        if (path / "result.json").exists():
             result = read_json(path / "result.json")
-            digests = result.pop("files", None)
-            if not _are_digests(digests):
-                raise _edited(path / "result.json", "files")
+            with telling_damage(path / "result.json"):
+                digests = dict(result.pop("files"))
 
         check_digests(path, digests)
-        digests = {"config.json": digest_of(path / "config.json"), **digests}
-        return cls(path, config, about, result, digests)
+        return cls(path, config, began, result, {"config.json": digest_of(file), **digests})
 
     @property
     def threads(self) -> int:
         """The number of CPU threads that the run began with."""
-        return int(self.about["threads"])
+        return self.about["threads"]
 
     def finished(self) -> dict[str, Any]:
-        """Return the result.
-
-        Raises
-        ------
-        DataError
-            If the run has not finished.
-        """
+        """Return the result; raise DataError if the run has not finished."""
         if self.result is None:
             raise DataError(
                 f"{self.path} holds a run that has not finished: finish it with "
@@ -187,103 +210,24 @@ class RunFolder:
 
 
 def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
-    """Return the content of metrics.csv."""
-    rows: list[dict[str, Any]] = []
+    """Return the content of metrics.csv, without columns that no epoch has."""
+    rows = []
     for phase, history in phases.items():
-        rows += ({"phase": phase, **columns_of(record)} for record in history)
-    return csv_text(rows)  # a refit has no validation
-
-
-def columns_of(record: EpochRecord) -> dict[str, Any]:
-    """Return an epoch as a row of metrics.csv."""
-    columns = {
-        "epoch": record.epoch,
-        "lr": record.lr,
-        "train_loss": record.train_loss,
-        "train_rmse": record.train_rmse,
-        "beta": record.beta,
-        "ratings": record.ratings,
-        "seconds": record.seconds,
-    }
-    always = ("train_loss",)
-    row = {name: value for name, value in columns.items() if value is not None or name in always}
-
-    row |= {f"validation_{name}": value for name, value in record.validation.items()}
-    row |= {f"test_{name}": value for name, value in record.test.items()}
-    return row
-
-
-def read_folds(folder: Path) -> RunConfig | None:
-    """Return the configuration of the folds that are trained in a folder; None without folds.
-
-    Raises
-    ------
-    DataError
-        If folds.json is damaged or was edited.
-    """
-    path = folder / FOLDS
-    if not os.path.isfile(path):
-        return None
-    return config_of(read_json(path), path)
-
-
-def _check_about(about: dict[str, Any], path: Path) -> None:
-    """Raise DataError unless config.json has what its readers ask for, as an edit may not."""
-    data = about.get("data")
-    kernel = about.get("kernel")
-    readable = {
-        "data": isinstance(data, dict) and {"train_sha256", "test_sha256"} <= data.keys(),
-        "kernel": isinstance(kernel, dict) and "chosen" in kernel,
-        "devices": isinstance(about.get("devices"), list),
-        "threads": _is_thread_number(about.get("threads")),
-        "files": _are_digests(about.get("files")),
-    }
-
-    for name, right in readable.items():
-        if not right:
-            raise _edited(path, name)
-
-
-def _edited(path: Path, name: str) -> DataError:
-    return DataError(
-        f"{path} is damaged or was edited (what it says of its {name} cannot be read): "
-        "restore it from a copy, or begin a new run"
-    )
-
-
-def _are_digests(found: Any) -> bool:
-    if not isinstance(found, dict) or not found.keys() <= {*RUN_FILES}:
-        return False
-    return all(isinstance(digest, str) for digest in found.values())
-
-
-def _is_thread_number(recorded: Any) -> bool:
-    if not isinstance(recorded, str) or not recorded.isdecimal():
-        return False
-    return 1 <= int(recorded) <= MAX_THREADS
-
-
-def read_config(folder: Path) -> RunConfig:
-    """Return the options of the run in a folder.
-
-    Raises
-    ------
-    DataError
-        If there is none, or its config.json is damaged or was edited.
-    """
-    path = folder / "config.json"
-    return config_of(read_begun(folder), path)
-
-
-def read_begun(folder: Path) -> dict[str, Any]:
-    """Return the config.json of a run folder; see `read_config` for errors."""
-    path = folder / "config.json"
-    if not os.path.isfile(path):
-        raise DataError(
-            f"{folder} is not a run folder: it has no config.json; name a folder that "
-            "python -m d2l_autorec.run has written"
-        )
-    return read_json(path)
+        for record in history:
+            row: dict[str, Any] = {
+                "phase": phase,
+                "epoch": record.epoch,
+                "lr": record.lr,
+                "train_loss": record.train_loss if record.train_loss is not None else "",
+                "train_rmse": record.train_rmse,
+                "beta": record.beta,
+                "ratings": record.ratings,
+                "seconds": record.seconds,
+            }
+            row |= {f"validation_{name}": value for name, value in record.validation.items()}
+            row |= {f"test_{name}": value for name, value in record.test.items()}
+            rows.append({name: value for name, value in row.items() if value is not None})
+    return csv_text(rows)
 
 
 def config_of(about: dict[str, Any], path: Path) -> RunConfig:
@@ -294,19 +238,12 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
     DataError
         If it describes none, as after an edit or by a later version.
     """
-    options = about.get("options")
-    if not isinstance(options, dict):
-        options = {}
-
-    model = options.get("model")
-    if isinstance(model, str) and model not in models():
+    with telling_damage(path):
+        options = dict(about["options"])
+        model = str(options["model"])
+    if model not in models():
         raise DataError(
             f"{path} is of `model={model}`, which nothing here registers: install its package"
-        )
-    if not isinstance(model, str):
-        raise DataError(
-            f"{path} is missing or damaged (it names no model): restore it from a "
-            "copy, or begin a new run"
         )
 
     known = {spec.name: spec.default for spec in fields(model_class(model))}
@@ -323,3 +260,15 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         raise DataError(
             f"{path} was edited ({error}): restore it from a copy, or begin a new run"
         ) from error
+
+
+def read_folds(folder: Path) -> RunConfig | None:
+    """Return the configuration of the folds that are trained in a folder; None without folds.
+
+    Raises
+    ------
+    DataError
+        If folds.json is damaged or was edited.
+    """
+    path = folder / FOLDS
+    return config_of(read_json(path), path) if path.is_file() else None

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 from mxnet import gluon
 from scipy import sparse
 
@@ -51,7 +50,6 @@ class RankingExperiment(Experiment):
         """Return what config.json says of the data."""
         return {
             "name": self.train_data.name,
-            "origin": self.train_data.origin,
             **self.train_data.counts(),
             "dropped": self.train_data.dropped,
             "train_sha256": self.train_data.fingerprint,
@@ -83,10 +81,6 @@ class RankingExperiment(Experiment):
         """Rows and columns of the matrix that a network reads."""
         return self.train_data.num_train_users, self.train_data.num_items
 
-    def initializer(self) -> mx.init.Initializer:
-        """Return the initializer of parameters that have none of their own: all have."""
-        return mx.init.Xavier()
-
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
         """Return the loss of a phase; the weight of a KL divergence grows with the updates."""
         config, users = self.config, self.train_data.num_train_users
@@ -96,10 +90,6 @@ class RankingExperiment(Experiment):
 
         beta = None if schedule is None else partial(_beta_now, schedule, trainer)
         return config.own.loss or config.make_loss(beta)
-
-    def beta(self, loss: Any) -> Callable[[], float] | None:
-        """Return the beta of the last update."""
-        return getattr(loss, "beta", None)
 
     def largest_error(self, phase: str) -> float:
         """Return the loss of a click from which a training has diverged."""

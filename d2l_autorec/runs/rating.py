@@ -87,7 +87,6 @@ class RatingExperiment(Experiment):
 
         return {
             "name": self.train_data.name,
-            "origin": self.train_data.origin,
             "users": self.train_data.num_users,
             "items": self.train_data.num_items,
             "scale": list(self.train_data.scale),

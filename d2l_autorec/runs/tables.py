@@ -47,8 +47,6 @@ class Row:
         What the first metric is to reach.
     tried : str
         What was tried where the aim is missed.
-    x : float, optional
-        Place in a figure with a horizontal axis.
     """
 
     label: str
@@ -57,7 +55,6 @@ class Row:
     value: float | None = None
     aim: float | None = None
     tried: str = ""
-    x: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,6 @@ class Table:
     values : sequence
         Its values.
     task : {'rating', 'ranking'}
-    x_label : str
-        Of the horizontal axis; '' for a figure with a line for each row.
     claims : sequence of (str, str)
         Pairs of labels: the first is to be better.
     reference : str
@@ -92,7 +87,6 @@ class Table:
     vary: str = "seed"
     values: Sequence[Any] = (0, 1, 2)
     task: str = "rating"
-    x_label: str = ""
     claims: Sequence[tuple[str, str]] = ()
     reference: str = "published"
 

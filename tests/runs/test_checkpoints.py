@@ -16,7 +16,7 @@ from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.checkpoints import Pace
 from d2l_autorec.runs.experiment import make_trainer
-from d2l_autorec.runs.folder import read_config
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
 from d2l_autorec.support.files import read_json
 from d2l_autorec.training.callbacks import Signals
@@ -83,9 +83,9 @@ def test_stopped_at_any_step_a_run_ends_bit_identically(name, tmp_path):
         if 2 < step < counted.steps:  # and once more
             with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
                 Stopper(patch, 1)
-                train_run(read_config(path), resume=path)
+                train_run(RunFolder.read(path).config, resume=path)
 
-        train_run(read_config(path), resume=path)
+        train_run(RunFolder.read(path).config, resume=path)
         assert outcome(path) == whole, step
         shutil.rmtree(path)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
-from d2l_autorec.runs.folder import read_config
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import NumericalError
 from d2l_autorec.training.history import StepSums
@@ -140,7 +140,7 @@ def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path
         for name, array in parameters(path).items():
             onp.testing.assert_array_equal(array, arrays[f"now/parameter/{name}"])
 
-    train_run(read_config(path), resume=path)  # as what broke it is gone
+    train_run(RunFolder.read(path).config, resume=path)  # as what broke it is gone
     for name, array in parameters(whole).items():
         onp.testing.assert_array_equal(array, parameters(path)[name])
     assert not list(path.glob("checkpoint*"))

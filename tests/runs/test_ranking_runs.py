@@ -12,7 +12,7 @@ from mxnet import gluon, np
 
 from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.registry import make_config, models
-from d2l_autorec.runs.folder import read_config
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.trained_model import load_run
 from d2l_autorec.training import checkpoint, schedules
 from d2l_autorec.training import history as histories
@@ -169,7 +169,7 @@ def stop_and_resume(out, monkeypatch, number, model, options):
         with pytest.raises(Killed):
             finish(out, model, checkpoint_every=1, **options)
     assert not (out / "result.json").exists()
-    train_run(read_config(out), resume=out)
+    train_run(RunFolder.read(out).config, resume=out)
 
 
 @pytest.mark.parametrize("number", [3, 8, 9, 12])

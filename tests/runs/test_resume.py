@@ -22,7 +22,7 @@ from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.experiment import make_trainer
-from d2l_autorec.runs.folder import read_config
+from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support import files
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import (
@@ -240,7 +240,7 @@ def test_every_model_resumes_to_the_bit(options, tmp_path):
 
     with stopping_after(13), pytest.raises(Interrupted):
         train_run(replace(config, out=str(path)))
-    train_run(read_config(path), resume=path)
+    train_run(RunFolder.read(path).config, resume=path)
     assert outcome(path) == outcome(tmp_path / "whole")
 
 

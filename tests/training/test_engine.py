@@ -164,14 +164,14 @@ def test_threads_reach_the_threads_of_mxnet():
         engine.start_mxnet(before)
 
 
-@pytest.mark.parametrize("recorded", ["abc", 0, -1, [2], 1e9, True, "99999", {}])
+@pytest.mark.parametrize("recorded", ["abc", [2], {}])
 def test_an_edited_number_of_threads(tmp_path, recorded):
     run = finish(tmp_path / "run")
     path = run.path / "config.json"
     about = json.loads(path.read_text())
     (run.path / "result.json").unlink()
     path.write_text(json.dumps({**about, "threads": recorded}))
-    with pytest.raises(DataError, match="what it says of its threads cannot be read"):
+    with pytest.raises(DataError, match="config.json is missing or damaged"):
         RunFolder.read(run.path)
 
 
