@@ -20,9 +20,14 @@ from typing import Any
 from .models.kinds import RunConfig
 from .models.options import check_needs, computing_options
 from .models.registry import make_config, model_class, models
-from .runs.folder import RunFolder, read_folds
-from .runs.options import add_options, check_same_options, model_of_help
-from .runs.options_file import overridden, read_options
+from .runs.folder import RunFolder, new_folder, read_folds
+from .runs.options import (
+    add_options,
+    check_same_options,
+    model_of_help,
+    overridden,
+    read_options,
+)
 from .support.cli import Parser, leave, run_command
 from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
@@ -72,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _train_folds(config: RunConfig, folder: Path | None) -> None:
     """Train the folds in a new folder, or go on with those in `folder`."""
-    from .runs.folds import tell_folds, train_folds
-    from .runs.runner import new_folder
+    from .runs.result import tell_folds
+    from .runs.runner import train_folds
 
     name = f"{config.model}-{config.source_name()}-folds"
     path = folder or Path(config.out or new_folder(name))

@@ -26,13 +26,12 @@ from typing import TYPE_CHECKING, Any
 from .models.kinds import RunConfig
 from .models.registry import TASKS, make_config, models
 from .runs.figures import draw_importance, draw_trials, warning_of_figure
-from .runs.folder import RunFolder
+from .runs.folder import RunFolder, new_folder
 from .runs.options import add_options, model_of_help, parser_of, shown
-from .runs.options_file import write_options
 from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
-from .support.files import write_atomically
+from .support.files import write_atomically, write_json
 from .support.flags import as_command, as_words, with_flags
 from .support.numbers import seconds_shown
 from .support.terminal import show_steps, step
@@ -67,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(not hidden)
     step("loading MXNet")
     start_mxnet(base.threads, on_one_cpu(base.gpus, base.cpus, base.kvstore))
-    from .runs.runner import new_folder
     from .runs.tuning import Search, limits_of
 
     ends = limits_of(limits["trials"], limits["minutes"], BEGIN)
@@ -125,7 +123,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
 
 def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     """best.json, trials.csv and the figures."""
-    write_options(folder / "best.json", tuned.options)
+    write_json(folder / "best.json", tuned.options)
 
     table = tuned.trials.copy()
     table["options"] = [json.dumps(options) for options in table["options"]]

@@ -1,15 +1,12 @@
 """Checkpointing callbacks, and the file of parameters."""
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as onp
 from mxnet import MXNetError, nd, npx
 
 from ..models.options import seconds_of
@@ -21,7 +18,6 @@ from ..training.checkpoint import (
     EpochUnderWay,
     are_finite,
     live_arrays,
-    on_host,
     parameters_of,
     set_parameters,
 )
@@ -53,31 +49,21 @@ class Pace:
         self._last = clock()
         self._cost = 0.0
 
-    def is_due_in_epoch(self) -> bool:
-        """Say whether it is time, at no more than `SHARE` of it."""
-        if isinstance(self._every, int):
-            return False
-
-        since = self._clock() - self._last
-        return since >= seconds_of(self._every) and self._is_cheap()
-
-    def is_due_after(self, epochs: int, in_epochs: bool = True) -> bool:
-        """Say whether one is due at the end of this epoch, from 1.
+    def is_due(self, epochs: int | None = None, is_last_chance: bool = False) -> bool:
+        """Return whether it is time, at no more than `SHARE` of it.
 
         Parameters
         ----------
-        epochs : int
-        in_epochs : bool
-            Whether a signal can have one written in mid-epoch; else this may be the last chance.
+        epochs : int, optional
+            How many are done, at the end of one.
+        is_last_chance : bool
+            Whether none can be written until the next epoch is over, whatever signal comes.
         """
         if isinstance(self._every, int):
-            return epochs % self._every == 0
-        if in_epochs:
-            return self.is_due_in_epoch()
-        return self._is_cheap()
+            return epochs is not None and epochs % self._every == 0
 
-    def _is_cheap(self) -> bool:
-        return self._clock() - self._last >= self._cost / SHARE
+        pause = 0.0 if is_last_chance else seconds_of(self._every)
+        return self._clock() - self._last >= max(pause, self._cost / SHARE)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -124,7 +110,7 @@ class Checkpointing(Callback):
         self._went_on = True
 
     def on_step_end(self, training: Training) -> None:
-        if self._pace.is_due_in_epoch():
+        if self._pace.is_due():
             self.save_in_epoch(training)
 
     def on_epoch_end(self, training: Training) -> None:
@@ -133,7 +119,7 @@ class Checkpointing(Callback):
             self._checkpoint.best = parameters_of(training.net)
 
         self._loader = loader_state(training.loader)
-        if self._pace.is_due_after(done, in_epochs=training.workers.size == 1):
+        if self._pace.is_due(done, is_last_chance=training.workers.size > 1):
             self._save(training, EpochUnderWay())
 
     def save_in_epoch(self, training: Training) -> None:
@@ -141,11 +127,8 @@ class Checkpointing(Callback):
         if self._folder is None or training.workers.size > 1:
             return
         steps = training.sums()
-        if not are_finite(training.net) or training.has_diverged(steps[-1]):  # the next step tells
-            return
-
-        under_way = EpochUnderWay(steps, training.rows, training.seconds)
-        self._save(training, under_way)
+        if are_finite(training.net) and not training.has_diverged(steps[-1]):  # else told next
+            self._save(training, EpochUnderWay(steps, training.rows, training.seconds))
 
     def _save(self, training: Training, under_way: EpochUnderWay) -> None:
         if self._folder is None:
@@ -161,12 +144,8 @@ class Checkpointing(Callback):
             if self._went_on:
                 _link(path, path.with_name(FORMER_CHECKPOINT))
             checkpoint.save(path, arrays)
-            self._write_metrics(self._folder)
+            self._folder.write_metrics(checkpoint.phases)
         self._went_on = False
-
-    def _write_metrics(self, folder: RunFolder) -> None:
-        if any(self._checkpoint.phases.values()):
-            folder.write_metrics(self._checkpoint.phases)
 
     def keep_last_good(self, training: Training, error: NumericalError) -> NumericalError:
         """Write model.params: the best parameters, else the last checkpoint's; the error, and that.
@@ -180,58 +159,48 @@ class Checkpointing(Callback):
         if self._folder is None:
             return error
 
-        whose = self._set_last_good(training, self._folder.path / CHECKPOINT)
-        if whose is None:
+        best = best_epoch(training.history, self._score)
+        stored = self._last_good(training, self._folder.path / CHECKPOINT)
+        if best is not None and _is_good(training, best, 0):
+            parameters, whose = self._checkpoint.best, f"the best epoch, {best}"
+        elif stored is not None:
+            where = f"epoch {len(stored.history)}"
+            if stored.under_way.steps:
+                where = f"step {len(stored.under_way.steps)} of epoch {len(stored.history) + 1}"
+            parameters, whose = stored.arrays, f"the last checkpoint, after {where}"
+        else:
             return NumericalError(f"{error}; no checkpoint was due, so no parameters are kept")
 
+        set_parameters(training.net, parameters)
         write_parameters(self._folder, training.net)
         self._checkpoint.history = list(training.history)
-        self._write_metrics(self._folder)
+        self._folder.write_metrics(self._checkpoint.phases)
         return NumericalError(
             f"{error}; the parameters of {whose}, are kept in {self._folder.path / 'model.params'}"
         )
 
-    def _set_last_good(self, training: Training, path: Path) -> str | None:
-        """Give the network its last good parameters; says whose they are, None without any."""
-        stored = self._last_good(training, path)
-        best = best_epoch(training.history, self._score)
-        if best is not None and _is_good(training, best, 0):
-            set_parameters(training.net, self._checkpoint.best)
-            return f"the best epoch, {best}"
-
-        if stored is None or stored.phase != self._checkpoint.phase or not stored.arrays:
-            return None
-
-        set_parameters(training.net, stored.arrays)
-        where = f"epoch {len(stored.history)}"
-        if stored.under_way.steps:
-            where = f"step {len(stored.under_way.steps)} of epoch {len(stored.history) + 1}"
-        return f"the last checkpoint, after {where}"
-
     def _last_good(self, training: Training, path: Path) -> Checkpoint | None:
-        """Return the last checkpoint whose next step did not diverge; it replaces a later one."""
+        """Return the phase's last checkpoint whose next step was good; it replaces a later one."""
+        stored = self._read(path)
+        if stored and not _is_good(training, len(stored.history), len(stored.under_way.steps)):
+            former = path.with_name(FORMER_CHECKPOINT)
+            path.unlink()
+            if former.exists():
+                former.rename(path)
+            stored = self._read(path)
+        return stored
+
+    def _read(self, path: Path) -> Checkpoint | None:
+        """Return the checkpoint in a file; None without one that this phase has made."""
         if not path.exists():
             return None
-
-        stored = self._read(path)
-        same = stored.phase == self._checkpoint.phase and stored.arrays
-        if not same or _is_good(training, len(stored.history), len(stored.under_way.steps)):
-            return stored
-
-        former = path.with_name(FORMER_CHECKPOINT)
-        if not former.exists():
-            path.unlink()
-            return None
-        os.replace(former, path)
-        return self._read(path)
-
-    def _read(self, path: Path) -> Checkpoint:
         with open(path, "rb") as file:
-            return Checkpoint.read(file, path, self._checkpoint.run)
+            stored = Checkpoint.read(file, path, self._checkpoint.run)
+        return stored if stored.phase == self._checkpoint.phase and stored.arrays else None
 
 
 def _is_good(training: Training, epochs: int, steps: int) -> bool:
-    """Say whether the step after so many epochs and steps of one was made and did not diverge."""
+    """Return whether the step after these epochs and steps was made and did not diverge."""
     if epochs < len(training.history):
         return True
 
@@ -249,33 +218,20 @@ def _link(path: Path, other: Path) -> None:
 
 def write_parameters(folder: RunFolder, net: Any) -> None:
     """Write model.params."""
-    folder.write("model.params", partial(save_parameters, net))
-
-
-def save_parameters(net: Any, path: Path) -> None:
-    """Write a network's parameters, and read them back: MXNet does not tell of a full disk.
-
-    Raises
-    ------
-    OSError
-        If the file does not hold what the network does.
-    """
     # not net.save_parameters, which writes the mean over devices: equal numbers, but for rounding
     live = {
         name: parameter.list_data()[0]
         for name, parameter in net._collect_params_with_prefix().items()
     }
 
-    try:
+    def save(path: Path) -> None:
         npx.save(str(path), live)
-        stored = nd.load(str(path))
-    except (MXNetError, ValueError) as error:
-        raise OSError(errno.EIO, "MXNet's file is not whole, as on a full disk") from error
+        try:
+            nd.load(str(path))  # MXNet does not tell of a full disk
+        except (MXNetError, ValueError) as error:
+            raise OSError("MXNet's file is not whole, as on a full disk") from error
 
-    for name, array in live.items():
-        ours, theirs = (on_host(one).view(onp.uint32) for one in (array, stored[name]))
-        if not onp.array_equal(ours, theirs):  # as bits: NaN is NaN, too
-            raise OSError(errno.EIO, f"{name} does not read back as it was written")
+    folder.write("model.params", save)
 
 
 def load_parameters(net: Any, path: Path) -> None:
@@ -284,7 +240,7 @@ def load_parameters(net: Any, path: Path) -> None:
     Raises
     ------
     DataError
-        If the file is missing or damaged, of another network, or holds NaN.
+        If the file is missing or damaged, or of another network.
     """
     try:
         net.load_parameters(str(path))
@@ -293,10 +249,3 @@ def load_parameters(net: Any, path: Path) -> None:
             f"{path} is missing or damaged ({str(error).splitlines()[0]}): restore it "
             "from a copy, or begin a new run"
         ) from error
-
-    for name, parameter in net._collect_params_with_prefix().items():
-        if not onp.isfinite(parameter.data().asnumpy()).all():
-            raise DataError(
-                f"{path} is damaged ({name} holds values that are not finite): "
-                "restore it from a copy, or begin a new run"
-            )

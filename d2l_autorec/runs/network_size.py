@@ -40,7 +40,7 @@ class Demand(NamedTuple):
 
 
 def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], option: str) -> None:
-    """Refuse a network that cannot be trained here.
+    """Raise ConfigError for a network that cannot be trained here.
 
     Parameters
     ----------
@@ -58,7 +58,15 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
         needed than there is; names both.
     """
     sizes = [prod(parameter.shape) for parameter in network.collect_params().values()]
-    for needed, available in _needs(sum(sizes), demand, devices):
+    parameters, (rows, columns) = sum(sizes), demand.batch_shape
+    numbers = (WEIGHT_AND_MOMENTS + demand.gradients) * parameters
+    on_each = FLOAT32 * (numbers + OF_A_BATCH * -(-rows // len(devices)) * columns)
+
+    gpus = [device for device in devices if device.device_type == "gpu"]
+    host = BESIDE + (len(devices) - len(gpus)) * on_each + OF_A_RATING * demand.ratings
+    host += FLOAT32 * parameters * demand.keeps_best
+    needs = [(host, available_memory()), *((on_each, free_memory(gpu)) for gpu in gpus)]
+    for needed, available in needs:
         check_fits(
             needed,
             available,
@@ -71,38 +79,8 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
             f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
             f"{LARGEST}: choose a smaller `{option}`"
         )
-
-    rows, columns = demand.batch_shape
     if rows * columns > LARGEST:
         raise ConfigError(
             f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
             "choose a smaller `batch_size`"
         )
-
-
-def _needs(
-    parameters: int, demand: Demand, devices: Sequence[mx.Context]
-) -> list[tuple[int, int | None]]:
-    """(needed, available) bytes of the host, and of each GPU."""
-    gpus = [device for device in devices if device.device_type == "gpu"]
-    cpus = len(devices) - len(gpus)
-    on_each = _on_a_device(parameters, demand, len(devices))
-
-    host = BESIDE + cpus * on_each + OF_A_RATING * demand.ratings
-    if demand.keeps_best:
-        host += FLOAT32 * parameters
-
-    needs = [(host, available_memory())]
-    needs += [(on_each, free_memory(gpu)) for gpu in gpus]
-    return needs
-
-
-def _on_a_device(parameters: int, demand: Demand, devices: int) -> int:
-    """Bytes of parameters, optimizer and batches on one of so many devices."""
-    copies = WEIGHT_AND_MOMENTS
-    if demand.gradients:
-        copies += 1
-
-    rows, columns = demand.batch_shape
-    rows_on_each = -(-rows // devices)
-    return FLOAT32 * (copies * parameters + OF_A_BATCH * rows_on_each * columns)

@@ -1,8 +1,9 @@
-"""The options of a model on the command line, and their help."""
+"""The options of a model: on the command line, with their help, and in a file of JSON."""
 
 import argparse
 import copy
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,8 @@ from ..models.options import (
     GROUPS,
     Check,
     Fields,
-    Need,
     OptionFields,
+    Options,
     Shares,
     Sizes,
     brief,
@@ -25,8 +26,11 @@ from ..models.options import (
 )
 from ..support.cli import Parser
 from ..support.errors import ConfigError
+from ..support.files import telling_damage
 from ..support.flags import flag
 
+SOURCES = ("dataset", "ratings", "train", "test")
+OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")
 METAVARS: dict[object, str] = {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 
@@ -43,6 +47,28 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
             f"the run in {path} goes on as it began, but these differ: {', '.join(wrong)}; "
             "leave them out, or begin a new run"
         )
+
+
+def read_options(path: Path) -> Options:
+    """Return the options in a file, as a search leaves it; not yet checked.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds no JSON object.
+    """
+    with telling_damage(path, "name a file of options, as best.json of d2l_autorec.tune"):
+        options = json.loads(path.read_bytes().decode("utf-8"))
+        if not isinstance(options, dict):
+            raise ValueError("it holds no JSON object")
+    return options
+
+
+def overridden(options: Options, given: Options) -> Options:
+    """Return the options of a file with those given; other ratings replace the file's."""
+    if any(name in given for name in SOURCES):
+        options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
+    return {**options, **given}
 
 
 def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
@@ -67,28 +93,26 @@ def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
     for model, config in configs.items():
         usual = config()
         for spec in dataclasses.fields(config):
-            if _concerns(usual, spec):
+            if all(need.met(usual) for need in spec.metadata["needs"] if need.of_model):
                 declared.setdefault(spec.name, {})[model] = spec
+    declared["model"] = {model: _model_option(configs) for model in configs}
 
     for name, specs in declared.items():
-        if name == "model":
-            specs = {model: _model_option(configs) for model in configs}
-        group = _first(specs).metadata["group"]
-        action = _add_option(groups[group], specs, len(configs))
-
+        spec = _first(specs)
+        action = _add_option(groups[spec.metadata["group"]], specs, len(configs))
+        common = spec.metadata.get("common", "")
         if not single:
-            action.brief = _brief_help(specs)
+            action.brief = _help(specs, common) if common else ""
         elif name == "model":  # whose help it is
             action.brief = ""
 
 
 def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
     """Return the option that names a model, with what each of them is."""
-    tasks = {"rating": "", "ranking": "Of clicks: "}
     kinds = []
-    for task, head in tasks.items():
-        found = {name: config.about for name, config in configs.items() if config.task == task}
-        about = [f"{name}: {what}" if what else name for name, what in found.items()]
+    for task, head in (("rating", ""), ("ranking", "Of clicks: ")):
+        found = [config for config in configs.values() if config.task == task]
+        about = [f"{of.model}: {of.about}" if of.about else of.model for of in found]
         if about:
             kinds.append(head + "; ".join(about))
 
@@ -105,20 +129,13 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
     return spec
 
 
-def _concerns(config: OptionFields, spec: dataclasses.Field) -> bool:
-    """Whether an option can have an effect on a model, whatever the other options say."""
-    needs: tuple[Need, ...] = spec.metadata["needs"]
-    return all(need.met(config) for need in needs if need.of_model)
-
-
 def model_of_help(argv: Sequence[str] | None) -> str | None:
-    """The model whose help is asked for, as in `--model mf --help`, in any order."""
-    if argv is None:
-        argv = sys.argv[1:]
-    if "--help" not in argv and "-h" not in argv:
+    """Return the model whose help is asked for, as in `--model mf --help`, in any order."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not {"--help", "-h"} & {*words}:
         return None
 
-    for word, next_word in zip(argv, [*argv[1:], None]):
+    for word, next_word in zip(words, [*words[1:], None]):
         name, _, value = word.partition("=")
         if name == "--model":
             return value or next_word
@@ -128,7 +145,7 @@ def model_of_help(argv: Sequence[str] | None) -> str | None:
 def add_option_of(
     parser: argparse._ActionsContainer, config: type[OptionFields], name: str
 ) -> None:
-    """The option of a single field, for another command; None where it is not given."""
+    """Add the option of a single field, for another command; None where it is not given."""
     _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
     parser.set_defaults(**{name: None})
 
@@ -162,16 +179,8 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
     return action
 
 
-def _brief_help(specs: Fields) -> str:
-    """What the first screen of the help says of an option; '' of one that is not common."""
-    text = _first(specs).metadata.get("common", "")
-    if not text:
-        return ""
-    return _help(specs, text)
-
-
 def _help(specs: Fields, text: str) -> str:
-    """The help of an option as argparse wants it, with its defaults or what is allowed."""
+    """Return the help of an option as argparse wants it, with its defaults or what is allowed."""
     spec = _first(specs)
     text = text.replace("%", "%%")  # argparse formats it
     check = spec.metadata["check"]
@@ -185,7 +194,7 @@ def _help(specs: Fields, text: str) -> str:
 
 
 def _described(specs: Fields, models: int) -> str:
-    """What an option is, with the models that it is for where it is not for all."""
+    """Return what an option is, with the models that it is for where it is not for all."""
     by_text: dict[str, list[str]] = {}
     for model, spec in specs.items():
         by_text.setdefault(spec.metadata["help"], []).append(model)
@@ -196,14 +205,12 @@ def _described(specs: Fields, models: int) -> str:
 
 
 def _defaults(specs: Fields) -> str:
-    """'25', or '25; mf: 20' where models differ; '' where there is none."""
+    """Return '25', or '25; mf: 20' where models differ; '' where there is none."""
     first = _first(specs).default
     if first is None:
         return ""
-    if first is True:
-        return "yes"
-    if first is False:
-        return "no"
+    if isinstance(first, bool):
+        return "yes" if first else "no"
 
     others: dict[str, list[str]] = {}  # value to models
     for model, spec in specs.items():
@@ -221,23 +228,22 @@ def _metavar(spec: dataclasses.Field) -> str:
     return METAVARS.get(spec.type, "TEXT")
 
 
-def parser_of(annotation: object) -> Callable[[str], Any]:
-    """What argparse calls for a value of this type."""
-    if annotation in (int, int | None):
-        return _whole_number
-    if annotation in (float, float | None):
-        return _number
-    if annotation == int | str:
-        return _whole_number_or_text
-    if annotation == Sizes:
-        return _whole_numbers
-    if annotation == Shares:
-        return _numbers
-    return str
+def parser_of(annotation: Any) -> Callable[[str], Any]:
+    """Return what argparse calls for a value of this type."""
+    parsers: dict[Any, Callable[[str], Any]] = {
+        int: _whole_number,
+        int | None: _whole_number,
+        int | str: lambda text: int(text) if _is_whole(text) else text,
+        float: _number,
+        float | None: _number,
+        Sizes: lambda text: tuple(map(_whole_number, text.split(","))),
+        Shares: lambda text: tuple(map(_number, text.split(","))),
+    }
+    return parsers.get(annotation, str)
 
 
 def whole_number(check: Check) -> Callable[[str], int]:
-    """What argparse calls for an option that is no field of a configuration."""
+    """Return what argparse calls for an option that is no field of a configuration."""
 
     def parse(text: str) -> int:
         if not _is_whole(text) or not check.accepts(int(text)):
@@ -250,7 +256,7 @@ def whole_number(check: Check) -> Callable[[str], int]:
 
 
 def _is_whole(text: str) -> bool:
-    """Digits alone: int() would also take 1_000, blanks and the digits of other scripts."""
+    """Return whether a text is digits; int() would also take 1_000 and those of other scripts."""
     return re.fullmatch("-?[0-9]{1,4000}", text) is not None and text != "-0"
 
 
@@ -258,20 +264,6 @@ def _whole_number(text: str) -> int:
     if not _is_whole(text):
         raise argparse.ArgumentTypeError(f"{brief(text)!r} is not a whole number")
     return int(text)
-
-
-def _whole_number_or_text(text: str) -> int | str:
-    if _is_whole(text):
-        return int(text)
-    return text
-
-
-def _whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(_whole_number(part) for part in text.split(","))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(_number(part) for part in text.split(","))
 
 
 def _number(text: str) -> float:

@@ -22,8 +22,6 @@ from ..support.seeds import Purpose, generator
 from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
 from .experiment import EXPLODED, Block, Experiment, against_baseline
 
-CHAPTERS_DATA = dict(ratings=None, train=None, split="random", test_ratio=0.1, clip=False)
-
 
 class RatingParts(NamedTuple):
     """Ratings that are split already, over the same index maps; no rating is in two of them.
@@ -47,7 +45,6 @@ class RatingExperiment(Experiment):
     """
 
     def _take(self, data: RatingParts | None) -> None:
-        self.given = data is not None  # how they were split is not known
         if data is None:
             data = RatingParts(*load_and_split(self.config))
         else:
@@ -162,7 +159,8 @@ class RatingExperiment(Experiment):
         its hidden units -> autoencoder of the next pair of layers  'pretrain-2', ...
         all layers together, begun with these                       'search', or 'refit'
         """
-        table: Any = Pairs.of(self.part(phase)) if self._reads_pairs else self._rows(phase)
+        train = self.part(phase)
+        table: Any = Pairs.of(train) if self._reads_pairs else train.to_csr(self.config.based)
         batchify = self.batchify
         depth = stage_of(phase) - 1
         if depth > 0:
@@ -172,9 +170,6 @@ class RatingExperiment(Experiment):
 
         size = self.config.rows_of_a_step(table.shape[0])
         return net, train_loader(table, size, self.config.seed, batchify)
-
-    def _rows(self, phase: str) -> sparse.csr_matrix:
-        return self.part(phase).to_csr(self.config.based)
 
     def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
         """Return what measures the test and the validation part after each epoch."""
@@ -216,20 +211,10 @@ class RatingExperiment(Experiment):
             "example_user": example_user,
             "split": self.config.split,
             "weight_decay": self.config.weight_decay(self.train_data, "search"),
-            "comparable_with_chapter": self._is_comparable(),
             "train_ratings": len(self.train_data),
             "test_ratings": len(self.test),
             "validation_ratings": len(self.validation or ()),
         }
-
-    def _is_comparable(self) -> bool:
-        """Say whether the chapter's figures are of such data, by item-based rows or pairs."""
-        if self.given or self.train_data.name != "ml-100k":
-            return False
-        if not self._reads_pairs and self.config.based != "item":
-            return False
-        options = vars(self.config)
-        return all(options[name] == value for name, value in CHAPTERS_DATA.items())
 
     @staticmethod
     def summary(result: dict[str, Any]) -> Block:
@@ -253,41 +238,32 @@ class RatingExperiment(Experiment):
         """Say that the model is no better than user and item means, where that is so."""
         if "baseline" not in result or result["test_rmse"] < result["baseline_test_rmse"]:
             return []
-        return [_no_better_than_means(result)]
+
+        advice = "these ratings may hold no more than means"
+        if result.get("split") == "held-out-rows":  # for which no preset was chosen
+            advice = "try another `lr`, or more `epochs`"
+        elif result["preset"] != "best":
+            advice = "try `preset=best`"
+        elif result["model"] != "mf":
+            advice += ": see also `model=mf`"
+        return [
+            "no better than the user and item means, whose test RMSE is "
+            f"{result['baseline_test_rmse']:.4f}: {advice}"
+        ]
 
     @classmethod
     def remarks(cls, result: dict[str, Any]) -> list[str]:
         """Return what else a person should know of the result."""
         remarks = cls.shortfall(result)
         if result.get("cold_test_ratings"):
-            remarks.append(_of_cold_ratings(result))
+            remark = (
+                f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+                "user or item without training ratings and were predicted by a mean"
+            )
+            if result["test_without_cold_rmse"] is not None:
+                remark += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
+            remarks.append(remark)
         return remarks
-
-
-def _no_better_than_means(result: dict[str, Any]) -> str:
-    advice = "these ratings may hold no more than means"
-    if result.get("split") == "held-out-rows":  # for which no preset was chosen
-        advice = "try another `lr`, or more `epochs`"
-    elif result["preset"] != "best":
-        advice = "try `preset=best`"
-    elif result["model"] != "mf":
-        advice += ": see also `model=mf`"
-
-    return (
-        f"no better than the user and item means, whose test RMSE is "
-        f"{result['baseline_test_rmse']:.4f}: {advice}"
-    )
-
-
-def _of_cold_ratings(result: dict[str, Any]) -> str:
-    remark = (
-        f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-        "user or item without training ratings and were predicted by a mean"
-    )
-    warm = result["test_without_cold_rmse"]
-    if warm is not None:
-        remark += f"; test RMSE without them {warm:.4f}"
-    return remark
 
 
 def load_and_split(config: RatingModel) -> splits.Split:

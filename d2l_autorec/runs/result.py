@@ -24,7 +24,7 @@ Ratings, in rating units:
 - `test_user_mean_rmse`, `test_user_mean_mae`: each user counts alike
 - `test_by_user_ratings`, `test_by_item_ratings`: by how many training ratings user or item have
 - `chapter_rmse`: what the chapter's evaluator says, which clips nothing and gives cold ratings no
-  mean; `comparable_with_chapter`: whether data and split are the chapter's
+  mean
 - `split`, `train_ratings`, `validation_ratings`, `test_ratings`, `validation_rmse` of the best
   epoch, `weight_decay` that the optimizer was given
 
@@ -44,20 +44,21 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 import json
 import sys
-from dataclasses import fields
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..models.kinds import RunConfig
 from ..models.options import shown
 from ..models.registry import make_config
 from ..support.environment import DISTRIBUTED
-from ..support.errors import DataError
+from ..support.files import telling_damage
 from ..support.flags import as_command, with_flags
 from ..support.numbers import seconds_shown, significant
 from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
-from .experiment import Block
+from .experiment import Block, against_baseline
 from .runner import KINDS
 
 OF_THE_TEST = (
@@ -87,13 +88,8 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
     DataError
         If it is not what a run has written.
     """
-    try:
+    with telling_damage(Path(result["run"], "result.json")):  # of a run that was finished before
         remarks, closing = _texts(config, result)
-    except (KeyError, TypeError, ValueError) as error:  # of a run that was finished before
-        raise DataError(
-            f"{result['run']}/result.json is damaged or was edited ({error!r}): restore it "
-            "from a copy, or delete it and go on with `resume`"
-        ) from error
 
     for text in remarks:
         remark(with_flags(text))
@@ -114,6 +110,43 @@ def _texts(config: RunConfig, result: dict[str, Any]) -> tuple[list[str], str]:
     command = next_command(config, result, result["run"])
     closing = closing_block(block, command, final_command(config, result))
     return remarks, f"{table}\n\n{closing}" if table else closing
+
+
+def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
+    """Print what the folds came to, in words or as JSON; remarks go to stderr.
+
+    Parameters
+    ----------
+    config : RunConfig
+    summary : dict
+        What `train_folds` returns.
+    """
+    kind, folder = KINDS[config.task], summary["run"]
+    first = summary["folds"][0]
+    told_before = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
+    for text in kind.remarks({**first, **summary, **told_before}):
+        remark(with_flags(text))
+    if config.json:
+        print(f"run folders: {folder}", file=sys.stderr)
+        print(json.dumps(summary))
+        return
+
+    metric, label = f"test_{config.score.metric}", f"test {label_of(config.score.metric)}"
+    columns = {metric: label}
+    if "baseline" in summary:
+        columns[f"baseline_{metric}"] = summary["baseline"]
+    lines = [["fold", *columns.values()]]
+    for number, result in enumerate(summary["folds"], 1):
+        lines.append([str(number), *(f"{result[name]:.4f}" for name in columns)])
+
+    score = f"{summary[metric]:.4f} ± {summary[f'{metric}_sd']:.4f} over {len(summary['folds'])} "
+    score += f"folds{against_baseline(summary, config.score.metric)}"
+    data, *_ = kind.summary(first)
+    block = [data, (label, score), ("run folders", folder)]
+    closing = closing_block(
+        block, next_command(config, first, f"{folder}/fold-1"), final_command(config, first)
+    )
+    print(f"{aligned(lines, left=1)}\n\n{closing}")
 
 
 def closing_block(block: Block, command: str, final: str) -> str:
@@ -139,16 +172,15 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
         return ""
 
     usual = make_config({"model": config.model, "preset": config.preset})
-    options: dict[str, Any] = {"model": config.model}
-    for spec in fields(config):
-        value = getattr(config, spec.name)
-        if value not in (None, getattr(usual, spec.name)) and spec.name not in OF_THE_TEST:
-            options[spec.name] = value if isinstance(value, bool) else shown(value)
-
-    if config.default_preset(options) != config.preset:
-        options["preset"] = config.preset
-    if options["model"] == RunConfig.model:
+    options: dict[str, Any] = {"model": config.model, "preset": config.preset}
+    for name, value in asdict(config).items():
+        if value not in (None, getattr(usual, name)) and name not in OF_THE_TEST:
+            options[name] = value if isinstance(value, bool) else shown(value)
+    if config.default_preset(options) == config.preset:
+        del options["preset"]
+    if config.model == RunConfig.model:
         del options["model"]
+
     if config.task == "rating":
         return as_command("run", **options, test_ratio="0")
 

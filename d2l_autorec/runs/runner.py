@@ -1,18 +1,22 @@
-"""One run from its options to its folder."""
+"""Runs from their options to their folders: a single one, and those of all folds."""
 
+import statistics
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import mxnet as mx
 
 from ..models.kinds import RunConfig
+from ..support.environment import DISTRIBUTED
+from ..support.errors import ConfigError, stopped_with
+from ..support.files import locked, write_json
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .experiment import Experiment
-from .folder import RunFolder
+from .folder import FOLDS, RunFolder, new_folder
 from .ranking import RankingExperiment
 from .rating import RatingExperiment
 
@@ -70,28 +74,71 @@ def run_training(
             print(f"{resume} is finished already", file=sys.stderr)
         elif resume:
             experiment.resume(resume)
-        elif config.out:
-            experiment.train(Path(config.out))
-        elif in_runs:
-            experiment.train(new_folder(f"{config.model}-{experiment.train_data.name}"))
+        elif config.out or in_runs:
+            name = f"{config.model}-{experiment.train_data.name}"
+            experiment.train(Path(config.out or new_folder(name)))
         else:
             experiment.train()
     return experiment
 
 
-def new_folder(begins: str) -> Path:
-    """Make a new folder in runs/ with the time in its name."""
-    name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = Path("runs", name)
-    number = 1
+def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
+    """Train on each fold's training part; what is finished is not trained again.
 
-    while True:
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:  # of a run that began in the same second
-            number += 1
-            path = Path("runs", f"{name}-{number}")
-        except OSError:
-            return path  # locked says what is wrong
-        else:
-            return path
+    Parameters
+    ----------
+    config : RunConfig
+        With `fold=all`.
+    folder : Path
+        It will hold fold-1, fold-2, ... and folds.json.
+    resumed : bool
+        Whether the folder is one to go on with.
+
+    Returns
+    -------
+    dict
+        'folds', the result of each, and mean (`test_rmse`) and standard deviation
+        (`test_rmse_sd`) over them of each figure of the test and of the baseline; 'run', the
+        folder.
+
+    Raises
+    ------
+    UserError, NumericalError, Interrupted
+        As `run_training`.
+    """
+    if config.kvstore in DISTRIBUTED:
+        raise ConfigError(
+            f"`fold=all` and `kvstore={config.kvstore}` exclude each other: workers are started "
+            "for one run; train the folds one by one"
+        )
+
+    with locked(folder, new=not resumed):
+        if not resumed:
+            write_json(folder / FOLDS, {"options": asdict(config)})
+
+        with stopped_with(f"go on with `train_model(resume={folder})`"):
+            results = [_train_fold(config, folder, k) for k in range(1, config.folds + 1)]
+
+        summary = {"folds": results, **_over_folds(results)}
+        write_json(folder / FOLDS, {"options": asdict(config), "result": summary})
+    return {**summary, "run": str(folder)}
+
+
+def _train_fold(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
+    path = folder / f"fold-{number}"
+    if not config.quiet and not config.json:
+        print(f"fold {number} of {config.folds}", file=sys.stderr, flush=True)
+
+    resume = path if (path / "config.json").exists() else None
+    return run_training(replace(config, fold=number, out=str(path)), resume=resume).told
+
+
+def _over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return means and standard deviations (n - 1) of the figures of several results."""
+    found = {name: results[0][name] for name in ("baseline",) if name in results[0]}
+    for name in results[0]:
+        values: list[Any] = [result.get(name) for result in results]
+        is_figure = name.startswith(("test_", "baseline_test_"))
+        if is_figure and all(isinstance(value, float) for value in values):
+            found |= {name: statistics.fmean(values), f"{name}_sd": statistics.stdev(values)}
+    return found

@@ -17,16 +17,13 @@ from ..models.registry import compared_rows
 from ..support.text_table import markdown
 
 SURE = 0.95  # of a difference that is called one
-HEADS = {
-    "test_rmse": "test RMSE",
-    "test_mae": "MAE",
-    "test_ndcg@100": "test NDCG@100",
-    "test_recall@20": "Recall@20",
-    "test_recall@50": "Recall@50",
-}
-METRICS = {
-    "rating": ("test_rmse", "test_mae"),
-    "ranking": ("test_ndcg@100", "test_recall@20", "test_recall@50"),
+METRICS = {  # of a task, as result.json and as a table name them; the first decides
+    "rating": {"test_rmse": "test RMSE", "test_mae": "MAE"},
+    "ranking": {
+        "test_ndcg@100": "test NDCG@100",
+        "test_recall@20": "Recall@20",
+        "test_recall@50": "Recall@50",
+    },
 }
 
 
@@ -93,12 +90,12 @@ class Table:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of its columns, as result.json names them; the first decides."""
-        return METRICS[self.task]
+        return tuple(METRICS[self.task])
 
     @property
     def metric_label(self) -> str:
         """The first metric in words."""
-        return HEADS[self.metrics[0]]
+        return METRICS[self.task][self.metrics[0]]
 
     @property
     def sign(self) -> int:
@@ -174,7 +171,7 @@ class Line(NamedTuple):
 
 def section(table: Table, lines: Sequence[Line]) -> str:
     """Return a table in Markdown, with whether its claims hold and what was not reached."""
-    titles = [HEADS[metric] for metric in table.metrics]
+    titles = METRICS[table.task].values()
     compare = _compared_models if table.vary == "fold" else _beside_published
     head, rows, remarks = compare(table, lines)
 
@@ -244,16 +241,14 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
                 row[f"{metric}_se"] = line.mean(f"{metric}_se")
 
         aim = line.row.aim
-        rows.append(
-            {
-                **row,
-                f"{first}_of_runs": " ".join(map(repr, line.values(first))),
-                "published": line.row.published,
-                "published_value": line.row.value,
-                "aim": aim,
-                "reached": None if aim is None else lead_over_aim(table, line, aim) >= 0,
-            }
-        )
+        row |= {
+            f"{first}_of_runs": " ".join(map(repr, line.values(first))),
+            "published": line.row.published,
+            "published_value": line.row.value,
+            "aim": aim,
+            "reached": None if aim is None else lead_over_aim(table, line, aim) >= 0,
+        }
+        rows.append(row)
     return rows
 
 

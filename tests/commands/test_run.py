@@ -40,7 +40,7 @@ def test_run_folder(command, tmp_path):
     result = json.loads((out / "result.json").read_text())
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["test_rmse"]) == result["test_rmse"]
-    assert result["dataset"] == "synthetic" and not result["comparable_with_chapter"]
+    assert result["dataset"] == "synthetic"
     assert f"test RMSE   {result['test_rmse']:.4f}" in process.stdout
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     net = AutoRec(10, 60)

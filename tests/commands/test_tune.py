@@ -143,7 +143,7 @@ def test_one_line_errors(words, fragments, in_process, tmp_path):
 @pytest.mark.parametrize(
     "content, fragments",
     [
-        ("", ["best.json cannot be read"]),
+        ("", ["best.json is missing or damaged"]),
         ("[1]", ["it holds no JSON object"]),
         ('{"hiden": 8}', ["hiden", "did you mean hidden"]),
         ('{"hidden": "many"}', ["--hidden is 'many': it must be a whole number"]),
