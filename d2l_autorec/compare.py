@@ -27,7 +27,7 @@ from .runs.figures import (
     value_label,
     warning_of_figure,
 )
-from .runs.folder import RunFolder, refuse_run_file
+from .runs.folder import RunFolder
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.numbers import seconds_shown
@@ -182,8 +182,8 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     Raises
     ------
     ConfigError
-        If the file cannot be written or is a run's own, its ending is no format of figures, or
-        the runs have no metric in common.
+        If the file cannot be written, its ending is no format of figures, or the runs have no
+        metric in common.
     """
     runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
@@ -194,7 +194,6 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         )
     if format_of(path) not in formats():
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
-    refuse_run_file(path)
 
     results = [run.result for run in runs]
     series = [

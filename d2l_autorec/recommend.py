@@ -172,16 +172,14 @@ def write_all(
     Raises
     ------
     ConfigError
-        If `n` is below 1, or the file cannot be written or is a run's own.
+        If `n` is below 1, or the file cannot be written.
     """
     import numpy as np
     from tqdm.auto import tqdm
 
-    from .runs.folder import refuse_run_file
     from .serving.predictor import predictor_of
     from .support.files import replacing
 
-    refuse_run_file(path)
     predictor = predictor_of(run)
     users = run.ratings.user_ids.tolist()
     items = run.ratings.item_ids.tolist()

@@ -32,7 +32,7 @@ from .models.registry import TASKS, build_config, make_config
 from .runs.figures import draw_table, warning_of_figure
 from .runs.folder import RunFolder
 from .runs.options import add_option_of, whole_number
-from .runs.search_space import candidates_of, check_kind
+from .runs.search_space import candidates_of
 from .runs.tables import (
     Line,
     Row,
@@ -150,7 +150,7 @@ def _parser() -> Parser:
         add_option_of(models, ClickModel, name)
     models.add_argument(
         "--task",
-        metavar="{" + ",".join(TASKS) + "}",
+        choices=TASKS,
         help="rating: means, matrix factorization and AutoRec, item- and user-based; ranking: "
         "popularity, EASE, Mult-DAE and Mult-VAE, of clicks [rating]",
     )
@@ -184,7 +184,6 @@ def _tables(options: argparse.Namespace) -> list[Table]:
         return _published_tables(options)
 
     kind = options.task or "rating"
-    check_kind(kind)
     data = {name: value for name, value in given.items() if name not in ("task", "folds")}
     source = given.get("dataset") or Path(given["ratings"]).name
     return [models_table(kind, data, options.folds or RatingModel.folds, source)]
@@ -216,10 +215,9 @@ def _smoke_version(table: Table) -> Table:
         short["heldout_users"] = 20
 
     rows = [
-        dataclasses.replace(row, options={**row.options, **short}, aim=None, tried="")
-        for row in table.rows
+        dataclasses.replace(row, options={**row.options, **short}, aim=None) for row in table.rows
     ]
-    return dataclasses.replace(table, rows=rows, vary="seed", values=(0,), claims=())
+    return dataclasses.replace(table, rows=rows, vary="seed", values=(0,))
 
 
 def _tuned(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from .models.kinds import RunConfig
 from .models.registry import TASKS, make_config, models
-from .runs.figures import draw_importance, draw_trials, warning_of_figure
+from .runs.figures import draw_trials, warning_of_figure
 from .runs.folder import RunFolder, new_folder
 from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.search_space import candidates_of, searched
@@ -111,7 +111,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
     )
     parser.add_argument(
         "--task",
-        metavar="{" + ",".join(TASKS) + "}",
+        choices=TASKS,
         default=argparse.SUPPRESS,
         help="which models where --model names none: "
         + "; ".join(f"{task}: {','.join(searched(task))}" for task in TASKS)
@@ -132,9 +132,6 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     data = tuned.config.source_name()
     with warning_of_figure(folder / "history.png"):
         draw_trials(tuned.trials, score, data, folder / "history.png")
-    if tuned.importance:
-        with warning_of_figure(folder / "importance.png"):
-            draw_importance(tuned.importance, data, folder / "importance.png")
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:

@@ -370,7 +370,6 @@ class Experiment(ABC):
         self.folder = RunFolder.read(path)
         self.check_same(self.folder)
         self.result = self.folder.finished()
-        _remove_checkpoints(path)  # a kill may have left them
 
     def write(self, path: Path) -> None:
         """Write the folder of a training that was done without one; see `train` for errors."""
@@ -401,7 +400,8 @@ class Experiment(ABC):
         curve = folder.path / "curve.png"
         with warning_of_figure(curve, fatal=()):
             save_curve(self.checkpoint.history, self.result, curve, self.config.score.metric)
-        _remove_checkpoints(folder.path)
+        for name in (CHECKPOINT, FORMER_CHECKPOINT):
+            (folder.path / name).unlink(missing_ok=True)
 
     def _train_phases(self) -> None:
         """Train the phases that are left; workers but the first train along, without a result."""
@@ -575,13 +575,6 @@ class Experiment(ABC):
             training.steps = list(under_way.steps)
             training.rows = under_way.rows
             training.seconds = under_way.seconds
-            if workers.asynchronous and workers.rank == 0:
-                warnings.warn(
-                    "resumed with parameters only: the optimizer's moments were the "
-                    "servers', and start anew",
-                    DataWarning,
-                    stacklevel=2,
-                )
 
         workers.begin(trainer)
         return training
@@ -722,9 +715,3 @@ def versions() -> dict[str, str]:
         "mxnet": mx.__version__,
     }
     return found | {name: metadata.version(name) for name in PACKAGES}
-
-
-def _remove_checkpoints(path: Path) -> None:
-    """Remove the checkpoints of a finished run."""
-    for name in (CHECKPOINT, FORMER_CHECKPOINT):
-        (path / name).unlink(missing_ok=True)

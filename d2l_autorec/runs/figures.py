@@ -274,10 +274,6 @@ def _set_epochs(axes: Any, curves: Sequence[Points]) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
 
-    epochs = {epoch for points in curves for epoch, _ in points}
-    if len(epochs) == 1:
-        axes.set_xticks(list(epochs))
-
 
 def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
     """Draw a row for each line: mean, standard deviation and, below, the published value.
@@ -317,18 +313,11 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
 def made_of(lines: "Sequence[Line]") -> str:
     """Name data and runs behind figures: 'ml-1m, split random: mean ± sd of 3 runs'."""
     results = [result for line in lines for result in line.results]
-    data = ", ".join(dict.fromkeys(result["dataset"] for result in results))
-
-    splits = dict.fromkeys(result["split"] for result in results if "split" in result)
-    if splits:
-        data += f", split {', '.join(splits)}"
-    elif "heldout_users" in results[0]:
-        data += f", {results[0]['heldout_users']} test users"
-
+    data = dict.fromkeys(result["dataset"] for result in results)
+    splits = dict.fromkeys(f"split {result['split']}" for result in results if "split" in result)
     counts = sorted({len(line.results) for line in lines})
-    if counts == [1]:
-        return f"{data}: one run each"
-    return f"{data}: mean ± standard deviation of {' or '.join(map(str, counts))} runs"
+    runs = f"mean ± standard deviation of {' or '.join(map(str, counts))} runs"
+    return f"{', '.join([*data, *splits])}: {'one run each' if counts == [1] else runs}"
 
 
 def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -> None:
@@ -369,26 +358,3 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
         axes.set(xlabel="trial", ylabel=f"validation {label_of(score.metric)}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.figure.legend(loc="outside right upper")
-
-
-def draw_importance(importance: dict[str, float], data: str, path: Path) -> None:
-    """Draw which options of a search mattered, the most important on top, with their shares.
-
-    Parameters
-    ----------
-    importance : dict
-        Option to share.
-    data : str
-        What was searched on.
-    path : Path
-        A PNG file.
-    """
-    names = sorted(importance, key=importance.__getitem__)
-    height = 1.6 + 0.3 * len(names)
-
-    with figure_at(path, 7, height, f"Which options mattered on {data}") as axes:
-        bars = axes.barh(names, [importance[name] for name in names])
-        axes.bar_label(bars, fmt="%.2f", padding=3)
-        axes.margins(x=0.1)
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("share in the spread of validation scores (PED-ANOVA)")

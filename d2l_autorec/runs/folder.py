@@ -11,7 +11,6 @@ from ..models.kinds import RunConfig
 from ..models.registry import model_class, models
 from ..support.errors import ConfigError, DataError
 from ..support.files import (
-    LOCK,
     check_digests,
     digest_of,
     read_json,
@@ -28,26 +27,6 @@ if TYPE_CHECKING:
 
 TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # of a configuration's task
 FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
-RUN_FILES = (
-    "config.json",
-    *TRAINING_DATA.values(),
-    "metrics.csv",
-    "model.params",
-    "result.json",
-    "curve.png",
-    "checkpoint.bin",
-    "checkpoint-former.bin",
-    FOLDS,
-    LOCK,
-)
-
-
-def refuse_run_file(path: Path) -> None:
-    """Raise ConfigError if `path`, to be written by a command, is a file that a run has left."""
-    target = path.resolve()
-    in_run = all(target.with_name(name).is_file() for name in ("config.json", LOCK))
-    if in_run and target.name in RUN_FILES:
-        raise ConfigError(f"{path} is a file of the run in {path.parent}: name another one")
 
 
 def new_folder(begins: str) -> Path:

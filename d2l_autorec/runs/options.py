@@ -49,6 +49,17 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
         )
 
 
+def own_options(config: RunConfig) -> Options:
+    """Return the model, and the options that have not the value of the configuration's preset."""
+    usual = type(config)(preset=config.preset)
+    differing = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if value not in (None, getattr(usual, name))
+    }
+    return {"model": config.model, **differing}
+
+
 def read_options(path: Path) -> Options:
     """Return the options in a file, as a search leaves it; not yet checked.
 

@@ -10,9 +10,8 @@ from mxnet import gluon
 from scipy import sparse
 
 from ..data.clicks import INPUTS, PIECES, Clicks, Fold, prepare_clicks
-from ..data.movielens import data_shown, load_ratings
+from ..data.movielens import data_shown
 from ..data.ratings import Ratings
-from ..data.readers import read_ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.catalog.popularity import PopularityConfig
 from ..models.fitted import Fitted
@@ -20,6 +19,7 @@ from ..models.kinds import ClickModel, numbered
 from ..support.text_table import aligned
 from ..training.loaders import train_loader
 from .experiment import EXPLODED, Block, Experiment, against_baseline
+from .rating import read_or_load
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
 TITLES = {
@@ -199,19 +199,7 @@ def _beta_now(schedule: Callable[[int], float], trainer: Any) -> float:
 
 def load_clicks(config: ClickModel) -> Clicks:
     """Read the clicks that the options ask for."""
-    if config.ratings:
-        ratings = read_ratings(
-            Path(config.ratings),
-            config.columns,
-            config.separator,
-            config.duplicates,
-            config.rating_scale(),
-            implicit=True,
-            quotes=config.quotes,
-        )
-    else:
-        ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
-
+    ratings = read_or_load(config, implicit=True)
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
         users = Fold(numbered(config.fold), config.folds)

@@ -17,7 +17,7 @@ from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
 from ..models.code_autoencoder import CodeAutoencoder, codes
-from ..models.kinds import SPLITS_BY_SHARE, RatingModel, numbered
+from ..models.kinds import SPLITS_BY_SHARE, RatingModel, RunConfig, numbered
 from ..support.seeds import Purpose, generator
 from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
 from .experiment import EXPLODED, Block, Experiment, against_baseline
@@ -79,19 +79,22 @@ class RatingExperiment(Experiment):
 
     def about_data(self) -> dict[str, Any]:
         """Return what config.json says of the data."""
-        if self.train_data.scale is None:
-            raise TypeError(f"{self.train_data.name} has no rating scale: its rows are no ratings")
-
         return {
             "name": self.train_data.name,
+            **self.counts(),
+            "scale": list(self.train_data.scale or ()),
+            "offset": self.train_data.offset,
+            "train_sha256": self.train_data.fingerprint,
+            "test_sha256": self.test.fingerprint,
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Return the sizes of the data."""
+        return {
             "users": self.train_data.num_users,
             "items": self.train_data.num_items,
-            "scale": list(self.train_data.scale),
-            "offset": self.train_data.offset,
             "train_ratings": len(self.train_data),
-            "train_sha256": self.train_data.fingerprint,
             "test_ratings": len(self.test),
-            "test_sha256": self.test.fingerprint,
         }
 
     def num_ratings(self) -> int:
@@ -173,11 +176,9 @@ class RatingExperiment(Experiment):
 
     def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
         """Return what measures the test and the validation part after each epoch."""
-        wanted = {}
-        if len(self.test):
-            wanted["test"] = self.test
-        if self.validation is not None and not phase.startswith("refit"):
-            wanted["validation"] = self.validation
+        parts = {"test": self.test, "validation": self.validation}
+        if phase.startswith("refit"):
+            del parts["validation"]
 
         return {
             name: RatingEvaluation(
@@ -189,7 +190,8 @@ class RatingExperiment(Experiment):
                 self.batchify,
                 reconstruct=self.config.split == "held-out-rows",
             )
-            for name, ratings in wanted.items()
+            for name, ratings in parts.items()
+            if ratings
         }
 
     def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
@@ -206,13 +208,10 @@ class RatingExperiment(Experiment):
 
         return {
             **based,
-            "users": self.train_data.num_users,
-            "items": self.train_data.num_items,
+            **self.counts(),
             "example_user": example_user,
             "split": self.config.split,
             "weight_decay": self.config.weight_decay(self.train_data, "search"),
-            "train_ratings": len(self.train_data),
-            "test_ratings": len(self.test),
             "validation_ratings": len(self.validation or ()),
         }
 
@@ -268,17 +267,24 @@ class RatingExperiment(Experiment):
 
 def load_and_split(config: RatingModel) -> splits.Split:
     """Read the training and test `Ratings` that the options ask for."""
-    layout = (config.columns, config.separator, config.duplicates, config.rating_scale())
-    quotes = config.quotes
     if config.train and config.test:  # one is not had without the other
-        return read_train_and_test(Path(config.train), Path(config.test), *layout, quotes=quotes)
+        return read_train_and_test(Path(config.train), Path(config.test), **_layout(config))
     if config.split in splits.OFFICIAL_FOLDS:
         return load_official_fold(config.split, config.data_dir, not config.quiet)
+    return split_ratings(config, read_or_load(config))
+
+
+def read_or_load(config: RunConfig, implicit: bool = False) -> Ratings:
+    """Return the ratings of the file or the data set that the options name."""
     if config.ratings:
-        ratings = read_ratings(config.ratings, *layout, quotes=quotes)
-    else:
-        ratings = load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
-    return split_ratings(config, ratings)
+        return read_ratings(config.ratings, implicit=implicit, **_layout(config))
+    return load_ratings(config.dataset, config.data_dir, config.seed, not config.quiet)
+
+
+def _layout(config: RunConfig) -> dict[str, Any]:
+    """Return the options of a file of ratings, as the readers take them."""
+    names = ("columns", "separator", "duplicates", "quotes")
+    return {"scale": config.rating_scale(), **{name: getattr(config, name) for name in names}}
 
 
 def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:

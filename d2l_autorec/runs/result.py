@@ -44,13 +44,11 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..models.kinds import RunConfig
 from ..models.options import shown
-from ..models.registry import make_config
 from ..support.environment import DISTRIBUTED
 from ..support.files import telling_damage
 from ..support.flags import as_command, with_flags
@@ -59,6 +57,7 @@ from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
 from .experiment import Block, against_baseline
+from .options import own_options
 from .runner import KINDS
 
 OF_THE_TEST = (
@@ -171,11 +170,12 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
     if "train" in config.own_files():  # two files are not one
         return ""
 
-    usual = make_config({"model": config.model, "preset": config.preset})
-    options: dict[str, Any] = {"model": config.model, "preset": config.preset}
-    for name, value in asdict(config).items():
-        if value not in (None, getattr(usual, name)) and name not in OF_THE_TEST:
-            options[name] = value if isinstance(value, bool) else shown(value)
+    own = own_options(config) | {"preset": config.preset}
+    options = {
+        name: value if isinstance(value, bool) else shown(value)
+        for name, value in own.items()
+        if name not in OF_THE_TEST
+    }
     if config.default_preset(options) == config.preset:
         del options["preset"]
     if config.model == RunConfig.model:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from ..models.kinds import RunConfig
 from ..models.options import Among, Options, Sizes, Span, has_effect, shown
-from ..models.registry import TASKS, build_config, has_option, make_config, model_class, models
+from ..models.registry import build_config, has_option, make_config, model_class, models
 from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, did_you_mean
 
@@ -125,14 +125,6 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
     return found
 
 
-def check_kind(kind: str) -> None:
-    """Raise ConfigError unless it is a kind of models."""
-    if kind not in TASKS:
-        raise ConfigError(
-            f"`task` is {kind}: it must be one of {', '.join(TASKS)}{did_you_mean(kind, TASKS)}"
-        )
-
-
 def searched(kind: str) -> list[str]:
     """Return the models of a kind that a search tries: those that a report compares."""
     return [name for name, config in models(kind).items() if config.compared != {}]
@@ -140,7 +132,6 @@ def searched(kind: str) -> list[str]:
 
 def _models(text: str | None, kind: str) -> list[str]:
     """Return the models that a text names, by default those of a kind."""
-    check_kind(kind)
     if text is None:
         return searched(kind)
 

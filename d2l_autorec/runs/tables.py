@@ -42,8 +42,6 @@ class Row:
         The published value of the table's first metric.
     aim : float, optional
         What the first metric is to reach.
-    tried : str
-        What was tried where the aim is missed.
     """
 
     label: str
@@ -51,7 +49,6 @@ class Row:
     published: str = ""
     value: float | None = None
     aim: float | None = None
-    tried: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,6 @@ class Table:
     values : sequence
         Its values.
     task : {'rating', 'ranking'}
-    claims : sequence of (str, str)
-        Pairs of labels: the first is to be better.
     reference : str
         Whose figures the published ones are.
     """
@@ -84,7 +79,6 @@ class Table:
     vary: str = "seed"
     values: Sequence[Any] = (0, 1, 2)
     task: str = "rating"
-    claims: Sequence[tuple[str, str]] = ()
     reference: str = "published"
 
     @property
@@ -170,48 +164,37 @@ class Line(NamedTuple):
 
 
 def section(table: Table, lines: Sequence[Line]) -> str:
-    """Return a table in Markdown, with whether its claims hold and what was not reached."""
+    """Return a table in Markdown, of compared models with what the figures bear out."""
     titles = METRICS[table.task].values()
-    compare = _compared_models if table.vary == "fold" else _beside_published
-    head, rows, remarks = compare(table, lines)
+    if table.vary == "fold":
+        head, cells = ["difference to the best ± its standard error"], _differences(table, lines)
+    else:
+        head, cells = ["runs", table.reference, "reached"], _beside_published(table, lines)
 
     figures = [
         [line.row.label, *map(line.shown, table.metrics), *more]
-        for line, more in zip(lines, rows, strict=True)
+        for line, more in zip(lines, cells, strict=True)
     ]
     blocks = [f"## {table.title}", table.data, markdown([["model", *titles, *head], *figures])]
-    if remarks:
-        blocks.append(remarks)
+    if table.vary == "fold":
+        blocks.append(conclusion(table, lines))
     blocks.append(f"![{table.title}]({table.name}.png)")
     return "\n\n".join(blocks) + "\n"
 
 
-Columns = tuple[list[str], list[list[str]], str]  # their heads, their cells, and remarks
+def _beside_published(table: Table, lines: Sequence[Line]) -> list[list[str]]:
+    """Return the cells that hold figures against published ones."""
+    return [[str(len(line.results)), line.row.published, verdict(table, line)] for line in lines]
 
 
-def _beside_published(table: Table, lines: Sequence[Line]) -> Columns:
-    """Return the columns that hold figures against published ones."""
-    cells = [[str(len(line.results)), line.row.published, verdict(table, line)] for line in lines]
-    remarks = [claim(table, lines, better, worse) for better, worse in table.claims]
-    remarks += [
-        f"- {line.row.label}, not reached: {line.row.tried}"
-        for line in lines
-        if line.row.tried and "missed" in verdict(table, line)
-    ]
-    return ["runs", table.reference, "reached"], cells, "\n".join(remarks)
-
-
-def _compared_models(table: Table, lines: Sequence[Line]) -> Columns:
-    """Return the column of what each model is behind the best, and what that bears out."""
-    best = best_of(table, lines)
-    metric = table.metrics[0]
-
+def _differences(table: Table, lines: Sequence[Line]) -> list[list[str]]:
+    """Return the cells of what each model is behind the best."""
+    best, metric = best_of(table, lines), table.metrics[0]
     cells = []
     for line in lines:
         apart = difference(line.values(metric), best.values(metric)) if line != best else None
         cells.append([f"{apart.mean:+.4f} ± {apart.error:.4f}" if apart else ""])
-
-    return ["difference to the best ± its standard error"], cells, conclusion(table, lines)
+    return cells
 
 
 def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -250,23 +233,6 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
-
-
-def claim(table: Table, lines: Sequence[Line], better: str, worse: str) -> str:
-    """Say whether the first of two rows is better, on average and run by run."""
-    metric = table.metrics[0]
-    by_label = {line.row.label: line for line in lines}
-    first, second = by_label[better], by_label[worse]
-
-    lead = table.sign * (first.mean(metric) - second.mean(metric))
-    wins = sum(
-        table.sign * (one - other) > 0
-        for one, other in zip(first.values(metric), second.values(metric), strict=True)
-    )
-    return (
-        f"- {better} better than {worse}: {'yes' if lead > 0 else 'no'}, by {lead:.4f} "
-        f"({wins} of {len(first.results)} runs)"
-    )
 
 
 def verdict(table: Table, line: Line) -> str:

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,12 +30,12 @@ from ..models.options import Options, computing_options, shown
 from ..models.registry import make_config
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.numbers import seconds_shown
-from ..support.seeds import Purpose, generator
 from ..support.signals import SignalWatch
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
 from ..training.history import EpochRecord, Score, best_epoch
 from ..training.progress import label_of
+from .options import own_options
 from .ranking import load_clicks
 from .rating import RatingParts, load_and_split
 from .runner import KINDS
@@ -70,8 +70,6 @@ class Tuned:
     trials : DataFrame
         A row for each trial that has ended, in their order: number, state, model, preset,
         validation, best_epoch, epochs, seconds, options.
-    importance : dict
-        Option of the best model to its share in the spread of the scores; empty of few trials.
     is_last : bool
         Whether no other process is still at work in the search's folder.
     """
@@ -81,7 +79,6 @@ class Tuned:
     trial: int
     validation: float
     trials: pd.DataFrame = field(repr=False)
-    importance: dict[str, float] = field(default_factory=dict, repr=False)
     is_last: bool = True
 
 
@@ -148,25 +145,12 @@ def tune(
         If SIGINT or SIGTERM asked to stop.
     """
     kind = "ranking" if isinstance(train, Clicks) else "rating"
-    candidates = candidates_of(_given(config), kind)
+    given = own_options(config) if isinstance(config, RunConfig) else config or {}
+    candidates = candidates_of(given, kind)
     limits = limits_of(trials, minutes, time.monotonic(), reserves=False)
 
     search = Search(candidates, train, validation, devices)
     return search.run(limits, None if out is None else Path(out))
-
-
-def _given(config: RunConfig | Mapping[str, Any] | None) -> Options:
-    """Return the options that are fixed: of a configuration those that its preset does not set."""
-    if not isinstance(config, RunConfig):
-        return dict(config or {})
-
-    usual = make_config({"model": config.model, "preset": config.preset})
-    differing = {
-        name: value
-        for name, value in asdict(config).items()
-        if value != getattr(usual, name) and value is not None
-    }
-    return {"model": config.model, **differing}
 
 
 def limits_of(
@@ -250,7 +234,7 @@ class Search:
 
         data: Any = self._data
         parts = [data] if isinstance(data, Clicks) else [data.train, data.validation]
-        return {"options": fixed, "data": [part.fingerprint for part in parts]}
+        return {"options": fixed, "data": [part.fingerprint for part in parts if part]}
 
     def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
         """Try until a limit is reached; return what this and other processes have found.
@@ -428,29 +412,8 @@ class Search:
             raise DataError(f"none of the {len(trials)} trials could be trained: {why}")
 
         options = best.user_attrs["options"]
-        importance = self._importance(self.candidates[best.user_attrs["model"]])
-        return Tuned(
-            options,
-            make_config(options),
-            best.number + 1,
-            best.value,
-            _frame(trials),
-            importance,
-            is_last,
-        )
-
-    def _importance(self, candidate: Candidate) -> dict[str, float]:
-        """Return how much each option of a model mattered (PED-ANOVA); of few trials nothing."""
-        names = [candidate.parameter(option) for option in candidate.spaces]
-        known = [trial for trial in self._trials("COMPLETE") if {*names} <= trial.params.keys()]
-        if len(known) < 2 * len(names) or len(names) < 2:
-            return {}
-
-        importance = load_optuna().importance
-        shares = importance.get_param_importances(
-            self._study, evaluator=importance.PedAnovaImportanceEvaluator(), params=names
-        )
-        return {name.split(".", 1)[1]: share for name, share in shares.items()}
+        config = make_config(options)
+        return Tuned(options, config, best.number + 1, best.value, _frame(trials), is_last)
 
 
 class Pruning(Callback):
@@ -529,18 +492,10 @@ def _trial_data(
             f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
         )
 
-    if isinstance(train, Clicks):
-        if validation is not None:
-            raise ConfigError("validation: Clicks hold these users already; leave it out")
-        if not train.validation_users:
-            raise ConfigError(
-                "validation users decide a search, and there are none: add `validation_users=0.1`"
-            )
-        return train
-
-    if validation is None:
-        rng = generator(config.seed, Purpose.VALIDATION)
-        advice = "raise it, or give more ratings"
-        train, validation = splits.validation_split(train, given.val_ratio, rng, advice)
-    _, no_test = splits.all_to_train(train)
-    return RatingParts(train, no_test, validation)
+    if not isinstance(train, Clicks):
+        return RatingParts(*splits.all_to_train(train), validation)
+    if not train.validation_users:
+        raise ConfigError(
+            "validation users decide a search, and there are none: add `validation_users=0.1`"
+        )
+    return train

@@ -115,17 +115,14 @@ def test_every_row_is_a_configuration(name):
 
 
 def test_means_deviations_and_verdicts_by_hand():
-    row = Row("a model", {}, aim=0.5, tried="more epochs")
+    row = Row("a model", {}, aim=0.5)
     line = Line(row, [{"test_rmse": v, "test_mae": 1.0} for v in (0.4, 0.5, 0.9)])
     table = TABLES["chapter"]
     assert line.shown("test_rmse") == "0.6000 ± 0.2646"  # sqrt((.04 + .01 + .09) / 2)
     assert verdict(table, line) == "missed by 0.1000 (at most 0.500)"
-    table = dataclasses.replace(table, claims=())
-    text = section(table, [line])
-    assert "- a model, not reached: more epochs" in text and "| 0.6000 ± 0.2646 |" in text
+    assert "| 0.6000 ± 0.2646 |" in section(table, [line])
     single = Line(row, [{"test_rmse": 0.5, "test_mae": 1.0}])
     assert single.shown("test_rmse") == "0.5000" and verdict(table, single).startswith("yes")
-    assert "more epochs" not in section(table, [single])
 
 
 def test_csv_has_every_digit_of_the_table(tmp_path):
@@ -161,17 +158,6 @@ def test_files_that_no_report_has_written_are_not_replaced(in_process, tmp_path)
     (tmp_path / "out" / "chapter.csv").write_text("mine\n")
     assert_user_error(in_process("report", *QUICK), "out holds chapter.csv, which no report has")
     assert (tmp_path / "out" / "chapter.csv").read_text() == "mine\n"
-
-
-def test_claims_are_judged_on_average_and_run_by_run():
-    table = dataclasses.replace(TABLES["chapter"], claims=[("a", "b"), ("b", "a")])
-    lines = [
-        Line(Row(name, {}), [{"test_rmse": v, "test_mae": 1.0} for v in values])
-        for name, values in (("a", (0.9, 0.8, 0.7)), ("b", (0.8, 0.9, 1.0)))
-    ]
-    text = section(table, lines)
-    assert "- a better than b: yes, by 0.1000 (2 of 3 runs)" in text
-    assert "- b better than a: no, by -0.1000 (1 of 3 runs)" in text
 
 
 def test_standard_errors_and_aims_of_rankings_by_hand():

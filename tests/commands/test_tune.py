@@ -93,18 +93,6 @@ def test_an_own_file_of_clicks(in_process, tmp_path):
     assert "test NDCG@100" in process.stdout
 
 
-def test_importance_of_many_trials(in_process, tmp_path):
-    words = ("--dataset", SET, "--model", "bias", "--trials", "5")
-    assert in_process("tune", *words, "--out", "one").returncode == 0
-    assert not (tmp_path / "one" / "importance.png").exists()  # there is only one option
-
-    words = ("--dataset", SET, "--model", "autorec", "--hidden", "8", "--updates", "20")
-    fixed = ("--based", "item", "--encoder-activation", "sigmoid", "--batch-size", "64")
-    process = in_process("tune", *words, *fixed, "--trials", "16", "--out", "two", "--quiet")
-    assert process.returncode == 0, process.stderr
-    assert (tmp_path / "two" / "importance.png").stat().st_size > 5000
-
-
 def test_no_folder_is_two_things(in_process, tmp_path):
     """A search, a run and folds keep out of each other's folders."""
     run = ("run", "--dataset", SET, "--model", "bias", "--quiet")

@@ -105,16 +105,6 @@ def test_popularity(tmp_path):
     assert ease["baseline_test_ndcg@100"] == pytest.approx(popularity["test_ndcg@100"])
 
 
-def test_the_line_of_a_result_names_it(tmp_path, capsys):
-    config = make_config({**SMALL, "out": str(tmp_path / "run")})
-    result = train_run(config)
-    tell(config, result)
-    output = capsys.readouterr()
-    rmse, means = result["test_rmse"], result["baseline_test_rmse"]
-    [line] = [line for line in output.out.splitlines() if line.startswith("test RMSE ")]
-    assert line.split()[2] == f"{rmse:.4f}," and f"user and item means ({means:.4f})" in line
-
-
 @pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "--model mf")])
 def test_a_model_that_is_no_better_says_so(preset, advice, tmp_path, capsys):
     config = make_config({**SMALL, "preset": preset, "out": str(tmp_path / "run")})
@@ -137,14 +127,6 @@ def test_a_ranking_that_is_no_better_is_not_sent_to_itself(model, advice, tmp_pa
     assert "no better than popularity, whose test NDCG@100 is 1.0000" in said
     assert advice in said
     assert "still improving" not in said  # one epoch has nothing to compare with
-
-
-def test_tuned_matrix_factorization_is_not_sent_to_itself(tmp_path, capsys):
-    options = dict(dataset=SET, model="mf", preset="best", epochs=2, factors=4, quiet=True)
-    config = make_config({**options, "out": str(tmp_path / "run")})
-    tell(config, {**train_run(config), "baseline_test_rmse": 0.01})
-    said = capsys.readouterr().err
-    assert "no more than means\n" in said and "--model mf" not in said
 
 
 @pytest.mark.parametrize("best, said", [(3, True), (2, False)])

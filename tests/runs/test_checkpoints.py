@@ -18,9 +18,8 @@ from d2l_autorec.runs.checkpoints import Pace
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import ConfigError, DataError, Interrupted, NumericalError
-from d2l_autorec.support.files import read_json
 from d2l_autorec.training.callbacks import Signals
-from d2l_autorec.training.checkpoint import Checkpoint, are_finite, live_arrays
+from d2l_autorec.training.checkpoint import Checkpoint, live_arrays
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.losses import MaskedL2Loss
 
@@ -116,19 +115,17 @@ class Clock:
 def test_by_time_a_checkpoint_is_due_after_its_pause():
     clock = Clock()
     pace = Pace("60s", clock)
-    assert not pace.is_due_in_epoch()
-
     clock.now += 59.9
-    assert not pace.is_due_in_epoch() and not pace.is_due_after(1)
+    assert not pace.is_due() and not pace.is_due(1)
     clock.now += 0.1
-    assert pace.is_due_in_epoch() and pace.is_due_after(1)
+    assert pace.is_due() and pace.is_due(1)
 
     with pace.writing():
         clock.now += 2
     clock.now += 59.9
-    assert not pace.is_due_in_epoch()
+    assert not pace.is_due()
     clock.now += 0.1
-    assert pace.is_due_in_epoch()
+    assert pace.is_due()
 
 
 @pytest.mark.parametrize("cost", [0.1, 3, 14])
@@ -140,7 +137,7 @@ def test_checkpoints_take_a_twentieth_of_the_time_at_most(cost):
 
     for _ in range(20_000):
         clock.now += 0.5
-        if pace.is_due_in_epoch():
+        if pace.is_due():
             with pace.writing():
                 clock.now += cost
             spent += cost
@@ -152,8 +149,8 @@ def test_by_epochs_the_time_does_not_matter():
     clock = Clock()
     pace = Pace(3, clock)
     clock.now += 1e6
-    assert not pace.is_due_in_epoch()
-    assert [epoch for epoch in range(1, 10) if pace.is_due_after(epoch)] == [3, 6, 9]
+    assert not pace.is_due()
+    assert [epoch for epoch in range(1, 10) if pace.is_due(epoch)] == [3, 6, 9]
 
 
 def saves(monkeypatch):
@@ -170,15 +167,15 @@ def saves(monkeypatch):
 
 def test_where_none_can_be_written_in_mid_epoch_every_cheap_moment_counts():
     """Of several workers, which go on from the end of an epoch only."""
-    now = [0.0]
-    pace = Pace("60s", lambda: now[0])
-    assert pace.is_due_after(1, in_epochs=False)
+    clock = Clock()
+    pace = Pace("60s", clock)
+    assert pace.is_due(1, is_last_chance=True)
     with pace.writing():
-        now[0] += 1
-    now[0] += 19.9
-    assert not pace.is_due_after(2, in_epochs=False)
-    now[0] += 0.1
-    assert pace.is_due_after(3, in_epochs=False)
+        clock.now += 1
+    clock.now += 19.9
+    assert not pace.is_due(2, is_last_chance=True)
+    clock.now += 0.1
+    assert pace.is_due(3, is_last_chance=True)
 
 
 def test_a_run_of_a_few_seconds_writes_no_checkpoint(tmp_path, monkeypatch):
@@ -208,15 +205,6 @@ def test_how_often_does_not_change_what_is_computed(tmp_path, monkeypatch):
 def test_other_pauses_are_refused(every):
     with pytest.raises(ConfigError, match="checkpoint_every"):
         AutoRecConfig(checkpoint_every=every)
-
-
-@pytest.mark.parametrize("text, value", [("60s", "60s"), ("2.5s", "2.5s"), ("7", 7)])
-def test_pauses_on_the_command_line(text, value, in_process, tmp_path):
-    out = tmp_path / "run"
-    options = ("--dataset", "synthetic:30x40x300", "--epochs", "1", "--hidden", "3", "--quiet")
-    process = in_process("run", *options, "--checkpoint-every", text, "--out", str(out))
-    assert process.returncode == 0, process.stderr
-    assert read_json(out / "config.json")["options"]["checkpoint_every"] == value
 
 
 # What a checkpoint costs, and what becomes of it.
@@ -306,15 +294,6 @@ def test_every_damaged_byte_is_told(tmp_path):
             assert len(content) == len(good) and found.history == run.history
             onp.testing.assert_array_equal(found.arrays["x"], onp.arange(20.0))
     assert told > 0.9 * len(damaged)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_not_kept(value):
-    net, _ = trained_network()
-    net.decoder.weight.data()[:] = 3e38
-    assert are_finite(net)
-    net.encoder.bias.data()[3] = value
-    assert not are_finite(net)
 
 
 # A training that diverges.

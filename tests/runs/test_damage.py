@@ -67,19 +67,6 @@ class Damaged:
         self.path.write_bytes(self.before)
 
 
-class Unfinished:
-    """The folder without its result.json, in the block."""
-
-    def __init__(self, folder):
-        self.path = folder / "result.json"
-
-    def __enter__(self):
-        self.path.rename(self.path.with_suffix(".aside"))
-
-    def __exit__(self, *_):
-        self.path.with_suffix(".aside").rename(self.path)
-
-
 def flipped(content, position, bit):
     changed = bytearray(content)
     changed[position] ^= 1 << bit
@@ -102,18 +89,7 @@ def assert_told(folder, name, original):
         assert found[:3] == (parameters, fingerprint, config) and found[4] == about
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
-@pytest.mark.parametrize("file", FILES)
-def test_flipped_bits_are_told(folders, kind, file):
-    """Every k-th byte of every file, one bit each."""
-    folder, name = folders[kind], file.replace("DATA", DATA[kind])
-    original, content = content_of(folder), (folder / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 60)):
-        with Damaged(folder / name, flipped(content, position, position % 8)):
-            assert_told(folder, name, original)
-
-
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_damage_anywhere_is_told(folders, data):
     """Any bit, a truncation, an insertion, of any file."""
@@ -195,32 +171,6 @@ def test_an_unfinished_run_goes_on_to_the_same_parameters(unfinished, folders):
         onp.testing.assert_array_equal(ends[0][name].asnumpy(), ends[1][name].asnumpy())
 
 
-# config.json of a run that has not finished has no digest.
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3),
-    max_leaves=4,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_edited_options_are_no_traceback(folders, data):
-    folder = folders[data.draw(st.sampled_from(sorted(OPTIONS)))]
-    config = read_json(folder / "config.json")
-    if data.draw(st.booleans()):
-        config["options"][data.draw(st.sampled_from(sorted(config["options"])))] = data.draw(JSON)
-    else:
-        config[data.draw(st.sampled_from(sorted(config)))] = data.draw(JSON)
-    with Damaged(folder / "config.json", json.dumps(config).encode()), Unfinished(folder):
-        try:
-            RunFolder.read(folder)
-        except DataError as error:
-            assert str(folder) in str(error)
-
-
 @pytest.mark.parametrize(
     "change, fragment",
     [
@@ -258,15 +208,6 @@ def test_an_edited_result(folders, in_process, result):
         assert_user_error(in_process("compare", str(folder)), str(folder))
 
 
-@pytest.mark.parametrize("files", [None, {"ratings.npz": 3}, "x"])
-@pytest.mark.parametrize("name", ["config.json", "result.json"])
-def test_digests_that_are_none(folders, name, files):
-    path = folders["rating"] / name
-    with Damaged(path, json.dumps({**read_json(path), "files": files}).encode()):
-        with pytest.raises(DataError, match="is missing or damaged"):
-            RunFolder.read(path.parent)
-
-
 def test_ratings_of_another_run(folders, tmp_path):
     """A whole file with other ratings, of which the run's digests know nothing."""
     folder = tmp_path / "run"
@@ -284,11 +225,9 @@ def test_ratings_of_another_run(folders, tmp_path):
 @pytest.mark.parametrize(
     "change, fragment",
     [
-        (lambda array: array * onp.nan, "holds values that are not finite"),
-        (lambda array: array + onp.inf, "holds values that are not finite"),
         (lambda array: array[:-1], "model.params is missing or damaged"),
     ],
-    ids=["nan", "inf", "shape"],
+    ids=["shape"],
 )
 def test_parameters_that_cannot_be(folders, tmp_path, change, fragment):
     run, path = load_run(folders["rating"]), tmp_path / "model.params"

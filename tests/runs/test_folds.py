@@ -83,12 +83,6 @@ def test_stopped_and_gone_on_with(in_process, tmp_path):
     assert_user_error(in_process("run", "--resume", "cut", "--hidden", "9"), "--hidden 9 (was 8)")
 
 
-def test_a_new_folder_is_wanted(in_process, tmp_path):
-    (tmp_path / "folds").mkdir()
-    (tmp_path / "folds" / "mine.txt").write_text("x")
-    assert_user_error(in_process("run", *FOLDS, "--out", "folds"), "holds files already")
-
-
 @pytest.mark.parametrize(
     "given, message",
     [
@@ -134,9 +128,3 @@ def test_each_user_is_tested_once():
         tested += test
         validating += validation
     assert sorted(tested) == sorted(validating) == sorted(set(ratings.user_ids.tolist()))
-
-
-def test_folds_of_users_that_are_none():
-    for fold in (Fold(0, 5), Fold(6, 5), Fold(1, 2)):
-        with pytest.raises(ConfigError, match="there must be at least 3"):
-            prepare_clicks(load_ratings(SET), heldout_users=fold)

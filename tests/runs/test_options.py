@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import os
 
 import numpy as np
 import pytest
@@ -58,11 +57,6 @@ def test_an_empty_folder_name_is_an_error(in_process, command):
     )
 
 
-def test_another_commands_arguments_may_be_empty():
-    options = parse("launch", "-n", "1", "-s", "1", "--", "sh", "-c", "", "", "-n", "-n")
-    assert options.command == ["--", "sh", "-c", "", "", "-n", "-n"]
-
-
 def test_a_separator_may_be_white_space():
     assert parse("run", "--separator", "\t").separator == "\t"
 
@@ -86,11 +80,6 @@ def test_an_empty_variable_is_an_error(in_process, monkeypatch, tmp_path, name):
     assert not out.exists()
     monkeypatch.delenv(name)
     assert variable(name) is None
-
-
-def test_a_parser_can_be_used_again():
-    parser = parser_of("run")
-    assert [parser.parse_args(["--lr", "1"]).lr for _ in range(2)] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -144,22 +133,7 @@ WITHOUT_EFFECT = [
     *(
         (name, {"model": model, name: FIELDS[name].default}, f"`model={model}` is computed at once")
         for model in ("mean", "bias", "popularity", "ease")
-        for name in (
-            "lr",
-            "wd",
-            "decay",
-            "epochs",
-            "batch_size",
-            "patience",
-            "eval_every",
-            "lr_schedule",
-            "lr_step",
-            "lr_factor",
-            "optimizer",
-            "kvstore",
-            "hybridize",
-            "checkpoint_every",
-        )
+        for name in ("lr", "epochs", "optimizer", "kvstore", "hybridize")
     ),
     *(("init_sigma", {"model": model, "init_sigma": 0.1}, "at once") for model in ("mean", "bias")),
 ]
@@ -218,51 +192,10 @@ def test_options_of_other_commands_without_effect(in_process):
         assert_user_error(in_process(command, *arguments), fragment)
 
 
-HOSTILE = [
-    "inf",
-    "-inf",
-    "nan",
-    "1e300",
-    "-1e300",
-    "1e-320",
-    "-0",
-    "-0.0",
-    "0",
-    "0.0",
-    "-1",
-    str(10**18),
-    str(10**30),
-    "9" * 5000,
-    "٣",
-    "1_000",
-    " 5",
-    "5 ",
-    "+5",
-    "0x10",
-    "1e400",
-    "True",
-    "None",
-    "1e",
-    ".",
-    "-",
-    "1,",
-    ",",
-    "1,,2",
-    "1,inf",
-    "0.5,nan",
-    "1.",
-    ".5",
-    "1.5",
-    ",".join(["1"] * 100),
-    "a\x00b",
-    "é",
-    "\udcff",
-    "--",
-    "%s",
-    "{0}",
-    "'",
-    "x" * 300,
-]
+HOSTILE = (
+    "inf -inf nan 1e300 1e-320 -0 -0.0 0 -1 1_000 +5 0x10 1e400 None 1e . - 1, , 1,,2 1,inf .5"
+)
+HOSTILE = [*HOSTILE.split(), "٣", " 5", "a\x00b", "\udcff", "%s", "{0}", "9" * 5000, "x" * 300]
 NUMERIC = [name for name, spec in FIELDS.items() if spec.type not in (str, bool, type(None) | str)]
 
 
@@ -333,92 +266,6 @@ def test_no_option_takes_a_number_that_float32_cannot_hold(model):
 def test_one_number_or_a_list_will_do(config, value):
     expected = tuple(value) if isinstance(value, list) else (value,)
     assert config(hidden=value).hidden == expected
-
-
-@pytest.mark.parametrize(
-    "option, value, allowed",
-    [
-        ("--lr", "1e300", "at most 1e30"),
-        ("--wd", "1e300", "at most 1e30"),
-        ("--init-sigma", "1e300", "at most 1e30"),
-        ("--epochs", str(10**18), "from 1 to 1000000"),
-        ("--lr", "1e-320", "not closer to 0 than 1e-37"),
-        ("--threshold", "inf", "a finite number"),
-        ("--heldout-users", "inf", "a finite number"),
-        ("--penalty", "1e31", "at most 1e30"),
-        ("--damping", "1e300", "at most 1e30"),
-        ("--folds", str(10**9), "from 2 to 1000"),
-        ("--hidden", ",".join(["1"] * 33), "32 of them at most"),
-        ("--factors", str(10**30), "at most 2147483647"),
-        ("--threshold", "1e300", "from -1e30 to 1e30"),
-        ("--threshold", "-1e300", "from -1e30 to 1e30"),
-        ("--heldout-users", "1e300", "a number of users, 2147483647 at most, or a fraction"),
-        ("--scale", "1,1e300", "the lowest and the highest rating, as in 1,5"),
-        ("--scale", "-1e300,5", "the lowest and the highest rating, as in 1,5"),
-    ],
-)
-def test_what_float32_or_a_machine_cannot_hold(in_process, tmp_path, option, value, allowed):
-    models = {
-        "--threshold": "ease",
-        "--heldout-users": "ease",
-        "--penalty": "ease",
-        "--damping": "bias",
-        "--factors": "mf",
-    }
-    data = ["--dataset", "synthetic"]
-    if option == "--scale":
-        data = ["--ratings", "mine.csv"]
-    process = in_process(
-        "run",
-        "--model",
-        models.get(option, "autorec"),
-        *data,
-        f"{option}={value}",
-        "--out",
-        str(tmp_path / "out"),
-    )
-    assert_user_error(process, f"{option} is ", allowed)
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "command, arguments",
-    [
-        ("recommend", ["x", "--user", "1", "-n"]),
-        ("report", ["--seeds"]),
-        ("report", ["--threads"]),
-        ("launch", ["-s", "1", "-n"]),
-        ("launch", ["-n", "1", "-s"]),
-    ],
-)
-@pytest.mark.parametrize("value", [v for v in HOSTILE if v not in ("--", "1.")])
-def test_whole_numbers_of_other_commands(in_process, command, arguments, value):
-    assert_user_error(
-        in_process(
-            command,
-            *arguments[:-1],
-            f"{arguments[-1]}={value}" if arguments[-1].startswith("--") else arguments[-1] + value,
-        ),
-        "d2l_autorec",
-    )
-
-
-def test_nothing_is_said_of_a_batch_that_no_model_takes(in_process, tmp_path):
-    """256 rows a step are the chapter's; a small file has fewer, and no user asked for 256."""
-    for model in ("mean", "autorec"):
-        epochs = ["--epochs", "1"] if model == "autorec" else []
-        process = in_process(
-            "run",
-            "--model",
-            model,
-            "--dataset",
-            "synthetic:60x80x900",
-            "--quiet",
-            *epochs,
-            "--out",
-            str(tmp_path / model),
-        )
-        assert process.returncode == 0 and "warning" not in process.stderr
 
 
 def test_defaults_are_accepted():

@@ -1,22 +1,18 @@
 """What a preset sets, and which one is taken where none is named."""
 
-import math
 import pickle
 from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import own_file, train_run
 
 import d2l_autorec as d2l
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.registry import make_config, models
 from d2l_autorec.runs.folder import config_of
 from d2l_autorec.runs.rating import split_ratings
-from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.seeds import Purpose, generator
-from d2l_autorec.training.history import learning_rate
 
 OWN = {"ratings": "mine.csv"}
 TWO_FILES = {"train": "a.csv", "test": "b.csv"}
@@ -92,43 +88,6 @@ def test_epochs_are_as_many_as_hold_the_updates(updates, batch_size, rows, epoch
 
 
 @pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(updates=10, epochs=3), "`epochs=3` and `updates=10` exclude each other"),
-        (dict(center=True, loss="root"), "`center` and `loss=root` exclude each other"),
-        (
-            dict(center=True, decoder_activation="tanh"),
-            "`center` and `decoder_activation=tanh` exclude each other",
-        ),
-    ],
-)
-def test_what_cannot_be_had_together_is_refused(options, message):
-    with pytest.raises(ConfigError, match=message):
-        AutoRecConfig(**options)
-
-
-def test_dropping_inputs_of_the_chapters_network_is_refused():
-    with pytest.raises(ConfigError, match="`input_dropout` has no effect: .* add `center`"):
-        make_config({"input_dropout": 0.3})
-
-
-def test_a_run_on_an_own_file_says_its_preset(tmp_path):
-    config = make_config(
-        dict(
-            ratings=str(own_file(tmp_path)),
-            hidden=(4,),
-            updates=12,
-            quiet=True,
-            cpus=1,
-            out=str(tmp_path / "run"),
-        )
-    )
-    result = train_run(config)
-    assert result["preset"] == "best"
-    assert d2l.load_run(tmp_path / "run").config.center
-
-
-@pytest.mark.parametrize(
     "given",
     [
         {"preset": "best"},
@@ -149,12 +108,6 @@ def test_a_configuration_is_the_same_however_it_is_made(given):
 
     if given.get("preset") == "best":
         assert by_class.center and by_class.refit and by_class.val_ratio == 0.1
-
-
-@pytest.mark.parametrize("model", ["mf", "bias"])
-def test_a_class_has_the_presets_of_its_model(model):
-    with pytest.raises(ConfigError, match=f"`preset=paper` is not for `model={model}`"):
-        models()[model](preset="paper")
 
 
 def test_stored_options_are_as_they_were(tmp_path):
@@ -215,21 +168,6 @@ def test_a_model_that_does_not_beat_the_means_warns():
     with pytest.warns(d2l.DataWarning, match="^no better than the user and item means, whose test"):
         model = d2l.train_model(config, train, test)
     assert model.metrics["test_rmse"] > model.metrics["baseline_test_rmse"]
-
-
-def test_a_ranking_that_does_not_beat_popularity_warns():
-    clicks = d2l.prepare_clicks(d2l.load_ratings("synthetic:60x80x900"), 3.0, 1, heldout_users=12)
-    config = d2l.MultDAEConfig(hidden=2, epochs=1, lr=1e-6, **QUIET)
-    with pytest.warns(d2l.DataWarning, match="^no better than popularity, whose test NDCG@100 is"):
-        d2l.train_model(config, clicks)
-
-
-def test_a_rate_that_grows_before_its_cosine():
-    """Two of ten epochs from 0; then half a cosine over the other eight."""
-    config = AutoRecConfig(lr=1.0, lr_schedule="cosine", lr_warmup=0.2, epochs=10)
-    rates = [learning_rate(config, [None] * done, 10) for done in range(10)]
-    cosine = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
-    assert rates == pytest.approx([0, 0.5, *cosine])
 
 
 def test_the_first_epoch_of_the_best_preset_is_the_means_alone(tmp_path):

@@ -40,11 +40,6 @@ def over_five_seeds(what, *arguments, **options):
 
 
 @pytest.mark.realdata
-def test_chapter_settings(data_dir, tmp_path):
-    assert 0.88 < chapter_rmse(data_dir, tmp_path, seed=0) < 0.92
-
-
-@pytest.mark.realdata
 @pytest.mark.slow
 def test_chapter_settings_over_five_seeds(data_dir, tmp_path):
     """Within the book's range, and the same with either kernel."""
@@ -104,13 +99,6 @@ def test_autorec_beats_the_item_mean_on_generated_ratings(tmp_path):
 
 
 @pytest.mark.realdata
-def test_ml_100k_is_the_real_one(data_dir):
-    ratings = load_ratings("ml-100k", data_dir)
-    assert (ratings.num_users, ratings.num_items, len(ratings)) == (943, 1682, 100_000)
-    assert ratings.values.mean() == pytest.approx(3.52986)  # the mean in the data set's README
-
-
-@pytest.mark.realdata
 @pytest.mark.parametrize(
     "name, shape, first_title",
     [
@@ -124,11 +112,6 @@ def test_releases(data_dir, recwarn, name, shape, first_title):
     assert (ratings.num_users, ratings.num_items, len(ratings)) == shape
     assert ratings.titles[1] == first_title
     assert not [w for w in recwarn if w.category is DataWarning]
-
-
-@pytest.mark.realdata
-def test_latin_1_titles(data_dir):
-    assert load_ratings("ml-1m", data_dir).titles[73] == "Mis\u00e9rables, Les (1995)"
 
 
 @pytest.mark.realdata

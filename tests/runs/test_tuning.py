@@ -89,11 +89,6 @@ def test_what_cannot_be_searched(given, message):
         candidates_of(given)
 
 
-def test_a_kind_that_is_none():
-    with pytest.raises(ConfigError, match="`task` is rankings: it must be one of .*did you mean"):
-        candidates_of({}, "rankings")
-
-
 @pytest.mark.parametrize(
     "limits, message",
     [

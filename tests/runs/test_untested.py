@@ -81,17 +81,6 @@ def test_all_users_are_trained_on(ratings, options, validation, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
-def test_validation_users_are_those_before_the_test_users(ratings):
-    both = d2l.prepare_clicks(ratings, 4, 1, heldout_users=6)
-    alone = d2l.prepare_clicks(ratings, 4, 1, heldout_users=4, validation_users=8)
-    assert both.user_ids.tolist() == alone.user_ids.tolist()
-    assert alone.test.user_ids.tolist() == both.user_ids[-4:].tolist()
-    assert alone.validation.user_ids.tolist() == both.user_ids[-12:-4].tolist()
-    assert alone.num_train_users == both.num_train_users
-    assert alone.fingerprint != both.fingerprint
-
-
-@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_what_needs_validation_users(ratings):
     clicks = d2l.prepare_clicks(ratings, 4, 1, heldout_users=0)
     for name, value in (("search_beta", True), ("lr_schedule", "plateau")):
@@ -144,20 +133,6 @@ def test_command_and_its_readers(tmp_path, in_process):
     assert "final was trained without a test part" in compared.stderr
     assert compared.returncode == 0 and (tmp_path / "figure.png").is_file(), compared.stderr
     assert [line.split()[0] for line in compared.stdout.splitlines()[1:]] == ["tested", "final"]
-
-
-def test_mistakes_of_the_command(in_process, tmp_path):
-    given = ["--dataset", "synthetic", "--quiet"]
-    process = in_process("run", *given, "--split", "k-fold", "--test-ratio", "0")
-    assert_user_error(process, "--test-ratio has no effect: --split k-fold says which ratings")
-    process = in_process(
-        "run", *given, "--model", "mult-vae", "--heldout-users", "0", "--search-beta"
-    )
-    assert process.returncode == 2
-    assert (
-        "--search-beta needs validation users, and there are none: add --validation-users 0.1"
-        in (process.stderr)
-    )
 
 
 def test_ten_rows_blame_what_helps(tmp_path, in_process):

@@ -310,24 +310,6 @@ def test_a_resumed_run_removes_its_own_temporary_files_only(in_process, tmp_path
     assert set(mine) < set(names(out)) and f"{files.PART}abcd1234.npz" not in names(out)
 
 
-def test_the_files_of_a_run_are_not_replaced(run, in_process, tmp_path):
-    (tmp_path / "link.csv").symlink_to(run.path / "metrics.csv")
-    before = {path.name: path.read_bytes() for path in run.path.glob("*.*")}
-    for path in (run.path / "model.params", run.path / "result.json", tmp_path / "link.csv"):
-        assert_user_error(
-            in_process("recommend", str(run.path), "--all", str(path)),
-            f"{path} is a file of the run in",
-        )
-    assert_user_error(
-        in_process("compare", str(run.path), "--figure", str(run.path / "curve.png")),
-        "curve.png is a file of the run in",
-    )
-    assert {path.name: path.read_bytes() for path in run.path.glob("*.*")} == before
-    assert (
-        in_process("recommend", str(run.path), "--all", str(run.path / "mine.csv")).returncode == 0
-    )
-
-
 def test_a_report_replaces_only_a_report(in_process, tmp_path):
     (tmp_path / "report.md").write_text("my thesis")
     assert_user_error(
