@@ -8,7 +8,7 @@ from ..models.kinds import RunConfig
 from ..models.options import Among, Options, Sizes, Span, has_effect, shown
 from ..models.registry import build_config, has_option, make_config, model_class, models
 from ..support.environment import DISTRIBUTED
-from ..support.errors import ConfigError, did_you_mean
+from ..support.errors import ConfigError
 
 NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
 DIGITS = 3  # of a number that is tried
@@ -136,13 +136,6 @@ def _models(text: str | None, kind: str) -> list[str]:
         return searched(kind)
 
     named = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    for model in named:
-        if model not in models():
-            raise ConfigError(
-                f"`model` is {text}: {model!r} is none of {', '.join(models())}"
-                f"{did_you_mean(model, models())}"
-            )
-
     if len({model_class(model).task for model in named}) > 1:
         raise ConfigError(
             f"`model={text}` names models of ratings and models of clicks, which have no score in "

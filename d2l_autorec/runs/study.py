@@ -67,26 +67,20 @@ class Journal:
         return [json.loads(entry) for entry in entries[log_number_from:]]
 
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Write entries; raise ConfigError where there is no room."""
-        try:
-            with holding(self._path), open(self._path, "rb+") as file:
-                end = file.read().rfind(b"\n") + 1
-                file.truncate(end)
-                file.seek(max(0, end - 1 - DIGITS))
-                checksum = int(file.read(DIGITS) or b"0", 16)
+        """Write entries."""
+        with holding(self._path), open(self._path, "rb+") as file:
+            end = file.read().rfind(b"\n") + 1
+            file.truncate(end)
+            file.seek(max(0, end - 1 - DIGITS))
+            checksum = int(file.read(DIGITS) or b"0", 16)
 
-                file.seek(end)
-                for log in logs:
-                    entry = json.dumps(log).encode()
-                    checksum = zlib.crc32(entry, checksum)
-                    file.write(entry + _as_digits(checksum) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise ConfigError(
-                f"{self._path} cannot be written ({error.strerror or error}): make room; the same "
-                "command then goes on"
-            ) from error
+            file.seek(end)
+            for log in logs:
+                entry = json.dumps(log).encode()
+                checksum = zlib.crc32(entry, checksum)
+                file.write(entry + _as_digits(checksum) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _as_digits(checksum: int) -> bytes:
@@ -106,25 +100,19 @@ class SharedFolder:
     Raises
     ------
     UserError
-        If the folder cannot be used, or holds something else.
+        If the folder holds something else.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with self.holding():
-                if not (path / ABOUT).exists():
-                    claim(path)
-                    write_json(path / ABOUT, about)
-                _check_same(path, about)
-                self._presence = open(path / AT_WORK, "ab")
-                fcntl.flock(self._presence, fcntl.LOCK_SH)
-        except OSError as error:
-            raise ConfigError(
-                f"the folder {path} cannot be written ({error.strerror or error}): name another "
-                "one with `out`"
-            ) from error
+        path.mkdir(parents=True, exist_ok=True)
+        with self.holding():
+            if not (path / ABOUT).exists():
+                claim(path)
+                write_json(path / ABOUT, about)
+            _check_same(path, about)
+            self._presence = open(path / AT_WORK, "ab")
+            fcntl.flock(self._presence, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Be no longer at work here."""

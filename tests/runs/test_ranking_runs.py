@@ -14,7 +14,7 @@ from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.trained_model import load_run
-from d2l_autorec.training import checkpoint, schedules
+from d2l_autorec.training import checkpoint
 from d2l_autorec.training import history as histories
 from d2l_autorec.training.history import EpochRecord
 
@@ -179,12 +179,6 @@ def test_resume_to_the_bit_in_either_phase(search, tmp_path, monkeypatch, number
     assert outcome(tmp_path / "run") == outcome(search)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_resume_to_the_bit(runs, tmp_path, monkeypatch, model):
-    stop_and_resume(tmp_path / "run", monkeypatch, 3, model, {})
-    assert outcome(tmp_path / "run") == outcome(runs / model)
-
-
 # Each of these is the task's or the kernel's, which know of the two models only whether there is
 # noise: one model each.
 @pytest.mark.parametrize(
@@ -228,8 +222,8 @@ def test_plateau_maximises_ndcg():
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
         chosen = replace(config, early_stopping=metric)
-        assert schedules.learning_rate(chosen, history_of(metric, good), chosen.epochs) == 1.0
-        assert schedules.learning_rate(chosen, history_of(metric, bad), chosen.epochs) == 0.25
+        assert histories.learning_rate(chosen, history_of(metric, good), chosen.epochs) == 1.0
+        assert histories.learning_rate(chosen, history_of(metric, bad), chosen.epochs) == 0.25
 
 
 def test_eval_every(tmp_path):
@@ -389,24 +383,6 @@ def test_recommend_a_known_user(runs, in_process):
         assert json.loads(process.stdout) == found
 
 
-def test_recommend_a_new_user_as_a_known_one_with_the_same_clicks(runs, in_process, tmp_path):
-    for model in (*MODELS, *BASELINES):
-        run = load_run(runs / model)
-        items = run.ratings.item_ids[run.ratings.items[run.ratings.users == 3]]
-        path = tmp_path / "new.csv"
-        path.write_text("\n".join(["item", *map(str, items)]) + "\n")
-        new = in_process("recommend", str(run.path), "--new-user", str(path), "--json")
-        known = in_process(
-            "recommend", str(run.path), "--user", str(run.ratings.user_ids[3]), "--json"
-        )
-        assert new.returncode == 0 and new.stdout == known.stdout, new.stderr
-        path.write_text("item,rating\n3,5\n")
-        assert_user_error(
-            in_process("recommend", str(run.path), "--new-user", str(path)),
-            "has 2 columns: it must have the one column item",
-        )
-
-
 def test_similar_items(runs, in_process):
     run = load_run(runs / "mult-dae")
     weights = run.net.column_vectors().weights
@@ -476,17 +452,6 @@ def test_export_of_a_closed_form(runs, in_process, tmp_path, model):
     assert "model.params" not in process.stderr and not (tmp_path / "e").exists()
 
 
-def test_compare(runs, in_process, tmp_path):
-    folders = [str(runs / model) for model in (*MODELS, *BASELINES)]
-    process = in_process("compare", *folders, "--figure", str(tmp_path / "c.png"))
-    assert process.returncode == 0 and process.stderr == f"figure: {tmp_path / 'c.png'}\n"
-    head, *lines = process.stdout.splitlines()
-    assert "test NDCG@100  Recall@20  Recall@50" in head and "RMSE" not in head
-    for folder, line in zip(folders, lines):
-        result = json.loads(open(f"{folder}/result.json").read())
-        assert f"{result['test_ndcg@100']:.4f}" in line and line.startswith(folder)
-
-
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
     train_run(
         make_config(
@@ -508,27 +473,6 @@ def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
         "the runs have no metric in common: draw them apart (some predict ratings and some rank"
         in process.stderr.splitlines()[-1]
     )
-
-
-# the networks of every model and depth are compared in test_mult_vae.py
-@pytest.mark.parametrize(
-    "model, hidden", [("mult-vae", (8,)), ("mult-dae", (12, 6)), ("mult-vae", (12, 8, 6))]
-)
-def test_sparse_and_dense_runs_agree(tmp_path, model, hidden):
-    """Without dropout both draw the same noise, in the same order.
-
-    By SGD: Adam's first step is as long for a gradient that is nothing but rounding.
-    """
-    options = dict(hidden=hidden, dropout=(0.0,), epochs=3, optimizer="sgd", lr=0.1)
-    for kernel in ("sparse", "dense"):
-        finish(tmp_path / kernel, model, kernel=kernel, **options)
-    sparse, dense = (parameters(tmp_path / kernel) for kernel in ("sparse", "dense"))
-    for name in dense:
-        onp.testing.assert_allclose(sparse[name], dense[name], atol=1e-4, err_msg=name)
-    for name in ("train_loss", "validation_ndcg@100", "validation_loss"):
-        assert column(tmp_path / "sparse", name) == pytest.approx(
-            column(tmp_path / "dense", name), rel=1e-4
-        )
 
 
 # the dense kernel draws dropout alike for both

@@ -1,12 +1,9 @@
 """The reference RMSE on the real MovieLens 100K, and what generated ratings must show."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import PEAK, train_run
+from helpers import train_run
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.movielens import load_official_fold, load_ratings
@@ -182,28 +179,6 @@ def test_reconstruction_of_held_out_items(data_dir, tmp_path):
     print("reconstruction RMSE", curve[0], "->", curve[-1])
     assert curve[-1] < 0.85 * curve[0]
     assert (np.diff(np.convolve(curve, np.ones(5) / 5, "valid")) < 0).all()  # goes down
-
-
-@pytest.mark.realdata
-def test_ml_1m_in_time_and_memory(data_dir):
-    """Parse, split and CSR of ML-1M: under 2 s and 300 MB more memory, in a fresh process."""
-    code = f"""
-{PEAK}
-import sys, time
-import numpy, pandas, scipy.sparse
-from d2l_autorec.data import movielens
-from d2l_autorec.data import splits
-before, start = peak(), time.perf_counter()
-train, test = splits.random_split(movielens.load_ratings("ml-1m", sys.argv[1]), 0.1,
-                                  numpy.random.default_rng(0))
-matrices = train.to_csr(), train.to_csr("user"), test.to_csr()
-print(time.perf_counter() - start, (peak() - before) / 1e6)
-"""
-    output = subprocess.run(
-        [sys.executable, "-c", code, str(data_dir)], check=True, capture_output=True, text=True
-    ).stdout
-    seconds, megabytes = map(float, output.split())
-    assert seconds < 2 and megabytes < 300, output
 
 
 @pytest.mark.realdata

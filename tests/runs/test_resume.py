@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import replace
 
 import mxnet as mx
 import numpy as onp
@@ -20,23 +18,20 @@ from helpers import assert_user_error, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.experiment import make_trainer
-from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support import files
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import (
     DataError,
-    Interrupted,
 )
 from d2l_autorec.support.files import (
     locked,
     read_json,
     write_json,
 )
-from d2l_autorec.training import checkpoint, schedules
+from d2l_autorec.training import checkpoint
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.callbacks import Signals, StepSeed
+from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
 from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
@@ -207,55 +202,6 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
     assert first.keys() == second.keys()
     for name in first:
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        dict(model="mf", factors=4, batch_size=64, val_ratio=0.1, refit=True, lr=0.02),
-        dict(hidden=(12, 6, 12), batch_size=32),
-        dict(hidden=(8,), tied=True, batch_size=32),
-        dict(
-            based="user",
-            decay="weights",
-            batch_size=16,
-            hidden=(8,),
-            eval_every=3,
-            decoder_activation="sigmoid",
-            lr_schedule="cosine",
-        ),
-    ],
-    ids=str,
-)
-def test_every_model_resumes_to_the_bit(options, tmp_path):
-    """Stopped after its 13th step, and gone on with."""
-    config = make_config(
-        {"dataset": "synthetic:90x300x3000", "epochs": 5, "quiet": True, **options}
-    )
-    train_run(replace(config, out=str(tmp_path / "whole")))
-    path = tmp_path / "run"
-
-    with stopping_after(13), pytest.raises(Interrupted):
-        train_run(replace(config, out=str(path)))
-    train_run(RunFolder.read(path).config, resume=path)
-    assert outcome(path) == outcome(tmp_path / "whole")
-
-
-@contextmanager
-def stopping_after(steps):
-    """A signal comes while the process makes this step, counted from 1."""
-    made = []
-    on_step_end = Signals.on_step_end
-
-    def stopping(signals, training):
-        made.append(1)
-        if len(made) == steps:
-            signal.raise_signal(signal.SIGINT)
-        on_step_end(signals, training)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Signals, "on_step_end", stopping)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +376,7 @@ def test_learning_rates_by_hand(name, expected):
         lr=1.0, lr_schedule=name, lr_step=2, lr_factor=0.5, epochs=6, val_ratio=0.1
     )
     scores = history_of([5, 6, 6, 6, 6])
-    rates = [schedules.learning_rate(config, scores[:k], config.epochs) for k in range(6)]
+    rates = [histories.learning_rate(config, scores[:k], config.epochs) for k in range(6)]
     assert rates == pytest.approx(expected)
 
 
