@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import platform
+import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -297,19 +298,20 @@ class Experiment(ABC):
     def device_names(self) -> list[str]:
         """Return the devices of all workers, each of which has as many as this one."""
         names = [str(device) for device in self.devices]
-        size = self.workers.size
-        if size == 1:
+        ranks = range(self.workers.size)
+        if len(ranks) == 1:
             return names
-        return [f"worker {rank} {name}" for rank in range(size) for name in names]
+        return [f"worker {rank} {name}" for rank in ranks for name in names]
 
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
         text = json.dumps([computing_options(self.config), self.about_data()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def check_same(self, folder: RunFolder) -> None:
-        """Raise UserError unless options, data, devices and kernel are those of a folder's run."""
-        path, began = folder.path, folder.about
+    def _same_run(self, path: Path) -> RunFolder:
+        """Return a run's folder; raise UserError unless options, data and devices are the same."""
+        folder = RunFolder.read(path)
+        began = folder.about
         check_same_options(asdict(folder.config), computing_options(self.config), path)
 
         if began["data"] != {**self.about_data(), "origin": began["data"].get("origin")}:
@@ -325,51 +327,49 @@ class Experiment(ABC):
                 f"the run in {path} began with {before}, and here there are {now}: "
                 "resume it on a machine like the first, or begin a new run"
             )
+        return folder
 
     # a run from its beginning to its end
 
-    def train(self, path: Path | None = None) -> None:
-        """Train through all phases, into a new folder or without one.
+    def train(self, path: Path | None = None, resumed: bool = False) -> None:
+        """Train through all phases; of a run that has finished, take the result.
+
+        Parameters
+        ----------
+        path : Path, optional
+            A new folder, or that of a run to go on with. By default nothing is written.
+        resumed : bool
+            Whether it is that of a run.
 
         Raises
         ------
         UserError
-            If the folder cannot be used.
+            If the folder cannot be used, or holds another run.
         NumericalError
             If the training diverges; the last good parameters are kept.
         Interrupted
             If SIGINT or SIGTERM asked to stop.
         """
-        if path is None:
+        finished = bool(path and resumed and (path / "result.json").exists())
+        if self.workers.agree(finished):
+            if path and not self.workers.rank:
+                self.folder = self._same_run(path)
+                self.result = self.folder.finished()
+                print(f"{path} is finished already", file=sys.stderr)
+            return
+        if path is None or self.workers.rank:
             self._train_phases()
             return
 
-        with locked(path, new=True):
+        with locked(path, new=not resumed):
             step("preparing the training")
             remove_parts(path)  # of a process that was killed
-            self.folder = self._begin_folder(path)
-            if not self.config.quiet:
+            self.folder = self._same_run(path) if resumed else self._begin_folder(path)
+            if not resumed and not self.config.quiet:
                 remark(self.train_data.origin)
 
             self._train_phases()
             self._finish_folder(self.folder)
-
-    def resume(self, path: Path) -> None:
-        """Go on with the run in a folder; see `train` for errors."""
-        with locked(path):
-            step("preparing the training")
-            remove_parts(path)
-            self.folder = RunFolder.read(path)
-            self.check_same(self.folder)
-
-            self._train_phases()
-            self._finish_folder(self.folder)
-
-    def take_result(self, path: Path) -> None:
-        """Take the result of a run that has finished; raise UserError if it is another's."""
-        self.folder = RunFolder.read(path)
-        self.check_same(self.folder)
-        self.result = self.folder.finished()
 
     def write(self, path: Path) -> None:
         """Write the folder of a training that was done without one; see `train` for errors."""

@@ -50,12 +50,13 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 
 def own_options(config: RunConfig) -> Options:
-    """Return the model, and the options that have not the value of the configuration's preset."""
+    """Return model and options that are not as the preset has them; none of output."""
     usual = type(config)(preset=config.preset)
     differing = {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if value not in (None, getattr(usual, name))
+        spec.name: getattr(config, spec.name)
+        for spec in dataclasses.fields(config)
+        if getattr(config, spec.name) not in (None, getattr(usual, spec.name))
+        and spec.metadata["group"] != "output"
     }
     return {"model": config.model, **differing}
 

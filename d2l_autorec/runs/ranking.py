@@ -22,16 +22,7 @@ from .experiment import EXPLODED, Block, Experiment, against_baseline
 from .rating import read_or_load
 
 SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
-TITLES = {
-    "ndcg": "NDCG",
-    "recall": "recall",
-    "plain_recall": "plain recall",
-    "precision": "precision",
-    "hit_rate": "hit rate",
-    "mrr": "MRR",
-    "map": "MAP",
-    "coverage": "coverage",
-}
+MEASURES = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map", "coverage")
 
 
 class RankingExperiment(Experiment):
@@ -164,9 +155,11 @@ class RankingExperiment(Experiment):
         if "cut_offs" not in result:
             return ""
 
-        lines = [["at", *(TITLES.values())]]
+        capitals = ("ndcg", "mrr", "map")
+        titles = [name.upper() if name in capitals else name.replace("_", " ") for name in MEASURES]
+        lines = [["at", *titles]]
         for k in result["cut_offs"]:
-            lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in TITLES)])
+            lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in MEASURES)])
         return aligned(lines, left=0)
 
     @staticmethod

@@ -60,17 +60,7 @@ from .experiment import Block, against_baseline
 from .options import own_options
 from .runner import KINDS
 
-OF_THE_TEST = (
-    "test_ratio",
-    "heldout_users",
-    "validation_users",
-    "split",
-    "folds",
-    "fold",
-    "out",
-    "quiet",
-    "json",
-)
+OF_THE_TEST = ("test_ratio", "heldout_users", "validation_users", "split", "folds", "fold")
 
 
 def tell(config: RunConfig, result: dict[str, Any]) -> None:

@@ -65,20 +65,12 @@ def run_training(
 
     with connect(config.kvstore) as workers:
         experiment = KINDS[config.task](config, data, devices, workers)
-        is_done = workers.agree(resume is not None and (resume / "result.json").exists())
-        if workers.rank:
-            if not is_done:
-                experiment.train()
-        elif is_done and resume:
-            experiment.take_result(resume)
-            print(f"{resume} is finished already", file=sys.stderr)
-        elif resume:
-            experiment.resume(resume)
-        elif config.out or in_runs:
-            name = f"{config.model}-{experiment.train_data.name}"
-            experiment.train(Path(config.out or new_folder(name)))
-        else:
-            experiment.train()
+        path = resume
+        if config.out and not resume:
+            path = Path(config.out)
+        elif not resume and in_runs and not workers.rank:
+            path = new_folder(f"{config.model}-{experiment.train_data.name}")
+        experiment.train(path, resumed=resume is not None)
     return experiment
 
 

@@ -187,10 +187,10 @@ def test_published_values_stand_beside_ours(drawn, tmp_path):
 
 def test_what_a_figure_is_made_of():
     folds = [Line(Row("a", {}), runs_of(1, split="u1") + runs_of(2, split="u2"))]
-    assert made_of(folds) == "ml-1m, split u1, u2: mean ± standard deviation of 2 runs"
+    assert made_of(folds) == "ml-1m, split u1, split u2: mean ± standard deviation of 2 runs"
     clicks = [{"dataset": "ml-1m", "heldout_users": 500}] * 3
     lines = [Line(Row("a", {}), clicks), Line(Row("b", {}), clicks[:1])]
-    text = "ml-1m, 500 test users: mean ± standard deviation of 1 or 3 runs"
+    text = "ml-1m: mean ± standard deviation of 1 or 3 runs"
     assert made_of(lines) == text
     mixed = dataclasses.replace(lines[0].row, label="c")
     assert made_of([Line(mixed, runs_of(1))]) == "ml-1m, split random: one run each"

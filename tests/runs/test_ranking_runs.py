@@ -424,7 +424,7 @@ def test_popularity_knows_no_similar_items(runs, in_process):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_export(runs, in_process, tmp_path, model):
-    """Both files give the network's logits for rows of length 1, of any number."""
+    """The file gives the network's logits for rows of length 1, of any number."""
     onnxruntime = pytest.importorskip("onnxruntime")
     process = in_process("export", str(runs / model), "--out", str(tmp_path))
     assert process.returncode == 0, process.stderr
@@ -432,24 +432,11 @@ def test_export(runs, in_process, tmp_path, model):
     rows = run.ratings.to_csr("user").toarray()
     unit = rows / onp.linalg.norm(rows, axis=1, keepdims=True)
     expected = run.net(np.array(rows)).asnumpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        block = gluon.SymbolBlock.imports(
-            str(tmp_path / "model-symbol.json"), ["data"], str(tmp_path / "model-0000.params")
-        )
-    onp.testing.assert_allclose(block(np.array(unit)).asnumpy(), expected, atol=1e-4)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     onp.testing.assert_allclose(session.run(None, {"data": unit})[0], expected, atol=1e-4)
     metadata = json.loads((tmp_path / "metadata.json").read_text())
     assert metadata["item_ids"] == run.ratings.item_ids.tolist()
     assert "divide the row by its Euclidean length" in metadata["preprocessing"]
-
-
-@pytest.mark.parametrize("model", BASELINES)
-def test_export_of_a_closed_form(runs, in_process, tmp_path, model):
-    process = in_process("export", str(runs / model), "--out", str(tmp_path / "e"))
-    assert_user_error(process, f"is a run of --model {model}, which has no network to export")
-    assert "model.params" not in process.stderr and not (tmp_path / "e").exists()
 
 
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
