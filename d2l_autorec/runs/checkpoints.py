@@ -104,16 +104,20 @@ class Checkpointing(Callback):
         self._went_on = False  # since the last checkpoint
 
     def on_epoch_begin(self, training: Training) -> None:
+        """Note where the loader is: an epoch under way is gone on with from its beginning."""
         self._loader = loader_state(training.loader)
 
     def on_step_begin(self, training: Training, rows: int) -> None:
+        """Note that there is something new to keep."""
         self._went_on = True
 
     def on_step_end(self, training: Training) -> None:
+        """Write a checkpoint where one is due."""
         if self._pace.is_due():
             self.save_in_epoch(training)
 
     def on_epoch_end(self, training: Training) -> None:
+        """Keep the parameters of the best epoch; write a checkpoint where one is due."""
         done = len(training.history)
         if best_epoch(training.history, self._score) == done:
             self._checkpoint.best = parameters_of(training.net)

@@ -83,7 +83,7 @@ def against_baseline(result: dict[str, Any], metric: str) -> str:
     value = result[f"test_{metric}"]
     other = result[f"baseline_test_{metric}"]
     name = f"{result['baseline']} ({other:.4f})"
-    if other == 0 or value == other:
+    if other in (0, value):
         return f", beside {name}"
 
     side = "above" if value > other else "below"
@@ -245,7 +245,7 @@ class Experiment(ABC):
         """Return what ends a run: the data and how well they are predicted."""
 
     @staticmethod
-    def table(result: dict[str, Any]) -> str:
+    def table(_: dict[str, Any]) -> str:
         """Return more of the test metrics, to stand above these lines; '' if there are none."""
         return ""
 

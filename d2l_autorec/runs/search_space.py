@@ -119,9 +119,9 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
 
     found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}
-    for name in options:
+    for name, value in options.items():
         if name not in used:
-            make_config({"model": wanted[0], name: options[name]})  # says what it is of
+            make_config({"model": wanted[0], name: value})  # says what it is of
     return found
 
 

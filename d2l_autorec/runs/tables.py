@@ -40,15 +40,12 @@ class Row:
         What was published, in words.
     value : float, optional
         The published value of the table's first metric.
-    aim : float, optional
-        What the first metric is to reach.
     """
 
     label: str
     options: Mapping[str, Any]
     published: str = ""
     value: float | None = None
-    aim: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,8 @@ def section(table: Table, lines: Sequence[Line]) -> str:
     if table.vary == "fold":
         head, cells = ["difference to the best ± its standard error"], _differences(table, lines)
     else:
-        head, cells = ["runs", table.reference, "reached"], _beside_published(table, lines)
+        head = ["runs", table.reference]
+        cells = [[str(len(line.results)), line.row.published] for line in lines]
 
     figures = [
         [line.row.label, *map(line.shown, table.metrics), *more]
@@ -180,11 +178,6 @@ def section(table: Table, lines: Sequence[Line]) -> str:
         blocks.append(conclusion(table, lines))
     blocks.append(f"![{table.title}]({table.name}.png)")
     return "\n\n".join(blocks) + "\n"
-
-
-def _beside_published(table: Table, lines: Sequence[Line]) -> list[list[str]]:
-    """Return the cells that hold figures against published ones."""
-    return [[str(len(line.results)), line.row.published, verdict(table, line)] for line in lines]
 
 
 def _differences(table: Table, lines: Sequence[Line]) -> list[list[str]]:
@@ -206,7 +199,7 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
         `model`; `dataset` and `options`, with which it was run (JSON, as a file of options for
         `run`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`) and, of
         rankings, the standard error over users (`_se`); of the first metric the value of
-        each run (`_of_runs`); `published`, in words, and `published_value`; `aim` and `reached`.
+        each run (`_of_runs`); `published`, in words, and `published_value`.
         None where there is nothing to say.
     """
     first = table.metrics[0]
@@ -223,31 +216,13 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
             if f"{metric}_se" in line.results[0]:
                 row[f"{metric}_se"] = line.mean(f"{metric}_se")
 
-        aim = line.row.aim
         row |= {
             f"{first}_of_runs": " ".join(map(repr, line.values(first))),
             "published": line.row.published,
             "published_value": line.row.value,
-            "aim": aim,
-            "reached": None if aim is None else lead_over_aim(table, line, aim) >= 0,
         }
         rows.append(row)
     return rows
-
-
-def verdict(table: Table, line: Line) -> str:
-    """Return 'yes', or by how much the aim is missed; '' without one."""
-    if line.row.aim is None:
-        return ""
-
-    aim = f"{'at least' if table.sign > 0 else 'at most'} {line.row.aim:.3f}"
-    lead = lead_over_aim(table, line, line.row.aim)
-    return f"yes ({aim})" if lead >= 0 else f"missed by {-lead:.4f} ({aim})"
-
-
-def lead_over_aim(table: Table, line: Line, aim: float) -> float:
-    """Return how much better than its aim a row is; negative where it is worse."""
-    return table.sign * (line.mean(table.metrics[0]) - aim)
 
 
 class Difference(NamedTuple):

@@ -440,6 +440,7 @@ class Pruning(Callback):
         self.epochs = 1
 
     def on_epoch_end(self, training: Any) -> None:
+        """Report the validation score; raise TrialPruned to end the trial."""
         record: EpochRecord = training.history[-1]
         if time.monotonic() > self._deadline:
             raise load_optuna().TrialPruned(f"time was up at epoch {record.epoch} of {self.epochs}")

@@ -14,7 +14,7 @@ from helpers import assert_user_error
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.report import configs_of, name_of
 from d2l_autorec.runs import runner
-from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section, verdict
+from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section
 from d2l_autorec.support.errors import Interrupted
 from d2l_autorec.support.text_table import csv_text
 
@@ -33,7 +33,7 @@ def test_quick_report_and_again(command, tmp_path):
     assert (tmp_path / "out" / "chapter.png").stat().st_size > 5000
     written = pd.read_csv(tmp_path / "out" / "chapter.csv")
     assert list(written.model) == [row.label for row in TABLES["chapter"].rows]
-    assert set(written.dataset) == {"synthetic"} and written.aim.isna().all()
+    assert set(written.dataset) == {"synthetic"}
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/runs/*/result.json")}
     assert len(results) == 7
     again = command("report", *QUICK)
@@ -114,22 +114,21 @@ def test_every_row_is_a_configuration(name):
             assert config.dataset == table.options["dataset"]
 
 
-def test_means_deviations_and_verdicts_by_hand():
-    row = Row("a model", {}, aim=0.5)
+def test_means_and_deviations_by_hand():
+    row = Row("a model", {})
     line = Line(row, [{"test_rmse": v, "test_mae": 1.0} for v in (0.4, 0.5, 0.9)])
     table = TABLES["chapter"]
     assert line.shown("test_rmse") == "0.6000 ± 0.2646"  # sqrt((.04 + .01 + .09) / 2)
-    assert verdict(table, line) == "missed by 0.1000 (at most 0.500)"
     assert "| 0.6000 ± 0.2646 |" in section(table, [line])
     single = Line(row, [{"test_rmse": 0.5, "test_mae": 1.0}])
-    assert single.shown("test_rmse") == "0.5000" and verdict(table, single).startswith("yes")
+    assert single.shown("test_rmse") == "0.5000"
 
 
 def test_csv_has_every_digit_of_the_table(tmp_path):
     """Read back, it is what the runs had; means and deviations against NumPy's."""
     values = [0.1 + 0.2, 2 / 3, 0.9]
     results = [{"dataset": "x", "test_rmse": v, "test_mae": v / 2} for v in values]
-    row = Row("a, b", {"hidden": (5,)}, "0.898 (the book)", 0.898, aim=0.7)
+    row = Row("a, b", {"hidden": (5,)}, "0.898 (the book)", 0.898)
     table = dataclasses.replace(TABLES["chapter"], options={"preset": "best"})
     lines = [Line(row, results), Line(Row("mean", {"model": "mean"}), results[:1])]
     (tmp_path / "t.csv").write_text(csv_text(rows_of(table, lines)))
@@ -141,15 +140,12 @@ def test_csv_has_every_digit_of_the_table(tmp_path):
     assert first["test_rmse"] == pytest.approx(onp.mean(values), abs=1e-15)
     assert first["test_mae_sd"] == pytest.approx(onp.std(values, ddof=1) / 2, abs=1e-15)
     assert (first["published"], first["published_value"]) == ("0.898 (the book)", 0.898)
-    assert (first["aim"], first["reached"]) == (0.7, True)
     missing = written.columns[written.iloc[1].isna()]
     assert set(missing) == {
         "test_rmse_sd",
         "test_mae_sd",
         "published",
         "published_value",
-        "aim",
-        "reached",
     }
 
 
@@ -160,8 +156,8 @@ def test_files_that_no_report_has_written_are_not_replaced(in_process, tmp_path)
     assert (tmp_path / "out" / "chapter.csv").read_text() == "mine\n"
 
 
-def test_standard_errors_and_aims_of_rankings_by_hand():
-    table, row = TABLES["ranking"], Row("a model", {}, aim=0.45)
+def test_standard_errors_of_rankings_by_hand():
+    table, row = TABLES["ranking"], Row("a model", {})
     line = Line(
         row,
         [
@@ -174,12 +170,11 @@ def test_standard_errors_and_aims_of_rankings_by_hand():
         ],
     )
     assert line.shown("test_ndcg@100") == "0.4500 ± 0.0707 (0.0200)"
-    assert verdict(table, line).startswith("yes (at least 0.450)")
     assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
     [written] = rows_of(
         table, [line._replace(results=[{"dataset": "x", **r} for r in line.results])]
     )
-    assert written["test_ndcg@100_se"] == 0.02 and written["reached"] is True
+    assert written["test_ndcg@100_se"] == 0.02
 
 
 def test_quick_report_of_rankings(in_process, tmp_path):

@@ -145,14 +145,6 @@ def test_checkpoints_take_a_twentieth_of_the_time_at_most(cost):
     assert 0 < spent <= 0.05 * (clock.now - 1000) + cost
 
 
-def test_by_epochs_the_time_does_not_matter():
-    clock = Clock()
-    pace = Pace(3, clock)
-    clock.now += 1e6
-    assert not pace.is_due()
-    assert [epoch for epoch in range(1, 10) if pace.is_due(epoch)] == [3, 6, 9]
-
-
 def saves(monkeypatch):
     """The epochs and steps of the checkpoints that are written."""
     save, found = Checkpoint.save, []

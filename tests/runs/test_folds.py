@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from helpers import assert_user_error, train_run
 
-from d2l_autorec.data.clicks import Fold, prepare_clicks
-from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError
 
@@ -113,18 +111,3 @@ def test_all_folds_are_several_runs():
 def test_workers_train_one_fold(in_process):
     process = in_process("run", *FOLDS, "--kvstore", "dist_sync", "--out", "folds")
     assert_user_error(process, "--fold all and --kvstore dist_sync exclude each other")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_each_user_is_tested_once():
-    """In five folds of 60 users each is a test user once, and validates once."""
-    ratings = load_ratings(SET)
-    tested, validating = [], []
-    for number in range(1, 6):
-        clicks = prepare_clicks(ratings, 1, min_user_clicks=1, heldout_users=Fold(number, 5))
-        test, validation = set(clicks.test.user_ids), set(clicks.validation.user_ids)
-        assert len(test) == len(validation) == 12
-        assert not test & validation and not test & set(clicks.train_user_ids)
-        tested += test
-        validating += validation
-    assert sorted(tested) == sorted(validating) == sorted(set(ratings.user_ids.tolist()))

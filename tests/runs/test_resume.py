@@ -331,20 +331,6 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "kernel, words",
-    [("sparse", "the loss has exploded (the error is"), ("dense", "the loss is not finite in")],
-)
-def test_a_training_that_diverges_ends(in_process, kernel, words):
-    process = in_process(
-        "run", *RUN[:8], "--lr", "1e30", "--kernel", kernel, "--out", "run", "--quiet"
-    )
-    assert process.returncode == 3, process.stderr
-    assert process.stderr.count("\n") == 1
-    assert words in process.stderr and "in epoch 1 at batch" in process.stderr
-    assert "try --lr ten times lower" in process.stderr
-
-
 def history_of(scores):
     return [
         EpochRecord(k + 1, 0.0, 0.0, 1, 0.0, validation={"rmse": score})

@@ -22,7 +22,7 @@ from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import rating, tuning
 from d2l_autorec.runs.experiment import Experiment
 from d2l_autorec.runs.search_space import candidates_of
-from d2l_autorec.runs.tuning import tune, winner_seconds
+from d2l_autorec.runs.tuning import tune
 from d2l_autorec.support.errors import ConfigError, DataError
 
 SET = "synthetic:60x80x900"
@@ -87,20 +87,6 @@ def test_options_go_to_the_models_that_have_them():
 def test_what_cannot_be_searched(given, message):
     with pytest.raises(ConfigError, match=message):
         candidates_of(given)
-
-
-@pytest.mark.parametrize(
-    "limits, message",
-    [
-        ({"trials": 0}, "`trials` is 0: it must be a whole number, at least 1"),
-        ({"minutes": 0}, "`minutes` is 0: it must be above 0"),
-        ({"minutes": float("nan")}, "`minutes` is nan"),
-        ({"trials": 2, "minutes": 1}, "`trials` and `minutes` exclude each other"),
-    ],
-)
-def test_limits_that_are_none(limits, message, train):
-    with pytest.raises(ConfigError, match=message):
-        tune(SMALL, train, **limits)
 
 
 # What decides.
@@ -394,12 +380,6 @@ def test_ctrl_c_and_again(tmp_path):
     assert process.returncode == 130 and out == ""
     assert "--out t` goes on" in err or "--out t goes on" in err, err
     assert start(tmp_path, 3).communicate(timeout=300)[0].count("test RMSE") == 1
-
-
-def test_what_the_winner_takes():
-    """A trial of 10 s whose best epoch is in the middle: 10 s again, 5 s for the refit."""
-    seconds = winner_seconds({"best_epoch": 5, "epochs": 10, "seconds": 10.0})
-    assert 15 < seconds < 25
 
 
 @pytest.mark.slow
