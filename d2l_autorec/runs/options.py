@@ -168,26 +168,17 @@ def _first(specs: Fields) -> dataclasses.Field:
 
 def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> Any:
     spec = _first(specs)
-    help_text = _help(specs, _described(specs, models))
-
+    given: dict[str, Any] = {
+        "dest": spec.name,
+        "default": argparse.SUPPRESS,
+        "help": _help(specs, _described(specs, models)),
+    }
     if spec.type is bool:
-        return group.add_argument(
-            flag(spec.name),
-            action=argparse.BooleanOptionalAction,
-            dest=spec.name,
-            default=argparse.SUPPRESS,
-            help=help_text,
-        )
+        return group.add_argument(flag(spec.name), action=argparse.BooleanOptionalAction, **given)
 
-    action: Any = group.add_argument(  # with an attribute that only our parser knows
-        flag(spec.name),
-        dest=spec.name,
-        type=parser_of(spec.type),
-        help=help_text,
-        metavar=spec.metadata.get("metavar", _metavar(spec)),
-        default=argparse.SUPPRESS,
-    )
-    action.blank = spec.metadata.get("blank", False)
+    given |= {"type": parser_of(spec.type), "metavar": spec.metadata.get("metavar", _metavar(spec))}
+    action: Any = group.add_argument(flag(spec.name), **given)
+    action.blank = spec.metadata.get("blank", False)  # which only our parser knows
     return action
 
 
@@ -269,7 +260,7 @@ def whole_number(check: Check) -> Callable[[str], int]:
 
 def _is_whole(text: str) -> bool:
     """Return whether a text is digits; int() would also take 1_000 and those of other scripts."""
-    return re.fullmatch("-?[0-9]{1,4000}", text) is not None and text != "-0"
+    return re.fullmatch("-?[0-9]{1,4000}", text) is not None
 
 
 def _whole_number(text: str) -> int:
@@ -279,6 +270,6 @@ def _whole_number(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    if not NUMBER.fullmatch(text) or text.startswith("-") and float(text) == 0:
+    if not NUMBER.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{brief(text)!r} is not a number")
     return float(text)

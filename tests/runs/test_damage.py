@@ -148,21 +148,6 @@ def unfinished(folders, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("name", ["config.json", "ratings.npz"])
-def test_an_unfinished_run_is_verified_before_it_goes_on(unfinished, name):
-    """Of options that were altered the checkpoint knows; see test_resume."""
-    content = (unfinished / name).read_bytes()
-    for position in range(0, len(content), max(1, len(content) // 100)):
-        with Damaged(unfinished / name, flipped(content, position, position % 8)):
-            try:
-                RunFolder.read(unfinished)
-            except DataError as error:
-                told = name in str(error) or name == "config.json"  # which has the digests
-                assert "\n" not in str(error) and told
-            else:
-                assert name == "config.json", position
-
-
 @pytest.mark.parametrize(
     "change, fragment",
     [
@@ -214,19 +199,11 @@ def test_ratings_of_another_run(folders, tmp_path):
         load_run(folder)
 
 
-@pytest.mark.parametrize(
-    "change, fragment",
-    [
-        (lambda array: array[:-1], "model.params is missing or damaged"),
-    ],
-    ids=["shape"],
-)
-def test_parameters_that_cannot_be(folders, tmp_path, change, fragment):
+def test_parameters_of_another_network(folders, tmp_path):
     run, path = load_run(folders["rating"]), tmp_path / "model.params"
     stored = mx.nd.load(str(folders["rating"] / "model.params"))
-    changed = {name: mx.nd.array(change(array.asnumpy())) for name, array in stored.items()}
-    mx.nd.save(str(path), changed)
-    with pytest.raises(DataError, match=fragment):
+    mx.nd.save(str(path), {name: array[:-1] for name, array in stored.items()})
+    with pytest.raises(DataError, match="model.params is missing or damaged"):
         checkpoints.load_parameters(run.net, path)
 
 

@@ -87,11 +87,6 @@ def test_the_rule_by_hand(limit, error, ratings):
         assert of_clicks.has_diverged(step) == (error > limit)
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_has_diverged(loss):
-    assert Training(None, [], None, None, []).has_diverged(StepSums(loss, 1.0, 1.0))
-
-
 DENSE = {**BASE, "kernel": "dense", "epochs": 3}
 
 

@@ -17,7 +17,7 @@ from d2l_autorec.runs.figures import (
     series_of_run,
 )
 from d2l_autorec.runs.tables import Line, Row, published_tables
-from d2l_autorec.training.history import NDCG, RMSE, EpochRecord
+from d2l_autorec.training.history import RMSE, EpochRecord
 
 TABLES = published_tables()
 RATING = {"model": "autorec", "based": "item", "dataset": "a$b$", "split": "random"}
@@ -196,15 +196,6 @@ def test_what_a_figure_is_made_of():
     assert made_of([Line(mixed, runs_of(1))]) == "ml-1m, split random: one run each"
 
 
-def test_figures_of_others_are_called_what_they_are(drawn, tmp_path):
-    table = TABLES["ranking"]
-    result = {"dataset": "ml-100k", "heldout_users": 100, "test_ndcg@100": 0.26}
-    lines = [Line(row, [result]) for row in table.rows[:2]]
-    draw_table(table, lines, tmp_path / "t.png")
-    assert "an independent PyTorch program" in words_in(drawn[0])
-    assert "published" not in words_in(drawn[0])
-
-
 TRIALS = pd.DataFrame(
     {
         "trial": [1, 2, 3, 4, 5, 6],
@@ -226,10 +217,3 @@ def test_trials_and_the_best_so_far(drawn, tmp_path):
     assert {"A search on ml-100k", "autorec", "mf", "best so far", "validation RMSE"} < words
     assert {"6 trials, 1 of them ended early", "1 lie outside the axes"} < words
     assert figure.axes[0].get_ylim()[1] < 1.1
-
-
-def test_of_a_score_the_best_trial_is_the_highest(drawn, tmp_path):
-    scores = TRIALS.assign(validation=[0.3, 0.4, 0.35, 0.41, 0.39, 0.2])
-    draw_trials(scores, NDCG, "clicks", tmp_path / "t.png")
-    best = drawn[0].axes[0].get_lines()[0]
-    assert list(best.get_ydata()) == [0.3, 0.4, 0.4, 0.41, 0.41]

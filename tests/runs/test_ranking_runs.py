@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as onp
 import pytest
 from helpers import assert_user_error, outcome, parameters, train_run
-from mxnet import gluon, np
+from mxnet import np
 
 from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.registry import make_config
@@ -245,30 +245,6 @@ def test_it_stops_only_where_it_was_evaluated():
     assert histories.should_stop(history_of("ndcg@100", scores), config.patience, config.score)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_dropout_of_each_layer(tmp_path, in_process, model):
-    run = ("run", "--model", model, *QUICK, "--out", str(tmp_path / "run"), "--dropout")
-    assert_user_error(
-        in_process(*run, "0.5,0.1"),
-        "--dropout has 2 values, but --hidden 12,6 "
-        "makes 4 layers: give one value, for the input, or 4",
-    )
-    assert_user_error(
-        in_process(*run, "0.5,0,0,1"),
-        "--dropout is 0.5,0.0,0.0,1.0: it must be at least 0 and below 1, each",
-    )
-    assert not (tmp_path / "run").exists()
-    assert in_process(*run, "0.5,0.1,0.2,0").returncode == 0
-    net = load_run(tmp_path / "run").net
-    shares = [
-        layer._rate
-        for stack in (net.encoder.rest, net.decoder)
-        for layer in stack
-        if isinstance(layer, gluon.nn.Dropout)
-    ]
-    assert shares == [0.1, 0.2]
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -325,17 +301,9 @@ def clicks_file(folder, header="user,item"):
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
 def test_own_clicks(tmp_path, in_process, model):
     path, out = clicks_file(tmp_path), tmp_path / "run"
-    process = in_process(
-        "run",
-        "--model",
-        model,
-        "--ratings",
-        str(path),
-        "--out",
-        str(out),
-        "--quiet",
-        *(QUICK[-6:] if model == "mult-vae" else ()),
-    )
+    network = QUICK[-6:] if model == "mult-vae" else ()
+    given = ("--model", model, "--ratings", str(path), "--out", str(out), "--quiet")
+    process = in_process("run", *given, *network)
     assert process.returncode == 0, process.stderr
     result = json.loads((out / "result.json").read_text())
     assert (result["heldout_users"], result["items"], result["train_users"]) == (6, 30, 48)
@@ -440,16 +408,8 @@ def test_export(runs, in_process, tmp_path, model):
 
 
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
-    train_run(
-        make_config(
-            {
-                "model": "bias",
-                "dataset": "synthetic:60x80x900",
-                "quiet": True,
-                "out": str(tmp_path / "bias"),
-            }
-        )
-    )
+    options = {"model": "bias", "dataset": "synthetic:60x80x900", "quiet": True}
+    train_run(make_config({**options, "out": str(tmp_path / "bias")}))
     both = ("compare", str(runs / "ease"), str(tmp_path / "bias"))
     process = in_process(*both)
     assert process.returncode == 0 and "test RMSE" in process.stdout

@@ -39,21 +39,9 @@ from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss
 
 RUN = (
-    "--dataset",
-    "synthetic:90x300x3000",
-    "--hidden",
-    "16",
-    "--batch-size",
-    "32",
-    "--val-ratio",
-    "0.1",
-    "--lr-schedule",
-    "plateau",
-    "--lr-step",
-    "2",
-    "--patience",
-    "6",
-)
+    "--dataset synthetic:90x300x3000 --hidden 16 --batch-size 32 --val-ratio 0.1 "
+    "--lr-schedule plateau --lr-step 2 --patience 6"
+).split()
 
 
 def state(net, trainer, loader):
@@ -209,13 +197,8 @@ def stopped_run(tmp_path_factory):
     """A run folder with a checkpoint, as after a kill."""
     folder = tmp_path_factory.mktemp("stopped")
     options = (
-        "--epochs",
-        "100000",
-        "--patience",
-        "100000",
-        "--checkpoint-every",
-        "1",
-    )  # it does not end before the kill
+        "--epochs 100000 --patience 100000 --checkpoint-every 1".split()
+    )  # none before the kill
     process = start(folder, *RUN[:-2], *options, "--quiet", "--out", "run")
     while not (folder / "run" / "checkpoint.bin").exists():
         assert process.poll() is None
@@ -251,18 +234,8 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
 
 
 def test_contradicting_options_are_listed(stopped_run, in_process):
-    process = in_process(
-        "run",
-        "--resume",
-        str(stopped_run),
-        "--lr",
-        "0.1",
-        "--epochs",
-        "7",
-        "--hidden",
-        "16",
-        "--quiet",
-    )
+    options = "--lr 0.1 --epochs 7 --hidden 16 --quiet".split()
+    process = in_process("run", "--resume", str(stopped_run), *options)
     assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 100000)")
     assert "hidden" not in process.stderr
 
@@ -270,17 +243,7 @@ def test_contradicting_options_are_listed(stopped_run, in_process):
 def test_other_data_is_refused(tmp_path, in_process):
     rows = [f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)]
     (tmp_path / "r.csv").write_text("".join(rows))
-    options = (
-        "--ratings",
-        str(tmp_path / "r.csv"),
-        "--out",
-        str(tmp_path / "run"),
-        "--epochs",
-        "1",
-        "--batch-size",
-        "9",
-        "--quiet",
-    )
+    options = "--ratings r.csv --out run --epochs 1 --batch-size 9 --quiet".split()
     assert in_process("run", *options).returncode == 0
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "r.csv").write_text("".join(rows[1:]))
