@@ -30,6 +30,7 @@ from .runs.checkpoints import load_parameters
 from .runs.experiment import Experiment
 from .runs.folder import RunFolder, metrics_text
 from .runs.rating import RatingParts
+from .runs.result import shortfall
 from .runs.runner import run_training
 from .serving import new_user
 from .serving.export import export_run, parts_of
@@ -303,7 +304,7 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     experiment = run_training(config, data, devices, resume, in_runs=False)
     if experiment.workers.rank:
         return None
-    for text in experiment.shortfall(experiment.result):
+    for text in shortfall(experiment.result):
         warnings.warn(text, DataWarning, stacklevel=2)
 
     if experiment.folder is not None:

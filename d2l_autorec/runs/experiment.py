@@ -35,7 +35,6 @@ from ..models.options import computing_options
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
 from ..support.files import locked, remove_parts
-from ..support.numbers import significant
 from ..support.seeds import Purpose, mxnet_seed
 from ..support.signals import SignalWatch
 from ..support.terminal import remark, step
@@ -70,25 +69,8 @@ from .network_size import Demand, check_network
 from .options import check_same_options
 
 Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
-Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
 EXPLODED = 1000.0  # times the error of a network that knows nothing
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
-
-
-def against_baseline(result: dict[str, Any], metric: str) -> str:
-    """Say how a test metric compares, as in ', 4.6 % below popularity (0.2551)'."""
-    if "baseline" not in result:
-        return ""
-
-    value = result[f"test_{metric}"]
-    other = result[f"baseline_test_{metric}"]
-    name = f"{result['baseline']} ({other:.4f})"
-    if other in (0, value):
-        return f", beside {name}"
-
-    side = "above" if value > other else "below"
-    share = 100 * abs(value - other) / other
-    return f", {significant(share, 2)} % {side} {name}"
 
 
 class Experiment(ABC):
@@ -126,7 +108,6 @@ class Experiment(ABC):
         or data than worker 0; or the network does not fit into memory.
     """
 
-    counted = "ratings"
     predicts_ratings = True
 
     config: Any  # of the task
@@ -238,26 +219,6 @@ class Experiment(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what result.json says of the data."""
-
-    @staticmethod
-    @abstractmethod
-    def summary(result: dict[str, Any]) -> Block:
-        """Return what ends a run: the data and how well they are predicted."""
-
-    @staticmethod
-    def table(_: dict[str, Any]) -> str:
-        """Return more of the test metrics, to stand above these lines; '' if there are none."""
-        return ""
-
-    @staticmethod
-    @abstractmethod
-    def shortfall(result: dict[str, Any]) -> list[str]:
-        """Say that the model is no better than the baseline, where that is so."""
-
-    @classmethod
-    @abstractmethod
-    def remarks(cls, result: dict[str, Any]) -> list[str]:
-        """Return what else a person should know of the result."""
 
     # the network
 

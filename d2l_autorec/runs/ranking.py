@@ -9,20 +9,15 @@ from typing import Any
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import INPUTS, PIECES, Clicks, Fold, prepare_clicks
-from ..data.movielens import data_shown
+from ..data.clicks import INPUTS, Clicks, Fold, prepare_clicks
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
 from ..models.catalog.popularity import PopularityConfig
 from ..models.fitted import Fitted
 from ..models.kinds import ClickModel, numbered
-from ..support.text_table import aligned
 from ..training.loaders import train_loader
-from .experiment import EXPLODED, Block, Experiment, against_baseline
+from .experiment import EXPLODED, Experiment
 from .rating import read_or_load
-
-SHOWN = ("test_ndcg@100", "test_recall@20", "test_recall@50")
-MEASURES = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map", "coverage")
 
 
 class RankingExperiment(Experiment):
@@ -32,7 +27,6 @@ class RankingExperiment(Experiment):
     """
 
     predicts_ratings = False
-    counted = "clicks"
 
     def _take(self, data: Clicks | None) -> None:
         self.train_data: Clicks = load_clicks(self.config) if data is None else data
@@ -124,66 +118,6 @@ class RankingExperiment(Experiment):
         """Return what result.json says beside the metrics."""
         [example_user] = self.train_data.user_ids[:1].tolist()
         return {**self.train_data.counts(), "example_user": example_user}
-
-    @staticmethod
-    def summary(result: dict[str, Any]) -> Block:
-        """Return data, who is held out, and test metrics with standard errors over users."""
-        train, held_out = result["train_users"], result["heldout_users"]
-        validation = result.get("validation_users", held_out)
-        clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
-        source = (
-            f"{data_shown(result['dataset'])}: {train + validation + held_out:,} users, "
-            f"{result['items']:,} items, {clicks:,} clicks"
-        )
-        parts = f"{train:,} to train, {validation:,} to validate, {held_out:,} to test"
-        if not held_out:
-            return [("data set", source), ("users", parts)]
-
-        shown = {key: f"{result[key]:.4f} ± {result[f'{key}_se']:.4f}" for key in SHOWN}
-
-        return [
-            ("data set", source),
-            ("users", parts),
-            ("test NDCG@100", shown["test_ndcg@100"] + against_baseline(result, "ndcg@100")),
-            ("test Recall@20", shown["test_recall@20"]),
-            ("test Recall@50", shown["test_recall@50"]),
-        ]
-
-    @staticmethod
-    def table(result: dict[str, Any]) -> str:
-        """Return a line for each cut-off, below a head; nothing without a test."""
-        if "cut_offs" not in result:
-            return ""
-
-        capitals = ("ndcg", "mrr", "map")
-        titles = [name.upper() if name in capitals else name.replace("_", " ") for name in MEASURES]
-        lines = [["at", *titles]]
-        for k in result["cut_offs"]:
-            lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in MEASURES)])
-        return aligned(lines, left=0)
-
-    @staticmethod
-    def shortfall(result: dict[str, Any]) -> list[str]:
-        """Say that the model is no better than popularity, where that is so."""
-        if "baseline" not in result or result["test_ndcg@100"] > result["baseline_test_ndcg@100"]:
-            return []
-
-        advice = "try `model=ease`, which needs no epochs, or more clicks"
-        if result["model"] == "ease":
-            advice = "try another `penalty`, or more clicks"
-        return [
-            "no better than popularity, whose test NDCG@100 is "
-            f"{result['baseline_test_ndcg@100']:.4f}: {advice}"
-        ]
-
-    @classmethod
-    def remarks(cls, result: dict[str, Any]) -> list[str]:
-        """Return what else a person should know of the result."""
-        remarks = cls.shortfall(result)
-        count = result.get("test_users_without_held_out")
-        if count:
-            remarks.append(f"{count} test users have no held-out click and were left out")
-        return remarks
 
 
 def _beta_now(schedule: Callable[[int], float], trainer: Any) -> float:

@@ -11,7 +11,7 @@ from mxnet import gluon
 from scipy import sparse
 
 from ..data import splits
-from ..data.movielens import data_shown, load_official_fold, load_ratings
+from ..data.movielens import load_official_fold, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
@@ -20,7 +20,7 @@ from ..models.code_autoencoder import CodeAutoencoder, codes
 from ..models.kinds import SPLITS_BY_SHARE, RatingModel, RunConfig, numbered
 from ..support.seeds import Purpose, generator
 from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
-from .experiment import EXPLODED, Block, Experiment, against_baseline
+from .experiment import EXPLODED, Experiment
 
 
 class RatingParts(NamedTuple):
@@ -214,55 +214,6 @@ class RatingExperiment(Experiment):
             "weight_decay": self.config.weight_decay(self.train_data, "search"),
             "validation_ratings": len(self.validation or ()),
         }
-
-    @staticmethod
-    def summary(result: dict[str, Any]) -> Block:
-        """Return data, their split, and the test RMSE beside that of user and item means."""
-        source = data_shown(result["dataset"])
-        source += f": {result['users']:,} users, {result['items']:,} items"
-
-        parts = f"{result['train_ratings']:,} to train"
-        if result.get("validation_ratings"):
-            parts += f" ({result['validation_ratings']:,} of them to validate)"
-        block = [("data set", source)]
-        if not result["test_ratings"]:
-            return [*block, ("ratings", f"{parts}, none to test")]
-
-        parts += f", {result['test_ratings']:,} to test"
-        score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
-        return [*block, ("ratings", parts), ("test RMSE", score)]
-
-    @staticmethod
-    def shortfall(result: dict[str, Any]) -> list[str]:
-        """Say that the model is no better than user and item means, where that is so."""
-        if "baseline" not in result or result["test_rmse"] < result["baseline_test_rmse"]:
-            return []
-
-        advice = "these ratings may hold no more than means"
-        if result.get("split") == "held-out-rows":  # for which no preset was chosen
-            advice = "try another `lr`, or more `epochs`"
-        elif result["preset"] != "best":
-            advice = "try `preset=best`"
-        elif result["model"] != "mf":
-            advice += ": see also `model=mf`"
-        return [
-            "no better than the user and item means, whose test RMSE is "
-            f"{result['baseline_test_rmse']:.4f}: {advice}"
-        ]
-
-    @classmethod
-    def remarks(cls, result: dict[str, Any]) -> list[str]:
-        """Return what else a person should know of the result."""
-        remarks = cls.shortfall(result)
-        if result.get("cold_test_ratings"):
-            remark = (
-                f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-                "user or item without training ratings and were predicted by a mean"
-            )
-            if result["test_without_cold_rmse"] is not None:
-                remark += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
-            remarks.append(remark)
-        return remarks
 
 
 def load_and_split(config: RatingModel) -> splits.Split:

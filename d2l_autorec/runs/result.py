@@ -45,8 +45,10 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from ..data.clicks import PIECES
+from ..data.movielens import data_shown
 from ..models.kinds import RunConfig
 from ..models.options import shown
 from ..support.environment import DISTRIBUTED
@@ -56,10 +58,10 @@ from ..support.numbers import seconds_shown, significant
 from ..support.terminal import remark
 from ..support.text_table import aligned
 from ..training.progress import label_of
-from .experiment import Block, against_baseline
 from .options import own_options
-from .runner import KINDS
 
+Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
+MEASURES = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map", "coverage")
 OF_THE_TEST = ("test_ratio", "heldout_users", "validation_users", "split", "folds", "fold")
 
 
@@ -91,11 +93,10 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
 
 def _texts(config: RunConfig, result: dict[str, Any]) -> tuple[list[str], str]:
     """Return the remarks on a result, and what ends the run."""
-    kind = KINDS[config.task]
-    remarks = [*_about_length(config, result), *kind.remarks(result)]
+    remarks = [*_about_length(config, result), *_about_result(result)]
 
-    table = kind.table(result)
-    block = [*kind.summary(result), *_about_training(config, result), ("run folder", result["run"])]
+    table = _by_cut_off(result)
+    block = [*_summary(result), *_about_training(config, result), ("run folder", result["run"])]
     command = next_command(config, result, result["run"])
     closing = closing_block(block, command, final_command(config, result))
     return remarks, f"{table}\n\n{closing}" if table else closing
@@ -110,10 +111,10 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
     summary : dict
         What `train_folds` returns.
     """
-    kind, folder = KINDS[config.task], summary["run"]
+    folder = summary["run"]
     first = summary["folds"][0]
     told_before = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
-    for text in kind.remarks({**first, **summary, **told_before}):
+    for text in _about_result({**first, **summary, **told_before}):
         remark(with_flags(text))
     if config.json:
         print(f"run folders: {folder}", file=sys.stderr)
@@ -130,12 +131,124 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
 
     score = f"{summary[metric]:.4f} ± {summary[f'{metric}_sd']:.4f} over {len(summary['folds'])} "
     score += f"folds{against_baseline(summary, config.score.metric)}"
-    data, *_ = kind.summary(first)
+    data, *_ = _summary(first)
     block = [data, (label, score), ("run folders", folder)]
     closing = closing_block(
         block, next_command(config, first, f"{folder}/fold-1"), final_command(config, first)
     )
     print(f"{aligned(lines, left=1)}\n\n{closing}")
+
+
+def against_baseline(result: dict[str, Any], metric: str) -> str:
+    """Say how a test metric compares, as in ', 4.6 % below popularity (0.2551)'."""
+    if "baseline" not in result:
+        return ""
+
+    value = result[f"test_{metric}"]
+    other = result[f"baseline_test_{metric}"]
+    name = f"{result['baseline']} ({other:.4f})"
+    if other in (0, value):
+        return f", beside {name}"
+
+    side = "above" if value > other else "below"
+    share = 100 * abs(value - other) / other
+    return f", {significant(share, 2)} % {side} {name}"
+
+
+def shortfall(result: dict[str, Any]) -> list[str]:
+    """Say that the model is no better than the baseline, where that is so."""
+    metric, whose = "test_rmse", "the user and item means, whose test RMSE"
+    if "test_rmse" not in result:
+        metric, whose = "test_ndcg@100", "popularity, whose test NDCG@100"
+    if "baseline" not in result:
+        return []
+
+    value, other = result[metric], result[f"baseline_{metric}"]
+    if value < other if metric == "test_rmse" else value > other:
+        return []
+
+    advice = "these ratings may hold no more than means"
+    if metric == "test_ndcg@100":
+        advice = "try `model=ease`, which needs no epochs, or more clicks"
+        if result["model"] == "ease":
+            advice = "try another `penalty`, or more clicks"
+    elif result.get("split") == "held-out-rows":  # for which no preset was chosen
+        advice = "try another `lr`, or more `epochs`"
+    elif result["preset"] != "best":
+        advice = "try `preset=best`"
+    elif result["model"] != "mf":
+        advice += ": see also `model=mf`"
+    return [f"no better than {whose} is {other:.4f}: {advice}"]
+
+
+def _about_result(result: dict[str, Any]) -> list[str]:
+    """Return what else a person should know of the test metrics."""
+    remarks = shortfall(result)
+    if result.get("cold_test_ratings"):
+        remark = (
+            f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
+            "user or item without training ratings and were predicted by a mean"
+        )
+        if result["test_without_cold_rmse"] is not None:
+            remark += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
+        remarks.append(remark)
+
+    count = result.get("test_users_without_held_out")
+    if count:
+        remarks.append(f"{count} test users have no held-out click and were left out")
+    return remarks
+
+
+def _summary(result: dict[str, Any]) -> Block:
+    """Return the data and how well they are predicted."""
+    source = data_shown(result["dataset"])
+    if "train_users" in result:
+        return _summary_of_clicks(result, source)
+
+    parts = f"{result['train_ratings']:,} to train"
+    if result.get("validation_ratings"):
+        parts += f" ({result['validation_ratings']:,} of them to validate)"
+    block = [("data set", f"{source}: {result['users']:,} users, {result['items']:,} items")]
+    if not result["test_ratings"]:
+        return [*block, ("ratings", f"{parts}, none to test")]
+
+    parts += f", {result['test_ratings']:,} to test"
+    score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
+    return [*block, ("ratings", parts), ("test RMSE", score)]
+
+
+def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
+    """Return data, who is held out, and test metrics with standard errors over users."""
+    train, held_out = result["train_users"], result["heldout_users"]
+    validation = result.get("validation_users", held_out)
+    clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
+    source += f": {train + validation + held_out:,} users, {result['items']:,} items"
+    parts = f"{train:,} to train, {validation:,} to validate, {held_out:,} to test"
+    block = [("data set", f"{source}, {clicks:,} clicks"), ("users", parts)]
+    if not held_out:
+        return block
+
+    labels = {
+        "ndcg@100": "test NDCG@100",
+        "recall@20": "test Recall@20",
+        "recall@50": "test Recall@50",
+    }
+    scores = {n: f"{result[f'test_{n}']:.4f} ± {result[f'test_{n}_se']:.4f}" for n in labels}
+    scores["ndcg@100"] += against_baseline(result, "ndcg@100")
+    return [*block, *((label, scores[name]) for name, label in labels.items())]
+
+
+def _by_cut_off(result: dict[str, Any]) -> str:
+    """Return a line for each cut-off of a ranking, below a head; '' without one."""
+    if "cut_offs" not in result:
+        return ""
+
+    capitals = ("ndcg", "mrr", "map")
+    titles = [name.upper() if name in capitals else name.replace("_", " ") for name in MEASURES]
+    lines = [["at", *titles]]
+    for k in result["cut_offs"]:
+        lines.append([str(k), *(f"{result[f'test_{name}@{k}']:.4f}" for name in MEASURES)])
+    return aligned(lines, left=0)
 
 
 def closing_block(block: Block, command: str, final: str) -> str:
@@ -191,7 +304,8 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
     epochs = "1 epoch"
     if result["epochs"] > 1:
         epochs = f"{result['epochs']:,} epochs"
-    rate = f"{significant(result['ratings_per_second'])} {KINDS[config.task].counted}/sec"
+    counted = "clicks" if config.task == "ranking" else "ratings"
+    rate = f"{significant(result['ratings_per_second'])} {counted}/sec"
     loss = f"train loss {significant(result['train_loss'])}"
     block = [("trained", f"{epochs} on {devices}, {rate}, {loss}")]
 
