@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .tables import Line, Table
 
 RECONSTRUCTION = "reconstruction"  # of rows that the network was given
-LETTERS_AN_INCH = 13
+WIDTH, LETTERS = 8, 91  # of a figure in inches, of a line of its title
 BEST_TRIALS = 0.8  # this share of the trials, the best, decides on the limits
 
 
@@ -69,16 +69,14 @@ def warning_of_figure(
 
 
 @contextmanager
-def figure_at(
-    path: Path, width: float, height: float, title: str, notes: Sequence[str] = ()
-) -> Iterator[Any]:
+def figure_at(path: Path, height: float, title: str, notes: Sequence[str] = ()) -> Iterator[Any]:
     """Yield the axes of a new figure, and write it when the block ends: whole, or not at all.
 
     Parameters
     ----------
     path : Path
         Its ending is the format: see `formats`.
-    width, height : float
+    height : float
         Inches.
     title : str
     notes : sequence of str
@@ -86,11 +84,9 @@ def figure_at(
     """
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
 
-    letters = int(LETTERS_AN_INCH * (width - 1))
-    lines = [textwrap.fill(text, letters) for text in (title, *notes)]
-
+    lines = [textwrap.fill(text, LETTERS) for text in (title, *notes)]
     with in_style():
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         yield axes
 
@@ -239,7 +235,7 @@ def draw_runs(
         notes = [*notes, "a dot marks the epoch that was kept, where it is not the last"]
     height = max(4.0, 1.6 + 0.22 * len(series))
 
-    with figure_at(path, 8, height, title, notes) as axes:
+    with figure_at(path, height, title, notes) as axes:
         for one in series:
             _draw(axes, one)
 
@@ -292,7 +288,7 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
         if line.row.value is not None
     ]
 
-    with figure_at(path, 8, 1.8 + 0.45 * len(lines), table.title, [made_of(lines)]) as axes:
+    with figure_at(path, 1.8 + 0.45 * len(lines), table.title, [made_of(lines)]) as axes:
         axes.errorbar(
             [line.mean(metric) for line in lines],
             range(len(lines)),
@@ -348,7 +344,7 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
     if outside:
         notes.append(f"{outside} lie outside the axes")
 
-    with figure_at(path, 8, 4, f"A search on {data}", notes) as axes:
+    with figure_at(path, 4, f"A search on {data}", notes) as axes:
         axes.step(complete.trial, best, where="post", color=BLACK, linewidth=1, label="best so far")
         for marker, (model, own) in zip(cycle(MARKERS), complete.groupby("model", sort=False)):
             axes.plot(own.trial, own.validation, marker, markersize=4, label=model)

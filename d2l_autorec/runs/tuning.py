@@ -277,12 +277,10 @@ class Search:
             with shared.holding():
                 alone = shared.is_alone()
                 trial = self._next_trial(limits, alone)
-                ends = trial is None and (alone or self._best() is not None)
-                if ends:  # while the list is held: of two that end, one is the last
-                    shared.close()
+                if trial is None and (alone or self._best() is not None):
+                    shared.close()  # while the list is held: of two that end, one is the last
+                    return self._tuned(alone)
 
-            if ends:
-                return self._tuned(alone)
             if trial is None:
                 time.sleep(PAUSE)  # another process is at the first trial
             else:
