@@ -32,7 +32,7 @@ SHARE = 0.05  # of the time that goes into checkpoints, at most
 
 
 class Pace:
-    """Says when a checkpoint is due.
+    """Timer that tells when a checkpoint is due.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Pace:
         self._cost = 0.0
 
     def is_due(self, epochs: int | None = None, is_last_chance: bool = False) -> bool:
-        """Return whether it is time, at no more than `SHARE` of it.
+        """Return whether a checkpoint is due; they take at most `SHARE` of the time.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Pace:
 
 
 class Checkpointing(Callback):
-    """Keeps the best parameters, and in the run folder checkpoints and metrics.csv.
+    """Callback that keeps the best parameters and writes checkpoints and metrics.csv.
 
     One process can go on from between any two steps. Of several workers each
     knows only its own steps, so they go on from the end of an epoch.
@@ -104,11 +104,11 @@ class Checkpointing(Callback):
         self._went_on = False  # since the last checkpoint
 
     def on_epoch_begin(self, training: Training) -> None:
-        """Note where the loader is: an epoch under way is gone on with from its beginning."""
+        """Note the state of the loader, from which an unfinished epoch is resumed."""
         self._loader = loader_state(training.loader)
 
     def on_step_begin(self, training: Training, rows: int) -> None:
-        """Note that there is something new to keep."""
+        """Note that there is something new to save."""
         self._went_on = True
 
     def on_step_end(self, training: Training) -> None:
@@ -127,7 +127,7 @@ class Checkpointing(Callback):
             self._save(training, EpochUnderWay())
 
     def save_in_epoch(self, training: Training) -> None:
-        """Write where a training is between two steps, unless it has diverged."""
+        """Write a checkpoint between two steps, unless the training has diverged."""
         if self._folder is None or training.workers.size > 1:
             return
         steps = training.sums()
@@ -152,7 +152,7 @@ class Checkpointing(Callback):
         self._went_on = False
 
     def keep_last_good(self, training: Training, error: NumericalError) -> NumericalError:
-        """Write model.params: the best parameters, else the last checkpoint's; the error, and that.
+        """Write the last good parameters to model.params; return the error with their origin.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ class Checkpointing(Callback):
         )
 
     def _last_good(self, training: Training, path: Path) -> Checkpoint | None:
-        """Return the phase's last checkpoint whose next step was good; it replaces a later one."""
+        """Return the phase's last checkpoint that a good step followed; remove a later one."""
         stored = self._read(path)
         if stored and not _is_good(training, len(stored.history), len(stored.under_way.steps)):
             former = path.with_name(FORMER_CHECKPOINT)
@@ -195,7 +195,7 @@ class Checkpointing(Callback):
         return stored
 
     def _read(self, path: Path) -> Checkpoint | None:
-        """Return the checkpoint in a file; None without one that this phase has made."""
+        """Return the checkpoint in a file; None if this phase has written none."""
         if not path.exists():
             return None
         with open(path, "rb") as file:
@@ -213,7 +213,7 @@ def _is_good(training: Training, epochs: int, steps: int) -> bool:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file another name, where it exists and the file system can."""
+    """Make a hard link to a file, if it exists and the file system has them."""
     if path.exists():
         other.unlink(missing_ok=True)
         with suppress(OSError):

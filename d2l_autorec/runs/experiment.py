@@ -157,11 +157,11 @@ class Experiment(ABC):
 
     @abstractmethod
     def about_data(self) -> dict[str, Any]:
-        """Return what config.json says of the data, but for how they were understood."""
+        """Return what config.json says of the data, except how they were understood."""
 
     @abstractmethod
     def save_data(self, path: Path) -> None:
-        """Write the data that are known when training is over."""
+        """Write the data that are known once training is over."""
 
     @abstractmethod
     def served(self) -> tuple[Ratings, Ratings]:
@@ -173,7 +173,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def matrix(self, phase: str) -> sparse.csr_matrix:
-        """Return the interactions, users x items, that a model in closed form is fitted to."""
+        """Return the users x items matrix that a closed-form model is fitted to."""
 
     @property
     @abstractmethod
@@ -182,7 +182,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def num_ratings(self) -> int:
-        """Return the number of ratings of training and evaluation: what matrices are made of."""
+        """Return the number of ratings in training and evaluation."""
 
     # how they are learned
 
@@ -192,11 +192,11 @@ class Experiment(ABC):
 
     @abstractmethod
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
-        """Return (prediction, label) to one loss a row."""
+        """Return the loss function: (prediction, label) to one loss a row."""
 
     @abstractmethod
     def largest_error(self, phase: str) -> float:
-        """Return the error of a rating, or loss of a click, from which a training has diverged.
+        """Return the error of a rating, or loss of a click, above which training has diverged.
 
         It is `EXPLODED` times that of a network that knows nothing: 0 in place of the highest
         rating; one of so many items. What predicts worse says nothing of the data.
@@ -204,17 +204,17 @@ class Experiment(ABC):
 
     @abstractmethod
     def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
-        """Return what a phase trains of the network, and its batches, shuffled."""
+        """Return the part of the network that a phase trains, and its shuffled batches."""
 
     # how well
 
     @abstractmethod
     def evaluations(self, phase: str) -> Evaluations:
-        """Return 'test', and perhaps 'validation', to what measures a network of a phase."""
+        """Return the evaluations of a phase by part: 'test' and perhaps 'validation'."""
 
     @abstractmethod
     def baseline(self, test: Any) -> dict[str, Any]:
-        """Return what result.json says of the model that every other has to beat."""
+        """Return what result.json says of the baseline."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Experiment(ABC):
         return self.config.of_phase(phase).build(self.part(phase))
 
     def fused_steps(self, network: Model) -> FusedSteps | None:
-        """Return what makes steps in one compiled function; None if it does not cover them."""
+        """Return the compiled training step; None if it does not cover the network."""
         loss = self.config.fused_loss()
         alone = len(self.devices) == 1 and not self.workers.store
         known = self.config.optimizer in RULES
@@ -257,7 +257,7 @@ class Experiment(ABC):
     # what tells it from others
 
     def device_names(self) -> list[str]:
-        """Return the devices of all workers, each of which has as many as this one."""
+        """Return the devices of all workers; each has as many as this one."""
         names = [str(device) for device in self.devices]
         ranks = range(self.workers.size)
         if len(ranks) == 1:
@@ -353,7 +353,7 @@ class Experiment(ABC):
         return RunFolder.begin(path, self.config, about, self.save_data)
 
     def _finish_folder(self, folder: RunFolder) -> None:
-        """Write parameters, metrics, result and curve; a curve that cannot be drawn is no harm."""
+        """Write parameters, metrics, result and curve; a curve that fails is only a warning."""
         if self.net.has_parameters:  # else it is computed again, from the data
             write_parameters(folder, self.net)
         folder.finish(self.checkpoint.phases, self.result)
@@ -365,7 +365,7 @@ class Experiment(ABC):
             (folder.path / name).unlink(missing_ok=True)
 
     def _train_phases(self) -> None:
-        """Train the phases that are left; workers but the first train along, without a result."""
+        """Train the remaining phases; only worker 0 makes a result."""
         self._restore_checkpoint()
         with SignalWatch(self._advice()) as self._watch:
             test = self._train_until(self.config.phases[-1])
@@ -376,7 +376,7 @@ class Experiment(ABC):
             self.result = self._describe(report)
 
     def validate(self, watch: SignalWatch, callbacks: Sequence[Callback] = ()) -> list[EpochRecord]:
-        """Train up to the search for its validation scores: nothing is tested, nothing is kept.
+        """Train up to the search for its validation scores, without a test or a folder.
 
         Parameters
         ----------
@@ -389,7 +389,7 @@ class Experiment(ABC):
         return self.checkpoint.history
 
     def _train_until(self, last: str) -> Any:
-        """Train the phases from that of the checkpoint; return what evaluates the test part."""
+        """Train from the checkpoint's phase to `last`; return the evaluation of the test part."""
         phases = self.config.phases
         test = self._train_phase()
         for phase in phases[phases.index(self.checkpoint.phase) + 1 : phases.index(last) + 1]:
@@ -398,14 +398,14 @@ class Experiment(ABC):
         return test
 
     def _restore_checkpoint(self) -> None:
-        """Read the checkpoint to go on from, if there is one; worker 0 reads the file for all."""
+        """Read the checkpoint to resume from, if any; worker 0 reads it for all."""
         path = Path(CHECKPOINT) if self.folder is None else self.folder.path / CHECKPOINT
         if self.workers.agree(self.folder is not None and path.exists()):
             content = self.workers.broadcast(path.read_bytes() if self.folder else b"")
             self.checkpoint = Checkpoint.read(io.BytesIO(content), path, self.checkpoint.run)
 
     def _advice(self) -> str:
-        """Say how to go on after a signal."""
+        """Return how to resume after a signal."""
         if self.workers.rank:
             return "worker 0 says how to go on"
         if self.folder is None:
@@ -417,7 +417,7 @@ class Experiment(ABC):
         return text
 
     def _go_on_to(self, phase: str) -> None:
-        """Begin the next phase; one after pretraining begins with its parameters."""
+        """Begin the next phase; after pretraining it inherits the parameters."""
         start: Arrays = {}
         if stage_of(self.checkpoint.phase):
             start = {**self.checkpoint.start, **parameters_of(self.net)}
@@ -428,7 +428,7 @@ class Experiment(ABC):
     # one phase
 
     def _train_phase(self) -> Any:
-        """Train a phase to its end; return what evaluates the test part, where there is one."""
+        """Train a phase; return the evaluation of the test part, if there is one."""
         phase = self.checkpoint.phase
         found = {} if stage_of(phase) > 1 else self.evaluations(phase)  # it predicts no ratings
         measures = {name: found[name] for name in self._measured if name in found}
@@ -470,7 +470,7 @@ class Experiment(ABC):
         self.checkpoint.history = [record]
 
     def _fit(self, measures: Evaluations) -> None:
-        """Train, with what was reached kept whenever it ends early; the best parameters stay."""
+        """Train the network; keep what was reached if training ends early."""
         config, phase, leads = self.config, self.checkpoint.phase, self.workers.rank == 0
         training, epochs = self._training(), self._num_epochs()
         if should_stop(training.history, config.patience, config.score):
@@ -509,7 +509,7 @@ class Experiment(ABC):
             set_parameters(self.net, self.checkpoint.best)
 
     def _training(self) -> Training:
-        """Return the training of a phase, as it was at its checkpoint."""
+        """Return the training of a phase, restored from its checkpoint."""
         workers, checkpoint, phase = self.workers, self.checkpoint, self.checkpoint.phase
         trained, loader = self.trained(phase, self.net)
         decay = self.config.weight_decay(self.train_data, phase)
@@ -541,25 +541,25 @@ class Experiment(ABC):
         return training
 
     def most_epochs(self, phase: str = "search") -> int:
-        """Return how many epochs a phase has at most, for the data at hand."""
+        """Return the largest number of epochs of a phase for these data."""
         return self.config.of_phase(phase).epochs_for(self.matrix_shape[0])
 
     def _repeated(self) -> list[EpochRecord] | None:
-        """Return the epochs of the phase that a phase of a refit repeats; None of another."""
+        """Return the epochs that a phase of a refit repeats; None for other phases."""
         phase, done = self.checkpoint.phase, self.checkpoint.done
         if phase.startswith(REFITTED):
             return done[phase.removeprefix(REFITTED)]
         return done["search"] if phase == "refit" else None
 
     def _num_epochs(self) -> int:
-        """Return how long a phase trains: a refit as long as the search took to its best epoch."""
+        """Return how many epochs to train; a refit trains as many as were best in the search."""
         first = self._repeated()
         if first is None:
             return self.most_epochs(self.checkpoint.phase)
         return best_epoch(first, self.config.score) or len(first)
 
     def _rates(self) -> Callable[[Sequence[EpochRecord]], float]:
-        """Return the rate of each epoch; a refit repeats the rates of the phase that it repeats."""
+        """Return the learning rate as a function of the epochs so far; a refit repeats it."""
         phase, first = self.checkpoint.phase, self._repeated()
         if first is not None:
             return lambda history: first[len(history)].lr

@@ -145,7 +145,7 @@ def series_of_run(
 
 
 def look_of(place: int) -> tuple[str, str]:
-    """Return colour and style of one of several runs; no two of 28 have both."""
+    """Return the colour and style of one of several runs; they differ for up to 28."""
     return COLORS[place % len(COLORS)], LINE_STYLES[place % len(LINE_STYLES)]
 
 
@@ -200,7 +200,7 @@ def save_curve(
 
 
 def is_reconstruction(result: dict[str, Any]) -> bool:
-    """Return whether test rows are given to the network: its error is not one of predictions."""
+    """Return whether the network is given the test rows, so that it predicts nothing."""
     return result.get("split") == "held-out-rows"
 
 
@@ -261,7 +261,7 @@ def _draw(axes: Any, one: Series) -> None:
 
 
 def _set_epochs(axes: Any, curves: Sequence[Points]) -> None:
-    """Give the axis whole epochs, or none where nothing has any."""
+    """Label the axis with whole epochs, or with none if no curve has any."""
     if not curves:
         axes.set(xlabel="fitted in closed form: no epochs", xticks=[])
         return
@@ -307,7 +307,7 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
 
 
 def made_of(lines: "Sequence[Line]") -> str:
-    """Name data and runs behind figures: 'ml-1m, split random: mean ± sd of 3 runs'."""
+    """Return the data and runs behind a figure: 'ml-1m, split random: mean ± sd of 3 runs'."""
     results = [result for line in lines for result in line.results]
     data = dict.fromkeys(result["dataset"] for result in results)
     splits = dict.fromkeys(f"split {result['split']}" for result in results if "split" in result)

@@ -210,7 +210,7 @@ def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
 
 
 def config_of(about: dict[str, Any], path: Path) -> RunConfig:
-    """Return the configuration that the content of a config.json, read from `path`, describes.
+    """Return the configuration described by a config.json, whose content is `about`.
 
     Raises
     ------

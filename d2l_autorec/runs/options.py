@@ -50,7 +50,7 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 
 def own_options(config: RunConfig) -> Options:
-    """Return model and options that are not as the preset has them; none of output."""
+    """Return the model and the options that differ from its preset, except output options."""
     usual = type(config)(preset=config.preset)
     differing = {
         spec.name: getattr(config, spec.name)
@@ -62,7 +62,7 @@ def own_options(config: RunConfig) -> Options:
 
 
 def read_options(path: Path) -> Options:
-    """Return the options in a file, as a search leaves it; not yet checked.
+    """Return the unchecked options in a JSON file, such as a search writes.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_options(path: Path) -> Options:
 
 
 def overridden(options: Options, given: Options) -> Options:
-    """Return the options of a file with those given; other ratings replace the file's."""
+    """Return a file's options updated by those given; other ratings replace the file's."""
     if any(name in given for name in SOURCES):
         options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
     return {**options, **given}
@@ -197,7 +197,7 @@ def _help(specs: Fields, text: str) -> str:
 
 
 def _described(specs: Fields, models: int) -> str:
-    """Return what an option is, with the models that it is for where it is not for all."""
+    """Return the description of an option, with its models if it is not for all."""
     by_text: dict[str, list[str]] = {}
     for model, spec in specs.items():
         by_text.setdefault(spec.metadata["help"], []).append(model)

@@ -77,7 +77,7 @@ class RankingExperiment(Experiment):
         return config.own.loss or config.make_loss(beta)
 
     def largest_error(self, phase: str) -> float:
-        """Return the loss of a click from which a training has diverged."""
+        """Return the loss of a click above which training has diverged."""
         return EXPLODED * math.log(self.train_data.num_items + 1)
 
     def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:

@@ -134,7 +134,7 @@ class RatingExperiment(Experiment):
         return self.fitting
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
-        """Return the matrix, users x items, that a model in closed form is fitted to."""
+        """Return the users x items matrix that a closed-form model is fitted to."""
         return self.part(phase).to_csr("user")
 
     def initializer(self) -> mx.init.Initializer:
@@ -142,19 +142,19 @@ class RatingExperiment(Experiment):
         return mx.init.Normal(self.config.init_sigma)
 
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
-        """Return (prediction, label) to one loss a row."""
+        """Return the loss function: (prediction, label) to one loss a row."""
         if stage_of(phase) > 1:
             return gluon.loss.L2Loss()
         return self.config.own.loss or self.config.make_loss()
 
     def largest_error(self, phase: str) -> float:
-        """Return the error of a training that diverged; hidden units have no scale."""
+        """Return the error above which training has diverged; infinite for hidden units."""
         if stage_of(phase) > 1:
             return math.inf
         return EXPLODED * max(map(abs, self.train_data.bounds))
 
     def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
-        """Return what a phase trains of the network, and its batches.
+        """Return the part of the network that a phase trains, and its batches.
 
         Greedy layer-wise pretraining goes from the outside in:
 

@@ -140,7 +140,7 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
 
 
 def against_baseline(result: dict[str, Any], metric: str) -> str:
-    """Say how a test metric compares, as in ', 4.6 % below popularity (0.2551)'."""
+    """Return how a metric compares to the baseline: ', 4.6 % below popularity (0.2551)'."""
     if "baseline" not in result:
         return ""
 
@@ -156,7 +156,7 @@ def against_baseline(result: dict[str, Any], metric: str) -> str:
 
 
 def shortfall(result: dict[str, Any]) -> list[str]:
-    """Say that the model is no better than the baseline, where that is so."""
+    """Return a remark if the model is no better than the baseline."""
     metric, whose = "test_rmse", "the user and item means, whose test RMSE"
     if "test_rmse" not in result:
         metric, whose = "test_ndcg@100", "popularity, whose test NDCG@100"
@@ -182,7 +182,7 @@ def shortfall(result: dict[str, Any]) -> list[str]:
 
 
 def _about_result(result: dict[str, Any]) -> list[str]:
-    """Return what else a person should know of the test metrics."""
+    """Return remarks on the test metrics."""
     remarks = shortfall(result)
     if result.get("cold_test_ratings"):
         remark = (
@@ -252,7 +252,7 @@ def _by_cut_off(result: dict[str, Any]) -> str:
 
 
 def closing_block(block: Block, command: str, final: str) -> str:
-    """Return aligned labels and what they are of; last the commands to go on with, if any."""
+    """Return the aligned lines of a block, followed by the commands to go on with."""
     commands = {"final run": final, "next": command}
     return aligned([*block, *((label, text) for label, text in commands.items() if text)], left=2)
 
@@ -315,7 +315,7 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
 
 
 def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
-    """Say that more epochs may be better, where that is so."""
+    """Return a remark if more epochs may be better."""
     if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
         return []
     if config.at_once or config.eval_every >= result["best_epoch"]:

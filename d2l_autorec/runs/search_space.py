@@ -37,7 +37,7 @@ class Candidate:
     spaces: Mapping[str, Space]
 
     def presets(self) -> list[str]:
-        """Return the presets to try first: the base, then the others."""
+        """Return the presets to try first, beginning with the base."""
         if "preset" in self.fixed:
             return [self.base.preset]
         others = [name for name in self.base.preset_names() if name != self.base.preset]
@@ -89,7 +89,7 @@ def _single(value: Any) -> Any:
 
 
 def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candidate]:
-    """Return the models of a search, as options that were given say it.
+    """Return the models of a search, as the given options name them.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _models(text: str | None, kind: str) -> list[str]:
 
 
 def _candidate(model: str, given: Options) -> Candidate:
-    """Return a model with those of the given options that it has."""
+    """Return a model with the given options that it has."""
     config = model_class(model)
     fixed = {name: value for name, value in given.items() if has_option(config, name)}
     fixed["model"] = model
@@ -173,7 +173,7 @@ def _check_validation(fixed: Options) -> None:
 
 
 def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
-    """Return what is tried of the options that are neither fixed nor without effect."""
+    """Return the search space of every option that is not fixed and has an effect."""
     closed = {*fixed, *(other for option, other in base.in_other_units if option in fixed)}
     return {
         spec.name: spec.metadata["space"]

@@ -22,7 +22,7 @@ DIGITS = 8  # of a line's checksum, at its end
 
 
 def load_optuna() -> Any:
-    """Import Optuna, silent; it takes a moment, and most commands need it not.
+    """Import Optuna, silenced; it is slow to load, and most commands do not need it.
 
     Raises
     ------
@@ -115,15 +115,15 @@ class SharedFolder:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Be no longer at work here."""
+        """Stop being at work here."""
         self._presence.close()
 
     def holding(self) -> AbstractContextManager[None]:
-        """Hold the list of trials; waits for other processes."""
+        """Hold the list of trials, after waiting for other processes."""
         return holding(self._path / LOCK)
 
     def is_alone(self) -> bool:
-        """Return whether no other process is at work here; hold the list of trials meanwhile."""
+        """Return whether no other process is at work here; call it while holding the list."""
         try:
             fcntl.flock(self._presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -133,7 +133,7 @@ class SharedFolder:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
     def open_study(self, direction: str, pruner: Any) -> Any:
-        """Open the study, made where there is none; hold the list of trials meanwhile."""
+        """Open the study, or create it; call it while holding the list."""
         optuna = load_optuna()
         return optuna.create_study(
             storage=optuna.storages.JournalStorage(Journal(self._path / STUDY)),

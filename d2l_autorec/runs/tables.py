@@ -161,7 +161,7 @@ class Line(NamedTuple):
 
 
 def section(table: Table, lines: Sequence[Line]) -> str:
-    """Return a table in Markdown, of compared models with what the figures bear out."""
+    """Return a table in Markdown; compared models end with a conclusion."""
     titles = METRICS[table.task].values()
     if table.vary == "fold":
         head, cells = ["difference to the best ± its standard error"], _differences(table, lines)
@@ -181,7 +181,7 @@ def section(table: Table, lines: Sequence[Line]) -> str:
 
 
 def _differences(table: Table, lines: Sequence[Line]) -> list[list[str]]:
-    """Return the cells of what each model is behind the best."""
+    """Return how far each model is behind the best, as cells."""
     best, metric = best_of(table, lines), table.metrics[0]
     cells = []
     for line in lines:
@@ -234,7 +234,7 @@ class Difference(NamedTuple):
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
-    """Return what `one` is above `other`, fold by fold.
+    """Return the paired difference of `one` and `other` over folds.
 
     The standard error is that of independent folds. They share training data, so that it is
     rather too small (Nadeau and Bengio, Inference for the generalization error, 2003).
@@ -255,7 +255,7 @@ def best_of(table: Table, lines: Sequence[Line]) -> Line:
 
 
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
-    """Say what the figures bear out, in a sentence or two; the first line is the baseline."""
+    """Return the conclusion in a sentence or two; the first line is the baseline."""
     metric = table.metrics[0]
     best = best_of(table, lines)
     baseline = lines[0].row.label

@@ -156,7 +156,7 @@ def tune(
 def limits_of(
     trials: int | None, minutes: float | None, begin: float, reserves: bool = True
 ) -> Limits:
-    """Return when a search ends that began at `begin`.
+    """Return when a search that began at `begin` ends.
 
     Raises
     ------
@@ -322,7 +322,7 @@ class Search:
             yield from filter(None, starts)
 
     def _enqueue(self, model: str, preset: str) -> None:
-        """Have the next trial begin with a preset."""
+        """Make the next trial start from a preset."""
         candidate = self.candidates[model]
         point = candidate.preset_parameters() if preset == candidate.base.preset else {}
         if len(self.candidates) > 1:
@@ -346,14 +346,14 @@ class Search:
             )
 
     def _is_over(self, limits: Limits) -> bool:
-        """Return whether no trial is to begin."""
+        """Return whether no more trials are to begin."""
         ended = len(self._trials("COMPLETE", "PRUNED"))
         if ended + len(self._trials("RUNNING")) >= limits.trials:
             return True
         return ended > 0 and time.monotonic() > self._deadline(limits)
 
     def _deadline(self, limits: Limits) -> float:
-        """Return from when on the time that is left is the winner's."""
+        """Return when a trial has to end to leave time for the winner."""
         best = self._best()
         if best is None or not limits.reserves:
             return limits.end
@@ -366,7 +366,7 @@ class Search:
         return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
 
     def _try(self, trial: Any, limits: Limits, watch: SignalWatch) -> None:
-        """Train, tell the study how it went, and say it."""
+        """Train a trial, tell the study its result, and report it."""
         options = trial.user_attrs["options"]
         deadline = self._deadline(limits) if self._best() else math.inf  # one is to be complete
         pruning = Pruning(trial, self.score, deadline)
@@ -415,7 +415,7 @@ class Search:
 
 
 class Pruning(Callback):
-    """Ends a trial that is worse than others were at that point, or when time is up.
+    """Callback that ends a trial if it is worse than others were, or when time is up.
 
     Parameters
     ----------
@@ -454,13 +454,13 @@ class Pruning(Callback):
 
 
 def winner_seconds(attributes: Mapping[str, Any]) -> float:
-    """Return about how long a trial's options take to train, test and refit."""
+    """Return an estimate of how long the winner takes to train, test and refit."""
     share = attributes["best_epoch"] / attributes["epochs"]
     return WINNER_FACTOR * attributes["seconds"] * (1 + share) + WINNER_SECONDS
 
 
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
-    """Return what is known of trials; see `Tuned`."""
+    """Return the trials as a frame; see `Tuned`."""
     return pd.DataFrame(
         {
             "trial": trial.number + 1,
@@ -480,7 +480,7 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
 def _trial_data(
     config: RunConfig, train: Ratings | Clicks | None, validation: Ratings | None
 ) -> RatingParts | Clicks:
-    """Return the data of a trial, read if there are none; there is no test."""
+    """Return the data of every trial, without a test part."""
     given: Any = config  # of one of the two kinds
     ranks = config.task == "ranking"
     if train is None:

@@ -95,7 +95,6 @@ def test_version(in_process, verb):
         ("run", ["--facters", "3"], "--factors"),
         ("run", ["-hidden", "3"], "--hidden"),
         ("tune", ["--trial", "3"], "--trials"),
-        ("tune", ["--task", "rankin"], "ranking"),
         ("recommend", ["runs/mine", "--usr", "3"], "--user"),
         ("recommend", ["runs/mine", "--user", "3", "--item", "3"], "--items"),
         ("export", ["runs/mine", "--uot", "mine"], "--out"),
