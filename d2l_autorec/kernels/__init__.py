@@ -6,13 +6,12 @@ models that need no kernel start without it.
 
 import importlib
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from ..support.errors import ConfigError, DataWarning
+from ..support.errors import ConfigError
 
 _threads: int | None = None
 _kernels: ModuleType | None = None
@@ -23,23 +22,21 @@ def set_threads(count: int) -> None:
     """Deal columns to `count` threads from now on, in every thread of this process.
 
     Sums depend on this number in their last bits, and on no other: where numba began with fewer
-    threads, they take several shares each, and a warning says so.
+    threads, they take several shares each.
     """
     global _threads
     _threads = count
     if _kernels is not None:
-        _limit_pool(count)
+        _limit_pool(_kernels, count)
 
 
 def threads() -> int:
-    """The number of shares that columns are dealt in: of `set_threads`, else numba's threads."""
-    if _threads is None:
-        return load().get_num_threads()
-    return _threads
+    """Return how many shares columns are dealt in: of `set_threads`, else numba's threads."""
+    return _threads or load().get_num_threads()
 
 
 def load() -> ModuleType:
-    """The module of the compiled functions.
+    """Return the module of the compiled functions.
 
     Raises
     ------
@@ -48,21 +45,18 @@ def load() -> ModuleType:
         there, and numba would end the process.
     """
     global _kernels, _process
-    if _kernels is not None:
-        if os.getpid() != _process:
-            raise ConfigError(
-                "this process was forked from one that has computed with the sparse kernels, whose "
-                "threads it lacks: take multiprocessing.get_context('spawn').Pool, or compute here"
-            )
-        return _kernels
+    if _kernels is None:
+        _kernels = importlib.import_module(f"{__name__}.numba_kernels")
+        _process = os.getpid()
+        _kernels.get_num_threads()  # starts them
+        _limit_pool(_kernels, threads())
 
-    module = importlib.import_module(f"{__name__}.numba_kernels")
-    module.get_num_threads()  # starts them
-    _kernels, _process = module, os.getpid()
-    if _threads is not None:
-        _limit_pool(_threads)
-
-    return module
+    if os.getpid() != _process:
+        raise ConfigError(
+            "this process was forked from one that has computed with the sparse kernels, whose "
+            "threads it lacks: take multiprocessing.get_context('spawn').Pool, or compute here"
+        )
+    return _kernels
 
 
 @contextmanager
@@ -78,20 +72,8 @@ def limited_to(count: int) -> Iterator[None]:
         module.set_num_threads(before)
 
 
-def _limit_pool(wanted: int) -> None:
-    numba = importlib.import_module("numba")
-    most: int = numba.config.NUMBA_NUM_THREADS
-
-    if wanted > most:
-        warnings.warn(
-            f"{wanted} threads are asked for, and numba began with "
-            f"{most} (NUMBA_NUM_THREADS): the sparse kernels compute "
-            "the same with these, more slowly",
-            DataWarning,
-            stacklevel=2,
-        )
-
-    numba.set_num_threads(min(wanted, most))
+def _limit_pool(module: ModuleType, wanted: int) -> None:
+    module.set_num_threads(min(wanted, module.config.NUMBA_NUM_THREADS))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,64 +1,56 @@
 """Compiled kernels are kept on disk, where that can be done; where it cannot, they are compiled."""
 
-import hashlib
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from ..support.errors import DataWarning
+from ..support.errors import DataWarning, UserError
+from ..support.files import write_atomically
 from ..support.terminal import step
 
-DIGEST_BYTES = hashlib.sha256().digest_size
-
 _told = False
-_announced = False
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:
-    """`numba.njit(nogil=True, **options)`, with a cache that never fails."""
+    """Return `numba.njit(nogil=True, **options)`, with a cache that never fails."""
 
     def decorate(function: Callable) -> Any:
         kernel = numba.njit(nogil=True, **options)(function)
-        settings: Any = numba.config  # a module that makes its names when it is loaded
-        if settings.DISABLE_JIT:
-            return kernel
-
         try:
             kernel._cache = KernelCache(function)  # enable_caching() can only make numba's own
-        except Exception as error:  # numba finds no folder
+        except RuntimeError as error:  # numba finds no folder
             _tell(error)
-
         return kernel
 
     return decorate
 
 
 class KernelCache(FunctionCache):
-    """Numba's cache, without which a kernel is compiled: a read-only or full disk is no error."""
+    """Numba's cache with a file for each signature, named by all that its code depends on.
+
+    Where it cannot be used, a kernel is compiled. Numba's own index lets two processes that begin
+    together exchange the code of two signatures.
+    """
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
-        locator = self._impl.locator
-        folder = Path(locator.get_cache_path())
-        about = repr((numba.__version__, _stamps(Path(function.__code__.co_filename))))
-
-        self._cache_file = KernelFiles(folder, self._impl.filename_base, about)
+        self._cache_file: Any = self  # which has `load` and `save`
 
     def load_overload(self, sig: Any, target_context: Any) -> Any | None:
-        """The compiled function for a signature, or None."""
+        """Return the compiled function for a signature, or None."""
+        kernel = None
         try:
             kernel = super().load_overload(sig, target_context)
         except Exception as error:  # whatever is wrong with the file, the kernel can be compiled
             _tell(error)
-            kernel = None
 
         if kernel is None:
             _announce()
@@ -68,99 +60,45 @@ class KernelCache(FunctionCache):
         """Keep a compiled function, if that can be done."""
         try:
             super().save_overload(sig, data)
-        except Exception as error:
+        except (OSError, UserError) as error:
             _tell(error)
 
-
-def _stamps(source: Path) -> list[tuple[str, int, int]]:
-    """What changes with a kernel's code: other files' functions can be compiled into it."""
-    beside = sorted(source.parent.glob("*.py"))
-    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in beside]
-
-
-class KernelFiles(IndexDataCacheFile):
-    """A file for each compiled function, named by all that it depends on, and with its digest.
-
-    Numba's own files would run what a flipped bit made of the code, and two processes that begin
-    together can exchange the code of two signatures.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Of the function.
-    about : str
-        What a compiled function depends on beside its key.
-    """
-
-    def __init__(self, folder: Path, name: str, about: str) -> None:
-        super().__init__(str(folder), name, about)
-        self._folder = folder
-        self._name = name
-        self._about = about
-
     def load(self, key: Any) -> Any | None:
-        """What was saved under `key`, or None.
-
-        Raises
-        ------
-        OSError, ValueError
-            If the file cannot be read or is damaged.
-        """
+        """Return what was saved under `key`, or None."""
         path = self._path(key)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-
-        digest = content[:DIGEST_BYTES]
-        code = content[DIGEST_BYTES:]
-        if hashlib.sha256(code).digest() != digest:
-            raise ValueError(f"{path} is damaged")
-
-        return pickle.loads(code)
+        return pickle.loads(path.read_bytes()) if path.exists() else None
 
     def save(self, key: Any, data: Any) -> None:
         """Write `data` under `key`: whole, or not at all."""
-        code = dumps(data)
-        digest = hashlib.sha256(code).digest()
-        handle, unfinished = tempfile.mkstemp(prefix=".part-", dir=self._folder)
-
-        try:
-            with open(handle, "wb") as file:
-                file.write(digest + code)
-            os.replace(unfinished, self._path(key))
-        except BaseException:
-            os.unlink(unfinished)
-            raise
+        write_atomically(self._path(key), dumps(data))
 
     def _path(self, key: Any) -> Path:
-        depends_on = f"{self._about} {key!r}"
-        digest = hashlib.sha256(depends_on.encode()).hexdigest()
-
-        return self._folder / f"{self._name}.{digest[:16]}.nbc"
+        digest = sha256(repr((numba.__version__, _stamps(), key)).encode()).hexdigest()
+        return Path(self.cache_path) / f"{self._impl.filename_base}.{digest[:16]}.nbc"
 
 
+@cache
+def _stamps() -> list[tuple[str, int, int]]:
+    """Return what changes with a kernel's code: other files' functions are compiled into it."""
+    beside = sorted(Path(__file__).parent.glob("*.py"))
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in beside]
+
+
+@cache
 def _announce() -> None:
     """Say once in a process that something is compiled, which takes its time."""
-    global _announced
-    if not _announced:
-        _announced = True
-        step("compiling kernels, once")
+    step("compiling kernels, once")
 
 
 def _tell(error: Exception) -> None:
     """Say once in a process that there is no use of the cache, and why."""
     global _told
-    if _told:
-        return
-
-    _told = True
-    reason = str(error).splitlines()[0]
-    warnings.warn(
-        "the sparse kernels are compiled now, as their cache cannot be used "
-        f"({reason}): set NUMBA_CACHE_DIR to a folder that can be "
-        "written, to do this only once",
-        DataWarning,
-        stacklevel=2,
-    )
+    if not _told:
+        _told = True
+        warnings.warn(
+            "the sparse kernels are compiled now, as their cache cannot be used "
+            f"({str(error).splitlines()[0]}): set NUMBA_CACHE_DIR to a folder that can be written, "
+            "to do this only once",
+            DataWarning,
+            stacklevel=2,
+        )

@@ -55,7 +55,7 @@ class CSRBatch:
         )
 
     def as_in_ctx(self, ctx: mx.Context) -> "CSRBatch":
-        """The same rows, with outputs on `ctx`."""
+        """Return the same rows, with outputs on `ctx`."""
         if ctx == self.ctx:
             return self
 
@@ -72,21 +72,19 @@ class CSRBatch:
 
     @cached_property
     def groups(self) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
-        """Entries by column, and the number of threads: what every kernel begins with."""
+        """The entries by column, and the number of threads: what every kernel begins with."""
         by_column = kernels.group_by_column(self.indptr, self.indices, self.shape[1])
         return (*by_column, kernels.threads())
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
-    """The memory of a float32 CPU array as a NumPy array; no copy. It must not outlive `array`.
+    """Return a float32 CPU array's memory as a NumPy array; it must not outlive `array`.
 
     Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
     round trip through its engine.
     """
-    if write:
-        check_call(_LIB.MXNDArrayWaitToWrite(array.handle))
-    else:
-        check_call(_LIB.MXNDArrayWaitToRead(array.handle))
+    wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
+    check_call(wait(array.handle))
 
     pointer = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
@@ -98,15 +96,10 @@ def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
 
 
 def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
-    """A CPU array with these float32 numbers, copied here and now: `np.array` takes ten times as
-    long for it, by way of MXNet's engine."""
+    """Return a CPU array with these float32 numbers, copied here and now.
+
+    `np.array` takes ten times as long for it, by way of MXNet's engine.
+    """
     array = np.empty(values.shape, ctx=ctx)
     numpy_view(array)[...] = values
     return array
-
-
-def as_numpy(values: Any) -> onp.ndarray:
-    """A NumPy array, or a view of an MXNet one."""
-    if isinstance(values, onp.ndarray):
-        return values
-    return numpy_view(values)

@@ -34,7 +34,7 @@ def draw(state, number):
 
 
 def dropout_key(seed: int, epoch: int, step: int) -> np.uint64:
-    """The key of a batch's mask.
+    """Return the key of a batch's mask.
 
     Parameters
     ----------
@@ -51,39 +51,31 @@ def dropout_key(seed: int, epoch: int, step: int) -> np.uint64:
 
 
 def mxnet_seed_of(key: np.uint64, first_row: int) -> int:
-    """A seed of 31 bits for `mx.random.seed`, for what draws by MXNet's own generator."""
+    """Return a seed of 31 bits for `mx.random.seed`, for what draws by MXNet's own generator."""
     with np.errstate(over="ignore"):
         return int(draw(key, np.uint64(first_row)) >> np.uint64(33))
 
 
 def input_key(key: np.uint64) -> np.uint64:
-    """The key of the mask of a batch's inputs, beside that of its hidden units."""
+    """Return the key of the mask of a batch's inputs, beside that of its hidden units."""
     with np.errstate(over="ignore"):
         return draw(key, NO_ROW)
 
 
 def dropout_threshold(rate: float) -> np.uint64:
-    """The draws below it drop a unit.
-
-    Raises
-    ------
-    ValueError
-        If the rate is not in [0, 1).
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout={rate}: it must be at least 0 and below 1")
+    """Return the number that the draws of a dropped unit are below."""
     return np.uint64(int(rate * 2.0**64))
 
 
 def dropout_scale(rate: float) -> np.float32:
-    """What kept units are multiplied by."""
+    """Return what kept units are multiplied by."""
     return np.float32(1 / (1 - rate))
 
 
 def dropout_mask(
     key: np.uint64, rows: int, units: int, rate: float, first_row: int = 0
 ) -> np.ndarray:
-    """What the hidden units of a batch are multiplied by in training.
+    """Return what the hidden units of a batch are multiplied by in training.
 
     Parameters
     ----------
@@ -100,20 +92,15 @@ def dropout_mask(
     ndarray of float32, shape (rows, units)
         0, or 1 / (1 - rate).
     """
-    row_numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
     unit_numbers = np.arange(units, dtype=np.uint64)
-
-    row_keys = draw(key, row_numbers)
-    draws = draw(row_keys[:, np.newaxis], unit_numbers)  # (rows, units)
-
-    kept = draws >= dropout_threshold(rate)
-    return kept * dropout_scale(rate)
+    row_keys = _row_keys(key, first_row, rows)[:, np.newaxis]
+    return _mask(draw(row_keys, unit_numbers), rate)  # (rows, units)
 
 
 def dropout_at(
     key: np.uint64, indptr: np.ndarray, indices: np.ndarray, rate: float, first_row: int = 0
 ) -> np.ndarray:
-    """The same mask at the entries of sparse rows alone, shape (entries,).
+    """Return the same mask at the entries of sparse rows alone, shape (entries,).
 
     Parameters
     ----------
@@ -122,11 +109,13 @@ def dropout_at(
     indptr, indices : ndarray of int
         CSR structure of the rows.
     """
-    rows = len(indptr) - 1
-    row_numbers = np.arange(first_row, first_row + rows, dtype=np.uint64)
+    row_keys = np.repeat(_row_keys(key, first_row, len(indptr) - 1), np.diff(indptr))
+    return _mask(draw(row_keys, indices.astype(np.uint64)), rate)
 
-    row_keys = np.repeat(draw(key, row_numbers), np.diff(indptr))
-    draws = draw(row_keys, indices.astype(np.uint64))
 
-    kept = draws >= dropout_threshold(rate)
-    return kept * dropout_scale(rate)
+def _row_keys(key: np.uint64, first_row: int, rows: int) -> np.ndarray:
+    return draw(key, np.arange(first_row, first_row + rows, dtype=np.uint64))
+
+
+def _mask(draws: np.ndarray, rate: float) -> np.ndarray:
+    return (draws >= dropout_threshold(rate)) * dropout_scale(rate)

@@ -1,6 +1,6 @@
 """A whole training step of a network with one hidden layer, in one compiled function.
 
-    step = FusedStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...))
+    step = FusedStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...), states)
     loss, squared_error, count = step(batch, dropout_key(seed, epoch, number), lr, t)
 
 It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` or
@@ -71,12 +71,8 @@ class AdamOptions:
 
     rule = RULES.index("adam")
 
-    def states(self, parameters: Layers, lr: float) -> tuple[Layers, Layers]:
-        """Means and variances before the first step."""
-        return _zeros_like(parameters), _zeros_like(parameters)
-
     def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
-        """(lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
+        """Return (lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
         corrected = lr * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
         return _float32(corrected, self.beta1, self.beta2, self.epsilon)
 
@@ -93,13 +89,8 @@ class RPropOptions:
 
     rule = RULES.index("rprop")
 
-    def states(self, parameters: Layers, lr: float) -> tuple[Layers, Layers]:
-        """Sizes of the first step, and no sign of a last gradient."""
-        sizes = Layers(*(np.full_like(array, lr) for array in parameters))
-        return sizes, _zeros_like(parameters)
-
     def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
-        """(growth, cut, smallest, largest): each weight has a rate of its own."""
+        """Return (growth, cut, smallest, largest): each weight has a rate of its own."""
         return _float32(self.growth, self.cut, self.smallest, self.largest)
 
 
@@ -113,10 +104,9 @@ class FusedStep:
         MXNet's engine: nothing may be pending on them when a step begins.
     network : OneHidden
     options : AdamOptions or RPropOptions
-    states : (Layers, Layers) of ndarray of float32, optional
+    states : (Layers, Layers) of ndarray of float32
         Adam's means and variances, or RProp's sizes of steps and signs of gradients, of the
-        parameters' shapes: those of a checkpoint, or views of a Trainer's. By default those
-        before the first step.
+        parameters' shapes: those of a checkpoint, or views of a Trainer's.
 
     Attributes
     ----------
@@ -124,11 +114,6 @@ class FusedStep:
         All that a step changes; with the count of steps, all that the next one depends on.
     most_threads : int
         Where a step is to leave CPUs to others. No result depends on it.
-
-    Raises
-    ------
-    ValueError
-        If the activation is another, the weights are tied, or an array is not as above.
     """
 
     def __init__(
@@ -136,23 +121,13 @@ class FusedStep:
         parameters: Layers,
         network: OneHidden,
         options: AdamOptions | RPropOptions,
-        states: tuple[Layers, Layers] | None = None,
-        lr: float = 1e-3,
+        states: tuple[Layers, Layers],
     ) -> None:
         kernels.load()
         from . import numba_fused
 
-        if network.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation={network.activation!r}: the fused step has {', '.join(ACTIVATIONS)}"
-            )
-        _check_parameters(parameters)
-
         self.parameters = parameters
-        self.states = states or options.states(parameters, lr)
-        for state in self.states:
-            _check_shapes("state", state, parameters)
-
+        self.states = states
         self._compiled = numba_fused.fused_step
         self._network = (
             ACTIVATIONS.index(network.activation),
@@ -178,7 +153,7 @@ class FusedStep:
         targets: np.ndarray | None = None,
         unit: float = 1.0,
     ) -> tuple[float, float, int]:
-        """One step.
+        """Train on a batch.
 
         Parameters
         ----------
@@ -204,13 +179,15 @@ class FusedStep:
             Observed entries.
         """
         rows, columns = batch.shape
-        if columns != len(self.parameters.decoder_bias):
-            raise ValueError(
-                f"a batch of {columns} columns: the network has {len(self.parameters.decoder_bias)}"
-            )
         units, entries = len(self.parameters.encoder_bias), len(batch.data)
         shares = min(self.most_threads, threads_for(work_of(rows, columns, units, entries)))
-        hidden, delta = self._buffers(rows, units)
+        if rows > self._workspace.shape[1]:  # memory for two matrices is kept: new pages cost more
+            self._workspace = np.empty((2, rows, units), dtype=np.float32)
+        hidden, delta = self._workspace[:, :rows]
+
+        # the L2 loss is a mean over columns, and `trainer.step` makes one over rows of it; errors
+        # and the slope of what is predicted are each in units
+        loss_factor = np.float32(unit * unit / (columns * max(rows, 1)))
         if targets is None:
             targets = batch.data
 
@@ -221,7 +198,7 @@ class FusedStep:
                 self._decoder,
                 self._network,
                 key,
-                self._loss_factor(rows, columns, unit),
+                (self._is_root, loss_factor),
                 self._options.rule,
                 self._options.rates(lr, t),
                 self._wd,
@@ -236,37 +213,24 @@ class FusedStep:
             loss = rows * math.sqrt(squared_error + ROOT_TINY)
         return loss, squared_error, entries
 
-    def _loss_factor(self, rows: int, columns: int, unit: float) -> tuple[bool, np.float32]:
-        """The L2 loss is a mean over columns, and `trainer.step` makes one over rows of it.
-
-        Errors and the slope of what is predicted are each in units.
-        """
-        return self._is_root, np.float32(unit * unit / (columns * max(rows, 1)))
-
-    def _buffers(self, rows: int, units: int) -> np.ndarray:
-        """Memory for two matrices (rows, units), kept: new pages cost more."""
-        if rows > self._workspace.shape[1]:
-            self._workspace = np.empty((2, rows, units), dtype=np.float32)
-        return self._workspace[:, :rows]
-
 
 def load_step() -> None:
     """Compile the step, or load it from the cache, before an epoch is timed."""
     shapes = Layers((1, 1), (1,), (1, 1), (1,))
-    parameters = Layers(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
-    row = np.array([0, 1], dtype=np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
+    zeros = [Layers(*(np.zeros(shape, np.float32) for shape in shapes)) for _ in range(3)]
+    row = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
 
-    step = FusedStep(parameters, OneHidden(), AdamOptions())
+    step = FusedStep(zeros[0], OneHidden(), AdamOptions(), (zeros[1], zeros[2]))
     step(CSRBatch(*row, 1), np.uint64(0), 0.1, 1)
 
 
 def work_of(rows: int, columns: int, units: int, entries: int) -> int:
-    """Multiplications and additions of a step."""
+    """Return how many multiplications and additions a step takes."""
     return 5 * units * entries + ACTIVATION_COST * rows * units + 2 * UPDATE_COST * columns * units
 
 
 def threads_for(work: int) -> int:
-    """Threads that a piece of work is dealt to: at most `kernels.threads()`.
+    """Return how many threads a piece of work is dealt to: at most `kernels.threads()`.
 
     Parameters
     ----------
@@ -276,38 +240,5 @@ def threads_for(work: int) -> int:
     return max(1, min(kernels.threads(), work // WORTH_A_THREAD))
 
 
-def _zeros_like(parameters: Layers) -> Layers:
-    return Layers(*map(np.zeros_like, parameters))
-
-
 def _float32(*numbers: float) -> tuple[np.float32, ...]:
     return tuple(map(np.float32, numbers))
-
-
-def _check_parameters(parameters: Layers) -> None:
-    """ValueError unless these are parameters of a network whose two weights are apart."""
-    columns, units = parameters.encoder_weight.shape
-    expected = Layers((columns, units), (units,), (columns, units), (columns,))
-
-    for name, array, shape in zip(Layers._fields, parameters, expected):
-        if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}: it must be {shape}")
-        _check_memory(name, array)
-
-    if np.may_share_memory(parameters.encoder_weight, parameters.decoder_weight):
-        raise ValueError("the decoder has the encoder's weights: the fused step cannot train these")
-
-
-def _check_shapes(kind: str, states: Layers, parameters: Layers) -> None:
-    """ValueError unless the states are of the parameters' shapes."""
-    for name, state, parameter in zip(Layers._fields, states, parameters):
-        if state.shape != parameter.shape:
-            raise ValueError(
-                f"{kind} of {name} has shape {state.shape}: it must be {parameter.shape}"
-            )
-        _check_memory(f"{kind} of {name}", state)
-
-
-def _check_memory(name: str, array: np.ndarray) -> None:
-    if array.dtype != np.float32 or not array.flags.c_contiguous or not array.flags.writeable:
-        raise ValueError(f"{name} must be a contiguous array of float32 that can be written")

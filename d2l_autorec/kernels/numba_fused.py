@@ -32,17 +32,8 @@ LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 LOWEST, HIGHEST = np.float32(-87), np.float32(87)
 BIAS, BIAS_AND_HALF = np.int32(127), np.float32(127.5)
-E2, E3, E4, E5, E6, E7 = (
-    np.float32(number)
-    for number in (
-        5.0000001201e-1,
-        1.6666665459e-1,
-        4.1665795894e-2,
-        8.3334519073e-3,
-        1.3981999507e-3,
-        1.9875691500e-4,
-    )
-)
+E2, E3, E4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
+E5, E6, E7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
 # Not a matter of speed: a function that is called is also compiled alone, and where its code
 # differs in the order of a sum, a process that has just compiled may run the one, and a process
@@ -197,9 +188,8 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
         if threshold:
             _drop(row, row_key, threshold, scale)
 
-        squared[b] = _decode_row(
-            here, there, indices, targets, decoder[0], decoder[3], row, errors, gradient
-        )
+        weight, bias = decoder[0], decoder[3]
+        squared[b] = _decode_row(here, there, indices, targets, weight, bias, row, errors, gradient)
 
         _times_slope(gradient, row, kept, activation)
         if threshold:
@@ -229,11 +219,7 @@ def _rprop(weight, size, last, gradient, wd, rates):
     growth, cut, smallest, largest, factor = rates
     for k in range(len(weight)):
         g = factor * gradient[k] + wd * weight[k]
-        sign = F0
-        if g > F0:
-            sign = F1
-        if g < F0:
-            sign = -F1
+        sign = F1 if g > F0 else (-F1 if g < F0 else F0)
         turn = sign * last[k]
 
         step = size[k]
@@ -310,15 +296,6 @@ def _encoder_bias(share, shares, encoder, delta, wd, rule, rates):
 
 
 @inlined
-def _update(share, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rule, rates):
-    """Everything that a share of the columns has to update."""
-    _columns(share, shares, groups, decoder, errors, hidden, wd[2], rule, rates)
-    _decoder_bias(share, shares, groups, decoder, errors, wd[3], rule, rates)
-    _columns(share, shares, groups, encoder, batch[2], delta, wd[0], rule, rates)
-    _encoder_bias(share, shares, encoder, delta, wd[1], rule, rates)
-
-
-@inlined
 def _cuts(indptr, shares):
     """Where each share of the rows begins, so that all have the same work; (shares + 1,)."""
     rows = len(indptr) - 1
@@ -369,19 +346,8 @@ def fused_step(batch, encoder, decoder, network, key, loss, rule, rates, wd, hid
 
     cuts = _cuts(indptr, shares)
     for t in prange(shares):
-        _rows(
-            cuts[t],
-            cuts[t + 1],
-            batch,
-            encoder,
-            decoder,
-            network,
-            key,
-            hidden,
-            delta,
-            errors,
-            squared,
-        )
+        first, end = cuts[t], cuts[t + 1]
+        _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared)
 
     total = 0.0  # numba would make squared.sum() a parallel one, in another order
     for b in range(len(squared)):
@@ -393,6 +359,9 @@ def fused_step(batch, encoder, decoder, network, key, loss, rule, rates, wd, hid
 
     rates = *rates, factor
     for t in prange(shares):
-        _update(t, shares, groups, batch, encoder, decoder, hidden, delta, errors, wd, rule, rates)
+        _columns(t, shares, groups, decoder, errors, hidden, wd[2], rule, rates)
+        _decoder_bias(t, shares, groups, decoder, errors, wd[3], rule, rates)
+        _columns(t, shares, groups, encoder, data, delta, wd[0], rule, rates)
+        _encoder_bias(t, shares, encoder, delta, wd[1], rule, rates)
 
     return total

@@ -16,7 +16,7 @@ threads. What is summed over rows does not depend on that number at all.
 import math
 
 import numpy as np
-from numba import get_num_threads, prange, set_num_threads  # noqa: F401 (for kernels.threads)
+from numba import config, get_num_threads, prange, set_num_threads  # noqa: F401 (for kernels)
 
 from .cache import compiled
 
@@ -25,9 +25,6 @@ from .cache import compiled
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 BLOCK = 16  # consecutive columns of a thread
 KERNEL = dict(parallel=True, fastmath=FAST)
-# A parallel loop is optimised twice, and code that was just compiled may run the first result
-# where code from the cache runs the second: sums within the loop are added in the written order.
-EXACT = dict(parallel=True)
 
 
 @compiled()
@@ -89,17 +86,10 @@ def weighted_columns(starts, rows, positions, threads, values, weight, initial, 
     partial = np.empty((threads - 1, *out.shape), dtype=np.float32)
 
     for t in prange(threads):
-        if t:
-            own = partial[t - 1]
-        else:
-            own = out
-
+        own = partial[t - 1] if t else out
         for b in range(len(out)):
             for k in range(hidden):
-                if t:
-                    own[b, k] = np.float32(0)
-                else:
-                    own[b, k] = initial[k]
+                own[b, k] = np.float32(0) if t else initial[k]
 
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
@@ -156,18 +146,6 @@ def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
             s0 += h0[k] * weight[k]
         out[positions[j]] = s0
         j += 1
-
-
-@compiled()
-def column_sums(starts, positions, values):
-    """out[c] = sum of the values of column c; (C,)."""
-    out = np.zeros(len(starts) - 1, dtype=np.float32)
-
-    for c in range(len(out)):
-        for j in range(starts[c], starts[c + 1]):
-            out[c] += values[positions[j]]
-
-    return out
 
 
 @compiled(fastmath=FAST, forceinline=True)
@@ -242,7 +220,9 @@ def _exponentials(row, top, out):
     return (s0 + s1) + (s2 + s3)
 
 
-@compiled(**EXACT)
+# A parallel loop is optimised twice, and code that was just compiled may run the first result
+# where code from the cache runs the second: sums within the loop are added in the written order.
+@compiled(parallel=True)
 def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
     """out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
 
@@ -260,7 +240,7 @@ def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
         out[b] = loss
 
 
-@compiled(**EXACT)
+@compiled(parallel=True)
 def multinomial_gradient(indptr, columns, values, exponentials, sums, upstream, out):
     """out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C), in place."""
     for b in prange(len(out)):
