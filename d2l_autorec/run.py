@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .models.kinds import RunConfig
+from .models.kinds import ALL, RunConfig
 from .models.options import check_needs, computing_options
 from .models.registry import make_config, model_class, models
 from .runs.folder import RunFolder, new_folder, read_folds
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The libraries are there to stay: MXNet's loader, whenever one is made, collects garbage.
     gc.freeze()
 
-    if config.all_folds:
+    if config.fold == ALL:
         _train_folds(config, folder)
         return
 

@@ -1,13 +1,23 @@
-"""What a run asks of a network, beside its predictions."""
+"""Networks as a run sees them: what it asks of them, fitted ones, and those of other people."""
 
-from typing import Any
+import copy
+from typing import TYPE_CHECKING, Any
 
 import mxnet as mx
 import numpy as onp
+from mxnet import gluon, np, npx
+from mxnet.gluon import nn
+from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
+from scipy import sparse
 
+from ..kernels.csr import CSRBatch
 from ..kernels.dropout import mxnet_seed_of
-from .layers import RatingActivation
+from ..support.errors import ConfigError
+from .layers import Affine, RatingActivation
 from .vectors import Linear, Vectors
+
+if TYPE_CHECKING:
+    from .kinds import RunConfig
 
 
 class Model:
@@ -63,3 +73,123 @@ class Model:
 def vectors_of(layer: Any) -> Vectors:
     """The weight, shape (units, inputs), and bias of a last layer."""
     return Vectors(layer.weight.data().asnumpy(), layer.bias.data().asnumpy())
+
+
+class Fitted(Model):
+    """What the `fit` of a model returns, as a network without parameters of MXNet's.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Shape: (batch_size, items), an ndarray or a CSRBatch -> (batch_size, items).
+    """
+
+    is_closed_form = True
+    has_parameters = False
+
+    def __init__(self, config: "RunConfig") -> None:
+        self._config = config
+        self._linear: Any = None
+
+    def fit(self, train: sparse.csr_matrix) -> "Fitted":
+        """Compute the scores' weights from a matrix of shape (users, items)."""
+        self._linear = self._config.fit(train)
+        return self
+
+    def linear(self) -> Linear:
+        """Return the scores as a linear function of a user's row."""
+        return self._linear
+
+    def __call__(self, rows: Any) -> onp.ndarray:
+        weights, biases = self._linear.weights, self._linear.biases
+        if weights is None:
+            return onp.tile(biases, (rows.shape[0], 1))
+        return as_csr(rows) @ weights + biases
+
+
+def as_csr(rows: Any) -> sparse.csr_matrix:
+    """Return a batch, dense or CSRBatch, as a SciPy matrix."""
+    if isinstance(rows, CSRBatch):
+        return sparse.csr_matrix((rows.data, rows.indices, rows.indptr), rows.shape)
+    if isinstance(rows, MXNetArray):
+        rows = rows.asnumpy()
+    return sparse.csr_matrix(rows)
+
+
+class OwnNetwork(gluon.Block, Model):
+    """Rows of the interaction matrix through any Gluon block.
+
+    Parameters
+    ----------
+    net : Block
+        Copied, so that each phase of a run begins with its initial values. Layers in a sequence
+        that ends in a Dense layer give vectors of items, and an export.
+
+    Raises
+    ------
+    ConfigError
+        If a layer does not say what size its input has: parameters are kept before any row is read.
+
+    Shape: (batch_size, columns) -> (batch_size, columns).
+    """
+
+    def __init__(self, net: gluon.Block) -> None:
+        npx.set_np()  # every layer computes by NumPy operators
+        super().__init__()
+        self.net = copy.deepcopy(net)
+
+        for name, parameter in self.net.collect_params().items():
+            if not parameter.shape or min(parameter.shape) < 1:
+                raise ConfigError(
+                    f"the shape of {name} is not known: give its layer `in_units` or `in_channels`"
+                )
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return what the network makes of rows."""
+        return self.net(x)
+
+    def column_vectors(self) -> Vectors | None:
+        """Return the rows of the last layer, if that is Dense and no more follows it."""
+        layers = layers_of(self.net)
+        if len(layers) > 1 and isinstance(layers[-1], nn.Dense) and layers[-1].act is None:
+            return vectors_of(layers[-1])
+        return None
+
+    def row_vectors(self, rows: CSRBatch) -> Vectors:
+        """Return what the last layer reads of rows."""
+        hidden = np.array(as_csr(rows).toarray(), ctx=rows.ctx)
+        for layer in layers_of(self.net)[:-1]:
+            hidden = layer(hidden)
+        return Vectors(hidden.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
+
+    def affine_layers(self) -> list[Affine]:
+        """Return weight, bias and what follows of every Dense layer; raise ConfigError for others.
+
+        Dropout, which does nothing at prediction, is left out.
+        """
+        found: list[tuple[Any, Any, nn.HybridSequential]] = []
+        for layer in layers_of(self.net):
+            if isinstance(layer, nn.Dense):
+                found.append((layer.weight.data(), layer.bias.data(), nn.HybridSequential()))
+                if layer.act is not None:
+                    found[-1][2].add(layer.act)
+            elif found and not isinstance(layer, nn.Dropout):
+                found[-1][2].add(layer)
+            elif not isinstance(layer, nn.Dropout):
+                raise ConfigError(
+                    f"{type(layer).__name__} cannot be exported: layers are to begin with Dense"
+                )
+        return [(weight, bias, after if len(after) else None) for weight, bias, after in found]
+
+
+def layers_of(net: gluon.Block) -> list[gluon.Block]:
+    """Return the layers of sequences within sequences, one after the other."""
+    if not isinstance(net, (nn.HybridSequential, nn.Sequential)):
+        return [net]
+    return [layer for child in net for layer in layers_of(child)]
+
+
+def as_model(net: Any) -> Any:
+    """Return a network that answers what a run asks of it: itself, or `OwnNetwork` of it."""
+    return net if isinstance(net, Model) else OwnNetwork(net)

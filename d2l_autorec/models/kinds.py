@@ -33,12 +33,15 @@ from .options import (
     check_values,
     data_option,
     device_option,
+    exclude,
     one_of,
     option,
+    or_all,
     output_option,
     redefault,
     to_plain_values,
     training_option,
+    when,
     within,
 )
 
@@ -49,20 +52,12 @@ if TYPE_CHECKING:  # a model reads data that it is given
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
+SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
 PRESETS = ("chapter", "paper", "best")
-ALL = "all"  # folds, or the rows of a step
+SCHEDULES = ("constant", "step", "cosine", "plateau")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
+ALL = "all"  # folds, or the rows of a step
 REFITTED = "refit-"  # as in refit-pretrain-1: names of phases
-EPOCHS = within(1, 1_000_000)  # each is a line of metrics.csv, which is written anew after each
-FOLDS = within(2, 1000)  # each is a training of its own
-FOLD = Check(
-    lambda v: v == ALL if isinstance(v, str) else 1 <= v <= 1000, "from 1 to 1000, or all", (ALL,)
-)
-ROWS_OF_A_STEP = Check(
-    lambda v: v == ALL if isinstance(v, str) else AT_LEAST_1.accepts(v),
-    f"{AT_LEAST_1.allowed}, or all",
-    (ALL,),
-)
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",
@@ -75,56 +70,24 @@ WHOLE_ROWS = Need(
     of_model=True,
 )
 VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `{0.validation_option}=0.1`")
-CUTS = Need(
-    lambda c: c.lr_schedule in ("step", "plateau"),
-    "`lr_schedule={0.lr_schedule}` makes no cuts",
-    "add `lr_schedule=step`",
-)
-COSINE = Need(
-    lambda c: c.lr_schedule == "cosine",
-    "`lr_schedule={0.lr_schedule}` has no warm-up",
-    "add `lr_schedule=cosine`",
-)
-DECAYS = Need(lambda c: c.wd > 0, "`wd` is 0", "add `wd=1e-5`")
+CUTS = when("lr_schedule", "step", "plateau")
 OWN_FILE = Need(
     lambda c: c.own_files(),
     "it would describe your own file",
     "name one with `ratings`, or `train` and `test`",
 )
-MOVIELENS = Need(
-    lambda c: not c.own_files() and not c.dataset.startswith("synthetic"),
-    "it is where MovieLens sets are, and the ratings are not of one",
-    "choose a MovieLens set with `dataset`",
-)
 SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
-SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
-BY_SHARE = Need(
-    lambda c: c.split in SPLITS_BY_SHARE,
-    "`split={0.split}` says which ratings are the test part",
-    "choose another `split`",
-)
-BY_FOLD = Need(
-    lambda c: c.split == "k-fold", "`split={0.split}` has no such folds", "add `split=k-fold`"
-)
-NO_FOLDS = Need(
-    lambda c: c.split == "users", "the folds of `split=k-fold` are the test users", "drop `split`"
-)
+BY_FOLD = when("split", "k-fold")
+BY_USERS = when("split", "users")
 
 
 def numbered(fold: int | str) -> int:
-    """The number of a fold; raises ConfigError for all of them, which are several runs."""
+    """Return the number of a fold; raise ConfigError for all of them, which are several runs."""
     if isinstance(fold, int):
         return fold
     raise ConfigError(
         f"`fold={fold}` is a training for each fold: python -m d2l_autorec.run does them in turn"
     )
-
-
-class Refusal(NamedTuple):
-    """An option that cannot be had together with others, and why."""
-
-    option: str
-    why: str
 
 
 class Own(NamedTuple):
@@ -165,44 +128,33 @@ class RunConfig:
     model: str = option("autorec", "")  # the registry knows the names, and what they are
     preset: str = option(
         "chapter",
-        "a set of defaults, which options override. chapter: "
-        "the book's; paper: those of the model's paper, on ML-1M; best: the lowest "
-        "validation error found, of autorec on four data sets, of mf on ML-100K; "
-        "with --ratings or --train the default is best where the model has it",
+        "defaults: the book's, paper's, or best found",
         one_of(PRESETS),
         computes=False,
-        common="a set of defaults, which options override",
+        common=True,
     )
     dataset: str = data_option(
         "auto",
-        "which ratings: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, "
-        "ml-latest-small; synthetic or synthetic:USERSxITEMSxRATINGS, which "
-        "are generated; auto is ml-100k if it is at hand or can be downloaded, "
-        "else generated ratings, with a warning",
-        common="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic",
+        "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic:USERSxITEMSxRATINGS",
+        common=True,
         metavar="NAME",
     )
     data_dir: str | None = data_option(
         None,
-        "folder with ml-100k/u.data or ml-100k.zip, and "
-        "where downloads go (default: $D2L_AUTOREC_DATA, else a "
-        "cache folder of yours)",
-        None,
-        MOVIELENS,
+        "where MovieLens sets are, and downloads go (default: $D2L_AUTOREC_DATA, else a cache)",
         metavar="DIR",
         computes=False,
     )
     ratings: str | None = data_option(
         None,
-        "your own csv, tsv, dat, JSON lines or Parquet file, instead of --dataset",
-        common="your own csv, tsv or dat file instead, gzipped or not",
+        "your own csv, tsv, JSON lines or Parquet file",
+        common=True,
         metavar="FILE",
     )
     columns: str | None = data_option(
         None,
-        "columns of your file by name or number from 0: "
-        "user=userId,item=movieId,rating=rating, perhaps timestamp=time "
-        "(default: recognised)",
+        "columns of your file by name or number from 0: user=userId,item=movieId,rating=rating, "
+        "perhaps timestamp=time (default: recognised)",
         None,
         OWN_FILE,
         metavar="MAP",
@@ -235,85 +187,66 @@ class RunConfig:
         metavar="LOW,HIGH",
     )
     split: str = data_option("random", "which part is the test part", one_of(SPLITS))
-    folds: int = data_option(5, "number of folds of --split k-fold", FOLDS, BY_FOLD)
+    folds: int = data_option(5, "number of folds of --split k-fold", within(2, 1000), BY_FOLD)
     fold: int | str = data_option(
         1,
         "which fold is the test part, from 1; all: one training after the other, and their mean",
-        FOLD,
+        or_all(within(1, 1000)),
         BY_FOLD,
         metavar="N|all",
     )
     lr: float = training_option(
-        0.002,
-        "learning rate (the chapter's)",
-        POSITIVE,
-        common="learning rate",
-        space=Span(2e-4, 1e-2, log=True),
+        0.002, "learning rate", POSITIVE, common=True, space=Span(2e-4, 1e-2, log=True)
     )
-    wd: float = training_option(1e-5, "weight decay (the chapter's)", PENALTY)
+    wd: float = training_option(1e-5, "weight decay", PENALTY)
     decay: str = training_option(
         "all",
-        "what decays. all: weights and biases (the chapter's); weights: weights only (the paper's)",
+        "what decays: weights and biases (the chapter's), or weights only (the paper's)",
         one_of(("all", "weights")),
-        DECAYS,
+        when("wd"),
     )
-    epochs: int = training_option(
-        25, "passes over the rows (the chapter's)", EPOCHS, common="how many"
-    )
+    epochs: int = training_option(25, "passes over rows", within(1, 1_000_000), common=True)
     batch_size: int | str = training_option(
         256,
-        "rows a step, over all devices (the chapter's); all: a step an epoch",
-        ROWS_OF_A_STEP,
+        "rows a step, over all devices; all: a step an epoch",
+        or_all(AT_LEAST_1),
         metavar="N|all",
     )
     patience: int = training_option(
-        10,
-        "with validation, stop after N epochs without a better validation score",
-        AT_LEAST_1,
-        VALIDATED,
+        10, "epochs without a better validation score before the end", AT_LEAST_1, VALIDATED
     )
     eval_every: int = training_option(
         1, "evaluate after every N-th epoch, and after the last", AT_LEAST_1, metavar="N"
     )
     lr_schedule: str = training_option(
-        "constant",
-        "learning rate over epochs: see --lr-step",
-        one_of(("constant", "step", "cosine", "plateau")),
+        "constant", "learning rate over epochs: see --lr-step", one_of(SCHEDULES)
     )
     lr_step: int = training_option(
         10,
-        "step: epochs from one cut to the next; plateau: epochs "
-        "without a better validation score before a cut",
+        "step: epochs between cuts; plateau: epochs without a better validation score before one",
         AT_LEAST_1,
         CUTS,
     )
-    lr_factor: float = training_option(
-        0.4, "a cut of the learning rate multiplies it by this", RATIO, CUTS
-    )
+    lr_factor: float = training_option(0.4, "a cut multiplies the rate by this", RATIO, CUTS)
     lr_warmup: float = training_option(
         0.0,
-        "cosine: share of the epochs in which the learning rate first grows from 0; the first "
-        "epoch then leaves the network as it begins",
+        "cosine: share of the epochs in which the learning rate first grows from 0",
         FRACTION,
-        COSINE,
+        when("lr_schedule", "cosine"),
     )
     optimizer: str = training_option(
         "adam",
-        "a Gluon optimizer (the chapter's: adam), or rprop (the paper's), for --batch-size all: "
-        "signs of gradients, steps of growing or shrinking size, the first of --lr",
+        "a Gluon optimizer, or rprop (the paper's), for --batch-size all: signs of gradients, "
+        "steps of growing or shrinking size, the first of --lr",
         one_of(OPTIMIZERS),
     )
     seed: int = option(
-        0,
-        "seeds split, initialisation, order of rows and dropout",
-        SEED,
-        common="of everything that is drawn at random",
-        group="training",
+        0, "of everything that is drawn at random", SEED, common=True, group="training"
     )
     gpus: str | None = device_option(
         None,
-        "GPU numbers, as in 0,1; all; or none (default: every visible GPU, else the CPU)",
-        common="as in 0,1 (default: every visible GPU, else the CPU)",
+        "as in 0,1 (default: every visible GPU, else the CPU)",
+        common=True,
         metavar="all|none|LIST",
     )
     cpus: int | None = device_option(
@@ -321,10 +254,9 @@ class RunConfig:
     )
     kvstore: str = device_option(
         "auto",
-        "who adds up gradients. local, device: the CPU, the "
-        "GPUs; none: nobody, on one device; auto: none, else device or local; "
-        "dist_sync, dist_async: a parameter server and workers, see python -m "
-        "d2l_autorec.launch",
+        "who adds up gradients. local, device: the CPU, the GPUs; none: nobody, on one device; "
+        "auto: none, else device or local; dist_sync, dist_async: a parameter server and "
+        "workers, see python -m d2l_autorec.launch",
         one_of(KVSTORES),
         TRAINED,
     )
@@ -333,8 +265,8 @@ class RunConfig:
     )
     kernel: str = device_option(
         "auto",
-        "dense: the chapter's arithmetic; sparse: the same "
-        "over observed ratings only, on CPUs; auto: sparse where it can",
+        "dense: the chapter's arithmetic; sparse: the same over observed ratings only, on CPUs; "
+        "auto: sparse where it can",
         one_of(("auto", "dense", "sparse")),
         WHOLE_ROWS,
     )
@@ -344,30 +276,24 @@ class RunConfig:
     out: str | None = output_option(
         None,
         "run folder (default: runs/MODEL-DATASET-TIME)",
-        common="run folder (default: runs/MODEL-DATASET-TIME)",
+        common=True,
         metavar="DIR",
         computes=False,
     )
     checkpoint_every: int | str = output_option(
         "60s",
-        "from one checkpoint to the next: epochs, as in 5, or seconds, as in 60s, and then more "
-        "where checkpoints would take above 5 % of the time",
+        "epochs between checkpoints, as in 5, or seconds, as in 60s, and then more where they "
+        "would take above 5 % of the time",
         PAUSE,
         TRAINED,
         metavar="N|60s",
         computes=False,
     )
     quiet: bool = output_option(
-        False,
-        "no progress bar, only the result",
-        computes=False,
-        common="no progress bar, only the result",
+        False, "no progress bar, only the result", computes=False, common=True
     )
     json: bool = output_option(
-        False,
-        "print the result as JSON, and nothing else on stdout",
-        computes=False,
-        common="print the result as JSON",
+        False, "print the result as JSON, and nothing else", computes=False, common=True
     )
 
     def __new__(cls, **given: Any) -> "RunConfig":
@@ -468,80 +394,47 @@ class RunConfig:
     def _check_combinations(self) -> None:
         own = self.own_files()
         if own and self.dataset != "auto":
-            raise ConfigError(
-                f"`dataset={self.dataset}` and `{own[0]}` exclude each other: the "
-                "ratings come from one of them"
-            )
+            exclude(self, "dataset", own[0], "the ratings come from one of them")
 
-        layout = {"columns": self.columns, "separator": self.separator, "scale": self.scale}
-        given = [name for name, value in layout.items() if value is not None]
-        check_needs(self, given)  # their default says nothing
+        layout = [name for name in ("columns", "separator", "scale") if getattr(self, name)]
+        check_needs(self, layout)  # their default says nothing
         self.rating_scale()
 
         if self.split == "k-fold" and isinstance(self.fold, int) and self.fold > self.folds:
             raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
-
         if self.gpus not in (None, "none") and self.cpus is not None:
-            raise ConfigError(
-                f"`gpus={self.gpus}` and `cpus={self.cpus}` exclude each other: drop one of them"
-            )
+            exclude(self, "gpus", "cpus", "drop one of them")
 
-        if self.optimizer == "rprop":
-            self._check_rprop()
+        if self.optimizer == "rprop" and self.batch_size != ALL:
+            why = "it goes by the signs of a gradient of all rows; add `batch_size=all`"
+            exclude(self, "optimizer", "batch_size", why)
+        if self.optimizer == "rprop" and self.lr_schedule != "constant":
+            why = "each weight has a step size of its own, and `lr` is the first"
+            exclude(self, "optimizer", "lr_schedule", why)
         if self.kvstore in DISTRIBUTED:
             self._check_distributed()
 
-    def _check_rprop(self) -> None:
-        if self.batch_size != ALL:
-            raise ConfigError(
-                f"`optimizer=rprop` and `batch_size={self.batch_size}` exclude each other: it goes "
-                "by the signs of a gradient of all rows; add `batch_size=all`"
-            )
-        if self.lr_schedule != "constant":
-            raise ConfigError(
-                f"`optimizer=rprop` and `lr_schedule={self.lr_schedule}` exclude each other: each "
-                "weight has a step size of its own, and `lr` is the first"
-            )
-
     def _check_distributed(self) -> None:
         """Raise ConfigError for what several workers cannot do together."""
-        refused = self._refused_by_workers()
-        if self.kvstore == "dist_async":
-            refused += self._refused_by_servers()
-
-        for name, why in refused:
-            value = getattr(self, name)
-            chosen = name
-            if value is not True:
-                chosen += f"={value}"
-
-            raise ConfigError(f"`kvstore={self.kvstore}` and `{chosen}` exclude each other: {why}")
-
-    def _refused_by_workers(self) -> list[Refusal]:
-        """The options of this run that several workers cannot have, and why."""
         if self.at_once:
-            return [Refusal("model", "it is computed at once, by one process")]
-        return []
+            exclude(self, "kvstore", "model", "it is computed at once, by one process")
+        if self.kvstore == "dist_async":
+            self._check_async()
 
-    def _refused_by_servers(self) -> list[Refusal]:
-        """The options that need an optimizer here: asynchronous servers keep theirs."""
-        refused = []
+    def _check_async(self) -> None:
+        """Raise ConfigError for what needs an optimizer here: the servers keep theirs."""
         if self.lr_schedule != "constant":
             why = "the servers' learning rate is set once, at the start"
-            refused.append(Refusal("lr_schedule", why))
+            exclude(self, "kvstore", "lr_schedule", why)
         if "refit" in self.phases:
-            refused.append(Refusal("refit", "the servers cannot begin anew"))
+            exclude(self, "kvstore", "refit", "the servers cannot begin anew")
         if self.optimizer == "rprop":
             why = "it goes by gradients of all rows, and each worker sends those of its own"
-            refused.append(Refusal("optimizer", why))
-
-        return refused
+            exclude(self, "kvstore", "optimizer", why)
 
     def rows_of_a_step(self, num_rows: int) -> int:
-        """Of so many: with more the epochs would only roll rows over."""
-        if isinstance(self.batch_size, str):
-            return num_rows
-        return min(self.batch_size, num_rows)
+        """Return the batch size, capped at the number of rows."""
+        return num_rows if isinstance(self.batch_size, str) else min(self.batch_size, num_rows)
 
     def with_own(self, own: Own) -> "RunConfig":
         """Return the options with a network, loss or callbacks of someone's own."""
@@ -569,15 +462,13 @@ class RunConfig:
 
     def network(self, data: Any) -> Any:
         """Return the uninitialised network, sized for `Ratings` or `Clicks`; see `base.Model`."""
-        if not self.at_once:
-            raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
-        from .fitted import Fitted
+        from .base import Fitted
 
         return Fitted(self)
 
     def build(self, data: Any) -> Any:
         """Return the network of a run: `network`, or the one that was given for this run."""
-        from .own import as_model
+        from .base import as_model
 
         return as_model(self.network(data) if self.own.net is None else self.own.net)
 
@@ -603,7 +494,8 @@ class RunConfig:
 
     def activations(self) -> int:
         """Return how many numbers a network computes for a row, beside its predictions."""
-        return 0
+        size = getattr(self, self.sized_by)
+        return sum(size) if isinstance(size, tuple) else size
 
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError where the model cannot be had of these data, on so many devices."""
@@ -620,33 +512,26 @@ class RunConfig:
 
     @property
     def phases(self) -> list[str]:
-        """What a run consists of, one after the other; the last is served."""
+        """The parts of a run, one after the other; the last is served."""
         return ["search"]
 
     def of_phase(self, phase: str) -> "RunConfig":
-        """The options by which a phase trains."""
+        """Return the options by which a phase trains."""
         return self
 
-    @property
-    def all_folds(self) -> bool:
-        """Whether each fold is to be trained in turn."""
-        return self.fold == ALL
-
     def own_files(self) -> list[str]:
-        """Which options name files of the user's own."""
-        if self.ratings:
-            return ["ratings"]
-        return []
+        """Return which options name files of the user's own."""
+        return ["ratings"] if self.ratings else []
 
     def source_name(self) -> str:
-        """What the ratings come from, as a part of a folder's name."""
+        """Return what the ratings come from, as a part of a folder's name."""
         own = self.own_files()
         if own:
             return Path(getattr(self, own[0])).name.split(".")[0]
         return self.dataset.replace(":", "-")
 
     def rating_scale(self) -> tuple[float, float] | None:
-        """`scale` as two numbers, None where it is left out."""
+        """Return `scale` as two numbers, None where it is left out."""
         if self.scale is None:
             return None
 
@@ -673,39 +558,29 @@ class RatingModel(RunConfig):
         RunConfig,
         "split",
         "random",
-        help="random: each rating is a test rating with probability "
-        "--test-ratio (the chapter's); seq-aware: each user's latest rating is; "
-        "time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
-        "held-out-rows: --test-ratio of the items, reconstructed from their own "
-        "ratings; u1..u5, ua, ub: ml-100k's official folds",
+        help="random: --test-ratio of the ratings are tested (the chapter's); seq-aware: each "
+        "user's latest; time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
+        "held-out-rows: --test-ratio of the items, reconstructed from their own ratings; "
+        "u1..u5, ua, ub: ml-100k's official folds",
         needs=(SPLIT_HERE,),
     )
     test_ratio: float = data_option(
         0.1,
-        "share of test ratings (the chapter's 0.1); 0 trains on all, and tests nothing",
+        "share of test ratings; 0 trains on all, and tests nothing",
         FRACTION,
         SPLIT_HERE,
-        BY_SHARE,
+        when("split", *SPLITS_BY_SHARE),
     )
-    clip: bool = data_option(
-        False, "clip predictions to the rating scale, as the paper does; the chapter does not"
-    )
+    clip: bool = data_option(False, "clip predictions to the rating scale, as the paper does")
     val_ratio: float = data_option(
-        0.0,
-        "share of the training ratings held out for early "
-        "stopping; the best epoch's parameters are kept",
-        Check(lambda v: 0 <= v < 1, "at least 0 and below 1"),
-        common="share of ratings to choose the best epoch by",
+        0.0, "share of ratings to choose the best epoch by", FRACTION, common=True
     )
     refit: bool = option(
         False,
-        "after early stopping, train anew on training and "
-        "validation ratings for the best number of epochs",
+        "after early stopping, train anew on all ratings for the best number of epochs",
         group="training",
     )
-    init_sigma: float = option(
-        0.01, "standard deviation of the initial weights (the chapter's)", POSITIVE, TRAINED
-    )
+    init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
 
     task = "rating"
     not_best = {"split": ("held-out-rows",), "kvstore": ("dist_async",)}
@@ -727,22 +602,26 @@ class RatingModel(RunConfig):
 
     @property
     def phases(self) -> list[str]:
-        if self.refit:
-            return ["search", "refit"]
-        return ["search"]
+        return ["search", "refit"] if self.refit else ["search"]
 
     def own_files(self) -> list[str]:
-        files = {"ratings": self.ratings, "train": self.train, "test": self.test}
-        return [name for name, file in files.items() if file]
+        return [name for name in ("ratings", "train", "test") if getattr(self, name)]
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
         self._check_files()
 
-        if not self.val_ratio:
-            self._check_without_validation()
-        if self.split == "held-out-rows":
-            self._check_held_out_rows()
+        validating = {"refit": self.refit, "lr_schedule=plateau": self.lr_schedule == "plateau"}
+        for name, needed in validating.items():
+            if needed and not self.val_ratio:
+                raise ConfigError(f"`{name}` needs validation ratings: add `val_ratio=0.1`")
+
+        if self.split == "held-out-rows" and not self.maps_rows:
+            why = "only an autoencoder can reconstruct a row that training never saw"
+            exclude(self, "split", "model", why)
+        if self.split == "held-out-rows" and self.val_ratio:
+            why = "a row that is held out as a whole can only be reconstructed"
+            exclude(self, "val_ratio", "split", why)
 
     def _check_files(self) -> None:
         own = self.own_files()
@@ -752,41 +631,13 @@ class RatingModel(RunConfig):
                 f"{named}: give either `ratings=FILE`, which is then split, or "
                 "`train=FILE` and `test=FILE`"
             )
-
         if self.train and self.split != "random":
+            exclude(self, "split", "train", "the two files are the split")
+
+        other = own[:1] or [f"dataset={self.dataset}"]
+        if self.split in OFFICIAL_FOLDS and (own or self.dataset not in ("auto", "ml-100k")):
             raise ConfigError(
-                f"`split={self.split}` and `train` exclude each other: the two files are the split"
-            )
-
-        others = own[:1]  # what the ratings come from, where it is not ml-100k
-        if not own and self.dataset not in ("auto", "ml-100k"):
-            others = [f"dataset={self.dataset}"]
-        if self.split in OFFICIAL_FOLDS and others:
-            raise ConfigError(
-                f"`split={self.split}` is an official fold of ml-100k: leave out `{others[0]}`"
-            )
-
-    def _check_without_validation(self) -> None:
-        needy = []
-        if self.refit:
-            needy.append("refit")
-        if self.lr_schedule == "plateau":
-            needy.append("lr_schedule=plateau")
-
-        if needy:
-            raise ConfigError(f"`{needy[0]}` needs validation ratings: add `val_ratio=0.1`")
-
-    def _check_held_out_rows(self) -> None:
-        if not self.maps_rows:
-            raise ConfigError(
-                f"`split=held-out-rows` and `model={self.model}` exclude each other: "
-                "only an autoencoder can reconstruct a row that training never saw"
-            )
-
-        if self.val_ratio:
-            raise ConfigError(
-                "`val_ratio` and `split=held-out-rows` exclude each other: a row "
-                "that is held out as a whole can only be reconstructed"
+                f"`split={self.split}` is an official fold of ml-100k: leave out `{other[0]}`"
             )
 
 
@@ -801,10 +652,10 @@ class ClickModel(RunConfig):
         RATING,
     )
     min_user_clicks: int = data_option(
-        5, "users with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+        5, "users with fewer clicks are dropped", AT_LEAST_0, metavar="N"
     )
     min_item_clicks: int = data_option(
-        0, "items with fewer clicks are dropped (the original's)", AT_LEAST_0, metavar="N"
+        0, "items with fewer clicks are dropped", AT_LEAST_0, metavar="N"
     )
     split: str = redefault(
         RunConfig,
@@ -817,17 +668,16 @@ class ClickModel(RunConfig):
     folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
     heldout_users: float = data_option(
         0.1,
-        "users for the test, and as many again for validation: a number, or a fraction of all; "
-        "0 trains on all users",
+        "number or fraction of users to test, and as many to validate; 0 trains on all users",
         HELD_OUT,
-        NO_FOLDS,
+        BY_USERS,
         metavar="N|FRACTION",
     )
     validation_users: float | None = data_option(
         None,
         "users for validation, where there are not to be as many as for the test",
         HELD_OUT,
-        NO_FOLDS,
+        BY_USERS,
         metavar="N|FRACTION",
     )
     at: Sizes = output_option(
@@ -865,9 +715,8 @@ class ClickModel(RunConfig):
 
     @property
     def validated(self) -> bool:
-        if self.validation_users is None:
-            return self.heldout_users > 0
-        return self.validation_users > 0
+        users = self.heldout_users if self.validation_users is None else self.validation_users
+        return users > 0
 
     @property
     def score(self) -> Score:

@@ -10,7 +10,7 @@ from mxnet.gluon import Parameter, nn
 from ..kernels.csr import CSRBatch
 from ..kernels.dropout import dropout_at, dropout_mask
 from ..kernels.functions import encode
-from .rating_scale import ScaledActivation
+from .vectors import ScaledActivation
 
 Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
 

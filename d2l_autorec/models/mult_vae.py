@@ -10,7 +10,6 @@ from mxnet import autograd, np, npx
 from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
-from ..support.errors import ConfigError
 from .base import Model, vectors_of
 from .layers import Affine, InputDense
 from .vectors import Vectors
@@ -88,10 +87,8 @@ class ClickEncoder(nn.HybridBlock):
         return self._deeper(self.first(kept))
 
     def _deeper(self, code: Any) -> Any:
-        """The layers after the first; a traced identity would have no graph."""
-        if len(self.rest):
-            return self.rest(code)
-        return code
+        """Return what the layers after the first make; a traced identity would have no graph."""
+        return self.rest(code) if len(self.rest) else code
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
@@ -155,11 +152,6 @@ class MultDAE(nn.HybridBlock, Model):
         Share of the input that is dropped; or one share for the input of
         each of the 2 len(hidden) layers.
 
-    Raises
-    ------
-    ConfigError
-        If a size or share is out of range, or their numbers do not match.
-
     Shape: (batch_size, columns), an ndarray or a CSRBatch -> (batch_size, columns).
 
     Notes
@@ -179,8 +171,9 @@ class MultDAE(nn.HybridBlock, Model):
     ) -> None:
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
-        shares = layer_dropouts(hidden, dropout)
         depth = len(hidden)
+        others = [0.0] * (2 * depth - 1)
+        shares = dropout if isinstance(dropout, Sequence) else (dropout, *others)
         encoder, decoder = self._sizes(tuple(hidden), columns)
 
         with self.name_scope():
@@ -305,33 +298,3 @@ def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
     Shape: (batch_size, K), (batch_size, K) -> (batch_size,).
     """
     return (np.exp(log_variance) + np.square(mean) - 1 - log_variance).sum(axis=1) / 2
-
-
-def layer_dropouts(hidden: Sequence[int], dropout: float | Sequence[float]) -> tuple[float, ...]:
-    """One dropout share for each of the 2 len(hidden) layers; see `MultDAE`."""
-    if not len(hidden) or any(units < 1 for units in hidden):
-        raise ConfigError(
-            f"`hidden` is {_listed(hidden)!r}: it must be one or more layer sizes "
-            "from 1, separated by commas, as in 600,200"
-        )
-
-    layers = 2 * len(hidden)
-    shares: tuple[float, ...]
-    if isinstance(dropout, Sequence):
-        shares = tuple(dropout)
-    else:
-        shares = (dropout, *[0.0] * (layers - 1))
-
-    if len(shares) != layers:
-        raise ConfigError(
-            f"`dropout` has {len(shares)} values, {_listed(shares)}, but "
-            f"`hidden={_listed(hidden)}` makes {layers} layers: give one value, for the "
-            f"input, or {layers}"
-        )
-    if not all(0 <= share < 1 for share in shares):
-        raise ConfigError(f"`dropout` is {_listed(shares)}: each share must be from 0 to below 1")
-    return shares
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return ",".join(f"{value:g}" for value in values)

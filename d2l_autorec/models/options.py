@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import field
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from ..support.errors import ConfigError, did_you_mean, refuse_blank, shortened
 from ..support.numbers import can_be_heldout
@@ -71,32 +71,38 @@ class Need(NamedTuple):
     of_model: bool = False
 
 
+def when(name: str, *values: Any) -> Need:
+    """Return the need that an option has one of these values; without any, that it is set."""
+    if not values:
+        return Need(lambda c: bool(getattr(c, name)), f"it goes with `{name}`", f"add `{name}`")
+
+    reason = f"`{name}={{0.{name}}}` has no use for it"
+    return Need(lambda c: getattr(c, name) in values, reason, f"add `{name}={values[0]}`")
+
+
 def within(low: int, high: int) -> Check:
-    """The check of a whole number."""
+    """Return the check of a whole number."""
     return Check(lambda v: low <= v <= high, f"from {low} to {high}")
 
 
 def one_of(choices: tuple[str, ...]) -> Check:
-    """The check that a value is one of `choices`."""
+    """Return the check that a value is one of `choices`."""
     return Check(lambda v: v in choices, "one of " + ", ".join(choices), choices)
 
 
+def or_all(check: Check) -> Check:
+    """Return the check of a number that may also be the word all."""
+    return Check(
+        lambda v: v == "all" if isinstance(v, str) else check.accepts(v),
+        f"{check.allowed}, or all",
+        ("all",),
+    )
+
+
 def seconds_of(pause: str) -> float:
-    """The number in a text like '60s'; 0 where it is another."""
+    """Return the number in a text like '60s'; 0 where it is another."""
     found = SECONDS.fullmatch(pause)
-    if found is None:
-        return 0.0
-    return float(found[1])
-
-
-def _is_pause(value: int | str) -> bool:
-    if isinstance(value, str):
-        return seconds_of(value) > 0
-    return 1 <= value <= LARGEST
-
-
-def _held_out(value: float) -> bool:
-    return value <= LARGEST and can_be_heldout(value)
+    return float(found[1]) if found else 0.0
 
 
 # MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
@@ -113,10 +119,13 @@ RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
 DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
 SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
 HELD_OUT = Check(
-    _held_out,
+    lambda v: v <= LARGEST and can_be_heldout(v),
     f"a number of users, {LARGEST} at most, or a fraction below 0.5",
 )
-PAUSE = Check(_is_pause, "epochs from 1, as in 5, or seconds above 0, as in 60s")
+PAUSE = Check(
+    lambda v: seconds_of(v) > 0 if isinstance(v, str) else 1 <= v <= LARGEST,
+    "epochs from 1, as in 5, or seconds above 0, as in 60s",
+)
 SIZES = Check(
     lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
     f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most",
@@ -138,6 +147,7 @@ def option(
     *needs: Need,
     group: str = "model",
     computes: bool = True,
+    common: bool = False,
     **meta: Any,
 ) -> Any:
     """Return a dataclass field that is also a command-line option.
@@ -154,15 +164,14 @@ def option(
         Heading of the help, one of `GROUPS`.
     computes : bool
         Whether a run may compute something else for another value.
+    common : bool
+        Whether the first screen of the help has it.
     **meta
-        common: what the first screen of the help says of it, which has no other options;
         metavar: what the help shows for a value; blank: whether a value may be white space;
         space: what a search tries, a `Span` or an `Among`.
     """
-    return field(
-        default=default,
-        metadata=dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta),
-    )
+    about = dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta)
+    return field(default=default, metadata={**about, "common": help if common else ""})
 
 
 data_option = partial(option, group="data")
@@ -178,13 +187,13 @@ def training_option(
 
 
 def redefault(config: type[OptionFields], name: str, default: Any, **meta: Any) -> Any:
-    """The option `name` of `config` with another default, for a dataclass that inherits it."""
+    """Return the option `name` of `config` with another default, for a subclass."""
     spec = config.__dataclass_fields__[name]
     return field(default=default, metadata={**spec.metadata, **meta})
 
 
 def computing_options(config: OptionFields) -> dict[str, Any]:
-    """The values of the options that may change what a run computes."""
+    """Return the values of the options that may change what a run computes."""
     return {
         spec.name: getattr(config, spec.name)
         for spec in dataclasses.fields(config)
@@ -238,19 +247,14 @@ def _check_type(spec: dataclasses.Field, value: Any) -> None:
         (kind, words) for annotations, kind, words in KINDS if spec.type in annotations
     )
 
-    values = (value,)
-    if spec.type in (Sizes, Shares):
-        values = _numbers_of(value)
-
+    values = _numbers_of(value) if spec.type in (Sizes, Shares) else (value,)
     misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
     if misplaced or not all(isinstance(one, kind) for one in values):
         raise ConfigError(f"`{spec.name}` is {value!r}: it must be {words}")
 
 
 def _numbers_of(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, tuple):
-        return value
-    return (value,)
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _in_float32(value: Any) -> bool:
@@ -263,31 +267,44 @@ def _in_float32(value: Any) -> bool:
 def check_needs(config: OptionFields, given: Iterable[str]) -> None:
     """Raise ConfigError, one line, for the first option of `given` that has no effect."""
     for name in given:
-        needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
+        need = _unmet(config, name)
+        if need is None:
+            continue
 
-        for need in needs:
-            if need.met(config):
-                continue
-
-            advice = "leave it out"
-            if need.remedy:
-                advice += f", or {need.remedy.format(config)}"
-            raise ConfigError(f"`{name}` has no effect: {need.reason.format(config)}; {advice}")
+        advice = f"leave it out, or {need.remedy}" if need.remedy else "leave it out"
+        text = f"`{name}` has no effect: {need.reason}; {advice}"
+        raise ConfigError(text.format(config))
 
 
 def has_effect(config: OptionFields, name: str) -> bool:
-    """Whether an option does something, for all that the others say."""
+    """Return whether an option does something, for all that the others say."""
+    return _unmet(config, name) is None
+
+
+def _unmet(config: OptionFields, name: str) -> Need | None:
     needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
-    return all(need.met(config) for need in needs)
+    return next((need for need in needs if not need.met(config)), None)
+
+
+def exclude(config: OptionFields, one: str, other: str, why: str) -> NoReturn:
+    """Raise ConfigError for two options that cannot be had together."""
+    raise ConfigError(
+        f"{_written(config, one)} and {_written(config, other)} exclude each other: {why}"
+    )
+
+
+def _written(config: OptionFields, name: str) -> str:
+    value = getattr(config, name)
+    if value is True:
+        return f"`{name}`"
+    return f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={shown(value)}`"
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
+    """Return a value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def brief(value: Any) -> str:
-    """As `shown`, cut where it is too long for a line."""
+    """Return a value as `shown` does, cut where it is too long for a line."""
     return shortened(shown(value))

@@ -1,8 +1,12 @@
-"""Models as NumPy arrays, for what answers without a network; imports no MXNet."""
+"""Models as NumPy arrays and functions, for what answers without MXNet."""
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
+
+SELU_SLOPE = 1.0507009873554805  # of its positive branch
+SELU_LOWEST = 1.6732632423543772  # its negative branch tends to minus this, times the slope
 
 
 class Vectors(NamedTuple):
@@ -30,3 +34,67 @@ class Linear(NamedTuple):
 
     weights: np.ndarray | None
     biases: np.ndarray
+
+
+class ScaledActivation(NamedTuple):
+    """An activation of predictions; bounded ones are scaled to the ratings.
+
+    sigmoid(z) lies in (0, 1) and tanh(z) in (-1, 1): neither could predict a
+    5. They are stretched to low..high.
+
+    Parameters
+    ----------
+    name : {'sigmoid', 'tanh', 'relu', 'elu', 'selu'}
+    low, high : float
+        Ends of the rating scale, in the network's units.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    def line(self) -> tuple[float, float]:
+        """Factor and summand that take the activation to the scale."""
+        if self.name == "sigmoid":
+            return self.high - self.low, self.low
+        if self.name == "tanh":
+            return (self.high - self.low) / 2, (self.high + self.low) / 2
+        return 1.0, 0.0
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Ratings, in the network's units and of the shape of `z`."""
+        factor, summand = self.line()
+        return self._activated(z) * np.float32(factor) + np.float32(summand)
+
+    def _activated(self, z: np.ndarray) -> np.ndarray:
+        if self.name == "sigmoid":
+            return special.expit(z)
+        if self.name == "tanh":
+            return np.tanh(z)
+        if self.name == "relu":
+            return np.maximum(z, 0)
+
+        negative = np.expm1(np.minimum(z, 0))
+        if self.name == "elu":
+            return np.where(z > 0, z, negative)
+        branches = np.where(z > 0, z, np.float32(SELU_LOWEST) * negative)
+        return branches * np.float32(SELU_SLOPE)
+
+    def inverse(self, ratings: np.ndarray) -> np.ndarray:
+        """What z would be for these ratings, which are above 0.
+
+        The ends of the scale, which a bounded activation only approaches, count
+        as 2 % inside it.
+        """
+        if self.name == "selu":
+            return ratings / np.float32(SELU_SLOPE)
+        if self.name in ("relu", "elu"):
+            return ratings
+
+        share = (ratings - self.low) / (self.high - self.low)
+        inside = np.clip(share, 0.02, 0.98)
+        logit = np.log(inside / (1 - inside))
+
+        if self.name == "sigmoid":
+            return logit
+        return logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1

@@ -12,8 +12,8 @@ from scipy import sparse
 from ..data.clicks import INPUTS, Clicks, Fold, prepare_clicks
 from ..data.ratings import Ratings
 from ..evaluation.ranking import RankingEvaluation
+from ..models.base import Fitted
 from ..models.catalog.popularity import PopularityConfig
-from ..models.fitted import Fitted
 from ..models.kinds import ClickModel, numbered
 from ..training.loaders import train_loader
 from .experiment import EXPLODED, Experiment

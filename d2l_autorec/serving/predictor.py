@@ -25,8 +25,7 @@ from ..data.ratings import Ratings
 from ..evaluation.fallback import MeanFallback
 from ..evaluation.metrics import top_items
 from ..models.kinds import RunConfig
-from ..models.rating_scale import ScaledActivation
-from ..models.vectors import Linear, Vectors
+from ..models.vectors import Linear, ScaledActivation, Vectors
 from ..support.errors import ConfigError, DataWarning, check_whole
 
 REASONS = 3  # at most, for an item

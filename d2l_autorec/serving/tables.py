@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..models.kinds import RunConfig
-from ..models.rating_scale import ScaledActivation
-from ..models.vectors import Linear, Vectors
+from ..models.vectors import Linear, ScaledActivation, Vectors
 from ..runs.folder import RunFolder
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import ConfigError, DataError

@@ -190,7 +190,7 @@ def test_a_batch_of_more_rows_than_there_are(in_process):
         ),
         (
             ["--regularization", "5", "--loss", "root"],
-            ["--regularization and --loss root exclude each other"],
+            ["--regularization 5 and --loss root exclude each other"],
         ),
         (["--regularization", "-1"], ["--regularization is -1.0: it must be 0 or more"]),
         (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),

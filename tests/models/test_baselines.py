@@ -9,10 +9,10 @@ from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.evaluation.ranking import RankingEvaluation
 from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog import ease
 from d2l_autorec.models.catalog.ease import EASEConfig, needed_memory
 from d2l_autorec.models.catalog.popularity import PopularityConfig
-from d2l_autorec.models.fitted import Fitted
 from d2l_autorec.support.errors import ConfigError
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()

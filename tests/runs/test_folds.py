@@ -84,14 +84,14 @@ def test_stopped_and_gone_on_with(in_process, tmp_path):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"fold": "all"}, "`fold` has no effect: `split=random` has no such folds"),
+        ({"fold": "all"}, "`fold` has no effect: `split=random` has no use for it"),
         ({"split": "k-fold", "fold": "each"}, "`fold` is each: it must be from 1 to 1000, or all"),
         ({"split": "k-fold", "fold": 6}, "`fold` is 6: it must be from 1 to `folds=5`"),
         ({"split": "k-fold", "fold": 0}, "`fold` is 0: it must be from 1"),
         ({"model": "ease", "split": "k-fold", "folds": 2}, "`folds` is 2: it must be from 3"),
         (
             {"model": "ease", "split": "k-fold", "heldout_users": 5.0},
-            "`heldout_users` has no effect: the folds of `split=k-fold` are the test users",
+            "`heldout_users` has no effect: `split=k-fold` has no use for it",
         ),
     ],
 )

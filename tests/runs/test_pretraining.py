@@ -129,7 +129,7 @@ def test_codes_and_their_autoencoder_by_numpy():
         ({"hidden": (9, 9)}, "but `hidden` is 9,9"),
         ({"kvstore": "dist_sync"}, "`kvstore=dist_sync` and `pretrain` exclude each other"),
         ({"pretrain_epochs": (5,)}, "`pretrain_epochs` is 5: it must be two whole numbers"),
-        ({"pretrain": False}, "`pretrain_epochs` has no effect: all layers are trained at once"),
+        ({"pretrain": False}, "`pretrain_epochs` has no effect: it goes with `pretrain`"),
     ],
 )
 def test_what_cannot_be_pretrained(options, fragment):

@@ -126,7 +126,7 @@ def test_a_configuration_names_parameters(config, options, text):
         ({"model": "mf", "preset": "paper"}, "`preset=paper` is not for `model=mf`"),
         ({"model": "mf", "hidden": 3}, "`hidden` is an option of `model=autorec` and mult-dae"),
         ({"model": "mean", "lr": 1.0}, "`lr` has no effect: `model=mean` is computed at once"),
-        ({"lr_step": 3}, "`lr_schedule=constant` makes no cuts; .* add `lr_schedule=step`"),
+        ({"lr_step": 3}, "`lr_schedule=constant` has no use for it; .* add `lr_schedule=step`"),
     ],
 )
 def test_make_config_names_parameters(options, text):
@@ -192,7 +192,6 @@ CALLS = {
         lambda ratings, **_: d2l.prepare_clicks(ratings, 1.0, 1, heldout_users=2.5),
         "`heldout_users` is 2.5",
     ),
-    "layers": (lambda **_: d2l.MultDAE((4, 0), 80), "`hidden` is '4,0'"),
     "n": (
         lambda model, **_: model.recommend(1, n=0),
         "`n` is 0: it must be a whole number, at least 1",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...support.errors import ConfigError
-from ..kinds import REFITTED, RatingModel, Refusal, RunConfig
+from ..kinds import REFITTED, RatingModel, RunConfig
 from ..options import (
     AT_LEAST_1,
     DROPOUT,
@@ -22,11 +22,13 @@ from ..options import (
     Shares,
     Sizes,
     Span,
+    exclude,
     one_of,
     option,
     redefault,
     shown,
     training_option,
+    when,
 )
 from ..registry import register
 
@@ -37,12 +39,7 @@ LENGTHS = Check(
     lambda v: len(v) == 2 and all(1 <= n <= 1_000_000 for n in v),
     "two whole numbers from 1 to 1000000",
 )
-CENTERED = Need(lambda c: c.center, "the chapter's network reads every rating", "add `center`")
-PRETRAINED = Need(lambda c: c.pretrain, "all layers are trained at once", "add `pretrain`")
 DEEP = Need(lambda c: len(c.hidden) > 1, "there is one hidden layer", "add another to `hidden`")
-BY_LAMBDA = Need(
-    lambda c: bool(c.regularization), "`wd` is that of all weights", "add `regularization`"
-)
 # Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
 # are clipped to the scale; lambda is the authors' for ML-1M. They optimise with L-BFGS and RProp;
 # here it is Adam unless RProp is asked for, as Adam's validation RMSE on ML-1M is lower (0.8335
@@ -76,9 +73,7 @@ BEST = dict(
 def stage_of(phase: str) -> int:
     """The number of a phase of pretraining, from 1; 0 for any other."""
     found = re.search(rf"{PRETRAIN}(\d+)$", phase)
-    if found is None:
-        return 0
-    return int(found[1])
+    return int(found[1]) if found else 0
 
 
 @register("autorec")
@@ -88,51 +83,42 @@ class AutoRecConfig(RatingModel):
 
     based: str = option(
         "item",
-        "item: an item's ratings are a row (the chapter's); user: a user's are",
+        "whose ratings are a row: an item's (the chapter's), or a user's",
         one_of(("item", "user")),
         space=Among(("item", "user")),
     )
     hidden: Sizes = option(
         (500,),
-        "hidden units (the chapter's and the paper's 500); several layers as in 500,250,500",
+        "hidden units a layer",
         SIZES,
-        common="hidden units",
+        common=True,
         space=Among(((100,), (250,), (500,), (1000,))),
     )
     encoder_activation: str = option(
         "sigmoid",
-        "of every hidden layer (the chapter's: sigmoid)",
+        "of every hidden layer",
         one_of(ACTIVATIONS),
         space=Among(("sigmoid", "tanh", "relu", "identity")),
     )
     decoder_activation: str = option(
         "identity",
-        "of the predictions (the chapter's: "
-        "identity); sigmoid and tanh, which are bounded, are scaled "
-        "to the rating scale",
+        "of the predictions; sigmoid and tanh are scaled to the rating scale",
         one_of(ACTIVATIONS),
     )
-    tied: bool = option(
-        False,
-        "the decoder has the encoder's weights; first and last hidden layer must be of equal size",
-    )
+    tied: bool = option(False, "the decoder has the encoder's weights")
     dropout: Shares = option(
-        (0.05,),
-        "dropout after the first hidden layer (the chapter's)",
-        DROPOUT,
-        space=Span(0.0, 0.7),
+        (0.05,), "dropout after the first hidden layer", DROPOUT, space=Span(0.0, 0.7)
     )
     input_dropout: float = option(
         0.0,
         "share of the ratings that the encoder does not see in training, and is to predict",
         FRACTION,
-        CENTERED,
+        when("center"),
         space=Span(0.0, 0.8),
     )
     input_scale: float = option(
         1.0,
-        "what the encoder's inputs are multiplied by: as larger initial weights, a higher rate and "
-        "a smaller weight decay of the encoder",
+        "what the encoder's inputs are multiplied by",
         POSITIVE,
         space=Span(0.3, 30.0, log=True),
     )
@@ -141,26 +127,22 @@ class AutoRecConfig(RatingModel):
     )
     loss: str = option(
         "l2",
-        "l2: half the mean squared error of a row (the chapter's); "
-        "root: root of a batch's sum of squared errors, on one device",
+        "l2: half the mean squared error of a row; root: root of a batch's sum of squared errors",
         one_of(("l2", "root")),
     )
     regularization: float | None = training_option(
         None,
-        "instead of --wd: the chapter's "
-        "lambda, which means the same on a matrix of any size; the weight decay is "
-        "lambda / (users x items). With --center it means the same on any rating scale, too",
+        "the chapter's lambda, instead of --wd: the weight decay is lambda / (users x items)",
         PENALTY,
         metavar="LAMBDA",
         space=Span(2.0, 700.0, log=True),
     )
     inner_regularization: float | None = training_option(
         None,
-        "lambda of the weights between hidden layers, which predict hidden units and not ratings "
-        "(default: as --regularization)",
+        "lambda of the weights between hidden layers (default: as --regularization)",
         PENALTY,
         DEEP,
-        BY_LAMBDA,
+        when("regularization"),
         metavar="LAMBDA",
     )
     batch_size: int | str = redefault(
@@ -168,26 +150,37 @@ class AutoRecConfig(RatingModel):
     )
     updates: int | None = training_option(
         None,
-        f"instead of --epochs: as many epochs as make about N steps, but at least {FEWEST_EPOCHS}",
+        f"instead of --epochs: as many as make about N steps, but at least {FEWEST_EPOCHS}",
         AT_LEAST_1,
         metavar="N",
     )
-
     pretrain: bool = training_option(
         False,
         "train the hidden layers one after the other first, each with the decoding layer that "
         "mirrors it, as an autoencoder of what it reads; for several, as in 500,250,500",
     )
     pretrain_epochs: Sizes = training_option(
-        (140, 400),
-        "epochs of the first layer, on ratings, and of each other, on the units before it",
-        LENGTHS,
-        PRETRAINED,
+        (140, 400), "epochs of the first layer, and of each other", LENGTHS, when("pretrain")
+    )
+    pretrain_lr: float | None = training_option(
+        None,
+        "learning rate of these phases (default: as --lr)",
+        POSITIVE,
+        when("pretrain"),
+        metavar="X",
     )
 
-    pretrain_lr: float | None = training_option(
-        None, "learning rate of these phases (default: as --lr)", POSITIVE, PRETRAINED, metavar="X"
+    sized_by = "hidden"
+    presets = {"paper": PAPER, "best": BEST}
+    # what a validation part, a refit or the means of `best` exclude
+    not_best = {**RatingModel.not_best, "loss": ("root",), "decoder_activation": ACTIVATIONS[1:]}
+    in_other_units = (
+        ("wd", "regularization"),
+        ("regularization", "wd"),
+        ("epochs", "updates"),
+        ("updates", "epochs"),
     )
+    compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
 
     @property
     def phases(self) -> list[str]:
@@ -205,18 +198,11 @@ class AutoRecConfig(RatingModel):
         if not stage:
             return self
 
-        first = stage == 1
-        hidden = self.hidden
-        if first:
-            hidden = hidden[:1]
-        return replace(
-            self,
-            hidden=hidden,
-            pretrain=False,
-            epochs=self.pretrain_epochs[not first],
-            updates=None,
-            lr=self.pretrain_lr or self.lr,
-        )
+        hidden, epochs = self.hidden, self.pretrain_epochs[1]
+        if stage == 1:
+            hidden, epochs = hidden[:1], self.pretrain_epochs[0]
+        lr = self.pretrain_lr or self.lr
+        return replace(self, hidden=hidden, epochs=epochs, lr=lr, pretrain=False, updates=None)
 
     @property
     def inner_share(self) -> float:
@@ -226,7 +212,7 @@ class AutoRecConfig(RatingModel):
         return self.inner_regularization / self.regularization
 
     def epochs_for(self, num_rows: int) -> int:
-        """How many epochs to train on a matrix of so many rows."""
+        """Return how many epochs to train on a matrix of so many rows."""
         if self.updates is None:
             return self.epochs
 
@@ -313,10 +299,6 @@ class AutoRecConfig(RatingModel):
         """Return the loss, which the compiled steps know."""
         return self.loss
 
-    def activations(self) -> int:
-        """Return the number of hidden units."""
-        return sum(self.hidden)
-
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError for a loss of several devices, or a decoder scaled to one rating."""
         if self.loss == "root" and devices > 1:
@@ -332,60 +314,29 @@ class AutoRecConfig(RatingModel):
                 f"but all ratings are {low:g}: give the `scale`, as in 1,5, or choose identity"
             )
 
-    sized_by = "hidden"
-    presets = {"paper": PAPER, "best": BEST}
-    # what a validation part, a refit or the means of `best` exclude
-    not_best = {
-        **RatingModel.not_best,
-        "loss": ("root",),
-        "decoder_activation": ("sigmoid", "tanh", "relu", "elu", "selu"),
-    }
-    in_other_units = (
-        ("wd", "regularization"),
-        ("regularization", "wd"),
-        ("epochs", "updates"),
-        ("updates", "epochs"),
-    )
-    compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
-
-    def _refused_by_workers(self) -> list[Refusal]:
-        refused = super()._refused_by_workers()
+    def _check_distributed(self) -> None:
+        super()._check_distributed()
         if self.loss == "root":
-            refused.append(Refusal("loss", "it is one number for a whole batch"))
+            exclude(self, "kvstore", "loss", "it is one number for a whole batch")
         if self.pretrain:
             why = "the servers cannot begin anew with parameters of other shapes"
-            refused.append(Refusal("pretrain", why))
-        return refused
+            exclude(self, "kvstore", "pretrain", why)
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
-            raise ConfigError(
-                f"`wd={self.wd:g}` and `regularization={self.regularization:g}` "
-                "exclude each other: they are one penalty in two units"
-            )
-
+            exclude(self, "wd", "regularization", "they are one penalty in two units")
         if self.updates is not None and self.epochs != RunConfig.epochs:
-            raise ConfigError(
-                f"`epochs={self.epochs}` and `updates={self.updates}` exclude each other: they "
-                "are one length in two units"
-            )
+            exclude(self, "epochs", "updates", "both set the length of training; give one")
 
-        bounded = self.decoder_activation != "identity"
-        if self.center and (bounded or self.loss != "l2"):
-            other = f"loss={self.loss}"
-            if bounded:
-                other = f"decoder_activation={self.decoder_activation}"
-            raise ConfigError(
-                f"`center` and `{other}` exclude each other: what the means leave is on no "
-                "scale, and its error is squared"
-            )
-
+        unlike = {"decoder_activation": "identity", "loss": "l2"}
+        for name, usual in unlike.items():
+            if self.center and getattr(self, name) != usual:
+                why = "what the means leave is on no scale, and its error is squared"
+                exclude(self, "center", name, why)
         if self.regularization is not None and self.loss != "l2":
-            raise ConfigError(
-                f"`regularization` and `loss={self.loss}` exclude each other: the "
-                "chapter's lambda goes with the squared error; give `wd`"
-            )
+            why = "the chapter's lambda goes with the squared error; give `wd`"
+            exclude(self, "regularization", "loss", why)
 
         mirrored = self.hidden == self.hidden[::-1] and len(self.hidden) % 2 == 1
         if self.pretrain and not (mirrored and len(self.hidden) > 1):
@@ -393,7 +344,6 @@ class AutoRecConfig(RatingModel):
                 "`pretrain` needs hidden layers that mirror each other around one in the middle, "
                 f"as in 500,250,500, but `hidden` is {shown(self.hidden)}"
             )
-
         if self.tied and self.hidden[0] != self.hidden[-1]:
             raise ConfigError(
                 "`tied` needs a first and last hidden layer of equal size, but "

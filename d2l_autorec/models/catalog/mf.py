@@ -18,7 +18,7 @@ class MFConfig(RatingModel):
     )
     center: bool = option(
         False,
-        "add the training ratings' mean to every prediction; the chapter's biases have to learn it",
+        "add the training ratings' mean to every prediction",
     )
     wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
     epochs: int = redefault(RunConfig, "epochs", 20)
@@ -49,7 +49,3 @@ class MFConfig(RatingModel):
 
         mean = float(data.values.mean()) + data.offset if self.center else 0.0
         return MF(self.factors, data.num_users, data.num_items, mean)
-
-    def activations(self) -> int:
-        """Return the number of factors."""
-        return self.factors

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...support.errors import ConfigError
 from ...training.history import NDCG, ORIGINAL_STEPS, SCHEDULES, Score, anneal_schedule, second_pass
-from ..kinds import ClickModel, Refusal, RunConfig
+from ..kinds import ClickModel, RunConfig
 from ..options import (
     AT_LEAST_1,
     PENALTY,
@@ -17,11 +17,13 @@ from ..options import (
     Shares,
     Sizes,
     Span,
+    exclude,
     one_of,
     option,
     redefault,
     shown,
     training_option,
+    when,
 )
 from ..registry import register
 
@@ -30,11 +32,6 @@ if TYPE_CHECKING:
 
 CAPPED = Need(
     lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
-)
-BY_STEPS = Need(
-    lambda c: c.anneal == "original",
-    "`anneal={0.anneal}` does not count steps",
-    "add `anneal=original`",
 )
 
 
@@ -49,14 +46,13 @@ class ClickAutoencoderConfig(ClickModel):
     patience: int = redefault(RunConfig, "patience", 200)
     hidden: Sizes = option(
         (600, 200),
-        "hidden units up to the code (the original's 600,200); the decoder mirrors them",
+        "hidden units up to the code; the decoder mirrors them",
         SIZES,
         space=Among(((100,), (200,), (600,), (300, 100), (600, 200))),
     )
     dropout: Shares = option(
         (0.5,),
-        "share of the input that is dropped; or one share "
-        "for the input of each layer, as in 0.5,0,0,0",
+        "share of the input that is dropped; or one for the input of each layer, as in 0.5,0,0,0",
         SHARES,
         space=Span(0.2, 0.8),
     )
@@ -73,21 +69,14 @@ class ClickAutoencoderConfig(ClickModel):
         """Return the network of so many items."""
         from .. import mult_vae
 
-        # one share is of the input alone
         dropout = self.dropout[0] if len(self.dropout) == 1 else self.dropout
         return getattr(mult_vae, self._network)(self.hidden, data.num_items, dropout)
 
     _network: ClassVar[str]
 
-    def activations(self) -> int:
-        """Return the number of hidden units."""
-        return sum(self.hidden)
-
     @property
     def score(self) -> Score:
-        if self.early_stopping == "loss":
-            return Score("loss", False)
-        return NDCG
+        return Score("loss", False) if self.early_stopping == "loss" else NDCG
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
@@ -108,26 +97,22 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
     anneal: str = training_option(
         "original",
-        "growth of beta. original: 1 / --anneal-steps an "
-        "update, up to the cap; recotour: to the cap at 85 % of all updates; "
-        "constant: the cap",
+        "growth of beta. original: 1 / --anneal-steps an update, up to the cap; recotour: to the "
+        "cap at 85 % of all updates; constant: the cap",
         one_of(SCHEDULES),
     )
-    anneal_cap: float = training_option(
-        0.2, "highest beta (the original's)", PENALTY, CAPPED, space=Span(0.0, 1.0)
-    )
+    anneal_cap: float = training_option(0.2, "highest beta", PENALTY, CAPPED, space=Span(0.0, 1.0))
     anneal_steps: int = training_option(
         ORIGINAL_STEPS,
         "updates in which an original beta would reach 1",
         AT_LEAST_1,
-        BY_STEPS,
+        when("anneal", "original"),
         metavar="N",
     )
     search_beta: bool = training_option(
         False,
-        "anneal to 1, note the beta with the best "
-        "validation score, then train anew up to that beta with the same "
-        "slope",
+        "anneal to 1, note the beta with the best validation score, then train anew up to that "
+        "beta with the same slope",
     )
 
     compared = {"Mult-VAE": {"anneal": "recotour"}}
@@ -135,9 +120,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
     @property
     def phases(self) -> list[str]:
-        if self.search_beta:
-            return ["search", "best-beta"]
-        return ["search"]
+        return ["search", "best-beta"] if self.search_beta else ["search"]
 
     def check_data(self, data: Any, devices: int) -> None:
         super().check_data(data, devices)
@@ -164,11 +147,10 @@ class MultVAEConfig(ClickAutoencoderConfig):
             ],
         )
 
-    def _refused_by_servers(self) -> list[Refusal]:
-        refused = super()._refused_by_servers()
+    def _check_async(self) -> None:
+        super()._check_async()
         if self.anneal != "constant":
-            refused.append(Refusal("anneal", "nobody counts the updates of all workers"))
-        return refused
+            exclude(self, "kvstore", "anneal", "nobody counts the updates of all workers")
 
     def _check_combinations(self) -> None:
         super()._check_combinations()
