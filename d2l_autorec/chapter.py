@@ -14,7 +14,7 @@ import numpy as onp
 import pandas as pd
 from mxnet import gluon, np, npx
 
-from .data.movielens import DATASETS, default_data_dir, fetch
+from .data.sources import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec

@@ -20,8 +20,8 @@ from mxnet import npx
 from .data import splits
 from .data.clicks import Clicks
 from .data.ids import IdMap
-from .data.movielens import DATASETS
 from .data.ratings import Ratings
+from .data.sources import DATASETS
 from .evaluation.ranking import RankingEvaluation
 from .evaluation.rating import RatingEvaluation
 from .models.kinds import Own, RunConfig

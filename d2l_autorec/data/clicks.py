@@ -18,9 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from ..support.errors import ConfigError, DataError, DataWarning, check_whole
-from ..support.numbers import can_be_heldout
-from .archive import opened_archive, save_archive
-from .ratings import Ratings
+from .ratings import Ratings, opened_archive, save_archive
 
 SEED = 98765  # the original's: its published users come from it
 HELD_OUT_SHARE = 0.2
@@ -82,7 +80,7 @@ class Clicks:
     titles : dict
         Item id to title.
     dropped : dict
-        Why to how many ratings.
+        Why to how many ratings; not saved.
     origin : str
         How the source was understood; see `Ratings`.
     validation_users : int
@@ -111,8 +109,7 @@ class Clicks:
         size = (len(self.user_ids), len(self.item_ids))
         for piece in PIECES:
             pairs = self.pairs[piece]
-            outside = pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any())
-            if outside:
+            if pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any()):
                 raise DataError(f"{self.name}: a position in {piece} is outside {size}")
             pairs.flags.writeable = False
 
@@ -125,11 +122,6 @@ class Clicks:
     def num_train_users(self) -> int:
         """Number of training users."""
         return len(self.user_ids) - self.validation_users - self.heldout_users
-
-    @property
-    def train_user_ids(self) -> np.ndarray:
-        """Ids of the training users, in the row order of `train`."""
-        return self.user_ids[: self.num_train_users]
 
     @cached_property
     def train(self) -> sparse.csr_matrix:
@@ -148,33 +140,25 @@ class Clicks:
         return self._held_out("test", first, self.heldout_users)
 
     def _held_out(self, part: str, first: int, rows: int) -> HeldOutUsers:
-        user_ids = self.user_ids[first : first + rows]
-        fold_in = self._matrix(f"{part}_tr", first, rows)
-        held_out = self._matrix(f"{part}_te", first, rows)
-
-        return HeldOutUsers(user_ids, fold_in, held_out)
+        return HeldOutUsers(
+            self.user_ids[first : first + rows],
+            self._matrix(f"{part}_tr", first, rows),
+            self._matrix(f"{part}_te", first, rows),
+        )
 
     def _matrix(self, piece: str, first: int, rows: int) -> sparse.csr_matrix:
         users, items = self.pairs[piece].T
         ones = np.ones(len(users), dtype=np.float32)
         cells = (users - first, items)
 
-        matrix = sparse.csr_matrix((ones, cells), shape=(rows, self.num_items))
-        matrix.sum_duplicates()
-        matrix.data[:] = 1
-
-        return matrix
+        return sparse.csr_matrix((ones, cells), shape=(rows, self.num_items))
 
     def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
-        """The clicks of these pieces, by default all, as ratings of 1."""
+        """Return the clicks of these pieces, by default all, as ratings of 1."""
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
 
         return Ratings(
-            users,
-            items,
-            np.ones(len(users), dtype=np.float32),
-            user_ids=self.user_ids,
-            item_ids=self.item_ids,
+            *(users, items, np.ones(len(users)), self.user_ids, self.item_ids),
             scale=(1.0, 1.0),
             titles=self.titles,
             name=self.name,
@@ -182,68 +166,37 @@ class Clicks:
         )
 
     def counts(self) -> dict[str, int]:
-        """Sizes for the result file: users, items, and clicks of each piece."""
-        sizes = {
+        """Return sizes for the result file: users, items, and clicks of each piece."""
+        return {
             "train_users": self.num_train_users,
             "validation_users": self.validation_users,
             "heldout_users": self.heldout_users,
             "items": self.num_items,
+            **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES},
         }
-        for piece in PIECES:
-            sizes[f"{piece}_clicks"] = len(self.pairs[piece])
-
-        return sizes
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of pairs and ids: what the result file records."""
-        sizes = str(self.heldout_users)
-        if self.validation_users != self.heldout_users:
-            sizes += f" {self.validation_users}"
+        differ = self.validation_users != self.heldout_users
+        sizes = f"{self.heldout_users}" + f" {self.validation_users}" * differ
         digest = hashlib.sha256(sizes.encode())
 
-        for piece in PIECES:
-            pairs = self.pairs[piece]
+        for piece, pairs in ((piece, self.pairs[piece]) for piece in PIECES):
             digest.update(f"{piece} {len(pairs)}".encode())
             digest.update(np.ascontiguousarray(pairs).data)
-
         for ids in (self.user_ids, self.item_ids):
-            text = "\0".join(map(str, ids.tolist()))
-            digest.update(text.encode())
-
+            digest.update("\0".join(map(str, ids.tolist())).encode())
         return digest.hexdigest()
-
-    def write_csv(self, folder: Path, header: tuple[str, str] = ("uid", "sid")) -> None:
-        """Write PIECE.csv of positions for each piece, and the id maps users.csv and items.csv.
-
-        The files are the original's, so that other implementations can be run on them.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-        for piece in PIECES:
-            lines = [",".join(header)]
-            lines += [f"{user},{item}" for user, item in self.pairs[piece].tolist()]
-            _write_lines(folder / f"{piece}.csv", lines)
-
-        user_column, item_column = header
-        _write_ids(folder / "users.csv", user_column, self.user_ids)
-        _write_ids(folder / "items.csv", item_column, self.item_ids)
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file; nothing in it is pickled."""
         pairs = {f"pairs/{piece}": self.pairs[piece] for piece in PIECES}
-
         save_archive(
             path,
-            self.user_ids,
-            self.item_ids,
-            self.titles,
-            self.name,
+            self,
             heldout_users=self.heldout_users,
             validation_users=self.validation_users,
-            dropped_why=np.array(list(self.dropped), dtype=str),
-            dropped_count=np.array(list(self.dropped.values()), dtype=np.int64),
             **pairs,
         )
 
@@ -257,34 +210,12 @@ class Clicks:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (stored, about):
-            reasons = stored["dropped_why"].tolist()
-            counts = stored["dropped_count"].tolist()
-
             return cls(
                 {piece: stored[f"pairs/{piece}"] for piece in PIECES},
                 heldout_users=int(stored["heldout_users"]),
-                validation_users=int(stored.get("validation_users", -1)),
-                dropped=dict(zip(reasons, counts)),
+                validation_users=int(stored["validation_users"]),
                 **about,
             )
-
-
-def _csv_field(text: Any) -> str:
-    text = str(text)
-    if set(text) & set(',"\n\r'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-
-
-def _write_ids(path: Path, column: str, ids: np.ndarray) -> None:
-    """Positions and the ids that stand there."""
-    lines = [f"{column},id"]
-    lines += [f"{position},{_csv_field(id_)}" for position, id_ in enumerate(ids)]
-    _write_lines(path, lines)
 
 
 def prepare_clicks(
@@ -321,8 +252,7 @@ def prepare_clicks(
     Raises
     ------
     ConfigError
-        If `heldout_users` is neither a count nor such a fraction, nor one of at least 3 folds;
-        if the scale does not say which ratings are clicks.
+        If the scale does not say which ratings are clicks.
     DataError
         If no click is left, or no user would be left to train on.
 
@@ -333,9 +263,6 @@ def prepare_clicks(
     those before them validation. A user's clicks of items that no training
     user clicked are dropped. With n >= 5 left, int(0.2 n) of them are held out.
     """
-    _check_heldout("heldout_users", heldout_users)
-    if validation_users is not None:
-        _check_heldout("validation_users", validation_users)
     check_whole("min_user_clicks", min_user_clicks, at_least=0)
     check_whole("min_item_clicks", min_item_clicks, at_least=0)
     if threshold is None:
@@ -343,44 +270,46 @@ def prepare_clicks(
     kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
 
     # Users that have clicks, in ascending order of their ids, and then permuted.
-    clicks_of = np.bincount(kept.users, minlength=ratings.num_users)
     ascending = np.argsort(ratings.user_ids, kind="stable")
-    ascending = ascending[clicks_of[ascending] > 0]
-    permutation = np.random.RandomState(SEED).permutation(len(ascending))
-    permuted = ascending[permutation]
-    test: int | float
-    if isinstance(heldout_users, Fold):
-        test = len(permuted) // heldout_users.of
-        permuted = np.roll(permuted, test * (heldout_users.number - 1))
-    else:
-        test = heldout_users
-    counts = _count_heldout(
-        test, test if validation_users is None else validation_users, len(permuted)
-    )
+    ascending = ascending[kept.counts()[0][ascending] > 0]
+    permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
+    test = heldout_users
+    if isinstance(test, Fold):
+        number, of = test
+        test = len(permuted) // of
+        permuted = np.roll(permuted, test * (number - 1))
+    validation = test if validation_users is None else validation_users
+    counts = _count_heldout(test, validation, len(permuted))
 
     # Each click's user and item as they are numbered from now on; item -1 is in no vocabulary.
     users = _positions(permuted, ratings.num_users)[kept.users]
     training = users < len(permuted) - sum(counts)
-    vocabulary = _first_appearances(kept.items[training])
+    different, first = np.unique(kept.items[training], return_index=True)
+    vocabulary = different[np.argsort(first)]  # in order of first appearance
     items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
-    _tell(ratings.name, len(ratings), dropped)
+    told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)  # of the filters
+    if told:
+        text = f"{ratings.name}: of {len(ratings)} ratings were dropped {told}"
+        warnings.warn(text, DataWarning, stacklevel=2)
 
     rank_of_user = _positions(ascending, ratings.num_users)[kept.users]
     by_user = np.argsort(rank_of_user, kind="stable")
     pairs = {"train": np.stack([users, items], axis=1)[training]}
     pairs.update(_split_heldout(users[by_user], items[by_user], len(permuted), counts))
 
+    clicks = len(ratings) - dropped["below the threshold"]
+    made = f"{len(ratings):,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
     return Clicks(
         pairs,
         ratings.user_ids[permuted],
         ratings.item_ids[vocabulary],
-        counts[1],
-        ratings.name,
-        ratings.titles,
-        dropped,
-        f"{ratings.origin}; {_made(ratings, threshold)}".removeprefix("; "),
-        counts[0],
+        heldout_users=counts[1],
+        validation_users=counts[0],
+        dropped=dropped,
+        origin=f"{ratings.origin}; {made}".removeprefix("; "),
+        name=ratings.name,
+        titles=ratings.titles,
     )
 
 
@@ -410,31 +339,13 @@ def usual_threshold(ratings: Ratings) -> float:
     )
 
 
-def _made(ratings: Ratings, threshold: float) -> str:
-    """How many clicks the ratings made, before any filter."""
-    clicks = int((ratings.values >= threshold).sum())
-    which = f"ratings of {threshold:g} or more"
-    if clicks == len(ratings):
-        which = f"each row, as none is below {threshold:g}"
-    return f"{len(ratings):,} rows made {clicks:,} clicks: {which}"
-
-
 def _filter(
     ratings: Ratings, threshold: float, min_user_clicks: int, min_item_clicks: int
 ) -> tuple[Ratings, dict[str, int]]:
-    """Threshold, then items, then users, one pass; and how many ratings each took."""
-    kept = ratings
-    sizes = [len(ratings)]
-
-    kept = kept.part(kept.values >= threshold)
-    sizes.append(len(kept))
-
-    kept = kept.part(_occurrences(kept.items) >= min_item_clicks)
-    sizes.append(len(kept))
-
-    kept = kept.part(_occurrences(kept.users) >= min_user_clicks)
-    sizes.append(len(kept))
-
+    """Filter by threshold, then items, then users, once; count what each took."""
+    above = ratings.part(ratings.values >= threshold)
+    frequent = above.part(above.counts()[1][above.items] >= min_item_clicks)
+    kept = frequent.part(frequent.counts()[0][frequent.users] >= min_user_clicks)
     if not len(kept):
         raise DataError(
             f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
@@ -442,39 +353,20 @@ def _filter(
             f"`min_user_clicks={min_user_clicks}`): lower one of them"
         )
 
-    reasons = ("below the threshold", "items with few clicks", "users with few clicks")
-    taken = -np.diff(sizes)
-    return kept, dict(zip(reasons, taken.tolist()))
-
-
-def _occurrences(index: np.ndarray) -> np.ndarray:
-    """How often each entry's value occurs in `index`, shape (n,)."""
-    return np.bincount(index, minlength=1)[index]
-
-
-def _check_heldout(name: str, wanted: int | float | Fold) -> None:
-    if isinstance(wanted, Fold):
-        if not (wanted.of >= 3 and 1 <= wanted.number <= wanted.of):
-            raise ConfigError(
-                f"fold {wanted.number} of {wanted.of} of the users: there must be at least 3, one "
-                "to test, one to validate and one to train on, numbered from 1"
-            )
-    elif not can_be_heldout(wanted):
-        raise ConfigError(
-            f"`{name}` is {wanted:g}: it must be a number of users, or a fraction of them below 0.5"
-        )
+    return kept, {
+        "below the threshold": len(ratings) - len(above),
+        "items with few clicks": len(above) - len(frequent),
+        "users with few clicks": len(frequent) - len(kept),
+    }
 
 
 def _count_heldout(test: int | float, validation: int | float, users: int) -> tuple[int, int]:
-    """How many users validate, and how many are tested."""
-    wanted = (validation, test)
-    validating, tested = (int(n if n >= 1 else n * users) for n in wanted)
-    too_few = (validation and not validating) or (test and not tested)
-
+    """Return how many users validate, and how many are tested."""
+    validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
+    too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
-        option = f"`heldout_users={test:g}`"
-        if validation != test:
-            option += f" and `validation_users={validation:g}`"
+        more = f" and `validation_users={validation:g}`" * (validation != test)
+        option = f"`heldout_users={test:g}`{more}"
         raise DataError(
             f"{option} takes {validating} users for validation and {tested} for the test of the "
             f"{users} that have clicks enough: choose from 1 to {max((users - 1) // 2, 1)}, or "
@@ -486,7 +378,7 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
 def _split_heldout(
     users: np.ndarray, items: np.ndarray, num_users: int, counts: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Pairs to fold in and to hold out; the clicks come by user, ascending, then in file order."""
+    """Return pairs to fold in and to hold out, of clicks by user and then in file order."""
     pairs = {}
     begin = num_users - sum(counts)
 
@@ -503,20 +395,14 @@ def _split_heldout(
 
 
 def _positions(chosen: np.ndarray, size: int) -> np.ndarray:
-    """Old index to position in `chosen`, -1 where it is not there; int32, shape (size,)."""
+    """Return the position of each old index in `chosen`, -1 where it is not, shape (size,)."""
     positions = np.full(size, -1, dtype=np.int32)
     positions[chosen] = np.arange(len(chosen), dtype=np.int32)
     return positions
 
 
-def _first_appearances(values: np.ndarray) -> np.ndarray:
-    """The different values, in order of their first appearance."""
-    different, first = np.unique(values, return_index=True)
-    return different[np.argsort(first)]
-
-
 def _choose_held_out(users: np.ndarray) -> np.ndarray:
-    """Mask, shape (n,), of the held-out clicks; the clicks of a user stand together."""
+    """Return the mask, shape (n,), of the held-out clicks; the clicks of a user stand together."""
     rng = np.random.RandomState(SEED)
     mask = np.zeros(len(users), dtype=bool)
     bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()
@@ -529,16 +415,3 @@ def _choose_held_out(users: np.ndarray) -> np.ndarray:
             mask[begin + chosen] = True
 
     return mask
-
-
-def _tell(name: str, total: int, dropped: dict[str, int]) -> None:
-    unasked = [
-        f"{count} ({why})"
-        for why, count in dropped.items()
-        if count and why != "below the threshold"
-    ]
-    if unasked:
-        reasons = ", ".join(unasked)
-        warnings.warn(
-            f"{name}: of {total} ratings were dropped {reasons}", DataWarning, stacklevel=3
-        )

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -44,20 +45,19 @@ class IdMap:
         self._positions = {str(name): index for index, name in enumerate(ids.tolist())}
 
     def find(self, wanted: Iterable[Any]) -> np.ndarray:
-        """Positions of ids, -1 where there is none: 5, '5' and ' 5' are the same id.
+        """Return positions of ids, -1 where there is none: 5, '5' and ' 5' are the same id.
 
         Returns
         -------
         ndarray of int64
         """
-        return np.array([self._position(str(name)) for name in wanted], dtype=np.int64)
-
-    def _position(self, name: str) -> int:
-        as_read = self._positions.get(plain_id(name), -1)
-        return self._positions.get(name, as_read)
+        texts = [str(name) for name in wanted]
+        as_read = [self._positions.get(plain_id(text), -1) for text in texts]
+        found = [self._positions.get(text, near) for text, near in zip(texts, as_read)]
+        return np.array(found, dtype=np.int64)
 
     def positions(self, wanted: Iterable[Any]) -> np.ndarray:
-        """Positions of ids that must all be known.
+        """Return positions of ids that must all be known.
 
         Raises
         ------
@@ -68,21 +68,14 @@ class IdMap:
         found = self.find(wanted)
         unknown = [name for name, position in zip(wanted, found) if position < 0]
         if unknown:
-            raise self._unknown(unknown)
+            first, *rest = unknown
+            others = f" (and {len(rest)} more of those asked for)" * bool(rest)
+            raise UnknownId(
+                f"{self._what} {shortened(str(first))!r}{others} is not among the "
+                f"{len(self.ids)} {self._what}s of this run; the nearest ids are "
+                f"{', '.join(map(str, self.nearest(first)))}"
+            )
         return found
-
-    def _unknown(self, names: list[Any]) -> UnknownId:
-        """What to say of ids that are not among those of the run."""
-        first, *rest = names
-        others = ""
-        if rest:
-            others = f" (and {len(rest)} more of those asked for)"
-
-        nearest = ", ".join(map(str, self.nearest(first)))
-        return UnknownId(
-            f"{self._what} {shortened(str(first))!r}{others} is not among the {len(self.ids)} "
-            f"{self._what}s of this run; the nearest ids are {nearest}"
-        )
 
     def nearest(self, name: Any) -> list[Any]:
         """List known ids like `name`: integers by value, then any by their text.
@@ -91,21 +84,16 @@ class IdMap:
         """
         near: list[int] = []
         if self.ids.dtype.kind in "iu":
-            try:
+            with suppress(ValueError, TypeError, OverflowError):  # a text that is no number
                 distance = np.abs(self.ids - float(name))
                 near = np.argsort(distance, kind="stable")[:2].tolist()
-            except (ValueError, TypeError, OverflowError):
-                pass  # asked for by a text that is no number, or by one that is too long
 
         text = str(name)[:LONGEST_TEXT]
-        place = bisect_left(self._texts, text)
-        last_first = max(0, len(self._texts) - CANDIDATES)
-        first = min(max(0, place - CANDIDATES // 2), last_first)
+        first = max(0, bisect_left(self._texts, text) - CANDIDATES // 2)
         candidates = self._texts[first : first + CANDIDATES]
-
         alike = difflib.get_close_matches(text, candidates, SUGGESTIONS, cutoff=0.5)
-        near += [self._positions[text] for text in alike]
 
+        near += [self._positions[text] for text in alike]
         different = list(dict.fromkeys(near)) or list(range(len(self.ids)))
         return self.ids[different[:SUGGESTIONS]].tolist()
 

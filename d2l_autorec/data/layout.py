@@ -1,4 +1,4 @@
-"""How ratings are laid out: separator, header, and which column is which.
+"""Which column of a file is which: separator, header and roles, found or asked for.
 
 What cannot be told is not guessed: the error holds the `columns` to paste.
 """
@@ -7,11 +7,11 @@ import csv
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..support.errors import DataError
-from .textfile import first_lines
 
 ROLES = ("user", "item", "rating", "timestamp")
 THINGS = "item movie product business book track artist recipe game song anime beer".split()
@@ -27,7 +27,9 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 MOST_UNNAMED = 5  # columns that roles are given to by their order
 FEWEST_COUNTED = 5  # rows in which 0, 1, 2, ... is a count
-MATRIX = "a matrix, a row a user and a column an item? Then melt it to lines user,item,rating"
+MATRIX = (
+    "; or is it a matrix, a row a user and a column an item? Then melt it to lines user,item,rating"
+)
 
 
 @dataclass(frozen=True)
@@ -61,105 +63,145 @@ class Request:
         """The columns that must be there."""
         return self.roles[: self.fewest]
 
+    @cached_property
+    def asked(self) -> dict[str, str]:
+        """Role to the name or number that `columns` gives it.
+
+        Raises
+        ------
+        DataError
+            If `columns` cannot be read, or lacks a role that is needed.
+        """
+        if not self.columns:
+            return {}
+
+        parts = [part.partition("=") for part in self.columns.split(",")]
+        asked = {role.strip(): name.strip() for role, _, name in parts}
+        known = set(self.needed) <= set(asked) <= set(ROLES)
+        if not known or not all(asked.values()) or len(asked) < len(parts):
+            raise DataError(
+                f"`columns` is {self.columns!r}: it must be like user=userId,item=movieId,"
+                f"rating=rating[,timestamp=time], with {', '.join(self.needed)}, each once"
+            )
+        return asked
+
 
 @dataclass(frozen=True)
-class Fields:
-    """The names and first values of the columns (or keys) among which roles are given.
+class Layout:
+    """The columns of a file, and which of them has which role.
 
     Parameters
     ----------
     place : str
         Where the names stand, for messages.
     names : list of str
+        The names of the columns, or the first row where they have none.
     rows : list of list of str
         Some of the first rows.
     request : Request
-    what : str
-        'column' or 'key'.
-    named : bool
-        Whether `names` are names, and not the first row.
+    header : int
+        The line, from 1, that names the columns; 0 for none.
+    separator : str
+        Between fields; "::" and " " (any run of blanks) included.
     """
 
     place: str
     names: list[str]
     rows: list[list[str]]
     request: Request
-    what: str = "column"
-    named: bool = True
+    header: int = 1
+    separator: str = ""
 
+    @property
+    def character(self) -> str:
+        """The separator as one character."""
+        return ONE_CHARACTER.get(self.separator, self.separator)
+
+    @cached_property
     def columns(self) -> dict[str, int]:
-        """Return role to position, as asked for, else by usual names.
+        """Role to position: as asked for, by usual names, or by order where there are no names.
 
         Raises
         ------
         DataError
             If a role that is needed has no column, or any role has two.
         """
-        if self.request.columns:
-            return self._asked_for(parse_columns(self.request))
+        if self.request.asked:
+            return self._asked_for()
+        if not self.header:
+            return dict(zip(self.request.roles, range(self.filled())))
 
-        columns = {}
-        for role, found in self.candidates().items():
+        named = self.named()
+        for role, found in named.items():
             if len(found) > 1:
-                both = " and ".join(repr(self.names[position]) for position in found)
-                raise DataError(f"{self.place}: {both} may each be the {role}; {self.way_out()}")
-            if found:
-                columns[role] = found[0]
+                both = " and ".join(repr(self.names[at]) for at in found)
+                raise self.wrong(f"{both} may each be the {role}")
 
-        missing = [role for role in self.request.needed if role not in columns]
+        missing = [role for role in self.request.needed if role not in named]
         if missing:
             shown = ", ".join(map(repr, self.names[:9])) + ", ..." * (len(self.names) > 9)
-            numbered = sum(name.isdecimal() for name in self.names)
-            matrix = f"; or is it {MATRIX}" * (numbered > 1 and len(columns) < 2)
-            raise DataError(
-                f"{self.place}: no {self.what} for {missing[0]} among {shown}; "
-                f"{self.way_out()}{matrix}"
-            )
-        return columns
+            matrix = MATRIX * any(name.isdecimal() for name in self.names)
+            raise self.wrong(f"no column for {missing[0]} among {shown}", matrix)
+        return {role: found[0] for role, found in named.items()}
 
-    def candidates(self) -> dict[str, list[int]]:
+    def named(self) -> dict[str, list[int]]:
         """Return role to the positions of its usual names."""
         plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
-        return {
-            role: [position for position, name in enumerate(plain) if name in KNOWN_NAMES[role]]
+        named = {
+            role: [at for at, name in enumerate(plain) if name in KNOWN_NAMES[role]]
             for role in self.request.roles
         }
+        return {role: found for role, found in named.items() if found}
 
-    def _asked_for(self, asked: Mapping[str, str]) -> dict[str, int]:
-        """Return role to position; capitals matter only where two names differ by them."""
+    def _asked_for(self) -> dict[str, int]:
         columns: dict[str, int] = {}
-        for role, name in asked.items():
-            found = self._positions(name)
-            problem = ""
-            if not found:
+        for role, name in self.request.asked.items():
+            numbered = [at for at in range(len(self.names)) if str(at) == name]
+            found = numbered or [at for at, other in enumerate(self.names) if other == name]
+            if len(found) != 1:
                 names = ", ".join(map(repr, self.names))
-                problem = f"no {self.what} {name!r} for {role}; the {self.what}s are {names}"
-            elif len(found) > 1:
-                problem = f"{len(found)} {self.what}s are named {name!r}: give the number"
-            elif found[0] in columns.values():
-                problem = f"`columns={self.request.columns}` takes {name!r} for two roles"
-            if problem:
-                raise DataError(f"{self.place}: {problem}; {self.way_out()}")
+                count = "several columns" if found else "no column"
+                raise self.wrong(f"{count} {name!r} for {role} among {names}")
+            if found[0] in columns.values():
+                raise self.wrong(f"`columns={self.request.columns}` takes {name!r} for two roles")
             columns[role] = found[0]
         return columns
 
-    def _positions(self, name: str) -> list[int]:
-        places = range(len(self.names))
-        if self.what == "column" and name.isdecimal():
-            return [at for at in places if at == int(name)]
+    def filled(self) -> int:
+        """Return the number of columns, without the empty one that a last separator makes."""
+        width = len(self.names)
+        last = [row[-1] for row in self.rows if len(row) == width]
+        return width if any(map(str.strip, last)) else width - 1
 
-        alike = [at for at in places if self.names[at].lower() == name.lower()]
-        return [at for at in alike if self.names[at] == name] or alike
+    def wrong(self, what: str, more: str = "") -> DataError:
+        """Return the error for columns that cannot be told apart."""
+        way_out = self.request.exactly or f"say which is which with {self.suggestion()}"
+        return DataError(f"{self.place}: {what}; {way_out}{more}")
 
-    def way_out(self) -> str:
-        """Return what to do where columns are not recognised."""
-        return self.request.exactly or f"say which is which with {self.suggestion()}"
+    def remedy(self, role: str) -> str:
+        """Return what to do about a column that is wrong for its role.
+
+        Of ratings that look like times, the role is 'times'.
+        """
+        if self.request.exactly:
+            return self.request.exactly
+
+        wrong = self.columns["rating" if role == "times" else role]
+        given = {other: at for other, at in self.columns.items() if at != wrong}
+        if role == "timestamp":
+            return f"leave it out: say {self.suggestion(given)}"
+
+        given = {other: at for other, at in given.items() if other in ("user", "item")}
+        if role == "times":
+            given["timestamp"] = wrong
+            return f"if they are times, say {self.suggestion(given, wrong)}"
+        return f"name another column, as with {self.suggestion(given, wrong)}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
         """Return the `columns` to paste.
 
-        Usual names come first. Else ids are in columns whose values repeat, and rather in those
-        that are named so; ratings in columns of numbers.
+        Ids are in columns whose values repeat, and rather in those that are named so; ratings in
+        columns of numbers.
 
         Parameters
         ----------
@@ -168,319 +210,173 @@ class Fields:
         wrong : int, optional
             The position of what cannot be ratings.
         """
-        if given is None:
-            given = {role: found[0] for role, found in self.candidates().items() if found}
-
-        chosen = dict(given)
+        usual = {role: found[0] for role, found in self.named().items()}
+        chosen = dict(usual if given is None else given)
         for role in self.request.needed:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
-                left = [at for at in left if self._is_numeric(at)] or left * (wrong is None)
+                left = [at for at in left if self.is_numeric(at)] or left * (wrong is None)
             if role not in chosen and left:
                 chosen[role] = min(left, key=self._strangeness)
 
-        roles = [role for role in self.request.roles if role in chosen]
-        if wrong is None:
-            roles = [role for role in ROLES if role in (*chosen, *self.request.needed)]
-        parts = [f"{role}={self._shortest(chosen.get(role))}" for role in roles]
-        clicks = " for a model that ranks clicks" * ("rating" not in roles and wrong is not None)
+        parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
+        clicks = " for a model that ranks clicks" * ("rating" not in chosen and wrong is not None)
         return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
 
-    def _values(self, position: int) -> list[str]:
+    def values(self, position: int) -> list[str]:
+        """Return the first values of a column."""
         return [row[position] for row in self.rows if len(row) == len(self.names)]
 
-    def _is_numeric(self, position: int) -> bool:
-        return all(map(is_number, self._values(position)))
+    def is_numeric(self, position: int) -> bool:
+        """Whether a column holds numbers in each of the first rows."""
+        return all(map(is_number, self.values(position)))
 
     def _strangeness(self, position: int) -> tuple[bool, bool, int]:
-        values = self._values(position)
+        values = self.values(position)
         repeats = len(set(values)) < len(values)
         return not repeats, not self.names[position].lower().endswith("id"), position
 
-    def _shortest(self, position: int | None) -> str:
+    def _label(self, position: int) -> str:
         """Return a column's name, or its number where the name would not do."""
-        if position is None:
-            return "NAME"
-
-        name = self.names[position].strip()
-        if not self.named:
-            return str(position)
-        alone = [other.strip() for other in self.names].count(name) == 1
-        if name and alone and not name.isdecimal() and not set(name) & set(",="):
-            return name
-        return str(position)
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """How a file of separated fields is laid out.
-
-    Parameters
-    ----------
-    separator : str
-        Between fields; "::" and " " (any run of blanks) included.
-    header : int
-        The line, from 1, that names the columns; 0 for none.
-    columns : dict
-        Each role that the file has, to a field number from 0.
-    fields : Fields
-    """
-
-    separator: str
-    header: int
-    columns: dict[str, int]
-    fields: Fields = field(repr=False)
-
-    @property
-    def character(self) -> str:
-        """The separator as one character, which `fields_of` puts in its place."""
-        return ONE_CHARACTER.get(self.separator, self.separator)
+        name = self.names[position]
+        usable = self.header and name and not name.isdecimal() and not set(name) & set(",=")
+        return name if usable and self.names.count(name) == 1 else str(position)
 
     def describe(self) -> str:
         """Return the layout in words."""
-        columns = {role: f"column {column}" for role, column in self.columns.items()}
-        if self.header:
-            for role, column in self.columns.items():
-                columns[role] = f"{self.fields.names[column]} (column {column})"
+        form = "{0} = {1} (column {2})" if self.header else "{0} = column {2}"
+        told = [form.format(role, self.names[at], at) for role, at in self.columns.items()]
+        if "rating" not in self.columns:
+            told.append("no ratings, so each row is a 1")
+        if "timestamp" not in self.columns:
+            told.append("no timestamps")
 
-        header = "header" if self.header else "no header"
         separator = "blanks" if self.separator == " " else repr(self.separator)
-        return f"separated by {separator}, {header}; {describe_columns(columns)}"
+        header = f"separated by {separator}, {'header' if self.header else 'no header'}; "
+        return header * bool(self.separator) + ", ".join(told)
 
 
-def describe_columns(columns: Mapping[str, str]) -> str:
-    """Return which column is which, in words."""
-    told = [f"{role} = {column}" for role, column in columns.items()]
-    if "rating" not in columns:
-        told.append("no ratings, so each row is a 1")
-    if "timestamp" not in columns:
-        told.append("no timestamps")
-    return ", ".join(told)
+def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> Layout:
+    """Find separator, header and columns from the first lines, which come with their numbers.
 
-
-def detect_format(path: Path, request: Request) -> TableFormat:
-    """Find separator, header and columns from the first lines.
-
-    The first line is a header if `request.columns` holds names, or if two of
-    its fields are usual names. Else the lines below it tell. Take the
-    columns that hold numbers in each of them: if the first line has a number
-    in one, it is a row; if it has none, and there are two such columns or more,
+    The first line is a header if `request.columns` holds names, or if a field is
+    a usual name. Else the lines below it tell. Take the columns that hold
+    numbers in each of them: if the first line has a number in one, it is a row; if it has none,
     it is a header. Without such columns it is a row if one of its fields is
     found again below, or if `request.columns` holds numbers. Otherwise nothing
-    tells, which is an error; so is one usual name above numbers.
+    tells, which is an error.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is not text, has too few columns, or can be
-        understood in more than one way.
+        If there are too few columns, or they can be understood in more than one way.
     """
-    lines = first_lines(path)
-    separator = _separator(path, [line for _, line in lines], request)
+    separator = _separator([line for _, line in lines], request)
     rows = [fields_of(line, separator, request.quotes) for _, line in lines]
     number = lines[0][0]
+    names = [name.strip() for name in rows[0]]
+    layout = Layout(f"{path}, line {number}", names, rows[1:], request, 0, separator)
 
-    fields = Fields(f"{path}, line {number}", [name.strip() for name in rows[0]], rows[1:], request)
-    _check_width(path, lines[0], rows, separator, request)
+    _check_width(layout)
+    if _is_header(layout):
+        return replace(layout, header=number)
 
-    asked = parse_columns(request) if request.columns else {}
-    by_name = any(not name.isdecimal() for name in asked.values())
-    header = number if by_name or _has_header(fields, asked) else 0
-    if asked and not header:
-        fields = replace(fields, named=False)
-    if asked or header:
-        return TableFormat(separator, header, fields.columns(), fields)
-
-    rows = [row for row in rows if len(row) == len(rows[0])]
-    filled = len(rows[0]) - (not any(row[-1].strip() for row in rows))  # a separator at the end
-    columns = {role: column for column, role in enumerate(request.roles[:filled])}
-    fields = replace(fields, rows=rows, named=False)
-    _refuse_unnamed(fields, rows, filled)
-    return TableFormat(separator, 0, columns, fields)
+    layout = replace(layout, rows=rows)
+    if not request.asked:
+        _refuse_unnamed(layout)
+    return layout
 
 
-def _refuse_unnamed(fields: Fields, rows: list[list[str]], width: int) -> None:
+def _separator(lines: Sequence[str], request: Request) -> str:
+    """Return the separator that is given, or the one that cuts all lines into most fields."""
+    if request.separator:
+        given = SEPARATOR_NAMES.get(request.separator, request.separator)
+        if given not in ONE_CHARACTER and not re.fullmatch(r"[\t\x01 -~]", given):
+            raise DataError(f"`separator` is {given!r}: it must be a character, ::, || or tab")
+        return given
+
+    widths = {
+        separator: [len(fields_of(line, separator, request.quotes)) for line in lines]
+        for separator in SEPARATORS
+    }
+    wide = [separator for separator in SEPARATORS if widths[separator][0] >= request.fewest]
+    steady = [separator for separator in wide if len(set(widths[separator])) == 1]
+
+    def preference(separator: str) -> tuple[bool, bool, int]:
+        width = widths[separator][0]
+        double = separator in ONE_CHARACTER and width > 1  # "a||b" is cut by "|" too
+        return double, separator != " " or not wide, width
+
+    return max(steady or wide or SEPARATORS, key=preference)
+
+
+def _check_width(layout: Layout) -> None:
+    """Raise DataError unless the first line has fields enough."""
+    request, width = layout.request, len(layout.names)
+    if width == request.fewest or (width > request.fewest and not request.exactly):
+        return
+
+    way_out = "name another separator with `separator` if that is the reason"
+    if request.needed[width:] == ("rating",):
+        way_out += "; models that rank clicks need no rating"
+    raise DataError(
+        f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
+        f"but {', '.join(request.needed)} are needed; {request.exactly or way_out}"
+    )
+
+
+def _is_header(layout: Layout) -> bool:
+    """Apply the rule of `detect`."""
+    first, request = layout.names, layout.request
+    known = len(layout.named())
+    by_name = any(not name.isdecimal() for name in request.asked.values())
+    if by_name or known > 1 or (known and not request.asked):
+        return True
+
+    numeric = [at for at in range(len(first)) if layout.is_numeric(at)]
+    if numeric:
+        return not any(is_number(first[at]) for at in numeric)
+
+    found_again = any(text in layout.values(at) for at, text in enumerate(first))
+    if request.asked or request.exactly or found_again:
+        return False
+
+    numbers = ",".join(f"{role}={at}" for at, role in enumerate(request.needed))
+    raise DataError(
+        f"{layout.place}: {', '.join(map(repr, first))} may be the names of the columns or the "
+        f"first row: if names, say {replace(layout, header=1).suggestion()}; if a row, say "
+        f"`columns={numbers}`"
+    )
+
+
+def _refuse_unnamed(layout: Layout) -> None:
     """Raise DataError where columns without names are not user, item, rating in this order."""
-    request = fields.request
+    request, width = layout.request, layout.filled()
     if width > MOST_UNNAMED:
-        raise DataError(
-            f"{fields.place}: {width} columns without names: "
-            f"{request.exactly or f'say which is which, as in {fields.suggestion()}'}; or is it "
-            f"{MATRIX}"
+        raise layout.wrong(f"{width} columns without names", MATRIX)
+
+    first = [row[0].strip() for row in layout.rows]
+    counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
+    if len(first) >= FEWEST_COUNTED and width > request.fewest and first in counts:
+        with_index, without = (
+            ",".join(f"{role}={at + begin}" for at, role in enumerate(request.roles[:count]))
+            for begin, count in ((1, width - 1), (0, request.fewest))
         )
-
-    first = [row[0].strip() for row in rows]
-    counts = [list(map(str, range(begin, begin + len(rows)))) for begin in (0, 1)]
-    if len(rows) >= FEWEST_COUNTED and width > request.fewest and first in counts:
-        roles = request.roles[: min(width, len(request.roles) + 1) - 1]
-        columns = ",".join(f"{role}={column}" for column, role in enumerate(roles, 1))
-        own = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
         raise DataError(
-            f"{fields.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
-            f"index does: say `columns={columns}`; or `columns={own}` if these are users"
-        )
-
-
-def _check_width(
-    path: Path,
-    first_line: tuple[int, str],
-    rows: list[list[str]],
-    separator: str,
-    request: Request,
-) -> None:
-    """Raise DataError unless the first line has fields enough, and the next as many."""
-    number, text = first_line
-    place = f"{path}, line {number}"
-    width = len(rows[0])
-    columns = f"{width} column{'s' * (width > 1)}"
-
-    if request.exactly and width != request.fewest:
-        raise DataError(f"{path} has {columns}: {request.exactly}")
-
-    if width < request.fewest and request.quotes and text.count('"') % 2:
-        raise DataError(
-            f"{place}: a quote is not closed; correct the quotes: each line must be one rating"
-        )
-
-    if width < request.fewest:
-        *others, last = request.needed
-        needed = f"{', '.join(others)} and {last}" if others else last
-        clicks = "; models that rank clicks need no rating" * (width == len(others))
-        raise DataError(
-            f"{place}: {columns} (separated by {separator!r}), but {needed} are needed; name "
-            f"another separator with `separator` if that is the reason{clicks}"
-        )
-
-    if len(rows) > 1 and len(rows[1]) != width:
-        raise DataError(
-            f"{path}: line {number} has {width} columns and the next {len(rows[1])} (separated by "
-            f"{separator!r}): give every line the same columns"
+            f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
+            f"index does: say `columns={with_index}`; or `columns={without}` if these are users"
         )
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
     """Return the fields of one line; quotes are read leniently."""
     if separator == " ":
-        line = line.replace("\t", " ").strip(" ")
+        line = " ".join(line.split())
     character = ONE_CHARACTER.get(separator, separator)
     line = line.replace(separator, character)
-    if not quotes:
+    if not quotes or '"' not in line:
         return line.split(character)
-    return next(csv.reader([line], delimiter=character, skipinitialspace=True))
-
-
-def _separator(path: Path, lines: list[str], request: Request) -> str:
-    """Return the separator that is given, or the only one that cuts all lines alike."""
-    if request.separator:
-        return _given_separator(request.separator)
-
-    rows = {sep: [fields_of(line, sep, request.quotes) for line in lines] for sep in SEPARATORS}
-    width = {sep: len(rows[sep][0]) for sep in SEPARATORS}
-    wide = [sep for sep in SEPARATORS if width[sep] >= request.fewest]
-    steady = [sep for sep in wide if {len(row) for row in rows[sep]} == {width[sep]}]
-
-    for double, single in (("||", "|"), (" ", " ")):  # "a||b" has an empty field at "|"
-        if len(steady) > 1 and (double in steady or single == " "):
-            steady = [sep for sep in steady if sep != single]
-    if len(steady) > 1:
-        named = [sep for sep in steady if _known_roles(rows[sep][0], request) > 1]
-        steady = named or steady
-
-    if len(steady) > 1:
-        choices = " or ".join(f"{sep!r} ({width[sep]} columns)" for sep in steady)
-        widest = max(steady, key=lambda sep: width[sep])
-        raise DataError(
-            f"{path} may be separated by {choices}: say which with "
-            f"`separator={shlex.quote(widest)}`"
-        )
-
-    return (steady or wide or [max(SEPARATORS, key=lambda sep: width[sep])])[0]
-
-
-def _given_separator(text: str) -> str:
-    """Return the separator that a request names; raise DataError where it cannot be one."""
-    given = SEPARATOR_NAMES.get(text, text)
-    printable = given in ONE_CHARACTER or re.fullmatch(r"[\t\x01 -~]", given)
-    if not printable or given.isalnum() or given == '"':
-        raise DataError(
-            f"`separator` is {given!r}: it must be a character other than a "
-            "letter, a digit or a quote; ::, ||, tab or space"
-        )
-    return given
-
-
-def _known_roles(names: Sequence[str], request: Request) -> int:
-    """Return how many roles have a usual name among these."""
-    return sum(map(bool, Fields("", list(names), [], request).candidates().values()))
-
-
-def _has_header(fields: Fields, asked: Mapping[str, str]) -> bool:
-    """Apply the rule of `detect_format`, where no names are asked for."""
-    request, first = fields.request, fields.names
-    known = _known_roles(first, request)
-    if known >= min(2, request.fewest):
-        return True
-
-    by_order = request.roles.index("rating") if "rating" in request.roles else len(first)
-    rating = int(asked.get("rating", by_order))
-    if known and not asked:
-        return True
-    if rating < len(first) and is_number(first[rating]):
-        return False
-
-    below = [row for row in fields.rows if len(row) == len(first) and row != first]
-    columns = list(zip(*below))  # none where no line tells
-    numeric = [column for column, texts in enumerate(columns) if all(map(is_number, texts))]
-    if any(is_number(first[column]) for column in numeric):
-        return False
-    if len(numeric) >= 2:
-        return True
-
-    found_again = any(text in texts for text, texts in zip(first, columns))
-    if not numeric and (asked or found_again or request.exactly):
-        return False
-
-    raise _undecided(fields, bool(numeric))
-
-
-def _undecided(fields: Fields, numeric: bool) -> DataError:
-    request = fields.request
-    numbers = ",".join(f"{role}={column}" for column, role in enumerate(request.needed))
-    row = (
-        f"put the line {','.join(request.needed)} above" if numeric else f"say `columns={numbers}`"
-    )
-    if request.exactly:
-        row = request.exactly
-    return DataError(
-        f"{fields.place}: {', '.join(map(repr, fields.names))} may be the names of the columns or "
-        f"the first row: if names, say {fields.suggestion()}; if a row, {row}"
-    )
-
-
-def parse_columns(request: Request) -> dict[str, str]:
-    """Return role to the name or number that `request.columns` gives it.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or lacks a role that is needed.
-    """
-    text = request.columns or ""
-    parts = [part.partition("=") for part in text.split(",")]
-    columns = {role.strip(): name.strip() for role, _, name in parts}
-
-    if set(columns) - set(ROLES) or not all(columns.values()) or len(columns) < len(parts):
-        raise DataError(
-            f"`columns` is {text!r}: it must be like user=userId,item=movieId,"
-            "rating=rating[,timestamp=time], each once"
-        )
-
-    missing = [role for role in request.needed if role not in columns]
-    if missing:
-        raise DataError(
-            f"`columns={text}` does not say which column is the {missing[0]}: add {missing[0]}=NAME"
-        )
-    return columns
+    return next(csv.reader([line], delimiter=character))
 
 
 def is_number(text: str) -> bool:

@@ -1,6 +1,8 @@
 """`Ratings`: the one checked value that every later stage takes."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import DataError
-from .archive import opened_archive, save_archive
+from ..support.files import telling_damage
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LARGEST = 2.0**24  # float32 merges whole numbers beyond
+DTYPES = {"users": np.int32, "items": np.int32, "values": np.float32, "timestamps": np.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +66,7 @@ class Ratings:
     origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        for attribute, dtype in (
-            ("users", np.int32),
-            ("items", np.int32),
-            ("values", np.float32),
-            ("timestamps", np.int64),
-        ):
+        for attribute, dtype in DTYPES.items():
             column = getattr(self, attribute)
             if column is not None:
                 self._freeze(attribute, np.asarray(column, dtype=dtype))
@@ -85,11 +86,7 @@ class Ratings:
         object.__setattr__(self, attribute, view)
 
     def _check(self) -> None:
-        columns = [self.users, self.items, self.values]
-        if self.timestamps is not None:
-            columns.append(self.timestamps)
-
-        lengths = [len(column) for column in columns]
+        lengths = [len(column) for column in self._columns().values()]
         if len(set(lengths)) > 1:
             raise DataError(f"{self.name}: columns of different lengths {lengths}")
         if not len(self):
@@ -102,12 +99,14 @@ class Ratings:
             if index.min() < 0 or index.max() >= size:
                 raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
 
-        if not np.isfinite(self.values).all():
-            raise DataError(f"{self.name}: a rating is not finite")
-
-        low, high = self.scale or (-np.inf, np.inf)
-        if self.values.min() < low or self.values.max() > high:
+        low, high = self.scale or (-LARGEST, LARGEST)
+        if not ((self.values >= low) & (self.values <= high)).all():  # which NaN is not
             raise DataError(f"{self.name}: a rating is outside the scale {low:g}..{high:g}")
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Return the arrays that have an entry for each rating."""
+        columns = {name: getattr(self, name) for name in DTYPES}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -123,10 +122,11 @@ class Ratings:
         return len(self.item_ids)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many ratings each user has, shape (users,), and each item, shape (items,)."""
-        of_users = np.bincount(self.users, minlength=self.num_users)
-        of_items = np.bincount(self.items, minlength=self.num_items)
-        return of_users, of_items
+        """Return how many ratings each user has, shape (users,), and each item, shape (items,)."""
+        return (
+            np.bincount(self.users, minlength=self.num_users),
+            np.bincount(self.items, minlength=self.num_items),
+        )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -148,10 +148,10 @@ class Ratings:
         0 for a scale above 0; else the shift that puts the lowest rating at 1.
         """
         low, _ = self.bounds
-        return offset_of(low)
+        return 0.0 if low > 0 else 1.0 - low
 
     def to_csr(self, based: str = "item") -> sparse.csr_matrix:
-        """The interaction matrix, one row for each input vector of the network.
+        """Return the interaction matrix, one row for each input vector of the network.
 
         Parameters
         ----------
@@ -163,46 +163,28 @@ class Ratings:
         csr_matrix of float32
             Ratings plus `offset`; column indices ascending within a row.
         """
+        cells, shape = (self.users, self.items), (self.num_users, self.num_items)
         if based == "item":
-            cells = (self.items, self.users)
-            shape = (self.num_items, self.num_users)
-        else:
-            cells = (self.users, self.items)
-            shape = (self.num_users, self.num_items)
+            cells, shape = cells[::-1], shape[::-1]
 
         shifted = self.values + np.float32(self.offset)
         matrix = sparse.csr_matrix((shifted, cells), shape=shape)
         matrix.sort_indices()
-
         return matrix
 
     def part(self, chosen: np.ndarray) -> "Ratings":
-        """The ratings that a mask or index array chooses, over the same index maps."""
-        times = None
-        if self.timestamps is not None:
-            times = self.timestamps[chosen]
-
-        return replace(
-            self,
-            users=self.users[chosen],
-            items=self.items[chosen],
-            values=self.values[chosen],
-            timestamps=times,
-        )
+        """Return the ratings that a mask or index array chooses, over the same index maps."""
+        columns = {name: column[chosen] for name, column in self._columns().items()}
+        return replace(self, **columns)
 
     def joined(self, other: "Ratings") -> "Ratings":
-        """These ratings and then those of another part of the same data set."""
-        times = None
-        if self.timestamps is not None and other.timestamps is not None:
-            times = np.concatenate([self.timestamps, other.timestamps])
-
-        return replace(
-            self,
-            users=np.concatenate([self.users, other.users]),
-            items=np.concatenate([self.items, other.items]),
-            values=np.concatenate([self.values, other.values]),
-            timestamps=times,
-        )
+        """Return these ratings and then those of another part of the same data set."""
+        others = other._columns()
+        columns: dict[str, Any] = {
+            name: np.concatenate([column, others[name]]) if name in others else None
+            for name, column in self._columns().items()
+        }
+        return replace(self, **columns)
 
     def save(self, path: Path, is_input: np.ndarray | None = None) -> None:
         """Write everything to an .npz file; nothing in it is pickled.
@@ -213,24 +195,8 @@ class Ratings:
         is_input : ndarray of bool, shape (n,), optional
             Which ratings a trained network is given; see `load_known`.
         """
-        optional = {}
-        if self.timestamps is not None:
-            optional["timestamps"] = self.timestamps
-        if is_input is not None:
-            optional["is_input"] = is_input
-
-        save_archive(
-            path,
-            self.user_ids,
-            self.item_ids,
-            self.titles,
-            self.name,
-            users=self.users,
-            items=self.items,
-            values=self.values,
-            scale=self.bounds,
-            **optional,
-        )
+        inputs = {} if is_input is None else {"is_input": is_input}
+        save_archive(path, self, scale=self.bounds, **self._columns(), **inputs)
 
     @classmethod
     def from_frame(
@@ -243,7 +209,7 @@ class Ratings:
         scale: tuple[float, float] | None = None,
         duplicates: str = "error",
     ) -> "Ratings":
-        """Checked ratings of a frame that is in memory.
+        """Return checked ratings of a frame that is in memory.
 
         Parameters
         ----------
@@ -265,10 +231,8 @@ class Ratings:
             If a column is missing, or holds what cannot be an id, a rating or
             a time; the message names the column.
         """
-        from .rules import check_options, ratings_of
-        from .tables import table_of_frame
+        from .rules import ratings_of, table_of_frame
 
-        check_options(scale, duplicates)
         columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
         table = table_of_frame(
             df, {role: name for role, name in columns.items() if name is not None}
@@ -296,33 +260,18 @@ class Ratings:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (columns, about):
-            low, high = columns["scale"].tolist()
             is_input = columns.get("is_input")
-            ratings = cls(
-                columns["users"],
-                columns["items"],
-                columns["values"],
-                timestamps=columns.get("timestamps"),
-                scale=(low, high),
-                **about,
-            )
-
-        if is_input is not None and (is_input.dtype != bool or is_input.shape != (len(ratings),)):
-            raise DataError(
-                f"{path} is damaged: it does not say of every rating whether it is an input"
-            )
+            arrays: dict[str, Any] = {name: columns[name] for name in DTYPES if name in columns}
+            ratings = cls(**arrays, **about, scale=tuple(columns["scale"].tolist()))
+            if is_input is not None and is_input.shape != (len(ratings),):
+                raise ValueError("it does not say of every rating whether it is an input")
         return ratings, is_input
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of triples, timestamps and ids: what the result file records."""
-        arrays = [self.users, self.items, self.values]
-        if self.timestamps is not None:
-            arrays.append(self.timestamps)
-        arrays += [self.user_ids, self.item_ids]
-
         digest = hashlib.sha256()
-        for array in arrays:
+        for array in (*self._columns().values(), self.user_ids, self.item_ids):
             if array.dtype.kind in "OU":
                 digest.update("\0".join(array).encode())
             else:
@@ -331,8 +280,35 @@ class Ratings:
         return digest.hexdigest()
 
 
-def offset_of(low: float) -> float:
-    """The shift of a scale whose lowest rating is `low`; see `Ratings.offset`."""
-    if low > 0:
-        return 0.0
-    return 1.0 - low
+def save_archive(path: Path, part: Any, **arrays: Any) -> None:
+    """Write arrays beside the ids, titles and name of their data set; nothing is pickled."""
+    about = {
+        "user_ids": part.user_ids,
+        "item_ids": part.item_ids,
+        "title_ids": np.array(list(part.titles)),
+        "title_texts": np.array(list(part.titles.values()), dtype=str),
+        "name": np.array(part.name),
+    }
+    for name, array in about.items():
+        about[name] = array.astype(str) if array.dtype == object else array
+    save_arrays(path, {**about, **arrays}.items())
+
+
+@contextmanager
+def opened_archive(path: Path) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+    """Yield what `save_archive` wrote: arrays; and ids, titles and name, as a data set takes them.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, or what is made of it in the block cannot be.
+    """
+    with telling_damage(path):
+        arrays = load_arrays(path)
+        user_ids, item_ids, title_ids = (
+            ids.astype(object) if ids.dtype.kind == "U" else ids
+            for ids in (arrays.pop("user_ids"), arrays.pop("item_ids"), arrays.pop("title_ids"))
+        )
+        titles = dict(zip(title_ids.tolist(), arrays.pop("title_texts").tolist()))
+        name = str(arrays.pop("name"))
+        yield arrays, {"user_ids": user_ids, "item_ids": item_ids, "titles": titles, "name": name}

@@ -15,7 +15,7 @@ OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
 def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> Split:
-    """Each rating is a test rating with probability `test_ratio` (the chapter's random mode).
+    """Draw test ratings, each with probability `test_ratio` (the chapter's random mode).
 
     A `seed` gives the split of a run with that seed.
 
@@ -27,14 +27,12 @@ def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> S
         If either part would be empty; so do all splits here.
     """
     check_ratio(test_ratio)
-    rng = _generator_of(seed)
-
-    is_test = rng.uniform(size=len(ratings)) >= 1 - test_ratio
+    is_test = _generator_of(seed).uniform(size=len(ratings)) >= 1 - test_ratio
     return _split(ratings, is_test, f"a random split with test ratio {test_ratio:g}")
 
 
 def seq_aware_split(ratings: Ratings) -> Split:
-    """Each user's latest rating is the test rating (the chapter's seq-aware mode).
+    """Test on each user's latest rating (the chapter's seq-aware mode).
 
     Of several ratings at a user's latest time, the first in the file is taken.
 
@@ -44,12 +42,11 @@ def seq_aware_split(ratings: Ratings) -> Split:
         If there are no usable timestamps.
     """
     times = require_timestamps(ratings, "a seq-aware split")
-    is_latest = latest_of_each(ratings.users, times)
-    return _split(ratings, is_latest, "a seq-aware split")
+    return _split(ratings, latest_of_each(ratings.users, times), "a seq-aware split")
 
 
 def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
-    """The latest `test_ratio` of all ratings are the test ratings; equal times stay together.
+    """Test on the latest `test_ratio` of all ratings; equal times stay together.
 
     The cut is at the time of the first rating of that share, so the test part
     is at least `test_ratio`.
@@ -64,13 +61,11 @@ def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
 
     first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
     cut = np.partition(times, first)[first]
-    is_test = times >= cut
-
-    return _split(ratings, is_test, f"a split by time with test ratio {test_ratio:g}")
+    return _split(ratings, times >= cut, f"a split by time with test ratio {test_ratio:g}")
 
 
 def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
-    """`folds` random splits; each rating is a test rating in exactly one of them.
+    """Make `folds` random splits; each rating is a test rating in exactly one of them.
 
     Raises
     ------
@@ -83,8 +78,7 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
             f"{folds} folds of {len(ratings)} ratings: choose from 2 to {len(ratings)} with `folds`"
         )
 
-    rng = _generator_of(seed)
-    fold_of = rng.permutation(len(ratings)) % folds
+    fold_of = _generator_of(seed).permutation(len(ratings)) % folds
     return [
         _split(ratings, fold_of == fold, f"fold {fold + 1} of {folds}") for fold in range(folds)
     ]
@@ -93,26 +87,18 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
 def held_out_rows_split(
     ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0, based: str = "item"
 ) -> Split:
-    """All ratings of `test_ratio` of the items are test ratings; of the users, if user-based.
+    """Test on all ratings of `test_ratio` of the items; of the users, if user-based.
 
     Such a row has no training rating, so only its reconstruction from its own
     ratings can be measured, not a prediction.
     """
     check_ratio(test_ratio)
-    rng = _generator_of(seed)
+    by_item = based == "item"
+    rows = ratings.items if by_item else ratings.users
+    size = ratings.num_items if by_item else ratings.num_users
 
-    if based == "item":
-        rows = ratings.items
-        size = ratings.num_items
-    else:
-        rows = ratings.users
-        size = ratings.num_users
-
-    chosen = rng.permutation(size)[: int(size * test_ratio)]
-    held_out = np.zeros(size, dtype=bool)
-    held_out[chosen] = True
-
-    return _split(ratings, held_out[rows], f"holding out {test_ratio:g} of the {based}s")
+    chosen = _generator_of(seed).permutation(size)[: int(size * test_ratio)]
+    return _split(ratings, np.isin(rows, chosen), f"holding out {test_ratio:g} of the {based}s")
 
 
 def all_to_train(ratings: Ratings) -> Split:
@@ -146,25 +132,21 @@ def validation_split(
 
 def check_apart(parts: Mapping[str, Ratings | None]) -> None:
     """Raise DataError if a (user, item) pair is in two of the named parts."""
-    there = {name: part for name, part in parts.items() if part is not None}
-
-    for (name, part), (other_name, other) in combinations(there.items(), 2):
+    there = [(name, part) for name, part in parts.items() if part is not None]
+    for (name, part), (other_name, other) in combinations(there, 2):
         shared = np.isin(_pair_keys(other), _pair_keys(part))
-        if not shared.any():
-            continue
-
-        row = int(shared.argmax())
-        first = int((_pair_keys(part) == _pair_keys(other)[row]).argmax())
-        user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
-        raise DataError(
-            f"{other_name}: user {str(user)!r} rated item {str(item)!r} {other.values[row]:g}, "
-            f"and {part.values[first]:g} in {name}; {int(shared.sum())} (user, item) pairs are in "
-            f"both: a {other_name} rating must not be trained on; take them out of one of the two"
-        )
+        if shared.any():
+            row = int(shared.argmax())
+            user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
+            raise DataError(
+                f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name} too; "
+                f"{int(shared.sum())} (user, item) pairs are in both: take them out of one of the "
+                "two, as a test rating must not be trained on"
+            )
 
 
 def _pair_keys(ratings: Ratings) -> np.ndarray:
-    """One whole number for each different (user, item) pair, shape (n,)."""
+    """Return one whole number for each different (user, item) pair, shape (n,)."""
     return ratings.users.astype(np.int64) * ratings.num_items + ratings.items
 
 
@@ -175,19 +157,14 @@ def check_ratio(test_ratio: float) -> None:
 
 
 def _generator_of(seed: Seed) -> np.random.Generator:
-    if isinstance(seed, np.random.Generator):
-        return seed
-    return generator(seed, Purpose.SPLIT)
+    return seed if isinstance(seed, np.random.Generator) else generator(seed, Purpose.SPLIT)
 
 
 def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """Mask, shape (n,), of each user's latest row; the first in order where times are equal."""
+    """Return the mask, shape (n,), of each user's latest row; of equal times, the first."""
     position = np.arange(len(users))
     order = np.lexsort((-position, timestamps, users))  # per user: oldest first, ties reversed
-
-    ordered = users[order]
-    is_last = np.ones(len(users), dtype=bool)
-    is_last[:-1] = ordered[1:] != ordered[:-1]
+    is_last = np.diff(users[order], append=-1) != 0
 
     mask = np.zeros(len(users), dtype=bool)
     mask[order[is_last]] = True
@@ -195,31 +172,21 @@ def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
 
 
 def require_timestamps(ratings: Ratings, split: str) -> np.ndarray:
-    """The timestamps, which must be there and tell rows apart; else DataError."""
+    """Return the timestamps; raise DataError unless they are there and tell rows apart."""
     times = ratings.timestamps
-    if times is None:
-        raise DataError(
-            f"{ratings.name} has no timestamps, which {split} needs: choose `split=random`"
-        )
+    if times is not None and (not len(times) or (times != times[0]).any()):
+        return times
 
-    if len(ratings) and (times == times[0]).all():
-        raise DataError(
-            f"every timestamp of {ratings.name} is {times[0]}, so "
-            f"{split} would be a shuffle: choose `split=random`"
-        )
-
-    return times
+    found = "no timestamps" if times is None else "no different timestamps"
+    raise DataError(f"{ratings.name} has {found}, which {split} needs: choose `split=random`")
 
 
 def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
-    train = ratings.part(~is_test)
-    test = ratings.part(is_test)
-
+    train, test = ratings.part(~is_test), ratings.part(is_test)
     if not len(train) or not len(test):
         raise DataError(
             f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
             f"{len(train)} for training and {len(test)} for testing: "
             "both must be above 0; choose another share, or train on all, without a test"
         )
-
     return train, test

@@ -11,9 +11,9 @@ from mxnet import gluon
 from scipy import sparse
 
 from ..data import splits
-from ..data.movielens import load_official_fold, load_ratings
 from ..data.ratings import Ratings
 from ..data.readers import read_ratings, read_train_and_test
+from ..data.sources import load_official_fold, load_ratings
 from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
 from ..models.code_autoencoder import CodeAutoencoder, codes

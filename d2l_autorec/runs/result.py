@@ -48,7 +48,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..data.clicks import PIECES
-from ..data.movielens import data_shown
+from ..data.sources import data_shown
 from ..models.kinds import RunConfig
 from ..models.options import shown
 from ..support.environment import DISTRIBUTED

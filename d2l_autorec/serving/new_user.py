@@ -220,8 +220,8 @@ def read_new_user(path: Path, predictor: Predictor) -> tuple[np.ndarray, np.ndar
         run's scale, an item occurs twice, or no item is known.
     """
     from ..data.layout import Request
+    from ..data.readers import read_table
     from ..data.rules import ids_of, values_of
-    from ..data.tables import read_table
 
     is_ranking = predictor.config.task == "ranking"
     roles = ("item",) if is_ranking else ("item", "rating")

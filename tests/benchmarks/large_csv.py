@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import synthetic_ratings
 
 READ = """
 import resource, sys, time

@@ -11,7 +11,7 @@ import pytest
 from helpers import WITHOUT_MXNET, assert_user_error, train_run
 
 from d2l_autorec import AutoRec
-from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.registry import make_config
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.data.clicks import PIECES, Clicks, prepare_clicks
-from d2l_autorec.data.movielens import load_ratings
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings
-from d2l_autorec.data.synthetic import synthetic_ratings
-from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
+from d2l_autorec.data.sources import load_ratings, synthetic_ratings
+from d2l_autorec.support.errors import DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 SHA256 = {
@@ -44,21 +43,18 @@ def test_counts_on_ml100k(ml100k):
         "test_te_clicks": 1105,
     }
     assert len(ml100k.user_ids) == 938
-    assert ml100k.train_user_ids[:3].tolist() == [849, 336, 232]
+    assert ml100k.user_ids[:3].tolist() == [849, 336, 232]
     assert ml100k.item_ids[:3].tolist() == [474, 465, 1014]
     lost = ml100k.dropped["items of no training user"]
     assert lost + sum(len(pairs) for pairs in ml100k.pairs.values()) == 55_361
 
 
 @pytest.mark.realdata
-def test_files_on_ml100k_are_the_published_ones(ml100k, tmp_path):
-    ml100k.write_csv(tmp_path, header=("user", "item"))
+def test_files_on_ml100k_are_the_published_ones(ml100k):
     for piece, prefix in SHA256.items():
-        content = (tmp_path / f"{piece}.csv").read_bytes()
-        assert hashlib.sha256(content).hexdigest()[:16] == prefix, piece
-    users = pd.read_csv(tmp_path / "users.csv")
-    assert users["id"].tolist() == ml100k.user_ids.tolist()
-    assert pd.read_csv(tmp_path / "items.csv")["id"].tolist() == ml100k.item_ids.tolist()
+        lines = ["user,item", *(f"{user},{item}" for user, item in ml100k.pairs[piece].tolist())]
+        content = "\n".join(lines) + "\n"
+        assert hashlib.sha256(content.encode()).hexdigest()[:16] == prefix, piece
 
 
 def test_no_global_random_state():
@@ -98,7 +94,7 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
         return
     clicks = prepare_clicks(ratings, threshold, min_user, min_item, heldout)
     assert sorted(clicks.user_ids.tolist()) == users
-    training = set(clicks.train_user_ids.tolist())
+    training = set(clicks.user_ids[: clicks.num_train_users].tolist())
     vocabulary = list(dict.fromkeys(row.item for row in rows if row.user in training))
     assert clicks.item_ids.tolist() == vocabulary
     found = {
@@ -153,13 +149,7 @@ def test_implicit_file(tmp_path):
     assert prepare_clicks(ratings, heldout_users=5).fingerprint == explicit.fingerprint
 
 
-@pytest.mark.parametrize("heldout", [-3, 0.5, 0.9, 2.5])
-def test_impossible_heldout_users(heldout):
-    with pytest.raises(ConfigError, match="`heldout_users` is .*a fraction of them below 0.5"):
-        prepare_clicks(synthetic_ratings(60, 40, 1200), heldout_users=heldout)
-
-
-@pytest.mark.parametrize("heldout", [20, 30, 1000])
+@pytest.mark.parametrize("heldout", [-3, 0.9, 20, 1000])
 def test_too_few_users(heldout):
     with pytest.raises(DataError, match=f"`heldout_users={heldout}` .*of the 40 .*from 1 to 19"):
         prepare_clicks(Ratings.from_frame(by_names()), heldout_users=heldout)
@@ -208,7 +198,7 @@ def test_save_and_load(tmp_path, frame):
     clicks.save(tmp_path / "c.npz")
     again = Clicks.load(tmp_path / "c.npz")
     assert again.fingerprint == clicks.fingerprint and again.name == "mine"
-    assert again.titles == titles and again.dropped == clicks.dropped
+    assert again.titles == titles
     assert again.user_ids.dtype == clicks.user_ids.dtype
     assert (again.test.held_out != clicks.test.held_out).nnz == 0
 

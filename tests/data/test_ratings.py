@@ -134,7 +134,7 @@ def test_held_out_rows_are_whole_rows(frame, based, seed):
     [
         (dict(users=[0, 2]), "a user index is outside 0..1"),
         (dict(items=[-1, 0]), "an? item index is outside 0..1"),
-        (dict(values=[1, np.nan]), "a rating is not finite"),
+        (dict(values=[1, np.nan]), "a rating is outside the scale 1..5"),
         (dict(values=[1, 6]), "a rating is outside the scale 1..5"),
         (dict(values=[1]), r"columns of different lengths \[2, 2, 1, 2\]"),
     ],

@@ -29,7 +29,7 @@ def test_seq_aware_by_hand():
     "times, message",
     [
         (None, "has no timestamps, which a seq-aware split needs: choose `split=random`"),
-        ([4, 4, 4], "every timestamp of ratings is 4, so a seq-aware split would be a shuffle"),
+        ([4, 4, 4], "has no different timestamps, which a seq-aware split needs"),
     ],
 )
 def test_seq_aware_needs_timestamps(times, message):

@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.data.splits import random_split
 from d2l_autorec.evaluation.metrics import errors_by_count, mean_over_users
 from d2l_autorec.evaluation.rating import RatingEvaluation

@@ -14,7 +14,7 @@ from mxnet.gluon import nn
 from scipy import sparse as sp
 
 from d2l_autorec import AutoRec, kernels
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import ACTIVATIONS as FUSED_ACTIVATIONS
 from d2l_autorec.models.base import Model

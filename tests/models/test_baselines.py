@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse as sp
 
 from d2l_autorec.data.clicks import prepare_clicks
-from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.evaluation.ranking import RankingEvaluation
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.models.base import Fitted

@@ -7,7 +7,7 @@ from helpers import assert_user_error, train_run
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.models.catalog.means import BiasConfig, MeanConfig
 from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.mf import MF, ClosedForm

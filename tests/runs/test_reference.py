@@ -6,8 +6,7 @@ import pytest
 from helpers import train_run
 
 from d2l_autorec import AutoRecConfig
-from d2l_autorec.data.movielens import load_official_fold, load_ratings
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import load_official_fold, load_ratings, synthetic_ratings
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.runs.tables import published_tables

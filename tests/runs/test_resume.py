@@ -17,7 +17,7 @@ import pytest
 from helpers import assert_user_error, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support import files
 from d2l_autorec.support.arrays import load_arrays

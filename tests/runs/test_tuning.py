@@ -16,7 +16,7 @@ import pytest
 
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
-from d2l_autorec.data.movielens import load_ratings
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import rating, tuning

@@ -9,7 +9,7 @@ import mxnet as mx
 import pytest
 from helpers import PEAK, assert_user_error
 
-from d2l_autorec.data import synthetic
+from d2l_autorec.data import sources
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import Demand, check_network
@@ -210,9 +210,9 @@ def test_a_network_that_cannot_fit_leaves_nothing_behind(
 
 
 def test_generated_ratings_that_cannot_fit(in_process, tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "available_memory", lambda: 5 * GIB)
+    monkeypatch.setattr(sources, "available_memory", lambda: 5 * GIB)
     for shape, fragment in (
-        ("100000x100000x2000000000", "needs 74.5 GiB, and 5.0 GiB are"),
+        ("100000x100000x2000000000", "needs 186.3 GiB, and 5.0 GiB are"),
         ("100000x100000x5000000000", "must be from 100000 to 2147483647"),
         (f"{'9' * 30}x5x5", "a generated set is synthetic or"),
         ("٣x٣x٣", "a generated set is synthetic or"),

@@ -5,8 +5,7 @@ import itertools
 import mxnet as mx
 import pytest
 
-from d2l_autorec.data.movielens import load_ratings
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import load_ratings, synthetic_ratings
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.seeds import Purpose, generator, mxnet_seed

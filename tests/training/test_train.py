@@ -12,7 +12,7 @@ from scipy import sparse
 
 import d2l_autorec
 from d2l_autorec import AutoRec, evaluator
-from d2l_autorec.data.synthetic import synthetic_ratings
+from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.training.devices import split_and_load
 from d2l_autorec.training.loaders import train_loader
 from d2l_autorec.training.loop import Training, fit, train_epoch
