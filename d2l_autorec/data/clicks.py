@@ -73,8 +73,8 @@ class Clicks:
         The user's own ids: training users, then validation, then test users.
     item_ids : ndarray
         Those that training users clicked, in the order of their first click in the file.
-    heldout_users : int
-        Users in the test part.
+    validation_users, heldout_users : int
+        Users in the validation part, and in the test part.
     name : str
         The data set's name, or the file's.
     titles : dict
@@ -83,8 +83,6 @@ class Clicks:
         Why to how many ratings; not saved.
     origin : str
         How the source was understood; see `Ratings`.
-    validation_users : int
-        Users in the validation part; by default as many as in the test part.
 
     Raises
     ------
@@ -95,17 +93,14 @@ class Clicks:
     pairs: dict[str, np.ndarray]
     user_ids: np.ndarray
     item_ids: np.ndarray
+    validation_users: int
     heldout_users: int
     name: str = "clicks"
     titles: dict[Any, str] = field(default_factory=dict, repr=False)
     dropped: dict[str, int] = field(default_factory=dict)
     origin: str = field(default="", repr=False)
-    validation_users: int = -1
 
     def __post_init__(self) -> None:
-        if self.validation_users < 0:
-            object.__setattr__(self, "validation_users", self.heldout_users)
-
         size = (len(self.user_ids), len(self.item_ids))
         for piece in PIECES:
             pairs = self.pairs[piece]
@@ -157,13 +152,8 @@ class Clicks:
         """Return the clicks of these pieces, by default all, as ratings of 1."""
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
 
-        return Ratings(
-            *(users, items, np.ones(len(users)), self.user_ids, self.item_ids),
-            scale=(1.0, 1.0),
-            titles=self.titles,
-            name=self.name,
-            origin=self.origin,
-        )
+        columns = users, items, np.ones(len(users)), self.user_ids, self.item_ids
+        return Ratings(*columns, None, (1.0, 1.0), self.titles, self.name, self.origin)
 
     def counts(self) -> dict[str, int]:
         """Return sizes for the result file: users, items, and clicks of each piece."""
@@ -252,7 +242,7 @@ def prepare_clicks(
     Raises
     ------
     ConfigError
-        If the scale does not say which ratings are clicks.
+        If the scale does not say which ratings are clicks; if there are fewer than 3 folds.
     DataError
         If no click is left, or no user would be left to train on.
 
@@ -276,6 +266,8 @@ def prepare_clicks(
     test = heldout_users
     if isinstance(test, Fold):
         number, of = test
+        if of < 3:
+            raise ConfigError(f"`folds` is {of}: there must be at least 3, the third to train on")
         test = len(permuted) // of
         permuted = np.roll(permuted, test * (number - 1))
     validation = test if validation_users is None else validation_users
@@ -300,17 +292,9 @@ def prepare_clicks(
 
     clicks = len(ratings) - dropped["below the threshold"]
     made = f"{len(ratings):,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
-    return Clicks(
-        pairs,
-        ratings.user_ids[permuted],
-        ratings.item_ids[vocabulary],
-        heldout_users=counts[1],
-        validation_users=counts[0],
-        dropped=dropped,
-        origin=f"{ratings.origin}; {made}".removeprefix("; "),
-        name=ratings.name,
-        titles=ratings.titles,
-    )
+    origin = f"{ratings.origin}; {made}".removeprefix("; ")
+    user_ids, item_ids = ratings.user_ids[permuted], ratings.item_ids[vocabulary]
+    return Clicks(pairs, user_ids, item_ids, *counts, ratings.name, ratings.titles, dropped, origin)
 
 
 def usual_threshold(ratings: Ratings) -> float:
@@ -325,10 +309,8 @@ def usual_threshold(ratings: Ratings) -> float:
         For any other scale.
     """
     values = np.unique(ratings.values)
-    if len(values) == 1 and values[0] > 0:
-        return float(values[0])
-    if np.array_equal(values, (0, 1)):
-        return 1.0
+    if np.array_equal(values, (0, 1)) or (len(values) == 1 and values[0] > 0):
+        return float(values[-1])
 
     low, high = ratings.bounds
     if low in (0.5, 1) and high == 5:
@@ -365,12 +347,10 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
     validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
-        more = f" and `validation_users={validation:g}`" * (validation != test)
-        option = f"`heldout_users={test:g}`{more}"
         raise DataError(
-            f"{option} takes {validating} users for validation and {tested} for the test of the "
-            f"{users} that have clicks enough: choose from 1 to {max((users - 1) // 2, 1)}, or "
-            "keep more users with `min_user_clicks`; 0 holds out none"
+            f"`heldout_users={test:g}` and `validation_users={validation:g}` hold out {tested} and "
+            f"{validating} of the {users} users that have clicks enough: choose from 1 to "
+            f"{max((users - 1) // 2, 1)}, or keep more with `min_user_clicks`; 0 holds out none"
         )
     return validating, tested
 

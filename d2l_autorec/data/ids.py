@@ -89,7 +89,8 @@ class IdMap:
                 near = np.argsort(distance, kind="stable")[:2].tolist()
 
         text = str(name)[:LONGEST_TEXT]
-        first = max(0, bisect_left(self._texts, text) - CANDIDATES // 2)
+        last = len(self._texts) - CANDIDATES  # where the last candidates begin
+        first = max(0, min(bisect_left(self._texts, text) - CANDIDATES // 2, last))
         candidates = self._texts[first : first + CANDIDATES]
         alike = difflib.get_close_matches(text, candidates, SUGGESTIONS, cutoff=0.5)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from ..support.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
-THINGS = "item movie product business book track artist recipe game song anime beer".split()
 KNOWN_NAMES = {  # in small letters, without what is neither a letter nor a digit
-    "user": {"user", "userid", "uid", "reviewerid", "customerid"},
-    "item": {"iid", "sid", "asin", "isbn", *THINGS, *(f"{thing}id" for thing in THINGS)},
-    "rating": {"rating", "ratings", "score", "stars", "overall", "value", "bookrating"},
-    "timestamp": {"timestamp", "time", "unixreviewtime"},
+    "user": "user|userid|uid|reviewerid|customerid",
+    "item": "iid|sid|asin|isbn|(item|movie|product|business|book|track|artist|recipe|game|song|"
+    "anime|beer)(id)?",
+    "rating": "ratings?|score|stars|overall|value|bookrating",
+    "timestamp": "timestamp|time|unixreviewtime",
 }
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # the parser splits at one
@@ -148,7 +148,7 @@ class Layout:
         """Return role to the positions of its usual names."""
         plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
         named = {
-            role: [at for at, name in enumerate(plain) if name in KNOWN_NAMES[role]]
+            role: [at for at, name in enumerate(plain) if re.fullmatch(KNOWN_NAMES[role], name)]
             for role in self.request.roles
         }
         return {role: found for role, found in named.items() if found}
@@ -246,10 +246,8 @@ class Layout:
         """Return the layout in words."""
         form = "{0} = {1} (column {2})" if self.header else "{0} = column {2}"
         told = [form.format(role, self.names[at], at) for role, at in self.columns.items()]
-        if "rating" not in self.columns:
-            told.append("no ratings, so each row is a 1")
-        if "timestamp" not in self.columns:
-            told.append("no timestamps")
+        absent = {"rating": "no ratings, so each row is a 1", "timestamp": "no timestamps"}
+        told += [text for role, text in absent.items() if role not in self.columns]
 
         separator = "blanks" if self.separator == " " else repr(self.separator)
         header = f"separated by {separator}, {'header' if self.header else 'no header'}; "
@@ -321,7 +319,7 @@ def _check_width(layout: Layout) -> None:
         way_out += "; models that rank clicks need no rating"
     raise DataError(
         f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
-        f"but {', '.join(request.needed)} are needed; {request.exactly or way_out}"
+        f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"
     )
 
 
@@ -329,7 +327,7 @@ def _is_header(layout: Layout) -> bool:
     """Apply the rule of `detect`."""
     first, request = layout.names, layout.request
     known = len(layout.named())
-    by_name = any(not name.isdecimal() for name in request.asked.values())
+    by_name = not all(map(str.isdecimal, request.asked.values()))
     if by_name or known > 1 or (known and not request.asked):
         return True
 

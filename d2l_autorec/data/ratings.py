@@ -66,24 +66,19 @@ class Ratings:
     origin: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        for attribute, dtype in DTYPES.items():
+        for attribute in (*DTYPES, "user_ids", "item_ids"):
             column = getattr(self, attribute)
             if column is not None:
-                self._freeze(attribute, np.asarray(column, dtype=dtype))
+                view = np.asarray(column, dtype=DTYPES.get(attribute)).view()
+                view.flags.writeable = False
+                object.__setattr__(self, attribute, view)
 
-        self._freeze("user_ids", np.asarray(self.user_ids))
-        self._freeze("item_ids", np.asarray(self.item_ids))
         self._check()
 
         if self.scale is None and len(self):
             low = float(self.values.min())
             high = float(self.values.max())
             object.__setattr__(self, "scale", (low, high))
-
-    def _freeze(self, attribute: str, array: np.ndarray) -> None:
-        view = array.view()
-        view.flags.writeable = False
-        object.__setattr__(self, attribute, view)
 
     def _check(self) -> None:
         lengths = [len(column) for column in self._columns().values()]
@@ -92,10 +87,8 @@ class Ratings:
         if not len(self):
             return
 
-        for what, index, size in (
-            ("user", self.users, self.num_users),
-            ("item", self.items, self.num_items),
-        ):
+        indices = {"user": (self.users, self.num_users), "item": (self.items, self.num_items)}
+        for what, (index, size) in indices.items():
             if index.min() < 0 or index.max() >= size:
                 raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
 
@@ -234,9 +227,7 @@ class Ratings:
         from .rules import ratings_of, table_of_frame
 
         columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-        table = table_of_frame(
-            df, {role: name for role, name in columns.items() if name is not None}
-        )
+        table = table_of_frame(df, columns)
         return ratings_of(table, duplicates, scale, implicit=rating is None)[0]
 
     @classmethod
@@ -263,8 +254,6 @@ class Ratings:
             is_input = columns.get("is_input")
             arrays: dict[str, Any] = {name: columns[name] for name in DTYPES if name in columns}
             ratings = cls(**arrays, **about, scale=tuple(columns["scale"].tolist()))
-            if is_input is not None and is_input.shape != (len(ratings),):
-                raise ValueError("it does not say of every rating whether it is an input")
         return ratings, is_input
 
     @cached_property
@@ -272,10 +261,10 @@ class Ratings:
         """SHA-256 of triples, timestamps and ids: what the result file records."""
         digest = hashlib.sha256()
         for array in (*self._columns().values(), self.user_ids, self.item_ids):
-            if array.dtype.kind in "OU":
-                digest.update("\0".join(array).encode())
-            else:
-                digest.update(np.ascontiguousarray(array).data)
+            is_text = array.dtype.kind in "OU"
+            digest.update(
+                "\0".join(array).encode() if is_text else np.ascontiguousarray(array).data
+            )
 
         return digest.hexdigest()
 

@@ -26,8 +26,7 @@ SAMPLE_ROWS = 1000  # that tell how a file is laid out
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 # How files begin that are something else, and what to do with them.
 REFUSED = {
-    rb"PK(?s:.)*?(xl/|\[Content_Types)": "is an Excel file: save it as csv",
-    rb"\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
+    rb"PK(?s:.)*?(xl/|\[Content_Types)|\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
     rb"PK|7z\xbc\xaf|\xfd7zXZ": "is a zip archive: unpack it and name the ratings file in it",
     rb"\xff\xfe|\xfe\xff|[^\n]*\0": "is not text in UTF-8: save it as UTF-8 csv",
     rb"[^\n]*\r[^\n]": "has carriage returns for line ends: save it with those of Unix or Windows",
@@ -37,10 +36,8 @@ REFUSED = {
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
     rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and name the separator with "
     "`separator`",
-    rb"%%MatrixMarket": "is in MatrixMarket format: delete the lines that begin with %, and the "
-    "line of sizes below them",
-    rb"%": "begins with '%', as KONECT's files do: delete the lines that begin with %",
-    rb"#": "begins with '#', and comments are not understood: delete these lines",
+    rb"[%#]": "begins with a comment, as files of MatrixMarket and KONECT: delete the lines that "
+    "begin with % or #, and MatrixMarket's line of sizes",
     rb"\d+:\s*\n": "has Netflix's blocks, a line '1:' above the ratings of film 1: write the film "
     """in each line, as awk -F: '/:/{f=$1; next} {print f","$0}' does""",
 }
@@ -173,7 +170,7 @@ def _beginning(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(f"{path} is no file but a pipe or a device: copy it to a file")
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return file.read(8)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -278,10 +275,6 @@ def _read_json(path: Path, request: Request) -> Table:
     """Read JSON lines, a block at a time, of which only the columns in question are kept."""
     import pyarrow as pa
     from pyarrow import json
-
-    if request.separator is not None:
-        remedy = request.exactly or "leave `separator` out"
-        raise DataError(f"{path} is JSON lines, which have no separator: {remedy}")
 
     locate = partial(_by_line, path, False)
     parts: list[pa.Table] = []

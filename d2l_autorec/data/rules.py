@@ -27,14 +27,8 @@ MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 # Control characters and line ends of Unicode: an .npz file, a line of a csv file or a terminal
 # does not give them back as they are.
-UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-LONGEST = 500  # characters; the ids of a run are stored in an array as wide as the longest
-
-HINTS = {  # of texts that are no numbers
-    r"-?\d+,\d+": "write decimals with a point",
-    r"\d+(\.\d+)? */ *\d+": "keep the number before the slash",
-    r"\d+([.,]\d+)? *%": "delete the percent sign",
-}
+# Nor is an id longer than 500: those of a run are stored in an array as wide as the longest.
+UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class Table:
         )
 
 
-def table_of_frame(df: Any, columns: Mapping[str, str]) -> Table:
+def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
     """Return the columns of a frame, of pandas or of what gives its columns to Arrow, as polars'.
 
     Raises
@@ -109,6 +103,7 @@ def table_of_frame(df: Any, columns: Mapping[str, str]) -> Table:
     if not hasattr(df, "iloc"):
         df = pa.table(df).to_pandas()
     names = list(df.columns)
+    columns = {role: name for role, name in columns.items() if name is not None}
     for role, name in columns.items():
         if names.count(name) != 1:
             advice = "; give df.reset_index(), as it is in the index" * (name in df.index.names)
@@ -134,10 +129,9 @@ def _column_of(column: Any) -> "pa.ChunkedArray":
     import pyarrow as pa
 
     try:
-        array = pa.array(column, from_pandas=True)
+        return pa.table({"": column})[""]
     except (pa.ArrowException, TypeError, OverflowError):
-        array = pa.array(column.astype("string"), from_pandas=True)
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+        return pa.table({"": column.astype("string")})[""]
 
 
 def as_numpy(column: "pa.Array | pa.ChunkedArray", missing: float) -> np.ndarray:
@@ -156,8 +150,7 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     Raises
     ------
     DataError
-        If an id is missing (`NO_ID`), neither a text nor a number, longer than
-        `LONGEST`, or has a character of `UNUSABLE`.
+        If an id is missing (`NO_ID`), neither a text nor a whole number, or `UNUSABLE`.
     """
     import pyarrow as pa
 
@@ -175,11 +168,8 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     codes = as_numpy(encoded.indices, -1)
     found = [*encoded.dictionary.cast(pa.string()).to_pylist(), None]  # the last for the code -1
     texts = [plain_id(text or "") for text in found]
-    checks: dict[str, Callable[[str], Any]] = {
-        "is missing": NO_ID.__contains__,
-        "has a control character": UNUSABLE.search,
-        f"is longer than {LONGEST} characters": lambda text: len(text) > LONGEST,
-    }
+    unusable = "has a control character, or more than 500 characters"
+    checks: dict[str, Callable] = {"is missing": NO_ID.__contains__, unusable: UNUSABLE.search}
     for what, is_bad in checks.items():
         bad = np.array([bool(is_bad(text)) for text in texts])
         if bad[:-1].any() or codes.min() < 0:
@@ -233,17 +223,14 @@ def values_of(table: Table, scale: Scale, implicit: bool = False) -> np.ndarray:
 def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
-        text = str(table.columns[role][int(bad.argmax())].as_py()).strip()
-        hints = [hint for kind, hint in HINTS.items() if re.fullmatch(kind, text)]
-        date = " or an ISO date, as 2020-01-31 12:00:00" * (role == "timestamp")
-        what = "is missing" if text in ("", "None") else f"{{!r}} is not a number{date}"
-        table.refuse(bad, role, what, *hints)
+        text = table.columns[role][int(bad.argmax())].as_py()
+        form = "4.5" if role == "rating" else "1580472000, or as 2020-01-31 12:00:00"
+        what = "is missing" if text is None or text == "" else "{!r} is not a number"
+        table.refuse(bad, role, what, f"write them as {form}, or remove them")
 
 
 def times_of(table: Table) -> np.ndarray | None:
     """Return the timestamps as whole numbers; those of dates are seconds since 1970."""
-    import pyarrow as pa
-
     column = table.columns.get("timestamp")
     if column is None:
         return None
@@ -252,9 +239,8 @@ def times_of(table: Table) -> np.ndarray | None:
     if not np.isfinite(times).any():
         import pandas as pd
 
-        if pa.types.is_temporal(column.type):
-            column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
-        moments = pd.to_datetime(column.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+        dates = column.to_pandas(date_as_object=False)
+        moments = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
         times = ((moments - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(float)
 
     _refuse_no_numbers(table, times, "timestamp")

@@ -249,7 +249,7 @@ def _unpack(archive: Path, path: Path) -> None:
         unpacked = Path(scratch) / folder.name
         if not (unpacked / path.name).is_file():
             raise OSError(f"{archive} does not contain {folder.name}/{path.name}")
-        os.replace(unpacked, folder)
+        unpacked.replace(folder)
 
 
 def synthetic_ratings(
@@ -277,12 +277,8 @@ def synthetic_ratings(
             f"items: the number must be from {low} to {high}"
         )
 
-    check_fits(
-        BYTES_A_RATING * num_ratings,
-        available_memory(),
-        f"a generated set of {num_ratings} ratings",
-        ": generate fewer",
-    )
+    what = f"a generated set of {num_ratings} ratings"
+    check_fits(BYTES_A_RATING * num_ratings, available_memory(), what, ": generate fewer")
 
     rng = generator(seed, Purpose.GENERATED_RATINGS)
     users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
@@ -290,17 +286,9 @@ def synthetic_ratings(
     timestamps = 880_000_000 + rng.integers(0, 20_000_000, size=num_ratings)
 
     ids = np.arange(1, num_users + 1), np.arange(1, num_items + 1)
-    size = size_of(values, *ids, (1.0, 5.0))
-    return Ratings(
-        users,
-        items,
-        values,
-        *ids,
-        timestamps,
-        scale=(1.0, 5.0),
-        name="synthetic",
-        origin=f"synthetic: generated with seed {seed}; {size}",
-    )
+    scale = (1.0, 5.0)
+    origin = f"synthetic: generated with seed {seed}; {size_of(values, *ids, scale)}"
+    return Ratings(users, items, values, *ids, timestamps, scale, name="synthetic", origin=origin)
 
 
 def _long_tailed_pairs(

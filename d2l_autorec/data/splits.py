@@ -139,9 +139,9 @@ def check_apart(parts: Mapping[str, Ratings | None]) -> None:
             row = int(shared.argmax())
             user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
             raise DataError(
-                f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name} too; "
-                f"{int(shared.sum())} (user, item) pairs are in both: take them out of one of the "
-                "two, as a test rating must not be trained on"
+                f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name}; "
+                f"{int(shared.sum())} (user, item) pairs are in both: a test rating must not be "
+                "trained on; take them out of one of the two"
             )
 
 

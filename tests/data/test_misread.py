@@ -55,28 +55,30 @@ REFUSED = {
     "words": (
         head("user,item,rating", "a,x,like", "b,y,dislike"),
         {},
-        f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}name "
-        "another column, as with `columns=user=user,item=item` for a model that ranks clicks",
+        f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}write them as "
+        "4.5, or remove them; else name another column, as with `columns=user=user,"
+        "item=item` for a model that ranks clicks",
     ),
-    "fractions": (rows(lambda k: f"{k % 7},{k},4/5"), {}, f"{WRONG}keep the number before the"),
-    "percent": (rows(lambda k: f"{k % 7},{k},80 %"), {}, f"{WRONG}delete the percent sign"),
-    "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), {}, f"{WRONG}write decimals with a"),
+    "fractions": (rows(lambda k: f"{k % 7},{k},4/5"), {}, f"{WRONG}write them as 4.5"),
+    "percent": (rows(lambda k: f"{k % 7},{k},80 %"), {}, f"{WRONG}write them as 4.5"),
+    "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), {}, f"{WRONG}write them as 4.5"),
     "text before ratings": (
         rows(lambda k: f"{k % 7},{k % 35},nice,{1 + k % 5}", 35),
         {},
-        f"{WRONG}name another column, as with `columns=user=0,item=1,rating=3`",
+        "else name another column, as with `columns=user=0,item=1,rating=3`",
     ),
     "dates of another form": (
         head("user,item,rating,timestamp", "a,x,3,01/02/2020", "b,y,4,02/02/2020"),
         {},
-        "'01/02/2020' is not a number or an ISO date, as 2020-01-31 12:00:00; all 2 "
-        f"rows are affected, {WRONG}leave it out: say `columns=user=user,item=item,rating=rating`",
+        f"'01/02/2020' is not a number; all 2 rows are affected, {WRONG}write them as 1580472000, "
+        "or as 2020-01-31 12:00:00, or remove them; else leave it out: say `columns=user=user,"
+        "item=item,rating=rating`",
     ),
     "one date of another form": (
         head("user,item,rating,timestamp", "a,x,3,2020-01-01", "b,y,4,noon"),
         {},
-        "line 3: the timestamp 'noon' is not a number or an ISO date, as "
-        "2020-01-31 12:00:00; 1 of 2 rows are affected: fix or remove them",
+        "line 3: the timestamp 'noon' is not a number; 1 of 2 rows are affected: write them as "
+        "1580472000, or as 2020-01-31 12:00:00",
     ),
     # the columns to paste
     "values that repeat": (
@@ -107,8 +109,12 @@ REFUSED = {
     "sep=": (head("sep=;", "1;2;3"), {}, "begins with Excel's line sep=: delete this line"),
     "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), {}, "is a pointer of Git LFS"),
     "JSON array": (head("[", '  {"user": 1}', "]"), {}, "is one JSON array"),
-    "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), {}, "in MatrixMarket"),
-    "KONECT": (head("% sym weighted", "1 2 5"), {}, "begins with '%', as KONECT's files do"),
+    "MatrixMarket": (
+        head("%%MatrixMarket matrix coordinate", "3 3 1"),
+        {},
+        "as files of Matrix",
+    ),
+    "KONECT": (head("% sym weighted", "1 2 5"), {}, "begins with a comment, as files of"),
     "Netflix": (head("1:", "1488844,3,2005-09-06"), {}, "has Netflix's blocks"),
     # quotes
     "quotes in a field": (

@@ -359,5 +359,5 @@ def test_implicit_file_with_ratings_keeps_them(tmp_path):
     path.write_text(text_of(",", ["userId", "movieId", "rating", "timestamp"]))
     assert triples(read_ratings(path, implicit=True)) == [row[:3] for row in ROWS]
     path.write_text("ann\nbob\n")
-    with pytest.raises(DataError, match="1 column .*but user, item are needed"):
+    with pytest.raises(DataError, match="1 column .*needed are user, item;"):
         read_ratings(path, implicit=True)

@@ -211,10 +211,6 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
             "{0},9\n{1},3\n",
             "line 1: 9 for item '1' is outside the scale 1..5",
         ),
-        (
-            '{{"item": {0}, "rating": 3}}\n',
-            "is JSON lines, which have no separator: it must have the two columns item,rating",
-        ),
         ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
         (
             "{0},4\n{0},4\n",
