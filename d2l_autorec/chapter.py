@@ -19,10 +19,11 @@ from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
 from .support.errors import ConfigError, DataWarning
+from .support.numbers import significant
 from .training.callbacks import Evaluation
 from .training.devices import try_all_gpus
 from .training.loop import Training, fit
-from .training.progress import Bar, Curve, in_notebook, summary
+from .training.progress import Bar, Curve, in_notebook
 
 __all__ = [
     "AutoRec",
@@ -262,7 +263,8 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
     last = history[-1]
     seconds = sum(record.seconds for record in history)
     rate = sum(record.ratings for record in history) / max(seconds, 1e-9)
-    print(summary(last.train_loss, last.test["rmse"], rate, devices))
+    print(f"train loss {significant(last.train_loss or 0)}, test RMSE {last.test['rmse']:.3f}")
+    print(f"{significant(rate)} ratings/sec on [{', '.join(map(str, devices))}]")
 
 
 def _warn_of_a_frozen_mask(test_rmse: Sequence[float]) -> None:

@@ -65,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     """Open a run folder by its export, or else by one that is made for this start."""
-    from .serving.tables import NotExported, load_served
+    from .serving.tables import NotExportedError, load_served
 
     try:
         return load_served(run)
-    except NotExported as error:
+    except NotExportedError as error:
         lasting = as_command("export", str(run))
         warnings.warn(
             f"{error}: MXNet makes an export for this start, in a process of its own; "

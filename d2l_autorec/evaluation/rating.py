@@ -203,7 +203,7 @@ class RatingEvaluation:
         return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
 
     def of_means(self) -> dict[str, float]:
-        """The metrics of user and item means, which every model has to beat.
+        """Return the metrics of user and item means, which every model has to beat.
 
         A row that is held out as a whole has no mean in training. It has that of the ratings that
         it is reconstructed from, which a network is given, too.

@@ -174,6 +174,7 @@ class Guard:
         self._hosts = {LOOPBACK, *(host.lower().partition(":")[0] for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, by the application where it is not refused."""
         refused = self._refusal(scope, Headers(scope=scope))
         if refused is not None:
             await refused(scope, receive, send)

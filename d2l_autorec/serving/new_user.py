@@ -1,8 +1,7 @@
 """Recommendations for a person whom training did not see, without training again.
 
-    items and ratings -> hidden vector, one forward pass (user-based)  \\
-                                                                        -> ratings of all items
-    items and ratings -> user vector, by ridge regression (the others) /
+User-based, their ratings are a row like any other: one forward pass gives the ratings of all items.
+Else ridge regression fits a user vector to them.
 """
 
 import warnings

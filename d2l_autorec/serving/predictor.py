@@ -141,7 +141,14 @@ class Predictor:
         """
         if len(users) != len(items):
             raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
-        return self._pairs(self.users.positions(users), self.items.positions(items))
+        distinct, row = np.unique(self.users.positions(users), return_inverse=True)
+        positions = self.items.positions(items)
+        predictions = np.empty(len(users), dtype=np.float32)
+
+        for start, block in self._blocks(distinct):  # each user is encoded once
+            pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
+            predictions[pairs] = self.unclipped(block)[row[pairs] - start, positions[pairs]]
+        return self.shown(predictions)
 
     def recommend(
         self, user: Any, n: int = 10, remark: Callable[[str], None] = warn
@@ -362,17 +369,6 @@ class Predictor:
 
         cold, means = self._means.at(users[:, None], np.arange(self.ratings.num_items))
         return np.where(cold, means, raw) - np.float32(self.ratings.offset)
-
-    def _pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Predict pairs of positions, shape (n,); each user is encoded once."""
-        distinct, row = np.unique(users, return_inverse=True)
-        predictions = np.empty(len(users), dtype=np.float32)
-
-        for start, block in self._blocks(distinct):
-            pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
-            predictions[pairs] = self.unclipped(block)[row[pairs] - start, items[pairs]]
-
-        return self.shown(predictions)
 
     def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each user yield (user, item positions, ratings) of the `n` best unseen items."""

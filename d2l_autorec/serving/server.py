@@ -17,7 +17,7 @@ from contextlib import closing
 from typing import Any, NoReturn
 
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -107,8 +107,6 @@ def serve(
         http=HTTPModes.http1,
         websockets=False,
         loop=Loops.asyncio,
-        runtime_mode=RuntimeModes.st,
-        backlog=2048,
         backpressure=CONNECTIONS,
         http1_settings=HTTP1Settings(1000 * HEADER_SECONDS, max_buffer_size=MOST_HEADER_BYTES),
         log_level=LogLevels.error,

@@ -30,7 +30,7 @@ TINY = 1e-12  # as in the network: a row without a click stays zero
 RowFunction = Callable[[np.ndarray], np.ndarray]
 
 
-class NotExported(DataError):
+class NotExportedError(DataError):
     """A run without tables of it as it is now."""
 
 
@@ -125,7 +125,7 @@ def load_served(
 
     Raises
     ------
-    NotExported
+    NotExportedError
         If there are no tables of the run as it is now.
     DataError
         If it is no finished run, or one of its files is damaged.
@@ -146,16 +146,13 @@ def load_served(
 
 
 def _check_current(record: RunFolder, folder: Path, names: list[str]) -> None:
-    """Raise NotExported unless the files are those that an export wrote of the run as it is."""
+    """Raise NotExportedError unless the files are those of an export of the run as it is."""
     try:
         metadata = json.loads((folder / METADATA).read_bytes())
         found = {name: digest_of(folder / name) for name in names}
-        is_whole = found.items() <= metadata["files"].items()
         is_current = metadata["run"] == origins_of(record)
-    except FileNotFoundError as error:
-        raise NotExported(f"{record.path} has no export") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotExported(f"{folder} cannot be read ({error!r})") from error
-
-    if not (is_whole and is_current):
-        raise NotExported(f"{folder} was not exported from the run as it is now")
+        is_current = is_current and found.items() <= metadata["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        is_current = False
+    if not is_current:
+        raise NotExportedError(f"{folder} is no export of the run as it is now")

@@ -77,6 +77,7 @@ class StepSeed(Callback):
         self._seed = seed
 
     def on_step_begin(self, training: "Training", rows: int) -> None:
+        """Seed the network."""
         epoch = len(training.history) + 1
         key = dropout_key(self._seed, epoch, len(training.steps))
 
@@ -90,6 +91,7 @@ class LearningRate(Callback):
         self._rate = rate
 
     def on_epoch_begin(self, training: "Training") -> None:
+        """Set the rate."""
         training.trainer.set_learning_rate(self._rate(training.history))
 
 
@@ -124,26 +126,24 @@ class Evaluation(Callback):
         self._beta = beta
 
     def on_epoch_end(self, training: "Training") -> None:
+        """Measure, where it is time, and add what was found to the record."""
         record = training.history[-1]
         if self._beta is not None:
             record = replace(record, beta=self._beta())
 
         if record.epoch % self._every == 0 or record.epoch >= self._last:
-            found = training.workers.agree(self._measured(training))
-            record = replace(record, **found)
+            measures = {} if training.workers.rank else self._metrics
+            found = {name: measure(training.net) for name, measure in measures.items()}
+            record = replace(record, **training.workers.agree(found))
 
         training.history[-1] = record
-
-    def _measured(self, training: "Training") -> dict[str, dict[str, float]]:
-        if training.workers.rank:
-            return {}
-        return {name: metrics(training.net) for name, metrics in self._metrics.items()}
 
 
 class FiniteMetrics(Callback):
     """A NumericalError where parameters or a metric are not finite, or an error is too large."""
 
     def on_epoch_end(self, training: "Training") -> None:
+        """Raise NumericalError unless all are finite and no error is too large."""
         record = training.history[-1]
         if not are_finite(training.net):  # clipped predictions may be
             raise NumericalError(
@@ -169,6 +169,7 @@ class EarlyStopping(Callback):
         self._score = score
 
     def on_epoch_end(self, training: "Training") -> None:
+        """Stop where the last epochs were no better."""
         if should_stop(training.history, self._patience, self._score):
             training.stopping = True
 
@@ -188,6 +189,7 @@ class Signals(Callback):
         self._keep = keep
 
     def on_step_end(self, training: "Training") -> None:
+        """Keep what was reached and raise where a signal has come."""
         if self._watch.received is not None:
             self._keep(training)
         self._watch.check()

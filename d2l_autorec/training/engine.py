@@ -123,12 +123,11 @@ def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
 def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
 
     try:
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(null)

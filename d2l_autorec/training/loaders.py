@@ -69,6 +69,7 @@ class SparseRows:
         self._matrix = matrix
 
     def __call__(self, rows: list[int]) -> CSRBatch:
+        """Return the rows of these numbers."""
         matrix, chosen = self._matrix, onp.array(rows, dtype=onp.int64)
         indptr, indices, data = kernels.take_rows(
             matrix.indptr, matrix.indices, matrix.data, chosen
@@ -83,6 +84,7 @@ class DenseRows:
         self._matrix = matrix
 
     def __call__(self, rows: list[int]) -> np.ndarray:
+        """Return the rows of these numbers, (batch_size, columns)."""
         return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
@@ -112,6 +114,7 @@ class PairRows:
         self._pairs = pairs
 
     def __call__(self, rows: list[int]) -> list[np.ndarray]:
+        """Return users, items and values of the rows of these numbers."""
         pairs = self._pairs
         return [
             np.array(pairs.users[rows], dtype="int32"),

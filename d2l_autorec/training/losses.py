@@ -40,6 +40,7 @@ class MaskedL2Loss:
     """
 
     def __call__(self, prediction: Any, label: Any) -> Any:
+        """Return the loss of each row."""
         scale = 0.5 / label.shape[1]
         if isinstance(label, CSRBatch):
             errors = prediction - label.values
@@ -60,6 +61,7 @@ class MaskedRootLoss:
     """
 
     def __call__(self, prediction: Any, label: Any) -> Any:
+        """Return the loss of the batch, for each row."""
         errors, _ = observed_errors(prediction, label)
         root = np.sqrt(np.square(errors).sum() + 1e-12)  # finite gradient where nothing is wrong
         return np.broadcast_to(root, (label.shape[0],))
@@ -85,6 +87,7 @@ class MultinomialLoss:
         self.beta = beta
 
     def __call__(self, prediction: Any, label: Any) -> Any:
+        """Return the loss of each row."""
         logits, divergence = prediction if isinstance(prediction, tuple) else (prediction, None)
         if isinstance(label, CSRBatch):
             loss = multinomial_nll(label, logits)

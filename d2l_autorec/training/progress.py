@@ -1,11 +1,9 @@
 """What a person sees while a model trains: a bar, or in a notebook the animated curve."""
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..support.numbers import significant
 from ..support.style import settled_limits
 from .callbacks import Callback
 
@@ -39,6 +37,7 @@ class Bar(Callback):
         )
 
     def on_epoch_end(self, training: "Training") -> None:
+        """Move on by one epoch."""
         record = training.history[-1]
         scores = {
             "train": record.train_rmse if self._metric == "rmse" else None,
@@ -79,6 +78,7 @@ class Curve(Callback):
         self._animator.config_axes = self._configure
 
     def on_epoch_end(self, training: "Training") -> None:
+        """Draw one more epoch."""
         record = training.history[-1]
         values = {"train": record.train_rmse, "test": record.test["rmse"]}
         for part, value in values.items():
@@ -110,12 +110,3 @@ def in_notebook() -> bool:
     """Return whether a Jupyter kernel runs this code."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-
-
-def summary(train_loss: Any, test_rmse: float, rate: float, devices: Sequence[Any]) -> str:
-    """Return the chapter's two closing lines."""
-    names = ", ".join(map(str, devices))
-    return (
-        f"train loss {significant(train_loss)}, test RMSE {test_rmse:.3f}\n"
-        f"{significant(rate)} ratings/sec on [{names}]"
-    )

@@ -19,7 +19,7 @@ import pytest
 from helpers import ROOT, WITHOUT_MXNET, Server, assert_user_error, finish, remaining, train_run
 
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.serving.tables import NotExported, load_served
+from d2l_autorec.serving.tables import NotExportedError, load_served
 from d2l_autorec.trained_model import load_run
 
 BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()
@@ -141,7 +141,9 @@ def test_without_an_export_another_process_makes_one(user_run):
         assert recommend(server.url) == by_library(user_run)
 
     warning, _ = server.log.read_text().splitlines()
-    assert warning.startswith(f"warning: {user_run} has no export: MXNet makes an export for this")
+    assert warning.startswith(
+        f"warning: {user_run}/export is no export of the run as it is now: MXNet makes"
+    )
     assert f"export {user_run} makes one that stays" in warning
     assert not (user_run / "export").exists()
 
@@ -152,7 +154,7 @@ def test_an_old_export_is_not_served(run, tmp_path):
     for path in other.path.iterdir():
         shutil.copy(path, copy)
 
-    with pytest.raises(NotExported, match="was not exported from the run as it is now"):
+    with pytest.raises(NotExportedError, match="is no export of the run as it is now"):
         load_served(copy)
     with Server(copy) as server:
         assert recommend(server.url) == by_library(copy)
@@ -163,11 +165,11 @@ def test_a_damaged_export_is_not_served(run, tmp_path, name):
     copy = shutil.copytree(run, tmp_path / "run")
     path = copy / "export" / name
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(NotExported, match=f"{copy / 'export'}"):
+    with pytest.raises(NotExportedError, match=f"{copy / 'export'}"):
         load_served(copy)
 
     path.unlink()
-    with pytest.raises(NotExported):
+    with pytest.raises(NotExportedError):
         load_served(copy)
 
 
