@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import mxnet as mx
 from mxnet import gluon
@@ -25,8 +25,6 @@ from scipy import sparse
 
 from .. import kernels
 from ..data.ratings import Ratings
-from ..evaluation.ranking import RankingEvaluation
-from ..evaluation.rating import RatingEvaluation
 from ..kernels.fused_step import RULES, load_step
 from ..models.base import Model
 from ..models.catalog.autorec import stage_of
@@ -68,7 +66,6 @@ from .folder import RunFolder
 from .network_size import Demand, check_network
 from .options import check_same_options
 
-Evaluations: TypeAlias = Mapping[str, RatingEvaluation | RankingEvaluation]
 EXPLODED = 1000.0  # times the error of a network that knows nothing
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
@@ -209,7 +206,7 @@ class Experiment(ABC):
     # how well
 
     @abstractmethod
-    def evaluations(self, phase: str) -> Evaluations:
+    def evaluations(self, phase: str) -> Mapping[str, Any]:
         """Return the evaluations of a phase by part: 'test' and perhaps 'validation'."""
 
     @abstractmethod
@@ -456,7 +453,7 @@ class Experiment(ABC):
             set_parameters(net, {**parameters_of(net), **self.checkpoint.start})
         self.net = net
 
-    def _fit_at_once(self, measures: Evaluations) -> None:
+    def _fit_at_once(self, measures: Mapping[str, Any]) -> None:
         """Compute a model in closed form: a phase of one epoch."""
         step("fitting in closed form")
         train = self.matrix(self.checkpoint.phase)
@@ -469,7 +466,7 @@ class Experiment(ABC):
         record = EpochRecord(1, None, None, train.nnz, seconds, test, validation)
         self.checkpoint.history = [record]
 
-    def _fit(self, measures: Evaluations) -> None:
+    def _fit(self, measures: Mapping[str, Any]) -> None:
         """Train the network; keep what was reached if training ends early."""
         config, phase, leads = self.config, self.checkpoint.phase, self.workers.rank == 0
         training, epochs = self._training(), self._num_epochs()

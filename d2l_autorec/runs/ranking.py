@@ -130,11 +130,5 @@ def load_clicks(config: ClickModel) -> Clicks:
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
         users = Fold(numbered(config.fold), config.folds)
-    return prepare_clicks(
-        ratings,
-        config.threshold,
-        config.min_user_clicks,
-        config.min_item_clicks,
-        users,
-        config.validation_users,
-    )
+    fewest = config.min_user_clicks, config.min_item_clicks
+    return prepare_clicks(ratings, config.threshold, *fewest, users, config.validation_users)

@@ -72,6 +72,7 @@ class Candidate:
         return options
 
     def _suggested(self, trial: Any, name: str, space: Space) -> Any:
+        """Return the value that a trial chooses for an option."""
         parameter = self.parameter(name)
         if isinstance(space, Among):
             by_text = {shown(_single(value)): value for value in space.values}
@@ -112,16 +113,11 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
         )
 
     wanted = _models(options.pop("model", None), kind)
-    preset = options.get("preset")
-    known = {name for model in wanted for name in model_class(model).preset_names()}
-    if preset is not None and preset not in known:
-        make_config({"model": wanted[0], "preset": preset})  # says which there are
-
     found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}
     for name, value in options.items():
         if name not in used:
-            make_config({"model": wanted[0], name: value})  # says what it is of
+            make_config({"model": wanted[0], name: value})  # says what is wrong with it
     return found
 
 

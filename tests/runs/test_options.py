@@ -49,10 +49,6 @@ def test_an_empty_value_is_an_error(command, option):
                 parse(command, *arguments)
 
 
-def test_a_separator_may_be_white_space():
-    assert parse("run", "--separator", "\t").separator == "\t"
-
-
 @pytest.mark.parametrize(
     "name", [name for name, spec in FIELDS.items() if spec.type in (str, type(None) | str)]
 )

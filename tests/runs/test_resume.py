@@ -401,14 +401,6 @@ def test_other_devices_are_refused(tmp_path, in_process):
     )
 
 
-def test_options_that_need_validation(in_process):
-    for option in (["--refit"], ["--lr-schedule", "plateau"]):
-        assert_user_error(
-            in_process("run", "--dataset", "synthetic", *option),
-            "needs validation ratings: add --val-ratio 0.1",
-        )
-
-
 def test_unpickling_is_never_tried(tmp_path):
     """A file with an object array, and a right checksum, is refused."""
     path = tmp_path / "c"
