@@ -344,7 +344,7 @@ class Experiment(ABC):
             "data": {**self.about_data(), "origin": self.train_data.origin},
             "devices": self.device_names(),
             "kernel": {"chosen": self.kernel, "why": self.why},
-            "threads": str(kernels.threads()),
+            "threads": kernels.threads(),
             "versions": versions(),
         }
         return RunFolder.begin(path, self.config, about, self.save_data)

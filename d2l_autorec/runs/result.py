@@ -259,10 +259,8 @@ def closing_block(block: Block, command: str, final: str) -> str:
 
 def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
     """Return a command that shows what a run recommends; '' where nobody wants one."""
-    if config.quiet:
-        return ""
-
-    return as_command("recommend", folder, user=str(result["example_user"]))
+    user = str(result["example_user"])
+    return "" if config.quiet else as_command("recommend", folder, user=user)
 
 
 def final_command(config: RunConfig, result: dict[str, Any]) -> str:

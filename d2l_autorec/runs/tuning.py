@@ -130,7 +130,7 @@ def tune(
         By default those that `config` names.
     out : path, optional
         A folder for the study: a search in the same folder goes on with it, and several
-        processes share it. By default it is kept in memory.
+        processes share it. By default it is kept until the search ends.
 
     Returns
     -------
@@ -246,7 +246,7 @@ class Search:
         ----------
         limits : Limits
         folder : Path, optional
-            Where the study is kept; by default it is lost.
+            Where the study is kept; by default in a temporary folder.
 
         Raises
         ------
