@@ -7,6 +7,7 @@ says which module. Names of the book that this package does not redefine are d2l
 import importlib
 import importlib.util
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,13 @@ _EXPORTS = {
     name: f"{__name__}.{module}"
     for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", _STUB, re.MULTILINE)
 }
-__all__ = sorted(_EXPORTS)
+__all__ = list(_EXPORTS)
 
 compat.install()
 
-if sys.argv[:1] == ["-m"]:  # python -m d2l_autorec.<command>
-    from .support.signals import quit_on_signals
-
-    quit_on_signals(__name__)
+is_command = sys.argv[:1] == ["-m"]
+if is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the command is imported
 
 
 def __getattr__(name: str) -> Any:

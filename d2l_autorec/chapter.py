@@ -19,7 +19,7 @@ from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
 from .support.errors import ConfigError, DataWarning
-from .support.numbers import significant
+from .support.texts import significant
 from .training.callbacks import Evaluation
 from .training.devices import try_all_gpus
 from .training.loop import Training, fit
@@ -42,7 +42,7 @@ LoadedData = tuple[list[int], list[int], list[int], np.ndarray | dict[int, list[
 
 
 def read_data_ml100k() -> tuple[pd.DataFrame, int, int]:
-    """MovieLens 100K as a frame, with its numbers of users and items.
+    """Read MovieLens 100K as a frame, with its numbers of users and items.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def split_data_ml100k(
 def load_data_ml100k(
     data: pd.DataFrame, num_users: int, num_items: int, feedback: str = "explicit"
 ) -> LoadedData:
-    """Lists of users, items (from 0) and scores, and the interactions.
+    """Return lists of users, items (from 0) and scores, and the interactions.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def split_and_load_ml100k(
 
 
 def get_dataloader_workers() -> int:
-    """Worker processes for a DataLoader over a matrix in memory: 0.
+    """Return the number of worker processes for a DataLoader over a matrix in memory: 0.
 
     d2l's function returns 4. For data that is already in memory, workers only
     add the time to start them and to copy each batch between processes, and

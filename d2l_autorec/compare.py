@@ -2,7 +2,7 @@
 
 Says so where runs had different data.
 
-examples:
+for example:
   python -m d2l_autorec.compare runs/*
   python -m d2l_autorec.compare runs/a runs/b --figure compare.png
 """
@@ -28,27 +28,21 @@ from .runs.figures import (
     warning_of_figure,
 )
 from .runs.folder import RunFolder
+from .runs.tables import METRICS
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError, DataError, DataWarning
-from .support.numbers import seconds_shown
+from .support.errors import ConfigError, DataWarning
+from .support.files import telling_damage
 from .support.terminal import show_steps, step
-from .support.text_table import aligned
+from .support.texts import aligned, seconds_shown
 
+TEXT_COLUMNS = ("run", "model", "dataset")  # every run has them; numbers follow
 COLUMNS = {
-    "run": "run",
-    "model": "model",
-    "dataset": "dataset",
-    "epochs": "epochs",
-    "test_rmse": "test RMSE",
-    "test_mae": "MAE",
-    "test_ndcg@100": "test NDCG@100",
-    "test_recall@20": "Recall@20",
-    "test_recall@50": "Recall@50",
+    **{name: name for name in (*TEXT_COLUMNS, "epochs")},
+    **METRICS["rating"],
+    **METRICS["ranking"],
     "train_seconds": "seconds",
 }
-TEXTS = 3  # run, model and dataset, which every run has; numbers follow
-METRICS = ("test_rmse", "test_ndcg@100")  # a run has one of them; it is what the figure shows
-DATA_KEYS = ("train_sha256", "test_sha256")
+DRAWN = ("test_rmse", "test_ndcg@100")  # a run has one of them
 
 
 class FinishedRun(NamedTuple):
@@ -57,23 +51,22 @@ class FinishedRun(NamedTuple):
     Without a test part `metric` is '' and the curve empty.
     """
 
-    path: str
+    path: Path
     result: dict[str, Any]
-    data: tuple[str, ...]
-    curve: list[tuple[int, float]]
+    data: tuple[str, str]  # digests of its training and test ratings
     metric: str
+    curve: list[tuple[int, float]]
 
     def row(self) -> dict[str, Any]:
-        """Return the run's line of the table, by `COLUMNS`; raise KeyError where one is missing."""
+        """Return the run's line of the table, by `COLUMNS`."""
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
         if is_reconstruction(self.result):
             model += f", {RECONSTRUCTION}"
 
-        known = {**self.result, "run": self.path, "model": model}
-        needed = {"dataset", "epochs", "train_seconds", self.metric} - {""}
-        return {key: known[key] for key in COLUMNS if key in known or key in needed}
+        known = {**self.result, "run": str(self.path), "model": model}
+        return {key: known[key] for key in COLUMNS if key in known}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if options.figure:
         step("drawing the figure")
-        with warning_of_figure(Path(options.figure)):
-            draw(runs, Path(options.figure))
+        path = Path(options.figure)
+        with warning_of_figure(path):
+            draw(runs, path)
             print(f"figure: {options.figure}", file=sys.stderr)
 
     rows = [run.row() for run in runs]
@@ -115,20 +109,13 @@ def read_run(path: Path) -> FinishedRun:
         If one of them is missing or damaged.
     """
     record = RunFolder.read(path)
-    result = record.finished()
-    data = record.about["data"]
-    digests = tuple(str(data[key]) for key in DATA_KEYS)  # the record was checked for them
-    metric = next((name for name in METRICS if name in result), "")
-    try:
+    result, data = record.finished(), record.about["data"]
+    metric = next((name for name in DRAWN if name in result), "")
+
+    with telling_damage(path):
         curve = _read_curve(path / "metrics.csv", metric) if metric else []
-        run = FinishedRun(str(path), result, digests, curve, metric)
-        table([run.row()])  # raises where something is missing, or no number
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise DataError(
-            f"{path} is not the folder of a finished run ({reason}): name one that "
-            "python -m d2l_autorec.run has written"
-        ) from error
+        run = FinishedRun(path, result, (data["train_sha256"], data["test_sha256"]), metric, curve)
+        table([run.row()])  # raises where something is no number
 
     if not metric:
         warnings.warn(f"{path} was trained without a test part", DataWarning, stacklevel=2)
@@ -137,7 +124,7 @@ def read_run(path: Path) -> FinishedRun:
 
 def _read_curve(path: Path, metric: str) -> list[tuple[int, float]]:
     """Return (epoch, metric) of the last phase's evaluated epochs: of a refit run, the refit's."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     return [
         (int(line["epoch"]), float(line[metric]))
@@ -150,7 +137,7 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
     """Warn if the runs were not trained and tested on the same ratings."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for run in runs:
-        groups.setdefault(run.data, []).append(run.path)
+        groups.setdefault(run.data, []).append(str(run.path))
 
     if len(groups) > 1:
         listed = "; ".join(", ".join(paths) for paths in groups.values())
@@ -167,7 +154,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
     head = [COLUMNS[key] for key in keys]
     lines = [[_shown(key, row[key]) if key in row else "" for key in keys] for row in rows]
-    return aligned([head, *lines], TEXTS)
+    return aligned([head, *lines], len(TEXT_COLUMNS))
 
 
 def _shown(key: str, value: Any) -> str:
@@ -205,20 +192,16 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         value = f"test {value}"
 
     data = ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
-    notes = ["the runs had different ratings: their errors are not comparable"]
     is_same = len({run.data for run in runs}) == 1
-    draw_runs(series, path, f"{len(runs)} runs on {data}", value, [] if is_same else notes)
+    notes = [] if is_same else ["the runs had different ratings: their errors are not comparable"]
+    draw_runs(series, path, f"{len(runs)} runs on {data}", value, notes)
 
 
 def _names_of(runs: Sequence[FinishedRun]) -> list[str]:
     """Return what tells the runs apart: their paths from the folder that all of them lie in."""
-    paths = [Path(run.path).absolute() for run in runs]
-    root = os.path.commonpath([path.parent for path in paths])
-    marked = [is_reconstruction(run.result) for run in runs]  # of all, the axis says it
-    return [
-        f"{os.path.relpath(path, root)}{f' ({RECONSTRUCTION})' if mark and not all(marked) else ''}"
-        for path, mark in zip(paths, marked)
-    ]
+    root = os.path.commonpath([run.path.absolute().parent for run in runs])
+    marks = [f" ({RECONSTRUCTION})" if is_reconstruction(run.result) else "" for run in runs]
+    return [os.path.relpath(run.path, root) + mark for run, mark in zip(runs, marks)]
 
 
 if __name__ == "__main__":

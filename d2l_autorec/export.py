@@ -3,7 +3,7 @@
 model.onnx is a network, compared with it first; tables.npz is what d2l_autorec.serve answers by;
 metadata.json has ids, titles and what to do before and after.
 
-examples:
+for example:
   python -m d2l_autorec.export runs/mine           into runs/mine/export
   python -m d2l_autorec.export runs/mine --out mine
 """

@@ -3,7 +3,7 @@
 Items that a user rated in the training part are never recommended, nor are items that nobody rated
 there.
 
-examples:
+for example:
   python -m d2l_autorec.recommend runs/mine --user 42
   python -m d2l_autorec.recommend runs/mine --user 42 --items 50,181
   python -m d2l_autorec.recommend runs/mine --similar-items 50 -n 5
@@ -13,6 +13,7 @@ examples:
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -23,9 +24,8 @@ from .models.options import AT_LEAST_1
 from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError
-from .support.numbers import significant
 from .support.terminal import show_steps, step
-from .support.text_table import aligned
+from .support.texts import aligned, significant
 from .training.engine import start_mxnet
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(not options.quiet and not options.json)
     step("loading MXNet")
     start_mxnet(one_cpu=True)
-    import mxnet as mx
-
     from .trained_model import load_run
 
-    mx.npx.set_np()
     step(f"opening {options.run}")
-    run = load_run(Path(options.run))
+    run = load_run(options.run)
 
     if options.all is not None:
         written = write_all(run, Path(options.all), options.n, progress=not options.quiet)
-        _tell_written(written, options)
+        sentence = "{rows} recommendations for {users} users: {file}".format(**written)
+        print(json.dumps(written, indent=2) if options.json else sentence)
+        if fewer := written["users_with_fewer"]:
+            print(f"{fewer} users have fewer than {options.n} unseen items", file=sys.stderr)
     else:
         column = score_name(run) if options.similar_items is None else "similarity"
         _print_scored(_asked_for(run, options), options, column)
@@ -80,10 +80,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--items", metavar="A,B,...", help="with --user: rate these items instead")
     parser.add_argument(
-        "-n",
-        type=whole_number(AT_LEAST_1),
-        metavar="N",
-        help="number of items [10]",
+        "-n", type=whole_number(AT_LEAST_1), metavar="N", help="number of items [10]"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
@@ -101,19 +98,9 @@ def _asked_for(run: "TrainedModel", options: argparse.Namespace) -> "list[Scored
         items, values = read_new_user(Path(options.new_user), predictor)
         return recommend_new_user(predictor, items, values, options.n)
     if options.items is not None:
-        return predictor.score(options.user, _ids_in(options.items))
+        rows = csv.reader(io.StringIO(options.items), skipinitialspace=True)  # "a, b" is one id
+        return predictor.score(options.user, [item for row in rows for item in row])
     return predictor.recommend(options.user, options.n)
-
-
-def _ids_in(text: str) -> list[str]:
-    """Read ids as csv, so that one with a comma or a line break can be quoted."""
-    try:
-        return next(csv.reader([text], skipinitialspace=True))
-    except csv.Error as error:
-        raise ConfigError(
-            f"`items` cannot be read ({error}): separate ids by commas, and put an id with a "
-            "comma or a line break into quotes, as in '\"a, b\",c'"
-        ) from error
 
 
 def score_name(run: "TrainedModel") -> str:
@@ -134,11 +121,11 @@ def _print_scored(found: "list[Scored]", options: argparse.Namespace, column: st
         ]
         print(json.dumps(rows, indent=2))
     elif found:
-        titles = ["title"] if any(row.title for row in found) else []
-        lines = [["item", *titles, column.replace("_", " ")]]
-        for item, title, score in found:
-            lines.append([str(item), *([title] if titles else []), _shown(score, column)])
-        print(aligned(lines, 1 + len(titles)))
+        lines = [["item", "title", column.replace("_", " ")]]
+        lines += [[str(item), title, _shown(score, column)] for item, title, score in found]
+        if not any(row.title for row in found):
+            lines = [[item, score] for item, _, score in lines]
+        print(aligned(lines, len(lines[0]) - 1))
 
 
 def _shown(score: float, column: str) -> str:
@@ -185,7 +172,7 @@ def write_all(
     items = run.ratings.item_ids.tolist()
     rows = fewer = 0
 
-    with replacing(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["user", "item", score_name(run), "rank"])
 
@@ -201,19 +188,6 @@ def write_all(
             fewer += len(best) < n
 
     return {"file": str(path), "rows": rows, "users": len(users), "users_with_fewer": fewer}
-
-
-def _tell_written(written: dict[str, Any], options: argparse.Namespace) -> None:
-    if options.json:
-        print(json.dumps(written, indent=2))
-        return
-
-    print("{rows} recommendations for {users} users: {file}".format(**written))
-    if written["users_with_fewer"]:
-        print(
-            f"{written['users_with_fewer']} users have fewer than {options.n} unseen items",
-            file=sys.stderr,
-        )
 
 
 if __name__ == "__main__":

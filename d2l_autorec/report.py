@@ -3,7 +3,7 @@
 Trains every model of each table, several times, and prints means, standard deviations and the
 published figures.
 
-examples:
+for example:
   python -m d2l_autorec.report                     every table; hours on 2 cores
   python -m d2l_autorec.report --table chapter     some minutes
   python -m d2l_autorec.report --quick             a smoke run on generated data
@@ -14,12 +14,11 @@ Stopped with Ctrl-C or killed, the same command goes on where it was.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -27,41 +26,28 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .models.kinds import ClickModel, RatingModel, RunConfig
-from .models.options import AT_LEAST_1, computing_options, shown, within
+from .models.options import AT_LEAST_1, computing_options, within
 from .models.registry import TASKS, build_config, make_config
 from .runs.figures import draw_table, warning_of_figure
 from .runs.folder import RunFolder
 from .runs.options import add_option_of, whole_number
 from .runs.search_space import candidates_of
-from .runs.tables import (
-    Line,
-    Row,
-    Table,
-    models_table,
-    published_tables,
-    rows_of,
-    section,
-)
+from .runs.tables import Line, Row, Table, models_table, published_tables, rows_of, section
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean, stopped_with
 from .support.files import digest_of, write_atomically
-from .support.flags import as_command, flag, with_flags
-from .support.numbers import seconds_shown
 from .support.terminal import show_steps, step
-from .support.text_table import csv_text
+from .support.texts import as_command, csv_text, flag, seconds_shown, with_flags
 from .training.engine import has_gpu, start_mxnet
 
-SEEDS = within(1, 1000)  # each is hours of training
-TITLE = "# Reproduction report"
 # The last bits of a run depend on these; no table sets them, and a run that was begun with fewer
 # threads is gone on with.
 UNNAMED = ("threads", "kvstore")
 # What names and describes a reader's own data.
 OF_FILES = ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale")
 OF_CLICKS = ("threshold", "min_user_clicks", "min_item_clicks")
-DATA = (*OF_FILES, *OF_CLICKS, "task", "folds")
-TRIALS = 20  # of a search, by default
-Configs: TypeAlias = dict[tuple[str, str], list[RunConfig]]  # by table and row
+OF_OWN_DATA = (*OF_FILES, *OF_CLICKS, "folds", "task", "tune")
+Plan: TypeAlias = list[tuple[Table, list[list[RunConfig]]]]  # the configurations of each row
 SMOKE = "**A smoke run: two epochs on generated ratings. No figure here is a result.**"
 
 
@@ -69,34 +55,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, run what is not there yet, print and write the report."""
     options = _parser().parse_args(argv)
     tables = _tables(options)
-    configs = {
-        (table.name, row.label): configs_of(table, row, options)
-        for table in tables
-        for row in table.rows
-    }
-    [first, *_] = next(iter(configs.values()))
-    own = "" if options.ratings is None and options.dataset is None else f"-{first.source_name()}"
+    plan = [(table, [configs_of(table, row, options) for row in table.rows]) for table in tables]
+    [_, [[first, *_], *_]], *_ = plan
+    own = f"-{first.source_name()}" if options.ratings or options.dataset else ""
     out = Path(options.out or f"runs/report{own}")
-    check_out(out, tables)
 
     _step("loading MXNet")
     start_mxnet(options.threads, one_cpu=not has_gpu())
 
     words = sys.argv[1:] if argv is None else argv
     with stopped_with(f"go on with {as_command('report', *words)}"):
-        _report(tables, configs, options, out)
+        _report(plan, options, out)
     print(f"report: {out / 'report.md'}", file=sys.stderr)
 
 
-def _report(tables: Sequence[Table], configs: Configs, options: Any, out: Path) -> None:
+def _report(plan: Plan, options: argparse.Namespace, out: Path) -> None:
     """Run what is not there yet, table by table, and write the report."""
-    begun, total = 0, sum(map(len, configs.values()))
+    begun, total = 0, sum(len(configs) for _, rows in plan for configs in rows)
     sections = [heading(options.quick)]
-    for table in tables:
+    for table, rows in plan:
         lines = []
-        for row in table.rows:
+        for row, configs in zip(table.rows, rows):
             results = []
-            for config in configs[table.name, row.label]:
+            for config in configs:
                 begun += 1
                 if options.tune:
                     given = {**table.options, **row.options}
@@ -118,20 +99,20 @@ def _parser() -> Parser:
     parser = Parser("d2l_autorec.report", __doc__)
     parser.add_argument(
         "--table",
+        type=_published,
         metavar="LIST",
         help=f"which tables, separated by commas [{','.join(published_tables())}]",
     )
     parser.add_argument(
         "--seeds",
-        type=whole_number(SEEDS),
+        type=whole_number(within(1, 1000)),
         metavar="N",
         help="runs of each model, where a table has no folds (default: as each table says)",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="two epochs, one run each, on "
-        "generated ratings: shows that it works, and nothing else",
+        help="two epochs, one run each, on generated ratings: shows that it works, no more",
     )
     parser.add_argument(
         "--out",
@@ -168,43 +149,37 @@ def _parser() -> Parser:
     return parser
 
 
+def _published(text: str) -> list[Table]:
+    """Parse the names of published tables, separated by commas."""
+    known = published_tables()
+    for name in text.split(","):
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}{hint}")
+    return [known[name] for name in text.split(",")]
+
+
 def _tables(options: argparse.Namespace) -> list[Table]:
     """Return the tables that the options ask for; raise ConfigError for one without effect."""
-    given = {name: getattr(options, name) for name in DATA if getattr(options, name) is not None}
-    if options.trials is not None and not options.tune:
+    given = {name: value for name, value in vars(options).items() if value not in (None, False)}
+    if "trials" in given and not options.tune:
         raise ConfigError("--trials has no effect: there is no search; add --tune")
 
     own = "ratings" in given or "dataset" in given
-    idle = ["table", "quick", "seeds"] if own else [*given, "tune"]
-    for name in idle:
-        if getattr(options, name) not in (None, False):
+    for name in ("table", "quick", "seeds") if own else OF_OWN_DATA:
+        if name in given:
             where = "your own data" if own else "the published tables: add --ratings FILE"
             raise ConfigError(f"{flag(name)} has no effect on {where}, or leave it out")
-    if not own:
-        return _published_tables(options)
 
-    kind = options.task or "rating"
-    data = {name: value for name, value in given.items() if name not in ("task", "folds")}
-    source = given.get("dataset") or Path(given["ratings"]).name
-    return [models_table(kind, data, options.folds or RatingModel.folds, source)]
+    if own:
+        data = {name: given[name] for name in (*OF_FILES, *OF_CLICKS) if name in given}
+        source = given.get("dataset") or Path(given["ratings"]).name
+        folds = given.get("folds", RatingModel.folds)
+        return [models_table(given.get("task", "rating"), data, folds, source)]
 
-
-def _published_tables(options: argparse.Namespace) -> list[Table]:
-    """Return the published tables that the options name, by default all."""
-    known = published_tables()
-    names = [name.strip() for name in (options.table or ",".join(known)).split(",")]
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"--table {options.table}: {name!r} is none of {', '.join(known)}"
-                f"{did_you_mean(name, known)}"
-            )
-
-    tables = [known[name] for name in names]
-    by_seed = any(table.vary == "seed" for table in tables)
-    if options.seeds is not None and (options.quick or not by_seed):
-        why = "--quick is one run each" if options.quick else "the runs of this --table are folds"
-        raise ConfigError(f"--seeds has no effect: {why}; leave it out")
+    tables = options.table or [*published_tables().values()]
+    if "seeds" in given and (options.quick or all(table.vary != "seed" for table in tables)):
+        raise ConfigError("--seeds has no effect: --quick is one run each, and folds have no seeds")
     return [_smoke_version(table) for table in tables] if options.quick else tables
 
 
@@ -234,24 +209,8 @@ def _tuned(
         candidates,
         say=lambda line: print(f"{name}, {with_flags(line)}", file=sys.stderr, flush=True),
     )
-    tuned = search.run(Limits(options.trials or TRIALS), out / "searches" / name)
+    tuned = search.run(Limits(options.trials or 20), out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)
-
-
-def check_out(out: Path, tables: Sequence[Table]) -> None:
-    """Raise ConfigError if files in `out` that no report has left would be replaced."""
-    names = [f"{table.name}.{ending}" for table in tables for ending in ("csv", "png")]
-    there = [name for name in ["report.md", *names] if os.path.lexists(out / name)]
-
-    ours = False
-    with contextlib.suppress(OSError):
-        ours = (out / "report.md").read_bytes().startswith(TITLE.encode())
-
-    if there and not ours:
-        raise ConfigError(
-            f"{out} holds {', '.join(there)}, which no report has written: name "
-            "another folder with --out"
-        )
 
 
 def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunConfig]:
@@ -273,26 +232,26 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     from .runs.runner import run_training
 
     folder = out / "runs" / name_of(config)
-    begun = (folder / "config.json").exists()
-    if begun:
+    resume = folder if (folder / "config.json").exists() else None
+    config = dataclasses.replace(config, out=str(folder))
+    if resume:
         record = RunFolder.read(folder)
-        _check_options(config, record)
+        paths = {name: getattr(config, name) for name in ("data_dir", *config.own_files())}
+        config = dataclasses.replace(record.config, **paths)
+        if name_of(config) != folder.name:
+            raise ConfigError(
+                f"{folder} holds another run than its name says: move it away, or name another "
+                "folder with `out`"
+            )
         if record.result is not None:
             return record.result
 
     _step(f"{label}: training {folder.name}")
     started = time.perf_counter()
-    if begun:
-        kept = dataclasses.replace(record.config, data_dir=config.data_dir)
-        experiment = run_training(kept, resume=folder)
-    else:
-        experiment = run_training(dataclasses.replace(config, out=str(folder)))
-
-    if experiment.workers.rank:
-        raise ConfigError("a report is made by one process: start it without d2l_autorec.launch")
+    result = run_training(config, resume=resume).result
     seconds = seconds_shown(time.perf_counter() - started)
     print(f"{label}: {folder.name}, {seconds} s", file=sys.stderr, flush=True)
-    return experiment.result
+    return result
 
 
 def _step(what: str) -> None:
@@ -302,31 +261,14 @@ def _step(what: str) -> None:
     show_steps(False)
 
 
-def _check_options(config: RunConfig, record: RunFolder) -> None:
-    """Raise ConfigError unless a run in a folder of the expected name is the one that is wanted."""
-    found = _naming(record.config)
-    for name, wanted in _naming(config).items():
-        if found.get(name) != wanted and name not in config.own_files():
-            raise ConfigError(
-                f"{record.path} holds another run than its name says ({name} is "
-                f"{shown(found.get(name))}, and {shown(wanted)} is wanted): move it away, or name "
-                "another folder with `out`"
-            )
-
-
-def _naming(config: RunConfig) -> dict[str, Any]:
-    """Return the options that tell runs apart."""
-    options = computing_options(config)
-    return {name: value for name, value in options.items() if name not in UNNAMED}
-
-
 def name_of(config: RunConfig) -> str:
     """Return a folder name that tells configurations apart; tables share the runs they share."""
-    options = _naming(config)
+    options = computing_options(config)
     for name in config.own_files():  # the content counts, not where it lies
         options[name] = digest_of(Path(options[name]))
 
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:10]
+    named = {name: value for name, value in options.items() if name not in UNNAMED}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:10]
     return f"{config.model}-{config.source_name()}-{digest}-seed{config.seed}"
 
 
@@ -335,21 +277,14 @@ def heading(quick: bool) -> str:
     from .runs.experiment import versions
 
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    processor = named[1] if named else platform.machine()
     warning = f"\n{SMOKE}\n" if quick else ""
     return (
-        f"{TITLE}\n{warning}\n"
-        f"{time.strftime('%Y-%m-%d')}, {processor()}; {listed}. Mean ± standard deviation "
+        f"# Reproduction report\n{warning}\n"
+        f"{time.strftime('%Y-%m-%d')}, {processor}; {listed}. Mean ± standard deviation "
         "over runs; in parentheses, of rankings, the standard error over users.\n"
     )
-
-
-def processor() -> str:
-    """Return the name of the processor that the figures were computed on."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Train AutoRec as in Dive into Deep Learning, or another model.
+"""Train AutoRec or another model into a run folder.
 
-Prints its test error and writes a run folder. Defaults stand in [brackets].
+Defaults are in [brackets].
 
-examples:
+for example:
   python -m d2l_autorec.run                      the chapter's model, 25 epochs
   python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
   python -m d2l_autorec.run --dataset synthetic  without any file or internet
@@ -10,7 +10,6 @@ examples:
 exit codes: 0 done; 2 user error; 3 training diverged; 129 to 143 by a signal
 """
 
-import argparse
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -41,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         configs = {model: model_class(model)}
 
     given = vars(_parser(configs).parse_args(argv))
-    folder = given.pop("resume", None)
-    file = given.pop("options", None)
+    folder = given.pop("resume")
+    file = given.pop("options")
     if file is not None:
         given = overridden(read_options(file), given)
 
@@ -88,25 +87,15 @@ def _train_folds(config: RunConfig, folder: Path | None) -> None:
 def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
     parser = Parser("d2l_autorec.run", __doc__)
     add_options(parser, configs or models())
+    parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
     parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="RUN_DIR",
-        default=argparse.SUPPRESS,
-        help="go on with a run that was stopped",
-    )
-    parser.add_argument(
-        "--options",
-        type=Path,
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="a file of them, as the best.json of d2l_autorec.tune",
+        "--options", type=Path, metavar="FILE", help="a file of them, as tune's best.json"
     )
     return parser
 
 
 def resumed_config(recorded: RunConfig, path: Path, given: dict[str, Any]) -> RunConfig:
-    """Return the options of the run in a folder; `given` may say them again, but not otherwise.
+    """Return the options of the run in a folder; `given` may repeat, but not change them.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 Nothing is written, and only this machine is answered unless --host says otherwise. With an export
 in RUN_DIR, as d2l_autorec.export leaves it, it starts quicker and needs no MXNet.
 
-examples:
+for example:
   python -m d2l_autorec.serve runs/mine                http://127.0.0.1:8000
   python -m d2l_autorec.serve runs/mine --workers 4    processes share the model
   curl 'http://127.0.0.1:8000/recommend?user=196&n=5'  /docs describes the API
@@ -22,19 +22,11 @@ from .models.options import within
 from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataError, DataWarning
-from .support.flags import as_command
 from .support.terminal import show_steps, step
+from .support.texts import as_command
 
 if TYPE_CHECKING:
     from .serving.predictor import Predictor
-
-HOW_TO_INSTALL = "pip install 'd2l_autorec[serve]'"
-NUMBERS = (  # options, with what they may be, by default are, and mean
-    ("--port", (0, 65535), 8000, "to listen on; 0 takes a free one [8000]"),
-    ("--workers", (1, 64), 1, "processes that answer; they share the model's memory [1]"),
-    ("--timeout", (1, 3600), 30, "seconds after which a request is given up [30]"),
-)
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,12 +35,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(True)
     step(f"loading {options.run}")
 
-    _compute_in_one_thread()
+    if "numpy" not in sys.modules:  # it gets one thread: other workers have the other CPUs
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from .serving.app import Answers, make_app
         from .serving.server import reserve, serve, url_of
     except ModuleNotFoundError as error:
-        raise ConfigError(f"serving needs {error.name}: {HOW_TO_INSTALL}") from error
+        raise ConfigError(
+            f"serving needs {error.name}: pip install 'd2l_autorec[serve]'"
+        ) from error
 
     with reserve(options.host, options.port) as reserved:
         url = url_of(reserved)
@@ -81,19 +77,11 @@ def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
         command = [sys.executable, "-m", "d2l_autorec.export", str(run), "--out", folder]
-        process = subprocess.run(command, capture_output=True, text=True)
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             reason = process.stderr.strip().rpartition("d2l_autorec.export: error: ")[2]
             raise DataError(f"{run} cannot be exported: {reason or 'it says nothing'}")
         return load_served(run, folder)
-
-
-def _compute_in_one_thread() -> None:
-    """Give NumPy, which is not imported yet, one thread: other workers have the other CPUs."""
-    if "numpy" in sys.modules:
-        return
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, "1")
 
 
 def _parser() -> Parser:
@@ -107,9 +95,18 @@ def _parser() -> Parser:
         metavar="NAME",
         help="name that this server is called by, beside localhost; may be repeated",
     )
-    for option, allowed, default, text in NUMBERS:
+    numbers = (
+        ("--port", within(0, 65535), 8000, "to listen on; 0 takes a free one"),
+        ("--workers", within(1, 64), 1, "processes that answer; they share the model's memory"),
+        ("--timeout", within(1, 3600), 30, "seconds after which a request is given up"),
+    )
+    for option, allowed, default, text in numbers:
         parser.add_argument(
-            option, type=whole_number(within(*allowed)), default=default, metavar="N", help=text
+            option,
+            type=whole_number(allowed),
+            default=default,
+            metavar="N",
+            help=f"{text} [{default}]",
         )
     return parser
 

@@ -98,7 +98,7 @@ class TrainedModel:
         vars(self).update(state, net=net)
 
     def parts(self) -> Parts:
-        """What it answers by; made anew by each call."""
+        """Return what it answers by; made anew by each call."""
         return parts_of(self.net, self.config, self.inputs)
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
@@ -116,7 +116,7 @@ class TrainedModel:
     def recommend_new_user(
         self, ratings: Mapping[Any, float] | Iterable[Any], n: int = 10
     ) -> list[Scored]:
-        """The best items for someone whose ratings were not in training.
+        """Return the best items for someone whose ratings were not in training.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class TrainedModel:
         return new_user.recommend_new_user(predictor_of(self), items, values, n)
 
     def evaluate(self, test: Ratings | Clicks) -> dict[str, Any]:
-        """The test metrics, named as in `metrics`.
+        """Return the test metrics, named as in `metrics`.
 
         Parameters
         ----------
@@ -146,50 +146,16 @@ class TrainedModel:
             If a user or an item is unknown.
         """
         npx.set_np()
-        config = self.config
-        if config.task == "ranking":
-            return self._evaluate_ranking(test)
-        if not isinstance(test, Ratings):
-            raise ConfigError(f"test is a {type(test).__name__}: it must be Ratings")
-
-        known = self._on_own_positions(test)
-        evaluation = RatingEvaluation(
-            self.inputs,
-            known,
-            [mx.cpu()],
-            config.based,
-            config.clip,
-            PairRows if config.reads == "pairs" else self._batchify(),
-            config.split == "held-out-rows",
-        )
+        _check_kind(self.config, {"test": test})
+        ranks = self.config.task == "ranking"
+        evaluation = self._of_clicks(test) if ranks else self._of_ratings(test)
         return evaluation.report(self.net)
 
-    def _evaluate_ranking(self, test: Ratings | Clicks) -> dict[str, Any]:
-        if not isinstance(test, Clicks):
-            raise ConfigError(f"test is a {type(test).__name__}: a model that ranks needs Clicks")
-        if not np.array_equal(test.item_ids, self.ratings.item_ids):
-            raise DataError("test has other items than the model was trained on")
-
-        users = test.test
-        evaluation = RankingEvaluation(
-            users.fold_in,
-            users.held_out,
-            [mx.cpu()],
-            self._batchify(),
-            with_loss="test_loss" in self.metrics,
-            cut_offs=vars(self.config)["at"],
-        )
-        return evaluation.report(self.net)
-
-    def _batchify(self) -> Any:
-        """The batches of the kernel that the model was trained with."""
-        return BATCHES[self.metrics.get("kernel", "dense")]
-
-    def _on_own_positions(self, test: Ratings) -> Ratings:
-        """Test ratings over the index maps of the model."""
+    def _of_ratings(self, test: Any) -> RatingEvaluation:
+        """Return what measures test ratings, over the index maps of the model."""
         users = IdMap(self.ratings.user_ids, "user")
         items = IdMap(self.ratings.item_ids, "item")
-        return replace(
+        known = replace(
             test,
             users=users.positions(test.user_ids[test.users]),
             items=items.positions(test.item_ids[test.items]),
@@ -197,6 +163,31 @@ class TrainedModel:
             item_ids=self.ratings.item_ids,
             scale=self.ratings.scale,
         )
+        config: Any = self.config
+        batchify = PairRows if config.reads == "pairs" else self._batchify
+        reconstruct = config.split == "held-out-rows"
+        return RatingEvaluation(
+            self.inputs, known, [mx.cpu()], config.based, config.clip, batchify, reconstruct
+        )
+
+    def _of_clicks(self, test: Any) -> RankingEvaluation:
+        """Return what measures the test users of some clicks."""
+        if not np.array_equal(test.item_ids, self.ratings.item_ids):
+            raise DataError("test has other items than the model was trained on")
+
+        return RankingEvaluation(
+            test.test.fold_in,
+            test.test.held_out,
+            [mx.cpu()],
+            self._batchify,
+            with_loss="test_loss" in self.metrics,
+            cut_offs=vars(self.config)["at"],
+        )
+
+    @property
+    def _batchify(self) -> Any:
+        """Batches for the kernel that the model was trained with."""
+        return BATCHES[self.metrics.get("kernel", "dense")]
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run` and the commands open.
@@ -297,11 +288,10 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
 
     if out is not None:
         config = replace(config, out=str(out))
-    if resume is not None:
-        resume = Path(resume)
     config = config.with_own(Own(net, loss, callbacks))
 
-    experiment = run_training(config, data, devices, resume, in_runs=False)
+    folder = None if resume is None else Path(resume)
+    experiment = run_training(config, data, devices, folder, in_runs=False)
     if experiment.workers.rank:
         return None
     for text in shortfall(experiment.result):
@@ -312,50 +302,41 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     return _model_of(experiment)
 
 
+def _check_kind(config: RunConfig, parts: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the parts are what a model learns from."""
+    kind = Clicks if config.task == "ranking" else Ratings
+    for name, part in parts.items():
+        if not isinstance(part, kind):
+            raise ConfigError(
+                f"{name} is a {type(part).__name__}: of `model={config.model}` it must be "
+                f"{kind.__name__}"
+            )
+
+
 def _data_of(
-    config: RunConfig,
-    train: Ratings | Clicks,
-    test: Ratings | None,
-    validation: Ratings | None,
+    config: RunConfig, train: Any, test: Ratings | None, validation: Ratings | None
 ) -> RatingParts | Clicks:
-    """Return the data of these parts, once they are checked."""
+    """Return the data of these parts; raise UserError unless they fit each other."""
+    others = {"test": test, "validation": validation}
+    given = {name: part for name, part in others.items() if part is not None}
+    _check_kind(config, {"train": train, **given})
     if config.task == "ranking":
-        if not isinstance(train, Clicks):
-            raise ConfigError(
-                f"train is a {type(train).__name__}: {config.model} ranks by Clicks; make them "
-                "with prepare_clicks"
-            )
-        if test is not None or validation is not None:
-            raise ConfigError(
-                "test and validation: Clicks hold these users already; leave them out"
-            )
+        if given:
+            raise ConfigError(f"Clicks hold users for {' and '.join(given)} already: leave it out")
         return train
 
-    parts = RatingParts(*splits.all_to_train(_checked_part("train", train, train)))
-    if test is not None:
-        parts = parts._replace(test=_checked_part("test", test, train))
-    if validation is not None:
-        parts = parts._replace(validation=_checked_part("validation", validation, train))
-    return parts
+    for name, part in {"train": train, **given}.items():
+        if not len(part):
+            raise DataError(f"{name} has no ratings")
 
-
-def _checked_part(name: str, part: Any, train: Any) -> Ratings:
-    """Return the part; raise UserError unless `part` is ratings over the index maps of `train`."""
-    if not isinstance(part, Ratings):
-        raise ConfigError(
-            f"{name} is a {type(part).__name__}: it must be Ratings, as random_split makes them"
-        )
-    if not len(part):
-        raise DataError(f"{name} has no ratings")
-
-    same_users = np.array_equal(part.user_ids, train.user_ids)
-    same_items = np.array_equal(part.item_ids, train.item_ids)
-    if not (same_users and same_items and part.scale == train.scale):
-        raise DataError(
-            f"{name} has other user ids, item ids or another scale than train: "
-            "split one Ratings, so that the parts have the same"
-        )
-    return part
+        same_users = np.array_equal(part.user_ids, train.user_ids)
+        same_items = np.array_equal(part.item_ids, train.item_ids)
+        if not (same_users and same_items and part.scale == train.scale):
+            raise DataError(
+                f"{name} has other user ids, item ids or another scale than train: "
+                "split one Ratings, so that the parts have the same"
+            )
+    return RatingParts(*splits.all_to_train(train))._replace(**given)
 
 
 def _model_of(experiment: Experiment) -> TrainedModel:

@@ -3,7 +3,7 @@
 By validation ratings, or validation users, beginning with the presets. The winner is refitted;
 nothing else is tested.
 
-examples:
+for example:
   python -m d2l_autorec.tune --ratings mine.csv --minutes 10
   python -m d2l_autorec.tune --ratings mine.csv --model autorec --trials 50
   python -m d2l_autorec.tune --ratings clicks.csv --task ranking
@@ -13,7 +13,6 @@ several of them at the same time share the work. Options that are given are
 fixed, all others are searched.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -32,9 +31,8 @@ from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically, write_json
-from .support.flags import as_command, as_words, with_flags
-from .support.numbers import seconds_shown
 from .support.terminal import show_steps, step
+from .support.texts import as_command, as_words, seconds_shown, with_flags
 from .training.engine import on_one_cpu, start_mxnet
 
 if TYPE_CHECKING:
@@ -53,13 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         configs = {found.model: type(found.base) for found in candidates_of({"model": names})}
 
     given = vars(_parser(configs).parse_args(argv))
-    limits = {name: given.pop(name, None) for name in ("trials", "minutes")}
-    kind = given.pop("task", "rating")
+    trials, minutes, task = (given.pop(name) for name in ("trials", "minutes", "task"))
     out, quiet, as_json = (given.pop(name, None) for name in ("out", "quiet", "json"))
-    if "model" in given and kind == "ranking":
+    if "model" in given and task:
         raise ConfigError("--task has no effect: --model says what is searched; leave it out")
 
-    candidates = candidates_of(given, kind)
+    candidates = candidates_of(given, task or "rating")
     base = candidates[0].base
     hidden = bool(quiet or as_json)
 
@@ -68,25 +65,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_mxnet(base.threads, on_one_cpu(base.gpus, base.cpus, base.kvstore))
     from .runs.tuning import Search, limits_of
 
-    ends = limits_of(limits["trials"], limits["minutes"], BEGIN)
+    ends = limits_of(trials, minutes, BEGIN)
     step("reading the data")
     search = Search(candidates, say=None if hidden else _say)
     step("searching: a line for each trial")
     show_steps(False)
 
-    folder = new_folder(f"tune-{base.source_name()}") if out is None else Path(out)
+    folder = Path(out) if out else new_folder(f"tune-{base.source_name()}")
     tuned = search.run(ends, folder)
 
     show_steps(not hidden)
     step("drawing the trials")
     _write(tuned, folder, search.score)
-    if not tuned.is_last:
-        print(
-            f"other processes are still searching in {folder}: the last one trains the winner",
-            file=sys.stderr,
-        )
-        return
-    _train_winner(tuned, folder, hidden, bool(as_json))
+    if tuned.is_last:
+        _train_winner(tuned, folder, hidden, bool(as_json))
+    else:
+        _say(f"other processes are still searching in {folder}: the last one trains the winner")
 
 
 def _say(line: str) -> None:
@@ -99,30 +93,26 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
         "--trials",
         type=parser_of(int),
         metavar="N",
-        default=argparse.SUPPRESS,
         help="how many trainings, of all processes [30]",
     )
     parser.add_argument(
         "--minutes",
         type=parser_of(float),
         metavar="M",
-        default=argparse.SUPPRESS,
         help="instead of --trials: how long to search, the winner's training included",
     )
+    listed = "; ".join(f"{task}: {','.join(searched(task))}" for task in TASKS)
     parser.add_argument(
         "--task",
         choices=TASKS,
-        default=argparse.SUPPRESS,
-        help="which models where --model names none: "
-        + "; ".join(f"{task}: {','.join(searched(task))}" for task in TASKS)
-        + " [rating]",
+        help=f"which models where --model names none: {listed} [rating]",
     )
     add_options(parser, configs or models())
     return parser
 
 
 def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
-    """best.json, trials.csv and the figures."""
+    """Write best.json, trials.csv and the figures."""
     write_json(folder / "best.json", tuned.options)
 
     table = tuned.trials.copy()
@@ -135,6 +125,7 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:
+    """Train the winner, or go on with it, and print what was found."""
     from .runs.result import tell
     from .runs.runner import run_training
 
@@ -142,11 +133,11 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     config = make_config({**tuned.options, "out": str(path), "quiet": True, "json": as_json})
     resume = path if (path / "config.json").exists() else None
 
-    if resume and (path / "result.json").exists():
+    if (path / "result.json").exists():
         told = {**RunFolder.read(path).finished(), "run": str(path)}
     else:
         if not hidden:
-            print(f"training trial {tuned.trial} on all training ratings", file=sys.stderr)
+            _say(f"training trial {tuned.trial} on all training ratings")
         with stopped_with(f"the same command with `out={folder}` goes on"):
             told = run_training(config, resume=resume).told
 
@@ -158,8 +149,7 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
     print(table_of(tuned))
     print(f"best: {' '.join(_as_words(tuned.options))}")
     tell(replace(config, quiet=hidden), told)
-    again = as_command("run", options=str(folder / "best.json"))
-    print(f"again: {again}", file=sys.stderr)
+    _say(f"again: {as_command('run', options=str(folder / 'best.json'))}")
 
 
 def table_of(tuned: "Tuned") -> str:
@@ -178,12 +168,11 @@ def table_of(tuned: "Tuned") -> str:
 def _as_words(options: dict[str, Any]) -> list[str]:
     """Return options as they are written on the command line."""
     given = {name: value for name, value in options.items() if value is not None}
-    texts = {name: v if isinstance(v, bool) else shown(v) for name, v in given.items()}
-    return as_words(texts)
+    return as_words({name: v if isinstance(v, bool) else shown(v) for name, v in given.items()})
 
 
 class _Command(ModuleType):
-    """This module, which an import puts into the package in the place of the function `tune`."""
+    """Type of this module, which an import puts in the place of the function `tune`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> "Tuned":
         from .runs.tuning import tune

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..support.errors import UnknownId, shortened
+from ..support.errors import UnknownIdError, shortened
 
 SUGGESTIONS = 3
 CANDIDATES = 200  # difflib takes 0.08 ms for each, of ids as long as a UUID
@@ -61,7 +61,7 @@ class IdMap:
 
         Raises
         ------
-        UnknownId
+        UnknownIdError
             If one is unknown; the line names the nearest known ids.
         """
         wanted = list(wanted)
@@ -70,7 +70,7 @@ class IdMap:
         if unknown:
             first, *rest = unknown
             others = f" (and {len(rest)} more of those asked for)" * bool(rest)
-            raise UnknownId(
+            raise UnknownIdError(
                 f"{self._what} {shortened(str(first))!r}{others} is not among the "
                 f"{len(self.ids)} {self._what}s of this run; the nearest ids are "
                 f"{', '.join(map(str, self.nearest(first)))}"

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from ..support.environment import variable
 from ..support.errors import DataError, DataWarning, did_you_mean
 from ..support.machine import available_memory, check_fits
 from ..support.seeds import Purpose, generator
@@ -85,8 +84,8 @@ DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().s
 
 def default_data_dir() -> Path:
     """Return $D2L_AUTOREC_DATA, else a cache folder of the user's."""
-    folder: Any = variable("D2L_AUTOREC_DATA")
-    if folder is None:
+    folder: Any = os.environ.get("D2L_AUTOREC_DATA")
+    if not folder:
         import pooch
 
         folder = pooch.os_cache("d2l_autorec")
@@ -213,7 +212,7 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
         return path
 
     # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
-    url = variable("D2L_AUTOREC_URL") or BASE_URL
+    url = os.environ.get("D2L_AUTOREC_URL") or BASE_URL
     try:
         _unpack(_download(record, folder, url, progress), path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:

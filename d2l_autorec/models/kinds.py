@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, did_you_mean
+from ..support.machine import DISTRIBUTED
 from ..training.history import CUT_OFFS, NDCG, RMSE, Score
 from .options import (
     AT_LEAST_0,

@@ -12,8 +12,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias
 
-from ..support.errors import ConfigError, did_you_mean, refuse_blank, shortened
-from ..support.numbers import can_be_heldout
+from ..support.errors import ConfigError, can_be_heldout, did_you_mean, refuse_blank, shortened
 
 GROUPS = ("data", "model", "training", "devices", "output")
 Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500

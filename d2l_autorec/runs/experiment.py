@@ -34,8 +34,7 @@ from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
 from ..support.files import locked, remove_parts
 from ..support.seeds import Purpose, mxnet_seed
-from ..support.signals import SignalWatch
-from ..support.terminal import remark, step
+from ..support.terminal import SignalWatch, remark, step
 from ..training.callbacks import (
     Callback,
     EarlyStopping,

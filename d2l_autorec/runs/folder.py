@@ -18,7 +18,7 @@ from ..support.files import (
     telling_damage,
     write_json,
 )
-from ..support.text_table import csv_text
+from ..support.texts import csv_text
 from ..training.history import EpochRecord
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from ..models.options import (
 from ..support.cli import Parser
 from ..support.errors import ConfigError
 from ..support.files import telling_damage
-from ..support.flags import flag
+from ..support.texts import flag
 
 SOURCES = ("dataset", "ratings", "train", "test")
 OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")
@@ -177,9 +177,7 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
         return group.add_argument(flag(spec.name), action=argparse.BooleanOptionalAction, **given)
 
     given |= {"type": parser_of(spec.type), "metavar": spec.metadata.get("metavar", _metavar(spec))}
-    action: Any = group.add_argument(flag(spec.name), **given)
-    action.blank = spec.metadata.get("blank", False)  # which only our parser knows
-    return action
+    return group.add_argument(flag(spec.name), **given)
 
 
 def _help(specs: Fields, text: str) -> str:

@@ -51,12 +51,10 @@ from ..data.clicks import PIECES
 from ..data.sources import data_shown
 from ..models.kinds import RunConfig
 from ..models.options import shown
-from ..support.environment import DISTRIBUTED
 from ..support.files import telling_damage
-from ..support.flags import as_command, with_flags
-from ..support.numbers import seconds_shown, significant
+from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark
-from ..support.text_table import aligned
+from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
 from ..training.progress import label_of
 from .options import own_options
 

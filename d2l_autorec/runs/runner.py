@@ -10,9 +10,9 @@ from typing import Any
 import mxnet as mx
 
 from ..models.kinds import RunConfig
-from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError, stopped_with
 from ..support.files import locked, write_json
+from ..support.machine import DISTRIBUTED
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .experiment import Experiment

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 from ..models.kinds import RunConfig
 from ..models.options import Among, Options, Sizes, Span, has_effect, shown
 from ..models.registry import build_config, has_option, make_config, model_class, models
-from ..support.environment import DISTRIBUTED
 from ..support.errors import ConfigError
+from ..support.machine import DISTRIBUTED
 
 NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
 DIGITS = 3  # of a number that is tried

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..models.registry import compared_rows
-from ..support.text_table import markdown
+from ..support.texts import markdown
 
 SURE = 0.95  # of a difference that is called one
 METRICS = {  # of a task, as result.json and as a table name them; the first decides

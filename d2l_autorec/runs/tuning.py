@@ -29,8 +29,8 @@ from ..models.kinds import RunConfig
 from ..models.options import Options, computing_options, shown
 from ..models.registry import make_config
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
-from ..support.numbers import seconds_shown
-from ..support.signals import SignalWatch
+from ..support.terminal import SignalWatch
+from ..support.texts import seconds_shown
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
 from ..training.history import EpochRecord, Score, best_epoch

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..support.errors import UnknownId, UserError
+from ..support.errors import UnknownIdError, UserError
 from . import schema
 from .new_user import positions_and_values, predict_new_user, recommend_new_user
 from .predictor import Predictor, Scored, shortage
@@ -229,7 +229,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def of_the_library(_: Request, error: UserError) -> JSONResponse:
-        return problem(404 if isinstance(error, UnknownId) else 422, str(error))
+        return problem(404 if isinstance(error, UnknownIdError) else 422, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def of_a_type(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -2,34 +2,24 @@
 
 import argparse
 import copy
-import errno
 import gc
 import os
 import re
 import sys
 import textwrap
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .. import __version__
-from .errors import Interrupted, NumericalError, UserError, did_you_mean, refuse_blank
-from .flags import with_flags
-from .signals import SignalWatch
-from .terminal import discard, standard_streams
+from .errors import NumericalError, UserError, did_you_mean
+from .terminal import SignalWatch, discard, prepare_streams
+from .texts import with_flags
 
-EXIT_USER_ERROR, EXIT_NUMERICAL = 2, 3
+USER_ERROR, DIVERGED, BROKEN_PIPE = 2, 3, 141  # exit codes
 WIDTH = 79  # of a help's description
 OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
-ADVICE = {  # what to do about an error of the operating system's
-    errno.ENOSPC: "make room, or choose another folder",
-    errno.EDQUOT: "make room, or choose another folder",
-    errno.EMFILE: "allow more open files, ulimit -n",
-    errno.ENOENT: "see whether its name is right",
-}
 
 
 class FirstHelp(argparse.RawDescriptionHelpFormatter):
@@ -44,21 +34,11 @@ class FirstHelp(argparse.RawDescriptionHelpFormatter):
             super().add_argument(shown)
 
 
-class ShowAll(argparse.Action):
-    """Print the help of every option, and exit."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.print_help()
-        parser.exit()
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and whose help keeps its layout.
 
-    It refuses an empty value, as an unset shell variable leaves it. An option
-    whose attribute `brief` is a text is shown with it by --help; where that is
-    empty, the option is left to --help-all.
+    An option whose attribute `brief` is a text is shown with it by --help; where
+    that is empty, the option is left to --help-all.
 
     Parameters
     ----------
@@ -81,51 +61,32 @@ class Parser(argparse.ArgumentParser):
             formatter_class=FirstHelp,
             allow_abbrev=False,
         )
-        self.add_argument(
-            "--version",
-            action="version",
-            version=f"d2l_autorec {__version__}",
-            help="show the version and exit",
-        )
+        self.add_argument("--version", action="version", version=f"d2l_autorec {__version__}")
         self._words: list[str] = []
 
     def add_help_all(self) -> None:
         """Give the parser --help-all, where --help leaves options out."""
-        self.add_argument(
-            "--help-all",
-            action=ShowAll,
-            nargs=0,
-            default=argparse.SUPPRESS,
-            help="show every option (of a model: --model NAME --help)",
-        )
+        text = "show every option (of a model: --model NAME --help)"
+        self.add_argument("--help-all", action="help", help=text)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does; a mistyped option comes with what was meant."""
         self._words = list(sys.argv[1:] if args is None else args)
+        if "--help-all" in self._words:
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
         return super().parse_args(self._words, namespace)
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Called once each time that an option or positional argument is met."""
-        if action.nargs == argparse.REMAINDER:  # another command's, for which all this may do
-            return super()._get_values(action, arg_strings)
-
-        name = "/".join(action.option_strings) or str(action.metavar or action.dest)
-        for text in arg_strings:
-            refuse_blank(name, text, getattr(action, "blank", False))
-
-        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError, with what may be meant by a word that is no option."""
-        # argparse repeats a value as long as it is
-        brief = re.sub(r"\S{200,}", lambda found: f"{found[0][:100]}...{found[0][-20:]}", message)
+        known = self._option_string_actions
         if re.search("required|unrecognized|ignored explicit", message):  # -hidden is -h idden
-            known = self._option_string_actions
-            typed = [word.partition("=")[0] for word in self._words if word.startswith("-")]
-            unknown = [word for word in typed if word not in known and did_you_mean(word, known)]
-            if unknown:
-                brief += f"; {unknown[0]} is unknown{did_you_mean(unknown[0], known)}"
-        raise UserError(f"{brief} (see --help)")
+            for word in self._words:
+                name = word.partition("=")[0]
+                hint = did_you_mean(name, known)
+                if name.startswith("-") and name not in known and hint:
+                    message += f"; {name} is unknown{hint}"
+                    break
+        raise UserError(f"{message} (see --help)")
 
 
 def run_command(
@@ -146,18 +107,19 @@ def run_command(
     -------
     int
         0; 2 after an error of the user's or the machine's; 3 after a numerical
-        failure; 128 + signal after SIGHUP, SIGINT, SIGQUIT or SIGTERM. A reader of
-        the output that goes away is no error. Bugs propagate with their traceback.
+        failure; 128 + signal after SIGHUP, SIGINT, SIGQUIT or SIGTERM; 141 where the
+        reader of the output goes away before the end. Bugs propagate with their traceback.
     """
-    with standard_streams() as output, _own_warnings():
+    prepare_streams()
+    with _own_warnings():
         code = _exit_code(name, command, argv)
-        output.flush()
-
-        lost = output.failure
-        if code == 0 and lost is not None and not isinstance(lost, BrokenPipeError):
-            _print_error(name, f"error: stdout cannot be written ({lost.strerror})")
-            return EXIT_USER_ERROR
-
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            discard(1)
+            if code == 0 and not isinstance(error, BrokenPipeError):
+                _print_error(name, f"error: stdout cannot be written ({error.strerror})")
+                return USER_ERROR
         return code
 
 
@@ -169,6 +131,8 @@ def _exit_code(
             command(argv)
     except SystemExit as request:  # --help
         return int(request.code or 0)
+    except BrokenPipeError:
+        return BROKEN_PIPE
     except BaseException as error:
         line, code = explain(error)
         if line is None:
@@ -180,35 +144,24 @@ def _exit_code(
 
 def explain(error: BaseException) -> tuple[str | None, int]:
     """Return the line and the exit code of what users and machines do; no line for a bug."""
-    if isinstance(error, Interrupted):
-        return f"stopped: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "stopped: SIGINT", 130
+        return f"stopped: {str(error) or 'SIGINT'}", getattr(error, "exit_code", 130)
     if isinstance(error, NumericalError):
-        return f"error: {error}", EXIT_NUMERICAL
+        return f"error: {error}", DIVERGED
 
-    text = _said_of(error)
-    return text and f"error: {text}", EXIT_USER_ERROR
-
-
-def _said_of(error: BaseException) -> str | None:
-    """Return what is wrong, and the way out; None of a bug."""
+    text = None
     if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, ImportError) and not (error.name or "").startswith("d2l_autorec"):
-        return f"a library cannot be loaded ({error}): install it again"
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error) or type(error).__name__
+        text = str(error)
+    elif isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
-        advice = ADVICE.get(error.errno or 0, "see to it, and try again")
-        return f"{where}{reason}: {advice}"
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error or 'nothing more is said'}): take a smaller model or batch"
-    if isinstance(error, (zlib.error, zipfile.BadZipFile)):
-        return f"a compressed file is damaged ({error}): restore it from a copy"
-    if type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
-        return "a device is out of memory: take a smaller --batch-size or --hidden"
-    return None
+        text = f"{where}{error.strerror or error}"
+    elif isinstance(error, ImportError) and not (error.name or "").startswith("d2l_autorec"):
+        text = f"a library cannot be loaded ({error}): install it again"
+    elif isinstance(error, MemoryError):
+        text = f"out of memory ({error}): take a smaller model or batch"
+    elif type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
+        text = "a device is out of memory: take a smaller --batch-size or --hidden"
+    return text and f"error: {text}", USER_ERROR
 
 
 def _print_error(name: str, line: str) -> None:
@@ -218,11 +171,10 @@ def _print_error(name: str, line: str) -> None:
 
 @contextmanager
 def _own_warnings() -> Iterator[None]:
-    """Print warnings as one line each; those for programmers are not shown, nor are they errors."""
+    """Print warnings for users as one line each; those for programmers are not shown."""
     with warnings.catch_warnings():
-        warnings.resetwarnings()
-        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-            warnings.simplefilter("ignore", kind)
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
         warnings.showwarning = lambda message, *_, **__: _print_error("warning", str(message))
         yield
 
@@ -233,11 +185,8 @@ def leave(code: int) -> NoReturn:
     At the interpreter's exit an open store waits until every worker is done,
     and those wait for this one: nobody would ever learn of its failure.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-
     if code and os.environ.get("DMLC_ROLE") == "worker":
+        sys.stdout.flush()
         os._exit(code)
     if code:  # all is said: MXNet, where it was only half loaded, has something to add
         discard(2)

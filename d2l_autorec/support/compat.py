@@ -21,9 +21,8 @@ UNUSED = ("onnx", "requests", "scipy.stats")
 
 
 def install() -> None:
-    """Prepare every later import of MXNet and of d2l's MXNet version, once."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    """Prepare every later import of MXNet and of d2l's MXNet version."""
+    sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder):
@@ -59,10 +58,7 @@ def _for_mxnet() -> Iterator[None]:
     # compares NumPy's version by it, nothing else.
     version = ModuleType("distutils.version")
     vars(version).update(LooseVersion=_numbers, StrictVersion=_numbers)
-    stand_ins: dict[str, Any] = {
-        "distutils": ModuleType("distutils"),
-        "distutils.version": version,
-    }
+    stand_ins: dict[str, Any] = {"distutils": ModuleType("distutils"), version.__name__: version}
     stand_ins |= {name: _Deferred(name) for name in UNUSED if importlib.util.find_spec(name)}
 
     # Scikit-learn is the base of a class that MXNet itself calls deprecated, where it is

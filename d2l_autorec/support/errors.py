@@ -26,7 +26,7 @@ class DataError(UserError):
     """A ratings file, data set or split that cannot be used."""
 
 
-class UnknownId(DataError):
+class UnknownIdError(DataError):
     """A user or an item that a run does not know."""
 
 
@@ -42,11 +42,8 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked the command to end: it says how to go on, and exits with 128 + signal."""
 
     def __init__(self, signal_number: int, advice: str = "") -> None:
-        message = signal.Signals(signal_number).name
-        if advice:
-            message = f"{message}; {advice}"
-
-        super().__init__(message)
+        name = signal.Signals(signal_number).name
+        super().__init__(f"{name}; {advice}" if advice else name)
         self.exit_code = 128 + signal_number
 
 
@@ -55,7 +52,7 @@ def stopped_with(advice: str) -> Iterator[None]:
     """Have the message of a signal in the block say how to go on with the whole."""
     try:
         yield
-    except (Interrupted, KeyboardInterrupt) as stopped:
+    except KeyboardInterrupt as stopped:
         number = getattr(stopped, "exit_code", 128 + signal.SIGINT) - 128
         raise Interrupted(number, advice) from None
 
@@ -66,25 +63,26 @@ def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None
     if is_whole and int(value) >= at_least and (at_most is None or int(value) <= at_most):
         return
 
-    bounds = f"at least {at_least}"
-    if at_most is not None:
-        bounds += f" and at most {at_most}"
+    bounds = f"at least {at_least}" + ("" if at_most is None else f" and at most {at_most}")
     raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
 
 
+def can_be_heldout(wanted: int | float) -> bool:
+    """Return whether this is a number of users to hold out, or a fraction of them."""
+    is_fraction = 0 < wanted < 0.5
+    is_count = wanted >= 0 and float(wanted).is_integer()
+    return is_fraction or is_count
+
+
 def shortened(text: str) -> str:
-    """A text, cut where it is too long for a line."""
-    if len(text) > LONGEST:
-        return f"{text[:LONGEST]}..."
-    return text
+    """Cut a text that is too long for a line."""
+    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """', did you mean ...?' where a word is close to a known one, else nothing."""
+    """Return ', did you mean ...?' where a word is close to a known one, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    if not close:
-        return ""
-    return f"; did you mean {close[0]}?"
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
@@ -92,16 +90,13 @@ def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
 
     Parameters
     ----------
-    name : str
-        What has the value: an option, or a variable of the environment.
-    value : str
+    name, value : str
+        Of an option.
     white_space : bool
         Whether blanks are a value.
     """
-    if value and (white_space or not value.isspace()):
-        return
-
-    raise ConfigError(
-        f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
-        "give it a value, or leave it out"
-    )
+    if not value or (value.isspace() and not white_space):
+        raise ConfigError(
+            f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
+            "give it a value, or leave it out"
+        )

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,17 +16,12 @@ from .errors import ConfigError, DataError
 PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
 BEGIN_ANEW = "restore it from a copy, or begin a new run"
-# The file that each kind of folder has from its beginning, what it then holds, and how to go on.
-BEGUN = {
-    "config.json": ("a run", "go on with it by `resume={}`, or "),
-    "folds.json": ("a run of each fold", "go on with them by `resume={}`, or "),
-    "tune.json": ("a search", ""),
-}
+BEGUN = ("config.json", "folds.json", "tune.json")  # of a run, its folds, a search: begun there
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file of the same suffix, to be written in the block.
+    """Give a temporary file of the same suffix, to be written in the block.
 
     At the end it is flushed to the disk and renamed into place, with the mode
     of the file that it replaces; a symbolic link stays, and its target is
@@ -40,10 +34,11 @@ def replacing(path: Path) -> Iterator[Path]:
         If the folder is missing or read-only, the disk full, or `path` no
         regular file.
     """
-    unfinished = None
+    target = Path(os.path.realpath(path))
+    unfinished = target.parent / f"{PART}{secrets.token_hex(4)}{target.suffix[:9]}"
     try:
-        target = _target_of(path)
-        unfinished = target.with_name(f"{PART}{secrets.token_hex(4)}{target.suffix[:9]}")
+        if target.exists() and not target.is_file():
+            raise ConfigError(f"{path} is no file: name a file")
         unfinished.touch(exist_ok=False)
         if target.exists():
             shutil.copymode(target, unfinished)
@@ -51,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield unfinished
 
         _sync(unfinished)
-        os.replace(unfinished, target)
+        unfinished.replace(target)
         with suppress(OSError):  # the file is in place; some shared mounts sync no folders
             _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
@@ -60,25 +55,8 @@ def replacing(path: Path) -> Iterator[Path]:
             "choose another folder; what was there before is unharmed"
         ) from error
     finally:
-        if unfinished is not None:
-            _remove(unfinished)
-
-
-def _target_of(path: Path) -> Path:
-    """Return the file that a write to `path` replaces, at the end of its links.
-
-    Raises
-    ------
-    ConfigError
-        If it is no file that may be written.
-    """
-    if str(path) == "-":
-        raise ConfigError("this cannot be written to stdout: name a file")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name a file")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise ConfigError(f"{path} cannot be written (it is read-only): choose another file")
-    return Path(os.path.realpath(path))
+        with suppress(OSError):  # the folder has become read-only: what is wrong is said already
+            unfinished.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -88,11 +66,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # the folder has become read-only: what is wrong is said already
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -119,10 +92,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def remove_parts(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder of this package's."""
-    ours = re.compile(re.escape(PART) + r"\w{8}(\.\w+)?")
-    for path in folder.iterdir():
-        if ours.fullmatch(path.name) and path.is_file():
-            _remove(path)
+    for path in folder.glob(f"{PART}*"):
+        path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -147,10 +118,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return the SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
 
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
 
@@ -168,21 +139,37 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
     """Hold a file, made where it is missing, in the block; waits while another process does."""
-    with open(path, "ab", buffering=0) as file:
+    with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def claim(folder: Path, given: str = "out") -> None:
-    """Mark a folder as one that this package writes a run into; hold its `LOCK` meanwhile.
+    """Mark a folder as one that this package writes a run into.
+
+    What a run left there that was killed before it began is replaced.
 
     Raises
     ------
     ConfigError
-        If the folder holds files already.
+        If the folder holds a run, or files that are not this package's.
     """
-    _check_free(folder, given)
-    (folder / LOCK).write_bytes(CLAIM)
+    names = sorted(entry.name for entry in folder.iterdir())
+    if any(name in names for name in BEGUN):
+        raise ConfigError(
+            f"{folder} holds a run already: go on with it by `resume={folder}`, or name another "
+            f"folder with `{given}`"
+        )
+
+    lock = folder / LOCK
+    others = [name for name in names if name != LOCK]
+    if others and not (lock.exists() and lock.stat().st_size):
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ConfigError(
+            f"{folder} holds files already ({shown}), which a run might replace: name a "
+            f"new or an empty folder with `{given}`"
+        )
+    lock.write_bytes(CLAIM)
 
 
 @contextmanager
@@ -195,26 +182,22 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
     ----------
     folder : Path
     new : bool
-        Whether to claim the folder for a run that begins: it must be missing
-        or empty, or claimed by a run that was killed before it began.
+        Whether to `claim` it for a run that begins.
     given : str
         The parameter that names the folder.
 
     Raises
     ------
     ConfigError
-        If the folder cannot be made or written, holds other files, or
-        another process holds it.
+        If the folder cannot be made or written, holds other files, or another process holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if new:
-            _check_free(folder, given)
+            claim(folder, given)
 
-        file = open(folder / LOCK, "ab", buffering=0)
+        file = (folder / LOCK).open("ab")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if new and not file.tell():
-            file.write(CLAIM)
     except BlockingIOError as error:
         raise ConfigError(
             f"another process is at work in {folder}: wait for it, or name another folder "
@@ -228,23 +211,3 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
 
     with file:
         yield
-
-
-def _check_free(folder: Path, given: str) -> None:
-    """Raise ConfigError if the folder holds a run, or files that no run of ours has left."""
-    names = sorted(entry.name for entry in folder.iterdir())
-    for name, (what, way_on) in BEGUN.items():
-        if name in names:
-            raise ConfigError(
-                f"{folder} holds {what} already: {way_on.format(folder)}"
-                f"name another folder with `{given}`"
-            )
-
-    others = [name for name in names if name != LOCK]
-    claimed = LOCK in names and (folder / LOCK).read_bytes() == CLAIM
-    if others and not claimed:
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        raise ConfigError(
-            f"{folder} holds files already ({shown}), which a run might replace: name a "
-            f"new or an empty folder with `{given}`"
-        )

@@ -1,14 +1,44 @@
-"""CPUs and memory that this process may use, a container's limits included."""
+"""What this process may use: CPUs, threads and memory, a container's limits included."""
 
 import math
 import os
-import resource
 from pathlib import Path
 
 from .errors import ConfigError
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 GIB = 2**30
+DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
+NUMBERS = ("DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER")
+MAX_THREADS = 512  # far more, and OpenMP crashes
+
+
+def omp_threads() -> int | None:
+    """Return the first number of OMP_NUM_THREADS; None where there is none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(max(1, int(first)), MAX_THREADS) if first.isdecimal() else None
+
+
+def check_role() -> None:
+    """Raise ConfigError where MXNet would serve, not train, as soon as it is imported."""
+    role = os.environ.get("DMLC_ROLE", "worker")
+    if role != "worker":
+        raise ConfigError(
+            f"DMLC_ROLE is {role!r}: it must be worker, or not be set; python -c 'import "
+            "d2l_autorec, mxnet' is a server or scheduler"
+        )
+
+
+def check_parameter_server(kvstore: str) -> None:
+    """Raise ConfigError unless the variables are set by which MXNet joins a parameter server."""
+    for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
+        value = os.environ.get(name, "")
+        if not value or (name in NUMBERS and not value.isdecimal()):
+            raise ConfigError(
+                f"`kvstore={kvstore}` needs MXNet's parameter server, but {name} is {value!r}: "
+                "start with python -m d2l_autorec.launch, or set the DMLC_* variables yourself"
+            )
+    check_role()
 
 
 def available_threads() -> int:
@@ -20,23 +50,15 @@ def available_threads() -> int:
 
 def cpu_quota() -> float | None:
     """Return the CPUs' worth of time that a container allows; None where there is no limit."""
-    quotas = []
-    for group in _control_groups("cpu"):
-        words = _words(group / "cpu.max") or [  # of version 2, and of version 1
-            *_words(group / "cpu.cfs_quota_us"),
-            *_words(group / "cpu.cfs_period_us"),
-        ]
-        if len(words) == 2 and all(word.isdecimal() for word in words):  # else no limit
-            quotas.append(int(words[0]) / int(words[1]))
+    limits = [_words(group / "cpu.max") for group in _control_groups()]
+    quotas = [int(words[0]) / int(words[1]) for words in limits if words and words[0].isdecimal()]
     return min(quotas, default=None)
 
 
 def idle_cpus() -> int | None:
     """Return the CPUs on which no other thread computes now; None where nothing says."""
     running = _number(PROC / "stat", "procs_running")  # this thread among them
-    if running is None:
-        return None
-    return max(0, (os.cpu_count() or 1) - (running - 1))
+    return None if running is None else max(0, (os.cpu_count() or 1) - (running - 1))
 
 
 def check_fits(needed: int, available: int | None, what: str, way_out: str) -> None:
@@ -61,53 +83,33 @@ def check_fits(needed: int, available: int | None, what: str, way_out: str) -> N
 def available_memory() -> int | None:
     """Return the bytes that this process can still have; None where nothing says.
 
-    The least of what the machine, the control groups (a container's limit) and `ulimit -v` leave.
+    The least of what the machine and its control groups (a container's limit) leave.
     """
-    limits = [_number(PROC / "meminfo", "MemAvailable:", 1024)]
-    limits += map(_left_in, _control_groups("memory"))
-
-    space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    used = _number(PROC / "self/status", "VmSize:", 1024)
-    if space != resource.RLIM_INFINITY and used is not None:
-        limits.append(max(0, space - used))
+    limits = [_number(PROC / "meminfo", "MemAvailable:", 1024), *map(_left_in, _control_groups())]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _left_in(group: Path) -> int | None:
     """Return what a control group leaves; what it caches of files can be freed."""
-    most = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
-    used = _words(group / "memory.current") or _words(group / "memory.usage_in_bytes")
+    most, used = _words(group / "memory.max"), _words(group / "memory.current")
     if not used or not most or most == ["max"]:
         return None
 
-    stat = group / "memory.stat"
-    cached = _number(stat, "file") or _number(stat, "total_cache") or 0
+    cached = _number(group / "memory.stat", "file") or 0
     return max(0, int(most[0]) - int(used[0]) + cached)
 
 
-def _control_groups(controller: str) -> list[Path]:
-    """Return the folders of the control groups of this process, and of all above them.
-
-    Of version 2's one hierarchy, and of version 1's that has `controller`. None need be there.
-    """
-    folders = []
-    for line in _words(PROC / "self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-
-        root = CGROUPS / controller if controllers else CGROUPS
-        group = root / path.lstrip("/")
-        folders += [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
-    return folders
+def _control_groups() -> list[Path]:
+    """Return the folders of this process's control group (version 2) and of all above it."""
+    paths = [word[3:] for word in _words(PROC / "self/cgroup") if word.startswith("0::")]
+    folders = [CGROUPS / path.lstrip("/") for path in paths]
+    return [up for group in folders for up in (group, *group.parents) if up.is_relative_to(CGROUPS)]
 
 
 def _number(path: Path, name: str, unit: int = 1) -> int | None:
     """Return the number behind a name in a file of the kernel's; None where it is not there."""
     words = _words(path)
-    if name not in words[:-1]:
-        return None
-    return int(words[words.index(name) + 1]) * unit
+    return int(words[words.index(name) + 1]) * unit if name in words[:-1] else None
 
 
 def _words(path: Path) -> list[str]:

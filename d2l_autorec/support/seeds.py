@@ -19,7 +19,7 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
-    """NumPy's generator for a purpose; no two purposes or epochs share one.
+    """Return NumPy's generator for a purpose; no two purposes or epochs share one.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generato
 
 
 def mxnet_seed(seed: int, purpose: Purpose) -> int:
-    """A 31-bit seed for `mx.random.seed`, which has one stream for everything.
+    """Return a 31-bit seed for `mx.random.seed`, which has one stream for everything.
 
     Parameters
     ----------

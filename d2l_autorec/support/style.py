@@ -1,7 +1,6 @@
 """One look for every picture: colours, line styles, resolution, and what matplotlib is to draw."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 # Okabe and Ito, Color Universal Design: told apart with any kind of colour vision, and dark
@@ -17,6 +16,22 @@ STYLE_OF = {"train": "-", "validation": ":", "test": "--"}
 LINE_STYLES = ("-", "--", "-.", ":")  # of several runs; also tells them apart in print
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of points of several kinds
 DPI = 120
+SETTINGS: Any = {  # matplotlib's
+    "axes.prop_cycle": f"cycler(color={COLORS})",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "errorbar.capsize": 3,
+    "figure.constrained_layout.use": True,
+    "figure.titlesize": "large",
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": DPI,
+}
 Points: TypeAlias = Sequence[tuple[int, float]]  # epochs and values
 
 
@@ -33,19 +48,17 @@ def use_style() -> None:
     """
     import matplotlib
 
-    matplotlib.rcParams.update(_settings())
+    matplotlib.rcParams.update(SETTINGS)
 
 
-@contextmanager
-def in_style() -> Iterator[None]:
-    """What is drawn in the block has the package's style; the caller's settings come back.
+def in_style() -> Any:
+    """Return a context in which figures have the package's style.
 
     Texts are shown as they are: a data set or a folder may have a dollar sign in its name.
     """
     import matplotlib
 
-    with matplotlib.rc_context({**_settings(), "text.parse_math": False}):
-        yield
+    return matplotlib.rc_context({**SETTINGS, "text.parse_math": False})
 
 
 def settled_limits(
@@ -65,9 +78,7 @@ def settled_limits(
     low, high : float or None
         None where everything is shown.
     """
-    settled = [*levels]
-    for points in curves:
-        settled += [value for _, value in points[len(points) // 5 :]]
+    settled = [*levels, *(value for points in curves for _, value in points[len(points) // 5 :])]
     everything = [*settled, *(value for points in curves for _, value in points)]
     if not everything:
         return None, None
@@ -75,28 +86,4 @@ def settled_limits(
     low, high = min(settled), max(settled)
     margin = 0.08 * (high - low)
     is_flattened = max(everything) - min(everything) > 1.5 * (high - low)
-    if not is_flattened or not margin:
-        return None, None
-    return low - margin, high + margin
-
-
-def _settings() -> Any:
-    """Matplotlib's settings."""
-    from cycler import cycler
-
-    return {
-        "axes.prop_cycle": cycler(color=COLORS),
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlesize": "medium",
-        "errorbar.capsize": 3,
-        "figure.constrained_layout.use": True,
-        "figure.titlesize": "large",
-        "font.size": 10,
-        "grid.alpha": 0.3,
-        "legend.frameon": False,
-        "lines.linewidth": 1.6,
-        "savefig.dpi": DPI,
-    }
+    return (low - margin, high + margin) if is_flattened and margin else (None, None)

@@ -1,64 +1,31 @@
-"""What a command writes to the terminal, which may be closed, full or without a reader."""
+"""The terminal of a command: its streams, what is said on the way, and the signals from it."""
 
 import os
-import shutil
+import signal
 import sys
-import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from .errors import Interrupted
+
 CLEAR_LINE = "\r\x1b[K"  # of a terminal
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _shown = False
 
 
-class Output:
-    """A standard stream that never raises: what it cannot write is dropped.
-
-    Parameters
-    ----------
-    stream : file object, or None
-        sys.stdout or sys.stderr; None where the process began without one.
-
-    Attributes
-    ----------
-    failure : OSError or None
-        Why something was dropped; BrokenPipeError where the reader went away.
-    """
-
-    def __init__(self, stream: Any | None) -> None:
-        self._stream = stream
-        self.failure: OSError | None = None
-
-    def write(self, text: str) -> int:
-        """Write, if that can be done."""
-        self._try("write", text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, if that can be done."""
-        self._try("flush")
-
-    def _try(self, method: str, *arguments: str) -> None:
-        if self._stream is None or self.failure is not None:
-            return
-
-        try:
-            getattr(self._stream, method)(*arguments)
-        except UnicodeEncodeError:
-            self._stream.reconfigure(errors="backslashreplace")
-            self._try(method, *arguments)
-        except OSError as error:
-            self.failure = error
-            discard(self._stream.fileno())
-
-    def isatty(self) -> bool:
-        """Return whether a person reads it."""
-        return self._stream is not None and self._stream.isatty()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def prepare_streams() -> None:
+    """Let the standard streams take any character, and open to nowhere those that are closed."""
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their descriptors
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("r+"))
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def discard(descriptor: int) -> None:
@@ -66,27 +33,6 @@ def discard(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
-
-
-@contextmanager
-def standard_streams() -> Iterator[Output]:
-    """Make sys.stdout, which is returned, and sys.stderr an `Output` each.
-
-    A closed descriptor 0, 1 or 2 is opened to nowhere: the next file that is opened would get its
-    number, and what libraries print.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest free number
-        pass
-    os.close(descriptor)
-
-    usual = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output, errors = Output(sys.stdout), Output(sys.stderr)
-    try:
-        yield output
-    finally:
-        output.flush()
-        errors.flush()
-        sys.stdout, sys.stderr = usual
 
 
 def show_steps(wanted: bool) -> None:
@@ -102,8 +48,58 @@ def step(what: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Say a sentence on stderr, broken between words where it is wider than a terminal."""
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    """Say a sentence on stderr."""
     print(text, file=sys.stderr)
+
+
+class SignalWatch:
+    """Make an `Interrupted` of a signal: at once, or where `deferring` between two steps.
+
+    Of several at once the second is raised at once. One that a library has
+    swallowed is raised at the next `check`, at the end of the block at the latest.
+    A signal that is ignored, as by nohup, stays so.
+
+    Parameters
+    ----------
+    advice : str
+        How to go on, for the message.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        self.received: int | None = None  # the signal that has come
+        self._advice = advice
+        self._defers = False
+        self._usual: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalWatch":
+        if threading.current_thread() is threading.main_thread():
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+            self._usual = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        waits = self._defers and self.received is None
+        self.received = number
+        if not waits:
+            self.check()
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """In this block let a signal wait for `check`, or for the end of the block."""
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+        self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received, self._advice)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        for number, former in self._usual.items():
+            signal.signal(number, former)
+        if kind is None or not issubclass(kind, Interrupted):
+            self.check()

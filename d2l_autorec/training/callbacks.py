@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..kernels.dropout import dropout_key
 from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
-from ..support.signals import SignalWatch
+from ..support.terminal import SignalWatch
 from .checkpoint import are_finite
 from .history import EpochRecord, Score, should_stop
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
-from ..support.environment import DISTRIBUTED, check_role, omp_threads
 from ..support.errors import MXNET_IS_MISSING, ConfigError
-from ..support.machine import available_threads
+from ..support.machine import DISTRIBUTED, available_threads, check_role, omp_threads
 
 CPU = 1  # MXNet's number of this kind of device
 

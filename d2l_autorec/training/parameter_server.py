@@ -17,7 +17,7 @@ import numpy as onp
 from mxnet.base import _LIB, check_call
 
 from ..support.cli import leave
-from ..support.environment import DISTRIBUTED, check_parameter_server
+from ..support.machine import DISTRIBUTED, check_parameter_server
 
 # A server unpickles `ServerOptimizer`, and so loads this module, while MXNet is still being
 # imported: mx.np is not there yet.

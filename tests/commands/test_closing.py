@@ -70,17 +70,6 @@ def test_of_clicks(in_process, tmp_path, model):
     assert "d2l_autorec.recommend out --user " in said["next"]
 
 
-@pytest.mark.parametrize("model", ["mean", "bias", "ease", "popularity"])
-def test_a_closed_form_has_no_rate_and_no_epochs(in_process, model):
-    clicks = ()
-    if model in ("ease", "popularity"):
-        clicks = OF_CLICKS
-    process = in_process("run", "--model", model, *SMALL, *clicks)
-    trained = block(process.stdout)["trained"]
-    assert trained.startswith("in closed form, ") and trained.endswith(" s on cpu(0)")
-    assert "/sec" not in process.stdout and "loss" not in process.stdout
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -8,7 +8,7 @@ from helpers import assert_user_error, finish, train_run, words_in
 
 from d2l_autorec.compare import draw, read_run
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.support.numbers import seconds_shown
+from d2l_autorec.support.texts import seconds_shown
 
 SET = "synthetic:60x80x900"  # of `finish`
 
@@ -141,6 +141,6 @@ def test_a_damaged_result_is_told(runs, in_process, tmp_path):
     shutil.copytree(runs / "a", old)
     files = json.loads((old / "result.json").read_text())["files"]
     (old / "result.json").write_text(json.dumps({"files": files}))
-    assert_user_error(in_process("compare", str(old)), "('model' is missing)")
+    assert_user_error(in_process("compare", str(old)), f"{old} is missing or damaged ('model')")
     (old / "result.json").unlink()
     assert_user_error(in_process("compare", str(old)), "has not finished: finish it with")

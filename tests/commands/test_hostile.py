@@ -8,7 +8,6 @@ import contextlib
 import importlib
 import io
 import json
-import os
 import shutil
 
 import pytest
@@ -19,52 +18,9 @@ from hypothesis import strategies as st
 from d2l_autorec.support.cli import run_command
 
 EXIT_CODES = {0, 2, 3, 130, 143}
-NUMBERS = [
-    "0",
-    "-1",
-    "1",
-    "2",
-    "inf",
-    "-inf",
-    "nan",
-    "1e300",
-    "1e-300",
-    "9" * 30,
-    "0x10",
-    "1_0",
-    "",
-    " ",
-    "\u0663",
-    "x",
-    "1,2",
-    "8,",
-    "0.5",
-    "true",
-    "\udcff",
-    "a" * 5000,
-]
-OPTIONS = [
-    "--lr",
-    "--wd",
-    "--epochs",
-    "--batch-size",
-    "--dropout",
-    "--seed",
-    "--test-ratio",
-    "--val-ratio",
-    "--patience",
-    "--eval-every",
-    "--lr-step",
-    "--lr-factor",
-    "--hidden",
-    "--threads",
-    "--cpus",
-    "--gpus",
-    "--factors",
-    "--damping",
-    "--scale",
-    "--fold",
-]
+NUMBERS = ["0", "-1", "2", "inf", "nan", "1e300", "1e-300", "9" * 30, "", "x", "8,", "\udcff"]
+OPTIONS = ["lr", "wd", "epochs", "batch-size", "dropout", "seed", "test-ratio", "val-ratio"]
+OPTIONS += ["patience", "eval-every", "hidden", "threads", "cpus", "gpus", "scale", "fold"]
 JSON_VALUES = st.sampled_from([None, True, -1, 0, 1e308, "x", "", [], {}, [[]], "\ud800", 10**30])
 TIMES = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = ["--dataset", "synthetic:20x30x200", "--quiet"]
@@ -92,26 +48,16 @@ def answered(verb, *arguments):
 
 def hold_run_with(folder, name, value):
     shutil.rmtree(folder / "out", ignore_errors=True)
-    sized = [] if name == "--hidden" else ["--hidden", "4"]
-    code, _ = answered("run", *SMALL, *sized, f"{name}={value}", "--out", str(folder / "out"))
+    sized = [] if name == "hidden" else ["--hidden", "4"]
+    code, _ = answered("run", *SMALL, *sized, f"--{name}={value}", "--out", str(folder / "out"))
     assert list(folder.rglob(".part-*")) == []
     if code == 2:
         assert not (folder / "out" / "result.json").exists()
 
 
-OPTION_VALUES = given(name=st.sampled_from(OPTIONS), value=st.sampled_from(NUMBERS))
-
-
-@OPTION_VALUES
+@given(name=st.sampled_from(OPTIONS), value=st.sampled_from(NUMBERS))
 @settings(max_examples=40, **TIMES)
 def test_option_values(tmp_path, name, value):
-    hold_run_with(tmp_path, name, value)
-
-
-@pytest.mark.slow
-@OPTION_VALUES
-@settings(max_examples=1000, **TIMES)
-def test_many_option_values(tmp_path, name, value):
     hold_run_with(tmp_path, name, value)
 
 
@@ -128,16 +74,6 @@ def hold_damaged(run_folder, folder, name, damage):
     assert {path.name for path in copy.iterdir()} <= before | {".lock"}
 
 
-FLIPS = given(
-    name=st.sampled_from(
-        ["config.json", "result.json", "metrics.csv", "ratings.npz", "model.params"]
-    ),
-    place=st.floats(0, 1, exclude_max=True),
-    bit=st.integers(0, 7),
-    cut=st.booleans(),
-)
-
-
 def flipped(place, bit, cut):
     def damage(content):
         at = int(place * len(content))
@@ -148,16 +84,16 @@ def flipped(place, bit, cut):
     return damage
 
 
-@FLIPS
+@given(
+    name=st.sampled_from(
+        ["config.json", "result.json", "metrics.csv", "ratings.npz", "model.params"]
+    ),
+    place=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+    cut=st.booleans(),
+)
 @settings(max_examples=40, **TIMES)
 def test_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
-    hold_damaged(run_folder, tmp_path, name, flipped(place, bit, cut))
-
-
-@pytest.mark.slow
-@FLIPS
-@settings(max_examples=3000, **TIMES)
-def test_many_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
     hold_damaged(run_folder, tmp_path, name, flipped(place, bit, cut))
 
 
@@ -180,57 +116,18 @@ def edited(key, value):
     return damage
 
 
-EDITS = given(
+@given(
     name=st.sampled_from(["config.json", "result.json"]),
     key=st.floats(0, 1, exclude_max=True),
     value=JSON_VALUES,
 )
-
-
-@EDITS
 @example(name="result.json", key=0.34375, value=None)
 @settings(max_examples=40, **TIMES)
 def test_edited_json(run_folder, tmp_path, name, key, value):
     hold_damaged(run_folder, tmp_path, name, edited(key, value))
 
 
-@pytest.mark.slow
-@EDITS
-@settings(max_examples=3000, **TIMES)
-def test_many_edits_of_json(run_folder, tmp_path, name, key, value):
-    hold_damaged(run_folder, tmp_path, name, edited(key, value))
-
-
 @pytest.mark.parametrize("name", ["config.json", "result.json"])
-@pytest.mark.parametrize("text", [b"[" * 100_000, b"", b"null", b"[]", b"NaN", b"\xff", b"{}"])
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"", b"[]", b"\xff", b"{}"])
 def test_what_is_no_object(run_folder, tmp_path, name, text):
     hold_damaged(run_folder, tmp_path, name, lambda content: text)
-
-
-@given(
-    name=st.sampled_from(
-        [
-            "OMP_NUM_THREADS",
-            "D2L_AUTOREC_DATA",
-            "D2L_AUTOREC_URL",
-            "TMPDIR",
-            "LANG",
-            "COLUMNS",
-            "HOME",
-        ]
-    ),
-    value=st.sampled_from([value for value in NUMBERS if "\udcff" != value]),
-)
-@settings(max_examples=15, **TIMES)
-@example(name="OMP_NUM_THREADS", value="4,2")
-def test_variables(tmp_path, name, value):
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        answered("run", *SMALL, "--model", "mean", "--out", str(tmp_path / "out"))
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

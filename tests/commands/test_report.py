@@ -16,7 +16,7 @@ from d2l_autorec.report import configs_of, name_of
 from d2l_autorec.runs import runner
 from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section
 from d2l_autorec.support.errors import Interrupted
-from d2l_autorec.support.text_table import csv_text
+from d2l_autorec.support.texts import csv_text
 
 TABLES = published_tables()
 QUICK = ("--quick", "--table", "chapter", "--out", "out")
@@ -149,13 +149,6 @@ def test_csv_has_every_digit_of_the_table(tmp_path):
     }
 
 
-def test_files_that_no_report_has_written_are_not_replaced(in_process, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "chapter.csv").write_text("mine\n")
-    assert_user_error(in_process("report", *QUICK), "out holds chapter.csv, which no report has")
-    assert (tmp_path / "out" / "chapter.csv").read_text() == "mine\n"
-
-
 def test_standard_errors_of_rankings_by_hand():
     table, row = TABLES["ranking"], Row("a model", {})
     line = Line(
@@ -193,8 +186,3 @@ def test_errors(in_process):
         in_process("report", "--seeds", "0"),
         "--seeds: it is '0': it must be a whole number, from 1 to 1000",
     )
-
-
-def test_help(in_process):
-    assert "--quick" in in_process("report", "--help").stdout
-    assert "python -m d2l_autorec.report --quick  " in in_process("report", "--help").stdout

@@ -12,7 +12,6 @@ from helpers import WITHOUT_MXNET, assert_user_error, train_run
 
 from d2l_autorec import AutoRec
 from d2l_autorec.data.sources import load_ratings
-from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.registry import make_config
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
@@ -79,30 +78,12 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
 @pytest.mark.parametrize(
     "arguments, fragments",
     [
-        (["--lr", "0"], ["--lr is 0.0: it must be above 0 and at most 1e30"]),
         (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
-        (["--lr", "fast"], ["argument --lr: 'fast' is not a number"]),
         (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
         (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
-        (["--batch-size", "-1"], ["--batch-size is -1: it must be at least 1"]),
         (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
-        (["--hidden", "0"], ["--hidden is 0"]),
-        (["--wd", "-1"], ["--wd is -1.0: it must be 0 or more"]),
-        (["--test-ratio", "1"], ["--test-ratio is 1.0: it must be at least 0 and below 1"]),
-        (["--seed", "-1"], ["--seed is -1"]),
         (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
-        (["--optimizer", "adamw"], ["--optimizer is adamw: it must be one of adam"]),
-        (["--gpus", "a"], ["--gpus is 'a': it must be GPU numbers separated by commas"]),
-        (["--gpus", "0,0"], ["GPU numbers separated by commas, each once"]),
         (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
-        (["--cpus", "0"], ["--cpus is 0: it must be from 1 to 64"]),
-        (["--threads", "100000"], ["--threads is 100000: it must be from 1 to 512"]),
-        (["--hidden", "100000000000"], ["whole numbers of at least 1 and at most 2147483647"]),
-        (
-            ["--split", "held-out-rows", "--val-ratio", "0.1"],
-            ["--val-ratio and --split held-out-rows"],
-        ),
-        (["--epoch", "3"], ["unrecognized arguments: --epoch 3;", "; did you mean --epochs?"]),
     ],
 )
 def test_user_errors(in_process, tmp_path, arguments, fragments):
@@ -110,28 +91,11 @@ def test_user_errors(in_process, tmp_path, arguments, fragments):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gpus_that_are_not_there(in_process):
-    if mx.context.num_gpus() > 98:
-        pytest.skip("this machine has 99 GPUs")
-    process = in_process("run", "--dataset", "synthetic", "--gpus", "0,98")
-    assert_user_error(
-        process, f"--gpus 0,98: {mx.context.num_gpus()} GPUs are visible to this MXNet build"
-    )
-
-
 def test_folder_that_holds_a_run(command, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").write_text("{}")
     assert_user_error(command("run", *QUICK), "out holds a run already", "--out")
     assert (tmp_path / "out" / "config.json").read_text() == "{}"
-
-
-def test_out_is_a_file(in_process, tmp_path):
-    (tmp_path / "out").write_text("mine")
-    assert_user_error(
-        in_process("run", *QUICK), "the run folder out cannot be written (File exists)", "--out"
-    )
-    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_help_groups_options_and_shows_defaults(in_process):
@@ -142,7 +106,7 @@ def test_help_groups_options_and_shows_defaults(in_process):
         "\ntraining:",
         "\ndevices:",
         "\noutput:",
-        "\nexamples:",
+        "\nfor example:",
         "[500; mult-dae, mult-vae: 600,200]",
         "[0.002; mult-dae",
     ):
@@ -164,68 +128,21 @@ def test_without_mxnet_one_line_names_the_extras():
     assert_user_error(run, "d2l_autorec needs MXNet")
 
 
-def test_a_batch_of_more_rows_than_there_are(in_process):
-    """Roll-over batches of 256 from 80 rows would take no step for three epochs."""
-    process = in_process("run", "--dataset", "synthetic:60x80x900", "--epochs", "2", "--out", "out")
-    assert process.returncode == 0
-    assert "train RMSE 0.0000" not in process.stderr
-
-
 @pytest.mark.parametrize(
     "arguments, fragments",
     [
         (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
-        (
-            ["--model", "mf", "--based", "user"],
-            ["--based is an option of --model autorec: --model mf"],
-        ),
         (["--factors", "3"], ["--factors is an option of --model mf: --model autorec has no such"]),
         (
             ["--model", "mf", "--preset", "paper"],
             ["--preset paper is not for --model mf: choose one of chapter, best"],
         ),
-        (
-            ["--wd", "1e-3", "--regularization", "5"],
-            ["--wd 0.001 and --regularization 5 exclude each other"],
-        ),
-        (
-            ["--regularization", "5", "--loss", "root"],
-            ["--regularization 5 and --loss root exclude each other"],
-        ),
-        (["--regularization", "-1"], ["--regularization is -1.0: it must be 0 or more"]),
         (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
-        (["--hidden", "5,0"], ["--hidden is 5,0: it must be whole numbers of at least 1"]),
-        (
-            ["--tied", "--hidden", "5,4"],
-            ["--tied needs a first and last hidden layer of equal size"],
-        ),
-        (
-            ["--encoder-activation", "swish"],
-            ["--encoder-activation is swish: it must be one of identi"],
-        ),
-        (["--model", "mf", "--split", "held-out-rows"], ["--split held-out-rows and --model mf"]),
     ],
 )
 def test_user_errors_of_models(in_process, tmp_path, arguments, fragments):
     assert_user_error(in_process("run", "--dataset", "synthetic", *arguments), *fragments)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_preset_is_defaults_that_options_override():
-    paper = make_config({"preset": "paper", "dataset": "ml-1m"})
-    assert (paper.clip, paper.dropout, paper.decay, paper.batch_size) == (
-        True,
-        (0.0,),
-        "weights",
-        64,
-    )
-    user = make_config(
-        {"preset": "paper", "dataset": "ml-1m", "based": "user", "clip": False, "wd": 1.0}
-    )
-    assert (user.clip, user.wd, user.batch_size) == (False, 1.0, 64)
-    assert make_config({}) == make_config({"preset": "chapter"}) == AutoRecConfig()
-    best = make_config({"preset": "best", "epochs": 7})
-    assert best.refit and best.val_ratio == 0.1 and best.epochs == 7
 
 
 @pytest.mark.parametrize(
@@ -256,13 +173,6 @@ def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
     )
     result = train_run(config)
     assert result["weight_decay"] == pytest.approx(expected)
-
-
-def test_config_json_shows_the_outcome_of_a_preset(in_process, tmp_path):
-    process = in_process("run", *QUICK, "--preset", "best")
-    assert process.returncode == 0, process.stderr
-    options = json.loads((tmp_path / "out" / "config.json").read_text())["options"]
-    assert options["preset"] == "best" and options["refit"] and options["epochs"] == 2
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(in_process, tmp_path, monkeypatch):

@@ -184,12 +184,6 @@ def test_quiet_and_json_show_no_steps(tmp_path, option):
     assert stdout
 
 
-def test_no_steps_where_no_person_reads(command):
-    process = command("run", *QUICK)
-    assert process.returncode == 0
-    assert "..." not in process.stderr + process.stdout
-
-
 def test_what_a_run_does_not_load(tmp_path):
     """Neither what MXNet imports for other purposes, nor a display's part of matplotlib."""
     program = """

@@ -98,29 +98,26 @@ def test_no_folder_is_two_things(in_process, tmp_path):
     run = ("run", "--dataset", SET, "--model", "bias", "--quiet")
     folds = (*run, "--split", "k-fold", "--folds", "2", "--fold", "all")
     search = ("tune", "--dataset", SET, "--model", "bias", "--trials", "1")
-    made = {"a run": (run, "one"), "a run of each fold": (folds, "two"), "a search": (search, "3")}
-    for words, out in made.values():
+    made = {"one": run, "two": folds, "three": search}
+    for out, words in made.items():
         assert in_process(*words, "--out", out).returncode == 0
 
-    for what, (words, _) in made.items():
-        for other, (_, folder) in made.items():
-            if other != what:
+    for words in made.values():
+        for folder in made:
+            if made[folder] != words:
                 refused = in_process(*words, "--out", folder)
-                assert_user_error(refused, f"{folder} holds {other} already", "--out")
+                assert_user_error(refused, f"{folder} holds a run already", "--out")
 
 
 @pytest.mark.parametrize(
     "words, fragments",
     [
         (["--trials", "0"], ["--trials is 0", "at least 1"]),
-        (["--trials", "two"], ["--trials", "two"]),
         (["--minutes", "-1"], ["--minutes is -1.0", "above 0"]),
         (["--trials", "3", "--minutes", "1"], ["--trials and --minutes exclude each other"]),
         (["--model", "autorec,ease"], ["--model autorec,ease names models of ratings and"]),
         (["--split", "held-out-rows"], ["leaves no validation ratings"]),
-        (["--ratings", "none.csv"], ["none.csv"]),
         (["--kvstore", "dist_sync"], ["--kvstore dist_sync and a search exclude each other"]),
-        (["--resume", "x"], ["unrecognized arguments: --resume"]),
     ],
 )
 def test_one_line_errors(words, fragments, in_process, tmp_path):
@@ -131,13 +128,10 @@ def test_one_line_errors(words, fragments, in_process, tmp_path):
 @pytest.mark.parametrize(
     "content, fragments",
     [
-        ("", ["best.json is missing or damaged"]),
         ("[1]", ["it holds no JSON object"]),
         ('{"hiden": 8}', ["hiden", "did you mean hidden"]),
         ('{"hidden": "many"}', ["--hidden is 'many': it must be a whole number"]),
-        ('{"lr": NaN}', ["--lr is nan"]),
         ('{"model": "mf", "based": "user"}', ["--based is an option of --model autorec"]),
-        ('{"model": 3}', ["--model is 3"]),
     ],
 )
 def test_files_that_are_no_options(content, fragments, in_process, tmp_path):

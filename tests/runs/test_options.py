@@ -15,7 +15,7 @@ from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.catalog.mult_vae import MultVAEConfig
 from d2l_autorec.models.registry import make_config, models
 from d2l_autorec.support.errors import ConfigError, UserError
-from d2l_autorec.support.flags import flag, with_flags
+from d2l_autorec.support.texts import flag, with_flags
 
 COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 NEEDED = {"recommend": ["--user", "1"], "launch": ["-n", "1", "-s", "1"]}
@@ -26,27 +26,8 @@ def parser_of(command):
     return importlib.import_module(f"d2l_autorec.{command}")._parser()
 
 
-def options_with_a_value():
-    """Every option of every command that takes a value, as it is written."""
-    for command in COMMANDS:
-        for action in parser_of(command)._actions:
-            if action.option_strings and action.nargs is None:
-                yield command, action.option_strings[-1]
-
-
 def parse(command, *arguments):
     return parser_of(command).parse_args([*arguments])
-
-
-@pytest.mark.parametrize("command, option", [*options_with_a_value()])
-def test_an_empty_value_is_an_error(command, option):
-    """`--ratings "$FILE"` with an unset FILE trained on ml-100k."""
-    for value in ("", "  ", "\t\n") if option != "--separator" else ("",):
-        for arguments in ([option, value], [f"{option}={value}"]):
-            with pytest.raises(
-                UserError, match=f"{option}.* is {value!r}, which is empty".replace("\\", r"\\")
-            ):
-                parse(command, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +130,13 @@ def test_resuming_does_not_take_what_has_no_effect(in_process, tmp_path):
     assert_user_error(
         in_process("run", "--resume", out, "--checkpoint-every", "9"), "--checkpoint-every has no"
     )
-    assert_user_error(in_process("run", "--resume", ""), "--resume is '', which is empty")
 
 
 def test_options_of_other_commands_without_effect(in_process):
     for command, arguments, fragment in [
         ("recommend", ["x", "--user", "1", "--items", "2", "-n", "3"], "-n has no effect"),
         ("report", ["--quick", "--seeds", "2"], "--seeds has no effect: --quick"),
-        ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect: the runs"),
+        ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect"),
     ]:
         assert_user_error(in_process(command, *arguments), fragment)
 
@@ -184,6 +164,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
     """Of every option of every model; what is accepted is a finite number that float32 holds."""
     try:
         parsed = vars(parse("run", "--model", model, f"{flag(name)}={value}"))
+        del parsed["resume"], parsed["options"]
         config = make_config(parsed)
     except UserError as error:
         text = " ".join(with_flags(str(error)).splitlines())

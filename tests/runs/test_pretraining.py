@@ -13,7 +13,7 @@ from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.signals import SignalWatch
+from d2l_autorec.support.terminal import SignalWatch
 from d2l_autorec.training.checkpoint import Checkpoint, parameters_of
 
 DEEP = dict(

@@ -7,23 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
-import zlib
 from pathlib import Path
 
 import mxnet as mx
 import pytest
-from helpers import assert_user_error
 
 import d2l_autorec
 from d2l_autorec.models.mf import ClosedForm
 from d2l_autorec.support.cli import explain, run_command
 from d2l_autorec.support.errors import ConfigError, Interrupted, NumericalError
 from d2l_autorec.support.files import PART
-from d2l_autorec.support.signals import SIGNALS, SignalWatch
-from d2l_autorec.support.terminal import Output
+from d2l_autorec.support.terminal import SignalWatch
 
-COMMANDS = ("run", "recommend", "export", "serve", "compare", "report", "tune", "launch")
 QUICK = "--dataset synthetic:60x80x900 --hidden 8 --out out"
 
 
@@ -41,26 +36,9 @@ def fail_with(error):
         (NumericalError("the loss\nis nan"), 3, "error: the loss is nan"),
         (Interrupted(signal.SIGTERM, "go on"), 143, "stopped: SIGTERM; go on"),
         (KeyboardInterrupt(), 130, "stopped: SIGINT"),
-        (
-            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"),
-            2,
-            "error: a/b: No space left on device: make room",
-        ),
-        (
-            PermissionError(errno.EACCES, "Permission denied", b"x"),
-            2,
-            "Permission denied: see to it",
-        ),
-        (
-            OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
-            2,
-            "error: Too many open files: allow more",
-        ),
-        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "f: Input/output error: see to it"),
-        (OSError("without a number"), 2, "error: without a number: "),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "f"), 2, "error: f: Input/output error"),
+        (OSError("without a number"), 2, "error: without a number"),
         (MemoryError("Unable to allocate 7 TiB"), 2, "out of memory (Unable to allocate 7 TiB)"),
-        (zlib.error("invalid"), 2, "a compressed file is damaged (invalid)"),
-        (zipfile.BadZipFile("no zip"), 2, "a compressed file is damaged (no zip)"),
         (
             ImportError("libgomp.so.1: cannot open", name="numba.x"),
             2,
@@ -86,10 +64,6 @@ def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
     [
         TypeError("x"),
         KeyError("x"),
-        AssertionError("x"),
-        AttributeError("x"),
-        IndexError("x"),
-        ZeroDivisionError("x"),
         mx.MXNetError("Check failed: shape"),
         ImportError("cannot import name", name="d2l_autorec.training.loop"),
     ],
@@ -114,37 +88,6 @@ def test_warnings_are_one_line_whatever_the_environment_says(capsys, monkeypatch
         assert capsys.readouterr().err == "warning: one two\n"
 
 
-class Broken:
-    """A stream whose disk is full."""
-
-    encoding = "utf-8"
-
-    def __init__(self, path):
-        self._file = open(path, "w")
-
-    def write(self, text):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def fileno(self):
-        return self._file.fileno()
-
-
-def test_output_remembers_what_failed_and_goes_on(tmp_path):
-    output = Output(Broken(tmp_path / "a"))
-    assert output.write("text") == 4
-    assert output.failure.errno == errno.ENOSPC
-    print("more", file=output, flush=True)
-    nowhere = Output(None)
-    print("text", file=nowhere, flush=True)
-    assert nowhere.failure is None and not nowhere.isatty()
-
-
-def test_output_writes_what_its_encoding_lacks(tmp_path):
-    with open(tmp_path / "a", "w", encoding="ascii") as file:
-        print("Am\u00e9lie \udcff", file=Output(file), flush=True)
-    assert (tmp_path / "a").read_text() == "Am\\xe9lie \\udcff\n"
-
-
 def shell(tmp_path, line):
     return subprocess.run(
         ["bash", "-c", line.replace("PY", f"{sys.executable} -m d2l_autorec")],
@@ -155,10 +98,8 @@ def shell(tmp_path, line):
     )
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_help_into_a_full_disk_a_closed_stream_and_no_reader(tmp_path, verb):
-    full = shell(tmp_path, f"PY.{verb} --help > /dev/full")
-    assert_user_error(full, "stdout cannot be written (No space left on device)")
+@pytest.mark.parametrize("verb", ["run", "serve"])
+def test_help_into_a_closed_stream_and_without_a_reader(tmp_path, verb):
     for line in (
         f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}",
         f"PY.{verb} --help >&-",
@@ -166,20 +107,13 @@ def test_help_into_a_full_disk_a_closed_stream_and_no_reader(tmp_path, verb):
     ):
         process = shell(tmp_path, line)
         assert process.returncode == 0 and process.stderr == "", line
-    wrong = shell(tmp_path, f"PY.{verb} --no-such-option 2>&-")
-    assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "")
 
 
 @pytest.mark.parametrize(
     "where, code",
-    [
-        ("> /dev/full", 2),
-        ("2>&1 | true; exit ${PIPESTATUS[0]}", 0),
-        (">&- 2>&- <&-", 0),
-        ("2> /dev/full", 0),
-    ],
+    [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&- 2>&- <&-", 0)],
 )
-def test_output_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
+def test_stdout_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
     process = shell(tmp_path, f"PY.run {QUICK} --epochs 2 {where}")
     assert process.returncode == code
     assert "Traceback" not in process.stderr and "ignored" not in process.stderr
@@ -209,7 +143,6 @@ def has_trained(process, folder):
 @pytest.mark.parametrize(
     "moment, number",
     [
-        (catches_signals, signal.SIGINT),
         (catches_signals, signal.SIGTERM),
         (loads_mxnet, signal.SIGINT),
         (has_begun, signal.SIGTERM),
@@ -236,14 +169,13 @@ def test_a_signal_at_any_moment_is_one_line(tmp_path, moment, number):
     assert list(tmp_path.rglob(f"{PART}*")) == []
 
 
-@pytest.mark.parametrize("last", ["pass", "raise ImportError('half a library')"])
 def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(
-    tmp_path, monkeypatch, capsys, last
+    tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "swallows.py").write_text(
         "import os, signal, time\n"
         "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
-        f"except:\n    {last}\n"
+        "except:\n    pass\n"
     )
     monkeypatch.delitem(sys.modules, "swallows", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
@@ -253,27 +185,6 @@ def test_a_signal_that_a_library_swallows_ends_the_command_all_the_same(
 
     assert run_command("name", command) == 143
     assert capsys.readouterr().err == "name: stopped: SIGTERM\n"
-
-
-def test_a_signal_while_an_error_is_told_raises_nothing(monkeypatch, capsys):
-    """Its handler is the usual one again: at the command line it ends the process at once."""
-    arrived = []
-    usual = signal.signal(signal.SIGTERM, lambda number, frame: arrived.append(number))
-
-    class Slow(ConfigError):
-        def __str__(self):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)
-            return "what is wrong"
-
-    def command(argv):
-        raise Slow()
-
-    try:
-        assert run_command("name", command) == 2
-    finally:
-        signal.signal(signal.SIGTERM, usual)
-    assert arrived and capsys.readouterr().err == "name: error: what is wrong\n"
 
 
 def stop_in(monkeypatch, model, number):
@@ -287,7 +198,7 @@ def stop_in(monkeypatch, model, number):
     monkeypatch.setattr(model, "fit", stopped)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("fold", [(), ("--split", "k-fold", "--fold", "all")])
 def test_a_signal_in_a_closed_form_ends_the_command(in_process, monkeypatch, number, fold):
     stop_in(monkeypatch, ClosedForm, number)
@@ -315,15 +226,3 @@ def test_a_second_signal_does_not_wait_for_the_step_under_way():
             assert watch.received == signal.SIGINT
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("the signal did not come")
-
-
-def test_ignored_signals_stay_ignored_by_whoever_handles_them():
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        with SignalWatch() as watch:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert watch.received is None
-            assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -13,24 +13,14 @@ from helpers import PACKAGE, finish, parameters
 from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
 from d2l_autorec.runs.folder import RunFolder
-from d2l_autorec.support.environment import omp_threads
-from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
+from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.support.machine import omp_threads
 from d2l_autorec.training import engine
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
 
 
-@pytest.mark.parametrize("value", ["abc", "0", "-1", "", "1000000000", "513", ",2"])
-def test_numbers_of_threads_that_crash_openmp(monkeypatch, value):
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    with pytest.raises(ConfigError) as caught:
-        omp_threads()
-    assert str(caught.value) == (
-        f"OMP_NUM_THREADS is {value!r}: it must be from 1 to 512; correct or unset it"
-    )
-
-
-@pytest.mark.parametrize("value, number", [("512", 512), ("4,2", 4), (" 2", 2), (None, None)])
+@pytest.mark.parametrize("value, number", [("600", 512), ("4,2", 4), ("x", None), (None, None)])
 def test_numbers_of_threads_that_may_stand(monkeypatch, value, number):
     if value is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -1,7 +1,6 @@
-"""Memory: what is left, and networks and data that cannot fit, before anything is written."""
+"""CPUs and memory: what a process has, and networks and data that cannot fit."""
 
 import os
-import resource
 import subprocess
 import sys
 
@@ -15,7 +14,13 @@ from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import Demand, check_network
 from d2l_autorec.support import machine as limits
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.machine import available_memory, check_fits
+from d2l_autorec.support.machine import (
+    available_memory,
+    available_threads,
+    check_fits,
+    cpu_quota,
+    idle_cpus,
+)
 
 MIB, GIB = 2**20, 2**30
 
@@ -30,13 +35,9 @@ def machine(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    write(
-        proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 8388608 kB\n",
-        proc__self__status="Name: x\nVmSize: 1048576 kB\n",
-    )
+    write(proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 8388608 kB\n")
     monkeypatch.setattr(limits, "PROC", tmp_path / "proc")
     monkeypatch.setattr(limits, "CGROUPS", tmp_path / "cg")
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     return write
 
 
@@ -69,30 +70,47 @@ def test_the_limit_of_a_container(machine):
     assert available_memory() == 0
 
 
-def test_a_container_without_a_limit(machine):
-    machine(
-        proc__self__cgroup="0::/\n",
-        cg__memory_DOT_max="max\n",
-        cg__memory_DOT_current="5",
-        cg__memory_DOT_stat="file 5",
-    )
-    assert available_memory() == 8 * GIB
+@pytest.mark.parametrize(
+    "text, quota, threads",
+    [
+        ("max 100000\n", None, 8),
+        ("200000 100000\n", 2.0, 2),
+        ("150000 100000\n", 1.5, 2),  # rounded up
+        ("10000 100000\n", 0.1, 1),
+        ("1600000 100000\n", 16.0, 8),  # more than there are
+        ("nonsense", None, 8),
+    ],
+)
+def test_the_quota_of_a_container(machine, monkeypatch, text, quota, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    machine(proc__self__cgroup="0::/a\n", cg__a__cpu_DOT_max=text)
+    assert cpu_quota() == quota
+    assert available_threads() == threads
 
 
-@pytest.mark.parametrize("limit, left", [(GIB, GIB - 100 * MIB), (2**63 - 4096, 8 * GIB)])
-def test_the_first_version_of_control_groups(machine, limit, left):
-    machine(
-        proc__self__cgroup="9:cpu:/z\n7:blkio,memory:/\n",
-        cg__memory__memory_DOT_limit_in_bytes=str(limit),
-        cg__memory__memory_DOT_usage_in_bytes=str(150 * MIB),
-        cg__memory__memory_DOT_stat=f"total_cache {50 * MIB}\n",
-    )
-    assert available_memory() == left
+def test_the_affinity_of_this_process():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert available_threads() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
-def test_the_limit_of_ulimit(machine, monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (4 * GIB, resource.RLIM_INFINITY))
-    assert available_memory() == 3 * GIB
+@pytest.mark.parametrize(
+    "text, idle",
+    [
+        ("cpu 1 2\nprocs_running 1\nprocs_blocked 0\n", 4),
+        ("procs_running 3\n", 2),
+        ("procs_running 9\n", 0),
+        ("cpu 1 2\n", None),
+    ],
+)
+def test_idle_cpus(machine, monkeypatch, text, idle):
+    """Of 4, this thread's own among them."""
+    machine(proc__stat=text)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert idle_cpus() == idle
 
 
 def check(network, batch_shape=(1, 1), devices=1, **demand):

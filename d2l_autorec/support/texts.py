@@ -1,0 +1,127 @@
+"""How numbers, tables and options are written for people."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
+from typing import Any
+
+# Errors and warnings of the library name parameters in backticks, and quote nothing else so:
+# `batch_size`, `kernel=dense`, and `train_model(resume=FOLDER)` for a training to go on with. A
+# command prints --batch-size and --kernel dense. A quote stands between blanks or punctuation: no
+# backtick in a name or a path of the user's.
+QUOTED = re.compile(
+    r"""(?<![^\s(])`
+    (?: train_model\(resume=(?P<resumed>.*?)\)
+      | (?P<name>[A-Za-z][\w-]*) (?: =(?P<value>.*?) )?
+    )`(?![^\s:;,)])""",
+    re.VERBOSE | re.DOTALL,
+)
+Lines = Sequence[Sequence[str]]  # a head and its rows, all of equal length
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Round a number to so many significant digits: '0.00312', '61.4', '337,000'."""
+    if not math.isfinite(value):
+        return str(value)
+
+    rounded = f"{value:.{digits - 1}e}"
+    exponent = int(rounded.partition("e")[2])
+    if value and exponent < -4:
+        return rounded
+
+    decimals = max(0, digits - 1 - exponent)
+    return f"{float(rounded):,.{decimals}f}"
+
+
+def seconds_shown(seconds: float) -> str:
+    """Return a measured time as text: '61.4', and '<0.1' where it is negligible."""
+    return "<0.1" if seconds < 0.1 else significant(seconds)
+
+
+def aligned(lines: Lines, left: int) -> str:
+    """Align columns for a terminal, two blanks apart.
+
+    Parameters
+    ----------
+    lines : sequence of sequence of str
+        The head, then the rows.
+    left : int
+        How many columns stand to the left; the others, which are numbers, to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines)]
+
+    rows = []
+    for line in lines:
+        cells = [
+            text.ljust(width) if place < left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths))
+        ]
+        rows.append("  ".join(cells).rstrip())
+    return "\n".join(rows)
+
+
+def markdown(lines: Lines) -> str:
+    """Write a table in Markdown; its first line is the head."""
+    head, *rows = lines
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows as csv: each name that a row has is a column, None is empty."""
+    rows = list(rows)
+    names = {name: None for row in rows for name in row}  # in order; rows may lack some
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def flag(name: str) -> str:
+    """Return the option of a parameter: num_hidden is --num-hidden, and n is -n."""
+    return f"-{name}" if len(name) == 1 else "--" + name.replace("_", "-")
+
+
+def as_command(name: str, *arguments: str, **options: str | bool) -> str:
+    """Return a command of this package, to be pasted into a shell.
+
+    Examples
+    --------
+    >>> as_command("recommend", "runs/mine", user="196")
+    'python -m d2l_autorec.recommend runs/mine --user 196'
+    """
+    words = ["python", "-m", f"d2l_autorec.{name}", *map(quote, arguments)]
+    return " ".join([*words, *as_words(options)])
+
+
+def as_words(options: Mapping[str, str | bool]) -> list[str]:
+    """Return options as they are written in a shell."""
+    words = []
+    for option, value in options.items():
+        if isinstance(value, bool):
+            words.append(flag(option if value else f"no_{option}"))
+        elif value.startswith("-"):  # behind a blank it would be an option
+            words.append(f"{flag(option)}={quote(value)}")
+        else:
+            words += [flag(option), quote(value)]
+    return words
+
+
+def with_flags(text: str) -> str:
+    """Replace the parameters in a text of the library by options."""
+    return QUOTED.sub(_as_option, text)
+
+
+def _as_option(quoted: re.Match[str]) -> str:
+    if quoted["resumed"] is not None:
+        return f"python -m d2l_autorec.run --resume {quoted['resumed']}"
+    if quoted["value"] == "False":
+        return f"--no-{quoted['name']}"
+    if quoted["value"] is not None:
+        return f"{flag(quoted['name'])} {quoted['value']}"
+    return flag(quoted["name"])
