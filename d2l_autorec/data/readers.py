@@ -137,7 +137,7 @@ def read_train_and_test(
     told = f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
     ratings = replace(ratings, origin=told)
     parts = ratings.part(~is_test), ratings.part(is_test)
-    check_apart({str(train): parts[0], str(test): parts[1]})
+    check_apart({"train": parts[0], "test": parts[1]})
     return parts
 
 

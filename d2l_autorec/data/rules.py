@@ -381,8 +381,8 @@ def ratings_of(
     pairs *= len(item_ids)
     pairs += items
     pairs[train_rows:] += len(user_ids) * len(item_ids) * bool(train_rows)
-    rows = np.arange(len(pairs))
     count = len(pairs) - len(np.unique(pairs))
+    rows = np.arange(len(pairs))
 
     if count:
         _, first, pair_of = np.unique(pairs, return_index=True, return_inverse=True)
