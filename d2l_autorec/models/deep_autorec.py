@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 from mxnet.initializer import Xavier
 
 from .base import Model
-from .layers import Dropout, InputDense, OutputDense, activation_layer, rating_activation
+from .layers import Dropout, InputDense, OutputDense, RatingActivation, activation_layer
 
 
 class DeepAutoRec(nn.HybridBlock, Model):
@@ -67,7 +67,9 @@ class DeepAutoRec(nn.HybridBlock, Model):
             self.dropout = Dropout(dropout)
             self.inner = inner_layers(num_hidden, encoder_activation)
             self.decoder = OutputDense(num_users, last, self.encoder.weight if tied else None)
-            self.output = rating_activation(decoder_activation, scale)
+            self.output: RatingActivation | None = None
+            if decoder_activation != "identity":
+                self.output = RatingActivation(decoder_activation, *scale)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return the reconstructions of `x`, in training those of observed entries only."""

@@ -11,16 +11,14 @@ from ..training.history import CUT_OFFS, NDCG, RMSE, Score
 from .options import (
     AT_LEAST_0,
     AT_LEAST_1,
-    DEVICES,
     FRACTION,
     HELD_OUT,
+    LARGEST,
     PAUSE,
     PENALTY,
     POSITIVE,
     RATING,
     RATIO,
-    SEED,
-    THREADS,
     TRAINED,
     Among,
     Check,
@@ -54,6 +52,7 @@ OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
 SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
 SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
 PRESETS = ("chapter", "paper", "best")
+DUPLICATES = ("error", "last", "mean")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 ALL = "all"  # folds, or the rows of a step
@@ -70,15 +69,15 @@ WHOLE_ROWS = Need(
     of_model=True,
 )
 VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `{0.validation_option}=0.1`")
-CUTS = when("lr_schedule", "step", "plateau")
+CUTS, COSINE = when("lr_schedule", "step", "plateau"), when("lr_schedule", "cosine")
 OWN_FILE = Need(
     lambda c: c.own_files(),
     "it would describe your own file",
     "name one with `ratings`, or `train` and `test`",
 )
 SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
-BY_FOLD = when("split", "k-fold")
-BY_USERS = when("split", "users")
+BY_FOLD, BY_USERS = when("split", "k-fold"), when("split", "users")
+BY_SHARE = when("split", *SPLITS_BY_SHARE)
 
 
 def numbered(fold: int | str) -> int:
@@ -146,51 +145,35 @@ class RunConfig:
         computes=False,
     )
     ratings: str | None = data_option(
-        None,
-        "your own csv, tsv, JSON lines or Parquet file",
-        common=True,
-        metavar="FILE",
+        None, "your own csv, tsv, JSON lines or Parquet file", common=True, metavar="FILE"
     )
     columns: str | None = data_option(
         None,
-        "columns of your file by name or number from 0: user=userId,item=movieId,rating=rating, "
-        "perhaps timestamp=time (default: recognised)",
+        "of your file, by name or number: user=0,item=1,rating=2 (default: recognised)",
         None,
         OWN_FILE,
-        metavar="MAP",
     )
     separator: str | None = data_option(
         None,
-        "separator of your file: a character, ::, ||, tab or space (default: recognised)",
+        "of your file, as ;, ::, tab or space (default: recognised)",
         None,
         OWN_FILE,
-        metavar="SEP",
         blank=True,
     )
     quotes: bool = data_option(
-        True,
-        "whether a '\"' of your file may enclose a field, or is part of the text",
-        None,
-        OWN_FILE,
+        True, "whether a '\"' may enclose a field, or is part of the text", None, OWN_FILE
     )
     duplicates: str = data_option(
-        "error",
-        "what becomes of several ratings of an item by one user",
-        one_of(("error", "last", "mean")),
-        OWN_FILE,
+        "error", "several ratings of an item by one user", one_of(DUPLICATES), OWN_FILE
     )
     scale: str | None = data_option(
-        None,
-        "lowest and highest rating of your file, as in 1,5 (default: those that occur)",
-        None,
-        OWN_FILE,
-        metavar="LOW,HIGH",
+        None, "lowest and highest rating, as in 1,5 (default: those that occur)", None, OWN_FILE
     )
     split: str = data_option("random", "which part is the test part", one_of(SPLITS))
     folds: int = data_option(5, "number of folds of --split k-fold", within(2, 1000), BY_FOLD)
     fold: int | str = data_option(
         1,
-        "which fold is the test part, from 1; all: one training after the other, and their mean",
+        "which one is tested; all: each in turn, and their mean",
         or_all(within(1, 1000)),
         BY_FOLD,
         metavar="N|all",
@@ -200,101 +183,67 @@ class RunConfig:
     )
     wd: float = training_option(1e-5, "weight decay", PENALTY)
     decay: str = training_option(
-        "all",
-        "what decays: weights and biases (the chapter's), or weights only (the paper's)",
-        one_of(("all", "weights")),
-        when("wd"),
+        "all", "weights and biases, or weights alone", one_of(("all", "weights")), when("wd")
     )
     epochs: int = training_option(25, "passes over rows", within(1, 1_000_000), common=True)
     batch_size: int | str = training_option(
-        256,
-        "rows a step, over all devices; all: a step an epoch",
-        or_all(AT_LEAST_1),
-        metavar="N|all",
+        256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1), metavar="N|all"
     )
     patience: int = training_option(
-        10, "epochs without a better validation score before the end", AT_LEAST_1, VALIDATED
+        10, "epochs without a better validation score", AT_LEAST_1, VALIDATED
     )
     eval_every: int = training_option(
-        1, "evaluate after every N-th epoch, and after the last", AT_LEAST_1, metavar="N"
+        1, "evaluate after every N-th epoch, and after the last", AT_LEAST_1
     )
     lr_schedule: str = training_option(
         "constant", "learning rate over epochs: see --lr-step", one_of(SCHEDULES)
     )
     lr_step: int = training_option(
-        10,
-        "step: epochs between cuts; plateau: epochs without a better validation score before one",
-        AT_LEAST_1,
-        CUTS,
+        10, "epochs between cuts; of a plateau: without a better score", AT_LEAST_1, CUTS
     )
     lr_factor: float = training_option(0.4, "a cut multiplies the rate by this", RATIO, CUTS)
     lr_warmup: float = training_option(
-        0.0,
-        "cosine: share of the epochs in which the learning rate first grows from 0",
-        FRACTION,
-        when("lr_schedule", "cosine"),
+        0.0, "share of the epochs in which the rate grows from 0", FRACTION, COSINE
     )
     optimizer: str = training_option(
-        "adam",
-        "a Gluon optimizer, or rprop (the paper's), for --batch-size all: signs of gradients, "
-        "steps of growing or shrinking size, the first of --lr",
-        one_of(OPTIMIZERS),
+        "adam", "Gluon's, or the paper's rprop, for --batch-size all", one_of(OPTIMIZERS)
     )
-    seed: int = option(
-        0, "of everything that is drawn at random", SEED, common=True, group="training"
-    )
+    seed: int = option(0, "of all that is drawn", within(0, LARGEST), common=True, group="training")
     gpus: str | None = device_option(
         None,
         "as in 0,1 (default: every visible GPU, else the CPU)",
         common=True,
         metavar="all|none|LIST",
     )
-    cpus: int | None = device_option(
-        None, "train on N CPU contexts, which behave as N devices", DEVICES, metavar="N"
-    )
+    cpus: int | None = device_option(None, "CPU contexts, which behave as devices", within(1, 64))
     kvstore: str = device_option(
         "auto",
-        "who adds up gradients. local, device: the CPU, the GPUs; none: nobody, on one device; "
-        "auto: none, else device or local; dist_sync, dist_async: a parameter server and "
-        "workers, see python -m d2l_autorec.launch",
+        "who adds up gradients; dist_sync, dist_async: workers of d2l_autorec.launch",
         one_of(KVSTORES),
         TRAINED,
     )
     threads: int | None = device_option(
-        None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", THREADS, metavar="N"
+        None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", within(1, 512)
     )
     kernel: str = device_option(
         "auto",
-        "dense: the chapter's arithmetic; sparse: the same over observed ratings only, on CPUs; "
-        "auto: sparse where it can",
+        "the chapter's dense arithmetic, or the same over observed ratings only, on CPUs",
         one_of(("auto", "dense", "sparse")),
         WHOLE_ROWS,
     )
-    hybridize: bool = device_option(
-        True, "run the network as a compiled graph instead of layer by layer", None, TRAINED
-    )
+    hybridize: bool = device_option(True, "run the network as a compiled graph", None, TRAINED)
     out: str | None = output_option(
-        None,
-        "run folder (default: runs/MODEL-DATASET-TIME)",
-        common=True,
-        metavar="DIR",
-        computes=False,
+        None, "run folder (default: runs/MODEL-DATASET-TIME)", common=True, metavar="DIR"
     )
     checkpoint_every: int | str = output_option(
         "60s",
-        "epochs between checkpoints, as in 5, or seconds, as in 60s, and then more where they "
-        "would take above 5 % of the time",
+        "epochs between checkpoints, or seconds, at most 5 % of the time",
         PAUSE,
         TRAINED,
         metavar="N|60s",
-        computes=False,
     )
-    quiet: bool = output_option(
-        False, "no progress bar, only the result", computes=False, common=True
-    )
-    json: bool = output_option(
-        False, "print the result as JSON, and nothing else", computes=False, common=True
-    )
+    quiet: bool = output_option(False, "no progress bar, only the result", common=True)
+    json: bool = output_option(False, "print the result as JSON, and nothing else", common=True)
 
     def __new__(cls, **given: Any) -> "RunConfig":
         """Note what is given; refuse a name that is no option, with the one that may be meant."""
@@ -558,27 +507,19 @@ class RatingModel(RunConfig):
         RunConfig,
         "split",
         "random",
-        help="random: --test-ratio of the ratings are tested (the chapter's); seq-aware: each "
-        "user's latest; time: the latest --test-ratio of all; k-fold: fold --fold of --folds; "
-        "held-out-rows: --test-ratio of the items, reconstructed from their own ratings; "
-        "u1..u5, ua, ub: ml-100k's official folds",
+        help="random: --test-ratio of all; seq-aware: each user's latest; time: the latest of all; "
+        "k-fold: fold --fold of --folds; held-out-rows: whole rows; u1..ub: ml-100k's own folds",
         needs=(SPLIT_HERE,),
     )
     test_ratio: float = data_option(
-        0.1,
-        "share of test ratings; 0 trains on all, and tests nothing",
-        FRACTION,
-        SPLIT_HERE,
-        when("split", *SPLITS_BY_SHARE),
+        0.1, "share of test ratings; 0 tests nothing", FRACTION, SPLIT_HERE, BY_SHARE
     )
     clip: bool = data_option(False, "clip predictions to the rating scale, as the paper does")
     val_ratio: float = data_option(
         0.0, "share of ratings to choose the best epoch by", FRACTION, common=True
     )
     refit: bool = option(
-        False,
-        "after early stopping, train anew on all ratings for the best number of epochs",
-        group="training",
+        False, "then train anew on all ratings for the best number of epochs", group="training"
     )
     init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
 
@@ -646,43 +587,25 @@ class ClickModel(RunConfig):
     """Models that rank items by clicks: how ratings become clicks, and who is held out."""
 
     threshold: float | None = data_option(
-        None,
-        "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1, each row where "
-        "there are no ratings or all are equal; of others it is to be given)",
-        RATING,
+        None, "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1)", RATING
     )
-    min_user_clicks: int = data_option(
-        5, "users with fewer clicks are dropped", AT_LEAST_0, metavar="N"
-    )
-    min_item_clicks: int = data_option(
-        0, "items with fewer clicks are dropped", AT_LEAST_0, metavar="N"
-    )
+    min_user_clicks: int = data_option(5, "users with fewer clicks are dropped", AT_LEAST_0)
+    min_item_clicks: int = data_option(0, "items with fewer clicks are dropped", AT_LEAST_0)
     split: str = redefault(
         RunConfig,
         "split",
         "users",
-        help="users: --heldout-users of them are held out; k-fold: fold --fold of --folds of them "
-        "is tested, and the next one validates",
+        help="users: --heldout-users; k-fold: fold --fold of --folds, the next one validates",
         check=one_of(("users", "k-fold")),
     )
     folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
     heldout_users: float = data_option(
-        0.1,
-        "number or fraction of users to test, and as many to validate; 0 trains on all users",
-        HELD_OUT,
-        BY_USERS,
-        metavar="N|FRACTION",
+        0.1, "users to test, and as many to validate", HELD_OUT, BY_USERS, metavar="N|FRACTION"
     )
     validation_users: float | None = data_option(
-        None,
-        "users for validation, where there are not to be as many as for the test",
-        HELD_OUT,
-        BY_USERS,
-        metavar="N|FRACTION",
+        None, "users to validate, if not as many", HELD_OUT, BY_USERS, metavar="N|FRACTION"
     )
-    at: Sizes = output_option(
-        CUT_OFFS, "cut-offs at which the test ranking is measured", CUT_OFF, computes=False
-    )
+    at: Sizes = output_option(CUT_OFFS, "cut-offs at which the test ranking is measured", CUT_OFF)
     batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
 
     task = "ranking"

@@ -66,9 +66,7 @@ class InputDense(nn.HybridBlock):
         return self._activated(F.np.dot(x, weight) + bias)  # (B, units)
 
     def _activated(self, pre: Any) -> Any:
-        if self.act is None:
-            return pre
-        return self.act(pre)
+        return pre if self.act is None else self.act(pre)
 
 
 class OutputDense(nn.HybridBlock):
@@ -196,10 +194,3 @@ class RatingActivation(nn.HybridBlock):
     def hybrid_forward(self, F: Any, z: Any) -> Any:
         factor, summand = self.function.line()
         return self.act(z) * factor + summand
-
-
-def rating_activation(name: str, scale: tuple[float, float]) -> RatingActivation | None:
-    """The activation of predictions on a rating scale; None for 'identity'."""
-    if name == "identity":
-        return None
-    return RatingActivation(name, *scale)

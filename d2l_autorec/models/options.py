@@ -109,7 +109,6 @@ def seconds_of(pause: str) -> float:
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
 AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
 AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
-DEVICES, THREADS, SEED = within(1, 64), within(1, 512), within(0, LARGEST)
 POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
 PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
 RATING = Check(lambda v: -STRONGEST <= v <= STRONGEST, "from -1e30 to 1e30")
@@ -175,7 +174,7 @@ def option(
 
 data_option = partial(option, group="data")
 device_option = partial(option, group="devices")
-output_option = partial(option, group="output")
+output_option = partial(option, group="output", computes=False)
 
 
 def training_option(

@@ -31,7 +31,8 @@ from ..support.texts import flag
 
 SOURCES = ("dataset", "ratings", "train", "test")
 OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")
-METAVARS: dict[object, str] = {int: "N", float: "X", Sizes: "N,...", Shares: "X,..."}
+NUMBERS: dict[object, str] = {int: "N", int | None: "N", float: "X", float | None: "X"}
+METAVARS = {**NUMBERS, Sizes: "N,...", Shares: "X,..."}
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 
 

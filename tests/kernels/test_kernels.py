@@ -93,12 +93,6 @@ def test_multinomial_likelihood_equals_that_of_dense_rows(problem, spread):
     onp.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
 
 
-def test_a_likelihood_of_no_number_is_none():
-    batch = batch_of(sp.csr_matrix(onp.ones((2, 3), dtype="float32")))
-    logits = np.array([[1, onp.nan, 2], [1, 2, 3]], dtype="float32")
-    assert onp.isnan(MultinomialLoss()(logits, batch).asnumpy()).tolist() == [True, False]
-
-
 @settings(deadline=None, max_examples=30)
 @given(problems(), st.data())
 def test_taking_rows(problem, data):
@@ -289,30 +283,6 @@ def test_parity_on_several_devices(devices):
         trained("sparse", matrix, devices, dropout=0, epochs=2),
         trained("dense", matrix, 1, dropout=0, epochs=2),
     )
-
-
-@pytest.mark.parametrize("devices", [1, 3])
-def test_rows_without_ratings(devices):
-    """A shard may have no rating at all; its gradient is zero and its step harmless."""
-    matrix = sp.csr_matrix((5, 6), dtype="float32")
-    matrix[0, 1] = 4
-    matrix = matrix.tocsr()
-    values, losses, _ = trained("sparse", matrix, devices, dropout=0, epochs=8)
-    assert all(onp.isfinite(v).all() for v in values) and onp.isfinite(losses).all()
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize("based", ["item", "user"])
-def test_parity_on_ml_100k(data_dir, based):
-    """The chapter's settings, dropout on, five epochs."""
-    from d2l_autorec import load_ratings
-
-    matrix = load_ratings("ml-100k", data_dir).to_csr(based)
-    options = dict(num_hidden=(500,), lr=0.002, batch_size=256)
-    dense = trained("dense", matrix, **options)
-
-    assert_same(trained("sparse", matrix, **options), dense)
-    assert_same(trained("fused", matrix, **options), dense)
 
 
 def test_a_failed_backward_pass_is_an_error_and_no_hang():

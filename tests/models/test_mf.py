@@ -3,7 +3,7 @@
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, train_run
+from helpers import train_run
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.data.ratings import Ratings
@@ -90,16 +90,6 @@ def test_mean_is_the_mean():
     onp.testing.assert_allclose(net(*pairs).asnumpy(), [3.25, 3.25])
 
 
-def test_bias_without_damping_is_the_ratings_mean_of_each_item():
-    ratings = synthetic_ratings(40, 30, 500)
-    net = ClosedForm(40, 30, damping=0.0)
-    net.initialize()
-    net.fit(ratings.to_csr("user"))
-    found = net.item_bias.weight.data().asnumpy()[:, 0] + net.mean.data().item()
-    for item in onp.unique(ratings.items):
-        assert found[item] == pytest.approx(ratings.values[ratings.items == item].mean(), rel=1e-5)
-
-
 def trained(devices, batch_size=7):
     contexts = [mx.cpu(i) for i in range(devices)]
     mx.random.seed(3)
@@ -148,46 +138,6 @@ def test_run_and_predict(config, tmp_path):
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
     assert result["test_rmse"] == pytest.approx(rmse, rel=1e-5)
     assert result["model"] == config.model and "based" not in result
-
-
-def test_recommend_of_a_matrix_factorization(in_process, tmp_path):
-    """A known user, a new one, similar items; export says that there is nothing to export."""
-    run = in_process(
-        "run",
-        "--model",
-        "mf",
-        "--dataset",
-        "synthetic:60x80x900",
-        "--epochs",
-        "2",
-        "--out",
-        "mf",
-        "--quiet",
-    )
-    assert run.returncode == 0 and "test RMSE" in run.stdout
-    for arguments in (["--user", "3"], ["--similar-items", "5"], ["--new-user", "me.csv"]):
-        (tmp_path / "me.csv").write_text("5,4\n6,2\n")
-        process = in_process("recommend", "mf", *arguments, "-n", "3")
-        assert process.returncode == 0, process.stderr
-        assert len(process.stdout.splitlines()) >= 3
-    assert_user_error(in_process("export", "mf"), "a run of --model mf, which has no network")
-
-
-def test_refit_and_early_stopping_of_mf(tmp_path):
-    result = train_run(
-        MFConfig(
-            dataset="synthetic:300x400x20000",
-            val_ratio=0.1,
-            refit=True,
-            epochs=8,
-            lr=0.02,
-            factors=5,
-            patience=2,
-            out=str(tmp_path / "run"),
-            quiet=True,
-        )
-    )
-    assert result["best_epoch"] == result["epochs"] and result["validation_rmse"] < 1.3
 
 
 @pytest.mark.parametrize("decay", ["all", "weights"])

@@ -8,7 +8,9 @@ from scipy import sparse
 
 from d2l_autorec import AutoRec
 from d2l_autorec.kernels.csr import CSRBatch
+from d2l_autorec.kernels.dropout import dropout_key, dropout_mask
 from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.layers import Dropout, InputDense, RatingActivation
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 
 X = onp.array([[5, 0, 3], [0, 0, 0]], dtype="float32")
@@ -79,8 +81,6 @@ def test_gradients_of_observed_entries_only():
 
 
 def test_first_layer_is_a_dense_layer():
-    from d2l_autorec.models.layers import InputDense
-
     layer = InputDense(2, 3)
     layer.initialize()
     layer.weight.set_data(np.array(V))
@@ -115,19 +115,8 @@ def test_deep_network_by_numpy(encoder, decoder, hybridize):
     onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])
-def test_bounded_predictions_reach_the_ends_of_the_scale(decoder):
-    net = DeepAutoRec((2,), 3, 0.0, decoder_activation=decoder, scale=(1.0, 11.0))
-    net.initialize()
-    net.decoder.weight.set_data(np.zeros((3, 2)))
-    net.decoder.bias.set_data(np.array([-20.0, 0, 20]))
-    onp.testing.assert_allclose(net(np.array(X)).asnumpy()[0], [1, 6, 11], atol=0.1)
-
-
 @pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
 def test_inverse_of_a_rating_activation(decoder):
-    from d2l_autorec.models.layers import RatingActivation
-
     layer, ratings = RatingActivation(decoder, 1.0, 5.0), onp.array([1.2, 3.0, 4.7], "float32")
     back = layer(np.array(layer.function.inverse(ratings))).asnumpy()
     onp.testing.assert_allclose(back, ratings, rtol=1e-5)
@@ -135,8 +124,6 @@ def test_inverse_of_a_rating_activation(decoder):
 
 @pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
 def test_rating_activation_in_numpy_is_that_of_the_layer(decoder):
-    from d2l_autorec.models.layers import RatingActivation
-
     layer, z = RatingActivation(decoder, 1.0, 5.0), onp.linspace(-9, 9, 37, dtype="float32")
     layer_says = layer(np.array(z)).asnumpy()
     found = layer.function(z)
@@ -168,3 +155,66 @@ def test_the_encoder_reads_scaled_ratings(scale):
     onp.testing.assert_allclose(predict(net, batch).asnumpy(), out[X > 0], rtol=1e-5)
     (first, bias, _), *_ = SparseAutoRec(net).affine_layers()
     onp.testing.assert_allclose(X @ first.asnumpy().T + bias.asnumpy(), pre, rtol=1e-5)
+
+
+KEY = dropout_key(3, 1, 0)
+
+
+def trained_on(layer, x):
+    with autograd.record():
+        return layer(x)
+
+
+def test_a_key_gives_its_mask_to_the_parts_of_a_batch_in_order():
+    layer = Dropout(0.4)
+    layer.seed(KEY, first_row=2)
+    parts = [trained_on(layer, np.ones((rows, 7))).asnumpy() for rows in (3, 1)]
+
+    whole = dropout_mask(KEY, 6, 7, 0.4)
+    onp.testing.assert_array_equal(onp.concatenate(parts), whole[2:])
+
+
+def test_dropout_does_nothing_outside_training():
+    layer = Dropout(0.4)
+    layer.seed(KEY)
+    x = np.ones((3, 7))
+    assert layer(x) is x
+
+
+def test_the_gradient_of_dropout_has_the_mask():
+    layer = Dropout(0.4)
+    layer.seed(KEY)
+    x = np.ones((3, 7))
+    x.attach_grad()
+    with autograd.record():
+        y = layer(x)
+    y.backward()
+    onp.testing.assert_array_equal(x.grad.asnumpy(), dropout_mask(KEY, 3, 7, 0.4))
+
+
+def test_without_a_key_mxnet_s_seed_governs_dropout():
+    def masks(seed):
+        mx.random.seed(seed)
+        layer = Dropout(0.5)
+        return [trained_on(layer, np.ones((4, 50))).asnumpy() for _ in range(2)]
+
+    first, second = masks(1)
+    assert (first != second).any()
+    onp.testing.assert_array_equal([first, second], masks(1))
+    assert (masks(2)[0] != first).any()
+
+
+@pytest.mark.parametrize("hybridize", [True, False])
+def test_a_network_draws_anew_in_every_step(hybridize):
+    net = AutoRec(50, 4, dropout=0.5)
+    net.initialize(mx.init.Normal(0.1))
+    net.hybridize(hybridize)
+    x = np.ones((2, 4))
+
+    def prediction(step):
+        net.seed_step(dropout_key(0, 1, step), 0)
+        return trained_on(net, x).asnumpy()
+
+    first = prediction(0)
+    assert (prediction(1) != first).any()
+    onp.testing.assert_array_equal(prediction(0), first)

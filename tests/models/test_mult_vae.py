@@ -9,16 +9,12 @@ from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse as sp
 
-from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.models.layers import InputDense
 from d2l_autorec.models.mult_vae import (
     MultDAE,
     MultVAE,
     TruncatedNormal,
-    layer_dropouts,
 )
-from d2l_autorec.runs.experiment import choose_kernel
-from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.training.history import Anneal, anneal_schedule, second_pass
 from d2l_autorec.training.loaders import BATCHES, train_loader
 from d2l_autorec.training.losses import MultinomialLoss
@@ -171,7 +167,7 @@ def test_input_dropout_keeps_the_expected_input(kernel):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("hidden", [(4,), (5, 3), (6, 5, 4)])
+@pytest.mark.parametrize("hidden", [(2,), (6, 5, 4)])
 def test_sparse_and_dense_agree(model, hidden, monkeypatch):
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.ones(size, ctx=ctx))
     rng = onp.random.default_rng(0)
@@ -197,39 +193,6 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
         assert onp.isfinite(dense).all()
 
 
-def test_an_empty_row_stays_zero():
-    net = golden(MultDAE)
-    empty = net(np.zeros((1, 6))).asnumpy()
-    onp.testing.assert_allclose(
-        empty, net(batch_of(onp.zeros((1, 6), "float32"), "sparse")).asnumpy(), atol=1e-6
-    )
-    first = net.encoder.first
-    close(net.encoder.first(np.zeros((1, 6))), onp.tanh(first.bias.data().asnumpy())[None])
-
-
-@pytest.mark.parametrize(
-    "hidden, dropout, message",
-    [
-        ((600, 200), (0.5,), "`dropout` has 1 values, 0.5, but `hidden=600,200` makes 4 layers"),
-        (
-            (600, 200),
-            (0.5, 0.1, 0.1),
-            "has 3 values, .* makes 4 layers: give one value, for the input, or 4",
-        ),
-        ((4,), (0.5,) * 4, "makes 2 layers"),
-        ((4,), 1.0, "each share must be from 0 to below 1"),
-        ((4,), (0.1, -1), "each share"),
-        ((), 0.5, "`hidden` is ''"),
-        ((4, 0), 0.5, "`hidden` is '4,0'"),
-    ],
-)
-@pytest.mark.parametrize("model", MODELS)
-def test_sizes_that_do_not_match(model, hidden, dropout, message):
-    """A short list of dropouts is refused: it would drop layers."""
-    with pytest.raises(ConfigError, match=message):
-        model(hidden, 10, dropout)
-
-
 @pytest.mark.parametrize("hidden", [(4,), (5, 4), (7, 6, 5, 4)])
 def test_layer_sizes(hidden):
     sizes = [(10, *hidden), (*hidden[::-1], 10)]
@@ -237,7 +200,6 @@ def test_layer_sizes(hidden):
         net = model(hidden, 10, (0.5,) * (2 * len(hidden)))
         outputs = [*hidden[:-1], code, *hidden[-2::-1], 10]
         assert [layer.bias.shape[0] for layer in layers(net)] == outputs
-    assert layer_dropouts(hidden, 0.5) == (0.5,) + (0.0,) * (2 * len(hidden) - 1)
     assert len(layers(net)) == sum(len(part) - 1 for part in sizes)
 
 
@@ -283,15 +245,6 @@ def test_the_batch_is_averaged_once(model, monkeypatch):
         onp.testing.assert_allclose(before[name] - p.data().asnumpy(), expected, atol=1e-5)
 
 
-def test_beta_is_asked_for_at_each_batch():
-    betas = iter([0.0, 0.5])
-    loss = MultinomialLoss(lambda: next(betas))
-    pair = (np.zeros((1, 4)), np.array([2.0]))
-    label = np.array([[1.0, 0, 0, 1]])
-    close(loss(pair, label), [2 * onp.log(4)])
-    close(loss(pair, label), [2 * onp.log(4) + 1])
-
-
 def test_large_logits_give_a_finite_loss():
     logits = np.array([[1000.0, -1000.0, 0]])
     close(MultinomialLoss()(logits, np.array([[1.0, 1, 0]])), [2000])
@@ -329,11 +282,6 @@ def test_a_seed_determines_the_training(kernel):
     assert not any(onp.array_equal(a, b) for a, b in zip(first, other))
 
 
-def test_the_sparse_kernels_cover_both():
-    for model in MODELS:
-        assert choose_kernel("auto", model((5, 3), 9), [mx.cpu()])[0] == "sparse"
-
-
 def test_original_annealing():
     schedule = anneal_schedule("original", 0.2, 1000)
     assert [schedule(n) for n in (0, 1, 100, 200, 5000)] == [0, 0.001, 0.1, 0.2, 0.2]
@@ -343,10 +291,6 @@ def test_original_annealing():
 def test_recotour_annealing():
     schedule = anneal_schedule("recotour", 0.5, total_updates=200)
     assert schedule(170) == 0.5 == schedule(200) and schedule(85) == 0.25
-
-
-def test_constant_beta():
-    assert {anneal_schedule("constant", 0.3)(n) for n in (0, 1, 10**6)} == {0.3}
 
 
 @pytest.mark.parametrize("schedule", ["original", "recotour"])
@@ -363,33 +307,3 @@ def test_the_second_pass_has_the_slope_of_the_first(schedule):
 def test_the_best_beta():
     found = second_pass(Anneal(1.0, 0.1), [(0, 0.1), (0.1, 0.4), (0.2, 0.4), (0.3, 0.2)])
     assert found == Anneal(0.1, 0.1)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("linear", 0.2), "`anneal` is 'linear': choose one of original, recotour, constant"),
-        (("original", -1.0), "`anneal_cap` is -1"),
-        (("constant", float("nan")), "`anneal_cap` is nan"),
-    ],
-)
-def test_impossible_annealing(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        anneal_schedule(*arguments)
-
-
-@pytest.mark.parametrize("kind", [MultVAE, MultDAE])
-@pytest.mark.parametrize("hybridize", [False, True])
-@pytest.mark.parametrize("sparse", [False, True])
-def test_a_single_hidden_layer_is_trained(kind, hybridize, sparse):
-    """I -> 2 -> I: every parameter has a gradient."""
-    net = kind((2,), 6, 0.0)
-    net.initialize()
-    net.hybridize(hybridize)
-    rows = sp.csr_matrix(onp.eye(4, 6, dtype="float32"))
-    x = CSRBatch(rows.indptr, rows.indices, rows.data, 6) if sparse else np.array(rows.toarray())
-    with autograd.record():
-        loss = MultinomialLoss(lambda: 0.2)(net(x), x).sum()
-    loss.backward()
-    for name, parameter in net._collect_params_with_prefix().items():
-        assert onp.abs(parameter.grad().asnumpy()).max() > 0, name

@@ -82,17 +82,10 @@ class AutoRecConfig(RatingModel):
     """AutoRec with the settings of the d2l chapter."""
 
     based: str = option(
-        "item",
-        "whose ratings are a row: an item's (the chapter's), or a user's",
-        one_of(("item", "user")),
-        space=Among(("item", "user")),
+        "item", "whose ratings are a row", one_of(("item", "user")), space=Among(("item", "user"))
     )
     hidden: Sizes = option(
-        (500,),
-        "hidden units a layer",
-        SIZES,
-        common=True,
-        space=Among(((100,), (250,), (500,), (1000,))),
+        (500,), "hidden units", SIZES, common=True, space=Among(((100,), (250,), (500,), (1000,)))
     )
     encoder_activation: str = option(
         "sigmoid",
@@ -100,18 +93,14 @@ class AutoRecConfig(RatingModel):
         one_of(ACTIVATIONS),
         space=Among(("sigmoid", "tanh", "relu", "identity")),
     )
-    decoder_activation: str = option(
-        "identity",
-        "of the predictions; sigmoid and tanh are scaled to the rating scale",
-        one_of(ACTIVATIONS),
-    )
+    decoder_activation: str = option("identity", "of the predictions", one_of(ACTIVATIONS))
     tied: bool = option(False, "the decoder has the encoder's weights")
     dropout: Shares = option(
         (0.05,), "dropout after the first hidden layer", DROPOUT, space=Span(0.0, 0.7)
     )
     input_dropout: float = option(
         0.0,
-        "share of the ratings that the encoder does not see in training, and is to predict",
+        "share of the ratings that the encoder does not see",
         FRACTION,
         when("center"),
         space=Span(0.0, 0.8),
@@ -122,52 +111,33 @@ class AutoRecConfig(RatingModel):
         POSITIVE,
         space=Span(0.3, 30.0, log=True),
     )
-    center: bool = option(
-        False, "the network reads and predicts what user and item means leave of the ratings"
-    )
+    center: bool = option(False, "read and predict what user and item means leave")
     loss: str = option(
-        "l2",
-        "l2: half the mean squared error of a row; root: root of a batch's sum of squared errors",
-        one_of(("l2", "root")),
+        "l2", "half the mean squared error, or the root of a batch's sum", one_of(("l2", "root"))
     )
     regularization: float | None = training_option(
         None,
-        "the chapter's lambda, instead of --wd: the weight decay is lambda / (users x items)",
+        "instead of --wd: lambda, which is wd x users x items",
         PENALTY,
-        metavar="LAMBDA",
         space=Span(2.0, 700.0, log=True),
     )
     inner_regularization: float | None = training_option(
-        None,
-        "lambda of the weights between hidden layers (default: as --regularization)",
-        PENALTY,
-        DEEP,
-        when("regularization"),
-        metavar="LAMBDA",
+        None, "of the weights between hidden layers", PENALTY, DEEP, when("regularization")
     )
     batch_size: int | str = redefault(
         RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
     )
     updates: int | None = training_option(
-        None,
-        f"instead of --epochs: as many as make about N steps, but at least {FEWEST_EPOCHS}",
-        AT_LEAST_1,
-        metavar="N",
+        None, "instead of --epochs: about so many steps", AT_LEAST_1
     )
     pretrain: bool = training_option(
-        False,
-        "train the hidden layers one after the other first, each with the decoding layer that "
-        "mirrors it, as an autoencoder of what it reads; for several, as in 500,250,500",
+        False, "train the hidden layers one after the other first, as autoencoders"
     )
     pretrain_epochs: Sizes = training_option(
         (140, 400), "epochs of the first layer, and of each other", LENGTHS, when("pretrain")
     )
     pretrain_lr: float | None = training_option(
-        None,
-        "learning rate of these phases (default: as --lr)",
-        POSITIVE,
-        when("pretrain"),
-        metavar="X",
+        None, "learning rate of these phases", POSITIVE, when("pretrain")
     )
 
     sized_by = "hidden"

@@ -1,6 +1,5 @@
 """EASE, a linear autoencoder in closed form."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,10 @@ class EASEConfig(ClickModel):
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError if there are too many items for the memory."""
         super().check_data(data, devices)
-        check_memory(data.num_items, available_memory())
+        items = data.num_items
+        needed = 8 * items * items + 24 * BLOCK * items  # float64 of items x items, and a block
+        way_out = ": drop rare items with `min_item_clicks`, or leave EASE out"
+        check_fits(needed, available_memory(), f"EASE of {items} items", way_out)
 
     def fit(self, matrix: Any) -> "Linear":
         """Return the weights; X is `matrix`, of shape (users, items)."""
@@ -46,36 +48,10 @@ class EASEConfig(ClickModel):
 
         from ..vectors import Linear
 
-        items = matrix.shape[1]
-        check_memory(items, available_memory())
-
-        gram = gram_matrix(matrix, self.penalty)  # (items, items)
-        weights = _inverse(gram)
-
+        weights = _inverse(gram_matrix(matrix, self.penalty))  # (items, items)
         weights /= -np.diag(weights).copy()  # column j by P_jj
         np.fill_diagonal(weights, 0)
-        return Linear(weights, np.zeros(items, dtype=np.float32))
-
-
-def needed_memory(items: int) -> int:
-    """Return the bytes that EASE takes at its peak: a float64 matrix of items x items, a block."""
-    return 8 * items * items + 24 * BLOCK * items
-
-
-def check_memory(items: int, memory: int | None) -> None:
-    """Raise ConfigError if EASE of so many items does not fit; None is no known limit."""
-    enough = ""
-    if memory is not None:
-        enough = f", enough for {_largest(memory)} items"
-    way_out = f"{enough}: drop rare items with `min_item_clicks`, or leave EASE out"
-
-    check_fits(needed_memory(items), memory, f"EASE of {items} items", way_out)
-
-
-def _largest(memory: int) -> int:
-    """Return how many items fit into so many bytes."""
-    half = 12 * BLOCK  # the positive root of 8 n^2 + 24 BLOCK n = memory
-    return int((math.sqrt(half * half + 8.0 * memory) - half) / 8)
+        return Linear(weights, np.zeros(len(weights), dtype=np.float32))
 
 
 def gram_matrix(train: Any, penalty: float) -> "np.ndarray":

@@ -16,10 +16,7 @@ class MFConfig(RatingModel):
     factors: int = option(
         30, "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
     )
-    center: bool = option(
-        False,
-        "add the training ratings' mean to every prediction",
-    )
+    center: bool = option(False, "add the training ratings' mean to every prediction")
     wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
     epochs: int = redefault(RunConfig, "epochs", 20)
     batch_size: int | str = redefault(

@@ -52,14 +52,12 @@ class ClickAutoencoderConfig(ClickModel):
     )
     dropout: Shares = option(
         (0.5,),
-        "share of the input that is dropped; or one for the input of each layer, as in 0.5,0,0,0",
+        "share of the input that is dropped, or of each layer's: 0.5,0,0,0",
         SHARES,
         space=Span(0.2, 0.8),
     )
     early_stopping: str = training_option(
-        "ndcg@100",
-        "the validation score that decides. loss: negative log likelihood of held-out clicks",
-        one_of(("ndcg@100", "loss")),
+        "ndcg@100", "the validation score that decides", one_of(("ndcg@100", "loss"))
     )
 
     sized_by = "hidden"
@@ -96,10 +94,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
     """Mult-VAE, and how beta, the weight of its KL divergence, grows."""
 
     anneal: str = training_option(
-        "original",
-        "growth of beta. original: 1 / --anneal-steps an update, up to the cap; recotour: to the "
-        "cap at 85 % of all updates; constant: the cap",
-        one_of(SCHEDULES),
+        "original", "growth of beta; recotour: to the cap at 85 % of all updates", one_of(SCHEDULES)
     )
     anneal_cap: float = training_option(0.2, "highest beta", PENALTY, CAPPED, space=Span(0.0, 1.0))
     anneal_steps: int = training_option(
@@ -107,12 +102,9 @@ class MultVAEConfig(ClickAutoencoderConfig):
         "updates in which an original beta would reach 1",
         AT_LEAST_1,
         when("anneal", "original"),
-        metavar="N",
     )
     search_beta: bool = training_option(
-        False,
-        "anneal to 1, note the beta with the best validation score, then train anew up to that "
-        "beta with the same slope",
+        False, "anneal to 1, then train anew up to the beta that was best"
     )
 
     compared = {"Mult-VAE": {"anneal": "recotour"}}
