@@ -63,7 +63,7 @@ def _sigmoid(x):
 
 @inlined
 def _activate(row, activation):
-    """row = activation(row)."""
+    """Set row = activation(row)."""
     if activation == SIGMOID:
         for k in range(len(row)):
             row[k] = _sigmoid(row[k])
@@ -78,7 +78,7 @@ def _activate(row, activation):
 
 @inlined
 def _times_slope(gradient, row, kept, activation):
-    """gradient *= slope of the activation where it is kept * row."""
+    """Set gradient *= slope of the activation where it is kept * row."""
     if activation == SIGMOID:
         for k in range(len(row)):
             value = row[k] * kept
@@ -105,7 +105,7 @@ def _drop(row, row_key, threshold, scale):
 
 @inlined
 def _encode_row(first, end, indices, data, weight, bias, row):
-    """row = x weight + bias; four entries at a time, as `row` is read and written once for them."""
+    """Set row = x weight + bias, four entries at a time: `row` is read and written once."""
     units = len(bias)
     for k in range(units):
         row[k] = bias[k]
@@ -127,13 +127,13 @@ def _encode_row(first, end, indices, data, weight, bias, row):
 
 @inlined
 def _square(error):
-    """In float64, in which squared errors are added up."""
+    """Return a square in float64, in which squared errors are added up."""
     return np.float64(error) * np.float64(error)
 
 
 @inlined
 def _decode_row(first, end, indices, targets, weight, bias, row, errors, gradient):
-    """Squared error of a row's predictions.
+    """Return the squared error of a row's predictions.
 
     Leaves each entry's error in `errors`, and the gradient of half their squares in `gradient`.
     """
@@ -175,7 +175,7 @@ def _decode_row(first, end, indices, targets, weight, bias, row, errors, gradien
 
 @inlined
 def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared):
-    """The rows from `first` to `end`, there and back, up to the gradients of the weights."""
+    """Pass rows `first` to `end` there and back, up to the gradients of the weights."""
     indptr, indices, data, targets = batch
     activation, threshold, scale = network
     kept = F1 / scale
@@ -311,7 +311,7 @@ def _cuts(indptr, shares):
 
 @compiled(parallel=True, fastmath=FAST, error_model="numpy")
 def fused_step(batch, encoder, decoder, network, key, loss, rule, rates, wd, hidden, delta, shares):
-    """One step in place; the squared error before it.
+    """Take one step in place; return the squared error before it.
 
     Tuples are plain, as numba takes no others into a parallel region.
 

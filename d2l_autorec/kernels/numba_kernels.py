@@ -189,7 +189,7 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
 
 @compiled(forceinline=True)
 def _largest(row):
-    """The largest number of a row."""
+    """Return the largest number of a row."""
     m0 = m1 = m2 = m3 = row[0]
     for c in range(0, len(row) - 3, 4):
         m0 = max(m0, row[c])
@@ -204,7 +204,7 @@ def _largest(row):
 
 @compiled(forceinline=True)
 def _exponentials(row, top, out):
-    """out = exp(row - top), and the sum of it."""
+    """Set out = exp(row - top), and return the sum of it."""
     s0 = s1 = s2 = s3 = np.float32(0)
     for c in range(len(row)):
         out[c] = math.exp(row[c] - top)

@@ -66,12 +66,12 @@ class Model:
         return None
 
     def linear(self) -> Linear | None:
-        """Scores as a linear function of rows; None of a network."""
+        """Return the scores as a linear function of rows; None of a network."""
         return None
 
 
 def vectors_of(layer: Any) -> Vectors:
-    """The weight, shape (units, inputs), and bias of a last layer."""
+    """Return the weight, shape (units, inputs), and bias of a last layer."""
     return Vectors(layer.weight.data().asnumpy(), layer.bias.data().asnumpy())
 
 
@@ -102,6 +102,7 @@ class Fitted(Model):
         return self._linear
 
     def __call__(self, rows: Any) -> onp.ndarray:
+        """Return the scores of rows."""
         weights, biases = self._linear.weights, self._linear.biases
         if weights is None:
             return onp.tile(biases, (rows.shape[0], 1))

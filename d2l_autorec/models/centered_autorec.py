@@ -34,7 +34,7 @@ class Means(NamedTuple):
 
 
 def means_of(matrix: sparse.csr_matrix) -> Means:
-    """The means of a matrix of shape (rows, columns): b_i and b_u of Koren (2010), section 2.1.
+    """Return the means of a matrix (rows, columns): b_i and b_u of Koren (2010), section 2.1.
 
     Rows come first, as they do in `Centering`, which has the columns' and makes the rows' anew.
     """
@@ -118,7 +118,7 @@ class Centering(nn.HybridBlock):
         return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
 
     def read(self, batch: CSRBatch) -> Reading:
-        """The same of a sparse batch, with what the decoder is to predict."""
+        """Return a sparse batch as the network reads it, with what the decoder is to predict."""
         size = len(batch)
         counts = onp.diff(batch.indptr)
         rows = onp.repeat(onp.arange(size), counts)
@@ -133,20 +133,20 @@ class Centering(nn.HybridBlock):
         return Reading(batch.with_data(values), targets, unit, row_biases)
 
     def at(self, cells: CSRBatch, row_biases: onp.ndarray) -> onp.ndarray:
-        """What the means predict at the entries of a batch, shape (n,)."""
+        """Return what the means predict at the entries of a batch, shape (n,)."""
         rows = onp.repeat(onp.arange(len(cells)), onp.diff(cells.indptr))
         return self.column_means()[cells.indices] + row_biases[rows]
 
     def column_means(self) -> onp.ndarray:
-        """Shape (C,)."""
+        """Return the column means, shape (C,)."""
         return numpy_view(self.columns.list_data()[0])
 
     def unit_of_ratings(self) -> float:
-        """What 1 stands for in the network."""
+        """Return what 1 stands for in the network."""
         return float(numpy_view(self.unit.list_data()[0])[0])
 
     def in_ratings(self, decoder: Vectors) -> Vectors:
-        """The decoder's rows and biases, such that what they predict are ratings."""
+        """Return the decoder's rows and biases, such that what they predict are ratings."""
         unit = onp.float32(self.unit_of_ratings())
         return Vectors(decoder.weights * unit, decoder.biases * unit + self.column_means())
 

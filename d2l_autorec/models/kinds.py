@@ -539,13 +539,16 @@ class RatingModel(RunConfig):
 
     @property
     def validated(self) -> bool:
+        """Whether part of the data is for validation."""
         return self.val_ratio > 0
 
     @property
     def phases(self) -> list[str]:
+        """The parts of a run, one after the other; the last is served."""
         return ["search", "refit"] if self.refit else ["search"]
 
     def own_files(self) -> list[str]:
+        """Return which options name files of the user's own."""
         return [name for name in ("ratings", "train", "test") if getattr(self, name)]
 
     def _check_combinations(self) -> None:
@@ -638,6 +641,7 @@ class ClickModel(RunConfig):
 
     @property
     def validated(self) -> bool:
+        """Whether part of the data is for validation."""
         users = self.heldout_users if self.validation_users is None else self.validation_users
         return users > 0
 

@@ -58,11 +58,13 @@ class InputDense(nn.HybridBlock):
         self.activation_name = activation
 
     def forward(self, x: Any) -> Any:
+        """Compute a batch; see the class for shapes."""
         if not isinstance(x, CSRBatch):
             return super().forward(x)
         return self._activated(encode(x, self.weight, self.bias))
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         return self._activated(F.np.dot(x, weight) + bias)  # (B, units)
 
     def _activated(self, pre: Any) -> Any:
@@ -99,6 +101,7 @@ class OutputDense(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
+        """Compute a batch, traced; see the class for shapes."""
         product = F.npx.fully_connected(
             x, weight, num_hidden=self._units, flatten=False, no_bias=True
         )
@@ -130,6 +133,7 @@ class Dropout(nn.Dropout):
         self._row = first_row
 
     def forward(self, x: Any) -> Any:
+        """Compute a batch; see the class for shapes."""
         if isinstance(x, mx.sym.Symbol):  # traced as a part of somebody's network
             return super().forward(x)
         if not self._rate or not autograd.is_training():
@@ -137,31 +141,30 @@ class Dropout(nn.Dropout):
         if isinstance(x, CSRBatch):
             return self._dropped(x)
 
-        return x * np.array(self._mask(*x.shape), ctx=x.ctx)
+        rows, units = x.shape
+        key, first_row = self.take(rows)
+        mask = dropout_mask(key, rows, units, self._rate, first_row)
+        return x * np.array(mask, ctx=x.ctx)
 
     def _dropped(self, rows: CSRBatch) -> CSRBatch:
-        """Sparse rows in which what is dropped stays an entry, and is 0."""
+        """Return sparse rows in which what is dropped stays an entry, and is 0."""
         key, first_row = self.take(len(rows))
         mask = dropout_at(key, rows.indptr, rows.indices, self._rate, first_row)
         return rows.with_data(rows.data * mask)
 
     @property
     def rate(self) -> float:
-        """Share of the units that training drops."""
+        """The share of the units that training drops."""
         return self._rate
 
     def take(self, rows: int) -> tuple[onp.uint64, int]:
-        """Key, and position in the batch, of the next rows of a step; each device takes its own."""
+        """Return key and position in the batch of a step's next rows; each device takes its own."""
         if self._key is None:
             return onp.uint64(np.random.randint(0, 2**31 - 1, size=(1,)).item()), 0
 
         first_row = self._row
         self._row += rows
         return self._key, first_row
-
-    def _mask(self, rows: int, units: int) -> onp.ndarray:
-        key, first_row = self.take(rows)
-        return dropout_mask(key, rows, units, self._rate, first_row)
 
 
 class RatingActivation(nn.HybridBlock):
@@ -192,5 +195,6 @@ class RatingActivation(nn.HybridBlock):
             self.act = activation_layer(name)
 
     def hybrid_forward(self, F: Any, z: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         factor, summand = self.function.line()
         return self.act(z) * factor + summand

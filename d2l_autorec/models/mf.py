@@ -53,6 +53,7 @@ class MF(nn.HybridBlock, Model):
             )
 
     def hybrid_forward(self, F: Any, users: Any, items: Any, mean: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         biases = F.np.squeeze(self.user_bias(users) + self.item_bias(items), axis=1) + mean
         if not self._num_factors:
             return biases
@@ -61,10 +62,10 @@ class MF(nn.HybridBlock, Model):
         return products + biases
 
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
-        """A step draws nothing."""
+        """Do nothing: a step draws nothing."""
 
     def tables(self) -> tuple[Vectors, Vectors]:
-        """Of users, whose biases have the mean added, and of items."""
+        """Return those of users, whose biases have the mean added, and of items."""
         user_biases = _values(self.user_bias)[:, 0]
         item_biases = _values(self.item_bias)[:, 0]
 
@@ -120,7 +121,7 @@ class ClosedForm(MF):
 def user_and_item_biases(
     train: sparse.csr_matrix, mean: float, damping: float = DAMPING
 ) -> tuple[onp.ndarray, onp.ndarray]:
-    """b_u, shape (users,), and b_i, shape (items,): see `ClosedForm`."""
+    """Return b_u, shape (users,), and b_i, shape (items,): see `ClosedForm`."""
     cells = train.tocoo()
     num_users, num_items = train.shape
 
@@ -135,7 +136,7 @@ def user_and_item_biases(
 def shrunk_means(
     index: onp.ndarray, residual: onp.ndarray, size: int, damping: float
 ) -> onp.ndarray:
-    """Means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""
+    """Return means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""
     counts = onp.bincount(index, minlength=size) + damping
     sums = onp.bincount(index, residual, minlength=size)
     return sums / onp.maximum(counts, 1e-12)

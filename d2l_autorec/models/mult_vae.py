@@ -75,6 +75,7 @@ class ClickEncoder(nn.HybridBlock):
         self.first.bias.wd_mult = 0.0
 
     def forward(self, x: Any) -> np.ndarray:
+        """Compute a batch; see the class for shapes."""
         if not isinstance(x, CSRBatch):
             return super().forward(x)
 
@@ -82,6 +83,7 @@ class ClickEncoder(nn.HybridBlock):
         return self._deeper(self.first(kept))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
         kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
         return self._deeper(self.first(kept))
@@ -92,7 +94,7 @@ class ClickEncoder(nn.HybridBlock):
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
-    """Rows of Euclidean length 1; empty ones stay empty."""
+    """Return rows of Euclidean length 1; empty ones stay empty."""
     counts = onp.diff(batch.indptr)
     rows = onp.repeat(onp.arange(len(counts)), counts)
     squares = onp.bincount(rows, onp.square(batch.data), minlength=len(counts))
@@ -103,7 +105,7 @@ def normalised(batch: CSRBatch) -> CSRBatch:
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
-    """While training, zeros for `share` of the entries and the others scaled up."""
+    """Return, while training, zeros for `share` of the entries and the others scaled up."""
     if not share or not autograd.is_training():
         return batch
 
@@ -114,7 +116,7 @@ def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
 def dense_layers(
     sizes: Sequence[int], dropout: Sequence[float], last: str | None = None
 ) -> nn.HybridSequential:
-    """Dropout and Dense for each step of `sizes`; tanh after each but the last, that has `last`."""
+    """Return Dropout and Dense for each step of `sizes`; tanh between, and `last` at the end."""
     layers = nn.HybridSequential()
     activations = [*["tanh"] * (len(sizes) - 2), last]
 
@@ -185,15 +187,15 @@ class MultDAE(nn.HybridBlock, Model):
 
     @staticmethod
     def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Layer sizes of encoder and decoder, from input to output."""
+        """Return the layer sizes of encoder and decoder, from input to output."""
         return (columns, *hidden), (*hidden[::-1], columns)
 
     def column_vectors(self) -> Vectors:
-        """Of the items: the rows of the last layer."""
+        """Return those of the items: the rows of the last layer."""
         return vectors_of(self.decoder[-1])
 
     def affine_layers(self) -> list[Affine]:
-        """Every layer at prediction, after the rows' normalisation; see `Affine`."""
+        """Return every layer at prediction, after the rows' normalisation; see `Affine`."""
         first = self.encoder.first
         others = [*self.encoder.rest, *self.decoder]
         dense = [layer for layer in others if isinstance(layer, nn.Dense)]
@@ -213,16 +215,17 @@ class MultDAE(nn.HybridBlock, Model):
         return Vectors(hidden.asnumpy(), no_biases)
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """The code at prediction, shape (batch_size, hidden[-1])."""
+        """Return the code at prediction, shape (batch_size, hidden[-1])."""
         return self.encoder(x)
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """Logits; see the class for shapes."""
+        """Return the logits; see the class for shapes."""
         if isinstance(x, CSRBatch):
             return self.decoder(self.encoder(x))
         return super().forward(x)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         return self.decoder(self.encoder(x))
 
 
@@ -257,7 +260,7 @@ class MultVAE(MultDAE):
         return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
 
     def affine_layers(self) -> list[Affine]:
-        """As of a Mult-DAE; of the code's layer only the mean."""
+        """Return layers as of a Mult-DAE; of the code's layer only the mean."""
         layers = super().affine_layers()
         place = len(layers) // 2 - 1  # the decoder has as many as the encoder
         weight, bias, act = layers[place]
@@ -267,11 +270,11 @@ class MultVAE(MultDAE):
         return layers
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """The mean of the code."""
+        """Return the mean of the code."""
         return np.split(self.encoder(x), 2, axis=1)[0]
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Logits; in training also the KL divergence of each row."""
+        """Return the logits; in training also the KL divergence of each row."""
         if autograd.is_training():
             return self._sampled(x)
         if isinstance(x, CSRBatch):
@@ -279,7 +282,7 @@ class MultVAE(MultDAE):
         return super().forward(x)
 
     def _sampled(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Logits of a code that is drawn, and the KL divergence of each row."""
+        """Return the logits of a code that is drawn, and the KL divergence of each row."""
         mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
         deviation = np.exp(log_variance / 2)
         noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
@@ -288,12 +291,13 @@ class MultVAE(MultDAE):
         return logits, kl_divergence(mean, log_variance)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
         mean, _ = F.np.split(self.encoder(x), 2, axis=1)
         return self.decoder(mean)
 
 
 def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
-    """KL(N(mean, variance) || N(0, 1)) of each row: sum of (s^2 + m^2 - 1 - log s^2) / 2.
+    """Return KL(N(mean, variance) || N(0, 1)) of each row: sum of (s^2 + m^2 - 1 - log s^2) / 2.
 
     Shape: (batch_size, K), (batch_size, K) -> (batch_size,).
     """

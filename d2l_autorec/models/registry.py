@@ -83,17 +83,13 @@ def register(name: str) -> Callable[[type[Model]], type[Model]]:
 
 def models(task: str | None = None) -> dict[str, type[RunConfig]]:
     """Return the models of one task or all: of ratings first, the trained ones first, by name."""
-    _load_own()
-    _load_others()
+    _load()
     found = [(name, of) for name, of in sorted(_registered.items()) if task in (None, of.task)]
     return dict(sorted(found, key=lambda pair: (TASKS.index(pair[1].task), pair[1].at_once)))
 
 
 def model_class(name: Any) -> type[RunConfig]:
     """Return the options of a model; raise ConfigError if there is none of this name."""
-    _load_own()
-    if isinstance(name, str) and name in _registered:
-        return _registered[name]
     if not isinstance(name, str) or name not in models():
         raise ConfigError(
             f"`model` is {name}: it must be one of {', '.join(models())}"
@@ -103,15 +99,10 @@ def model_class(name: Any) -> type[RunConfig]:
 
 
 @cache
-def _load_own() -> None:
-    """Import the files of the folder catalog; they register what they define."""
+def _load() -> None:
+    """Import the files of the folder catalog, and what installed packages offer."""
     for file in pkgutil.iter_modules(catalog.__path__):
         importlib.import_module(f"{catalog.__name__}.{file.name}")
-
-
-@cache
-def _load_others() -> None:
-    """Import what installed packages offer in the entry point group."""
     for point in metadata.entry_points(group=ENTRY_POINTS):
         point.load()
 

@@ -54,7 +54,7 @@ class ScaledActivation(NamedTuple):
     high: float
 
     def line(self) -> tuple[float, float]:
-        """Factor and summand that take the activation to the scale."""
+        """Return factor and summand that take the activation to the scale."""
         if self.name == "sigmoid":
             return self.high - self.low, self.low
         if self.name == "tanh":
@@ -62,7 +62,7 @@ class ScaledActivation(NamedTuple):
         return 1.0, 0.0
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
-        """Ratings, in the network's units and of the shape of `z`."""
+        """Return ratings, in the network's units and of the shape of `z`."""
         factor, summand = self.line()
         return self._activated(z) * np.float32(factor) + np.float32(summand)
 
@@ -81,7 +81,7 @@ class ScaledActivation(NamedTuple):
         return branches * np.float32(SELU_SLOPE)
 
     def inverse(self, ratings: np.ndarray) -> np.ndarray:
-        """What z would be for these ratings, which are above 0.
+        """Return what z would be for these ratings, which are above 0.
 
         The ends of the scale, which a bounded activation only approaches, count
         as 2 % inside it.

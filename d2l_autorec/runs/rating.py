@@ -16,8 +16,8 @@ from ..data.readers import read_ratings, read_train_and_test
 from ..data.sources import load_official_fold, load_ratings
 from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
-from ..models.code_autoencoder import CodeAutoencoder, codes
 from ..models.kinds import SPLITS_BY_SHARE, RatingModel, RunConfig, numbered
+from ..models.sparse_autorec import CodeAutoencoder, codes
 from ..support.seeds import Purpose, generator
 from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
 from .experiment import EXPLODED, Experiment

@@ -153,17 +153,3 @@ def test_it_begins_with_the_means():
     found = d2l.train_model(config, train, test).metrics["test_rmse"]
     means = d2l.train_model(d2l.BiasConfig(quiet=True), train, test).metrics["test_rmse"]
     assert found == pytest.approx(means, rel=0.01)
-<<<<<<< HEAD
-
-
-@pytest.mark.parametrize("based", ["item", "user"])
-def test_its_export_predicts_the_same_and_says_nothing(based, tmp_path, capsys, recwarn):
-    """An export compares its file with the network, and keeps none that differs by 1e-4."""
-    train, test = split()
-    model = d2l.train_model(AutoRecConfig(**CENTERED, based=based), train, test)
-    files = {path.name for path in model.export(tmp_path / "out")}
-    assert files == {"model.onnx", "tables.npz", "metadata.json"}
-    assert capsys.readouterr().out == ""
-    assert not [warning for warning in recwarn if warning.category is UserWarning]
-=======
->>>>>>> da75998 (Options: short help texts, metavars by type; EASE checks its memory once; tests of internals and duplicates go)

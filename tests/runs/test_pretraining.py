@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import train_run
 
-from d2l_autorec.models.code_autoencoder import CodeAutoencoder, codes
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.registry import make_config
+from d2l_autorec.models.sparse_autorec import CodeAutoencoder, codes
 from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.terminal import SignalWatch

@@ -71,7 +71,7 @@ BEST = dict(
 
 
 def stage_of(phase: str) -> int:
-    """The number of a phase of pretraining, from 1; 0 for any other."""
+    """Return the number of a phase of pretraining, from 1; 0 for any other."""
     found = re.search(rf"{PRETRAIN}(\d+)$", phase)
     return int(found[1]) if found else 0
 
@@ -154,6 +154,7 @@ class AutoRecConfig(RatingModel):
 
     @property
     def phases(self) -> list[str]:
+        """The parts of a run, one after the other; the last is served."""
         stages = []
         if self.pretrain:
             stages = [f"{PRETRAIN}{k + 1}" for k in range(len(self.hidden) // 2 + 1)]
@@ -164,6 +165,7 @@ class AutoRecConfig(RatingModel):
         return phases
 
     def of_phase(self, phase: str) -> "AutoRecConfig":
+        """Return the options by which a phase trains."""
         stage = stage_of(phase)
         if not stage:
             return self
@@ -237,9 +239,8 @@ class AutoRecConfig(RatingModel):
         options: Any = {"encoder_activation": self.encoder_activation, "tied": self.tied}
         if self.center:
             means = means_of(data.to_csr(self.based))
-            net = CenteredAutoRec(
-                self.hidden, columns, means, dropout, self.input_dropout, **options
-            )
+            options |= {"means": means, "input_dropout": self.input_dropout}
+            net = CenteredAutoRec(self.hidden, columns, dropout=dropout, **options)
         else:
             low, high = data.bounds
             scale = low + data.offset, high + data.offset
@@ -258,6 +259,7 @@ class AutoRecConfig(RatingModel):
         )
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
+        """Return (prediction, label) to one loss a row."""
         if self.loss == "l2":
             return super().make_loss(beta)
 

@@ -74,6 +74,7 @@ class ClickAutoencoderConfig(ClickModel):
 
     @property
     def score(self) -> Score:
+        """The validation metric that decides on the best epoch."""
         return Score("loss", False) if self.early_stopping == "loss" else NDCG
 
     def _check_combinations(self) -> None:
@@ -112,9 +113,11 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
     @property
     def phases(self) -> list[str]:
+        """The parts of a run, one after the other; the last is served."""
         return ["search", "best-beta"] if self.search_beta else ["search"]
 
     def check_data(self, data: Any, devices: int) -> None:
+        """Raise ConfigError where the model cannot be had of these data."""
         super().check_data(data, devices)
         if self.search_beta:
             self.check_validated("search_beta", data)
