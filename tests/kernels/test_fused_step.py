@@ -408,30 +408,3 @@ def test_parts_of_a_batch_have_parts_of_its_mask():
 
     onp.testing.assert_array_equal(onp.concatenate(parts), whole)
     onp.testing.assert_array_equal(dropout_mask(key, 20, 7, 0.3), whole[:, :7])
-
-
-def test_masks_are_random():
-    rate, shape = 0.3, (400, 500)
-    keys = [dropout_key(*path) for path in ((0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0))]
-    masks = onp.array([dropout_mask(key, *shape, rate) for key in keys], dtype="float64")
-    kept = masks > 0
-    entries = shape[0] * shape[1]
-    deviation = onp.sqrt(rate * (1 - rate) / entries)
-
-    assert abs(kept.mean(axis=(1, 2)) - (1 - rate)).max() < 4 * deviation
-    assert abs(masks.mean() - 1) < 0.01
-    expected_variance = rate / (1 - rate)
-    assert abs(masks.var() - expected_variance) < 0.01 * expected_variance
-
-    # sums over rows and over units vary as independent ones do
-    for axis, count in ((1, shape[0]), (2, shape[1])):
-        sums = kept.sum(axis=axis)
-        assert sums.var() == pytest.approx(count * rate * (1 - rate), rel=0.15)
-
-    # neither masks nor neighbours in one know of each other
-    flat = [mask.ravel() for mask in kept]
-    pairs = [(flat[i], flat[j]) for i in range(4) for j in range(i)]
-    pairs += [(mask[:, 1:].ravel(), mask[:, :-1].ravel()) for mask in kept]
-    pairs += [(mask[1:].ravel(), mask[:-1].ravel()) for mask in kept]
-    for one, other in pairs:
-        assert abs(onp.corrcoef(one, other)[0, 1]) < 4.5 / onp.sqrt(len(one))
