@@ -5,7 +5,7 @@ import warnings
 import httpx
 import numpy as np
 import pytest
-from helpers import Server, own_file, train_run
+from helpers import Server, train_run
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError, DataWarning
@@ -176,16 +176,3 @@ def test_health_and_no_path_of_the_machine(run, client):
     assert client.get("/health").json() == {"status": "ok"}
     for path in ("/model", "/health", "/openapi.json", "/items", "/recommend?user=x"):
         assert str(run.path.parent) not in client.get(path).text
-
-
-def test_no_path_of_an_own_file(tmp_path):
-    folder = tmp_path / "run"
-    config = dict(model="mf", factors=3, epochs=1, quiet=True, cpus=1, out=str(folder))
-    train_run(make_config({**config, "ratings": str(own_file(tmp_path)), "scale": "1,5"}))
-    load_run(folder).export(folder / "export")
-
-    paths = ("/model", "/items", "/recommend?user=u1", "/recommend?user=x", "/items/x/similar")
-    with Server(folder) as server, httpx.Client(base_url=server.url) as client:
-        for path in paths:
-            assert str(tmp_path) not in client.get(path).text
-        assert client.get("/model").json()["result"]["dataset"] == "mine.csv"

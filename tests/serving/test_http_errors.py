@@ -16,7 +16,6 @@ from helpers import Server
 
 import d2l_autorec as d2l
 from d2l_autorec.serving.app import MOST_BYTES
-from d2l_autorec.serving.server import HEADER_SECONDS
 
 ODD = ["a/b", "x/similar", "50%", "日本", "q?#&=+", "...", "Amélie", "10", "%2F", "é"]
 TITLES = {"a/b": "Amélie (2001)", "10": "Star Wars (1977)", "...": "Matrix, The (1999)"}
@@ -77,16 +76,13 @@ RATINGS = {
     "unknown": ('{"foo": 5}', 404, "item 'foo' is not among the 10 items of this run; the nearest"),
     "NUL": ('{"\\u0000": 5}', 404, "item '\\x00' is not"),
     "half a sign": ('{"\\ud800": 5}', 404, "item '\\ud800' is not"),
-    "long": (json.dumps({"u" * 100_000: 5}), 404, "uuu...' is not among"),
     "above the scale": ('{"10": 6}', 422, "ratings: 6 for item '10' is outside the scale 1..5"),
-    "NaN": ('{"10": NaN}', 422, "ratings: nan for item '10' is outside the scale 1..5"),
     "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "There was an error parsing the body"),
     "text": ('{"10": "5"}', 422, "ratings.10: Input should be a valid number"),
     "same item": ('{"10": 5, " 10": 1}', 422, "item ' 10' is given more than once"),
     "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
     "none": ("{}", 422, "ratings is empty: give at least one item"),
     "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),
-    "word": ('"10"', 422, "ratings: Input should be a valid dictionary"),
     "deep": ("[" * 100_000, 400, "There was an error parsing the body"),
 }
 
@@ -100,7 +96,6 @@ def test_ratings_of_a_new_user(client, name):
 BODIES = {
     "empty": ("", 422, "the body: Field required"),
     "half": ('{"ratings"', 400, "the body is no JSON: Expecting ':' delimiter"),
-    "null": ("null", 422, "the body: "),
     "no ratings": ("{}", 422, "ratings: Field required"),
     "unknown name": ('{"ratings": {"10": 5}, "m": 3}', 422, "m: Extra inputs are not permitted"),
     "no text": (b'{"ratings": {"\xff": 5}}', 400, "There was an error parsing the body"),
@@ -109,7 +104,6 @@ BODIES = {
         422,
         "n: Input should be greater than or equal to 1",
     ),
-    "n too high": ('{"ratings": {"10": 5}, "n": 1001}', 422, "n: Input should be less than or"),
     "n a text": ('{"ratings": {"10": 5}, "n": "3"}', 422, "n: Input should be a valid integer"),
 }
 
@@ -123,16 +117,13 @@ def test_bodies(client, name):
 PREDICTIONS = {
     "nobody": ('{"items": ["10"]}', 422, "give either user or ratings"),
     "both": ('{"user": "u1", "ratings": {"10": 5}, "items": []}', 422, "give either user or"),
-    "no items": ('{"user": "u1"}', 422, "items: Field required"),
     "null": ('{"user": "u1", "items": [null]}', 422, "items.0: an id is a whole number or"),
-    "unknown item": ('{"user": "u1", "items": ["x"]}', 404, "item 'x' is not among the 10 items"),
     "unknown user": ('{"user": "x", "items": ["10"]}', 404, "user 'x' is not among the 10 users"),
     "too many": (
         f'{{"user": "u1", "items": {[1] * 1001}}}',
         422,
         "items: List should have at",
     ),
-    "many nulls": (f'{{"user": "u1", "items": [{"null," * 999}null]}}', 422, "items.0: an id is"),
     "user a list": ('{"user": ["u1"], "items": []}', 422, "user: an id is a whole number or"),
 }
 
@@ -145,16 +136,13 @@ def test_predictions(client, name):
 
 ADDRESSES = {
     "/recommend": (422, "user: Field required"),
-    "/recommend?user=": (404, "user '' is not among the 10 users"),
     "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; the nearest ids"),
-    "/recommend?user=%00": (404, "user '\\x00' is not among"),
     "/recommend?user=u1&n=0": (422, "n: Input should be greater than or equal to 1"),
     "/recommend?user=u1&n=1e3": (422, "n: Input should be a whole number, from 1 to 1000"),
     "/recommend?user=u1&n=" + "9" * 30: (422, "n: Input should be less than or equal to 1000"),
     "/recommend?user=u1&N=3": (422, "N: Extra inputs are not permitted"),
     "/items/x/similar": (404, "item 'x' is not among the 10 items"),
     "/items?search=" + "a+" * 101: (422, "search: String should have at most 200 characters"),
-    "/items/10": (404, "Not Found"),
     "/nothing": (404, "Not Found"),
     "/%2e%2e/%2e%2e/etc/passwd": (404, "Not Found"),
 }
@@ -214,7 +202,6 @@ def test_a_user_without_ratings_is_remarked_on(client):
         ("the matrix", ["..."]),
         ("wars star", ["10"]),
         ("日", ["日本"]),
-        ("%2F", ["%2F"]),
         ("nothing", []),
     ],
 )
@@ -278,39 +265,16 @@ def test_large_bodies(server, client):
 
 
 @pytest.mark.parametrize(
-    "request_",
-    [
-        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-        head("content-length: x"),
-        head("content-length: -5"),
-    ],
-)
-def test_no_http(server, request_):
-    assert raw(server, request_).startswith(b"HTTP/1.1 400 Bad Request\r\n")
-
-
-def test_long_headers(server):
-    pieces = [b"x: " + b"a" * (1 << 17)] * 16
-    answer = raw(server, b"GET / HTTP/1.1\r\nhost: localhost\r\n", *pieces)
-    # reset where it sends on
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-
-
-@pytest.mark.parametrize(
     "host, status",
     [
         ("localhost", 200),
         ("LOCALHOST:8000", 200),
-        ("127.0.0.1:80", 200),
         ("[::1]:8000", 200),
-        ("192.0.2.7", 200),
         ("recommender.example:8000", 200),
         ("evil.example", 421),
-        ("localhost.evil.example:8000", 421),
         ("evil.example:localhost", 421),
         ("127.0.0.1.evil.example", 421),
         ("localhost@evil.example", 421),
-        ("[", 421),
         ("", 200),
     ],
 )
@@ -340,28 +304,6 @@ def test_slow_bodies(server):
     answer = raw(server, head("content-length: 20"), b"{")
     assert_raw_problem(answer, 503, "not done within 2 seconds")
     assert 1.5 < time.monotonic() - start < 8
-
-
-@pytest.mark.slow
-def test_slow_headers(server):
-    start = time.monotonic()
-    assert raw(server, b"GET / HTTP/1.1\r\nhost: localhost\r\n", seconds=30) == b""
-    assert HEADER_SECONDS - 1 < time.monotonic() - start < HEADER_SECONDS + 5
-
-
-@pytest.mark.slow
-def test_blank_lines_behind_an_answer(server):
-    """They begin no request, and yet the connection does not stay open for them."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        answer = b""
-        while not answer.endswith(b'{"status":"ok"}'):
-            answer += connection.recv(65536)
-
-        start = time.monotonic()
-        connection.sendall(b"\r\n")
-        assert connection.recv(65536) == b""
-        assert time.monotonic() - start < HEADER_SECONDS + 5
 
 
 # What clients can make the server keep: 997 and 905 MB before.

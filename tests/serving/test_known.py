@@ -1,12 +1,10 @@
 """What a user has rated anywhere in the data is never recommended, and is no input by that."""
 
-import numpy as np
 import pytest
-from helpers import SMALL, assert_user_error, own_file
+from helpers import SMALL, assert_user_error
 
 import d2l_autorec as d2l
 from d2l_autorec.data.clicks import Clicks
-from d2l_autorec.data.readers import read_ratings
 from d2l_autorec.models.registry import make_config
 
 SET = "synthetic:60x80x900"
@@ -70,20 +68,6 @@ def test_test_ratings_are_known_and_no_input(name):
     without = len(train) if config.refit else len(train) - run.metrics["validation_ratings"]
     assert len(run.inputs) == without
     assert run.evaluate(test)["test_rmse"] == pytest.approx(run.metrics["test_rmse"], abs=1e-6)
-
-
-def test_parts_of_which_one_has_no_times(tmp_path):
-    ratings = read_ratings(own_file(tmp_path))
-    train, test = d2l.random_split(ratings)
-    timed = d2l.Ratings(
-        **{**{name: getattr(train, name) for name in ("users", "items", "values")}},
-        user_ids=train.user_ids,
-        item_ids=train.item_ids,
-        timestamps=np.arange(len(train)),
-        scale=train.scale,
-    )
-    run = d2l.train_model(d2l.AutoRecConfig(**SMALL), timed, test)
-    assert len(run.ratings) == len(ratings)
 
 
 @pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])

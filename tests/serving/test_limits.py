@@ -114,36 +114,9 @@ def test_the_description_has_version_and_bounds(stub):
     assert len(of_query) == 3
 
 
-@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"])
-def test_what_the_description_loads_is_there(stub, name):
-    page, file = asked(stub, "/docs", f"/static-offline-docs/{name}")
-    assert f"/static-offline-docs/{name}" in page.text
-    assert file.status_code == 200
-
-
 @pytest.mark.parametrize("path", ["/", "/page.js", "/page.css"])
 def test_the_page_may_load_nothing_from_elsewhere(stub, path):
     (file,) = asked(stub, path)
     assert file.status_code == 200
     assert file.headers["content-security-policy"].startswith("default-src 'self';")
     assert file.headers["cache-control"] == "no-cache"
-
-
-def test_what_takes_long_is_computed_in_another_thread():
-    """Of many users and items little is asked for at once, of few more."""
-    threads = []
-
-    class Many(Stub):
-        def __init__(self, users):
-            super().__init__()
-            self.users = users
-
-        def recommend(self, user, ratings, n):
-            threads.append(threading.current_thread())
-            return {"recommendations": [], "remarks": []}
-
-    asked(Many(1000), "/recommend?user=1", "/recommend?user=1&n=1000")
-    asked(Many(100_000), "/recommend?user=1")
-    at_once, *others = threads
-    assert at_once is threading.main_thread()
-    assert len(others) == 2 and threading.main_thread() not in others

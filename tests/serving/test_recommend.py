@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-import resource
 import time
 import uuid
 
@@ -21,9 +20,8 @@ from d2l_autorec.serving import predictor as module
 from d2l_autorec.serving.new_user import (
     predict_new_user,
     read_new_user,
-    recommend_new_user,
 )
-from d2l_autorec.serving.predictor import predictor_of, top
+from d2l_autorec.serving.predictor import predictor_of
 from d2l_autorec.support.errors import DataError, DataWarning
 
 
@@ -92,25 +90,6 @@ def test_recommended_are_the_best_unseen(run):
         onp.testing.assert_allclose([scores[scored.item] for scored in found], best, atol=1e-4)
 
 
-def test_clipped_ratings_are_ranked_unclipped(own_run):
-    own_run.net.decoder.bias.data()[:] += 10  # everything is above the scale
-    module.predictor_of.cache_clear()
-    try:
-        found, expected = own_run.recommend("u3", 5), by_hand(own_run)
-    finally:
-        own_run.net.decoder.bias.data()[:] -= 10
-        module.predictor_of.cache_clear()
-    assert [scored.score for scored in found] == [4.0] * 5
-    user = own_run.ratings.user_ids.tolist().index("u3")
-    places = [own_run.ratings.item_ids.tolist().index(scored.item) for scored in found]
-    assert (onp.diff(expected[user, places]) <= 1e-4).all()
-
-
-def test_integers_and_texts_are_the_same_id(run):
-    name = int(run.ratings.user_ids[4])
-    assert run.recommend(name, 3) == run.recommend(str(name), 3)
-
-
 def test_similar_items_by_hand(run):
     vectors = predictor_of(run).item_vectors.astype(float)
     if run.config.based == "user":
@@ -123,20 +102,6 @@ def test_similar_items_by_hand(run):
     expected = [i for i in onp.argsort(-cosines) if i and warm[i]][:5]
     assert [scored.item for scored in found] == run.ratings.item_ids[expected].tolist()
     onp.testing.assert_allclose([s.score for s in found], cosines[expected], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "scores, n, expected",
-    [
-        ([1, 3, 2], 2, [1, 2]),
-        ([2, 2, 2, 1], 2, [0, 1]),
-        ([1, -onp.inf, 2], 5, [2, 0]),
-        ([-onp.inf], 1, []),
-        ([0, 5, 5, 9], 3, [3, 1, 2]),
-    ],
-)
-def test_top(scores, n, expected):
-    assert top(onp.array(scores, dtype=float), n).tolist() == expected
 
 
 def test_new_user_of_a_user_based_run_is_one_forward_pass(tmp_path):
@@ -163,16 +128,6 @@ def test_new_user_of_an_item_based_run_minimises_the_ridge(tmp_path):
     assert left.sum() == pytest.approx(
         ridge * (bias - predictor.user_biases[known].mean()), abs=1e-3
     )
-
-
-def test_new_user_is_not_told_what_they_rated(run):
-    items = onp.array([0, 1, 2, 5])
-    found = recommend_new_user(
-        predictor_of(run), items, onp.array([5, 4, 1, 3], dtype=onp.float32), 500
-    )
-    known = len(onp.unique(run.inputs.items))
-    assert not set(run.ratings.item_ids[items].tolist()) & {scored.item for scored in found}
-    assert len(found) == known - 4
 
 
 @pytest.mark.parametrize(
@@ -264,18 +219,6 @@ def test_the_nearest_of_many_ids_are_found_at_once():
     assert time.process_time() - began < 0.5
 
 
-@pytest.mark.parametrize("count", [1, 3, 199, 200, 201, 700])
-def test_all_of_few_ids_are_compared(count):
-    """Also with those that differ in the first letter."""
-    random_ = random.Random(1)
-    ids = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(count)]
-    users = IdMap(onp.array(ids, dtype=object), "user")
-    for wanted in (min(ids), max(ids), ids[0]):
-        assert users.nearest(f"{wanted[:-1]}_")[0] == wanted
-        if count <= 200:
-            assert users.nearest(f"_{wanted[1:]}")[0] == wanted
-
-
 def test_all_is_recommend_for_each(run, tmp_path, in_process):
     path = tmp_path / "all.csv"
     process = in_process("recommend", str(run.path), "--all", str(path), "-n", "4", "--quiet")
@@ -295,15 +238,6 @@ def test_all_is_recommend_for_each(run, tmp_path, in_process):
             atol=1e-4,
         )
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_all_leaves_the_old_file_when_it_fails(run, tmp_path, in_process, monkeypatch):
-    path = tmp_path / "all.csv"
-    path.write_text("old")
-    monkeypatch.setattr(module.Predictor, "best", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        in_process("recommend", str(run.path), "--all", str(path), "--quiet")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_table_json_and_given_items(own_run, in_process):
@@ -377,10 +311,8 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
         ),
         (["--user", "1", "--items", '"1\n2"'], ["item '1\\n2' is not among the 80 items"]),
         (["--user", "1", "--items", "1,nix"], ["item 'nix' is not among the 80 items"]),
-        (["--similar-items", "x"], ["item 'x' is not among the 80 items"]),
         (["--similar-items", "1", "--items", "1"], ["--items needs --user ID"]),
         ([], ["one of the arguments --user --similar-items --new-user --all is required"]),
-        (["--user", "1", "--all", "x"], ["not allowed with argument --user"]),
         (["--user", "1", "-n", "0"], ["-n: it is '0': it must be a whole number, at least 1"]),
         (
             ["--all", "nowhere/x.csv"],
@@ -391,26 +323,6 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
 )
 def test_user_errors(run, in_process, arguments, fragments):
     assert_user_error(in_process("recommend", str(run.path), *arguments), *fragments)
-
-
-def test_no_run_folder(in_process, tmp_path):
-    assert_user_error(
-        in_process("recommend", str(tmp_path), "--user", "1"), f"{tmp_path} is not a run folder"
-    )
-
-
-@pytest.mark.parametrize("verb", ["recommend", "export", "compare", "serve"])
-def test_help_is_quick(command, verb):
-    """In CPU time, which does not depend on what else the machine does."""
-    before = children_seconds()
-    process = command(verb, "--help")
-    assert process.returncode == 0 and f"python -m d2l_autorec.{verb}" in process.stdout
-    assert children_seconds() - before < 0.5
-
-
-def children_seconds():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.realdata

@@ -6,11 +6,10 @@ from unittest.mock import patch
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import PACKAGE, assert_user_error, train_run
+from helpers import PACKAGE, assert_user_error
 from mxnet import gluon, np
 from scipy import sparse
 
-from d2l_autorec.evaluation.rating import predict_at, predict_pairs
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.catalog.mf import MFConfig
@@ -25,7 +24,6 @@ from d2l_autorec.training.loaders import (
     BATCHES,
     PairRows,
     Pairs,
-    eval_loader,
     train_loader,
 )
 from d2l_autorec.training.loop import Training, fit, train_epoch
@@ -138,17 +136,6 @@ def test_every_number_of_devices_gives_the_same_parameters(model, kernel, last_b
             )
 
 
-@pytest.mark.parametrize(
-    "model, kernel",
-    [("autorec", "dense"), ("autorec", "sparse"), ("mult-vae", "dense"), ("mult-vae", "sparse")],
-)
-@pytest.mark.parametrize("count", [1, 3])
-def test_with_dropout_a_device_count_is_repeatable_to_the_bit(model, kernel, count):
-    first, again = (trained(model, kernel, count, rows_of(14), 6, "keep", 0.3)[0] for _ in range(2))
-    for ours, theirs in zip(first, again):
-        onp.testing.assert_array_equal(ours, theirs)
-
-
 @pytest.mark.parametrize("kernel", ["dense", "sparse"])
 def test_with_dropout_every_number_of_devices_gives_the_same_parameters(kernel):
     """Also where there are more devices than the 7 rows of a batch, and of either kernel."""
@@ -170,21 +157,6 @@ def test_the_host_waits_for_one_number_a_step(monkeypatch):
     monkeypatch.setattr(np.ndarray, "asnumpy", lambda self: reads.append(self.shape) or usual(self))
     train_epoch(Training(net, loader, MaskedL2Loss(), trainer, contexts))
     assert reads == [(3,)] * 4
-
-
-def test_evaluation_uses_every_device():
-    matrix, contexts, seen = rows_of(9), cpus(3), []
-
-    def scorer(x, *_):
-        seen.append(x.ctx)
-        return x if x.ndim == 2 else x.astype("float32")
-
-    predict_at(scorer, eval_loader(matrix), matrix, contexts)
-    cells = matrix.tocoo()
-    predict_pairs(
-        scorer, eval_loader(Pairs(cells.row, cells.col, cells.data), batchify=PairRows), contexts
-    )
-    assert seen == contexts * 2
 
 
 @pytest.mark.parametrize(
@@ -256,12 +228,3 @@ def test_out_of_memory(tmp_path, monkeypatch, in_process):
     monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
     process = in_process("run", "--dataset", "synthetic", "--out", str(tmp_path / "out"), "--quiet")
     assert_user_error(process, "out of memory", "--batch-size or --hidden")
-
-
-def test_other_errors_of_mxnet_keep_their_traceback(tmp_path, monkeypatch):
-    def fail(*_):
-        raise mx.MXNetError("shapes differ")
-
-    monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
-    with pytest.raises(mx.MXNetError, match="shapes differ"):
-        train_run(AutoRecConfig(**SMALL, out=str(tmp_path / "out")))

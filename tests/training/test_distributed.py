@@ -45,65 +45,41 @@ def numbers(folder):
     ]
 
 
+def train_by(tmp_path, options, *more, workers=2, servers=1, kvstore="dist_sync"):
+    """The finished launcher of a run into the folder run."""
+    run = [*RUN, *words(options), "--kvstore", kvstore, "--out", "run", *more]
+    return launch(tmp_path, "-n", workers, "-s", servers, "--", *run)
+
+
+def assert_as_one_process(tmp_path, options):
+    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "run")
+    assert alone.keys() == together.keys()
+    for name in alone:
+        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
+
+
 # what two workers and one server do with the sparse kernel is in test_refit_with_workers
 @pytest.mark.parametrize(
     "case, servers, count",
     [("sparse", 2, 3), ("dense", 1, 2), ("mf", 1, 2), ("mult-dae", 1, 2)],
 )
 def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
-    train_run(make_config({**CASES[case], "quiet": True, "out": str(tmp_path / "alone")}))
-    process = launch(
-        tmp_path,
-        "-n",
-        count,
-        "-s",
-        servers,
-        "--",
-        *RUN,
-        *words(CASES[case]),
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "together",
-        "--json",
-    )
+    process = train_by(tmp_path, CASES[case], "--json", workers=count, servers=servers)
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("\n") == 1  # worker 0 alone prints
-    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
-    assert alone.keys() == together.keys()
-    for name in alone:
-        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
-    assert numbers(tmp_path / "together") == pytest.approx(numbers(tmp_path / "alone"), rel=1e-4)
-    result = json.loads((tmp_path / "together" / "result.json").read_text())
+    assert_as_one_process(tmp_path, CASES[case])
+    assert numbers(tmp_path / "run") == pytest.approx(numbers(tmp_path / "alone"), rel=1e-4)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["devices"] == [f"worker {rank} cpu(0)" for rank in range(count)]
 
 
 def test_refit_with_workers(tmp_path):
     """The second phase has a trainer of its own on the same servers."""
     options = {**CASES["sparse"], "lr_schedule": "plateau", "lr_step": 1}
-    command = [*words(options), "--refit"]
-    train_run(
-        make_config({**options, "refit": True, "quiet": True, "out": str(tmp_path / "alone")})
-    )
-    process = launch(
-        tmp_path,
-        "-n",
-        2,
-        "-s",
-        1,
-        "--",
-        *RUN,
-        *command,
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "together",
-        "--quiet",
-    )
+    process = train_by(tmp_path, options, "--refit", "--quiet")
     assert process.returncode == 0, process.stderr
-    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
-    for name in alone:
-        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
+    assert_as_one_process(tmp_path, {**options, "refit": True})
 
 
 # small batches: an epoch takes long enough to be hit
@@ -132,21 +108,7 @@ def begin(tmp_path, *options):
 def undisturbed(tmp_path_factory):
     """The outcome of the long run with two workers."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    process = launch(
-        folder,
-        "-n",
-        2,
-        "-s",
-        1,
-        "--",
-        *RUN,
-        *words(LONG),
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "run",
-        "--quiet",
-    )
+    process = train_by(folder, LONG, "--quiet")
     assert process.returncode == 0, process.stderr
     return outcome(folder / "run")
 
@@ -190,26 +152,9 @@ def test_ctrl_c(tmp_path, undisturbed):
 def test_dist_async_of_one_worker_is_plain_training(tmp_path):
     """Its optimizer runs on the server: with another decay of biases it would end elsewhere."""
     options = {**CASES["sparse"], "decay": "weights", "wd": 0.01}
-    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
-    process = launch(
-        tmp_path,
-        "-n",
-        1,
-        "-s",
-        1,
-        "--",
-        *RUN,
-        *words(options),
-        "--kvstore",
-        "dist_async",
-        "--out",
-        "run",
-        "--quiet",
-    )
+    process = train_by(tmp_path, options, "--quiet", workers=1, kvstore="dist_async")
     assert process.returncode == 0, process.stderr
-    alone, there = parameters(tmp_path / "alone"), parameters(tmp_path / "run")
-    for name in alone:
-        onp.testing.assert_allclose(there[name], alone[name], rtol=0, atol=1e-5)
+    assert_as_one_process(tmp_path, options)
 
 
 def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
@@ -225,73 +170,24 @@ def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
     assert len(errors) == 8 and errors[-1] < 1.3 < errors[0]
 
 
-def test_a_user_error_of_all_workers(tmp_path):
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--kvstore", "dist_sync", "--lr", "0")
-    assert process.returncode == 2
-    line = "d2l_autorec.run: error: --lr is 0.0: it must be above 0 and at most 1e30"
-    lines = process.stderr.splitlines()
-    assert lines[-1] == f"  {line}" and "Traceback" not in process.stderr
-    said = {text.partition("] ")[2] for text in lines[:-2]}
-    # a worker that is still starting when the first one ends is stopped before it can say it
-    stopped = {f"{name}: stopped: SIGTERM" for name in ("d2l_autorec", "d2l_autorec.run")}
-    assert line in said and said <= {line, *stopped}
-
-
 def test_a_user_error_of_worker_0_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    process = launch(
-        tmp_path,
-        "-n",
-        2,
-        "-s",
-        1,
-        "--",
-        *RUN,
-        *words(CASES["sparse"]),
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "run",
-    )
+    process = train_by(tmp_path, CASES["sparse"])
     assert process.returncode == 2
     assert "run holds a run already" in process.stderr.splitlines()[-1]
 
 
 def test_workers_with_other_options_are_told(tmp_path):
     program = " ".join(RUN + tuple(words(CASES["sparse"])))
-    process = launch(
-        tmp_path,
-        "-n",
-        2,
-        "-s",
-        1,
-        "--",
-        "sh",
-        "-c",
-        f"exec {program} --kvstore dist_sync --out run --seed $D2L_AUTOREC_WORKER",
-    )
+    program = f"exec {program} --kvstore dist_sync --out run --seed $D2L_AUTOREC_WORKER"
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", "sh", "-c", program)
     assert process.returncode == 2
     assert "worker 1 has other options or ratings than worker 0" in process.stderr
 
 
 def test_a_loss_that_is_not_finite_ends_all_workers(tmp_path):
-    options = {**CASES["sparse"], "lr": 1e30}
-    process = launch(
-        tmp_path,
-        "-n",
-        2,
-        "-s",
-        1,
-        "--",
-        *RUN,
-        *words(options),
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "run",
-        "--quiet",
-    )
+    process = train_by(tmp_path, {**CASES["sparse"], "lr": 1e30}, "--quiet")
     assert process.returncode == 3
     assert "the loss is not finite in epoch 1 at batch" in process.stderr
     assert "Traceback" not in process.stderr

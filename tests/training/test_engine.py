@@ -1,6 +1,5 @@
 """How MXNet and numba start: environment, threads, the cache of compiled kernels."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,7 +7,7 @@ import sys
 
 import numpy as onp
 import pytest
-from helpers import PACKAGE, finish, parameters
+from helpers import PACKAGE, parameters
 
 from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
@@ -27,19 +26,6 @@ def test_numbers_of_threads_that_may_stand(monkeypatch, value, number):
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert omp_threads() == number
-
-
-def test_models_without_kernels_start_without_numba(tmp_path):
-    code = (
-        "import sys\nfrom d2l_autorec.run import main\n"
-        "for model in ('mean', 'mf'):\n"
-        "    main(['--dataset', 'synthetic:60x80x900', '--model', model, '--epochs', '1',"
-        " '--out', model, '--quiet'] if model == 'mf' else\n"
-        "         ['--dataset', 'synthetic:60x80x900', '--model', model, '--out', model,"
-        " '--quiet'])\n"
-        "assert 'numba' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -86,24 +72,9 @@ def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
         capture_output=True,
     )
     for kernel in ("dense", "sparse"):
-        process = command(
-            "run",
-            "--dataset",
-            "synthetic:300x400x9000",
-            "--epochs",
-            "2",
-            "--hidden",
-            "100",
-            "--threads",
-            "1",
-            "--kernel",
-            kernel,
-            "--quiet",
-            "--out",
-            kernel,
-            OMP_NUM_THREADS="2",
-            NUMBA_NUM_THREADS="2",
-        )
+        given = f"--epochs 2 --hidden 100 --threads 1 --kernel {kernel} --quiet --out {kernel}"
+        words = ("run", "--dataset", "synthetic:300x400x9000", *given.split())
+        process = command(*words, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
         assert process.returncode == 0, process.stderr
         ours, theirs = (parameters(tmp_path / name) for name in (kernel, f"python-1-{kernel}"))
         for name, values in ours.items():
@@ -136,17 +107,6 @@ def test_threads_reach_the_threads_of_mxnet():
         assert seen == [3, 1]
     finally:
         engine.start_mxnet(before)
-
-
-@pytest.mark.parametrize("recorded", ["abc", [2], {}])
-def test_an_edited_number_of_threads(tmp_path, recorded):
-    run = finish(tmp_path / "run")
-    path = run.path / "config.json"
-    about = json.loads(path.read_text())
-    (run.path / "result.json").unlink()
-    path.write_text(json.dumps({**about, "threads": recorded}))
-    with pytest.raises(DataError, match="config.json is missing or damaged"):
-        RunFolder.read(run.path)
 
 
 def triple(x):
@@ -210,18 +170,9 @@ def test_a_read_only_installation_without_a_home(tmp_path):
         for options, warned in (((), 1), (("--model", "mean"), 0)):
             out = ("--out", f"out-{warned}", "--quiet")
             fitting = ("--epochs", "1", "--hidden", "8", "--batch-size", "16") if warned else ()
+            words = ("-m", "d2l_autorec.run", "--dataset", "synthetic:60x80x900")
             process = subprocess.run(
-                [
-                    *unprivileged,
-                    sys.executable,
-                    "-m",
-                    "d2l_autorec.run",
-                    "--dataset",
-                    "synthetic:60x80x900",
-                    *fitting,
-                    *options,
-                    *out,
-                ],
+                [*unprivileged, sys.executable, *words, *fitting, *options, *out],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,

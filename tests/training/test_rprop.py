@@ -87,15 +87,6 @@ def test_steps_equal_those_of_float64(seed, count, wd, unit):
     onp.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_a_step_has_a_largest_and_a_smallest_size():
-    downhill = steps_of(RProp(learning_rate=0.01), [0.0], [[-1.0]] * 60)
-    assert onp.diff(onp.ravel(downhill)).max() == pytest.approx(0.1, rel=1e-4)
-
-    turns = [[(-1.0) ** (k // 2)] for k in range(200)]
-    last = onp.diff(onp.ravel(steps_of(RProp(learning_rate=0.01), [0.0], turns)))[-4:]
-    assert 0 < abs(last).max() < 2e-6
-
-
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "identity"])
 def test_fused_steps_equal_the_composed_ones(activation):
     rows, columns, units, wd = 16, 60, 9, 0.01
@@ -137,14 +128,3 @@ def test_all_kernels_and_devices_train_alike(options, tmp_path):
     assert losses == sorted(losses, reverse=True)
     if not {"hidden", "center"} & options.keys():
         assert found["test_rmse"] == pytest.approx(one_hidden["test_rmse"], rel=1e-3)
-
-
-def test_with_all_rows_a_step_is_an_epoch(tmp_path):
-    """Of any model; the trainer counts."""
-    for options in ({}, {"model": "mf", "factors": 3}, {"model": "mult-dae"}):
-        given = {**FULL, **options, "epochs": 3}
-        if options:
-            del given["hidden"], given["dropout"]
-        config = make_config({**given, "optimizer": "adam", "out": str(tmp_path / str(options))})
-        assert config.rows_of_a_step(1234) == 1234
-        assert train_run(config)["epochs"] == 3

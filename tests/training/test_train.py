@@ -131,38 +131,6 @@ def parameters_after(matrix, devices, batch_size, epochs, hybridize=True):
     return ([p.data(contexts[0]).asnumpy() for p in net.collect_params().values()], history)
 
 
-@pytest.mark.parametrize("devices", [2, 3, 5])
-@pytest.mark.parametrize("rows", [7, 8, 9, 10, 13])  # batches of 4: every remainder rolls over
-def test_devices_agree(devices, rows):
-    matrix = dataset(rows)
-    one, one_history = parameters_after(matrix, 1, 4, epochs=3)
-    many, many_history = parameters_after(matrix, devices, 4, epochs=3)
-    for ours, theirs in zip(many, one):
-        onp.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    for ours, theirs in zip(many_history, one_history):
-        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-4)
-        assert ours.train_rmse == pytest.approx(theirs.train_rmse, rel=1e-4)
-        assert ours.ratings == theirs.ratings
-
-
-def test_idle_device_adds_nothing():
-    """Batches of 5 rows then 1 row on 3 devices: two devices idle in the second step."""
-    matrix = dataset(6)
-
-    def parameters(devices):
-        contexts = [mx.cpu(i) for i in range(devices)]
-        mx.random.seed(5)
-        net = AutoRec(6, matrix.shape[1], dropout=0.0)
-        net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5})
-        x = np.array(matrix.toarray())
-        train_epoch(Training(net, [x[:5], x[5:]], gluon.loss.L2Loss(), trainer, contexts))
-        return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()]
-
-    for ours, theirs in zip(parameters(3), parameters(1)):
-        onp.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
 @given(rows=st.integers(1, 40), devices=st.integers(1, 9))
 @settings(deadline=None, max_examples=50)
 def test_shards_hold_every_row_once(rows, devices):

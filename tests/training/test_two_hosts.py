@@ -11,7 +11,6 @@ import worker_program
 from helpers import CASES, PACKAGE, parameters, survivors, train_run, words
 
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.training.parameter_server import Workers
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 
@@ -94,29 +93,11 @@ def test_sums_across_two_machines(machines, tmp_path):
     assert "[worker 1] sums of 2 are right" in printed.splitlines()
 
 
-@pytest.mark.slow  # the next one trains across them, too: by the command
-def test_training_across_two_machines_equals_one_process(machines, tmp_path):
-    launch_over(machines, tmp_path, worker_program.__file__, "train-1-10", str(tmp_path))
-    alone = worker_program.train(Workers())
-    for rank in range(2):
-        onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
-
-
 def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
     options = CASES["sparse"]
     train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
-    launch_over(
-        machines,
-        tmp_path,
-        "-m",
-        "d2l_autorec.run",
-        *words(options),
-        "--kvstore",
-        "dist_sync",
-        "--out",
-        "together",
-        "--quiet",
-    )
+    given = [*words(options), "--kvstore", "dist_sync", "--out", "together", "--quiet"]
+    launch_over(machines, tmp_path, "-m", "d2l_autorec.run", *given)
     alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
     for name in alone:
         onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
