@@ -96,7 +96,8 @@ def test_fused_steps_equal_the_composed_ones(activation):
 
     copies = Layers(*(layer.data().asnumpy().copy() for layer in layers))
     options = RPropOptions(Layers(wd, wd, wd, wd))
-    step = FusedStep(copies, OneHidden(activation), options, lr=0.02)
+    sizes, signs = (Layers(*(onp.full_like(copy, k) for copy in copies)) for k in (0.02, 0))
+    step = FusedStep(copies, OneHidden(activation), options, (sizes, signs))
     trainer = gluon.Trainer(net.collect_params(), "rprop", {"learning_rate": 0.02, "wd": wd})
 
     rng = onp.random.default_rng(5)
