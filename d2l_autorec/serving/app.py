@@ -296,10 +296,10 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         """Find items whose title or id contains every word, popular ones first."""
         return await ask(asked.n, answers.search, asked.search, asked.n)
 
-    @app.get("/model", response_model=schema.About)
-    async def model() -> Response:
-        """Describe the model."""
-        return JSONResponse(about)
+    @app.get("/model")
+    async def model() -> dict[str, Any]:
+        """Describe the model: its kind (rating or ranking), its scale, what result.json holds."""
+        return about
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -137,16 +137,6 @@ class FoundItems(BaseModel):
     items: list[FoundItem]
 
 
-class About(BaseModel):
-    """The model: its kind is rating or ranking, and `result` is what result.json holds."""
-
-    kind: str
-    scale: tuple[float, float]
-    users: int
-    items: int
-    result: dict[str, Any]
-
-
 class Problem(BaseModel):
     """What is wrong with a request, in one line."""
 

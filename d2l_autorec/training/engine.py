@@ -122,7 +122,7 @@ def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
 def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.devnull, "wb") as null:
+    with Path(os.devnull).open("wb") as null:
         os.dup2(null.fileno(), 2)
 
     try:

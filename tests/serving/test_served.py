@@ -86,11 +86,3 @@ def test_rankings_are_those_that_were_measured(name, tmp_path):
         expected = result[f"test_{key}"]
         assert not math.isnan(expected)
         assert np.nanmean(metric(hits, relevant, k)) == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_held_out_clicks_are_seen_and_no_input(tmp_path):
-    _, run = finished(RANKING_RUNS["mult-dae"], tmp_path / "run")
-    clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
-    held_out = sum(len(clicks.pairs[f"{part}_te"]) for part in ("validation", "test"))
-    assert held_out and len(run.ratings) - len(run.inputs) == held_out

@@ -159,22 +159,6 @@ def test_the_host_waits_for_one_number_a_step(monkeypatch):
     assert reads == [(3,)] * 4
 
 
-@pytest.mark.parametrize(
-    "asked, count, kind, expected",
-    [
-        ("auto", 1, mx.cpu, None),
-        ("auto", 2, mx.cpu, "local"),
-        ("auto", 1, mx.gpu, None),
-        ("auto", 2, mx.gpu, "device"),
-        ("device", 2, mx.cpu, "device"),
-        ("none", 1, mx.cpu, None),
-        ("local", 1, mx.cpu, None),
-    ],
-)
-def test_who_adds_up_gradients(asked, count, kind, expected):
-    assert devices.choose_kvstore(asked, [kind(i) for i in range(count)]) == expected
-
-
 def test_nobody_cannot_add_up_for_two(in_process):
     assert_user_error(
         in_process("run", *("--dataset synthetic --cpus 2 --kvstore none".split())),

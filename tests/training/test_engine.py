@@ -127,28 +127,6 @@ def test_a_cache_that_fails_is_said_once(monkeypatch, tmp_path, method):
     assert len(caught) == 1
 
 
-def test_two_processes_with_a_cold_cache(tmp_path):
-    code = (
-        "import numpy as np\nfrom d2l_autorec import kernels\n"
-        "for kind in ('int32', 'int64'):\n"
-        "    print(kernels.group_by_column(np.array([0, 1], kind), np.array([0], kind), 1)[0])"
-    )
-    # they compile more quickly without optimization
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error::UserWarning", "-c", code],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in started:
-        assert process.communicate()[0] == "[0 1]\n[0 1]\n" and process.returncode == 0
-    assert len(list(tmp_path.rglob("*.nbc"))) == 2
-
-
 def test_a_read_only_installation_without_a_home(tmp_path):
     unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     if shutil.which("setpriv") is None or os.getuid() != 0:

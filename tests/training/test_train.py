@@ -177,11 +177,3 @@ def test_rollover_batches_and_epoch_seeds():
     first, second = (onp.concatenate([b.asnumpy() for b in again]) for _ in range(2))
     assert not onp.array_equal(first[:8], second[:8])  # epochs differ
     assert not onp.array_equal(first[:8], onp.concatenate([b.asnumpy() for b in other])[:8])
-
-
-def test_fit_is_repeatable_to_the_bit():
-    matrix = dataset(30)
-    first, _ = parameters_after(matrix, 1, 8, epochs=2)
-    second, _ = parameters_after(matrix, 1, 8, epochs=2)
-    for ours, theirs in zip(first, second):
-        onp.testing.assert_array_equal(ours, theirs)
