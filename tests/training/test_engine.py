@@ -12,7 +12,7 @@ from helpers import PACKAGE, parameters
 from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
 from d2l_autorec.runs.folder import RunFolder
-from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.support.errors import DataWarning
 from d2l_autorec.support.machine import omp_threads
 from d2l_autorec.training import engine
 
