@@ -140,8 +140,8 @@ def check_apart(parts: Mapping[str, Ratings | None]) -> None:
             user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
             raise DataError(
                 f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name}; "
-                f"{int(shared.sum())} (user, item) pairs are in both: a {other_name} rating must "
-                "not be trained on; take them out of one of the two"
+                f"{shared.sum()} (user, item) pairs are in both: a {other_name} rating must not be "
+                "trained on; take them out of one of the two"
             )
 
 

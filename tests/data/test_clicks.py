@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.data.clicks import PIECES, Clicks, prepare_clicks
+from d2l_autorec.data.clicks import PIECES, Clicks, Fold, prepare_clicks
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings
 from d2l_autorec.data.sources import load_ratings, synthetic_ratings
-from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 SHA256 = {
@@ -112,15 +111,6 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
         assert part.fold_in.shape == (count, len(vocabulary)) == part.held_out.shape
 
 
-@pytest.mark.realdata
-def test_matrices_are_binary_over_the_same_columns(ml100k):
-    assert ml100k.train.shape == (738, 1415) and set(ml100k.train.data) == {1}
-    assert ml100k.train.dtype == np.float32
-    assert ml100k.test.fold_in.nnz == 4612 and ml100k.test.held_out.nnz == 1105
-    row = ml100k.test.fold_in[0].indices
-    assert len(ml100k.test.user_ids) == 100 and len(row) == ml100k.test.fold_in[0].nnz
-
-
 def by_names(size=40):
     """Users 'u9', 'u10', ... whose clicks need no filter."""
     return pd.DataFrame(
@@ -138,15 +128,6 @@ def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
     frame["user"] = frame["user"].str[1:].astype(int)
     numbers = prepare_clicks(Ratings.from_frame(frame), heldout_users=5)
     assert numbers.user_ids.tolist() == np.arange(40)[order].tolist()
-
-
-def test_implicit_file(tmp_path):
-    path = tmp_path / "clicks.csv"
-    by_names()[["user", "item"]].to_csv(path, index=False)
-    ratings = read_ratings(path, implicit=True)
-    assert set(ratings.values) == {1}
-    explicit = prepare_clicks(Ratings.from_frame(by_names()), heldout_users=5)
-    assert prepare_clicks(ratings, heldout_users=5).fingerprint == explicit.fingerprint
 
 
 @pytest.mark.parametrize("heldout", [-3, 0.9, 20, 1000])
@@ -209,9 +190,10 @@ def test_fingerprint_tells_clicks_apart():
     assert len(prints) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"no zip file"])
-def test_damaged_file(tmp_path, content):
-    path = tmp_path / "c.npz"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="missing or damaged"):
-        Clicks.load(path)
+def test_in_five_folds_each_user_is_tested_once():
+    ratings = synthetic_ratings(60, 80, 900)
+    folds = [prepare_clicks(ratings, 1, 1, 0, Fold(number, 5)) for number in range(1, 6)]
+    assert all(not set(f.test.user_ids) & set(f.validation.user_ids) for f in folds)
+    assert sorted(user for f in folds for user in f.test.user_ids) == sorted(ratings.user_ids)
+    with pytest.raises(ConfigError, match="there must be at least 3"):
+        prepare_clicks(ratings, heldout_users=Fold(1, 2))

@@ -41,11 +41,6 @@ REFUSED = {
         "column 0 counts the rows (0, 1, ...), as a saved index does: say "
         "`columns=user=1,item=2,rating=3`; or `columns=user=0,item=1,rating=2` if these are users",
     ),
-    "saved index of clicks": (
-        rows(lambda k: f"{k + 1},{k % 7},{k % 5}"),
-        {"implicit": True},
-        "column 0 counts the rows (1, 2, ...), as a saved index does: say `columns=user=1,item=2`",
-    ),
     "one known name": (
         head("user,thing,4", "ann,x,3"),
         {},
@@ -59,14 +54,8 @@ REFUSED = {
         "4.5, or remove them; else name another column, as with `columns=user=user,"
         "item=item` for a model that ranks clicks",
     ),
-    "fractions": (rows(lambda k: f"{k % 7},{k},4/5"), {}, f"{WRONG}write them as 4.5"),
     "percent": (rows(lambda k: f"{k % 7},{k},80 %"), {}, f"{WRONG}write them as 4.5"),
     "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), {}, f"{WRONG}write them as 4.5"),
-    "text before ratings": (
-        rows(lambda k: f"{k % 7},{k % 35},nice,{1 + k % 5}", 35),
-        {},
-        "else name another column, as with `columns=user=0,item=1,rating=3`",
-    ),
     "dates of another form": (
         head("user,item,rating,timestamp", "a,x,3,01/02/2020", "b,y,4,02/02/2020"),
         {},
@@ -186,12 +175,6 @@ READ = {
         head('u1\t5" nails\t3', 'u2\t"big" nail\t4'),
         {"quotes": False},
         ["u1", "u2"],
-        None,
-    ),
-    "a field of 200 kB": (
-        head("user,item,rating,text", "7,2,3," + "x" * 200_000, '8,2,4,"y, y"'),
-        {},
-        [7, 8],
         None,
     ),
     "counts of clicks": (

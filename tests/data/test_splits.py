@@ -62,8 +62,3 @@ def test_seq_aware_takes_one_latest_rating_of_each_user(rows):
     for user, item in zip(test.users, test.items):
         own = [(t, -k) for k, (u, t) in enumerate(rows) if u == user]
         assert max(own) == (times[item], -item)
-
-
-def test_empty_part_is_an_error():
-    with pytest.raises(DataError, match="leaves 3 for training and 0 for testing"):
-        random_split(ratings_of([0, 1, 2]), 1e-9, np.random.default_rng(0))
