@@ -97,26 +97,6 @@ def test_frame(tmp_path):
         assert d2l.read_ratings(path).values.tolist() == ratings.values.tolist()
 
 
-@pytest.mark.parametrize(
-    "change, arguments, text",
-    [
-        ({}, dict(user="userr"), "user='userr': the frame has no such column, .*mean user"),
-        ({"rating": ["x", 2, 3]}, {}, "row 0: the rating 'x' is not a number"),
-        ({"rating": [1, None, 3]}, {}, "row 1: the rating is missing"),
-        ({"user": [1.5, 2, 3]}, {}, "row 0: the user id 1.5 must be a text or a whole number"),
-        ({"at": [1, "b", 2]}, dict(timestamp="at"), "row 1: the timestamp 'b' is not a number"),
-        ({}, dict(scale=(5, 1)), "scale=.5, 1.: it must be the lowest and the highest"),
-        ({}, dict(duplicates="mode"), "duplicates='mode': it must be one of error, last, mean"),
-        ({"user": [7, 7, 7], "item": [1, 1, 2]}, {}, "user '7' rated item '1' already in row 0"),
-    ],
-)
-def test_frame_errors(change, arguments, text):
-    frame = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": [1, 2, 3]})
-    frame = frame.assign(**{name: pd.Series(column) for name, column in change.items()})
-    with pytest.raises(d2l.UserError, match=text):
-        d2l.Ratings.from_frame(frame, **arguments)
-
-
 CONFIGS = {
     "item-based": d2l.AutoRecConfig(**SMALL),
     "user-based, stopped early": d2l.AutoRecConfig(**SMALL, based="user", val_ratio=0.2),

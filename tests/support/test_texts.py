@@ -166,7 +166,7 @@ CALLS = {
     ),
     "held out": (
         lambda ratings, **_: d2l.prepare_clicks(ratings, 1.0, 1, heldout_users=500),
-        "`heldout_users=500` takes 500 users",
+        "`heldout_users=500` and `validation_users=500` hold out",
     ),
     "n": (
         lambda model, **_: model.recommend(1, n=0),
