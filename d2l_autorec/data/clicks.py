@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..support.errors import ConfigError, DataError, DataWarning, check_whole
+from ..support.errors import ConfigError, DataError, DataWarning, can_be_heldout, check_whole
 from .ratings import Ratings, opened_archive, save_archive
 
 SEED = 98765  # the original's: its published users come from it
@@ -344,6 +344,10 @@ def _filter(
 
 def _count_heldout(test: int | float, validation: int | float, users: int) -> tuple[int, int]:
     """Return how many users validate, and how many are tested."""
+    for name, wanted in (("heldout_users", test), ("validation_users", validation)):
+        if not can_be_heldout(wanted):
+            raise ConfigError(f"`{name}` is {wanted}: it must be a number of users or below 0.5")
+
     validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
