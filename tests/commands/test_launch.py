@@ -210,7 +210,6 @@ SET = {
         *(({**SET, name: None}, f"but {name} is '': start with") for name in SET),
         ({**SET, "DMLC_ROLE": "server"}, "DMLC_ROLE is 'server': it must be worker"),
         ({**SET, "DMLC_PS_ROOT_PORT": "x"}, "but DMLC_PS_ROOT_PORT is 'x': start with"),
-        ({**SET, "D2L_AUTOREC_WORKER": "one"}, "D2L_AUTOREC_WORKER is 'one': it must be "),
     ],
 )
 def test_no_parameter_server(monkeypatch, environment, fragment):
@@ -231,14 +230,6 @@ def test_a_command_is_no_server(command, role):
         command("run", "--model", "mean", "--dataset", "synthetic", DMLC_ROLE=role),
         f"DMLC_ROLE is {role!r}: it must be worker, or not be set",
     )
-
-
-def test_numbers_that_workers_share_are_refused(tmp_path):
-    process = launch(
-        tmp_path, "-n", 2, "-s", 1, "--", "env", "D2L_AUTOREC_WORKER=0", *PROGRAM, "sums"
-    )
-    assert process.returncode == 1
-    assert "its own number from 0 to 1" in process.stderr
 
 
 @pytest.mark.parametrize("length", range(9))
