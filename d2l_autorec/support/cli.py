@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .. import __version__
-from .errors import NumericalError, UserError, did_you_mean
+from .errors import NumericalError, UserError, did_you_mean, shortened
 from .terminal import SignalWatch, discard, prepare_streams
 from .texts import with_flags
 
@@ -86,6 +86,7 @@ class Parser(argparse.ArgumentParser):
                 if name.startswith("-") and name not in known and hint:
                     message += f"; {name} is unknown{hint}"
                     break
+        message = re.sub(r"\S{200,}", lambda value: shortened(value[0]), message)
         raise UserError(f"{message} (see --help)")
 
 

@@ -264,7 +264,7 @@ def test_it_stops_only_where_it_was_evaluated():
         ),
         (
             ["--model", "ease", "--heldout-users", "100"],
-            "--heldout-users 100 takes 100 users for validation and 100 for the test of the",
+            "--heldout-users 100 and --validation-users 100 hold out 100 and 100 of the 176 users",
         ),
         (["--model", "ease", "--penalty", "0"], "--penalty is 0.0: it must be above 0"),
         (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
