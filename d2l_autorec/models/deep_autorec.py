@@ -93,12 +93,14 @@ class DeepAutoRec(nn.HybridBlock, Model):
 
 
 def inner_layers(sizes: Sequence[int], activation_name: str) -> nn.HybridSequential:
-    """Return Dense and activation for each step of `sizes`; empty for a single size."""
+    """Return Dense and activation, together, for each step of `sizes`; empty for a single size."""
     layers = nn.HybridSequential()
 
     for wide, narrow in zip(sizes, sizes[1:]):
-        layers.add(nn.Dense(narrow, in_units=wide, weight_initializer=Xavier()))
+        layer = nn.HybridSequential()
+        layer.add(nn.Dense(narrow, in_units=wide, weight_initializer=Xavier()))
         if activation_name != "identity":
-            layers.add(activation_layer(activation_name))
+            layer.add(activation_layer(activation_name))
+        layers.add(layer)
 
     return layers

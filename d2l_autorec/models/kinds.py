@@ -1,6 +1,7 @@
 """The two kinds of models, of ratings and of clicks: their options, and what a run asks of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -54,6 +55,7 @@ SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
 PRESETS = ("chapter", "paper", "best")
 DUPLICATES = ("error", "last", "mean")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
+KERNELS = ("auto", "dense", "sparse")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 ALL = "all"  # folds, or the rows of a step
 REFITTED = "refit-"  # as in refit-pretrain-1: names of phases
@@ -148,17 +150,10 @@ class RunConfig:
         None, "your own csv, tsv, JSON lines or Parquet file", common=True, metavar="FILE"
     )
     columns: str | None = data_option(
-        None,
-        "of your file, by name or number: user=0,item=1,rating=2 (default: recognised)",
-        None,
-        OWN_FILE,
+        None, "by name or number: user=0,item=1,rating=2 (default: recognised)", None, OWN_FILE
     )
     separator: str | None = data_option(
-        None,
-        "of your file, as ;, ::, tab or space (default: recognised)",
-        None,
-        OWN_FILE,
-        blank=True,
+        None, "as ;, ::, tab or space (default: recognised)", None, OWN_FILE, blank=True
     )
     quotes: bool = data_option(
         True, "whether a '\"' may enclose a field, or is part of the text", None, OWN_FILE
@@ -189,12 +184,8 @@ class RunConfig:
     batch_size: int | str = training_option(
         256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1), metavar="N|all"
     )
-    patience: int = training_option(
-        10, "epochs without a better validation score", AT_LEAST_1, VALIDATED
-    )
-    eval_every: int = training_option(
-        1, "evaluate after every N-th epoch, and after the last", AT_LEAST_1
-    )
+    patience: int = training_option(10, "epochs without a better score", AT_LEAST_1, VALIDATED)
+    eval_every: int = training_option(1, "evaluate every N-th epoch, and the last", AT_LEAST_1)
     lr_schedule: str = training_option(
         "constant", "learning rate over epochs: see --lr-step", one_of(SCHEDULES)
     )
@@ -210,10 +201,7 @@ class RunConfig:
     )
     seed: int = option(0, "of all that is drawn", within(0, LARGEST), common=True, group="training")
     gpus: str | None = device_option(
-        None,
-        "as in 0,1 (default: every visible GPU, else the CPU)",
-        common=True,
-        metavar="all|none|LIST",
+        None, "as in 0,1 (default: every GPU, else the CPU)", common=True, metavar="all|none|LIST"
     )
     cpus: int | None = device_option(None, "CPU contexts, which behave as devices", within(1, 64))
     kvstore: str = device_option(
@@ -226,10 +214,7 @@ class RunConfig:
         None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", within(1, 512)
     )
     kernel: str = device_option(
-        "auto",
-        "the chapter's dense arithmetic, or the same over observed ratings only, on CPUs",
-        one_of(("auto", "dense", "sparse")),
-        WHOLE_ROWS,
+        "auto", "dense, or over observed ratings only, on CPUs", one_of(KERNELS), WHOLE_ROWS
     )
     hybridize: bool = device_option(True, "run the network as a compiled graph", None, TRAINED)
     out: str | None = output_option(
@@ -367,11 +352,8 @@ class RunConfig:
         """Raise ConfigError for what several workers cannot do together."""
         if self.at_once:
             exclude(self, "kvstore", "model", "it is computed at once, by one process")
-        if self.kvstore == "dist_async":
-            self._check_async()
-
-    def _check_async(self) -> None:
-        """Raise ConfigError for what needs an optimizer here: the servers keep theirs."""
+        if self.kvstore != "dist_async":
+            return
         if self.lr_schedule != "constant":
             why = "the servers' learning rate is set once, at the start"
             exclude(self, "kvstore", "lr_schedule", why)
@@ -470,7 +452,7 @@ class RunConfig:
 
     def own_files(self) -> list[str]:
         """Return which options name files of the user's own."""
-        return ["ratings"] if self.ratings else []
+        return [name for name in ("ratings", "train", "test") if vars(self).get(name)]
 
     def source_name(self) -> str:
         """Return what the ratings come from, as a part of a folder's name."""
@@ -484,17 +466,13 @@ class RunConfig:
         if self.scale is None:
             return None
 
-        try:
+        with suppress(ValueError):
             low, high = map(float, self.scale.split(","))
-        except ValueError:
-            low, high = 1.0, 0.0  # refused below
-
-        if not (low < high and RATING.accepts(low) and RATING.accepts(high)):
-            raise ConfigError(
-                f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
-            )
-
-        return low, high
+            if low < high and RATING.accepts(low) and RATING.accepts(high):
+                return low, high
+        raise ConfigError(
+            f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
+        )
 
 
 @dataclass(frozen=True)
@@ -515,9 +493,7 @@ class RatingModel(RunConfig):
         0.1, "share of test ratings; 0 tests nothing", FRACTION, SPLIT_HERE, BY_SHARE
     )
     clip: bool = data_option(False, "clip predictions to the rating scale, as the paper does")
-    val_ratio: float = data_option(
-        0.0, "share of ratings to choose the best epoch by", FRACTION, common=True
-    )
+    val_ratio: float = data_option(0.0, "share of ratings for validation", FRACTION, common=True)
     refit: bool = option(
         False, "then train anew on all ratings for the best number of epochs", group="training"
     )
@@ -547,42 +523,35 @@ class RatingModel(RunConfig):
         """The parts of a run, one after the other; the last is served."""
         return ["search", "refit"] if self.refit else ["search"]
 
-    def own_files(self) -> list[str]:
-        """Return which options name files of the user's own."""
-        return [name for name in ("ratings", "train", "test") if getattr(self, name)]
-
     def _check_combinations(self) -> None:
         super()._check_combinations()
         self._check_files()
 
-        validating = {"refit": self.refit, "lr_schedule=plateau": self.lr_schedule == "plateau"}
-        for name, needed in validating.items():
-            if needed and not self.val_ratio:
-                raise ConfigError(f"`{name}` needs validation ratings: add `val_ratio=0.1`")
+        plateau = self.lr_schedule == "plateau"
+        if (self.refit or plateau) and not self.val_ratio:
+            name = "lr_schedule=plateau" if plateau else "refit"
+            raise ConfigError(f"`{name}` needs validation ratings: add `val_ratio=0.1`")
 
-        if self.split == "held-out-rows" and not self.maps_rows:
-            why = "only an autoencoder can reconstruct a row that training never saw"
-            exclude(self, "split", "model", why)
-        if self.split == "held-out-rows" and self.val_ratio:
-            why = "a row that is held out as a whole can only be reconstructed"
-            exclude(self, "val_ratio", "split", why)
+        if self.split == "held-out-rows":
+            if not self.maps_rows:
+                why = "only an autoencoder can reconstruct a row that training never saw"
+                exclude(self, "split", "model", why)
+            if self.val_ratio:
+                why = "a row that is held out as a whole can only be reconstructed"
+                exclude(self, "val_ratio", "split", why)
 
     def _check_files(self) -> None:
         own = self.own_files()
         if own not in ([], ["ratings"], ["train", "test"]):
-            named = " and ".join(f"`{name}`" for name in own)
             raise ConfigError(
-                f"{named}: give either `ratings=FILE`, which is then split, or "
-                "`train=FILE` and `test=FILE`"
+                f"`{own[0]}`: give either `ratings=FILE`, which is then split, or `train=FILE` and "
+                "`test=FILE`"
             )
         if self.train and self.split != "random":
             exclude(self, "split", "train", "the two files are the split")
 
-        other = own[:1] or [f"dataset={self.dataset}"]
         if self.split in OFFICIAL_FOLDS and (own or self.dataset not in ("auto", "ml-100k")):
-            raise ConfigError(
-                f"`split={self.split}` is an official fold of ml-100k: leave out `{other[0]}`"
-            )
+            exclude(self, "split", own[0] if own else "dataset", "it is a fold of ml-100k")
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,7 @@ class ClickEncoder(nn.HybridBlock):
         super().__init__(**kwargs)
         self._dropout = dropout[0]
 
-        activation = "tanh"
-        if len(sizes) == 2:  # the first layer is the last
-            activation = last or "identity"
-
+        activation = "tanh" if len(sizes) > 2 else last or "identity"
         with self.name_scope():
             self.first = InputDense(sizes[1], sizes[0], activation)
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
@@ -100,8 +97,7 @@ def normalised(batch: CSRBatch) -> CSRBatch:
     squares = onp.bincount(rows, onp.square(batch.data), minlength=len(counts))
     norms = onp.maximum(onp.sqrt(squares), TINY)
 
-    norm_of_entry = norms[rows].astype(onp.float32)
-    return batch.with_data(batch.data / norm_of_entry)
+    return batch.with_data(batch.data / norms[rows].astype(onp.float32))
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
@@ -196,10 +192,8 @@ class MultDAE(nn.HybridBlock, Model):
 
     def affine_layers(self) -> list[Affine]:
         """Return every layer at prediction, after the rows' normalisation; see `Affine`."""
-        first = self.encoder.first
-        others = [*self.encoder.rest, *self.decoder]
+        first, others = self.encoder.first, [*self.encoder.rest, *self.decoder]
         dense = [layer for layer in others if isinstance(layer, nn.Dense)]
-
         return [
             (first.weight.data().T, first.bias.data(), first.act),
             *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense),

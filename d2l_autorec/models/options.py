@@ -223,8 +223,7 @@ def check_values(config: OptionFields) -> None:
 
 
 def _check_value(spec: dataclasses.Field, value: Any) -> None:
-    name = f"`{spec.name}`"
-    check = spec.metadata["check"]
+    name, check = f"`{spec.name}`", spec.metadata["check"]
     _check_type(spec, value)
 
     if isinstance(value, str):
@@ -241,10 +240,7 @@ def _check_value(spec: dataclasses.Field, value: Any) -> None:
 
 def _check_type(spec: dataclasses.Field, value: Any) -> None:
     """Raise ConfigError for what only a call from Python, or an edited file, can hold."""
-    kind, words = next(
-        (kind, words) for annotations, kind, words in KINDS if spec.type in annotations
-    )
-
+    _, kind, words = next(known for known in KINDS if spec.type in known[0])
     values = _numbers_of(value) if spec.type in (Sizes, Shares) else (value,)
     misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
     if misplaced or not all(isinstance(one, kind) for one in values):
@@ -265,13 +261,10 @@ def _in_float32(value: Any) -> bool:
 def check_needs(config: OptionFields, given: Iterable[str]) -> None:
     """Raise ConfigError, one line, for the first option of `given` that has no effect."""
     for name in given:
-        need = _unmet(config, name)
-        if need is None:
-            continue
-
-        advice = f"leave it out, or {need.remedy}" if need.remedy else "leave it out"
-        text = f"`{name}` has no effect: {need.reason}; {advice}"
-        raise ConfigError(text.format(config))
+        if need := _unmet(config, name):
+            advice = f"leave it out, or {need.remedy}" if need.remedy else "leave it out"
+            text = f"`{name}` has no effect: {need.reason}; {advice}"
+            raise ConfigError(text.format(config))
 
 
 def has_effect(config: OptionFields, name: str) -> bool:

@@ -121,11 +121,9 @@ class SparseAutoRec(Model):
     def affine_layers(self) -> list[Affine]:
         """Return weight (units, inputs), bias and activation of every layer but `output`."""
         encoder, decoder = self._net.encoder, self._net.decoder
-        dense = [layer for layer in self._inner if isinstance(layer, nn.Dense)]
-
         return [
             (encoder.weight.data().T * self._input_scale, encoder.bias.data(), encoder.act),
-            *((layer.weight.data(), layer.bias.data(), encoder.act) for layer in dense),
+            *((one[0].weight.data(), one[0].bias.data(), encoder.act) for one in self._inner),
             (decoder.weight.data(), decoder.bias.data(), None),
         ]
 
@@ -161,11 +159,10 @@ class CodeAutoencoder(nn.HybridBlock, Model):
 
     def __init__(self, net: DeepAutoRec, depth: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        layers = _inner_layers(net)
 
         with self.name_scope():
-            self.encoder = layers[depth - 1]
-            self.decoder = layers[len(layers) - depth]
+            self.encoder = net.inner[depth - 1]
+            self.decoder = net.inner[len(net.inner) - depth]
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Compute a batch, traced; see the class for shapes."""
@@ -174,24 +171,9 @@ class CodeAutoencoder(nn.HybridBlock, Model):
 
 def codes(net: DeepAutoRec, batch: np.ndarray | CSRBatch, depth: int) -> onp.ndarray:
     """Return what a network's first `depth` hidden layers make of a batch, (batch_size, units)."""
-    if isinstance(batch, CSRBatch):
-        inputs: Any = SparseAutoRec(net).read(batch).inputs
-    else:
-        inputs, _ = net.read(batch)
-
+    is_sparse = isinstance(batch, CSRBatch)
+    inputs = SparseAutoRec(net).read(batch).inputs if is_sparse else net.read(batch)[0]
     hidden = net.dropout(net.encoder(inputs))
-    for layer in _inner_layers(net)[: depth - 1]:
+    for layer in list(net.inner)[: depth - 1]:
         hidden = layer(hidden)
     return hidden.asnumpy()
-
-
-def _inner_layers(net: DeepAutoRec) -> list[nn.HybridSequential]:
-    """Return each hidden layer but the first, with its activation; the network's own blocks."""
-    layers: list[nn.HybridSequential] = []
-
-    for block in net.inner:
-        if isinstance(block, nn.Dense):
-            layers.append(nn.HybridSequential())
-        layers[-1].add(block)
-
-    return layers

@@ -74,11 +74,9 @@ class ScaledActivation(NamedTuple):
         if self.name == "relu":
             return np.maximum(z, 0)
 
-        negative = np.expm1(np.minimum(z, 0))
-        if self.name == "elu":
-            return np.where(z > 0, z, negative)
-        branches = np.where(z > 0, z, np.float32(SELU_LOWEST) * negative)
-        return branches * np.float32(SELU_SLOPE)
+        slope, lowest = (1, 1) if self.name == "elu" else (SELU_SLOPE, SELU_LOWEST)
+        negative = np.float32(lowest) * np.expm1(np.minimum(z, 0))
+        return np.where(z > 0, z, negative) * np.float32(slope)
 
     def inverse(self, ratings: np.ndarray) -> np.ndarray:
         """Return what z would be for these ratings, which are above 0.
@@ -95,6 +93,4 @@ class ScaledActivation(NamedTuple):
         inside = np.clip(share, 0.02, 0.98)
         logit = np.log(inside / (1 - inside))
 
-        if self.name == "sigmoid":
-            return logit
-        return logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1
+        return logit if self.name == "sigmoid" else logit / 2  # tanh(z) = 2 sigmoid(2 z) - 1

@@ -145,8 +145,11 @@ class Checkpointing(Callback):
 
         path = self._folder.path / CHECKPOINT
         with self._pace.writing():
-            if self._went_on:
-                _link(path, path.with_name(FORMER_CHECKPOINT))
+            if self._went_on and path.exists():
+                former = path.with_name(FORMER_CHECKPOINT)
+                former.unlink(missing_ok=True)
+                with suppress(OSError):  # of a file system without hard links
+                    os.link(path, former)
             checkpoint.save(path, arrays)
             self._folder.write_metrics(checkpoint.phases)
         self._went_on = False
@@ -212,21 +215,11 @@ def _is_good(training: Training, epochs: int, steps: int) -> bool:
     return steps < len(made) and not training.has_diverged(made[steps])
 
 
-def _link(path: Path, other: Path) -> None:
-    """Make a hard link to a file, if it exists and the file system has them."""
-    if path.exists():
-        other.unlink(missing_ok=True)
-        with suppress(OSError):
-            os.link(path, other)
-
-
 def write_parameters(folder: RunFolder, net: Any) -> None:
     """Write model.params."""
     # not net.save_parameters, which writes the mean over devices: equal numbers, but for rounding
-    live = {
-        name: parameter.list_data()[0]
-        for name, parameter in net._collect_params_with_prefix().items()
-    }
+    parameters = net._collect_params_with_prefix()
+    live = {name: parameter.list_data()[0] for name, parameter in parameters.items()}
 
     def save(path: Path) -> None:
         npx.save(str(path), live)

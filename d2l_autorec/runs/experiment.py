@@ -86,6 +86,12 @@ class Experiment(ABC):
     ----------
     train_data : Ratings or Clicks
         What is trained on, with the validation part.
+    num_ratings : int
+        Of training and evaluation.
+    matrix_shape : (int, int)
+        Rows and columns of what a network reads.
+    initializer : mxnet.init.Initializer
+        Of parameters that have none of their own.
     kernel, why : str
         Dense or sparse arithmetic, and the reason.
     batchify : callable
@@ -104,10 +110,11 @@ class Experiment(ABC):
         or data than worker 0; or the network does not fit into memory.
     """
 
-    predicts_ratings = True
-
     config: Any  # of the task
     train_data: Any
+    num_ratings: int
+    matrix_shape: tuple[int, int]
+    initializer = mx.init.Xavier()
     net: Any
     _watch: SignalWatch
     _measured: tuple[str, ...] = ("test", "validation")  # parts
@@ -120,10 +127,8 @@ class Experiment(ABC):
         devices: Sequence[mx.Context] | None = None,
         workers: Workers = ALONE,
     ) -> None:
-        if devices is None:
-            devices = resolve_devices(config.gpus, config.cpus)
         self.config = config
-        self.devices = list(devices)
+        self.devices = list(devices or resolve_devices(config.gpus, config.cpus))
         self.workers = workers
         self.folder: RunFolder | None = None
         self.result: dict[str, Any] = {}
@@ -163,28 +168,15 @@ class Experiment(ABC):
     def served(self) -> tuple[Ratings, Ratings]:
         """Return the known interactions, and those of them that the trained network is given."""
 
-    @abstractmethod
     def part(self, phase: str) -> Any:
         """Return the data that a phase trains on."""
+        return self.train_data
 
     @abstractmethod
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """Return the users x items matrix that a closed-form model is fitted to."""
 
-    @property
-    @abstractmethod
-    def matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix that a network reads."""
-
-    @abstractmethod
-    def num_ratings(self) -> int:
-        """Return the number of ratings in training and evaluation."""
-
     # how they are learned
-
-    def initializer(self) -> mx.init.Initializer:
-        """Return the initializer of parameters that have none of their own."""
-        return mx.init.Xavier()
 
     @abstractmethod
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
@@ -245,7 +237,7 @@ class Experiment(ABC):
             if self.kernel == "dense" and config.reads == "rows":
                 numbers += columns
             shape = config.rows_of_a_step(rows), numbers
-            demand = Demand(shape, self.num_ratings(), not fused, config.validated)
+            demand = Demand(shape, self.num_ratings, not fused, config.validated)
             check_network(network, demand, self.devices, config.sized_by)
         if fused:
             load_step()
@@ -254,11 +246,10 @@ class Experiment(ABC):
 
     def device_names(self) -> list[str]:
         """Return the devices of all workers; each has as many as this one."""
-        names = [str(device) for device in self.devices]
-        ranks = range(self.workers.size)
-        if len(ranks) == 1:
+        names, size = [str(device) for device in self.devices], self.workers.size
+        if size == 1:
             return names
-        return [f"worker {rank} {name}" for rank in ranks for name in names]
+        return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
@@ -445,7 +436,7 @@ class Experiment(ABC):
         if self.fused_steps(net) is not None:
             net.collect_params().setattr("grad_req", "null")  # before gradients take memory
         if net.has_parameters:
-            net.initialize(init=self.initializer(), ctx=self.devices)
+            net.initialize(init=self.initializer, ctx=self.devices)
             net.hybridize(self.config.hybridize)
 
         if self.checkpoint.start:
@@ -506,10 +497,11 @@ class Experiment(ABC):
 
     def _training(self) -> Training:
         """Return the training of a phase, restored from its checkpoint."""
-        workers, checkpoint, phase = self.workers, self.checkpoint, self.checkpoint.phase
+        config, workers, checkpoint = self.config, self.workers, self.checkpoint
+        phase = checkpoint.phase
         trained, loader = self.trained(phase, self.net)
-        decay = self.config.weight_decay(self.train_data, phase)
-        trainer = make_trainer(trained, self.config, self.devices, workers, decay)
+        decay = config.weight_decay(self.train_data, phase)
+        trainer = make_trainer(trained, config, self.devices, workers, decay)
 
         training = Training(
             trained,
@@ -518,7 +510,7 @@ class Experiment(ABC):
             trainer,
             self.devices,
             workers,
-            self.predicts_ratings,
+            config.task == "rating",
             self.largest_error(phase),
             list(checkpoint.history),
         )
@@ -570,7 +562,6 @@ class Experiment(ABC):
         metric = config.score.metric
         epochs = [record for history in phases.values() for record in history]
         seconds = sum(record.seconds for record in epochs)
-        ratings = sum(record.ratings for record in epochs)
 
         search, history = phases["search"], self.checkpoint.history
         deciding = history if history[-1].validation else search  # a refit has no validation
@@ -594,7 +585,7 @@ class Experiment(ABC):
             result["best_beta"] = search[chosen - 1].beta
         if served.train_rmse is not None:
             result["train_rmse"] = served.train_rmse
-        rate = ratings / max(seconds, 1e-9)
+        rate = sum(record.ratings for record in epochs) / max(seconds, 1e-9)
         return {**result, **report, "train_seconds": seconds, "ratings_per_second": rate}
 
 
@@ -624,11 +615,9 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
         return "dense", "it has no layer over whole rows: there is nothing to skip"
 
     if not row_model(network).reads_sparse:
-        name = type(network).__name__
-        warnings.warn(
-            f"the sparse kernels do not cover {name}: it trains dense", DataWarning, stacklevel=2
-        )
-        return "dense", f"the sparse kernels do not cover {name}"
+        why = f"the sparse kernels do not cover {type(network).__name__}"
+        warnings.warn(f"{why}: it trains dense", DataWarning, stacklevel=2)
+        return "dense", why
 
     return "sparse", "CPU contexts, and the kernels cover the network"
 
@@ -666,9 +655,5 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, MXNet, this package and what it computes with."""
     from .. import __version__
 
-    found = {
-        "d2l_autorec": __version__,
-        "python": platform.python_version(),
-        "mxnet": mx.__version__,
-    }
-    return found | {name: metadata.version(name) for name in PACKAGES}
+    own = {"d2l_autorec": __version__, "python": platform.python_version()}
+    return own | {"mxnet": mx.__version__} | {name: metadata.version(name) for name in PACKAGES}

@@ -9,22 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.registry import model_class
+from ..support import style
 from ..support.errors import DataWarning, UserError
 from ..support.files import replacing
-from ..support.style import (
-    BLACK,
-    BLUE,
-    COLOR_OF,
-    COLORS,
-    DPI,
-    GREY,
-    LINE_STYLES,
-    MARKERS,
-    STYLE_OF,
-    Points,
-    in_style,
-    settled_limits,
-)
+from ..training.progress import label_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +73,14 @@ def figure_at(path: Path, height: float, title: str, notes: Sequence[str] = ()) 
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
 
     lines = [textwrap.fill(text, LETTERS) for text in (title, *notes)]
-    with in_style():
+    with style.in_style():
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         yield axes
 
         figure.suptitle("\n".join(lines), x=0.01, horizontalalignment="left", fontsize="medium")
         with replacing(path) as unfinished:
-            figure.savefig(unfinished, dpi=DPI, format=format_of(path))
+            figure.savefig(unfinished, dpi=style.DPI, format=format_of(path))
 
 
 def format_of(path: Path) -> str:
@@ -111,7 +99,7 @@ class Series(NamedTuple):
     """A line over epochs; `kept` is the (epoch, value) that is served, where not the last."""
 
     name: str
-    points: Points
+    points: style.Points
     color: str
     style: str
     is_level: bool = False
@@ -125,7 +113,7 @@ class Series(NamedTuple):
 
 
 def series_of_run(
-    name: str, points: Points, look: tuple[str, str], result: dict[str, Any]
+    name: str, points: style.Points, look: tuple[str, str], result: dict[str, Any]
 ) -> Series:
     """Return a line of a run.
 
@@ -146,7 +134,8 @@ def series_of_run(
 
 def look_of(place: int) -> tuple[str, str]:
     """Return the colour and style of one of several runs; they differ for up to 28."""
-    return COLORS[place % len(COLORS)], LINE_STYLES[place % len(LINE_STYLES)]
+    colors, lines = style.COLORS, style.LINE_STYLES
+    return colors[place % len(colors)], lines[place % len(lines)]
 
 
 def save_curve(
@@ -171,20 +160,18 @@ def save_curve(
     }
     series = []
     for part, values in measured.items():
-        points = [
-            (record.epoch, value) for record, value in zip(history, values) if value is not None
-        ]
-        name = part
-        if part == "test" and is_reconstruction(result):
-            name = f"held-out {result['based']}s"
+        points = [(one.epoch, value) for one, value in zip(history, values) if value is not None]
+        is_held_out = part == "test" and is_reconstruction(result)
+        name = f"held-out {result['based']}s" if is_held_out else part
+        look = style.COLOR_OF[part], style.STYLE_OF[part]
         if points:
-            series.append(series_of_run(name, points, (COLOR_OF[part], STYLE_OF[part]), result))
+            series.append(series_of_run(name, points, look, result))
 
     if not series:  # nothing was measured
         return
     if "baseline" in result:
         level = [(history[-1].epoch, result[f"baseline_test_{metric}"])]
-        series.append(Series(result["baseline"], level, GREY, ":", is_level=True))
+        series.append(Series(result["baseline"], level, style.GREY, ":", is_level=True))
 
     notes = []
     if is_reconstruction(result):
@@ -206,14 +193,8 @@ def is_reconstruction(result: dict[str, Any]) -> bool:
 
 def value_label(metric: str, results: Sequence[dict[str, Any]]) -> str:
     """Return the label of the axis of a metric: 'RMSE (rating units)'."""
-    from ..training.progress import label_of
-
-    label = label_of(metric)
-    if metric == "rmse":
-        label += " (rating units)"
-    if all(map(is_reconstruction, results)):
-        label = f"{RECONSTRUCTION} {label}"
-    return label
+    label = label_of(metric) + (" (rating units)" if metric == "rmse" else "")
+    return f"{RECONSTRUCTION} {label}" if all(map(is_reconstruction, results)) else label
 
 
 def draw_runs(
@@ -242,10 +223,16 @@ def draw_runs(
         curves = [one.points for one in series if not one.is_level]
         levels = [one.points[-1][1] for one in series if one.is_level]
         axes.autoscale(axis="y")
-        axes.set_ylim(settled_limits(curves, levels))
-        _set_epochs(axes, curves)
+        axes.set_ylim(style.settled_limits(curves, levels))
         axes.set_ylabel(value)
         axes.figure.legend(loc="outside right upper")
+        if not curves:
+            axes.set(xlabel="fitted in closed form: no epochs", xticks=[])
+            return
+
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0.02)
 
 
 def _draw(axes: Any, one: Series) -> None:
@@ -258,17 +245,6 @@ def _draw(axes: Any, one: Series) -> None:
     axes.plot(*zip(*one.points, strict=True), marker=marker, **look)
     if one.kept:
         axes.plot(*one.kept, "o", color=one.color)
-
-
-def _set_epochs(axes: Any, curves: Sequence[Points]) -> None:
-    """Label the axis with whole epochs, or with none if no curve has any."""
-    if not curves:
-        axes.set(xlabel="fitted in closed form: no epochs", xticks=[])
-        return
-
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.margins(x=0.02)
 
 
 def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
@@ -294,11 +270,11 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
             range(len(lines)),
             xerr=[line.deviation(metric) or 0 for line in lines],
             fmt="o",
-            color=BLUE,
+            color=style.BLUE,
             label="here",
         )
         if published:
-            axes.plot(*zip(*published, strict=True), "x", color=BLACK, label=table.reference)
+            axes.plot(*zip(*published, strict=True), "x", color=style.BLACK, label=table.reference)
 
         axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
@@ -329,8 +305,6 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
     path : Path
         A PNG file.
     """
-    from ..training.progress import label_of
-
     complete = trials[trials.state == "complete"]
     scores = complete.validation
     best = scores.cummax() if score.higher_is_better else scores.cummin()
@@ -345,8 +319,10 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
         notes.append(f"{outside} lie outside the axes")
 
     with figure_at(path, 4, f"A search on {data}", notes) as axes:
-        axes.step(complete.trial, best, where="post", color=BLACK, linewidth=1, label="best so far")
-        for marker, (model, own) in zip(cycle(MARKERS), complete.groupby("model", sort=False)):
+        look = dict(color=style.BLACK, linewidth=1, label="best so far")
+        axes.step(complete.trial, best, where="post", **look)
+        by_model = complete.groupby("model", sort=False)
+        for marker, (model, own) in zip(cycle(style.MARKERS), by_model):
             axes.plot(own.trial, own.validation, marker, markersize=4, label=model)
 
         if margin > 0:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
 
 TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # of a configuration's task
+ABOUT = ("data", "devices", "kernel", "threads", "versions")  # of config.json, beside the options
 FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
 
 
@@ -102,10 +103,7 @@ class RunFolder:
         config = config_of(about, file)
         with telling_damage(file):  # of an unfinished run no digest tells that it was edited
             digests = dict(about["files"])
-            began: dict[str, Any] = {
-                name: dict(about[name]) for name in ("data", "kernel", "versions")
-            }
-            began |= {"devices": about["devices"], "threads": int(about["threads"])}
+            began = {name: about[name] for name in ABOUT}
 
         result = None
         if (path / "result.json").exists():
@@ -143,7 +141,7 @@ class RunFolder:
         Raises
         ------
         DataError
-            If their file is damaged, or holds other data than the run was trained on.
+            If their file is damaged.
         """
         from ..data.clicks import INPUTS, Clicks
         from ..data.ratings import Ratings
@@ -151,23 +149,10 @@ class RunFolder:
         path = self.path / TRAINING_DATA[self.config.task]
         if self.config.task == "ranking":
             clicks = Clicks.load(path)
-            self._check_data(clicks)
             return clicks.interactions(), clicks.interactions(INPUTS), clicks
 
         ratings, is_input = Ratings.load_known(path)
-        if is_input is not None:
-            return ratings, ratings.part(is_input), None
-
-        self._check_data(ratings)
-        return ratings, ratings, None
-
-    def _check_data(self, data: Any) -> None:
-        """Raise DataError unless `data` are what the run was trained on."""
-        if self.about["data"]["train_sha256"] != data.fingerprint:
-            raise DataError(
-                f"{self.path} has other ratings than the run was trained on: restore "
-                "its .npz file from a copy, or begin a new run"
-            )
+        return ratings, ratings if is_input is None else ratings.part(is_input), None
 
     def write(self, name: str, save: Callable[[Path], Any]) -> None:
         """Write a file that `save(path)` makes, atomically, and note its digest."""
@@ -193,19 +178,11 @@ def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
     rows = []
     for phase, history in phases.items():
         for record in history:
-            row: dict[str, Any] = {
-                "phase": phase,
-                "epoch": record.epoch,
-                "lr": record.lr,
-                "train_loss": record.train_loss if record.train_loss is not None else "",
-                "train_rmse": record.train_rmse,
-                "beta": record.beta,
-                "ratings": record.ratings,
-                "seconds": record.seconds,
-            }
+            names = ("epoch", "lr", "train_loss", "train_rmse", "beta", "ratings", "seconds")
+            row = {"phase": phase, **{name: getattr(record, name) for name in names}}
             row |= {f"validation_{name}": value for name, value in record.validation.items()}
             row |= {f"test_{name}": value for name, value in record.test.items()}
-            rows.append({name: value for name, value in row.items() if value is not None})
+            rows.append({k: v for k, v in row.items() if v is not None or k == "train_loss"})
     return csv_text(rows)
 
 
@@ -226,18 +203,12 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         )
 
     known = {spec.name: spec.default for spec in fields(model_class(model))}
-    unknown = [f"`{name}`" for name in options if name not in known]
-    if unknown:
-        raise DataError(
-            f"{path} has options that this version of d2l_autorec does not know "
-            f"({', '.join(unknown)}): use the version that wrote it"
-        )
-
     try:  # an option that the version of the run had not is what it was then: no preset's
         return model_class(model)(**{**known, **options})
     except ConfigError as error:
         raise DataError(
-            f"{path} was edited ({error}): restore it from a copy, or begin a new run"
+            f"{path} was edited, or written by another version of d2l_autorec ({error}): restore "
+            "it from a copy, or begin a new run"
         ) from error
 
 

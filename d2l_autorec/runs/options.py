@@ -111,7 +111,7 @@ def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
     declared["model"] = {model: _model_option(configs) for model in configs}
 
     for name, specs in declared.items():
-        spec = _first(specs)
+        spec = next(iter(specs.values()))
         action = _add_option(groups[spec.metadata["group"]], specs, len(configs))
         common = spec.metadata.get("common", "")
         if not single:
@@ -163,12 +163,8 @@ def add_option_of(
     parser.set_defaults(**{name: None})
 
 
-def _first(specs: Fields) -> dataclasses.Field:
-    return next(iter(specs.values()))
-
-
 def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> Any:
-    spec = _first(specs)
+    spec = next(iter(specs.values()))
     given: dict[str, Any] = {
         "dest": spec.name,
         "default": argparse.SUPPRESS,
@@ -183,16 +179,12 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
 
 def _help(specs: Fields, text: str) -> str:
     """Return the help of an option as argparse wants it, with its defaults or what is allowed."""
-    spec = _first(specs)
+    spec = next(iter(specs.values()))
     text = text.replace("%", "%%")  # argparse formats it
     check = spec.metadata["check"]
-    defaults = _defaults(specs)
-
-    if defaults:
-        return f"{text} [{defaults}]"
-    if check is not None and spec.type is not bool:
-        return f"{text}; {check.allowed}"
-    return text
+    if spec.default is not None:
+        return f"{text} [{_defaults(specs)}]"
+    return text if check is None else f"{text}; {check.allowed}"
 
 
 def _described(specs: Fields, models: int) -> str:
@@ -207,10 +199,8 @@ def _described(specs: Fields, models: int) -> str:
 
 
 def _defaults(specs: Fields) -> str:
-    """Return '25', or '25; mf: 20' where models differ; '' where there is none."""
-    first = _first(specs).default
-    if first is None:
-        return ""
+    """Return '25', or '25; mf: 20' where models differ."""
+    first = next(iter(specs.values())).default
     if isinstance(first, bool):
         return "yes" if first else "no"
 

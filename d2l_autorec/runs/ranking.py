@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ class RankingExperiment(Experiment):
     Only the clicks of the training users are trained on.
     """
 
-    predicts_ratings = False
-
     def _take(self, data: Clicks | None) -> None:
         self.train_data: Clicks = load_clicks(self.config) if data is None else data
+        self.matrix_shape = self.train_data.num_train_users, self.train_data.num_items
+        self.num_ratings = sum(map(len, self.train_data.pairs.values()))
 
     def about_data(self) -> dict[str, Any]:
         """Return what config.json says of the data."""
@@ -40,10 +39,6 @@ class RankingExperiment(Experiment):
             "train_sha256": self.train_data.fingerprint,
             "test_sha256": self.train_data.fingerprint,
         }
-
-    def num_ratings(self) -> int:
-        """Return the number of clicks of all users."""
-        return len(self.train_data.interactions())
 
     def save_data(self, path: Path) -> None:
         """Write the clicks of all users, by pieces."""
@@ -57,15 +52,6 @@ class RankingExperiment(Experiment):
         """Return the clicks of the training users, users x items; of every phase."""
         return self.train_data.train
 
-    def part(self, phase: str) -> Clicks:
-        """Return the clicks, of every phase."""
-        return self.train_data
-
-    @property
-    def matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix that a network reads."""
-        return self.train_data.num_train_users, self.train_data.num_items
-
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
         """Return the loss of a phase; the weight of a KL divergence grows with the updates."""
         config, users = self.config, self.train_data.num_train_users
@@ -73,7 +59,7 @@ class RankingExperiment(Experiment):
         before = None if phase == "search" else self.checkpoint.done.get("search", ())
         schedule = config.beta_schedule(config.epochs * batches, before)
 
-        beta = None if schedule is None else partial(_beta_now, schedule, trainer)
+        beta = schedule and (lambda: schedule(trainer.optimizer.num_update))
         return config.own.loss or config.make_loss(beta)
 
     def largest_error(self, phase: str) -> float:
@@ -88,12 +74,11 @@ class RankingExperiment(Experiment):
 
     def evaluations(self, phase: str) -> dict[str, RankingEvaluation]:
         """Return what measures the test and the validation users."""
-        parts = {}
-        if self.train_data.heldout_users:
-            parts["test"] = self.train_data.test
-        if self.train_data.validation_users:
-            parts["validation"] = self.train_data.validation
-
+        clicks, parts = self.train_data, {}
+        if clicks.heldout_users:
+            parts["test"] = clicks.test
+        if clicks.validation_users:
+            parts["validation"] = clicks.validation
         return {
             name: RankingEvaluation(
                 part.fold_in,
@@ -118,10 +103,6 @@ class RankingExperiment(Experiment):
         """Return what result.json says beside the metrics."""
         [example_user] = self.train_data.user_ids[:1].tolist()
         return {**self.train_data.counts(), "example_user": example_user}
-
-
-def _beta_now(schedule: Callable[[int], float], trainer: Any) -> float:
-    return schedule(trainer.optimizer.num_update)
 
 
 def load_clicks(config: ClickModel) -> Clicks:

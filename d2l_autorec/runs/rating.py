@@ -53,9 +53,7 @@ class RatingExperiment(Experiment):
             )
 
         self.train_data = self.fitting = data.train
-        self.test = data.test
-        self.validation = data.validation
-
+        self.test, self.validation = data.test, data.validation
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif self.config.val_ratio:
@@ -63,19 +61,17 @@ class RatingExperiment(Experiment):
             self.fitting, self.validation = splits.validation_split(
                 self.train_data, self.config.val_ratio, rng
             )
+        self.num_ratings = len(self.train_data) + len(self.test)
+
+        users, items = self.train_data.num_users, self.train_data.num_items
+        self.matrix_shape = (users, items) if self.config.based == "user" else (items, users)
+        if self._reads_pairs:
+            self.matrix_shape = Pairs.of(self.fitting).shape
+        self.initializer = mx.init.Normal(self.config.init_sigma)
 
     @property
     def _reads_pairs(self) -> bool:
         return self.config.reads == "pairs"
-
-    @property
-    def matrix_shape(self) -> tuple[int, int]:
-        """Rows and columns of what a network reads."""
-        if self._reads_pairs:
-            return Pairs.of(self.fitting).shape
-
-        users, items = self.train_data.num_users, self.train_data.num_items
-        return (users, items) if self.config.based == "user" else (items, users)
 
     def about_data(self) -> dict[str, Any]:
         """Return what config.json says of the data."""
@@ -96,10 +92,6 @@ class RatingExperiment(Experiment):
             "train_ratings": len(self.train_data),
             "test_ratings": len(self.test),
         }
-
-    def num_ratings(self) -> int:
-        """Return the number of ratings of training and test."""
-        return len(self.train_data) + len(self.test)
 
     def save_data(self, path: Path) -> None:
         """Write all ratings, and which of them are inputs."""
@@ -129,17 +121,11 @@ class RatingExperiment(Experiment):
 
     def part(self, phase: str) -> Ratings:
         """Return the ratings that a phase trains on."""
-        if phase.startswith("refit"):
-            return self.train_data
-        return self.fitting
+        return self.train_data if phase.startswith("refit") else self.fitting
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """Return the users x items matrix that a closed-form model is fitted to."""
         return self.part(phase).to_csr("user")
-
-    def initializer(self) -> mx.init.Initializer:
-        """Return the initializer of parameters that have none of their own."""
-        return mx.init.Normal(self.config.init_sigma)
 
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
         """Return the loss function: (prediction, label) to one loss a row."""
@@ -149,9 +135,8 @@ class RatingExperiment(Experiment):
 
     def largest_error(self, phase: str) -> float:
         """Return the error above which training has diverged; infinite for hidden units."""
-        if stage_of(phase) > 1:
-            return math.inf
-        return EXPLODED * max(map(abs, self.train_data.bounds))
+        highest = math.inf if stage_of(phase) > 1 else max(map(abs, self.train_data.bounds))
+        return EXPLODED * highest
 
     def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
         """Return the part of the network that a phase trains, and its batches.

@@ -44,14 +44,12 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..data.clicks import PIECES
 from ..data.sources import data_shown
 from ..models.kinds import RunConfig
 from ..models.options import shown
-from ..support.files import telling_damage
 from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
@@ -71,33 +69,18 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
     config : RunConfig
     result : dict
         What result.json holds, and 'run', the folder.
-
-    Raises
-    ------
-    DataError
-        If it is not what a run has written.
     """
-    with telling_damage(Path(result["run"], "result.json")):  # of a run that was finished before
-        remarks, closing = _texts(config, result)
-
-    for text in remarks:
+    for text in (*_about_length(config, result), *_about_result(result)):
         remark(with_flags(text))
     if config.json:
         print(f"run folder: {result['run']}", file=sys.stderr)
         print(json.dumps(result))
-    else:
-        print(closing)
-
-
-def _texts(config: RunConfig, result: dict[str, Any]) -> tuple[list[str], str]:
-    """Return the remarks on a result, and what ends the run."""
-    remarks = [*_about_length(config, result), *_about_result(result)]
+        return
 
     table = _by_cut_off(result)
     block = [*_summary(result), *_about_training(config, result), ("run folder", result["run"])]
-    command = next_command(config, result, result["run"])
-    closing = closing_block(block, command, final_command(config, result))
-    return remarks, f"{table}\n\n{closing}" if table else closing
+    closing = closing_block(block, config, result, result["run"])
+    print(f"{table}\n\n{closing}" if table else closing)
 
 
 def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
@@ -131,9 +114,7 @@ def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
     score += f"folds{against_baseline(summary, config.score.metric)}"
     data, *_ = _summary(first)
     block = [data, (label, score), ("run folders", folder)]
-    closing = closing_block(
-        block, next_command(config, first, f"{folder}/fold-1"), final_command(config, first)
-    )
+    closing = closing_block(block, config, first, f"{folder}/fold-1")
     print(f"{aligned(lines, left=1)}\n\n{closing}")
 
 
@@ -167,15 +148,12 @@ def shortfall(result: dict[str, Any]) -> list[str]:
 
     advice = "these ratings may hold no more than means"
     if metric == "test_ndcg@100":
-        advice = "try `model=ease`, which needs no epochs, or more clicks"
-        if result["model"] == "ease":
-            advice = "try another `penalty`, or more clicks"
+        ease = "try another `penalty`" if result["model"] == "ease" else "try `model=ease`"
+        advice = f"{ease}, or more clicks"
     elif result.get("split") == "held-out-rows":  # for which no preset was chosen
         advice = "try another `lr`, or more `epochs`"
     elif result["preset"] != "best":
         advice = "try `preset=best`"
-    elif result["model"] != "mf":
-        advice += ": see also `model=mf`"
     return [f"no better than {whose} is {other:.4f}: {advice}"]
 
 
@@ -226,14 +204,10 @@ def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
     if not held_out:
         return block
 
-    labels = {
-        "ndcg@100": "test NDCG@100",
-        "recall@20": "test Recall@20",
-        "recall@50": "test Recall@50",
-    }
+    labels = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
     scores = {n: f"{result[f'test_{n}']:.4f} ± {result[f'test_{n}_se']:.4f}" for n in labels}
     scores["ndcg@100"] += against_baseline(result, "ndcg@100")
-    return [*block, *((label, scores[name]) for name, label in labels.items())]
+    return [*block, *((f"test {label}", scores[name]) for name, label in labels.items())]
 
 
 def _by_cut_off(result: dict[str, Any]) -> str:
@@ -249,24 +223,21 @@ def _by_cut_off(result: dict[str, Any]) -> str:
     return aligned(lines, left=0)
 
 
-def closing_block(block: Block, command: str, final: str) -> str:
+def closing_block(block: Block, config: RunConfig, result: dict[str, Any], folder: str) -> str:
     """Return the aligned lines of a block, followed by the commands to go on with."""
-    commands = {"final run": final, "next": command}
-    return aligned([*block, *((label, text) for label, text in commands.items() if text)], left=2)
-
-
-def next_command(config: RunConfig, result: dict[str, Any], folder: str) -> str:
-    """Return a command that shows what a run recommends; '' where nobody wants one."""
-    user = str(result["example_user"])
-    return "" if config.quiet else as_command("recommend", folder, user=user)
+    if not config.quiet:
+        user = str(result["example_user"])
+        final = final_command(config, result)
+        block = [*block, *([("final run", final)] if final else [])]
+        block += [("next", as_command("recommend", folder, user=user))]
+    return aligned(block, left=2)
 
 
 def final_command(config: RunConfig, result: dict[str, Any]) -> str:
     """Return a command that trains the same on all data, without a test; '' where there is none."""
     is_tested = result.get("test_ratings") or result.get("heldout_users")
-    if config.quiet or not is_tested or config.kvstore in DISTRIBUTED:
-        return ""
-    if "train" in config.own_files():  # two files are not one
+    two_files = "train" in config.own_files()
+    if not is_tested or two_files or config.kvstore in DISTRIBUTED:
         return ""
 
     own = own_options(config) | {"preset": config.preset}
@@ -279,14 +250,12 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
         del options["preset"]
     if config.model == RunConfig.model:
         del options["model"]
-
     if config.task == "rating":
         return as_command("run", **options, test_ratio="0")
 
     if not config.at_once:
-        values = vars(config)
-        users = values["validation_users"]
-        options["validation_users"] = f"{values['heldout_users'] if users is None else users:g}"
+        users, tested = (vars(config)[name] for name in ("validation_users", "heldout_users"))
+        options["validation_users"] = f"{tested if users is None else users:g}"
     return as_command("run", **options, heldout_users="0")
 
 
@@ -297,9 +266,7 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
         seconds = seconds_shown(result["train_seconds"])
         return [("trained", f"in closed form, {seconds} s on {devices}")]
 
-    epochs = "1 epoch"
-    if result["epochs"] > 1:
-        epochs = f"{result['epochs']:,} epochs"
+    epochs = f"{result['epochs']:,} epochs" if result["epochs"] > 1 else "1 epoch"
     counted = "clicks" if config.task == "ranking" else "ratings"
     rate = f"{significant(result['ratings_per_second'])} {counted}/sec"
     loss = f"train loss {significant(result['train_loss'])}"
@@ -317,9 +284,7 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
     if config.at_once or config.eval_every >= result["best_epoch"]:
         return []  # a single evaluation is the best and the last, and shows no trend
 
-    name = "epochs"
-    if vars(config).get("updates") is not None:
-        name = "updates"
+    name = "epochs" if vars(config).get("updates") is None else "updates"
     return [
         f"the validation {label_of(config.score.metric)} was still improving at epoch "
         f"{result['best_epoch']}, the last: raise `{name}`"
@@ -327,10 +292,7 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
 
 
 def _about_best(config: RunConfig, result: dict[str, Any]) -> str:
-    metric = config.score.metric
-    parameters = "parameters of that epoch"
-    if "refit" in config.phases:
-        parameters = "refitted on all training ratings"
-
+    metric, refitted = config.score.metric, "refit" in config.phases
+    parameters = "refitted on all training ratings" if refitted else "parameters of that epoch"
     validation = significant(result[f"validation_{metric}"], 4)
     return f"{result['best_epoch']}, validation {label_of(metric)} {validation}; {parameters}"

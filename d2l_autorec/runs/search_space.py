@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from ..models.kinds import RunConfig
-from ..models.options import Among, Options, Sizes, Span, has_effect, shown
+from ..models.options import Among, Options, Shares, Span, has_effect, shown
 from ..models.registry import build_config, has_option, make_config, model_class, models
 from ..support.errors import ConfigError
 from ..support.machine import DISTRIBUTED
@@ -112,7 +112,8 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
             "training of one process"
         )
 
-    wanted = _models(options.pop("model", None), kind)
+    text = options.pop("model", None)
+    wanted = searched(kind) if text is None else _named(text)
     found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}
     for name, value in options.items():
@@ -126,11 +127,8 @@ def searched(kind: str) -> list[str]:
     return [name for name, config in models(kind).items() if config.compared != {}]
 
 
-def _models(text: str | None, kind: str) -> list[str]:
-    """Return the models that a text names, by default those of a kind."""
-    if text is None:
-        return searched(kind)
-
+def _named(text: str) -> list[str]:
+    """Return the models that a text names."""
     named = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if len({model_class(model).task for model in named}) > 1:
         raise ConfigError(
@@ -150,22 +148,16 @@ def _candidate(model: str, given: Options) -> Candidate:
 
     if config.task == "rating":
         fixed = {"val_ratio": 0.1, "refit": True, **fixed}
-        _check_validation(fixed)
+        for name, value in (("split", "held-out-rows"), ("val_ratio", 0)):
+            if fixed.get(name) == value:
+                raise ConfigError(
+                    f"`{name}={value}` leaves no validation ratings, which decide a search: choose "
+                    "another, or leave it out"
+                )
 
     base = build_config({"preset": config.best_preset(fixed), **fixed})
     fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}
     return Candidate(model, fixed, base, _spaces(base, fixed))
-
-
-def _check_validation(fixed: Options) -> None:
-    """Raise ConfigError if there are no validation ratings."""
-    if fixed.get("split") == "held-out-rows":
-        raise ConfigError(
-            "`split=held-out-rows` leaves no validation ratings, which decide a search: choose "
-            "another `split`"
-        )
-    if fixed["val_ratio"] == 0:
-        raise ConfigError("`val_ratio` is 0, but validation ratings decide a search: leave it out")
 
 
 def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
@@ -177,11 +169,6 @@ def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
         if "space" in spec.metadata
         and spec.name not in closed
         and has_effect(base, spec.name)
-        and _is_one_number(spec.type, getattr(base, spec.name))
+        and getattr(base, spec.name) is not None
+        and (spec.type != Shares or len(getattr(base, spec.name)) == 1)  # not of a share a layer
     }
-
-
-def _is_one_number(annotation: Any, value: Any) -> bool:
-    """Return whether one number can stand for a value: not for None, or a share a layer."""
-    several = isinstance(value, tuple) and len(value) > 1 and annotation != Sizes
-    return value is not None and not several

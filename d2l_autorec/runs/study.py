@@ -58,7 +58,7 @@ class Journal:
         for line in self._path.read_bytes().split(b"\n")[:-1]:
             entry, found = line[:-DIGITS], line[-DIGITS:]
             checksum = zlib.crc32(entry, checksum)
-            if found != _as_digits(checksum):
+            if found != b"%08x" % checksum:
                 raise DataError(
                     f"{self._path} is damaged in line {len(entries) + 1}: restore it from a copy, "
                     "or begin a new search with `out`"
@@ -78,13 +78,9 @@ class Journal:
             for log in logs:
                 entry = json.dumps(log).encode()
                 checksum = zlib.crc32(entry, checksum)
-                file.write(entry + _as_digits(checksum) + b"\n")
+                file.write(b"%s%08x\n" % (entry, checksum))
             file.flush()
             os.fsync(file.fileno())
-
-
-def _as_digits(checksum: int) -> bytes:
-    return b"%08x" % checksum
 
 
 class SharedFolder:

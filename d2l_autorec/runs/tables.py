@@ -164,7 +164,8 @@ def section(table: Table, lines: Sequence[Line]) -> str:
     """Return a table in Markdown; compared models end with a conclusion."""
     titles = METRICS[table.task].values()
     if table.vary == "fold":
-        head, cells = ["difference to the best ± its standard error"], _differences(table, lines)
+        head, apart = ["difference to the best ± its standard error"], behind_best(table, lines)
+        cells = [[f"{d.mean:+.4f} ± {d.error:.4f}" if d else ""] for d in apart]
     else:
         head = ["runs", table.reference]
         cells = [[str(len(line.results)), line.row.published] for line in lines]
@@ -180,14 +181,13 @@ def section(table: Table, lines: Sequence[Line]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _differences(table: Table, lines: Sequence[Line]) -> list[list[str]]:
-    """Return how far each model is behind the best, as cells."""
+def behind_best(table: Table, lines: Sequence[Line]) -> "list[Difference | None]":
+    """Return how far each model is behind the best; None for this itself."""
     best, metric = best_of(table, lines), table.metrics[0]
-    cells = []
-    for line in lines:
-        apart = difference(line.values(metric), best.values(metric)) if line != best else None
-        cells.append([f"{apart.mean:+.4f} ± {apart.error:.4f}" if apart else ""])
-    return cells
+    pairs = [(line, line.values(metric)) for line in lines]
+    return [
+        None if line == best else difference(values, best.values(metric)) for line, values in pairs
+    ]
 
 
 def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -256,23 +256,18 @@ def best_of(table: Table, lines: Sequence[Line]) -> Line:
 
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
     """Return the conclusion in a sentence or two; the first line is the baseline."""
-    metric = table.metrics[0]
-    best = best_of(table, lines)
-    baseline = lines[0].row.label
-    behind = {
-        line.row.label: difference(line.values(metric), best.values(metric))
-        for line in lines
-        if line != best
-    }
+    best, baseline = best_of(table, lines), lines[0].row.label
+    labels = [line.row.label for line in lines]
+    behind = {label: d for label, d in zip(labels, behind_best(table, lines)) if d}
 
-    figure = f"{table.metric_label} {best.mean(metric):.4f}"
+    figure = f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
     text = f"{best.row.label} is best ({figure})"
     if best.row.label == baseline:
         text = f"No model beats {baseline} ({figure}) on these data"
 
     unsure = [name for name, apart in behind.items() if not apart.is_sure]
     if unsure:
-        return f"{text}, but these folds do not tell it from {_listed(unsure)}."
+        return f"{text}, but these folds do not tell it from {', '.join(unsure)}."
 
     nearest = min(behind, key=lambda name: abs(behind[name].mean))
     apart = behind[nearest]
@@ -280,8 +275,3 @@ def conclusion(table: Table, lines: Sequence[Line]) -> str:
         f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
         "(standard error over folds)."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -148,9 +148,7 @@ def tune(
     given = own_options(config) if isinstance(config, RunConfig) else config or {}
     candidates = candidates_of(given, kind)
     limits = limits_of(trials, minutes, time.monotonic(), reserves=False)
-
-    search = Search(candidates, train, validation, devices)
-    return search.run(limits, None if out is None else Path(out))
+    return Search(candidates, train, validation, devices).run(limits, Path(out) if out else None)
 
 
 def limits_of(
@@ -211,7 +209,8 @@ class Search:
         devices: Sequence[mx.Context] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._states = load_optuna().trial.TrialState  # says how to get it before data are read
+        self._optuna = load_optuna()  # says how to get it before data are read
+        self._states = self._optuna.trial.TrialState
         self.candidates = {candidate.model: candidate for candidate in candidates}
         self._first = candidates[0].base
         self.score = self._first.score
@@ -226,11 +225,9 @@ class Search:
     def _identity(self) -> dict[str, Any]:
         """Return what tells this search from others."""
         fixed = {}
-        for model, candidate in self.candidates.items():
-            computing = {"preset", *computing_options(candidate.base)} - {"threads"}
-            fixed[model] = {
-                name: shown(value) for name, value in candidate.fixed.items() if name in computing
-            }
+        for model, one in self.candidates.items():
+            computing = {"preset", *computing_options(one.base)} - {"threads"}
+            fixed[model] = {name: shown(one.fixed[name]) for name in computing & {*one.fixed}}
 
         data: Any = self._data
         parts = [data] if isinstance(data, Clicks) else [data.train, data.validation]
@@ -256,11 +253,10 @@ class Search:
             If SIGINT or SIGTERM asked to stop.
         """
         with ExitStack() as stack:
+            advice = f"the same command with `out={folder}` goes on"
             if folder is None:
                 folder = Path(stack.enter_context(TemporaryDirectory(prefix="d2l_autorec-")))
                 advice = "nothing was kept: give `out` a folder, and a search can be gone on with"
-            else:
-                advice = f"the same command with `out={folder}` goes on"
 
             shared = stack.enter_context(closing(SharedFolder(folder, self._identity())))
             watch = stack.enter_context(SignalWatch(advice))
@@ -269,7 +265,7 @@ class Search:
     def _search(self, shared: SharedFolder, limits: Limits, watch: SignalWatch) -> Tuned:
         """Try until a limit is reached, together with other processes."""
         direction = "maximize" if self.score.higher_is_better else "minimize"
-        pruner = load_optuna().pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
+        pruner = self._optuna.pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
         with shared.holding():
             self._study = shared.open_study(direction, pruner)
 
@@ -318,8 +314,7 @@ class Search:
     def _starts(self) -> Iterator[tuple[str, str]]:
         """Yield model and preset: the bases of all models first, then their other presets."""
         presets = [[(model, name) for name in c.presets()] for model, c in self.candidates.items()]
-        for starts in zip_longest(*presets):
-            yield from filter(None, starts)
+        return filter(None, chain.from_iterable(zip_longest(*presets)))
 
     def _enqueue(self, model: str, preset: str) -> None:
         """Make the next trial start from a preset."""
@@ -338,7 +333,7 @@ class Search:
         seeds = np.random.SeedSequence([self._first.seed, begun])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `group`, for models with options of their own, is new
-            return load_optuna().samplers.TPESampler(
+            return self._optuna.samplers.TPESampler(
                 seed=int(seeds.generate_state(1)[0]),
                 multivariate=True,
                 group=True,
@@ -347,17 +342,19 @@ class Search:
 
     def _is_over(self, limits: Limits) -> bool:
         """Return whether no more trials are to begin."""
-        ended = len(self._trials("COMPLETE", "PRUNED"))
-        if ended + len(self._trials("RUNNING")) >= limits.trials:
-            return True
-        return ended > 0 and time.monotonic() > self._deadline(limits)
+        ended, running = self._trials("COMPLETE", "PRUNED"), self._trials("RUNNING")
+        is_late = bool(ended) and time.monotonic() > self._deadline(limits)
+        return is_late or len(ended) + len(running) >= limits.trials
 
     def _deadline(self, limits: Limits) -> float:
         """Return when a trial has to end to leave time for the winner."""
         best = self._best()
         if best is None or not limits.reserves:
             return limits.end
-        return limits.end - winner_seconds(best.user_attrs)
+
+        found = best.user_attrs
+        share = 1 + found["best_epoch"] / found["epochs"]
+        return limits.end - (WINNER_FACTOR * found["seconds"] * share + WINNER_SECONDS)
 
     def _best(self) -> Any:
         """Return the best complete trial; None where there is none."""
@@ -378,7 +375,7 @@ class Search:
             experiment = KINDS[config.task](config, self._data, self._devices)
             pruning.epochs = experiment.most_epochs()
             history = experiment.validate(watch, [pruning])
-        except (load_optuna().TrialPruned, NumericalError, UserError, MemoryError) as error:
+        except (self._optuna.TrialPruned, NumericalError, UserError, MemoryError) as error:
             outcome = str(error)
             found: dict[str, Any] = {"why": outcome}
         else:
@@ -453,14 +450,9 @@ class Pruning(Callback):
             raise load_optuna().TrialPruned(f"pruned at epoch {record.epoch} of {self.epochs}")
 
 
-def winner_seconds(attributes: Mapping[str, Any]) -> float:
-    """Return an estimate of how long the winner takes to train, test and refit."""
-    share = attributes["best_epoch"] / attributes["epochs"]
-    return WINNER_FACTOR * attributes["seconds"] * (1 + share) + WINNER_SECONDS
-
-
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
     """Return the trials as a frame; see `Tuned`."""
+    found = ("best_epoch", "epochs", "seconds", "options")
     return pd.DataFrame(
         {
             "trial": trial.number + 1,
@@ -468,10 +460,7 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
             "model": trial.user_attrs["model"],
             "preset": trial.user_attrs.get("preset"),
             "validation": trial.value if trial.state.name == "COMPLETE" else None,
-            "best_epoch": trial.user_attrs.get("best_epoch"),
-            "epochs": trial.user_attrs.get("epochs"),
-            "seconds": trial.user_attrs["seconds"],
-            "options": trial.user_attrs["options"],
+            **{name: trial.user_attrs.get(name) for name in found},
         }
         for trial in trials
     )

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.runs.result import next_command
+from d2l_autorec.runs.result import closing_block
 from d2l_autorec.support.files import read_json
 
 SMALL = ("--dataset", "synthetic:60x80x900", "--out", "out")
@@ -133,4 +133,5 @@ def test_folds_end_with_their_mean(in_process):
 
 def test_an_id_that_looks_like_an_option():
     config = make_config({})
-    assert next_command(config, {"example_user": "-x y"}, "runs/a").endswith(" --user='-x y'")
+    block = closing_block([], config, {"example_user": "-x y"}, "runs/a")
+    assert block.endswith(" --user='-x y'")

@@ -16,7 +16,7 @@ from d2l_autorec.models.mult_vae import (
     TruncatedNormal,
 )
 from d2l_autorec.training.history import Anneal, anneal_schedule, second_pass
-from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.loaders import BATCHES
 from d2l_autorec.training.losses import MultinomialLoss
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
@@ -193,16 +193,6 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
         assert onp.isfinite(dense).all()
 
 
-@pytest.mark.parametrize("hidden", [(4,), (5, 4), (7, 6, 5, 4)])
-def test_layer_sizes(hidden):
-    sizes = [(10, *hidden), (*hidden[::-1], 10)]
-    for model, code in ((MultDAE, hidden[-1]), (MultVAE, 2 * hidden[-1])):
-        net = model(hidden, 10, (0.5,) * (2 * len(hidden)))
-        outputs = [*hidden[:-1], code, *hidden[-2::-1], 10]
-        assert [layer.bias.shape[0] for layer in layers(net)] == outputs
-    assert len(layers(net)) == sum(len(part) - 1 for part in sizes)
-
-
 def test_initial_values():
     net = MultVAE((60, 20), 500)
     net.initialize(mx.init.Zero(), ctx=[mx.cpu(0), mx.cpu(1)])  # each parameter has its own
@@ -248,38 +238,6 @@ def test_the_batch_is_averaged_once(model, monkeypatch):
 def test_large_logits_give_a_finite_loss():
     logits = np.array([[1000.0, -1000.0, 0]])
     close(MultinomialLoss()(logits, np.array([[1.0, 1, 0]])), [2000])
-
-
-CLICKS = (onp.random.default_rng(2).uniform(size=(40, 30)) < 0.2).astype("float32")
-
-
-def trained(seed, kernel="dense", model=MultVAE):
-    """Parameters after three epochs."""
-    net = model((8, 4), 30)
-    mx.random.seed(seed)
-    net.initialize()
-    net.hybridize()
-    weights = net.collect_params()
-    trainer = gluon.Trainer(weights, "adam", {"learning_rate": 0.01})
-    schedule, loader = (
-        Anneal(0.2, 0.1),
-        train_loader(sp.csr_matrix(CLICKS), 10, seed, BATCHES[kernel]),
-    )
-    loss = MultinomialLoss(lambda: schedule(trainer.optimizer.num_update))
-    for x in itertools.chain(loader, loader, loader):
-        with autograd.record():
-            rows = loss(net(x), x)
-        rows.backward()
-        trainer.step(len(x))
-    return [p.data().asnumpy() for p in weights.values()]
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_seed_determines_the_training(kernel):
-    """Initial values, noise, dropout and order all come from seeds."""
-    first, again, other = (trained(seed, kernel) for seed in (1, 1, 2))
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again))
-    assert not any(onp.array_equal(a, b) for a, b in zip(first, other))
 
 
 def test_original_annealing():

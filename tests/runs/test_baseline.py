@@ -105,7 +105,7 @@ def test_popularity(tmp_path):
     assert ease["baseline_test_ndcg@100"] == pytest.approx(popularity["test_ndcg@100"])
 
 
-@pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "--model mf")])
+@pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "than means")])
 def test_a_model_that_is_no_better_says_so(preset, advice, tmp_path, capsys):
     config = make_config({**SMALL, "preset": preset, "out": str(tmp_path / "run")})
     result = {**train_run(config), "baseline_test_rmse": 0.01}

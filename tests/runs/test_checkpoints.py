@@ -89,19 +89,6 @@ def test_stopped_at_any_step_a_run_ends_bit_identically(name, tmp_path):
         shutil.rmtree(path)
 
 
-def test_a_resumed_epoch_trains_on_no_row_twice(tmp_path, monkeypatch):
-    """Of 4 steps an epoch the 6th is the last one that is made."""
-    config = make_config({**MODELS["fused"], "out": str(tmp_path / "run")})
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        Stopper(patch, 6)
-        train_run(config)
-
-    rest = Stopper(monkeypatch, 0)
-    train_run(config, resume=tmp_path / "run")
-    steps = math.floor(3 * 60 / 16)  # rows of the third epoch that fill no batch are left
-    assert rest.steps == steps - 6
-
-
 class Clock:
     """A clock that goes on when it is told to."""
 
@@ -155,19 +142,6 @@ def saves(monkeypatch):
 
     monkeypatch.setattr(Checkpoint, "save", noted)
     return found
-
-
-def test_where_none_can_be_written_in_mid_epoch_every_cheap_moment_counts():
-    """Of several workers, which go on from the end of an epoch only."""
-    clock = Clock()
-    pace = Pace("60s", clock)
-    assert pace.is_due(1, is_last_chance=True)
-    with pace.writing():
-        clock.now += 1
-    clock.now += 19.9
-    assert not pace.is_due(2, is_last_chance=True)
-    clock.now += 0.1
-    assert pace.is_due(3, is_last_chance=True)
 
 
 def test_a_run_of_a_few_seconds_writes_no_checkpoint(tmp_path, monkeypatch):
@@ -224,22 +198,6 @@ def test_a_save_holds_no_copy_of_the_arrays(tmp_path):
     assert written > 3 * 4 * 2 * 500 * 2000
     largest = 4 * 500 * 2000
     assert peak < 1.2 * largest  # a chunk of NumPy's, of 16 MiB at most
-
-
-def test_what_is_written_is_read(tmp_path):
-    net, trainer = trained_network()
-    path = tmp_path / "c"
-    run = Checkpoint("run", best={"parameter/x": onp.arange(6.0).reshape(2, 3)})
-    run.save(path, live_arrays(net, trainer, {}))
-
-    with open(path, "rb") as file:
-        stored = Checkpoint.read(file, path, "run")
-
-    expected = dict(live_arrays(net, trainer, {}))
-    assert stored.arrays.keys() == expected.keys() and len(expected) == 4 + 8 + 2
-    for name, array in expected.items():
-        onp.testing.assert_array_equal(stored.arrays[name], array)
-    onp.testing.assert_array_equal(stored.best["parameter/x"], [[0, 1, 2], [3, 4, 5]])
 
 
 def test_every_damaged_byte_is_told(tmp_path):

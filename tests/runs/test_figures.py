@@ -1,7 +1,5 @@
 """Figures of runs, tables and searches: their values, and words that are true."""
 
-import dataclasses
-
 import numpy as onp
 import pandas as pd
 import pytest
@@ -12,7 +10,6 @@ from d2l_autorec.runs.figures import (
     draw_table,
     draw_trials,
     look_of,
-    made_of,
     save_curve,
     series_of_run,
 )
@@ -88,20 +85,6 @@ def test_a_score_is_no_rating(drawn, tmp_path):
     words = words_in(drawn[0])
     assert {"validation 0.5000", "test 0.4000"} < set(words)
     assert "NDCG@100" in words and not [word for word in words if "rating units" in word]
-
-
-def test_epochs_without_evaluation_are_left_out(drawn, tmp_path):
-    history = history_of([None, 0.95, None, 0.9])
-    save_curve(history, RATING, tmp_path / "curve.png", "rmse")
-    [line] = drawn[0].axes[0].get_lines()
-    assert list(line.get_xdata()) == [2, 4] and list(line.get_ydata()) == [0.95, 0.9]
-
-
-def test_a_line_of_one_epoch_is_seen(drawn, tmp_path):
-    save_curve(history_of([0.9]), RATING, tmp_path / "curve.png", "rmse")
-    [axes] = drawn[0].axes
-    [line] = axes.get_lines()
-    assert line.get_marker() == "o"
 
 
 def test_a_closed_form_is_a_level_without_epochs(drawn, tmp_path):
@@ -183,17 +166,6 @@ def test_published_values_stand_beside_ours(drawn, tmp_path):
     words = words_in(drawn[0])
     assert {"here", "published", TABLES["paper"].title, "test RMSE"} < set(words)
     assert "ml-1m, split random: mean ± standard deviation of 2 runs" in words
-
-
-def test_what_a_figure_is_made_of():
-    folds = [Line(Row("a", {}), runs_of(1, split="u1") + runs_of(2, split="u2"))]
-    assert made_of(folds) == "ml-1m, split u1, split u2: mean ± standard deviation of 2 runs"
-    clicks = [{"dataset": "ml-1m", "heldout_users": 500}] * 3
-    lines = [Line(Row("a", {}), clicks), Line(Row("b", {}), clicks[:1])]
-    text = "ml-1m: mean ± standard deviation of 1 or 3 runs"
-    assert made_of(lines) == text
-    mixed = dataclasses.replace(lines[0].row, label="c")
-    assert made_of([Line(mixed, runs_of(1))]) == "ml-1m, split random: one run each"
 
 
 TRIALS = pd.DataFrame(

@@ -119,28 +119,6 @@ def test_an_option_with_an_effect_is_not(options):
     assert {name: getattr(config, name) for name in options} == options
 
 
-def test_resuming_does_not_take_what_has_no_effect(in_process, tmp_path):
-    out = str(tmp_path / "out")
-    assert (
-        in_process(
-            "run", "--model", "mean", "--dataset", "synthetic:60x80x900", "--out", out
-        ).returncode
-        == 0
-    )
-    assert_user_error(
-        in_process("run", "--resume", out, "--checkpoint-every", "9"), "--checkpoint-every has no"
-    )
-
-
-def test_options_of_other_commands_without_effect(in_process):
-    for command, arguments, fragment in [
-        ("recommend", ["x", "--user", "1", "--items", "2", "-n", "3"], "-n has no effect"),
-        ("report", ["--quick", "--seeds", "2"], "--seeds has no effect: --quick"),
-        ("report", ["--table", "folds,u1", "--seeds", "2"], "--seeds has no effect"),
-    ]:
-        assert_user_error(in_process(command, *arguments), fragment)
-
-
 HOSTILE = (
     "inf -inf nan 1e300 1e-320 -0 -0.0 0 -1 1_000 +5 0x10 1e400 None 1e . - 1, , 1,,2 1,inf .5"
 )

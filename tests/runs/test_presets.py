@@ -154,14 +154,6 @@ def test_own_ratings_get_the_best_preset_from_python_too(config, expected):
         assert model.config.epochs == 2  # what is given stays
 
 
-@pytest.mark.parametrize("config", [None, AutoRecConfig(hidden=4, epochs=2, **QUIET)])
-@pytest.mark.filterwarnings("ignore:no better than:d2l_autorec.DataWarning")
-def test_ratings_with_a_name_are_trained_on_as_in_the_book(config):
-    ratings = d2l.load_ratings("synthetic:40x30x300")
-    model = d2l.train_model(config, *d2l.random_split(ratings, test_ratio=0.1, seed=0))
-    assert model.config.preset == "chapter" and not model.config.center
-
-
 def test_a_model_that_does_not_beat_the_means_warns():
     train, test = own_ratings()
     config = AutoRecConfig(preset="chapter", epochs=1, hidden=4, **QUIET)

@@ -27,7 +27,7 @@ DEEP = dict(
     quiet=True,
     cpus=1,
 )
-LAYERS = {1: ("encoder", "decoder"), 2: ("inner.0", "inner.6"), 3: ("inner.2", "inner.4")}
+LAYERS = {1: ("encoder", "decoder"), 2: ("inner.0.0", "inner.3.0"), 3: ("inner.1.0", "inner.2.0")}
 
 
 def epochs_by_phase(folder):
@@ -107,13 +107,13 @@ def test_codes_and_their_autoencoder_by_numpy():
     x = np.random.default_rng(0).integers(0, 6, (5, 6)).astype("float32")
 
     first = np.tanh(x @ w["encoder.weight"] + w["encoder.bias"])
-    second = np.tanh(first @ w["inner.0.weight"].T + w["inner.0.bias"])
+    second = np.tanh(first @ w["inner.0.0.weight"].T + w["inner.0.0.bias"])
     for depth, expected in ((1, first), (2, second)):
         found = codes(net, mx.np.array(x), depth)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
-    third = np.tanh(second @ w["inner.2.weight"].T + w["inner.2.bias"])
-    back = np.tanh(third @ w["inner.4.weight"].T + w["inner.4.bias"])
+    third = np.tanh(second @ w["inner.1.0.weight"].T + w["inner.1.0.bias"])
+    back = np.tanh(third @ w["inner.2.0.weight"].T + w["inner.2.0.bias"])
     found = CodeAutoencoder(net, 2)(mx.np.array(second)).asnumpy()
     np.testing.assert_allclose(found, back, rtol=1e-5, atol=1e-6)
 
@@ -149,7 +149,7 @@ def test_inner_weights_decay_by_a_lambda_of_their_own():
 
     net = experiment.network("search")
     shares = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
-    assert shares["inner.2.weight"] == pytest.approx(2 / 50)
+    assert shares["inner.1.0.weight"] == pytest.approx(2 / 50)
     assert shares["encoder.weight"] == shares["decoder.weight"] == 1
 
 

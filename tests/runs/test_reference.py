@@ -14,24 +14,13 @@ from d2l_autorec.support.errors import DataWarning
 
 
 def chapter_rmse(data_dir, out, seed, **options):
-    return train_run(
-        AutoRecConfig(
-            dataset="ml-100k",
-            data_dir=str(data_dir),
-            seed=seed,
-            out=str(out / f"{seed}{options}"),
-            quiet=True,
-            **options,
-        )
-    )["test_rmse"]
+    given = dict(dataset="ml-100k", data_dir=str(data_dir), out=str(out / f"{seed}{options}"))
+    return train_run(AutoRecConfig(**given, seed=seed, quiet=True, **options))["test_rmse"]
 
 
 def over_five_seeds(what, *arguments, **options):
     scores = [chapter_rmse(*arguments, seed, **options) for seed in range(5)]
-    print(
-        f"\n{what}: test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}",
-        np.round(scores, 4).tolist(),
-    )
+    print(f"\n{what}: test RMSE {np.mean(scores):.4f} +- {np.std(scores, ddof=1):.4f}")
     return np.array(scores)
 
 
@@ -83,24 +72,19 @@ def test_releases(data_dir, recwarn, name, shape, first_title):
     assert not [w for w in recwarn if w.category is DataWarning]
 
 
+def rows_of(ratings):
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    return list(zip(users.tolist(), items.tolist(), ratings.values.tolist()))
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize("fold, sizes", [("u1", (80_000, 20_000)), ("ua", (90_570, 9430))])
 def test_official_folds(data_dir, fold, sizes):
     train, test = load_official_fold(fold, data_dir)
     assert (len(train), len(test)) == sizes and train.num_items == 1682
     whole = load_ratings("ml-100k", data_dir)
-    key = {
-        (u, i): v
-        for u, i, v in zip(
-            whole.user_ids[whole.users].tolist(), whole.item_ids[whole.items].tolist(), whole.values
-        )
-    }
-    for part in (train, test):
-        for u, i, v in zip(
-            part.user_ids[part.users].tolist(), part.item_ids[part.items].tolist(), part.values
-        ):
-            assert key.pop((u, i)) == v
-    assert not key
+    parts = [*rows_of(train), *rows_of(test)]
+    assert len(parts) == len(whole) and set(parts) == set(rows_of(whole))
 
 
 @pytest.mark.realdata
@@ -115,13 +99,13 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
         table[role] = [f"{letter}{names[k]}" for k in table[role]]
     table.to_csv(tmp_path / "mine.csv", index=False)
     options = dict(epochs=3, hidden=(50,), quiet=True, preset="chapter")
-    own = train_run(
-        AutoRecConfig(ratings=str(tmp_path / "mine.csv"), out=str(tmp_path / "own"), **options)
-    )
-    real = train_run(
-        AutoRecConfig(
-            dataset="ml-100k", data_dir=str(data_dir), out=str(tmp_path / "real"), **options
-        )
+    sources = {
+        "own": dict(ratings=str(tmp_path / "mine.csv")),
+        "real": dict(dataset="ml-100k", data_dir=str(data_dir)),
+    }
+    own, real = (
+        train_run(AutoRecConfig(**source, out=str(tmp_path / name), **options))
+        for name, source in sources.items()
     )
     for name in ("test_rmse", "test_mae", "train_rmse", "cold_test_ratings"):
         assert own[name] == real[name]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import mxnet as mx
 import numpy as onp
@@ -169,11 +170,8 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         mx.random.seed(1)
         net = AutoRec(5, matrix.shape[1], 0.2)
         net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-        return (
-            net,
-            make_trainer(net, config, contexts),
-            train_loader(matrix, 16, 0, BATCHES[kernel]),
-        )
+        loader = train_loader(matrix, 16, 0, BATCHES[kernel])
+        return net, make_trainer(net, config, contexts), loader
 
     def train(parts, epochs, history=()):
         net, trainer, loader = parts
@@ -196,9 +194,7 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
 def stopped_run(tmp_path_factory):
     """A run folder with a checkpoint, as after a kill."""
     folder = tmp_path_factory.mktemp("stopped")
-    options = (
-        "--epochs 100000 --patience 100000 --checkpoint-every 1".split()
-    )  # none before the kill
+    options = "--epochs 100000 --patience 100000 --checkpoint-every 1".split()
     process = start(folder, *RUN[:-2], *options, "--quiet", "--out", "run")
     while not (folder / "run" / "checkpoint.bin").exists():
         assert process.poll() is None
@@ -330,21 +326,21 @@ def test_learning_rates_by_hand(name, expected):
     assert rates == pytest.approx(expected)
 
 
+REFITTED = AutoRecConfig(
+    dataset="synthetic:90x300x3000",
+    hidden=(16,),
+    lr=0.02,
+    batch_size=32,
+    epochs=60,
+    patience=3,
+    val_ratio=0.2,
+    refit=True,
+    quiet=True,
+)
+
+
 def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
-    result = train_run(
-        AutoRecConfig(
-            dataset="synthetic:90x300x3000",
-            hidden=(16,),
-            lr=0.02,
-            batch_size=32,
-            epochs=60,
-            patience=3,
-            val_ratio=0.2,
-            refit=True,
-            out=str(tmp_path / "run"),
-            quiet=True,
-        )
-    )
+    result = train_run(replace(REFITTED, out=str(tmp_path / "run")))
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
     search = [float(r["validation_rmse"]) for r in rows if r["phase"] == "search"]
     refit = [r for r in rows if r["phase"] == "refit"]
@@ -356,22 +352,8 @@ def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
 
 def test_plateau_and_refit(tmp_path):
     """The refit goes through the learning rates of the search."""
-    train_run(
-        AutoRecConfig(
-            dataset="synthetic:90x300x3000",
-            hidden=(16,),
-            lr=0.02,
-            lr_step=1,
-            batch_size=32,
-            epochs=60,
-            patience=4,
-            val_ratio=0.2,
-            refit=True,
-            lr_schedule="plateau",
-            out=str(tmp_path / "run"),
-            quiet=True,
-        )
-    )
+    plateau = dict(lr_schedule="plateau", lr_step=1, patience=4)
+    train_run(replace(REFITTED, **plateau, out=str(tmp_path / "run")))
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
     rates = {phase: [r["lr"] for r in rows if r["phase"] == phase] for phase in ("search", "refit")}
     assert rates["refit"] == rates["search"][: len(rates["refit"])]
@@ -404,15 +386,7 @@ def test_other_devices_are_refused(tmp_path, in_process):
 
 def test_unpickling_is_never_tried(tmp_path):
     """A file with an object array, and a right checksum, is refused."""
-    path = tmp_path / "c"
-    run = Checkpoint("run")
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        run.save(path, [("x", onp.array([{}], dtype=object))])
-
+    path = tmp_path / "c.npz"
     onp.savez(path, about=onp.array([{}], dtype=object))
-    path = path.with_suffix(".npz")
-    with (
-        open(path, "rb") as file,
-        pytest.raises(DataError, match="damaged.*allow_pickle"),
-    ):
+    with open(path, "rb") as file, pytest.raises(DataError, match="damaged.*allow_pickle"):
         Checkpoint.read(file, path, "run")

@@ -56,14 +56,6 @@ def test_nothing_beats_the_means():
     assert text.startswith("No model beats means (test RMSE 0.9500) on these data; the next, A,")
 
 
-def test_higher_may_be_better():
-    compared = [line("popularity", (0.2, 0.21, 0.2), NDCG), line("A", (0.4, 0.42, 0.41), NDCG)]
-    text = conclusion(CLICKS, compared)
-    assert text.startswith(
-        "A is best (test NDCG@100 0.4100); the next, popularity, is behind by 0.2"
-    )
-
-
 def test_a_report_of_an_own_file(in_process, tmp_path):
     """Four models on the same folds; again, nothing is run anew; another content, all is."""
     path = own_file(tmp_path)

@@ -95,21 +95,12 @@ class AutoRecConfig(RatingModel):
     )
     decoder_activation: str = option("identity", "of the predictions", one_of(ACTIVATIONS))
     tied: bool = option(False, "the decoder has the encoder's weights")
-    dropout: Shares = option(
-        (0.05,), "dropout after the first hidden layer", DROPOUT, space=Span(0.0, 0.7)
-    )
+    dropout: Shares = option((0.05,), "of the first hidden layer", DROPOUT, space=Span(0.0, 0.7))
     input_dropout: float = option(
-        0.0,
-        "share of the ratings that the encoder does not see",
-        FRACTION,
-        when("center"),
-        space=Span(0.0, 0.8),
+        0.0, "share of the input to hide", FRACTION, when("center"), space=Span(0.0, 0.8)
     )
     input_scale: float = option(
-        1.0,
-        "what the encoder's inputs are multiplied by",
-        POSITIVE,
-        space=Span(0.3, 30.0, log=True),
+        1.0, "factor of the encoder's input", POSITIVE, space=Span(0.3, 30.0, log=True)
     )
     center: bool = option(False, "read and predict what user and item means leave")
     loss: str = option(
@@ -127,9 +118,7 @@ class AutoRecConfig(RatingModel):
     batch_size: int | str = redefault(
         RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
     )
-    updates: int | None = training_option(
-        None, "instead of --epochs: about so many steps", AT_LEAST_1
-    )
+    updates: int | None = training_option(None, "instead of --epochs: number of steps", AT_LEAST_1)
     pretrain: bool = training_option(
         False, "train the hidden layers one after the other first, as autoencoders"
     )
@@ -155,14 +144,10 @@ class AutoRecConfig(RatingModel):
     @property
     def phases(self) -> list[str]:
         """The parts of a run, one after the other; the last is served."""
-        stages = []
-        if self.pretrain:
-            stages = [f"{PRETRAIN}{k + 1}" for k in range(len(self.hidden) // 2 + 1)]
-
-        phases = [*stages, "search"]
-        if self.refit:
-            phases += [*(f"{REFITTED}{stage}" for stage in stages), "refit"]
-        return phases
+        count = len(self.hidden) // 2 + 1 if self.pretrain else 0
+        stages = [f"{PRETRAIN}{k + 1}" for k in range(count)]
+        refits = [*(f"{REFITTED}{stage}" for stage in stages), "refit"] if self.refit else []
+        return [*stages, "search", *refits]
 
     def of_phase(self, phase: str) -> "AutoRecConfig":
         """Return the options by which a phase trains."""
@@ -170,18 +155,10 @@ class AutoRecConfig(RatingModel):
         if not stage:
             return self
 
-        hidden, epochs = self.hidden, self.pretrain_epochs[1]
-        if stage == 1:
-            hidden, epochs = hidden[:1], self.pretrain_epochs[0]
+        first, others = self.pretrain_epochs
+        own = {"hidden": self.hidden[:1], "epochs": first} if stage == 1 else {"epochs": others}
         lr = self.pretrain_lr or self.lr
-        return replace(self, hidden=hidden, epochs=epochs, lr=lr, pretrain=False, updates=None)
-
-    @property
-    def inner_share(self) -> float:
-        """Weight decay between hidden layers, as a share of that of the others."""
-        if self.inner_regularization is None or not self.regularization:
-            return 1.0
-        return self.inner_regularization / self.regularization
+        return replace(self, lr=lr, pretrain=False, updates=None, **own)
 
     def epochs_for(self, num_rows: int) -> int:
         """Return how many epochs to train on a matrix of so many rows."""
@@ -248,7 +225,9 @@ class AutoRecConfig(RatingModel):
             net = DeepAutoRec(self.hidden, columns, dropout, **options)
 
         net.input_scale = self.input_scale
-        net.inner.collect_params().setattr("wd_mult", self.inner_share)
+        if self.inner_regularization is not None and self.regularization:
+            share = self.inner_regularization / self.regularization
+            net.inner.collect_params().setattr("wd_mult", share)
         return net
 
     def _is_chapters(self) -> bool:
@@ -301,9 +280,8 @@ class AutoRecConfig(RatingModel):
         if self.updates is not None and self.epochs != RunConfig.epochs:
             exclude(self, "epochs", "updates", "both set the length of training; give one")
 
-        unlike = {"decoder_activation": "identity", "loss": "l2"}
-        for name, usual in unlike.items():
-            if self.center and getattr(self, name) != usual:
+        for name in ("decoder_activation", "loss"):
+            if self.center and getattr(self, name) != getattr(AutoRecConfig, name):
                 why = "what the means leave is on no scale, and its error is squared"
                 exclude(self, "center", name, why)
         if self.regularization is not None and self.loss != "l2":

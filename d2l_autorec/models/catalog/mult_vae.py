@@ -30,9 +30,7 @@ from ..registry import register
 if TYPE_CHECKING:
     from ...training.history import EpochRecord
 
-CAPPED = Need(
-    lambda c: not c.search_beta, "`search_beta` anneals up to 1, and then to what it found"
-)
+CAPPED = Need(lambda c: not c.search_beta, "`search_beta` anneals to 1, and then to what it found")
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,7 @@ class ClickAutoencoderConfig(ClickModel):
         space=Among(((100,), (200,), (600,), (300, 100), (600, 200))),
     )
     dropout: Shares = option(
-        (0.5,),
-        "share of the input that is dropped, or of each layer's: 0.5,0,0,0",
-        SHARES,
-        space=Span(0.2, 0.8),
+        (0.5,), "of the input, or of each layer's: 0.5,0,0,0", SHARES, space=Span(0.2, 0.8)
     )
     early_stopping: str = training_option(
         "ndcg@100", "the validation score that decides", one_of(("ndcg@100", "loss"))
@@ -99,14 +94,9 @@ class MultVAEConfig(ClickAutoencoderConfig):
     )
     anneal_cap: float = training_option(0.2, "highest beta", PENALTY, CAPPED, space=Span(0.0, 1.0))
     anneal_steps: int = training_option(
-        ORIGINAL_STEPS,
-        "updates in which an original beta would reach 1",
-        AT_LEAST_1,
-        when("anneal", "original"),
+        ORIGINAL_STEPS, "updates until beta would be 1", AT_LEAST_1, when("anneal", "original")
     )
-    search_beta: bool = training_option(
-        False, "anneal to 1, then train anew up to the beta that was best"
-    )
+    search_beta: bool = training_option(False, "anneal to 1, then train anew to the best beta")
 
     compared = {"Mult-VAE": {"anneal": "recotour"}}
     _network = "MultVAE"
@@ -133,18 +123,13 @@ class MultVAEConfig(ClickAutoencoderConfig):
 
         metric, higher_is_better = self.score
         sign = 1 if higher_is_better else -1
-        return second_pass(
-            schedule,
-            [
-                (record.beta, sign * record.validation[metric])
-                for record in search
-                if record.validation and record.beta is not None
-            ],
-        )
+        measured = [record for record in search if record.validation]
+        tried = [(record.beta or 0.0, sign * record.validation[metric]) for record in measured]
+        return second_pass(schedule, tried)
 
-    def _check_async(self) -> None:
-        super()._check_async()
-        if self.anneal != "constant":
+    def _check_distributed(self) -> None:
+        super()._check_distributed()
+        if self.kvstore == "dist_async" and self.anneal != "constant":
             exclude(self, "kvstore", "anneal", "nobody counts the updates of all workers")
 
     def _check_combinations(self) -> None:
