@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         record = RunFolder.read(folder)
         config = resumed_config(record.config, folder, given)
-        threads = record.threads  # sums depend on their number, in the last bits
+        threads = record.about["threads"]  # sums depend on their number, in the last bits
 
     show_steps(not config.quiet and not config.json)
     step("loading MXNet")

@@ -189,8 +189,3 @@ def layers_of(net: gluon.Block) -> list[gluon.Block]:
     if not isinstance(net, (nn.HybridSequential, nn.Sequential)):
         return [net]
     return [layer for child in net for layer in layers_of(child)]
-
-
-def as_model(net: Any) -> Any:
-    """Return a network that answers what a run asks of it: itself, or `OwnNetwork` of it."""
-    return net if isinstance(net, Model) else OwnNetwork(net)

@@ -128,11 +128,7 @@ class RunConfig:
 
     model: str = option("autorec", "")  # the registry knows the names, and what they are
     preset: str = option(
-        "chapter",
-        "defaults: the book's, paper's, or best found",
-        one_of(PRESETS),
-        computes=False,
-        common=True,
+        "chapter", "the book's, paper's or best", one_of(PRESETS), computes=False, common=True
     )
     dataset: str = data_option(
         "auto",
@@ -167,11 +163,7 @@ class RunConfig:
     split: str = data_option("random", "which part is the test part", one_of(SPLITS))
     folds: int = data_option(5, "number of folds of --split k-fold", within(2, 1000), BY_FOLD)
     fold: int | str = data_option(
-        1,
-        "which one is tested; all: each in turn, and their mean",
-        or_all(within(1, 1000)),
-        BY_FOLD,
-        metavar="N|all",
+        1, "tested fold; all: each in turn", or_all(within(1, 1000)), BY_FOLD, metavar="N|all"
     )
     lr: float = training_option(
         0.002, "learning rate", POSITIVE, common=True, space=Span(2e-4, 1e-2, log=True)
@@ -205,10 +197,7 @@ class RunConfig:
     )
     cpus: int | None = device_option(None, "CPU contexts, which behave as devices", within(1, 64))
     kvstore: str = device_option(
-        "auto",
-        "who adds up gradients; dist_sync, dist_async: workers of d2l_autorec.launch",
-        one_of(KVSTORES),
-        TRAINED,
+        "auto", "who adds up gradients; dist_*: d2l_autorec.launch", one_of(KVSTORES), TRAINED
     )
     threads: int | None = device_option(
         None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", within(1, 512)
@@ -235,9 +224,8 @@ class RunConfig:
         known = cls.__dataclass_fields__
         for name in given:
             if name not in known:
-                raise ConfigError(
-                    f"{name}: {cls.__name__} has no such parameter{did_you_mean(name, known)}"
-                )
+                hint = did_you_mean(name, known)
+                raise ConfigError(f"{name}: {cls.__name__} has no such parameter{hint}")
 
         config = super().__new__(cls)
         object.__setattr__(config, "given", given)
@@ -399,9 +387,10 @@ class RunConfig:
 
     def build(self, data: Any) -> Any:
         """Return the network of a run: `network`, or the one that was given for this run."""
-        from .base import as_model
+        from .base import Model, OwnNetwork
 
-        return as_model(self.network(data) if self.own.net is None else self.own.net)
+        net = self.network(data) if self.own.net is None else self.own.net
+        return net if isinstance(net, Model) else OwnNetwork(net)
 
     def fit(self, matrix: Any) -> "Linear":
         """Return the scores of a model that is computed at once, of a matrix users x items."""
@@ -423,11 +412,6 @@ class RunConfig:
         """Return the loss by its name for the compiled steps; None where they do not cover it."""
         return None
 
-    def activations(self) -> int:
-        """Return how many numbers a network computes for a row, beside its predictions."""
-        size = getattr(self, self.sized_by)
-        return sum(size) if isinstance(size, tuple) else size
-
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError where the model cannot be had of these data, on so many devices."""
 
@@ -435,11 +419,6 @@ class RunConfig:
     def score(self) -> Score:
         """The validation metric that decides on the best epoch."""
         return RMSE
-
-    @property
-    def validated(self) -> bool:
-        """Whether part of the data is for validation."""
-        return True
 
     @property
     def phases(self) -> list[str]:

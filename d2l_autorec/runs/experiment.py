@@ -233,7 +233,8 @@ class Experiment(ABC):
             kernels.load()  # says what is wrong with it
         if config.sized_by:
             rows, columns = self.matrix_shape
-            numbers = config.activations()
+            size = getattr(config, config.sized_by)  # numbers of a row, beside its predictions
+            numbers = sum(size) if isinstance(size, tuple) else size
             if self.kernel == "dense" and config.reads == "rows":
                 numbers += columns
             shape = config.rows_of_a_step(rows), numbers
@@ -398,10 +399,8 @@ class Experiment(ABC):
         if self.folder is None:
             return "nothing was kept: give `out` a folder, and a training can be resumed"
 
-        text = f"go on with `train_model(resume={self.folder.path})`"
-        if self.workers.store:
-            text += ", started by d2l_autorec.launch as before"
-        return text
+        launched = ", started by d2l_autorec.launch as before" if self.workers.store else ""
+        return f"go on with `train_model(resume={self.folder.path})`{launched}"
 
     def _go_on_to(self, phase: str) -> None:
         """Begin the next phase; after pretraining it inherits the parameters."""

@@ -114,11 +114,6 @@ class RunFolder:
         check_digests(path, digests)
         return cls(path, config, began, result, {"config.json": digest_of(file), **digests})
 
-    @property
-    def threads(self) -> int:
-        """The number of CPU threads that the run began with."""
-        return self.about["threads"]
-
     def finished(self) -> dict[str, Any]:
         """Return the result; raise DataError if the run has not finished."""
         if self.result is None:

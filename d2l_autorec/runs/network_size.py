@@ -74,13 +74,9 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
             f": choose a smaller `{option}` or `batch_size`",
         )
 
-    if max(sizes) > LARGEST:
+    largest = max(*sizes, rows * columns)
+    if largest > LARGEST:
         raise ConfigError(
-            f"the network has a matrix of {max(sizes)} numbers, and MXNet can index "
-            f"{LARGEST}: choose a smaller `{option}`"
-        )
-    if rows * columns > LARGEST:
-        raise ConfigError(
-            f"a batch has {rows} x {columns} numbers, and MXNet can index {LARGEST}: "
-            "choose a smaller `batch_size`"
+            f"there is a matrix of {largest} numbers, and MXNet can index {LARGEST}: choose a "
+            f"smaller `{option}` or `batch_size`"
         )

@@ -169,8 +169,7 @@ def _about_result(result: dict[str, Any]) -> list[str]:
             remark += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
         remarks.append(remark)
 
-    count = result.get("test_users_without_held_out")
-    if count:
+    if count := result.get("test_users_without_held_out"):
         remarks.append(f"{count} test users have no held-out click and were left out")
     return remarks
 

@@ -60,7 +60,7 @@ def run_training(
         If SIGINT or SIGTERM asked to stop.
     """
     mx.npx.set_np()
-    threads = RunFolder.read(resume).threads if resume else config.threads
+    threads = RunFolder.read(resume).about["threads"] if resume else config.threads
     start_mxnet(threads, cpus=len(devices or ()) or config.cpus or 1)
 
     with connect(config.kvstore) as workers:

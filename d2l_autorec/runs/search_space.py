@@ -38,10 +38,8 @@ class Candidate:
 
     def presets(self) -> list[str]:
         """Return the presets to try first, beginning with the base."""
-        if "preset" in self.fixed:
-            return [self.base.preset]
-        others = [name for name in self.base.preset_names() if name != self.base.preset]
-        return [self.base.preset, *others]
+        others = [] if "preset" in self.fixed else self.base.preset_names()
+        return list(dict.fromkeys([self.base.preset, *others]))
 
     def preset_parameters(self) -> dict[str, Any]:
         """Return the base as a point of the space; without what lies outside of it."""

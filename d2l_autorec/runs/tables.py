@@ -184,10 +184,8 @@ def section(table: Table, lines: Sequence[Line]) -> str:
 def behind_best(table: Table, lines: Sequence[Line]) -> "list[Difference | None]":
     """Return how far each model is behind the best; None for this itself."""
     best, metric = best_of(table, lines), table.metrics[0]
-    pairs = [(line, line.values(metric)) for line in lines]
-    return [
-        None if line == best else difference(values, best.values(metric)) for line, values in pairs
-    ]
+    of_best = best.values(metric)
+    return [None if line == best else difference(line.values(metric), of_best) for line in lines]
 
 
 def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:

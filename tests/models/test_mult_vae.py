@@ -10,11 +10,7 @@ from mxnet.gluon import nn
 from scipy import sparse as sp
 
 from d2l_autorec.models.layers import InputDense
-from d2l_autorec.models.mult_vae import (
-    MultDAE,
-    MultVAE,
-    TruncatedNormal,
-)
+from d2l_autorec.models.mult_vae import MultDAE, MultVAE, TruncatedNormal
 from d2l_autorec.training.history import Anneal, anneal_schedule, second_pass
 from d2l_autorec.training.loaders import BATCHES
 from d2l_autorec.training.losses import MultinomialLoss

@@ -255,7 +255,7 @@ def test_it_stops_only_where_it_was_evaluated():
         ),
         (
             ["--model", "mult-vae", "--search-beta", "--anneal", "constant"],
-            "--search-beta needs a beta that grows",
+            "--search-beta and --anneal constant exclude each other: it needs a beta that grows",
         ),
         (
             ["--model", "ease", "--heldout-users", "100"],

@@ -6,9 +6,8 @@ import pytest
 from helpers import train_run
 
 from d2l_autorec import AutoRecConfig
-from d2l_autorec.data.sources import load_official_fold, load_ratings, synthetic_ratings
+from d2l_autorec.data.sources import load_official_fold, load_ratings
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.runs.tables import published_tables
 from d2l_autorec.support.errors import DataWarning
 
@@ -43,17 +42,6 @@ def test_early_stopping_and_refit_beat_25_epochs(data_dir, tmp_path):
         "early stopping, refit", data_dir, tmp_path, epochs=200, val_ratio=0.1, refit=True
     )
     assert stopped.mean() < fixed.mean() and refitted.mean() < fixed.mean() - 0.008
-
-
-def test_autorec_beats_the_item_mean_on_generated_ratings(tmp_path):
-    config = AutoRecConfig(dataset="synthetic", out=str(tmp_path / "run"), quiet=True)
-    result = train_run(config)
-    train, test = split_ratings(config, synthetic_ratings(seed=0))
-    sums = np.bincount(train.items, train.values, train.num_items)
-    counts = np.bincount(train.items, minlength=train.num_items)
-    means = np.where(counts, sums / np.maximum(counts, 1), train.values.mean())
-    item_mean_rmse = np.sqrt(np.mean((test.values - means[test.items]) ** 2))
-    assert result["test_rmse"] < 0.95 * item_mean_rmse
 
 
 @pytest.mark.realdata

@@ -301,12 +301,6 @@ def start(folder, trials, out="t"):
     )
 
 
-def trials_of(folder):
-    import pandas as pd
-
-    return pd.read_csv(folder / "trials.csv")
-
-
 def test_a_killed_search_loses_no_trial(tmp_path):
     """SIGKILL in the middle of the third trial: it is begun again, and the others stay."""
     killed = start(tmp_path, 5)
@@ -326,7 +320,7 @@ def test_a_killed_search_loses_no_trial(tmp_path):
     told = [line for line in err.splitlines() if line.startswith("trial ")]
     assert len(told) in (2, 3)  # the third may have ended just before the kill
 
-    trials = trials_of(tmp_path / "t")
+    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
     assert len(trials) == 5
     assert f"validation RMSE {trials.validation[0]:.4f}" in lines[0]
     assert len({json.dumps(options) for options in trials.options}) == 5
@@ -343,7 +337,7 @@ def test_two_processes_share_a_search(tmp_path):
         for _, err in ended
     ]
     assert not told[0] & told[1] and len(told[0] | told[1]) == 8
-    assert len(trials_of(tmp_path / "t")) == 8
+    assert len(pd.read_csv(tmp_path / "t" / "trials.csv")) == 8
     winners = [*(tmp_path / "t").glob("winner-*")]
     assert len(winners) == 1 and (winners[0] / "result.json").is_file()
     assert sum("test RMSE" in out for out, _ in ended) == 1

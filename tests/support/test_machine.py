@@ -201,7 +201,7 @@ def test_more_than_mxnet_can_index(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: None)
     with pytest.raises(ConfigError, match="matrix of 2829000000 numbers.* smaller `hidden`"):
         check(AutoRec(3_000_000, 943))
-    with pytest.raises(ConfigError, match="a batch has 100000 x 100000 numbers.*`batch_size`"):
+    with pytest.raises(ConfigError, match="matrix of 10000000000 numbers.*`batch_size`"):
         check(AutoRec(3, 943), (10**5, 10**5))
 
 

@@ -80,7 +80,7 @@ def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
         for name, values in ours.items():
             onp.testing.assert_array_equal(values, theirs[name])
         for folder in (kernel, f"python-1-{kernel}"):
-            assert RunFolder.read(tmp_path / folder).threads == 1
+            assert RunFolder.read(tmp_path / folder).about["threads"] == 1
 
 
 def test_threads_reach_the_threads_of_mxnet():

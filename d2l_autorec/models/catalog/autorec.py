@@ -33,6 +33,7 @@ from ..options import (
 from ..registry import register
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
+SEARCHED = ("sigmoid", "tanh", "relu", "identity")
 PRETRAIN = "pretrain-"  # as in pretrain-1: names of phases
 FEWEST_EPOCHS = 10  # however many steps they are
 LENGTHS = Check(
@@ -88,10 +89,7 @@ class AutoRecConfig(RatingModel):
         (500,), "hidden units", SIZES, common=True, space=Among(((100,), (250,), (500,), (1000,)))
     )
     encoder_activation: str = option(
-        "sigmoid",
-        "of every hidden layer",
-        one_of(ACTIVATIONS),
-        space=Among(("sigmoid", "tanh", "relu", "identity")),
+        "sigmoid", "of every hidden layer", one_of(ACTIVATIONS), space=Among(SEARCHED)
     )
     decoder_activation: str = option("identity", "of the predictions", one_of(ACTIVATIONS))
     tied: bool = option(False, "the decoder has the encoder's weights")
@@ -107,10 +105,7 @@ class AutoRecConfig(RatingModel):
         "l2", "half the mean squared error, or the root of a batch's sum", one_of(("l2", "root"))
     )
     regularization: float | None = training_option(
-        None,
-        "instead of --wd: lambda, which is wd x users x items",
-        PENALTY,
-        space=Span(2.0, 700.0, log=True),
+        None, "lambda: --wd times users times items", PENALTY, space=Span(2.0, 700.0, log=True)
     )
     inner_regularization: float | None = training_option(
         None, "of the weights between hidden layers", PENALTY, DEEP, when("regularization")

@@ -135,9 +135,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.search_beta and self.anneal == "constant":
-            raise ConfigError(
-                "`search_beta` needs a beta that grows: choose `anneal=original` or recotour"
-            )
+            exclude(self, "search_beta", "anneal", "it needs a beta that grows")
 
 
 @register("mult-dae")
