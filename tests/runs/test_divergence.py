@@ -133,7 +133,7 @@ def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path
         if every != 1:
             assert done + 2 == since
         for name, array in parameters(path).items():
-            onp.testing.assert_array_equal(array, arrays[f"now/parameter/{name}"])
+            onp.testing.assert_array_equal(array, arrays[f"arrays/parameter/{name}"])
 
     train_run(RunFolder.read(path).config, resume=path)  # as what broke it is gone
     for name, array in parameters(whole).items():
