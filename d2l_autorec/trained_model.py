@@ -380,7 +380,8 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
         If it is no finished run, or one of its files is damaged.
     """
     folder = RunFolder.read(Path(path))
-    result, config = folder.finished(), folder.config
+    result = folder.finished()
+    config = replace(folder.config, **result.get("chosen", {}))
     if net is not None:
         config = config.with_own(Own(net))
 

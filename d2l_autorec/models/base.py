@@ -1,6 +1,9 @@
 """Networks as a run sees them: what it asks of them, fitted ones, and those of other people."""
 
 import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mxnet as mx
@@ -36,6 +39,8 @@ class Model:
         Whether the sparse kernels compute it.
     has_parameters : bool
         Whether MXNet keeps its parameters; else it is fitted anew from a run's data.
+    chosen : dict
+        Options that it chose by validation.
     output : RatingActivation or None
         The activation of its predictions.
     centering : Centering or None
@@ -46,6 +51,7 @@ class Model:
     is_closed_form = False
     reads_sparse = False
     has_parameters = True
+    chosen: Mapping[str, Any] = {}
     output: RatingActivation | None = None
     centering: Any = None
 
@@ -91,11 +97,33 @@ class Fitted(Model):
     def __init__(self, config: "RunConfig") -> None:
         self._config = config
         self._linear: Any = None
+        self.chosen = {}
 
-    def fit(self, train: sparse.csr_matrix) -> "Fitted":
-        """Compute the scores' weights from a matrix of shape (users, items)."""
-        self._linear = self._config.fit(train)
+    def fit(
+        self, train: sparse.csr_matrix, score: Callable[["Fitted"], float] | None = None
+    ) -> "Fitted":
+        """Compute the scores' weights from a matrix of shape (users, items).
+
+        Parameters
+        ----------
+        train : csr_matrix
+        score : callable, optional
+            Measures this network on validation users, for what the model chooses by it.
+        """
+        config = self._config
+        if score is not None:
+            config = config.choose(train, partial(self._scored, score))
+            self.chosen = {
+                name: value
+                for name, value in asdict(config).items()
+                if value != getattr(self._config, name)
+            }
+        self._linear = config.fit(train)
         return self
+
+    def _scored(self, score: Callable[["Fitted"], float], linear: Linear) -> float:
+        self._linear = linear
+        return score(self)
 
     def linear(self) -> Linear:
         """Return the scores as a linear function of a user's row."""

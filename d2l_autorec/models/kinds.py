@@ -1,5 +1,6 @@
 """The two kinds of models, of ratings and of clicks: their options, and what a run asks of them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ KERNELS = ("auto", "dense", "sparse")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 ALL = "all"  # folds, or the rows of a step
 REFITTED = "refit-"  # as in refit-pretrain-1: names of phases
+FEWEST_EPOCHS = 10  # however many steps they are
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",
@@ -392,6 +394,10 @@ class RunConfig:
         net = self.network(data) if self.own.net is None else self.own.net
         return net if isinstance(net, Model) else OwnNetwork(net)
 
+    def choose(self, matrix: Any, score: Callable[["Linear"], float]) -> "RunConfig":
+        """Return the options with those that a model chooses by validation; `score` is to grow."""
+        return self
+
     def fit(self, matrix: Any) -> "Linear":
         """Return the scores of a model that is computed at once, of a matrix users x items."""
         raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
@@ -414,6 +420,11 @@ class RunConfig:
 
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError where the model cannot be had of these data, on so many devices."""
+
+    @property
+    def begins_with_means(self) -> bool:
+        """Whether a network predicts user and item means before its first step."""
+        return getattr(self, "center", False)
 
     @property
     def score(self) -> Score:
@@ -476,21 +487,34 @@ class RatingModel(RunConfig):
     refit: bool = option(
         False, "then train anew on all ratings for the best number of epochs", group="training"
     )
+    updates: int | None = training_option(
+        None,
+        f"instead of --epochs: as many as make about N steps, but at least {FEWEST_EPOCHS}",
+        AT_LEAST_1,
+        metavar="N",
+    )
     init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
 
     task = "rating"
     not_best = {"split": ("held-out-rows",), "kvstore": ("dist_async",)}
+    in_other_units: ClassVar[Sequence[tuple[str, str]]] = (
+        ("epochs", "updates"),
+        ("updates", "epochs"),
+    )
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
         """Return the mean of squared errors; over observed ratings, where rows are read."""
-        if self.reads == "pairs":
-            from mxnet.gluon.loss import L2Loss
+        from ..training.losses import MaskedL2Loss, PenalizedL2Loss
 
-            return L2Loss()
+        return PenalizedL2Loss() if self.reads == "pairs" else MaskedL2Loss()
 
-        from ..training.losses import MaskedL2Loss
+    def epochs_for(self, num_rows: int) -> int:
+        """How many epochs to train on a matrix of so many rows."""
+        if self.updates is None:
+            return self.epochs
 
-        return MaskedL2Loss()
+        steps = num_rows / self.rows_of_a_step(num_rows)
+        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
 
     @property
     def validated(self) -> bool:
@@ -505,6 +529,9 @@ class RatingModel(RunConfig):
     def _check_combinations(self) -> None:
         super()._check_combinations()
         self._check_files()
+
+        if self.updates is not None and self.epochs != type(self).epochs:
+            exclude(self, "epochs", "updates", "both set the length of training; give one")
 
         plateau = self.lr_schedule == "plateau"
         if (self.refit or plateau) and not self.val_ratio:

@@ -447,13 +447,20 @@ class Experiment(ABC):
         step("fitting in closed form")
         train = self.matrix(self.checkpoint.phase)
         start = time.perf_counter()
-        self.net.fit(train)
+        self.net.fit(train, self._validation_score(measures.get("validation")))
         seconds = time.perf_counter() - start
 
         metrics = {name: measure(self.net) for name, measure in measures.items()}
         test, validation = metrics.get("test", {}), metrics.get("validation", {})
         record = EpochRecord(1, None, None, train.nnz, seconds, test, validation)
         self.checkpoint.history = [record]
+
+    def _validation_score(self, measure: Any) -> Callable[[Any], float] | None:
+        """Return what measures a network on the validation part, higher is better."""
+        if measure is None:
+            return None
+        metric, higher_is_better = self.config.score
+        return lambda net: measure(net)[metric] * (1 if higher_is_better else -1)
 
     def _fit(self, measures: Mapping[str, Any]) -> None:
         """Train the network; keep what was reached if training ends early."""
@@ -584,6 +591,10 @@ class Experiment(ABC):
             result["best_beta"] = search[chosen - 1].beta
         if served.train_rmse is not None:
             result["train_rmse"] = served.train_rmse
+        if best == 1 and config.begins_with_means:
+            result["serves_means"] = True
+        if self.net.chosen:
+            result["chosen"] = dict(self.net.chosen)
         rate = sum(record.ratings for record in epochs) / max(seconds, 1e-9)
         return {**result, **report, "train_seconds": seconds, "ratings_per_second": rate}
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import train_run
 from scipy import sparse as sp
 
 from d2l_autorec.data.clicks import prepare_clicks
@@ -13,9 +14,13 @@ from d2l_autorec.evaluation.ranking import RankingEvaluation
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog import ease
-from d2l_autorec.models.catalog.ease import EASEConfig
+from d2l_autorec.models.catalog.ease import EASEConfig, gram_matrix, solve
 from d2l_autorec.models.catalog.popularity import PopularityConfig
+from d2l_autorec.models.registry import make_config
+from d2l_autorec.runs.folder import RunFolder
+from d2l_autorec.runs.result import final_command
 from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.trained_model import load_run
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 
@@ -42,7 +47,7 @@ def test_popularity_on_ml100k(data_dir):
 def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])
-    assert evaluation(Fitted(EASEConfig(penalty=200.0)).fit(clicks.train))[
+    assert evaluation(Fitted(EASEConfig(penalty=200.0, dropout=0.0)).fit(clicks.train))[
         "ndcg@100"
     ] == pytest.approx(0.481, abs=0.001)
 
@@ -62,6 +67,55 @@ def test_ease_equals_the_formula(monkeypatch, block):
     )
     for batch in batches:
         np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
+
+
+@pytest.mark.parametrize("dropout", [0.33, 0.5])
+def test_edlae_adds_clicks_to_the_penalty(dropout):
+    """p / (1 - p) times an item's clicks, beside lambda, on the diagonal."""
+    dense = CLICKS.toarray().astype(float)
+    penalty = np.diag(3 + dropout / (1 - dropout) * dense.sum(axis=0))
+    inverse = np.linalg.inv(dense.T @ dense + penalty)
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    linear = EASEConfig(penalty=3.0, dropout=dropout).fit(CLICKS)
+    np.testing.assert_allclose(linear.weights, weights, atol=1e-10)
+
+
+def test_lambda_and_dropout_are_chosen_by_the_score():
+    """A score with one peak on the grid, told from the weights that it is given."""
+    wanted = solve(gram_matrix(CLICKS), 50.0, 0.67).weights
+
+    def score(linear):
+        return -float(np.square(linear.weights - wanted).sum())
+
+    chosen = EASEConfig().choose(CLICKS, score)
+    assert (chosen.penalty, chosen.dropout) == (50.0, 0.67)
+    assert EASEConfig(dropout=0.67).choose(CLICKS, score).penalty == 50.0
+    given = EASEConfig(penalty=7.0)
+    assert given.choose(CLICKS, None) is given
+
+
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+def test_what_was_chosen_is_told_and_fitted_again(tmp_path):
+    options = dict(
+        model="ease", dataset="synthetic:200x80x6000", quiet=True, out=str(tmp_path / "run")
+    )
+    result = train_run(make_config(options))
+    config = make_config({**options, "quiet": False})
+    penalty, dropout = result["chosen"]["penalty"], result["chosen"]["dropout"]
+    assert f"--penalty {penalty} --dropout {dropout:g}" in final_command(config, result)
+
+    model = load_run(tmp_path / "run")
+    _, _, clicks = RunFolder.read(tmp_path / "run").known()
+    again = EASEConfig(penalty=penalty, dropout=dropout).fit(clicks.train)
+    np.testing.assert_array_equal(model.net.linear().weights, again.weights)
+    found = [
+        RankingEvaluation(clicks.validation.fold_in, clicks.validation.held_out, [mx.cpu()])(
+            Fitted(EASEConfig(penalty=other, dropout=dropout)).fit(clicks.train)
+        )["ndcg@100"]
+        for other in (penalty, 10.0, 5000.0)
+    ]
+    assert found[0] >= max(found)
 
 
 def test_weights_solve_the_problem_they_are_said_to():
