@@ -14,6 +14,7 @@ from scipy import sparse
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import DataError
 from ..support.files import telling_damage
+from .means import Means, fit_means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +121,14 @@ class Ratings:
             np.bincount(self.users, minlength=self.num_users),
             np.bincount(self.items, minlength=self.num_items),
         )
+
+    def means(self, based: str = "user") -> Means:
+        """Return user and item means of `to_csr(based)`, fitted once."""
+        return self._means if based == "user" else self._means.transposed
+
+    @cached_property
+    def _means(self) -> Means:
+        return fit_means(self.to_csr("user"))
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import mxnet as mx
@@ -11,11 +12,9 @@ from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
-from ..models.mf import DAMPING, shrunk_means, user_and_item_biases
 from ..models.sparse_autorec import predict
 from ..training.devices import parts_on
 from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
-from .fallback import MeanFallback
 from .metrics import errors_by_count, mae, mean_over_users, rmse
 
 
@@ -134,8 +133,7 @@ class RatingEvaluation:
     train ratings -> network -> predictions at test ratings -> fallback -> metrics
 
     A test rating is cold if its item, or its user, has no training rating.
-    It is then predicted by the user's mean (item unseen), the item's mean
-    (user unseen) or the global mean (both), of the training ratings.
+    It is then predicted by the means of the training ratings (`Ratings.means`).
 
     Parameters
     ----------
@@ -152,9 +150,11 @@ class RatingEvaluation:
     reconstruct : bool
         Feed the test rows themselves, for rows held out as a whole: then
         nothing is cold, and the metrics are of reconstruction.
+    beside_means : bool
+        Whether metrics have a 'margin': see `best_epoch`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a measurement depends on
         self,
         train: Ratings,
         test: Ratings,
@@ -163,11 +163,13 @@ class RatingEvaluation:
         clip: bool = False,
         batchify: Callable = DenseRows,
         reconstruct: bool = False,
+        beside_means: bool = False,
     ) -> None:
         matrix = train.to_csr(based)
         self._train = train
         self._based = based
         self._reconstruct = reconstruct
+        self._beside_means = beside_means
         self._wanted = test.to_csr(based)
         self._pairs = batchify is PairRows
 
@@ -184,17 +186,16 @@ class RatingEvaluation:
         self._offset = train.offset
         self.truth = self._wanted.data - train.offset
 
-        self._cold, fallback = cold_start(matrix, self._wanted)
-        self._fallback = fallback - train.offset
-        if reconstruct:
-            self._cold[:] = False
+        rows, columns, _ = _cells(self._wanted)
+        no_row, no_column = (counts == 0 for counts in self._by_row_and_column(*train.counts()))
+        self._cold = (no_row[rows] | no_column[columns]) & (not reconstruct)
 
     def predict(self, network: Any) -> onp.ndarray:
         """Return predictions on the user's scale, unclipped, in the order of `truth`."""
         return self._with_means(self.measured(network))
 
     def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
-        return onp.where(self._cold, self._fallback, raw)
+        return onp.where(self._cold, self._of_means, raw)
 
     def measured(self, network: Any) -> onp.ndarray:
         """Return what the network predicts, cold or not: all that metrics are of."""
@@ -208,37 +209,44 @@ class RatingEvaluation:
         A row that is held out as a whole has no mean in training. It has that of the ratings that
         it is reconstructed from, which a network is given, too.
         """
+        return self.metrics_of(self._of_means)
+
+    def of_global_mean(self) -> dict[str, float]:
+        """Return the metrics of the training ratings' mean alone."""
+        return self._metrics(onp.full_like(self.truth, self._train.values.mean()), False)
+
+    @cached_property
+    def _of_means(self) -> onp.ndarray:
+        """Predictions by user and item means, in the order of `truth`."""
+        means = self._train.means(self._based)
+        rows, columns, _ = _cells(self._wanted)
         if self._reconstruct:
-            return self.metrics_of(self._means_of_rows() - self._offset)
-
-        train = self._train.to_csr("user")
-        mean = train.data.mean(dtype=onp.float64)
-        user_bias, item_bias = user_and_item_biases(train, mean)
-
-        users, items = self.users_and_items()
-        return self.metrics_of(mean + user_bias[users] + item_bias[items] - self._offset)
-
-    def _means_of_rows(self) -> onp.ndarray:
-        """Column means of training, and what a row's own ratings are above them on average."""
-        train = self._train.to_csr(self._based)
-        mean = train.data.mean(dtype=onp.float64)
-        _, column_bias = user_and_item_biases(train, mean)
-
-        rows, columns, ratings = _cells(self._wanted)
-        known = mean + column_bias[columns]
-        row_bias = shrunk_means(rows, ratings - known, self._wanted.shape[0], DAMPING)
-        return known + row_bias[rows]
+            means = means._replace(rows=means.of_rows(self._wanted))
+        return (means.at(rows, columns) - self._offset).astype(onp.float32)
 
     def users_and_items(self) -> tuple[onp.ndarray, onp.ndarray]:
         """Whose and what each rating is, in the order of `truth`."""
         rows, columns, _ = _cells(self._wanted)
-        if self._based == "item":
-            return columns, rows
-        return rows, columns
+        return self._by_row_and_column(rows, columns)
+
+    def _by_row_and_column(self, one: Any, other: Any) -> tuple[Any, Any]:
+        """Return what is of users and of items as of rows and columns, or the other way round."""
+        return (other, one) if self._based == "item" else (one, other)
 
     def __call__(self, network: Any) -> dict[str, float]:
-        """RMSE and MAE over all test ratings."""
-        return self.metrics_of(self.measured(network))
+        """Return RMSE and MAE over all test ratings, and the margin where it is asked for."""
+        raw = self.measured(network)
+        margin = {"margin": self._margin(raw)} if self._beside_means else {}
+        return self.metrics_of(raw) | margin
+
+    def _margin(self, raw: onp.ndarray) -> float:
+        """Return the standard error of the difference of RMSE to that of the means."""
+        errors = [
+            (self._shown(predictions, self._clip) - self.truth).astype(float) ** 2
+            for predictions in (self._with_means(raw), self._of_means)
+        ]
+        spread = (errors[0] - errors[1]).std() / len(self.truth) ** 0.5
+        return float(spread / max(2 * errors[0].mean() ** 0.5, 1e-12))
 
     def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
         """Return the metrics of what was measured."""
@@ -297,18 +305,3 @@ class RatingEvaluation:
 def _or_none(value: float) -> float | None:
     """Return a number as JSON has it: None for NaN."""
     return None if math.isnan(value) else value
-
-
-def cold_start(
-    train: sparse.csr_matrix, wanted: sparse.csr_matrix
-) -> tuple[onp.ndarray, onp.ndarray]:
-    """Which non-zeros of `wanted` training says nothing about, and what to predict there.
-
-    Returns
-    -------
-    cold : ndarray of bool, shape (wanted.nnz,)
-    fallback : ndarray of float32, shape (wanted.nnz,)
-        As `MeanFallback`.
-    """
-    cells = wanted.tocoo()
-    return MeanFallback(train).at(cells.row, cells.col)

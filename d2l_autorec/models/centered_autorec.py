@@ -6,54 +6,14 @@ from typing import Any, NamedTuple
 import numpy as onp
 from mxnet import np
 from mxnet.gluon import nn
-from scipy import sparse
 
+from ..data.means import Means, shrunk_means
 from ..kernels.csr import CSRBatch, numpy_view
 from .deep_autorec import DeepAutoRec
 from .layers import Dropout
-from .mf import DAMPING, shrunk_means
 from .vectors import Vectors
 
-TINY = 1e-6
 ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with
-
-
-class Means(NamedTuple):
-    """What the ratings of training say of the columns, and how much they leave.
-
-    Parameters
-    ----------
-    columns : ndarray of float32, shape (C,)
-        Global mean plus each column's shrunk deviation from it.
-    unit : float
-        Standard deviation of what row and column means leave; above 0.
-    """
-
-    columns: onp.ndarray
-    unit: float
-
-
-def means_of(matrix: sparse.csr_matrix) -> Means:
-    """Return the means of a matrix (rows, columns): b_i and b_u of Koren (2010), section 2.1.
-
-    Rows come first, as they do in `Centering`, which has the columns' and makes the rows' anew.
-    """
-    cells = matrix.tocoo()
-    values = cells.data.astype(onp.float64)
-    rows, columns = matrix.shape
-
-    mean = values.mean()
-    row_biases = shrunk_means(cells.row, values - mean, rows, DAMPING)
-    left = values - mean - row_biases[cells.row]
-    column_biases = shrunk_means(cells.col, left, columns, DAMPING)
-
-    of_columns = (mean + column_biases).astype(onp.float32)
-    left = values - of_columns[cells.col]
-    row_biases = shrunk_means(cells.row, left, rows, DAMPING)
-    unit = float((left - row_biases[cells.row]).std())
-    if unit < TINY * onp.abs(values).max():  # they leave what float32 rounds off
-        unit = 1.0
-    return Means(of_columns, unit)
 
 
 class Reading(NamedTuple):
@@ -90,23 +50,30 @@ class Centering(nn.HybridBlock):
     Parameters
     ----------
     means : Means
-        They are constants: not trained, but kept with the parameters.
+        Of the rows and columns of training. They are constants: not trained, but kept with the
+        parameters.
     """
 
     def __init__(self, means: Means, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
         with self.name_scope():
-            self.columns = self.params.get_constant("columns", np.array(means.columns))
-            self.unit = self.params.get_constant("unit", np.array([means.unit]))
+            self.columns = self._constant("columns", means.mean + means.columns)
+            self.damping = self._constant("damping", [means.row_damping])
+            self.unit = self._constant("unit", [means.unit])
 
-    def hybrid_forward(self, F: Any, x: Any, columns: Any, unit: Any) -> tuple[Any, Any]:
+    def _constant(self, name: str, values: Any) -> Any:
+        return self.params.get_constant(name, np.array(values, dtype="float32"))
+
+    def hybrid_forward(
+        self, F: Any, x: Any, columns: Any, damping: Any, unit: Any
+    ) -> tuple[Any, Any]:
         """Return the encoder's inputs, (B, C), and row biases, (B, 1), of a dense batch."""
         observed = F.np.abs(F.np.sign(x))
         counts = observed.sum(axis=1, keepdims=True)
 
         left = (x - columns) * observed
-        row_biases = left.sum(axis=1, keepdims=True) / (counts + DAMPING)
+        row_biases = left.sum(axis=1, keepdims=True) / (counts + damping)
         left = (left - row_biases * observed) / unit
 
         length = ROW_LENGTH / F.np.sqrt(F.np.maximum(counts, 1))
@@ -124,7 +91,7 @@ class Centering(nn.HybridBlock):
         rows = onp.repeat(onp.arange(size), counts)
 
         left = batch.data - self.column_means()[batch.indices]
-        row_biases = shrunk_means(rows, left, size, DAMPING).astype(onp.float32)
+        row_biases = shrunk_means(rows, left, size, self.row_damping()).astype(onp.float32)
         unit = self.unit_of_ratings()
         targets = ((left - row_biases[rows]) / unit).astype(onp.float32)
 
@@ -140,6 +107,10 @@ class Centering(nn.HybridBlock):
     def column_means(self) -> onp.ndarray:
         """Return the column means, shape (C,)."""
         return numpy_view(self.columns.list_data()[0])
+
+    def row_damping(self) -> float:
+        """Ratings of 0 deviation that a row is given beside its own."""
+        return float(numpy_view(self.damping.list_data()[0])[0])
 
     def unit_of_ratings(self) -> float:
         """Return what 1 stands for in the network."""

@@ -3,14 +3,13 @@
 from typing import Any
 
 import numpy as onp
-from mxnet import init, np, npx
+from mxnet import autograd, init, np, npx
 from mxnet.gluon import nn
 from scipy import sparse
 
+from ..data.means import Means, fit_means
 from .base import Model
 from .vectors import Vectors
-
-DAMPING = 5.0  # ratings without deviation that each user and item is given beside its own
 
 
 class MF(nn.HybridBlock, Model):
@@ -21,8 +20,12 @@ class MF(nn.HybridBlock, Model):
     num_factors : int
         Length of P_u and Q_i; 0 leaves the product out.
     num_users, num_items : int
-    mean : float
-        A constant, not trained.
+    means : Means, optional
+        Of users and items: the biases, which are then not trained. The product predicts what
+        they leave, in units of its standard deviation, and begins with 0.
+    penalty : float
+        Of (|P_u|^2 + |Q_i|^2) / 2, for each rating. In training the result is then a pair of
+        predictions and penalties, both of shape (batch_size,).
 
     Shape: users (batch_size,), items (batch_size,) -> (batch_size,).
 
@@ -30,17 +33,24 @@ class MF(nn.HybridBlock, Model):
     -----
     Switches MXNet to NumPy semantics (`npx.set_np()`).
 
-    Source: d2l, section "Matrix Factorization", which has no mean.
+    Source: d2l, section "Matrix Factorization", which has neither means nor this penalty.
     """
 
     reads_pairs = True
 
     def __init__(
-        self, num_factors: int, num_users: int, num_items: int, mean: float = 0.0, **kwargs: Any
+        self,
+        num_factors: int,
+        num_users: int,
+        num_items: int,
+        means: Means | None = None,
+        penalty: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         self._num_factors = num_factors
+        self._penalty = penalty
 
         with self.name_scope():
             if num_factors:
@@ -48,18 +58,35 @@ class MF(nn.HybridBlock, Model):
                 self.Q = nn.Embedding(num_items, num_factors)
             self.user_bias = nn.Embedding(num_users, 1)
             self.item_bias = nn.Embedding(num_items, 1)
-            self.mean = self.params.get(
-                "mean", shape=(1,), init=init.Constant(mean), grad_req="null"
-            )
+            self.mean = self.params.get_constant("mean", np.zeros(1))
+            self.unit = self.params.get_constant("unit", np.ones(1))
 
-    def hybrid_forward(self, F: Any, users: Any, items: Any, mean: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
-        biases = F.np.squeeze(self.user_bias(users) + self.item_bias(items), axis=1) + mean
+        if means is not None:
+            self._begin_with(means)
+
+    def _begin_with(self, means: Means) -> None:
+        self.Q.weight.init = "zeros"
+        self.mean.value[:] = means.mean
+        self.unit.value[:] = means.unit
+        for embedding, biases in ((self.user_bias, means.rows), (self.item_bias, means.columns)):
+            embedding.weight.init = init.Constant(np.array(biases[:, None], dtype="float32"))
+            embedding.weight.grad_req = "null"
+
+    def forward(self, users: np.ndarray, items: np.ndarray) -> Any:
+        """Return predictions; in training with penalties, where there are any."""
+        ctx = users.ctx
+        biases = (self.user_bias(users) + self.item_bias(items)).squeeze(1) + self.mean.data(ctx)
         if not self._num_factors:
             return biases
 
-        products = (self.P(users) * self.Q(items)).sum(axis=1)
-        return products + biases
+        P, Q = self.P(users), self.Q(items)
+        unit = self.unit.data(ctx)
+        predictions = (P * Q).sum(axis=1) * unit + biases
+        if not self._penalty or not autograd.is_training():
+            return predictions
+
+        squares = np.square(P).sum(axis=1) + np.square(Q).sum(axis=1)
+        return predictions, self._penalty / 2 * np.square(unit) * squares
 
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
         """Do nothing: a step draws nothing."""
@@ -72,7 +99,7 @@ class MF(nn.HybridBlock, Model):
         users = onp.zeros((len(user_biases), 1), dtype=onp.float32)
         items = onp.zeros((len(item_biases), 1), dtype=onp.float32)
         if self._num_factors:
-            users = _values(self.P)
+            users = _values(self.P) * self.unit.data().asnumpy()
             items = _values(self.Q)
 
         mean = self.mean.data().asnumpy()
@@ -84,16 +111,13 @@ def _values(embedding: nn.Embedding) -> onp.ndarray:
 
 
 class ClosedForm(MF):
-    """An `MF` without factors whose parameters are computed, not trained.
+    """An `MF` without factors whose parameters are user and item means, computed at once.
 
     Parameters
     ----------
     num_users, num_items : int
-    damping : float or None
-        None for the global mean alone. Else the number of ratings without
-        deviation that every item, and then every user, is given beside its
-        own: b_i = sum(r - mean) / (n_i + damping), and b_u = sum(r - mean -
-        b_i) / (n_u + damping) (Koren, 2010, equations 3 and 4).
+    damping : float, optional
+        See `fit_means`.
     """
 
     is_closed_form = True
@@ -104,39 +128,9 @@ class ClosedForm(MF):
         super().__init__(0, num_users, num_items, **kwargs)
         self._damping = damping
 
-    def fit(self, train: sparse.csr_matrix) -> None:
+    def fit(self, train: sparse.csr_matrix, score: Any = None) -> None:
         """Set the parameters from an interaction matrix of shape (users, items)."""
-        mean = train.data.mean(dtype=onp.float64)
-        num_users, num_items = train.shape
-        user_bias, item_bias = onp.zeros(num_users), onp.zeros(num_items)
-
-        if self._damping is not None:
-            user_bias, item_bias = user_and_item_biases(train, mean, self._damping)
-
-        self.mean.set_data(np.array([mean]))
-        self.item_bias.weight.set_data(np.array(item_bias[:, None]))
-        self.user_bias.weight.set_data(np.array(user_bias[:, None]))
-
-
-def user_and_item_biases(
-    train: sparse.csr_matrix, mean: float, damping: float = DAMPING
-) -> tuple[onp.ndarray, onp.ndarray]:
-    """Return b_u, shape (users,), and b_i, shape (items,): see `ClosedForm`."""
-    cells = train.tocoo()
-    num_users, num_items = train.shape
-
-    deviation = cells.data - mean
-    item_bias = shrunk_means(cells.col, deviation, num_items, damping)
-
-    left = deviation - item_bias[cells.col]
-    user_bias = shrunk_means(cells.row, left, num_users, damping)
-    return user_bias, item_bias
-
-
-def shrunk_means(
-    index: onp.ndarray, residual: onp.ndarray, size: int, damping: float
-) -> onp.ndarray:
-    """Return means of `residual` by `index`, shape (size,), as if of `damping` more zeros each."""
-    counts = onp.bincount(index, minlength=size) + damping
-    sums = onp.bincount(index, residual, minlength=size)
-    return sums / onp.maximum(counts, 1e-12)
+        means = fit_means(train, self._damping)
+        self.mean.set_data(np.array([means.mean]))
+        self.item_bias.weight.set_data(np.array(means.columns[:, None]))
+        self.user_bias.weight.set_data(np.array(means.rows[:, None]))

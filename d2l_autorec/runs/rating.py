@@ -174,6 +174,7 @@ class RatingExperiment(Experiment):
                 self.config.clip,
                 self.batchify,
                 reconstruct=self.config.split == "held-out-rows",
+                beside_means=name == "validation" and self.config.begins_with_means,
             )
             for name, ratings in parts.items()
             if ratings
@@ -183,8 +184,11 @@ class RatingExperiment(Experiment):
         """Return the test RMSE of user and item means; nothing for these themselves."""
         if self._reads_pairs and self.config.at_once:  # these means themselves
             return {}
-        means = test.of_means()
-        return {"baseline": "user and item means", "baseline_test_rmse": means["rmse"]}
+        return {
+            "baseline": "user and item means",
+            "baseline_test_rmse": test.of_means()["rmse"],
+            "global_mean_test_rmse": test.of_global_mean()["rmse"],
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return what result.json says beside the metrics."""

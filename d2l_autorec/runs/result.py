@@ -12,7 +12,8 @@ Every run:
   without), `train_loss` (mean over rows) and `train_rmse` (observed ratings, dropout on) of the
   epoch whose parameters are kept
 - `baseline`: user and item means, or popularity; on the same test part it has `baseline_test_rmse`
-  or `baseline_test_ndcg@100`
+  or `baseline_test_ndcg@100`; of ratings also `global_mean_test_rmse`
+- `serves_means` where validation chose the user and item means that a network begins with
 - `files`: SHA-256 of every other file
 
 Ratings, in rating units:
@@ -39,6 +40,7 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
   measured, `test_users_without_held_out`, which are not
 - `train_clicks`; of validation and test users those that are shown, `validation_tr_clicks` and
   `test_tr_clicks`, and those held out, `validation_te_clicks` and `test_te_clicks`
+- `chosen`: options that a model chose by validation (EASE)
 - `validation_ndcg@100` of the best epoch; `best_beta` of a Mult-VAE
 """
 
@@ -139,6 +141,8 @@ def shortfall(result: dict[str, Any]) -> list[str]:
     metric, whose = "test_rmse", "the user and item means, whose test RMSE"
     if "test_rmse" not in result:
         metric, whose = "test_ndcg@100", "popularity, whose test NDCG@100"
+    if result.get("serves_means"):
+        return ["validation found nothing beyond user and item means: they are what is served"]
     if "baseline" not in result:
         return []
 
@@ -189,6 +193,8 @@ def _summary(result: dict[str, Any]) -> Block:
 
     parts += f", {result['test_ratings']:,} to test"
     score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
+    if "baseline" in result:
+        score += f"; global mean {result['global_mean_test_rmse']:.4f}"
     return [*block, ("ratings", parts), ("test RMSE", score)]
 
 
@@ -239,7 +245,7 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
     if not is_tested or two_files or config.kvstore in DISTRIBUTED:
         return ""
 
-    own = own_options(config) | {"preset": config.preset}
+    own = own_options(config) | {"preset": config.preset} | result.get("chosen", {})
     options = {
         name: value if isinstance(value, bool) else shown(value)
         for name, value in own.items()

@@ -9,7 +9,6 @@ from mxnet.gluon import nn
 from onnx import helper, numpy_helper
 
 from ..models.centered_autorec import ROW_LENGTH, Centering
-from ..models.mf import DAMPING
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError
 from .tables import INPUT
@@ -126,7 +125,7 @@ def _centered(graph: _Graph, centering: Centering) -> tuple[str, str]:
 
     left = graph("Mul", graph("Sub", INPUT, centering.column_means()), observed)
     total = graph("ReduceSum", left, [1], keepdims=1)
-    row_biases = graph("Div", total, graph("Add", counts, DAMPING))
+    row_biases = graph("Div", total, graph("Add", counts, centering.row_damping()))
     left = graph("Sub", left, graph("Mul", row_biases, observed))
     left = graph("Div", left, centering.unit_of_ratings())
 

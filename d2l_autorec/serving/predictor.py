@@ -22,7 +22,6 @@ from scipy import sparse
 
 from ..data.ids import IdMap
 from ..data.ratings import Ratings
-from ..evaluation.fallback import MeanFallback
 from ..evaluation.metrics import top_items
 from ..models.kinds import RunConfig
 from ..models.vectors import Linear, ScaledActivation, Vectors
@@ -108,9 +107,8 @@ class Predictor:
 
         self._seen = ratings.to_csr("user")
         self._inputs = inputs.to_csr("user")
-        self._means = MeanFallback(self._inputs)
-        self.cold_users = self._means.no_row
-        self.cold_items = self._means.no_column
+        self._known = inputs
+        self.cold_users, self.cold_items = (counts == 0 for counts in inputs.counts())
 
         self.user_table: Any = parts.users and parts.users.weights
         self.user_biases: Any = parts.users and parts.users.biases
@@ -130,7 +128,7 @@ class Predictor:
         -------
         ndarray of float32, shape (n,)
             On the scale of the ratings file; clipped to it if the run has `clip`.
-            A mean (see `MeanFallback`) where user or item has no training rating.
+            Their means (see `fit_means`) where user or item has no training rating.
 
         Raises
         ------
@@ -367,8 +365,11 @@ class Predictor:
         else:
             raw = self.of_vectors(self.user_table[users], self.user_biases[users, None])
 
-        cold, means = self._means.at(users[:, None], np.arange(self.ratings.num_items))
-        return np.where(cold, means, raw) - np.float32(self.ratings.offset)
+        cold = self.cold_users[users, None] | self.cold_items
+        if cold.any():
+            means = self._known.means().at(users[:, None], np.arange(self.ratings.num_items))
+            raw = np.where(cold, means.astype(np.float32), raw)
+        return raw - np.float32(self.ratings.offset)
 
     def best(self, users: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """For each user yield (user, item positions, ratings) of the `n` best unseen items."""

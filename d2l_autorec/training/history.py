@@ -88,17 +88,25 @@ class EpochRecord:
 
 
 def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
-    """Return evaluated epochs and their validation scores, negated where higher is better."""
+    """Return evaluated epochs and their validation scores, negated where higher is better.
+
+    A score with a 'margin', its standard error, counts with it: see `best_epoch`.
+    """
     sign = -1 if score.higher_is_better else 1
     return [
-        (record.epoch, sign * record.validation[score.metric])
+        (record.epoch, sign * record.validation[score.metric] + record.validation.get("margin", 0))
         for record in history
         if record.validation
     ]
 
 
 def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
-    """Return the first epoch with the best validation score, from 1; None without validation."""
+    """Return the first epoch with the best validation score, from 1; None without validation.
+
+    Of a network that begins with user and item means the score is the upper end of its RMSE, one
+    standard error of the difference to the means above it. The means themselves have no such
+    error, so that chance among few validation ratings does not decide against them.
+    """
     scores = costs(history, score)
     return min(scores, key=lambda pair: pair[1])[0] if scores else None
 

@@ -86,7 +86,8 @@ def _sums(predicts_ratings: bool, output: Any, label: Any, losses: Any) -> onp.n
 
     squared, count = np.zeros((), ctx=label.ctx), label.sum()
     if predicts_ratings:
-        errors, count = observed_errors(output, label)
+        prediction = output[0] if isinstance(output, tuple) else output  # beside a penalty
+        errors, count = observed_errors(prediction, label)
         squared = np.square(errors).sum()
     return np.stack([losses.sum(), squared, count])
 

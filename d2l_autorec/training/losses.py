@@ -50,6 +50,18 @@ class MaskedL2Loss:
         return np.square(errors).sum(axis=1) * scale
 
 
+class PenalizedL2Loss:
+    """Half the squared error of each rating, plus its penalty where there is one.
+
+    Shape: predictions (batch_size,), or a pair of them and penalties (batch_size,); label
+    (batch_size,) -> (batch_size,).
+    """
+
+    def __call__(self, prediction: Any, label: Any) -> Any:
+        prediction, penalty = prediction if isinstance(prediction, tuple) else (prediction, 0)
+        return np.square(prediction - label) / 2 + penalty
+
+
 class MaskedRootLoss:
     """Root of the sum of squared errors over a batch's observed ratings.
 

@@ -58,15 +58,18 @@ def test_cold_ratings_get_the_fallback(based, offset, devices):
     train, test = parts(offset)
     evaluation = RatingEvaluation(train, test, [mx.cpu(i) for i in range(devices)], based)
     seven = 7.0 - train.offset  # on the user's scale
-    # (user 1, item 1) is known; item 3 is cold: user 0's mean 4; user 3 is cold: item 0's mean
-    # 4.5; both are cold: the global mean 13/4
-    expected = {(1, 1): seven, (0, 3): 4 + offset, (3, 0): 4.5 + offset, (3, 3): 3.25 + offset}
+    # (user 1, item 1) is known; item 3 is cold: user 0's mean; user 3 is cold: item 0's mean;
+    # both are cold: the global mean
+    means = train.means()
+    user_0, item_0 = means.mean + means.rows[0], means.mean + means.columns[0]
+    by_means = onp.array([user_0, item_0, means.mean]) - train.offset
+    expected = dict(zip([(1, 1), (0, 3), (3, 0), (3, 3)], [seven, *by_means]))
     cells = test.to_csr(based).tocoo()
     pairs = zip(cells.col, cells.row) if based == "item" else zip(cells.row, cells.col)
     predictions = evaluation.predict(lambda x: 0 * x + 7)
     onp.testing.assert_allclose(predictions, [expected[pair] for pair in pairs], rtol=1e-6)
     report = evaluation.report(lambda x: 0 * x + 7)
-    errors = onp.array([seven - 2 - offset, 4 - 5, 4.5 - 3, 3.25 - 4])
+    errors = onp.array([seven, *by_means]) - test.values
     assert report["cold_test_ratings"] == 3
     assert report["test_rmse"] == pytest.approx(onp.sqrt((errors**2).mean()))
     assert report["test_mae"] == pytest.approx(onp.abs(errors).mean())

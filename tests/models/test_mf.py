@@ -1,11 +1,14 @@
 """Matrix factorization and the baselines against hand-computed numbers and NumPy."""
 
+import math
+
 import mxnet as mx
 import numpy as onp
 import pytest
 from helpers import train_run
 from mxnet import autograd, gluon, np
 
+from d2l_autorec.data.means import Means, fit_means
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.models.catalog.means import BiasConfig, MeanConfig
@@ -21,7 +24,8 @@ USER_BIAS, ITEM_BIAS = onp.array([0.1, 0.2]), onp.array([1.0, 2, 3])
 
 
 def make_net(mean=0.0):
-    net = MF(2, 2, 3, mean)
+    means = Means(mean, onp.zeros(2), onp.zeros(3), 1.0, 1.0, 1.0)
+    net = MF(2, 2, 3, means if mean else None)
     net.initialize()
     for table, values in (
         (net.P, P),
@@ -68,33 +72,49 @@ def small():
     )
 
 
-def test_closed_form_by_hand():
-    """mean 3.25; deviations 1.75, -0.25, 0.75, -2.25; damping 1."""
+def test_closed_form_holds_the_means():
+    matrix = small().to_csr("user")
     net = ClosedForm(3, 3, damping=1.0)
     net.initialize()
-    net.fit(small().to_csr("user"))
-    items = onp.array([1.75 / 2, 0.5 / 3, -2.25 / 2])
-    users = onp.array(
-        [(1.75 - items[0] - 0.25 - items[1]) / 3, (0.75 - items[1] - 2.25 - items[2]) / 3, 0]
-    )
-    assert net.mean.data().item() == pytest.approx(3.25)
-    onp.testing.assert_allclose(net.item_bias.weight.data().asnumpy()[:, 0], items, rtol=1e-6)
-    onp.testing.assert_allclose(net.user_bias.weight.data().asnumpy()[:, 0], users, rtol=1e-5)
+    net.fit(matrix)
+    users, items = onp.arange(3).repeat(3), onp.tile(onp.arange(3), 3)
+    found = net(np.array(users), np.array(items)).asnumpy()
+    onp.testing.assert_allclose(found, fit_means(matrix, 1.0).at(users, items), rtol=1e-6)
 
 
 def test_mean_is_the_mean():
-    net = ClosedForm(3, 3)
+    net = ClosedForm(3, 3, damping=math.inf)
     net.initialize()
     net.fit(small().to_csr("user"))
     pairs = [np.array([0, 2], dtype="int32"), np.array([2, 0], dtype="int32")]
     onp.testing.assert_allclose(net(*pairs).asnumpy(), [3.25, 3.25])
 
 
+def test_factors_begin_with_the_means_and_pay_for_each_rating():
+    """By hand: P_u . Q_i in units of what the means leave; penalty / 2 unit^2 (|P|^2 + |Q|^2)."""
+    ratings = synthetic_ratings(40, 30, 500)
+    means = ratings.means()
+    net = MF(4, 40, 30, means, penalty=0.3)
+    net.initialize(mx.init.Normal(0.1))
+    users, items = np.array([0, 3, 3]), np.array([2, 2, 5])
+    pairs = [0, 3, 3], [2, 2, 5]
+    onp.testing.assert_allclose(net(users, items).asnumpy(), means.at(*pairs), rtol=1e-6)
+
+    net.Q.weight.set_data(np.random.normal(size=(30, 4)))
+    P, Q = (layer.weight.data().asnumpy()[at] for layer, at in zip((net.P, net.Q), pairs))
+    with autograd.record():
+        found, penalties = net(users, items)
+    expected = means.at(*pairs) + means.unit * (P * Q).sum(axis=1)
+    onp.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5)
+    squares = (P**2).sum(axis=1) + (Q**2).sum(axis=1)
+    onp.testing.assert_allclose(penalties.asnumpy(), 0.15 * means.unit**2 * squares, rtol=1e-5)
+
+
 def trained(devices, batch_size=7):
     contexts = [mx.cpu(i) for i in range(devices)]
     mx.random.seed(3)
     pairs = Pairs.of(synthetic_ratings(30, 20, 95))  # 95 ratings in batches of 7: 4 roll over
-    net = MF(4, 30, 20, 3.0)
+    net = MF(4, 30, 20)
     net.initialize(mx.init.Normal(0.1), ctx=contexts)
     trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-4})
     loader = train_loader(pairs, batch_size, 0, PairRows)
@@ -115,7 +135,7 @@ def test_several_devices_are_one(devices):
     "config",
     [
         MFConfig(factors=5, epochs=3, lr=0.01),
-        MFConfig(factors=5, epochs=3, center=True, clip=True),
+        MFConfig(factors=5, epochs=3, center=True, penalty=0.1, clip=True),
         BiasConfig(),
         MeanConfig(),
     ],

@@ -4,31 +4,18 @@ import numpy as np
 import pytest
 from helpers import train_run
 
+from d2l_autorec.data.means import fit_means
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.splits import random_split
 from d2l_autorec.evaluation.metrics import rmse
-from d2l_autorec.evaluation.rating import MeanFallback
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import load_and_split
 from d2l_autorec.runs.result import tell
+from d2l_autorec.trained_model import train_model
 
 SET = "synthetic:60x80x900"
 SMALL = dict(dataset=SET, hidden=(4,), epochs=2, quiet=True, cpus=1)
 CLICKS = dict(dataset=SET, threshold=3.0, min_user_clicks=1, heldout_users=12, quiet=True)
-
-
-def means_by_hand(train, test):
-    """Koren (2010), equations 3 and 4, rating by rating."""
-    mean = train.values.mean(dtype=np.float64)
-    items, users = np.zeros(train.num_items), np.zeros(train.num_users)
-
-    for item in range(train.num_items):
-        own = train.values[train.items == item] - mean
-        items[item] = own.sum() / (len(own) + 5)
-    for user in range(train.num_users):
-        chosen = train.users == user
-        own = train.values[chosen] - mean - items[train.items[chosen]]
-        users[user] = own.sum() / (len(own) + 5)
-
-    return mean + users[test.users] + items[test.items]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +38,14 @@ def test_user_and_item_means(options, tmp_path):
     result = train_run(config)
     train, test = load_and_split(config)
 
-    predicted = means_by_hand(train, test)
+    predicted = fit_means(train.to_csr("user")).at(test.users, test.items)
     if config.clip:
         predicted = predicted.clip(1, 5)
-    cold, fallback = MeanFallback(train.to_csr("user")).at(test.users, test.items)
-    predicted = np.where(cold, fallback, predicted)
 
     assert result["baseline"] == "user and item means"
     assert result["baseline_test_rmse"] == pytest.approx(rmse(test.values, predicted), rel=1e-6)
+    by_mean = rmse(test.values, np.full(len(test), train.values.mean()))
+    assert result["global_mean_test_rmse"] == pytest.approx(by_mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("model", ["mean", "bias"])
@@ -69,28 +56,44 @@ def test_means_are_not_compared_with_themselves(model, tmp_path):
 
 @pytest.mark.parametrize("based", ["item", "user"])
 def test_rows_that_training_never_saw_have_means_of_their_own(based, tmp_path):
-    """Column means of training, and each row's mean deviation from them, shrunk by 5."""
+    """Column means of training, and each row's mean deviation from them, shrunk alike."""
     options = {**SMALL, "split": "held-out-rows", "based": based, "out": str(tmp_path / "run")}
     config = make_config(options)
     result = train_run(config)
     train, test = load_and_split(config)
 
-    columns, of_test, rows = train.users, test.users, test.items
+    columns, rows = test.users, test.items
     if based == "user":
-        columns, of_test, rows = train.items, test.items, test.users
+        columns, rows = test.items, test.users
 
-    mean = train.values.mean(dtype=np.float64)
+    means = fit_means(train.to_csr(based))
+    known = means.mean + means.columns[columns]
     predicted = np.empty(len(test))
     for row in np.unique(rows):
-        own = np.flatnonzero(rows == row)
-        known = []
-        for cell in own:
-            of_column = train.values[columns == of_test[cell]] - mean
-            known.append(mean + of_column.sum() / (len(of_column) + 5))
-        left = test.values[own] - known
-        predicted[own] = known + left.sum() / (len(left) + 5)
+        own = rows == row
+        left = test.values[own] - known[own]
+        predicted[own] = known[own] + left.sum() / (len(left) + means.row_damping)
 
-    assert result["baseline_test_rmse"] == pytest.approx(rmse(test.values, predicted), rel=1e-6)
+    assert result["baseline_test_rmse"] == pytest.approx(rmse(test.values, predicted), rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", ["autorec", "mf"])
+def test_noise_is_predicted_by_means(model, seed, recwarn):
+    """Ratings drawn at random hold nothing beyond the global mean; chance may cost 0.5 %."""
+    rng = np.random.default_rng(seed)
+    cells = np.unravel_index(rng.choice(300 * 200, 3000, replace=False), (300, 200))
+    values = rng.choice([1.0, 2, 3, 4, 5], 3000)
+    ratings = Ratings(*cells, values, np.arange(300), np.arange(200), scale=(1.0, 5.0))
+    train, test = random_split(ratings, 0.1, np.random.default_rng(1))
+
+    config = make_config(dict(model=model, preset="best", updates=300, quiet=True, cpus=1))
+    metrics = train_model(config, train, test).metrics
+    assert metrics["test_rmse"] < 1.005 * metrics["baseline_test_rmse"]
+    assert metrics["baseline_test_rmse"] < 1.01 * metrics["global_mean_test_rmse"]
+
+    said = any("means: they are what is served" in str(w.message) for w in recwarn)
+    assert said == metrics.get("serves_means", False) == (metrics["best_epoch"] == 1)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -108,7 +111,7 @@ def test_popularity(tmp_path):
 @pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "than means")])
 def test_a_model_that_is_no_better_says_so(preset, advice, tmp_path, capsys):
     config = make_config({**SMALL, "preset": preset, "out": str(tmp_path / "run")})
-    result = {**train_run(config), "baseline_test_rmse": 0.01}
+    result = {**train_run(config), "baseline_test_rmse": 0.01, "serves_means": False}
     tell(config, result)
     said = capsys.readouterr().err
     assert "no better than the user and item means, whose test RMSE is 0.0100" in said

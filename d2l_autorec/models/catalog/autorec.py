@@ -1,6 +1,5 @@
 """AutoRec: options, presets, network and loss."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,6 @@ from typing import Any
 from ...support.errors import ConfigError
 from ..kinds import REFITTED, RatingModel, RunConfig
 from ..options import (
-    AT_LEAST_1,
     DROPOUT,
     FRACTION,
     PENALTY,
@@ -35,7 +33,6 @@ from ..registry import register
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 SEARCHED = ("sigmoid", "tanh", "relu", "identity")
 PRETRAIN = "pretrain-"  # as in pretrain-1: names of phases
-FEWEST_EPOCHS = 10  # however many steps they are
 LENGTHS = Check(
     lambda v: len(v) == 2 and all(1 <= n <= 1_000_000 for n in v),
     "two whole numbers from 1 to 1000000",
@@ -113,7 +110,6 @@ class AutoRecConfig(RatingModel):
     batch_size: int | str = redefault(
         RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
     )
-    updates: int | None = training_option(None, "instead of --epochs: number of steps", AT_LEAST_1)
     pretrain: bool = training_option(
         False, "train the hidden layers one after the other first, as autoencoders"
     )
@@ -131,8 +127,7 @@ class AutoRecConfig(RatingModel):
     in_other_units = (
         ("wd", "regularization"),
         ("regularization", "wd"),
-        ("epochs", "updates"),
-        ("updates", "epochs"),
+        *RatingModel.in_other_units,
     )
     compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
 
@@ -155,14 +150,6 @@ class AutoRecConfig(RatingModel):
         lr = self.pretrain_lr or self.lr
         return replace(self, lr=lr, pretrain=False, updates=None, **own)
 
-    def epochs_for(self, num_rows: int) -> int:
-        """Return how many epochs to train on a matrix of so many rows."""
-        if self.updates is None:
-            return self.epochs
-
-        steps = num_rows / self.rows_of_a_step(num_rows)
-        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
-
     def weight_decay(self, data: Any, phase: str) -> float:
         """Return what the optimizer of a phase is given, for an interaction matrix of this size.
 
@@ -182,9 +169,7 @@ class AutoRecConfig(RatingModel):
         if stage > 1:  # of rows of hidden units
             columns = self.hidden[stage - 2]
         elif self.center:
-            from ..centered_autorec import means_of
-
-            unit = means_of(data.to_csr(self.based)).unit
+            unit = data.means().unit
         return self.regularization * unit * unit / (rows * columns)
 
     @classmethod
@@ -199,7 +184,7 @@ class AutoRecConfig(RatingModel):
     def network(self, data: Any) -> Any:
         """Return the chapter's network, or one with what the chapter's has not."""
         from ..autorec import AutoRec
-        from ..centered_autorec import CenteredAutoRec, means_of
+        from ..centered_autorec import CenteredAutoRec
         from ..deep_autorec import DeepAutoRec
 
         columns = data.num_items if self.based == "user" else data.num_users
@@ -210,8 +195,7 @@ class AutoRecConfig(RatingModel):
         net: DeepAutoRec
         options: Any = {"encoder_activation": self.encoder_activation, "tied": self.tied}
         if self.center:
-            means = means_of(data.to_csr(self.based))
-            options |= {"means": means, "input_dropout": self.input_dropout}
+            options |= {"means": data.means(self.based), "input_dropout": self.input_dropout}
             net = CenteredAutoRec(self.hidden, columns, dropout=dropout, **options)
         else:
             low, high = data.bounds
@@ -272,8 +256,6 @@ class AutoRecConfig(RatingModel):
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
             exclude(self, "wd", "regularization", "they are one penalty in two units")
-        if self.updates is not None and self.epochs != RunConfig.epochs:
-            exclude(self, "epochs", "updates", "both set the length of training; give one")
 
         for name in ("decoder_activation", "loss"):
             if self.center and getattr(self, name) != getattr(AutoRecConfig, name):

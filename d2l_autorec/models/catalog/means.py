@@ -1,23 +1,24 @@
 """User and item means, and the global mean: in closed form."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..kinds import RatingModel
-from ..options import PENALTY, Span, option
+from ..options import PENALTY, option
 from ..registry import register
 
 
 @register("bias")
 @dataclass(frozen=True)
 class BiasConfig(RatingModel):
-    """User and item means, shrunk towards 0."""
+    """User and item means, shrunk towards the global mean."""
 
-    damping: float = option(
-        5.0,
-        "ratings of 0 deviation that each user and item is given beside its own",
+    damping: float | None = option(
+        None,
+        "ratings of 0 deviation that each user and item is given beside its own (default: "
+        "estimated, for users and for items)",
         PENALTY,
-        space=Span(0.5, 50.0, log=True),
     )
 
     about = "user and item means"
@@ -45,4 +46,4 @@ class MeanConfig(RatingModel):
         """Return a matrix factorization of nothing but the mean."""
         from ..mf import ClosedForm
 
-        return ClosedForm(data.num_users, data.num_items)
+        return ClosedForm(data.num_users, data.num_items, math.inf)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kinds import RatingModel, RunConfig
-from ..options import AT_LEAST_1, Among, Span, option, redefault
+from ..options import AT_LEAST_1, PENALTY, Among, Span, option, redefault, training_option
 from ..registry import register
 
 
@@ -16,7 +16,16 @@ class MFConfig(RatingModel):
     factors: int = option(
         30, "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
     )
-    center: bool = option(False, "add the training ratings' mean to every prediction")
+    center: bool = option(
+        False,
+        "the factors predict what user and item means leave, which replace the trained biases",
+    )
+    penalty: float = training_option(
+        0.0,
+        "on the squares of both vectors of factors, for each rating",
+        PENALTY,
+        space=Span(0.03, 0.5, log=True),
+    )
     wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
     epochs: int = redefault(RunConfig, "epochs", 20)
     batch_size: int | str = redefault(
@@ -29,20 +38,24 @@ class MFConfig(RatingModel):
     presets = {
         "best": dict(  # chosen on validation ratings of ML-100K
             val_ratio=0.1,
-            epochs=60,
+            updates=4000,
             refit=True,
-            patience=3,
+            patience=10,
             factors=100,
-            lr=1e-3,
-            wd=1e-4,
+            lr=2e-3,
+            lr_schedule="cosine",
+            lr_warmup=0.1,
+            wd=0.0,
+            penalty=0.12,
+            init_sigma=0.1,
             center=True,
             clip=True,
         )
     }
 
     def network(self, data: Any) -> Any:
-        """Return the factorization, with the mean of the data where it is `center`ed."""
+        """Return the factorization."""
         from ..mf import MF
 
-        mean = float(data.values.mean()) + data.offset if self.center else 0.0
-        return MF(self.factors, data.num_users, data.num_items, mean)
+        means = data.means() if self.center else None
+        return MF(self.factors, data.num_users, data.num_items, means, self.penalty)

@@ -1,0 +1,110 @@
+"""User and item means: against a linear solver, known variances, and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from d2l_autorec.data.means import fit_means
+
+
+def drawn(rows, columns, share, row_sd, column_sd, noise, seed=0):
+    """Return a matrix of 3 + row bias + column bias + noise at a share of its cells."""
+    rng = np.random.default_rng(seed)
+    full = 3 + row_sd * rng.standard_normal((rows, 1)) + column_sd * rng.standard_normal(columns)
+    full = full + noise * rng.standard_normal((rows, columns))
+    return sparse.csr_matrix(np.where(rng.random((rows, columns)) < share, full, 0))
+
+
+def ridge(matrix, row_damping, column_damping, mean):
+    """Return the biases that minimize squared error plus damping times squared biases."""
+    rows, columns = matrix.shape
+    cells = matrix.tocoo()
+    design = np.zeros((cells.nnz, rows + columns))
+    design[np.arange(cells.nnz), cells.row] = 1
+    design[np.arange(cells.nnz), rows + cells.col] = 1
+
+    penalty = np.diag([row_damping] * rows + [column_damping] * columns)
+    biases = np.linalg.solve(design.T @ design + penalty, design.T @ (cells.data - mean))
+    return biases[:rows], biases[rows:]
+
+
+def test_biases_solve_the_ridge_regression():
+    matrix = drawn(30, 20, 0.3, 0.5, 0.4, 0.9)
+    means = fit_means(matrix)
+
+    rows, columns = ridge(matrix, means.row_damping, means.column_damping, means.mean)
+    assert means.rows == pytest.approx(rows, abs=2e-3)
+    assert means.columns == pytest.approx(columns, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("row_sd", "column_sd", "noise"), [(0.5, 0.5, 1.0), (0.2, 0.6, 0.9), (0.8, 0.3, 1.1)]
+)
+def test_damping_is_the_ratio_of_variances(row_sd, column_sd, noise):
+    means = fit_means(drawn(600, 500, 0.05, row_sd, column_sd, noise))
+
+    assert means.row_damping == pytest.approx((noise / row_sd) ** 2, rel=0.2)
+    assert means.column_damping == pytest.approx((noise / column_sd) ** 2, rel=0.2)
+
+
+def test_noise_alone_leaves_little_but_the_global_mean():
+    matrix = drawn(2000, 1500, 0.002, 0.0, 0.0, 1.0)
+    means = fit_means(matrix)
+    rng = np.random.default_rng(1)
+    predicted = means.at(rng.integers(2000, size=5000), rng.integers(1500, size=5000))
+
+    assert np.sqrt(np.mean((predicted - 3) ** 2)) < 0.06  # with 5 ratings of damping: 0.28
+
+
+def test_infinite_damping_leaves_the_mean():
+    matrix = drawn(20, 10, 0.5, 0.5, 0.5, 0.5)
+    means = fit_means(matrix, damping=np.inf)
+
+    assert means.at(np.arange(10), np.arange(10)) == pytest.approx([matrix.data.mean()] * 10)
+
+
+def test_by_hand():
+    """One row of two ratings: with a damping of 1 the row has half their deviation from 0 ..."""
+    means = fit_means(sparse.csr_matrix([[4.0, 4.0, 0.0], [0.0, 0.0, 1.0]]), damping=1.0)
+
+    assert means.mean == 3.0
+    # columns c = (1 - r) / 2 and row r = 2 (1 - c) / 3 of row 0; c = r = (-2 - c) / 2 of row 1
+    assert means.rows == pytest.approx([0.5, -2 / 3], abs=2e-3)
+    assert means.columns == pytest.approx([0.25, 0.25, -2 / 3], abs=2e-3)
+
+
+def test_the_transposed_matrix_has_the_same_means_but_for_what_is_left_to_settle():
+    matrix = drawn(40, 30, 0.3, 0.5, 0.4, 0.9)
+    one, other = fit_means(matrix).transposed, fit_means(matrix.T.tocsr())
+
+    assert one.rows == pytest.approx(other.rows, abs=5e-3)
+    assert one.row_damping == pytest.approx(other.row_damping, rel=1e-2)
+
+
+def test_rows_that_were_fitted_have_their_own_biases_again():
+    matrix = drawn(40, 30, 0.3, 0.5, 0.4, 0.9)
+    means = fit_means(matrix)
+
+    assert means.of_rows(matrix) == pytest.approx(means.rows, abs=1e-12)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.floats(0.5, 100.0)),
+        min_size=1,
+        max_size=12,
+        unique_by=lambda cell: cell[:2],
+    )
+)
+def test_any_ratings_have_finite_means_near_them(cells):
+    rows, columns, values = map(np.array, zip(*cells))
+    matrix = sparse.csr_matrix((values, (rows, columns)), shape=(5, 4))
+    means = fit_means(matrix)
+    predicted = means.at(np.arange(5)[:, None], np.arange(4))
+
+    spread = values.max() - values.min()
+    assert (predicted > values.min() - spread - 1e-6).all()
+    assert (predicted < values.max() + spread + 1e-6).all()
+    assert means.unit > 0
