@@ -116,7 +116,8 @@ def dense_layers(
     layers = nn.HybridSequential()
     activations = [*["tanh"] * (len(sizes) - 2), last]
 
-    for inputs, units, share, activation in zip(sizes, sizes[1:], dropout, activations):
+    each = zip(sizes[:-1], sizes[1:], dropout, activations, strict=True)
+    for inputs, units, share, activation in each:
         dense = nn.Dense(
             units,
             in_units=inputs,

@@ -130,7 +130,13 @@ def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
     assert numbers.user_ids.tolist() == np.arange(40)[order].tolist()
 
 
-@pytest.mark.parametrize("heldout", [-3, 0.9, 20, 1000])
+@pytest.mark.parametrize("heldout", [-3, 0.9, float("nan"), float("inf")])
+def test_no_number_of_users(heldout):
+    with pytest.raises(ConfigError, match=f"`heldout_users` is {heldout}: it must be a number of"):
+        prepare_clicks(Ratings.from_frame(by_names()), heldout_users=heldout)
+
+
+@pytest.mark.parametrize("heldout", [20, 1000])
 def test_too_few_users(heldout):
     with pytest.raises(DataError, match=f"`heldout_users={heldout}` .*of the 40 .*from 1 to 19"):
         prepare_clicks(Ratings.from_frame(by_names()), heldout_users=heldout)

@@ -189,6 +189,13 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
         assert onp.isfinite(dense).all()
 
 
+@pytest.mark.parametrize("dropout", [(0.5,), (0.5, 0.1, 0.1), (0.5,) * 5])
+def test_sizes_that_do_not_match(dropout):
+    """A list of dropouts that ends before the layers do would leave layers out."""
+    with pytest.raises(ValueError, match="zip"):
+        MultVAE((600, 200), 10, dropout)
+
+
 def test_initial_values():
     net = MultVAE((60, 20), 500)
     net.initialize(mx.init.Zero(), ctx=[mx.cpu(0), mx.cpu(1)])  # each parameter has its own
