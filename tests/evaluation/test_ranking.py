@@ -85,6 +85,31 @@ def test_top_items_with_ties(problem, k):
     )
 
 
+def test_ndcg_and_recall_by_hand():
+    hits = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    relevant = np.array([2, 0, 9])
+    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 3), [1, np.nan, 1])
+    np.testing.assert_allclose(
+        METRICS["ndcg"](hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), np.nan, 1]
+    )
+    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 2), [0.5, np.nan, 1])
+
+
+def test_other_metrics_by_hand():
+    """Hits at ranks 2 and 3 of four relevant items; none; one relevant item, found at once."""
+    hits = np.array([[False, True, True], [False, False, False], [True, False, False]])
+    relevant = np.array([4, 3, 1])
+    by_hand = {
+        "plain_recall": [2 / 4, 0, 1],
+        "precision": [2 / 3, 0, 1 / 3],
+        "hit_rate": [1, 0, 1],
+        "mrr": [1 / 2, 0, 1],
+        "map": [(1 / 2 + 2 / 3) / 3, 0, 1],
+    }
+    for name, expected in by_hand.items():
+        np.testing.assert_allclose(METRICS[name](hits, relevant, 3), expected, err_msg=name)
+
+
 def test_coverage_by_hand():
     """Of ten items, the first two of each user are 1, 2 and 3; a user may have only one."""
     ranked = np.array([[1, 2, 7], [2, 3, 8], [3, -1, -1]])
