@@ -194,7 +194,7 @@ def _summary(result: dict[str, Any]) -> Block:
     parts += f", {result['test_ratings']:,} to test"
     score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
     if "baseline" in result:
-        score += f"; global mean {result['global_mean_test_rmse']:.4f}"
+        score += f", mean {result['global_mean_test_rmse']:.4f}"
     return [*block, ("ratings", parts), ("test RMSE", score)]
 
 

@@ -36,7 +36,9 @@ def test_of_ratings(in_process, tmp_path):
 
     rmse, means = result["test_rmse"], result["baseline_test_rmse"]
     assert said["test RMSE"].startswith(f"{rmse:.4f}, ")
-    assert said["test RMSE"].endswith(f" % above user and item means ({means:.4f})")
+    means_alone = result["global_mean_test_rmse"]
+    expected = f" % above user and item means ({means:.4f}), mean {means_alone:.4f}"
+    assert said["test RMSE"].endswith(expected)
     percent = float(said["test RMSE"].split()[1])
     assert percent == pytest.approx(100 * (rmse / means - 1), rel=0.06)
 

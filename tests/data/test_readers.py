@@ -185,10 +185,16 @@ def test_malformed_input_is_one_line(in_process, tmp_path, case):
     [
         (["--ratings", "none.csv"], ["none.csv cannot be read (No such file or directory)"]),
         (["--ratings", "."], [". cannot be read (Is a directory)"]),
-        (["--ratings", "a.csv", "--test", "b.csv"], ["--ratings and --test: give either"]),
+        (["--ratings", "a.csv", "--test", "b.csv"], ["give either --ratings FILE"]),
         (["--train", "a", "--test", "b", "--split", "time"], ["--split time and --train a excl"]),
-        (["--ratings", "a.csv", "--split", "u1"], ["--split u1 is an official fold of ml-100k"]),
-        (["--dataset", "ml-1m", "--split", "ua"], ["--split ua is an official fold of ml-100k"]),
+        (
+            ["--ratings", "a.csv", "--split", "u1"],
+            ["--split u1 and --ratings a.csv exclude each other"],
+        ),
+        (
+            ["--dataset", "ml-1m", "--split", "ua"],
+            ["--split ua and --dataset ml-1m exclude each other"],
+        ),
         (["--split", "k-fold", "--fold", "6"], ["--fold is 6: it must be from 1 to --folds 5"]),
         (["--dataset", "netflix"], ["no data set 'netflix': choose auto, synthetic, ml-100k"]),
         (["--dataset", "synthetic:9"], ["--dataset is synthetic:9", "synthetic:943x1682x100000"]),

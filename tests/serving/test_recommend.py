@@ -290,12 +290,12 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
     assert "new" not in process.stdout  # nobody rated it in training
     with pytest.warns(DataWarning, match="user u9 has no training rating: the items' mean"):
         run.recommend("u9")
-    values, items, users = run.inputs.values, run.inputs.items, run.inputs.users
-    of = {name: index for index, name in enumerate(run.ratings.item_ids.tolist())}
-    u1 = run.ratings.user_ids.tolist().index("u1")
+    means = run.inputs.means()
+    item = means.columns[run.ratings.item_ids.tolist().index("i1")]
+    user = means.rows[run.ratings.user_ids.tolist().index("u1")]
     onp.testing.assert_allclose(
         run.predict(["u9", "u1", "u9"], ["i1", "new", "new"]),
-        [values[items == of["i1"]].mean(), values[users == u1].mean(), values.mean()],
+        means.mean + onp.array([item, user, 0]),
         rtol=1e-5,
     )
     process = in_process("recommend", str(run.path), "--all", str(tmp_path / "all.csv"), "--quiet")

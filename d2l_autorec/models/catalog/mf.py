@@ -40,7 +40,7 @@ class MFConfig(RatingModel):
             val_ratio=0.1,
             updates=4000,
             refit=True,
-            patience=10,
+            patience=100,
             factors=100,
             lr=2e-3,
             lr_schedule="cosine",
