@@ -131,10 +131,7 @@ class Fitted(Model):
 
     def __call__(self, rows: Any) -> onp.ndarray:
         """Return the scores of rows."""
-        weights, biases = self._linear.weights, self._linear.biases
-        if weights is None:
-            return onp.tile(biases, (rows.shape[0], 1))
-        return as_csr(rows) @ weights + biases
+        return self._linear.scores(as_csr(rows))
 
 
 def as_csr(rows: Any) -> sparse.csr_matrix:

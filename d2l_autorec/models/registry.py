@@ -4,9 +4,9 @@ A model is one file: a dataclass of its options, registered under the name that 
 Every command works with it (run, tune, report, compare, recommend, export, serve), `--help` has its
 options, and no other file knows it. One that is computed at once has `fit`:
 
-    @register("item-knn")
+    @register("own-knn")
     @dataclass(frozen=True)
-    class ItemKNN(ClickModel):
+    class OwnKNN(ClickModel):
         neighbours: int = option(20, "items that each is like", AT_LEAST_1, space=Span(5, 50))
         about, at_once = "item-based k-nearest neighbours", True
 

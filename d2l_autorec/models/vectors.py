@@ -1,9 +1,9 @@
 """Models as NumPy arrays and functions, for what answers without MXNet."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special
+from scipy import sparse, special
 
 SELU_SLOPE = 1.0507009873554805  # of its positive branch
 SELU_LOWEST = 1.6732632423543772  # its negative branch tends to minus this, times the slope
@@ -27,13 +27,27 @@ class Linear(NamedTuple):
 
     Parameters
     ----------
-    weights : ndarray, shape (items, items), or None
+    weights : ndarray or csr_matrix, shape (items, items), or None
         None where a row makes no difference.
     biases : ndarray of float32, shape (items,)
     """
 
-    weights: np.ndarray | None
+    weights: np.ndarray | sparse.csr_matrix | None
     biases: np.ndarray
+
+    def scores(self, rows: sparse.csr_matrix) -> np.ndarray:
+        """Return the scores of rows, shape (rows, items)."""
+        if self.weights is None:
+            return np.tile(self.biases, (rows.shape[0], 1))
+        return _dense(rows @ self.weights) + self.biases
+
+    def effects(self, clicked: Any) -> np.ndarray:
+        """Return how much clicks on items speak for each item, shape (clicked, items)."""
+        return _dense(self.weights[clicked])  # type: ignore[index]
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if sparse.issparse(matrix) else matrix
 
 
 class ScaledActivation(NamedTuple):

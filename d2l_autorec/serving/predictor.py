@@ -114,7 +114,7 @@ class Predictor:
         self.user_biases: Any = parts.users and parts.users.biases
         self.item_vectors: Any = parts.items and parts.items.weights
         self.item_biases: Any = parts.items and parts.items.biases
-        self._weights = parts.linear and parts.linear.weights
+        self._linear: Any = parts.linear and parts.linear.weights is not None and parts.linear
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
         """Predict the ratings of pairs of users and items.
@@ -197,7 +197,7 @@ class Predictor:
         decoder weights (user-based: there the decoder's outputs are the items), or
         its factors (matrix factorization). Vectors are taken relative to the mean
         vector: sigmoid outputs are all positive, so that without this every cosine
-        is close to 1. Of a linear model (EASE) the score is how much a click on `item`
+        is close to 1. Of a linear model (EASE, item-kNN) the score is how much a click on `item`
         speaks for the other. Items without training ratings are left out.
 
         Raises
@@ -214,12 +214,12 @@ class Predictor:
 
         if self.item_vectors is not None:
             cosines = self.directions @ self.directions[position]
-        elif self._weights is not None:  # what a click on it says of others
-            cosines = self._weights[position].astype(np.float32)
+        elif self._linear:  # what a click on it says of others
+            cosines = self._linear.effects([position])[0].astype(np.float32)
         else:
             raise ConfigError(
                 f"`similar_items` needs item vectors, and `model={self.config.model}` has "
-                "none: train ease, mult-vae, mult-dae or a model of ratings"
+                "none: train ease, item-knn, mult-vae, mult-dae or a model of ratings"
             )
 
         cosines[self.cold_items] = -np.inf
@@ -234,8 +234,9 @@ class Predictor:
 
         A rated item contributes its similarity to the item, times how far its rating is above the
         lowest of the scale; a click counts in full. Similarities are the cosines of
-        `similar_items`, or the weights of a linear model (EASE). What does not speak for the item,
-        with a contribution of 0 or below, is left out; of a model without vectors nothing is known.
+        `similar_items`, or the weights of a linear model (EASE, item-kNN). What does not speak for
+        the item, with a contribution of 0 or below, is left out; of a model without vectors nothing
+        is known.
 
         Parameters
         ----------
@@ -255,8 +256,8 @@ class Predictor:
         rated, values = rated[warm], values[warm]
         if self.item_vectors is not None:
             similarities = self.directions[items] @ self.directions[rated].T  # (n, rated)
-        elif self._weights is not None:
-            similarities = self._weights[np.ix_(rated, items)].T
+        elif self._linear:
+            similarities = self._linear.effects(rated)[:, items].T
         else:
             return [[] for _ in items]
 
@@ -347,11 +348,7 @@ class Predictor:
         linear = self.parts.linear
         if linear is None:
             return self.parts.score_rows(matrix)  # type: ignore[misc]
-
-        scores = np.tile(linear.biases, (matrix.shape[0], 1))
-        if self._weights is not None:
-            scores += (matrix @ self._weights).astype(np.float32)
-        return scores
+        return linear.scores(matrix).astype(np.float32, copy=False)
 
     def of_vectors(self, vectors: np.ndarray, biases: Any) -> np.ndarray:
         """Return the outputs for users of these vectors, (B, H), and biases, (B, 1) or one."""

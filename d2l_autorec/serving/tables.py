@@ -45,13 +45,33 @@ def save_tables(parts: Parts, path: Path) -> None:
     for name, table in (("items", parts.items), ("users", parts.users), ("linear", parts.linear)):
         if table is not None:
             arrays[f"{name}_biases"] = table.biases
-            if table.weights is not None:
-                arrays[f"{name}_weights"] = table.weights.astype(np.float32, copy=False)
+            arrays |= _arrays_of(f"{name}_weights", table.weights)
 
     if parts.output is not None:
         arrays["output_name"] = np.array(parts.output.name)
         arrays["output_ends"] = np.array([parts.output.low, parts.output.high])
     save_arrays(path, arrays.items())
+
+
+def _arrays_of(name: str, weights: Any) -> dict[str, np.ndarray]:
+    """Return weights, dense or sparse or none, as arrays of float32 by name."""
+    if weights is None:
+        return {}
+
+    weights = weights.astype(np.float32, copy=False)
+    if not sparse.issparse(weights):
+        return {name: weights}
+    return {name: weights.data, f"{name}_columns": weights.indices, f"{name}_rows": weights.indptr}
+
+
+def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
+    """Return what `_arrays_of` was given."""
+    weights, rows = arrays.get(name), arrays.get(f"{name}_rows")
+    if rows is None:
+        return weights
+
+    cells = weights, arrays[f"{name}_columns"], rows
+    return sparse.csr_matrix(cells, shape=(len(rows) - 1, len(rows) - 1))
 
 
 def read_tables(path: Path) -> Parts:
@@ -60,7 +80,7 @@ def read_tables(path: Path) -> Parts:
 
     def table(kind: type, name: str) -> Any:
         biases = arrays.get(f"{name}_biases")
-        return None if biases is None else kind(arrays.get(f"{name}_weights"), biases)
+        return None if biases is None else kind(_matrix_of(f"{name}_weights", arrays), biases)
 
     output = None
     if "output_name" in arrays:

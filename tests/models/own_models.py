@@ -7,9 +7,9 @@ from d2l_autorec.models.options import AT_LEAST_1, SIZES, Among, Sizes, Span, op
 from d2l_autorec.models.registry import register
 
 
-@register("item-knn")
+@register("own-knn")
 @dataclass(frozen=True)
-class ItemKNN(ClickModel):
+class OwnKNN(ClickModel):
     """The items that are most like those of a user, by the cosine of their clicks."""
 
     neighbours: int = option(20, "items that each item is like", AT_LEAST_1, space=Span(5, 50))

@@ -20,7 +20,7 @@ from d2l_autorec.runs import tables
 
 FILE = Path(__file__).with_name("own_models.py")
 DATA = ("--dataset", "synthetic:80x60x1500", "--threshold", "3", "--heldout-users", "8")
-OPTIONS = {"item-knn": (), "deep-norm": ("--hidden", "16,8", "--epochs", "4", "--cpus", "1")}
+OPTIONS = {"own-knn": (), "deep-norm": ("--hidden", "16,8", "--epochs", "4", "--cpus", "1")}
 METRIC = "test_ndcg@100"
 
 
@@ -70,13 +70,13 @@ def trained(request, tmp_path_factory):
 
 
 def test_help(tmp_path):
-    for words in (("--help-all",), ("--model", "item-knn", "--help")):
+    for words in (("--help-all",), ("--model", "own-knn", "--help")):
         text = " ".join(call("run", *words, folder=tmp_path).split())
         assert "--neighbours N" in text and "items that each item is like" in text
-    assert "item-knn: item-based k-nearest neighbours" in " ".join(
+    assert "own-knn: item-based k-nearest neighbours" in " ".join(
         call("run", "--help-all", folder=tmp_path).split()
     )
-    assert "item-knn" in call("tune", "--help-all", folder=tmp_path)
+    assert "own-knn" in call("tune", "--help-all", folder=tmp_path)
 
 
 def test_the_neighbours_are_those_of_the_cosine():
@@ -85,7 +85,7 @@ def test_the_neighbours_are_those_of_the_cosine():
     dense = (rng.random((30, 12)) < 0.4).astype("float32")
     from scipy import sparse
 
-    config = d2l.make_config(model="item-knn", neighbours=3)
+    config = d2l.make_config(model="own-knn", neighbours=3)
     weights = config.fit(sparse.csr_matrix(dense)).weights
     for item in range(12):
         cosines = [
@@ -176,9 +176,9 @@ def test_tune_report_and_compare(trained):
 def test_report(tmp_path, monkeypatch, capsys):
     """A report compares every model of clicks, theirs among them."""
     rows = registry.compared_rows("ranking")
-    assert list(rows)[0] == "popularity" and {"item-knn", "deep-norm", "EASE"} <= set(rows)
+    assert list(rows)[0] == "popularity" and {"own-knn", "deep-norm", "EASE"} <= set(rows)
 
-    short = {label: rows[label] for label in ("popularity", "deep-norm", "item-knn")}
+    short = {label: rows[label] for label in ("popularity", "deep-norm", "own-knn")}
     monkeypatch.setattr(tables, "compared_rows", lambda task: short)
     words = ("--dataset", "synthetic:60x40x900", "--task", "ranking", "--threshold", "3")
     report.main([*words, "--folds", "3", "--out", str(tmp_path / "which")])
@@ -239,5 +239,5 @@ def test_what_cannot_be_had_is_said():
         d2l.train_model(d2l.MFConfig(), ratings, net=nn.Dense(40))
     with pytest.raises(d2l.ConfigError, match="is not known: give its layer `in_units`"):
         d2l.train_model(d2l.AutoRecConfig(based="user", cpus=1), ratings, net=nn.Dense(40))
-    with pytest.raises(d2l.ConfigError, match="^`model` is item-kn: .*; did you mean item-knn"):
+    with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):
         d2l.make_config(model="item-kn")
