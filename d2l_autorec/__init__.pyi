@@ -23,6 +23,7 @@ from .data.splits import seq_aware_split as seq_aware_split
 from .data.splits import time_split as time_split
 from .models.catalog.autorec import AutoRecConfig as AutoRecConfig
 from .models.catalog.ease import EASEConfig as EASEConfig
+from .models.catalog.ials import IALSConfig as IALSConfig
 from .models.catalog.item_knn import ItemKNNConfig as ItemKNNConfig
 from .models.catalog.means import BiasConfig as BiasConfig
 from .models.catalog.means import MeanConfig as MeanConfig

@@ -17,7 +17,7 @@ from ..kernels.csr import CSRBatch
 from ..kernels.dropout import mxnet_seed_of
 from ..support.errors import ConfigError
 from .layers import Affine, RatingActivation
-from .vectors import Linear, Vectors
+from .vectors import FoldIn, Linear, Vectors
 
 if TYPE_CHECKING:
     from .kinds import RunConfig
@@ -27,7 +27,7 @@ class Model:
     """A network as a run sees it; here are the answers of most.
 
     A model has beside these what its kind is asked for: `fit` if it `is_closed_form`, `tables` if
-    it `reads_pairs`, `linear` scores, or `row_vectors` and `column_vectors`.
+    it `reads_pairs`, a `scorer`, or `row_vectors` and `column_vectors`.
 
     Attributes
     ----------
@@ -71,8 +71,8 @@ class Model:
         """Return the network as the fused step trains it; None of one that it does not cover."""
         return None
 
-    def linear(self) -> Linear | None:
-        """Return the scores as a linear function of rows; None of a network."""
+    def scorer(self) -> Linear | FoldIn | None:
+        """Return what makes scores of users' rows; None of a network."""
         return None
 
 
@@ -96,7 +96,7 @@ class Fitted(Model):
 
     def __init__(self, config: "RunConfig") -> None:
         self._config = config
-        self._linear: Any = None
+        self._scorer: Any = None
         self.chosen = {}
 
     def fit(
@@ -118,20 +118,20 @@ class Fitted(Model):
                 for name, value in asdict(config).items()
                 if value != getattr(self._config, name)
             }
-        self._linear = config.fit(train)
+        self._scorer = config.fit(train)
         return self
 
-    def _scored(self, score: Callable[["Fitted"], float], linear: Linear) -> float:
-        self._linear = linear
+    def _scored(self, score: Callable[["Fitted"], float], scorer: Any) -> float:
+        self._scorer = scorer
         return score(self)
 
-    def linear(self) -> Linear:
-        """Return the scores as a linear function of a user's row."""
-        return self._linear
+    def scorer(self) -> Linear | FoldIn:
+        """Return what makes scores of users' rows."""
+        return self._scorer
 
     def __call__(self, rows: Any) -> onp.ndarray:
         """Return the scores of rows."""
-        return self._linear.scores(as_csr(rows))
+        return self._scorer.scores(as_csr(rows))
 
 
 def as_csr(rows: Any) -> sparse.csr_matrix:

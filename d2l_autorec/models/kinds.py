@@ -47,7 +47,7 @@ from .options import (
 
 if TYPE_CHECKING:  # a model reads data that it is given
     from ..training.history import EpochRecord
-    from .vectors import Linear
+    from .vectors import FoldIn, Linear
 
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
@@ -394,11 +394,11 @@ class RunConfig:
         net = self.network(data) if self.own.net is None else self.own.net
         return net if isinstance(net, Model) else OwnNetwork(net)
 
-    def choose(self, matrix: Any, score: Callable[["Linear"], float]) -> "RunConfig":
+    def choose(self, matrix: Any, score: Callable[[Any], float]) -> "RunConfig":
         """Return the options with those that a model chooses by validation; `score` is to grow."""
         return self
 
-    def fit(self, matrix: Any) -> "Linear":
+    def fit(self, matrix: Any) -> "Linear | FoldIn":
         """Return the scores of a model that is computed at once, of a matrix users x items."""
         raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
 

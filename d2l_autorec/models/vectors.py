@@ -1,5 +1,7 @@
 """Models as NumPy arrays and functions, for what answers without MXNet."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +46,54 @@ class Linear(NamedTuple):
     def effects(self, clicked: Any) -> np.ndarray:
         """Return how much clicks on items speak for each item, shape (clicked, items)."""
         return _dense(self.weights[clicked])  # type: ignore[index]
+
+    def parts(self) -> dict[str, Any]:
+        """Return what `Parts` are made of."""
+        return {"linear": self}
+
+
+@dataclass(frozen=True, eq=False)
+class FoldIn:
+    """Scores of items by the vector of a user, which is solved for by their row of clicks.
+
+    With h_i the vector of item i, w minimises
+
+        sum over clicks of (1 - h_i w)^2 + unobserved * sum over all items of (h_i w)^2
+            + penalty * (clicks + unobserved * items) |w|^2.
+
+    Parameters
+    ----------
+    items : ndarray of float32, shape (items, H)
+    penalty, unobserved : float
+    """
+
+    items: np.ndarray
+    penalty: float
+    unobserved: float
+
+    @cached_property
+    def _gram(self) -> np.ndarray:
+        vectors = self.items.astype(np.float64)
+        return self.unobserved * (vectors.T @ vectors)
+
+    def vectors(self, rows: sparse.csr_matrix) -> np.ndarray:
+        """Return the vectors of rows, shape (rows, H)."""
+        found = np.zeros((rows.shape[0], self.items.shape[1]))
+        for vector, start, end in zip(found, rows.indptr, rows.indptr[1:]):
+            clicked = self.items[rows.indices[start:end]].astype(np.float64)
+            ridge = self.penalty * (len(clicked) + self.unobserved * len(self.items))
+            system = self._gram + clicked.T @ clicked + ridge * np.eye(len(vector))
+            vector[:] = np.linalg.solve(system, clicked.sum(axis=0))
+        return found.astype(np.float32)
+
+    def scores(self, rows: sparse.csr_matrix) -> np.ndarray:
+        """Return the scores of rows, shape (rows, items)."""
+        return self.vectors(rows) @ self.items.T
+
+    def parts(self) -> dict[str, Any]:
+        """Return what `Parts` are made of."""
+        vectors = Vectors(self.items, np.zeros(len(self.items), dtype=np.float32))
+        return {"items": vectors, "score_rows": self.scores, "fold_in": self}
 
 
 def _dense(matrix: Any) -> np.ndarray:

@@ -43,9 +43,9 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
         What the network is given.
     """
     net = row_model(net)
-    linear = net.linear()
-    if linear is not None:
-        return Parts(linear=linear)
+    scorer = net.scorer()
+    if scorer is not None:
+        return Parts(**scorer.parts())
     if net.reads_pairs:
         users, items = net.tables()
         return Parts(items, users)

@@ -24,7 +24,7 @@ from ..data.ids import IdMap
 from ..data.ratings import Ratings
 from ..evaluation.metrics import top_items
 from ..models.kinds import RunConfig
-from ..models.vectors import Linear, ScaledActivation, Vectors
+from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors
 from ..support.errors import ConfigError, DataWarning, check_whole
 
 REASONS = 3  # at most, for an item
@@ -52,6 +52,8 @@ class Parts:
     linear : Linear or None
     score_rows : callable or None
         A csr_matrix of users' rows, shape (rows, items), to outputs of that shape, float32.
+    fold_in : FoldIn or None
+        What `score_rows` is of, where it solves for users' vectors.
     """
 
     items: Vectors | None = None
@@ -59,6 +61,7 @@ class Parts:
     output: ScaledActivation | None = None
     linear: Linear | None = None
     score_rows: RowScorer | None = None
+    fold_in: FoldIn | None = None
 
 
 class Scored(NamedTuple):
@@ -219,7 +222,7 @@ class Predictor:
         else:
             raise ConfigError(
                 f"`similar_items` needs item vectors, and `model={self.config.model}` has "
-                "none: train ease, item-knn, mult-vae, mult-dae or a model of ratings"
+                "none: train ease, item-knn, ials, mult-vae, mult-dae or a model of ratings"
             )
 
         cosines[self.cold_items] = -np.inf

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..models.kinds import RunConfig
-from ..models.vectors import Linear, ScaledActivation, Vectors
+from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors
 from ..runs.folder import RunFolder
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import ConfigError, DataError
@@ -47,6 +47,8 @@ def save_tables(parts: Parts, path: Path) -> None:
             arrays[f"{name}_biases"] = table.biases
             arrays |= _arrays_of(f"{name}_weights", table.weights)
 
+    if parts.fold_in is not None:
+        arrays["fold_in"] = np.array([parts.fold_in.penalty, parts.fold_in.unobserved])
     if parts.output is not None:
         arrays["output_name"] = np.array(parts.output.name)
         arrays["output_ends"] = np.array([parts.output.low, parts.output.high])
@@ -81,6 +83,9 @@ def read_tables(path: Path) -> Parts:
     def table(kind: type, name: str) -> Any:
         biases = arrays.get(f"{name}_biases")
         return None if biases is None else kind(_matrix_of(f"{name}_weights", arrays), biases)
+
+    if "fold_in" in arrays:
+        return Parts(**FoldIn(arrays["items_weights"], *arrays["fold_in"].tolist()).parts())
 
     output = None
     if "output_name" in arrays:

@@ -99,7 +99,7 @@ def test_exported_tables_answer_as_the_library(run):
 
     some = model.ratings.item_ids[:4].tolist()
     assert served.similar_items(some[0], 5) == model.similar_items(some[0], 5)
-    weights = model.net.linear().weights.toarray()
+    weights = model.net.scorer().weights.toarray()
     nearest = np.argsort(-weights[0], kind="stable")[:5]
     found = [each.item for each in model.similar_items(some[0], 5)]
     assert found == model.ratings.item_ids[nearest].tolist()

@@ -144,7 +144,7 @@ def test_similarities_of_reasons_are_the_library_s(run, name, client):
     for row in found:
         expected = {}
         if name == "ease":
-            expected = dict(zip(known, run.net.linear().weights[:, known.index(row["item"])]))
+            expected = dict(zip(known, run.net.scorer().weights[:, known.index(row["item"])]))
         elif name not in WITHOUT_VECTORS:
             expected = {near.item: near.score for near in run.similar_items(row["item"], 80)}
         for reason in row["because"]:
