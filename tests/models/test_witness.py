@@ -240,4 +240,4 @@ def test_what_cannot_be_had_is_said():
     with pytest.raises(d2l.ConfigError, match="is not known: give its layer `in_units`"):
         d2l.train_model(d2l.AutoRecConfig(based="user", cpus=1), ratings, net=nn.Dense(40))
     with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):
-        d2l.make_config(model="item-kn")
+        d2l.make_config(model="own-kn")
