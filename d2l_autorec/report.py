@@ -133,7 +133,7 @@ def _parser() -> Parser:
         "--task",
         choices=TASKS,
         help="rating: means, matrix factorization and AutoRec, item- and user-based; ranking: "
-        "popularity, item-kNN, iALS, EASE, Mult-DAE and Mult-VAE, of clicks [rating]",
+        "popularity, item-kNN, iALS, EASE, Mult-DAE, Mult-VAE and RecVAE, of clicks [rating]",
     )
     models.add_argument(
         "--tune",

@@ -67,6 +67,9 @@ class Model:
         """
         mx.random.seed(mxnet_seed_of(key, first_row))
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch, from 1; one that is resumed begins again."""
+
     def one_hidden(self) -> Any:
         """Return the network as the fused step trains it; None of one that it does not cover."""
         return None

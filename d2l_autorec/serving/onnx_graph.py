@@ -35,7 +35,8 @@ def save_graph(net: Any, columns: int, path: Path) -> None:
     if net.centering is not None:
         inputs, row_biases = _centered(graph, net.centering)
 
-    output = _layers(graph, net, inputs)
+    draws_itself = hasattr(net, "add_to")
+    output = net.add_to(graph, inputs) if draws_itself else _layers(graph, net, inputs)
     if net.centering is not None:
         output = graph("Mul", output, net.centering.unit_of_ratings())
         output = graph("Add", output, net.centering.column_means())
@@ -57,6 +58,21 @@ class _Graph:
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
         self._nodes.append(helper.make_node(operator, names, [name], **attributes))
         return name
+
+    def layer(self, layer: Any, x: str) -> str:
+        """Add one of Gluon's layers, or a sequence of them, and return its output's name."""
+        if isinstance(layer, nn.HybridSequential):
+            for one in layer:
+                x = self.layer(one, x)
+            return x
+
+        if isinstance(layer, nn.Dense):
+            weight, bias = layer.weight.data().asnumpy(), layer.bias.data().asnumpy()
+            return self("Gemm", x, weight, bias, transB=1)
+        if isinstance(layer, nn.LayerNorm):
+            scale, shift = layer.gamma.data().asnumpy(), layer.beta.data().asnumpy()
+            return self("LayerNormalization", x, scale, shift, axis=-1, epsilon=layer._epsilon)
+        return self(_operator(layer), x)
 
     def _constant(self, value: Any) -> str:
         values = np.asarray(value)
@@ -87,7 +103,7 @@ def _layers(graph: _Graph, net: Any, x: str) -> str:
     for weight, bias, activation in net.affine_layers():
         x = graph("Gemm", x, weight.asnumpy(), bias.asnumpy(), transB=1)
         if activation is not None:
-            x = _after(graph, activation, x)
+            x = graph.layer(activation, x)
 
     if net.output is not None:
         factor, summand = net.output.function.line()
@@ -95,19 +111,6 @@ def _layers(graph: _Graph, net: Any, x: str) -> str:
         x = graph("Add", graph("Mul", x, factor), summand)
 
     return x
-
-
-def _after(graph: _Graph, layer: Any, x: str) -> str:
-    """Add what follows a Dense layer: an activation, a layer normalisation, or several of them."""
-    if isinstance(layer, nn.HybridSequential):
-        for one in layer:
-            x = _after(graph, one, x)
-        return x
-
-    if isinstance(layer, nn.LayerNorm):
-        scale, shift = layer.gamma.data().asnumpy(), layer.beta.data().asnumpy()
-        return graph("LayerNormalization", x, scale, shift, axis=-1, epsilon=layer._epsilon)
-    return graph(_operator(layer), x)
 
 
 def _operator(activation: nn.HybridBlock) -> str:

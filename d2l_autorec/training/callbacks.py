@@ -76,6 +76,10 @@ class StepSeed(Callback):
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Tell the network which epoch begins."""
+        row_model(training.net).begin_epoch(len(training.history) + 1)
+
     def on_step_begin(self, training: "Training", rows: int) -> None:
         """Seed the network."""
         epoch = len(training.history) + 1

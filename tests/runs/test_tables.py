@@ -88,7 +88,7 @@ def test_a_report_of_clicks(in_process, tmp_path):
     )
     assert process.returncode == 0, process.stderr
     text = (tmp_path / "out" / "report.md").read_text()
-    for label in ("popularity", "EASE", "Mult-DAE", "Mult-VAE"):
+    for label in ("popularity", "EASE", "Mult-DAE", "Mult-VAE", "RecVAE"):
         assert f"| {label} |" in text
     assert "NDCG@100" in text
 

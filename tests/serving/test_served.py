@@ -45,6 +45,7 @@ RANKING_RUNS = {
     "best beta": dict(model="mult-vae", search_beta=True, anneal_steps=20, **TRAINED),
     "mult-dae": dict(model="mult-dae", **TRAINED),
     "dense mult-dae": dict(model="mult-dae", kernel="dense", **TRAINED),
+    "recvae": dict(model="recvae", **{**TRAINED, "hidden": (8, 4)}),
     "popularity": dict(model="popularity", **CLICKS),
     "ease": dict(model="ease", penalty=20.0, **CLICKS),
 }

@@ -1,0 +1,85 @@
+"""RecVAE: options and network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...training.history import Anneal
+from ..kinds import ClickModel, RunConfig
+from ..options import (
+    AT_LEAST_1,
+    DROPOUT,
+    PENALTY,
+    SIZES,
+    Among,
+    Check,
+    Shares,
+    Sizes,
+    Span,
+    option,
+    redefault,
+    training_option,
+)
+from ..registry import register
+
+if TYPE_CHECKING:
+    from ...training.history import EpochRecord
+
+LAYER_AND_CODE = Check(
+    lambda v: len(v) == 2 and SIZES.accepts(v), "two whole numbers of at least 1"
+)
+
+
+@register("recvae")
+@dataclass(frozen=True)
+class RecVAEConfig(ClickModel):
+    """RecVAE with the settings of its authors, whose epoch is four of these."""
+
+    lr: float = redefault(RunConfig, "lr", 5e-4)
+    wd: float = redefault(RunConfig, "wd", 0.0)
+    decay: str = redefault(RunConfig, "decay", "weights")
+    epochs: int = redefault(RunConfig, "epochs", 200)
+    patience: int = redefault(RunConfig, "patience", 40)
+    eval_every: int = redefault(RunConfig, "eval_every", 4)
+    hidden: Sizes = option(
+        (600, 200),
+        "units of each of the encoder's layers, and of the code",
+        LAYER_AND_CODE,
+        space=Among(((200, 100), (400, 200), (600, 200))),
+    )
+    dropout: Shares = option(
+        (0.5,), "share of the input that is dropped", DROPOUT, space=Span(0.2, 0.8)
+    )
+    gamma: float = training_option(
+        0.005,
+        "weight of the KL divergence, for each click of a user",
+        PENALTY,
+        space=Span(5e-4, 2e-2, log=True),
+    )
+    encoder_epochs: int = training_option(3, "epochs of the encoder alone", AT_LEAST_1)
+    decoder_epochs: int = training_option(1, "epochs of the decoder alone that follow", AT_LEAST_1)
+
+    about = "variational autoencoder with a composite prior"
+    sized_by = "hidden"
+    logits = unit_rows = True
+    compared = {"RecVAE": {}}
+
+    def network(self, data: Any) -> Any:
+        """Return the network of so many items."""
+        from ..recvae import RecVAE
+
+        turns = self.encoder_epochs, self.decoder_epochs
+        return RecVAE(self.hidden, data.num_items, self.dropout[0], turns)
+
+    def beta_schedule(
+        self, updates: int, search: "Sequence[EpochRecord] | None"
+    ) -> Callable[[int], float]:
+        """Return `gamma` throughout: the network multiplies divergences by clicks."""
+        return Anneal(self.gamma)
+
+    def activations(self) -> int:
+        """Return how many numbers the two encoders compute for a row."""
+        from ..recvae import LAYERS
+
+        units, code = self.hidden
+        return 2 * (3 * LAYERS * units + 2 * code)
