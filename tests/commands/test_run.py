@@ -107,7 +107,7 @@ def test_help_groups_options_and_shows_defaults(in_process):
         "\ndevices:",
         "\noutput:",
         "\nfor example:",
-        "[500; mult-dae, mult-vae: 600,200]",
+        "[500; mult-dae, mult-vae, recvae: 600,200]",
         "[0.002; mult-dae",
     ):
         assert fragment in text or fragment in " ".join(text.split())

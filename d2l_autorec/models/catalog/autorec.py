@@ -83,7 +83,7 @@ class AutoRecConfig(RatingModel):
         "item", "whose ratings are a row", one_of(("item", "user")), space=Among(("item", "user"))
     )
     hidden: Sizes = option(
-        (500,), "hidden units", SIZES, common=True, space=Among(((100,), (250,), (500,), (1000,)))
+        (500,), "layer sizes", SIZES, common=True, space=Among(((100,), (250,), (500,), (1000,)))
     )
     encoder_activation: str = option(
         "sigmoid", "of every hidden layer", one_of(ACTIVATIONS), space=Among(SEARCHED)
