@@ -41,6 +41,7 @@ class RecVAEConfig(ClickModel):
     epochs: int = redefault(RunConfig, "epochs", 200)
     patience: int = redefault(RunConfig, "patience", 40)
     eval_every: int = redefault(RunConfig, "eval_every", 4)
+    batch_size: int | str = redefault(ClickModel, "batch_size", 100)
     hidden: Sizes = option(
         (600, 200),
         "units of each of the encoder's layers, and of the code",
