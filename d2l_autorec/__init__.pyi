@@ -31,9 +31,11 @@ from .models.catalog.mf import MFConfig as MFConfig
 from .models.catalog.mult_vae import MultDAEConfig as MultDAEConfig
 from .models.catalog.mult_vae import MultVAEConfig as MultVAEConfig
 from .models.catalog.popularity import PopularityConfig as PopularityConfig
+from .models.catalog.recvae import RecVAEConfig as RecVAEConfig
 from .models.mf import MF as MF
 from .models.mult_vae import MultDAE as MultDAE
 from .models.mult_vae import MultVAE as MultVAE
+from .models.recvae import RecVAE as RecVAE
 from .models.registry import make_config as make_config
 from .runs.tuning import Tuned as Tuned
 from .runs.tuning import tune as tune
