@@ -27,7 +27,8 @@ class Model:
     """A network as a run sees it; here are the answers of most.
 
     A model has beside these what its kind is asked for: `fit` if it `is_closed_form`, `tables` if
-    it `reads_pairs`, a `scorer`, or `row_vectors` and `column_vectors`.
+    it `reads_pairs`, a `scorer`, or `row_vectors` and `column_vectors`; and for an export
+    `affine_layers`, or `add_to`, which adds layers that are no sequence to an ONNX graph.
 
     Attributes
     ----------

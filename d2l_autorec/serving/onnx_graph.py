@@ -24,7 +24,8 @@ ACTIVATIONS |= {"softrelu": "Softplus", "softsign": "Softsign", "elu": "Elu", "s
 def save_graph(net: Any, columns: int, path: Path) -> None:
     """Write the function that `net` computes at prediction as an ONNX model.
 
-    The rows of a Mult-VAE or Mult-DAE must have length 1 already; its code is its mean.
+    The rows of a model of `unit_rows` must have length 1 already; a code that is drawn in
+    training is its mean.
 
     Shape of the model: (batch_size, columns) -> (batch_size, columns), float32.
     """

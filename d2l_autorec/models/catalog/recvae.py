@@ -77,10 +77,3 @@ class RecVAEConfig(ClickModel):
     ) -> Callable[[int], float]:
         """Return `gamma` throughout: the network multiplies divergences by clicks."""
         return Anneal(self.gamma)
-
-    def activations(self) -> int:
-        """Return how many numbers the two encoders compute for a row."""
-        from ..recvae import LAYERS
-
-        units, code = self.hidden
-        return 2 * (3 * LAYERS * units + 2 * code)
