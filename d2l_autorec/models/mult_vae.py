@@ -114,7 +114,7 @@ def dense_layers(
 ) -> nn.HybridSequential:
     """Return Dropout and Dense for each step of `sizes`; tanh between, and `last` at the end."""
     layers = nn.HybridSequential()
-    activations = [*["tanh"] * (len(sizes) - 2), last]
+    activations = [*["tanh"] * (len(sizes) - 2), last][: len(sizes) - 1]  # of one size: none
 
     each = zip(sizes[:-1], sizes[1:], dropout, activations, strict=True)
     for inputs, units, share, activation in each:
