@@ -224,9 +224,10 @@ def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         text = table.columns[role][int(bad.argmax())].as_py()
+        if text is None or text == "":
+            table.refuse(bad, role, "is missing")
         form = "4.5" if role == "rating" else "1580472000, or as 2020-01-31 12:00:00"
-        what = "is missing" if text is None or text == "" else "{!r} is not a number"
-        table.refuse(bad, role, what, f"write them as {form}, or remove them")
+        table.refuse(bad, role, "{!r} is not a number", f"write them as {form}, or remove them")
 
 
 def times_of(table: Table) -> np.ndarray | None:
