@@ -116,8 +116,8 @@ def tune(
     config : RunConfig or mapping, optional
         Options as `make_config` takes them: they are fixed, and the others of the model are
         searched. Of a configuration, those count that differ from its preset. By default
-        AutoRec, matrix factorization and means are searched; of clicks Mult-DAE, Mult-VAE, EASE
-        and popularity. `model` may name several, as in "autorec,mf".
+        AutoRec, matrix factorization and means are searched; of clicks all models that a report
+        compares. `model` may name several, as in "autorec,mf".
     train : Ratings or Clicks, optional
         Without the test part. By default the training part of the data that `config` names.
     validation : Ratings, optional
