@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -370,9 +371,13 @@ def _read_separated(path: Path, layout: Layout) -> Table:
     parsing = arrow_csv.ParseOptions(
         delimiter=layout.character, quote_char='"' if quotes else False, invalid_row_handler=skip
     )
+    blocks = _plain_blocks(path, layout)
+    begin = [*islice(blocks, 2)]
+    # Of a short file nothing of Python's is left to Arrow's threads, which may outlive it.
+    whole = pa.BufferReader(b"".join(begin)) if len(begin) < 2 else None
     try:
         content = arrow_csv.read_csv(
-            _Stream(_plain_blocks(path, layout)),
+            whole or _Stream(chain(begin, blocks)),
             arrow_csv.ReadOptions(column_names=names, block_size=3 * BLOCK_BYTES),
             parsing,
             arrow_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),

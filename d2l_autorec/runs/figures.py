@@ -12,7 +12,7 @@ from ..models.registry import model_class
 from ..support import style
 from ..support.errors import DataWarning, UserError
 from ..support.files import replacing
-from ..training.progress import label_of
+from ..training.history import label_of
 
 if TYPE_CHECKING:
     import pandas as pd

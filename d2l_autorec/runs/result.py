@@ -55,7 +55,7 @@ from ..models.options import shown
 from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
-from ..training.progress import label_of
+from ..training.history import label_of
 from .options import own_options
 
 Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of

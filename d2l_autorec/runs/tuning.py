@@ -33,8 +33,7 @@ from ..support.terminal import SignalWatch
 from ..support.texts import seconds_shown
 from ..training.callbacks import Callback
 from ..training.engine import start_mxnet
-from ..training.history import EpochRecord, Score, best_epoch
-from ..training.progress import label_of
+from ..training.history import EpochRecord, Score, best_epoch, label_of
 from .options import own_options
 from .ranking import load_clicks
 from .rating import RatingParts, load_and_split

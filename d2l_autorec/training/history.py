@@ -29,6 +29,11 @@ ORIGINAL_STEPS = 200_000
 ANNEALED_SHARE = 0.85  # of a run's updates: 170 of RecoTour's 200 epochs
 
 
+def label_of(metric: str) -> str:
+    """Return a metric's name as people write it: RMSE, NDCG@100."""
+    return metric.upper() if metric.startswith(("rmse", "mae", "ndcg")) else metric
+
+
 class StepSums(NamedTuple):
     """Sums over the rows of a step, or of several.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..support.style import settled_limits
 from .callbacks import Callback
+from .history import label_of
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -58,11 +59,6 @@ class Bar(Callback):
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
-
-
-def label_of(metric: str) -> str:
-    """Return a metric's name as people write it: RMSE, NDCG@100."""
-    return metric.upper() if metric.startswith(("rmse", "mae", "ndcg")) else metric
 
 
 class Curve(Callback):

