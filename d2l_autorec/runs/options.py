@@ -129,13 +129,14 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
         if about:
             kinds.append(head + "; ".join(about))
 
-    of_ratings = [name for name, config in configs.items() if config.task == "rating"]
+    names = [", ".join(n for n, c in configs.items() if c.task == t) for t in ("rating", "ranking")]
     spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
     spec.metadata = MappingProxyType(
         {
             **spec.metadata,
             "help": ". ".join(kinds),
-            "common": f"{', '.join(of_ratings)}: of ratings; the others: of clicks",
+            "common": "of ratings: {}; of clicks: {}".format(*names),
+            "metavar": "NAME",
             "check": one_of(tuple(configs)),
         }
     )
