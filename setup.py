@@ -1,3 +1,5 @@
+"""Packaging: all settings are in setup.cfg."""
+
 from setuptools import setup
 
 setup()

@@ -58,6 +58,7 @@ class PenalizedL2Loss:
     """
 
     def __call__(self, prediction: Any, label: Any) -> Any:
+        """Return the loss of each rating."""
         prediction, penalty = prediction if isinstance(prediction, tuple) else (prediction, 0)
         return np.square(prediction - label) / 2 + penalty
 
