@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..support.errors import ConfigError, DataError, DataWarning, shortened
+from ..support.errors import ConfigError, DataError, DataWarning, did_you_mean, shortened
 from .ids import plain_id
 from .layout import NUMBER
 from .ratings import Ratings
@@ -110,7 +110,8 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
             clicks = "; rating=None if each row is a click" * (role == "rating")
             raise DataError(
                 f"{role}={name!r}: the frame must have one column of this name, but has "
-                f"{', '.join(map(str, names))}{advice}{clicks}"
+                f"{', '.join(map(str, names))}{did_you_mean(str(name), map(str, names))}"
+                f"{advice}{clicks}"
             )
 
     if not len(df):

@@ -132,7 +132,10 @@ def test_without_mxnet_one_line_names_the_extras():
     "arguments, fragments",
     [
         (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
-        (["--factors", "3"], ["--factors is an option of --model mf and ials: --model autorec has no such"]),
+        (
+            ["--factors", "3"],
+            ["--factors is an option of --model mf and ials: --model autorec has no such"],
+        ),
         (
             ["--model", "mf", "--preset", "paper"],
             ["--preset paper is not for --model mf: choose one of chapter, best"],
