@@ -100,7 +100,7 @@ SAID = {  # sentences without figures, and what shows in the outputs that they a
     "own_ratings.ipynb": {
         "A wrong column name is reported": "error: user='Card number': .* did you mean Card no.",
         "a missing rating, a rating off the scale, and a rating that is there twice": (
-            r"(?s)error: .* nan, .*error: .* outside the scale .*error: .* already"
+            r"(?s)error: .* is missing; .*error: .* outside the scale .*error: .* are repeated"
         ),
     },
 }
