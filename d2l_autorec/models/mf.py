@@ -21,8 +21,8 @@ class MF(nn.HybridBlock, Model):
         Length of P_u and Q_i; 0 leaves the product out.
     num_users, num_items : int
     means : Means, optional
-        Of users and items: the biases, which are then not trained. The product predicts what
-        they leave, in units of its standard deviation, and begins with 0.
+        Of users and items: what the biases begin with. The product predicts what they leave, in
+        units of its standard deviation, and begins with 0.
     penalty : float
         Of (|P_u|^2 + |Q_i|^2) / 2, for each rating. In training the result is then a pair of
         predictions and penalties, both of shape (batch_size,).
@@ -70,7 +70,6 @@ class MF(nn.HybridBlock, Model):
         self.unit.value[:] = means.unit
         for embedding, biases in ((self.user_bias, means.rows), (self.item_bias, means.columns)):
             embedding.weight.init = init.Constant(np.array(biases[:, None], dtype="float32"))
-            embedding.weight.grad_req = "null"
 
     def forward(self, users: np.ndarray, items: np.ndarray) -> Any:
         """Return predictions; in training with penalties, where there are any."""

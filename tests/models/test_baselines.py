@@ -108,7 +108,7 @@ def test_what_was_chosen_is_told_and_fitted_again(tmp_path):
     model = load_run(tmp_path / "run")
     _, _, clicks = RunFolder.read(tmp_path / "run").known()
     again = EASEConfig(penalty=penalty, dropout=dropout).fit(clicks.train)
-    np.testing.assert_array_equal(model.net.linear().weights, again.weights)
+    np.testing.assert_array_equal(model.net.scorer().weights, again.weights)
     found = [
         RankingEvaluation(clicks.validation.fold_in, clicks.validation.held_out, [mx.cpu()])(
             Fitted(EASEConfig(penalty=other, dropout=dropout)).fit(clicks.train)

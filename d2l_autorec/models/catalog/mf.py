@@ -18,7 +18,7 @@ class MFConfig(RatingModel):
     )
     center: bool = option(
         False,
-        "the factors predict what user and item means leave, which replace the trained biases",
+        "begin with user and item means; the factors predict what they leave",
     )
     penalty: float = training_option(
         0.0,
