@@ -46,12 +46,14 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..data.clicks import PIECES
 from ..data.sources import data_shown
 from ..models.kinds import RunConfig
 from ..models.options import shown
+from ..support.files import telling_damage
 from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
@@ -72,16 +74,18 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
     result : dict
         What result.json holds, and 'run', the folder.
     """
-    for text in (*_about_length(config, result), *_about_result(result)):
+    with telling_damage(Path(result["run"]) / "result.json"):  # of a run that was finished before
+        remarks = [*_about_length(config, result), *_about_result(result)]
+        table = _by_cut_off(result)
+        block = [*_summary(result), *_about_training(config, result), ("run folder", result["run"])]
+        closing = closing_block(block, config, result, result["run"])
+
+    for text in remarks:
         remark(with_flags(text))
     if config.json:
         print(f"run folder: {result['run']}", file=sys.stderr)
         print(json.dumps(result))
         return
-
-    table = _by_cut_off(result)
-    block = [*_summary(result), *_about_training(config, result), ("run folder", result["run"])]
-    closing = closing_block(block, config, result, result["run"])
     print(f"{table}\n\n{closing}" if table else closing)
 
 

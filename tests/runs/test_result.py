@@ -15,7 +15,9 @@ CLICKS: dict[str, Any] = dict(threshold=3.0, min_user_clicks=1, heldout_users=12
 KINDS: dict[str, dict[str, Any]] = {
     "chapter": dict(epochs=1, hidden=(4,)),
     "refitted": dict(epochs=2, hidden=(4,), val_ratio=0.1, refit=True),
+    "means": dict(epochs=2, hidden=(4,), val_ratio=0.1, refit=True, center=True, lr=1e-30),
     "closed form": dict(model="bias"),
+    "chosen": dict(model="item-knn", **{**CLICKS, "epochs": None}),
     "ranking": dict(model="mult-vae", hidden=(4,), search_beta=True, **CLICKS),
     "popularity": dict(model="popularity", **{**CLICKS, "epochs": None}),
 }
