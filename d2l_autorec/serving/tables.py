@@ -167,6 +167,8 @@ def load_served(
     if config.encodes_users:
         parts = replace(parts, score_rows=row_scorer(folder / NETWORK, config))
     ratings, inputs, _ = record.known()
+    if config.task == "rating":
+        inputs.means()  # once, before a server's workers are forked
     return Predictor(config, ratings, inputs, parts), result
 
 
