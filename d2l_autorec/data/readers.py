@@ -374,10 +374,11 @@ def _read_separated(path: Path, layout: Layout) -> Table:
     blocks = _plain_blocks(path, layout)
     begin = [*islice(blocks, 2)]
     # Of a short file nothing of Python's is left to Arrow's threads, which may outlive it.
-    whole = pa.BufferReader(b"".join(begin)) if len(begin) < 2 else None
+    is_short = len(begin) < 2
+    source = pa.BufferReader(b"".join(begin)) if is_short else _Stream(chain(begin, blocks))
     try:
         content = arrow_csv.read_csv(
-            whole or _Stream(chain(begin, blocks)),
+            source,
             arrow_csv.ReadOptions(column_names=names, block_size=3 * BLOCK_BYTES),
             parsing,
             arrow_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),

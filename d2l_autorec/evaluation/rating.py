@@ -241,12 +241,17 @@ class RatingEvaluation:
 
     def _margin(self, raw: onp.ndarray) -> float:
         """Return the standard error of the difference of RMSE to that of the means."""
-        errors = [
-            (self._shown(predictions, self._clip) - self.truth).astype(float) ** 2
-            for predictions in (self._with_means(raw), self._of_means)
-        ]
-        spread = (errors[0] - errors[1]).std() / len(self.truth) ** 0.5
-        return float(spread / max(2 * errors[0].mean() ** 0.5, 1e-12))
+        squares = self._squared_errors(self._with_means(raw))
+        spread = (squares - self._squares_of_means).std() / len(self.truth) ** 0.5
+        return float(spread / max(2 * squares.mean() ** 0.5, 1e-12))
+
+    @cached_property
+    def _squares_of_means(self) -> onp.ndarray:
+        """Squared errors of user and item means, the same after each epoch."""
+        return self._squared_errors(self._of_means)
+
+    def _squared_errors(self, predictions: onp.ndarray) -> onp.ndarray:
+        return (self._shown(predictions, self._clip) - self.truth).astype(float) ** 2
 
     def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
         """Return the metrics of what was measured."""

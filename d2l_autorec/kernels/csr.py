@@ -66,6 +66,11 @@ class CSRBatch:
         return CSRBatch(self.indptr, self.indices, data, self.shape[1], self.ctx)
 
     @cached_property
+    def rows(self) -> onp.ndarray:
+        """Row of each entry, shape (n,)."""
+        return onp.repeat(onp.arange(len(self)), onp.diff(self.indptr))
+
+    @cached_property
     def values(self) -> np.ndarray:
         """Observed entries, shape (n,)."""
         return to_mxnet(self.data, self.ctx)

@@ -86,9 +86,8 @@ class Centering(nn.HybridBlock):
 
     def read(self, batch: CSRBatch) -> Reading:
         """Return a sparse batch as the network reads it, with what the decoder is to predict."""
-        size = len(batch)
+        size, rows = len(batch), batch.rows
         counts = onp.diff(batch.indptr)
-        rows = onp.repeat(onp.arange(size), counts)
 
         left = batch.data - self.column_means()[batch.indices]
         row_biases = shrunk_means(rows, left, size, self.row_damping()).astype(onp.float32)
@@ -101,8 +100,7 @@ class Centering(nn.HybridBlock):
 
     def at(self, cells: CSRBatch, row_biases: onp.ndarray) -> onp.ndarray:
         """Return what the means predict at the entries of a batch, shape (n,)."""
-        rows = onp.repeat(onp.arange(len(cells)), onp.diff(cells.indptr))
-        return self.column_means()[cells.indices] + row_biases[rows]
+        return self.column_means()[cells.indices] + row_biases[cells.rows]
 
     def column_means(self) -> onp.ndarray:
         """Return the column means, shape (C,)."""

@@ -92,12 +92,10 @@ class ClickEncoder(nn.HybridBlock):
 
 def normalised(batch: CSRBatch) -> CSRBatch:
     """Return rows of Euclidean length 1; empty ones stay empty."""
-    counts = onp.diff(batch.indptr)
-    rows = onp.repeat(onp.arange(len(counts)), counts)
-    squares = onp.bincount(rows, onp.square(batch.data), minlength=len(counts))
+    squares = onp.bincount(batch.rows, onp.square(batch.data), minlength=len(batch))
     norms = onp.maximum(onp.sqrt(squares), TINY)
 
-    return batch.with_data(batch.data / norms[rows].astype(onp.float32))
+    return batch.with_data(batch.data / norms[batch.rows].astype(onp.float32))
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:

@@ -6,9 +6,9 @@ A field is declared once. Imports neither NumPy nor argparse: --help is to be qu
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -299,3 +299,23 @@ def shown(value: Any) -> str:
 def brief(value: Any) -> str:
     """Return a value as `shown` does, cut where it is too long for a line."""
     return shortened(shown(value))
+
+
+def climb(
+    score: Callable[[float, float], float], first: Sequence[float], second: Sequence[float]
+) -> tuple[float, float]:
+    """Return the pair of values whose score no neighbour beats, from the middle of both."""
+
+    @cache
+    def at(row: int, column: int) -> float:
+        inside = 0 <= row < len(first) and 0 <= column < len(second)
+        return score(first[row], second[column]) if inside else -math.inf
+
+    best = len(first) // 2, len(second) // 2
+    while True:
+        row, column = best
+        near = ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1))
+        better = next((point for point in near if at(*point) > at(*best)), None)
+        if better is None:
+            return first[row], second[column]
+        best = better

@@ -1,14 +1,12 @@
 """EASE and EDLAE, linear autoencoders in closed form."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...support.machine import available_memory, check_fits
 from ..kinds import ClickModel
-from ..options import FRACTION, POSITIVE, Span, option
+from ..options import FRACTION, POSITIVE, Span, climb, option
 from ..registry import register
 
 if TYPE_CHECKING:
@@ -77,26 +75,6 @@ class EASEConfig(ClickModel):
     def fit(self, matrix: Any) -> "Linear":
         """Return the weights; X is `matrix`, of shape (users, items)."""
         return solve(gram_matrix(matrix), self.penalty or USUAL, self.dropout or 0.0)
-
-
-def climb(
-    score: Callable[[float, float], float], first: Sequence[float], second: Sequence[float]
-) -> tuple[float, float]:
-    """Return the pair of values whose score no neighbour beats, from the middle of both."""
-
-    @cache
-    def at(row: int, column: int) -> float:
-        inside = 0 <= row < len(first) and 0 <= column < len(second)
-        return score(first[row], second[column]) if inside else -math.inf
-
-    best = len(first) // 2, len(second) // 2
-    while True:
-        row, column = best
-        near = ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1))
-        better = next((point for point in near if at(*point) > at(*best)), None)
-        if better is None:
-            return first[row], second[column]
-        best = better
 
 
 def solve(gram: "np.ndarray", penalty: float, dropout: float) -> "Linear":

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..kinds import ClickModel
-from ..options import AT_LEAST_1, POSITIVE, Span, option, within
+from ..options import AT_LEAST_1, POSITIVE, Span, climb, option, within
 from ..registry import register
-from .ease import climb
 
 if TYPE_CHECKING:
     import numpy as np
