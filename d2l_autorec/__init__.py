@@ -1,7 +1,7 @@
 """Autoencoders for recommendation in MXNet/Gluon.
 
-Names load their module when they are first used, so importing the package is quick; `__init__.pyi`
-says which module. Names of the book that this package does not redefine are d2l's.
+A name's module is loaded when the name is first used, so importing the package is quick;
+`__init__.pyi` lists the names and their modules. Any other name is looked up in the book's d2l.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from typing import Any
 from .support import compat
 from .support.errors import MXNET_IS_MISSING
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 BOOK = "d2l.mxnet"
 _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from .data.readers import read_ratings as read_ratings
 from .data.sources import load_ratings as load_ratings
 from .data.splits import held_out_rows_split as held_out_rows_split
 from .data.splits import k_folds as k_folds
+from .data.splits import leave_last_out as leave_last_out
 from .data.splits import random_split as random_split
 from .data.splits import seq_aware_split as seq_aware_split
 from .data.splits import time_split as time_split

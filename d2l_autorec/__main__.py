@@ -1,4 +1,4 @@
-"""`python -m d2l_autorec`: the commands, a line each; `python -m d2l_autorec run` starts one."""
+"""List the commands (`python -m d2l_autorec`), or start one (`python -m d2l_autorec run`)."""
 
 import importlib
 import sys
@@ -30,7 +30,7 @@ Begin with:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the commands; raise ConfigError for a word that is none of them."""
+    """Print the list of commands; raise ConfigError if the first word is no command."""
     if argv is None:
         argv = sys.argv[1:]
 

@@ -1,6 +1,6 @@
-"""What the chapter's listing calls, by its names, argument order and return shapes.
+"""The functions that the chapter's listing calls, with the same names, arguments and results.
 
-With these, it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chapter import *`:
+With them it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chapter import *`:
 
     read -> split -> load -> DataLoader -> AutoRec -> train_recsys_rating, by evaluator
 """
@@ -44,17 +44,20 @@ LoadedData = tuple[list[int], list[int], list[int], np.ndarray | dict[int, list[
 def read_data_ml100k() -> tuple[pd.DataFrame, int, int]:
     """Read MovieLens 100K as a frame, with its numbers of users and items.
 
+    d2l's function always downloads the file; this one first looks in $D2L_AUTOREC_DATA, or else
+    in a cache.
+
     Returns
     -------
     data : DataFrame
-        Columns user_id, item_id (from 1), rating, timestamp; file order.
+        Columns user_id, item_id (both from 1), rating, timestamp; rows in file order.
     num_users, num_items : int
+        How many users and items have a rating.
 
     Raises
     ------
     DataError
-        If the file is neither at hand nor to be downloaded. d2l's function
-        always downloads; this one first looks in `default_data_dir()`.
+        If the file is not at hand and cannot be downloaded.
     """
     path = fetch(DATASETS["ml-100k"], default_data_dir())
     data = pd.read_csv(path, sep="\t", names=COLUMNS, dtype="int64")
@@ -68,18 +71,21 @@ def split_data_ml100k(
     split_mode: str = "random",
     test_ratio: float = 0.1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split in random or seq-aware mode; the same rows as d2l's, given the same MXNet seed.
+    """Split a frame of ratings into a training and a test part.
+
+    The rows of both are those that d2l's function chooses, given the same MXNet seed.
 
     Parameters
     ----------
     data : DataFrame
-        User, item, rating and timestamp in its first four columns.
+        A frame with user, item, rating and timestamp in its first four columns.
     num_users, num_items : int
-        Unused, as in d2l in random mode.
+        Not used; d2l's function takes them.
     split_mode : {'random', 'seq-aware'}
         'random': each row is a test row with probability `test_ratio`.
-        'seq-aware': each user's latest row is, the first of equal times.
+        'seq-aware': each user's latest row is a test row; of equal times, the first.
     test_ratio : float
+        Share of test rows in random mode.
 
     Returns
     -------
@@ -90,7 +96,7 @@ def split_data_ml100k(
     Raises
     ------
     ValueError
-        If `split_mode` is neither; d2l takes anything else as random.
+        If `split_mode` is neither of the two; d2l takes anything else as random.
     """
     if split_mode == "random":
         is_train = np.random.uniform(0, 1, (len(data),)).asnumpy() < 1 - test_ratio
@@ -115,33 +121,35 @@ def split_data_ml100k(
 def load_data_ml100k(
     data: pd.DataFrame, num_users: int, num_items: int, feedback: str = "explicit"
 ) -> LoadedData:
-    """Return lists of users, items (from 0) and scores, and the interactions.
+    """Return lists of users, items and scores, and the interactions of users and items.
 
     Parameters
     ----------
     data : DataFrame
-        User, item (from 1) and rating in its first three columns.
+        A frame with user, item (both from 1) and rating in its first three columns.
     num_users, num_items : int
+        Size of the matrix.
     feedback : {'explicit', 'implicit'}
+        Whether a score is the rating, or 1.
 
     Returns
     -------
     users, items, scores : list of int
-        Scores are ratings, or 1 for implicit feedback.
-    inter : ndarray, shape (num_items, num_users), or dict
-        Explicit: ratings, 0 where there is none. Implicit: user to the list
+        One of each for a row of `data`; users and items from 0.
+    inter : ndarray of float32, shape (num_items, num_users), or dict
+        Explicit: a matrix of ratings, 0 where there is none. Implicit: user to the list
         of items, in row order.
 
     Raises
     ------
     ValueError
-        If `feedback` is neither; d2l takes anything else as implicit.
+        If `feedback` is neither of the two; d2l takes anything else as implicit.
 
     Notes
     -----
-    d2l writes the matrix entry by entry (seconds for 100,000 ratings); this
-    writes it at once. It switches MXNet to NumPy semantics (`npx.set_np()`), as
-    the loaders over the matrix need them.
+    d2l's function writes the matrix entry by entry, which takes seconds for 100,000 ratings; this
+    one writes it at once. It switches MXNet to NumPy semantics (`npx.set_np()`), which the loaders
+    over the matrix need.
     """
     npx.set_np()
     users = data.iloc[:, 0].to_numpy(dtype=onp.int64) - 1
@@ -169,13 +177,30 @@ def split_and_load_ml100k(
     test_ratio: float = 0.1,
     batch_size: int = 256,
 ) -> tuple[int, int, gluon.data.DataLoader, gluon.data.DataLoader]:
-    """Read, split and load MovieLens 100K, by the functions above.
+    """Read, split and load MovieLens 100K by the chapter's other functions.
+
+    Parameters
+    ----------
+    split_mode, test_ratio
+        As for `split_data_ml100k`.
+    feedback
+        As for `load_data_ml100k`.
+    batch_size : int
+        Rows in a batch.
 
     Returns
     -------
     num_users, num_items : int
+        How many users and items there are.
     train_iter, test_iter : DataLoader
-        Batches of users, items (from 0) and scores.
+        Loaders of batches of users, items (both from 0) and scores.
+
+    Raises
+    ------
+    DataError
+        If the file is not at hand and cannot be downloaded.
+    ValueError
+        If `split_mode` or `feedback` has another value.
     """
     data, num_users, num_items = read_data_ml100k()
     parts = split_data_ml100k(data, num_users, num_items, split_mode, test_ratio)
@@ -211,34 +236,42 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
     evaluator: Callable | None = None,
     **kwargs: Any,
 ) -> None:
-    """Train, draw train and test RMSE for each epoch, print the result (the chapter's function).
+    """Train, draw train and test RMSE for each epoch, and print the result.
 
     Parameters
     ----------
     net : Block
+        The network to train, initialised on `devices`.
     train_iter, test_iter : iterable
         Batches: an ndarray, or a list of features and, last, the label.
     loss : callable
-        (prediction, label) to one loss a row.
+        (prediction, label) to one number for each row.
     trainer : gluon.Trainer
+        The optimizer of the network's parameters.
     num_epochs : int
+        How often to pass over `train_iter`.
     devices : sequence of Context, optional
-        By default `try_all_gpus()`, when called.
+        By default what `try_all_gpus()` returns at the call.
     evaluator : callable
-        `evaluator(net, test_iter, devices)` to RMSE; with `inter_mat` it gets
-        that as its third of four arguments.
+        (net, test_iter, devices) to the test RMSE; with `inter_mat`
+        (net, test_iter, inter_mat, devices). The signature has a default, but it must be given.
     **kwargs
         `inter_mat`: test interaction matrix.
 
+    Raises
+    ------
+    ConfigError
+        If `evaluator` is not given.
+
     Notes
     -----
-    Where it differs from d2l 1.0.3, and why. The train loss is the mean of
+    This function differs from d2l 1.0.3 in a few points. The train loss is the mean of
     the loss over the rows of the last epoch; d2l adds up the last batch of each
     device, divides by the number of batches and then by the rows, and so
     prints 0.000. The curve shows the train RMSE over observed ratings, which
-    has the unit of the test RMSE beside it. Rows need not divide over the
-    devices. "ratings/sec" counts observed ratings; d2l counts every entry of
-    the matrix and one epoch's entries for all. In a notebook the curve is
+    has the unit of the test RMSE beside it. The number of rows need not be a multiple of the
+    number of devices. "ratings/sec" counts the observed ratings of all epochs; d2l counts every
+    entry of the matrix, and of one epoch only. In a notebook the curve is
     d2l's Animator; elsewhere a progress bar takes its place, as nobody sees
     a figure there.
     """
@@ -268,7 +301,7 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
 
 
 def _warn_of_a_frozen_mask(test_rmse: Sequence[float]) -> None:
-    """Warn where no epoch has changed the test RMSE: test ratings are predicted as 0."""
+    """Warn if the test RMSE is the same in every epoch: test ratings are then predicted as 0."""
     if len(test_rmse) > 1 and len(set(test_rmse)) == 1:
         warnings.warn(
             f"the test RMSE is {test_rmse[0]:.4f} in every epoch: training does not change what is "

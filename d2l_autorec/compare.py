@@ -1,6 +1,6 @@
 """Compare finished runs: a table on stdout and, with --figure, their test errors over epochs.
 
-Says so where runs had different data.
+It warns where the runs had different data.
 
 for example:
   python -m d2l_autorec.compare runs/*
@@ -10,30 +10,20 @@ for example:
 import csv
 import json
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runs.figures import (
-    RECONSTRUCTION,
-    draw_runs,
-    format_of,
-    formats,
-    is_reconstruction,
-    look_of,
-    series_of_run,
-    value_label,
-    warning_of_figure,
-)
+from .runs import figures
 from .runs.folder import RunFolder
-from .runs.tables import METRICS
+from .runs.tables import METRICS, Difference, behind
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, DataWarning
 from .support.files import telling_damage
-from .support.terminal import show_steps, step
+from .support.terminal import remark, show_steps, step
 from .support.texts import aligned, seconds_shown
+from .training.history import label_of
 
 TEXT_COLUMNS = ("run", "model", "dataset")  # every run has them; numbers follow
 COLUMNS = {
@@ -41,29 +31,36 @@ COLUMNS = {
     **METRICS["rating"],
     **METRICS["ranking"],
     "train_seconds": "seconds",
+    "behind": "behind the best",
 }
-DRAWN = ("test_rmse", "test_ndcg@100")  # a run has one of them
+BEHIND = (
+    "behind the best: mean difference of the users' {} ± its standard error; "
+    "~ where 95 % do not tell the two apart"
+)
+FORMATS = (".png", ".svg", ".pdf")  # how a figure's name may end
+DRAWN = ("test_rmse", "test_ndcg@100")  # a run with a test part has one of them
 
 
 class FinishedRun(NamedTuple):
-    """What a comparison reads of a run folder; `curve` is (epoch, value of `metric`) pairs.
+    """A run as a comparison reads it from its folder; `curve` is (epoch, value of `metric`) pairs.
 
     Without a test part `metric` is '' and the curve empty.
     """
 
     path: Path
     result: dict[str, Any]
-    data: tuple[str, str]  # digests of its training and test ratings
+    data: tuple[str, str]  # digests of the run's training and test ratings
     metric: str
     curve: list[tuple[int, float]]
+    by_user: list[float]  # the metric of each test user, in the order of their rows
 
     def row(self) -> dict[str, Any]:
-        """Return the run's line of the table, by `COLUMNS`."""
+        """Return the run's row of the table: a name in `COLUMNS` to its value."""
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
-        if is_reconstruction(self.result):
-            model += f", {RECONSTRUCTION}"
+        if figures.is_reconstruction(self.result):
+            model += f", {figures.RECONSTRUCTION}"
 
         known = {**self.result, "run": str(self.path), "model": model}
         return {key: known[key] for key in COLUMNS if key in known}
@@ -80,12 +77,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.figure:
         step("drawing the figure")
         path = Path(options.figure)
-        with warning_of_figure(path):
+        with figures.warning_of_figure(path):
             draw(runs, path)
-            print(f"figure: {options.figure}", file=sys.stderr)
+            remark(f"figure: {options.figure}")
 
     rows = [run.row() for run in runs]
+    found = differences(runs)
+    for row, behind_best in zip(rows, found):
+        row["behind"] = behind_best and behind_best._asdict()
     print(json.dumps(rows, indent=2) if options.json else table(rows))
+    if found and not options.json:
+        print(f"\n{BEHIND.format(label_of(runs[0].metric.removeprefix('test_')))}")
 
 
 def _parser() -> Parser:
@@ -101,7 +103,7 @@ def _parser() -> Parser:
 
 
 def read_run(path: Path) -> FinishedRun:
-    """Read result.json, config.json and metrics.csv of a run folder.
+    """Read result.json, config.json, metrics.csv and users.csv in a run folder.
 
     Raises
     ------
@@ -113,24 +115,35 @@ def read_run(path: Path) -> FinishedRun:
     metric = next((name for name in DRAWN if name in result), "")
 
     with telling_damage(path):
-        curve = _read_curve(path / "metrics.csv", metric) if metric else []
-        run = FinishedRun(path, result, (data["train_sha256"], data["test_sha256"]), metric, curve)
-        table([run.row()])  # raises where something is no number
+        curve, by_user = [], []
+        if metric:
+            epochs, name = _rows(path / "metrics.csv"), metric.removeprefix("test_")
+            last = [row for row in epochs if row["phase"] == epochs[-1]["phase"]]  # as of a refit
+            curve = [(int(row["epoch"]), float(row[metric])) for row in last if row[metric]]
+            by_user = [float(row[name]) for row in _rows(path / "users.csv")]
+        digests = data["train_sha256"], data["test_sha256"]
+        run = FinishedRun(path, result, digests, metric, curve, by_user)
+        table([run.row()])  # raises an error where something is no number
 
     if not metric:
         warnings.warn(f"{path} was trained without a test part", DataWarning, stacklevel=2)
     return run
 
 
-def _read_curve(path: Path, metric: str) -> list[tuple[int, float]]:
-    """Return (epoch, metric) of the last phase's evaluated epochs: of a refit run, the refit's."""
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a csv file; none if it is missing, as in older runs."""
+    if not path.is_file():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    return [
-        (int(line["epoch"]), float(line[metric]))
-        for line in lines
-        if line["phase"] == lines[-1]["phase"] and line[metric]
-    ]
+        return list(csv.DictReader(file))
+
+
+def differences(runs: Sequence[FinishedRun]) -> list[Difference | None]:
+    """Return how far each run is behind the best, paired over users; [] if data differ."""
+    alike = len({(run.data, run.metric) for run in runs}) == 1 < len(runs)
+    if not alike or min(len(run.by_user) for run in runs) < 2:
+        return []
+    return behind([run.by_user for run in runs], -1 if runs[0].metric == "test_rmse" else 1)
 
 
 def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
@@ -150,7 +163,7 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as aligned text; numbers to the right."""
+    """Return the rows as aligned text, with numbers to the right."""
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
     head = [COLUMNS[key] for key in keys]
     lines = [[_shown(key, row[key]) if key in row else "" for key in keys] for row in rows]
@@ -158,19 +171,24 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
+    if key == "behind":
+        sign = "" if not value or value["is_sure"] else "~ "
+        return f"{sign}{value['mean']:+.4f} ± {value['error']:.4f}" if value else ""
     if key.startswith("test_"):
         return f"{value:.4f}"
     return seconds_shown(value) if key == "train_seconds" else str(value)
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> None:
-    """Draw test RMSE, or NDCG@100, against epochs: a line for each run, level in closed form.
+    """Draw test RMSE, or NDCG@100, against epochs, with a line for each run.
+
+    The line of a run without epochs is level.
 
     Raises
     ------
     ConfigError
-        If the file cannot be written, its ending is no format of figures, or the runs have no
-        metric in common.
+        If the file cannot be written, its name does not end in one of `FORMATS`, or the runs have
+        no metric in common.
     """
     runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
@@ -179,29 +197,32 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
             "--figure: the runs have no metric in common: draw them apart (some predict ratings "
             "and some rank clicks, or none had a test part)"
         )
-    if format_of(path) not in formats():
+    if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
 
     results = [run.result for run in runs]
     series = [
-        series_of_run(name, run.curve, look_of(place), run.result)
+        figures.series_of_run(name, run.curve, figures.look_of(place), run.result)
         for place, (name, run) in enumerate(zip(_names_of(runs), runs))
     ]
-    value = value_label(metrics.pop().removeprefix("test_"), results)
-    if not value.startswith(RECONSTRUCTION):
+    value = figures.value_label(metrics.pop().removeprefix("test_"), results)
+    if not value.startswith(figures.RECONSTRUCTION):
         value = f"test {value}"
 
     data = ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
     is_same = len({run.data for run in runs}) == 1
     notes = [] if is_same else ["the runs had different ratings: their errors are not comparable"]
-    draw_runs(series, path, f"{len(runs)} runs on {data}", value, notes)
+    figures.draw_runs(series, path, f"{len(runs)} runs on {data}", value, notes)
 
 
 def _names_of(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return what tells the runs apart: their paths from the folder that all of them lie in."""
+    """Return names of the runs: their paths from the innermost folder that holds them all."""
     root = os.path.commonpath([run.path.absolute().parent for run in runs])
-    marks = [f" ({RECONSTRUCTION})" if is_reconstruction(run.result) else "" for run in runs]
-    return [os.path.relpath(run.path, root) + mark for run, mark in zip(runs, marks)]
+    mark = f" ({figures.RECONSTRUCTION})"
+    return [
+        os.path.relpath(run.path, root) + mark * figures.is_reconstruction(run.result)
+        for run in runs
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write a finished run as files that load without this package.
 
-model.onnx is a network, compared with it first; tables.npz is what d2l_autorec.serve answers by;
-metadata.json has ids, titles and what to do before and after.
+model.onnx is the network, and is written after its outputs have been compared with the run's;
+tables.npz is what d2l_autorec.serve answers from; metadata.json has ids, titles, and what to do
+before and after the network.
 
 for example:
   python -m d2l_autorec.export runs/mine           into runs/mine/export
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .support.cli import Parser, leave, run_command
-from .support.terminal import show_steps, step
+from .support.terminal import remark, show_steps, step
 from .training.engine import start_mxnet
 
 
@@ -32,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     step("writing the files, and comparing them with the network")
     for path in export_run(run, folder, given="out"):
         print(path)
+    if run.config.maps_rows and run.config.based == "item":
+        remark(
+            "model.onnx reads an item's ratings by all users: for new users export a run of "
+            "--based user; tables.npz has the vectors of known ones, see metadata.json"
+        )
 
 
 def _parser() -> Parser:

@@ -42,13 +42,13 @@ from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, Interrupted
 from .support.terminal import show_steps, step
 
-WORKER = "D2L_AUTOREC_WORKER"  # MXNet numbers the workers as they arrive: never the same twice
+WORKER = "D2L_AUTOREC_WORKER"  # a worker's number; MXNet's own depends on who arrives first
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 Job: TypeAlias = tuple[str, int, Sequence[str]]  # role, rank among those of the role, command
 
 
 class Process:
-    """A started process, whose lines are passed on behind its role and rank."""
+    """A process that is started, and whose lines are printed after its role and rank."""
 
     _printing = threading.Lock()
 
@@ -76,7 +76,7 @@ class Process:
                 print(f"[{self.name}] {line.rstrip()}", file=sink, flush=True)
 
     def exit_code(self) -> int | None:
-        """Return None while it runs, and 128 + signal where one killed it."""
+        """Return the exit code: None while the process runs, 128 + signal where one killed it."""
         code = self._process.poll()
         return 128 - code if code is not None and code < 0 else code
 
@@ -86,11 +86,11 @@ class Process:
             os.killpg(self._process.pid, number)
 
     def end(self) -> None:
-        """Kill it and what it started, and wait for its last lines."""
+        """Kill the process and those that it started, and wait for its last lines."""
         self.send(signal.SIGKILL)
         self._process.wait()
         for pump in self._pumps:
-            pump.join(timeout=1)  # a process that left the group may hold the pipe open
+            pump.join(timeout=1)  # a process that has left the group may hold the pipe open
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -128,12 +128,12 @@ def _parser() -> Parser:
 
 
 def plan(options: argparse.Namespace) -> list[Job]:
-    """Return what to start on this machine.
+    """Return the processes to start on this machine.
 
     Raises
     ------
     ConfigError
-        If there is no command, or no such machine.
+        If there is no command, or this machine's number is too high.
     """
     command = options.command[options.command[:1] == ["--"] :]
     node, servers, workers = options.node, options.servers, options.workers
@@ -142,7 +142,7 @@ def plan(options: argparse.Namespace) -> list[Job]:
     if node >= options.nodes:
         raise ConfigError(f"--node is {node}: it must be below --nodes {options.nodes}")
 
-    # it serves inside the import, and then exits
+    # by its role, MXNet serves during the import, and then exits
     serve = [sys.executable, "-c", "import d2l_autorec, mxnet"]
     return [
         *([("scheduler", 0, serve)] if node == 0 else []),
@@ -152,12 +152,18 @@ def plan(options: argparse.Namespace) -> list[Job]:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return what MXNet reads from the environment, of whatever role."""
+    """Return the environment variables that MXNet reads in a process of any role.
+
+    Raises
+    ------
+    ConfigError
+        If the scheduler's address is none, or not reachable from other machines.
+    """
     host, _, port = options.scheduler.rpartition(":")
     try:
         address, number = socket.gethostbyname(host), int(port)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, number))  # sends nothing
+            probe.connect((address, number))  # this sends nothing
             own_address, _ = probe.getsockname()
     except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(
@@ -189,7 +195,7 @@ def run(jobs: Sequence[Job], settings: dict[str, str], wait_for_servers: bool) -
     ----------
     jobs : sequence of Job
     settings : dict
-        Variables of the environment, of every process.
+        Environment variables of every process.
     wait_for_servers : bool
         Whether workers of other machines may still need this one's servers.
 
@@ -201,7 +207,9 @@ def run(jobs: Sequence[Job], settings: dict[str, str], wait_for_servers: bool) -
     Raises
     ------
     Interrupted
-        By a signal that was not ignored at the start; every process is ended then.
+        If a signal comes that was not ignored at the start; every process is ended first.
+    ConfigError
+        If the command cannot be found.
     """
     processes: list[Process] = []
     try:
@@ -225,21 +233,21 @@ def run(jobs: Sequence[Job], settings: dict[str, str], wait_for_servers: bool) -
 
 
 def _wait(processes: Sequence[Process], wait_for_servers: bool) -> Process | None:
-    """Return the first process that failed, or None once all that is waited for is done.
+    """Wait; return the first process that failed, or None once the awaited ones are done.
 
-    A server or scheduler ends, with 0, when it has heard that every worker is done.
+    A server or scheduler ends with 0 when it has heard that every worker is done.
     """
     awaited = [process for process in processes if wait_for_servers or process.role == "worker"]
-    while any(process.exit_code() is None for process in awaited):
-        for process in processes:
-            if process.exit_code():
-                return process
+    while True:
+        is_over = all(process.exit_code() is not None for process in awaited)
+        failed = next((process for process in processes if process.exit_code()), None)
+        if failed or is_over:
+            return failed
         time.sleep(0.05)
-    return next((process for process in processes if process.exit_code()), None)
 
 
 def _end(processes: Sequence[Process]) -> None:
-    """End what still runs; workers may want to say how to go on."""
+    """End the processes that still run; workers get time to print how to go on."""
     workers = [process for process in processes if process.role == "worker"]
     for worker in workers:
         worker.send(signal.SIGTERM)
@@ -248,7 +256,7 @@ def _end(processes: Sequence[Process]) -> None:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and any(p.exit_code() is None for p in workers):
             time.sleep(0.05)
-    finally:  # a second signal waits no longer
+    finally:  # also after a second signal, which ends the waiting
         for process in processes:
             process.end()
 

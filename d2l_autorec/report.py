@@ -1,6 +1,6 @@
 """Reproduce the published tables, or compare models on your data.
 
-Trains every model of each table, several times, and prints means, standard deviations and the
+It trains every model of each table several times, and prints means, standard deviations and the
 published figures.
 
 for example:
@@ -10,7 +10,7 @@ for example:
   python -m d2l_autorec.report --ratings mine.csv  which model for your ratings
   python -m d2l_autorec.report --ratings clicks.csv --task ranking --tune
 
-Stopped with Ctrl-C or killed, the same command goes on where it was.
+After Ctrl-C or a kill, the same command goes on where it was.
 """
 
 import argparse
@@ -36,23 +36,24 @@ from .runs.tables import Line, Row, Table, models_table, published_tables, rows_
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, did_you_mean, stopped_with
 from .support.files import digest_of, write_atomically
-from .support.terminal import show_steps, step
+from .support.terminal import remark, show_steps, step
 from .support.texts import as_command, csv_text, flag, seconds_shown, with_flags
 from .training.engine import has_gpu, start_mxnet
 
-# The last bits of a run depend on these; no table sets them, and a run that was begun with fewer
-# threads is gone on with.
+# The last bits of a run depend on these, but the name of its folder does not: no table sets them,
+# and a run that was begun with fewer threads is continued.
 UNNAMED = ("threads", "kvstore")
-# What names and describes a reader's own data.
+# Options that name and describe a user's own data.
 OF_FILES = ("ratings", "dataset", "columns", "separator", "quotes", "duplicates", "scale")
 OF_CLICKS = ("threshold", "min_user_clicks", "min_item_clicks")
-OF_OWN_DATA = (*OF_FILES, *OF_CLICKS, "folds", "task", "tune")
+OF_DATA = (*OF_FILES, *OF_CLICKS, "split", "folds", "test_ratio")
+OF_OWN_DATA = (*OF_DATA, "task", "tune")
 Plan: TypeAlias = list[tuple[Table, list[list[RunConfig]]]]  # the configurations of each row
 SMOKE = "**A smoke run: two epochs on generated ratings. No figure here is a result.**"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse `argv`, run what is not there yet, print and write the report."""
+    """Parse `argv`, train what is not there yet, print and write the report."""
     options = _parser().parse_args(argv)
     tables = _tables(options)
     plan = [(table, [configs_of(table, row, options) for row in table.rows]) for table in tables]
@@ -66,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     with stopped_with(f"go on with {as_command('report', *words)}"):
         _report(plan, options, out)
-    print(f"report: {out / 'report.md'}", file=sys.stderr)
+    remark(f"report: {out / 'report.md'}")
 
 
 def _report(plan: Plan, options: argparse.Namespace, out: Path) -> None:
-    """Run what is not there yet, table by table, and write the report."""
+    """Train what is not there yet, table by table, and print and write each section."""
     begun, total = 0, sum(len(configs) for _, rows in plan for configs in rows)
     sections = [heading(options.quick)]
     for table, rows in plan:
@@ -83,7 +84,8 @@ def _report(plan: Plan, options: argparse.Namespace, out: Path) -> None:
                     given = {**table.options, **row.options}
                     given[table.vary] = getattr(config, table.vary)
                     config = _tuned(config, given, options, out)
-                label = f"{begun} of {total}: {table.name}, {row.label}"
+                varied = f"{table.vary} {getattr(config, table.vary)}"
+                label = f"{begun} of {total}: {table.name}, {row.label}, {varied}"
                 results.append(run_once(config, out, label))
             lines.append(Line(row, results))
 
@@ -101,7 +103,7 @@ def _parser() -> Parser:
         "--table",
         type=_published,
         metavar="LIST",
-        help=f"which tables, separated by commas [{','.join(published_tables())}]",
+        help=f"which tables, separated by commas [{', '.join(published_tables())}]",
     )
     parser.add_argument(
         "--seeds",
@@ -127,12 +129,15 @@ def _parser() -> Parser:
     for name in OF_FILES:
         add_option_of(models, RunConfig, name)
     add_option_of(models, RatingModel, "folds")
-    for name in OF_CLICKS:
+    for name in (*OF_CLICKS, "test_ratio"):
         add_option_of(models, ClickModel, name)
+    models.add_argument(
+        "--split", metavar="NAME", help="of run, as leave-last-out or time, in place of folds"
+    )
     models.add_argument(
         "--task",
         choices=TASKS,
-        help="rating: means, matrix factorization and AutoRec, item- and user-based; ranking: "
+        help="rating: means, matrix factorization, AutoRec by items and by users; ranking: "
         "popularity, item-kNN, iALS, EASE, Mult-DAE, Mult-VAE and RecVAE, of clicks [rating]",
     )
     models.add_argument(
@@ -168,14 +173,13 @@ def _tables(options: argparse.Namespace) -> list[Table]:
     own = "ratings" in given or "dataset" in given
     for name in ("table", "quick", "seeds") if own else OF_OWN_DATA:
         if name in given:
-            where = "your own data" if own else "the published tables: add --ratings FILE"
-            raise ConfigError(f"{flag(name)} has no effect on {where}, or leave it out")
+            where = "your own data:" if own else "the published tables: add --ratings FILE, or"
+            raise ConfigError(f"{flag(name)} has no effect on {where} leave it out")
 
     if own:
-        data = {name: given[name] for name in (*OF_FILES, *OF_CLICKS) if name in given}
+        data = {name: given[name] for name in OF_DATA if name in given}
         source = given.get("dataset") or Path(given["ratings"]).name
-        folds = given.get("folds", RatingModel.folds)
-        return [models_table(given.get("task", "rating"), data, folds, source)]
+        return [models_table(given.get("task", "rating"), data, source)]
 
     tables = options.table or [*published_tables().values()]
     if "seeds" in given and (options.quick or all(table.vary != "seed" for table in tables)):
@@ -184,7 +188,7 @@ def _tables(options: argparse.Namespace) -> list[Table]:
 
 
 def _smoke_version(table: Table) -> Table:
-    """Return a table with one short run a row, on generated ratings."""
+    """Return the table with one short run for each row, on generated ratings."""
     short: dict[str, Any] = {"dataset": "synthetic:200x300x6000", "epochs": 2}
     if "heldout_users" in table.options:
         short["heldout_users"] = 20
@@ -196,7 +200,7 @@ def _smoke_version(table: Table) -> Table:
 def _tuned(
     config: RunConfig, given: dict[str, Any], options: argparse.Namespace, out: Path
 ) -> RunConfig:
-    """Return what a search makes of a configuration on the training part of its fold."""
+    """Return a configuration whose options a search has found on the training part of its fold."""
     given |= {"data_dir": options.data_dir, "threads": options.threads}
     candidates = candidates_of({name: v for name, v in given.items() if v is not None})
     if not candidates[0].spaces:
@@ -205,21 +209,19 @@ def _tuned(
     from .runs.tuning import Limits, Search
 
     name = name_of(config)
-    search = Search(
-        candidates,
-        say=lambda line: print(f"{name}, {with_flags(line)}", file=sys.stderr, flush=True),
-    )
+    search = Search(candidates)
+    search.say = lambda line: remark(f"{name}, {with_flags(line)}")
     tuned = search.run(Limits(options.trials or 20), out / "searches" / name)
     return dataclasses.replace(tuned.config, quiet=True)
 
 
 def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunConfig]:
-    """Return the configurations of a row: one for each seed, or fold."""
+    """Return the configurations of a row: one for each seed or fold."""
     values = table.values
     if table.vary == "seed" and options.seeds is not None:
         values = range(options.seeds)
 
-    make = build_config if options.quick else make_config  # of a closed form it has no effect
+    make = build_config if options.quick else make_config  # some models have no use for epochs
     configs = [make({**table.options, **row.options, table.vary: value}) for value in values]
     return [
         dataclasses.replace(config, data_dir=options.data_dir, threads=options.threads, quiet=True)
@@ -228,41 +230,32 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunC
 
 
 def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
-    """Return the result of a configuration: read if it has finished, resumed or begun if not."""
-    from .runs.runner import run_training
+    """Return the result of a configuration: read if its run has finished, else trained."""
+    from .runs.runner import run_in
 
     folder = out / "runs" / name_of(config)
-    resume = folder if (folder / "config.json").exists() else None
-    config = dataclasses.replace(config, out=str(folder))
-    if resume:
-        record = RunFolder.read(folder)
-        paths = {name: getattr(config, name) for name in ("data_dir", *config.own_files())}
-        config = dataclasses.replace(record.config, **paths)
-        if name_of(config) != folder.name:
-            raise ConfigError(
-                f"{folder} holds another run than its name says: move it away, or name another "
-                "folder with `out`"
-            )
-        if record.result is not None:
-            return record.result
+    if (folder / "result.json").exists():
+        return RunFolder.read(folder).finished()
+    if (folder / "config.json").exists():  # it goes on with the threads that it began with
+        config = dataclasses.replace(RunFolder.read(folder).config, data_dir=config.data_dir)
 
-    _step(f"{label}: training {folder.name}")
+    _step(f"{label}: training")
     started = time.perf_counter()
-    result = run_training(config, resume=resume).result
+    result = run_in(folder, config)
     seconds = seconds_shown(time.perf_counter() - started)
-    print(f"{label}: {folder.name}, {seconds} s", file=sys.stderr, flush=True)
+    remark(f"{label}: {folder.name}, {seconds} s")
     return result
 
 
 def _step(what: str) -> None:
-    """Say what begins; the steps within a training would be too many."""
+    """Print what begins, but not the steps within a training, which would be too many."""
     show_steps(True)
     step(what)
     show_steps(False)
 
 
 def name_of(config: RunConfig) -> str:
-    """Return a folder name that tells configurations apart; tables share the runs they share."""
+    """Return a folder name that tells configurations apart; two tables may share a run."""
     options = computing_options(config)
     for name in config.own_files():  # the content counts, not where it lies
         options[name] = digest_of(Path(options[name]))
@@ -273,7 +266,7 @@ def name_of(config: RunConfig) -> str:
 
 
 def heading(quick: bool) -> str:
-    """Return the date, the machine and the versions."""
+    """Return the report's heading: the date, the machine and the versions."""
     from .runs.experiment import versions
 
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())

@@ -16,17 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .models.kinds import ALL, RunConfig
+from .models.kinds import Own, RunConfig
 from .models.options import check_needs, computing_options
 from .models.registry import make_config, model_class, models
-from .runs.folder import RunFolder, new_folder, read_folds
-from .runs.options import (
-    add_options,
-    check_same_options,
-    model_of_help,
-    overridden,
-    read_options,
-)
+from .runs import options
+from .runs.folder import RunFolder, new_folder, read_repeats
 from .support.cli import Parser, leave, run_command
 from .support.terminal import show_steps, step
 from .training.engine import on_one_cpu, start_mxnet
@@ -35,7 +29,7 @@ from .training.engine import on_one_cpu, start_mxnet
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
     configs = models()
-    model = model_of_help(argv)
+    model = options.model_of_help(argv)
     if model is not None:
         configs = {model: model_class(model)}
 
@@ -43,13 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.pop("resume")
     file = given.pop("options")
     if file is not None:
-        given = overridden(read_options(file), given)
+        given = options.overridden(options.read_options(file), given)
 
     if folder is None:
-        config = make_config(given)
+        config = _new_config(given)
         threads = config.threads
-    elif folds := read_folds(folder):
-        config = resumed_config(folds, folder, given)
+    elif several := read_repeats(folder):
+        config = resumed_config(several, folder, given)
         threads = config.threads
     else:
         record = RunFolder.read(folder)
@@ -62,11 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     from .runs.result import tell
     from .runs.runner import run_training
 
-    # The libraries are there to stay: MXNet's loader, whenever one is made, collects garbage.
+    # MXNet's loaders collect garbage whenever one is made, and need not search the libraries.
     gc.freeze()
 
-    if config.fold == ALL:
-        _train_folds(config, folder)
+    if config.from_:
+        from .trained_model import load_run
+
+        config = config.with_own(Own(start=load_run(config.from_)))
+    if len(config.repeats[1]) > 1:
+        _train_several(config, folder)
         return
 
     experiment = run_training(config, resume=folder)
@@ -74,19 +72,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         tell(config, experiment.told)
 
 
-def _train_folds(config: RunConfig, folder: Path | None) -> None:
-    """Train the folds in a new folder, or go on with those in `folder`."""
-    from .runs.result import tell_folds
-    from .runs.runner import train_folds
+def _new_config(given: dict[str, Any]) -> RunConfig:
+    """Return the options of a new run, which begins anew or goes on from another by `from_`."""
+    if "from_" not in given:
+        return make_config(given)
+    began = RunFolder.read(Path(given["from_"])).config
+    config = options.going_on(began, given, given.get("model", began.model))
+    check_needs(config, given)
+    return config
 
-    name = f"{config.model}-{config.source_name()}-folds"
+
+def _train_several(config: RunConfig, folder: Path | None) -> None:
+    """Train for each fold or seed in a new folder, or go on with those in `folder`."""
+    from .runs.result import tell_several
+    from .runs.runner import train_several
+
+    name = f"{config.model}-{config.source_name()}-{config.repeats[0]}s"
     path = folder or Path(config.out or new_folder(name))
-    tell_folds(config, train_folds(config, path, resumed=folder is not None))
+    tell_several(config, train_several(config, path, resumed=folder is not None))
 
 
 def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
     parser = Parser("d2l_autorec.run", __doc__)
-    add_options(parser, configs or models())
+    options.add_options(parser, configs or models())
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
     parser.add_argument(
         "--options", type=Path, metavar="FILE", help="a file of them, as tune's best.json"
@@ -95,18 +103,21 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
 
 
 def resumed_config(recorded: RunConfig, path: Path, given: dict[str, Any]) -> RunConfig:
-    """Return the options of the run in a folder; `given` may repeat, but not change them.
+    """Return the options with which to resume the run in a folder.
+
+    `given` may repeat the options that decide what is computed, but not change them; it may
+    change others, such as `quiet`.
 
     Raises
     ------
     ConfigError
-        If `given` contradicts them.
+        If `given` contradicts the run's options.
     """
     began = asdict(recorded)
     fixed = {*computing_options(recorded), "out"}  # the run stays in its folder
     free = {name: given[name] for name in given if name in began and name not in fixed}
-
-    check_same_options(began, {name: given[name] for name in given if name not in free}, path)
+    repeated = {name: given[name] for name in given if name not in free}
+    options.check_same_options(began, repeated, path)
     resumed = replace(recorded, **free)
     check_needs(resumed, given)
     return resumed

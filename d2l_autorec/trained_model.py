@@ -1,4 +1,4 @@
-"""A trained model: train one, open one, and ask it.
+"""A trained model: how to train one, open one, and ask it for predictions.
 
 train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 """
@@ -6,7 +6,7 @@ train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 import io
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,22 +18,24 @@ import pandas as pd
 from mxnet import npx
 
 from .data import splits
-from .data.clicks import Clicks
-from .data.ids import IdMap
+from .data.clicks import Clicks, clicks_of_parts
 from .data.ratings import Ratings
 from .data.sources import DATASETS
 from .evaluation.ranking import RankingEvaluation
 from .evaluation.rating import RatingEvaluation
 from .models.kinds import Own, RunConfig
 from .models.registry import make_config
+from .models.vectors import Vectors
 from .runs.checkpoints import load_parameters
 from .runs.experiment import Experiment
 from .runs.folder import RunFolder, metrics_text
+from .runs.options import going_on
 from .runs.rating import RatingParts
 from .runs.result import shortfall
 from .runs.runner import run_training
 from .serving import new_user
-from .serving.export import export_run, parts_of
+from .serving.export import export_run, parts_of, user_vectors
+from .serving.filters import Selection
 from .serving.predictor import Parts, Scored, predictor_of
 from .support.errors import ConfigError, DataError, DataWarning
 from .support.files import locked, replacing
@@ -44,29 +46,31 @@ from .training.loaders import BATCHES, PairRows
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
-    """A model that has been trained, ready to answer.
+    """A trained model, which predicts and recommends; `train_model` and `load_run` return one.
 
-    It can be copied and pickled: as configuration, ratings and arrays, without the run that only
-    its training knows. A pickle runs code when it is opened: open those that you have made.
+    It can be copied and pickled. A copy has the configuration, ratings and arrays, but cannot
+    `save` a run that was not written. Opening a pickle runs code: open only those that you made.
 
     Parameters
     ----------
     path : Path or None
-        The run folder; None of a model that was not written.
+        The run folder; None for a model that was not written.
     config : RunConfig
+        The options of the run.
     ratings : Ratings
-        What each user is known to have rated or clicked: never recommended.
-        With the maps to the user's own ids and titles.
+        All that each user is known to have rated or clicked, which is not recommended to them,
+        with the maps to your own ids and titles.
     inputs : Ratings
-        The part of it that the network is given, which is what it was
-        measured with. Left out are test ratings, validation ratings of a run without
-        a refit, and the held-out clicks of validation and test users.
+        The part of `ratings` that the network reads, as it did when it was
+        measured. Left out are test ratings, validation ratings of a run without
+        a refit, and the held-out clicks of test users, and of validation users that are not
+        trained on.
     net : Block
-        With the trained parameters, on the CPU.
+        The network with its trained parameters, on the CPU.
     metrics : dict
-        What result.json holds: `metrics["test_rmse"]`, and so on.
+        The content of result.json: `metrics["test_rmse"]`, and so on.
     history : DataFrame
-        What metrics.csv holds: a row for each epoch of each phase.
+        The content of metrics.csv: a row for each epoch of each phase.
     """
 
     path: Path | None
@@ -98,39 +102,141 @@ class TrainedModel:
         vars(self).update(state, net=net)
 
     def parts(self) -> Parts:
-        """Return what it answers by; made anew by each call."""
+        """Return the arrays and functions by which the model answers; each call makes them anew."""
         return parts_of(self.net, self.config, self.inputs)
 
+    @property
+    def item_vectors(self) -> pd.DataFrame:
+        """The items' vectors: a frame with a row for each item id; its last column is the bias.
+
+        The product of a user's and an item's vector plus both biases is the score, or the rating
+        plus `ratings.offset`. Where the model has an output activation (`parts().output`), it is
+        what that activation is applied to.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no vectors, as ease and popularity.
+        """
+        return self._frame("item_id", self.ratings.item_ids, predictor_of(self).parts.items)
+
+    @property
+    def user_vectors(self) -> pd.DataFrame:
+        """The users' vectors: a frame with a row for each user id, as `item_vectors` for items.
+
+        For an AutoRec by users they are its last hidden units.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no vectors.
+        """
+        vectors = user_vectors(self.net, predictor_of(self).parts, self.inputs)
+        return self._frame("user_id", self.ratings.user_ids, vectors)
+
+    def _frame(self, name: str, ids: np.ndarray, vectors: Vectors | None) -> pd.DataFrame:
+        if vectors is None:
+            raise ConfigError(f"`model={self.config.model}` has no vectors: choose another `model`")
+        frame = pd.DataFrame(vectors.weights, index=pd.Index(ids, name=name))
+        return frame.assign(bias=vectors.biases)
+
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> np.ndarray:
-        """Predict the ratings of pairs; see `Predictor.predict`."""
+        """Return the predicted ratings, or scores, of pairs of user and item.
+
+        Parameters
+        ----------
+        users, items : sequence of id
+            The users and the items of the pairs, of equal length.
+
+        Returns
+        -------
+        ndarray, shape (pairs,)
+
+        Raises
+        ------
+        DataError
+            If a user or an item is unknown.
+        """
         return predictor_of(self).predict(users, items)
 
-    def recommend(self, user: Any, n: int = 10) -> list[Scored]:
-        """Return the best items that a user has not rated; see `Predictor.recommend`."""
-        return predictor_of(self).recommend(user, n)
+    def recommend(
+        self,
+        user: Any,
+        n: int = 10,
+        exclude: Collection[Any] = (),
+        only: Collection[Any] | None = None,
+        filter_already_rated: bool = True,
+        min_ratings: int = 0,
+        fallback: str | None = None,
+    ) -> list[Scored]:
+        """Return the items with the highest predictions for a user, the best first.
 
-    def similar_items(self, item: Any, n: int = 10) -> list[Scored]:
-        """Return the items most like an item; see `Predictor.similar_items`."""
-        return predictor_of(self).similar_items(item, n)
+        Parameters
+        ----------
+        user : id
+        n : int
+            How many items to return, at most.
+        exclude, only : collection of id
+            Items to leave out, and items to choose from (by default all). A warning names ids
+            that are unknown.
+        filter_already_rated : bool
+            Whether to leave out what the user has rated.
+        min_ratings : int
+            Number of known ratings below which an item is left out.
+        fallback : {'popularity'}, optional
+            What an unknown user gets in place of an error: the items with most ratings.
+
+        Raises
+        ------
+        ConfigError
+            If `n` or `min_ratings` is too low.
+        DataError
+            If the user is unknown, and there is no fallback.
+        """
+        selection = Selection(n, exclude, only, filter_already_rated, min_ratings)
+        return predictor_of(self).recommend(user, selection, fallback)
+
+    def similar_items(self, item: Any, n: int = 10, **filters: Any) -> list[Scored]:
+        """Return the items whose vectors are most like an item's, the most similar first.
+
+        Parameters
+        ----------
+        item : id
+        n : int
+            How many items to return, at most.
+        **filters
+            exclude, only, min_ratings: as for `recommend`.
+
+        Raises
+        ------
+        ConfigError
+            If `n` is below 1, or the model has no vectors of items.
+        DataError
+            If the item is unknown.
+        """
+        return predictor_of(self).similar_items(item, Selection(n, **filters))
 
     def recommend_new_user(
-        self, ratings: Mapping[Any, float] | Iterable[Any], n: int = 10
+        self, ratings: Mapping[Any, float] | Iterable[Any], n: int = 10, **filters: Any
     ) -> list[Scored]:
         """Return the best items for someone whose ratings were not in training.
 
         Parameters
         ----------
         ratings : mapping, or iterable of id
-            Item id to rating; of a model that ranks items by clicks the ids alone.
+            Item id to rating; for a model that ranks items by clicks, the ids alone.
         n : int
+            How many items to return, at most.
+        **filters
+            exclude, only, filter_already_rated, min_ratings: as for `recommend`.
 
         Raises
         ------
         DataError
             If an item is unknown, or a rating is outside the scale.
         """
-        items, values = new_user.positions_and_values(predictor_of(self), ratings)
-        return new_user.recommend_new_user(predictor_of(self), items, values, n)
+        rated = new_user.rated_by(predictor_of(self), ratings)
+        return new_user.recommend_new_user(predictor_of(self), rated, Selection(n, **filters))
 
     def evaluate(self, test: Ratings | Clicks) -> dict[str, Any]:
         """Return the test metrics, named as in `metrics`.
@@ -138,31 +244,26 @@ class TrainedModel:
         Parameters
         ----------
         test : Ratings, or Clicks for a model that ranks
-            Of users and items that the model knows.
+            Test ratings by users and on items that the model knows; or clicks on the same items,
+            whose test part is measured.
 
         Raises
         ------
+        ConfigError
+            If `test` is of the wrong class.
         DataError
-            If a user or an item is unknown.
+            If a user or an item is unknown, or clicks are on other items than the model's.
         """
         npx.set_np()
-        _check_kind(self.config, {"test": test})
         ranks = self.config.task == "ranking"
+        _check_kind(self.config, {"test": test}, Clicks if ranks else Ratings)
         evaluation = self._of_clicks(test) if ranks else self._of_ratings(test)
         return evaluation.report(self.net)
 
     def _of_ratings(self, test: Any) -> RatingEvaluation:
-        """Return what measures test ratings, over the index maps of the model."""
-        users = IdMap(self.ratings.user_ids, "user")
-        items = IdMap(self.ratings.item_ids, "item")
-        known = replace(
-            test,
-            users=users.positions(test.user_ids[test.users]),
-            items=items.positions(test.item_ids[test.items]),
-            user_ids=self.ratings.user_ids,
-            item_ids=self.ratings.item_ids,
-            scale=self.ratings.scale,
-        )
+        """Return the evaluation of test ratings, over the index maps of the model."""
+        known = test.over(self.ratings.user_ids, self.ratings.item_ids)
+        known = replace(known, scale=self.ratings.scale)
         config: Any = self.config
         batchify = PairRows if config.reads == "pairs" else self._batchify
         reconstruct = config.split == "held-out-rows"
@@ -171,7 +272,7 @@ class TrainedModel:
         )
 
     def _of_clicks(self, test: Any) -> RankingEvaluation:
-        """Return what measures the test users of some clicks."""
+        """Return the evaluation of the test users in some clicks."""
         if not np.array_equal(test.item_ids, self.ratings.item_ids):
             raise DataError("test has other items than the model was trained on")
 
@@ -182,11 +283,12 @@ class TrainedModel:
             self._batchify,
             with_loss="test_loss" in self.metrics,
             cut_offs=vars(self.config)["at"],
+            train=test.train,
         )
 
     @property
     def _batchify(self) -> Any:
-        """Batches for the kernel that the model was trained with."""
+        """The class of batches for the kernel that the model was trained with."""
         return BATCHES[self.metrics.get("kernel", "dense")]
 
     def save(self, folder: str | Path) -> None:
@@ -195,7 +297,8 @@ class TrainedModel:
         Raises
         ------
         ConfigError
-            If the folder holds files already, or cannot be written.
+            If the folder holds files already or cannot be written, or the model is a copy of one
+            that was not written.
         """
         if self._write is None:
             raise ConfigError(
@@ -205,7 +308,10 @@ class TrainedModel:
         self._write(Path(folder))
 
     def export(self, folder: str | Path) -> list[Path]:
-        """Write model files that load without this package; see `export.export_run`."""
+        """Write model files that load without this package, and return their paths.
+
+        See `d2l_autorec.serving.export.export_run` for the files.
+        """
         return export_run(self, Path(folder))
 
 
@@ -220,51 +326,61 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     net: Any = None,
     loss: Callable | None = None,
     callbacks: Sequence[Callback] = (),
+    start: TrainedModel | None = None,
 ) -> TrainedModel | None:
-    """Train a model. Nothing is written unless `out` or `config.out` says so.
+    """Train a model and return it; nothing is written unless `out` or `config.out` says so.
 
-    Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
-    sparse kernels `config.threads` CPU threads. With ratings at hand, what
-    `config` says of data files and of the split is not used, but for `val_ratio`.
+    This switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
+    sparse kernels `config.threads` CPU threads. If `train` is given, the options of `config` on
+    data files and the split have no effect, except `val_ratio`.
 
     Parameters
     ----------
     config : RunConfig, optional
-        `AutoRecConfig`, `MFConfig` and so on; by default AutoRec. Where it was not given a
-        preset, ratings of a data set with a name are trained on with the chapter's, and your
-        own with `best`, as the commands do.
+        An `AutoRecConfig`, `MFConfig` and so on; by default AutoRec. If no preset was given to it,
+        data sets with a name are trained on with 'chapter', and your own ratings with 'best', as
+        the commands do.
     train : Ratings, or Clicks for a model that ranks; optional
-        Clicks are split by users already: they are all the data there is. By
-        default the data that `config` names are read, and split as it says.
+        The data to train on. Clicks are split already, and hold the other parts, too. Ratings
+        become clicks for a model that ranks, if `test` is given, too. By default the data that
+        `config` names are read and split as it says.
     test : Ratings, optional
-        Measured after each epoch; over the index maps of `train`, as the splits make it, and
-        none of `train`. Without it all of `train` is trained on, and nothing is tested.
+        Ratings that are measured after each epoch, over the index maps of `train`, as a split
+        makes them. They must not be in `train`. Without them nothing is tested.
     validation : Ratings, optional
-        For early stopping, and none of `train`. By default `config.val_ratio` of `train`.
+        Ratings for early stopping, which must not be in `train`. By default `config.val_ratio` of
+        `train`; for a model that ranks, a tenth.
     devices : sequence of Context, optional
-        By default those that `config` names.
+        Where to train; by default on the devices that `config` names.
     out : path, optional
-        A new folder for the run: checkpoints while it trains, then what `save` writes.
+        A new folder for the run: it gets checkpoints during training, then what `save` writes.
     resume : path, optional
         The folder of a run of this configuration on these ratings, to go on with.
     net : Block, optional
         A Gluon network of your own that maps rows to rows, in place of the model's. It is copied,
-        and trained dense. `load_run(path, net=net)` opens its folder; commands open the runs of
-        models that are registered: see `d2l_autorec.models.registry`.
+        and trained on dense batches. `load_run(path, net=net)` opens its folder; commands open
+        only runs of registered models: see `d2l_autorec.models.registry`.
     loss : callable, optional
-        (prediction, label) to one loss a row, in place of the model's; a label of 0 is none.
+        (prediction, label) to one number for each row, in place of the model's loss; a label of 0
+        stands for no rating.
     callbacks : sequence of Callback
-        Called last in every phase, as those of `d2l_autorec.training.callbacks`.
+        Callbacks (`d2l_autorec.training.callbacks.Callback`) that are called last in every phase.
+    start : TrainedModel, optional
+        A model to go on from with newer ratings, `train`. Its options are used except where
+        `config` was given others, and so are its parameters and its ratings; a new rating
+        replaces an old one. New ids follow the known ones. Training goes on, at a constant rate,
+        until the error of a tenth of the newer ratings no longer falls. A model that is
+        computed at once is fitted anew to all ratings.
 
     Returns
     -------
-    TrainedModel
-        None in every worker but the first, where there are several.
+    TrainedModel or None
+        The model; with several workers, None in every one but the first.
 
     Raises
     ------
     UserError
-        If parameters do not fit each other, or a folder cannot be used.
+        If arguments do not fit each other, or a folder cannot be used.
     NumericalError
         If the training diverges: the loss is not finite, or explodes.
     Interrupted
@@ -275,20 +391,21 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     DataWarning
         If the model is no better than user and item means, or than popularity.
     """
-    if config is None:
-        config = make_config()
+    if isinstance(config, (Ratings, Clicks)):
+        raise ConfigError(f"config is a {type(config).__name__}: give it as `train`")
+    if config is not None and config.from_ and start is None:
+        start = load_run(config.from_)
+    config = _config_of(config, train, start).with_own(Own(net, loss, callbacks, start))
 
     data = None
+    is_named = config.own_files() or config.dataset != "auto"
     if train is not None:
-        if train.name not in (*DATASETS, "synthetic"):
-            config = config.for_own_ratings()
         data = _data_of(config, train, test, validation)
-    elif test is not None or validation is not None:
-        raise ConfigError("train is missing: give it beside test and validation")
+    elif not test is validation is None or not (start is None or is_named):
+        raise ConfigError("train is missing: give it beside start, test and validation")
 
     if out is not None:
-        config = replace(config, out=str(out))
-    config = config.with_own(Own(net, loss, callbacks))
+        config = replace(config, out=str(out)).with_own(config.own)
 
     folder = None if resume is None else Path(resume)
     experiment = run_training(config, data, devices, folder, in_runs=False)
@@ -302,29 +419,45 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     return _model_of(experiment)
 
 
-def _check_kind(config: RunConfig, parts: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the parts are what a model learns from."""
-    kind = Clicks if config.task == "ranking" else Ratings
+def _config_of(
+    config: RunConfig | None, train: Ratings | Clicks | None, start: TrainedModel | None
+) -> RunConfig:
+    """Return the options of a training: those of its start, or those that suit the ratings."""
+    if start is not None:
+        given = {} if config is None else config.given
+        return going_on(start.config, given, (config or start.config).model)
+
+    config = config or make_config()
+    is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
+    return config.for_own_ratings() if is_own else config
+
+
+def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None:
+    """Raise ConfigError unless all parts are of the class that the model learns from."""
     for name, part in parts.items():
         if not isinstance(part, kind):
+            advice = ", as `prepare_clicks` makes them, or Ratings beside a test of them"
             raise ConfigError(
                 f"{name} is a {type(part).__name__}: of `model={config.model}` it must be "
-                f"{kind.__name__}"
+                f"{kind.__name__}{advice * (kind is Clicks)}"
             )
 
 
 def _data_of(
     config: RunConfig, train: Any, test: Ratings | None, validation: Ratings | None
 ) -> RatingParts | Clicks:
-    """Return the data of these parts; raise UserError unless they fit each other."""
+    """Return the parts as the data of a run; raise UserError unless they fit each other."""
     others = {"test": test, "validation": validation}
     given = {name: part for name, part in others.items() if part is not None}
-    _check_kind(config, {"train": train, **given})
-    if config.task == "ranking":
+    ranks = config.task == "ranking"
+    goes_on = config.own.start is not None
+    if ranks and (test is None or goes_on or isinstance(train, Clicks)):
+        _check_kind(config, {"train": train}, Ratings if goes_on else Clicks)
         if given:
             raise ConfigError(f"Clicks hold users for {' and '.join(given)} already: leave it out")
         return train
 
+    _check_kind(config, {"train": train, **given}, Ratings)
     for name, part in {"train": train, **given}.items():
         if not len(part):
             raise DataError(f"{name} has no ratings")
@@ -336,11 +469,15 @@ def _data_of(
                 f"{name} has other user ids, item ids or another scale than train: "
                 "split one Ratings, so that the parts have the same"
             )
+    if ranks:
+        return clicks_of_parts(
+            train, given["test"], validation, vars(config)["threshold"], config.seed
+        )
     return RatingParts(*splits.all_to_train(train))._replace(**given)
 
 
 def _model_of(experiment: Experiment) -> TrainedModel:
-    """Return the model of a training without a folder, on the CPU, as `load_run` has it."""
+    """Return the model of a training without a folder, on the CPU, as `load_run` would."""
     ratings, inputs = experiment.served()
     config, net = experiment.config, experiment.net
     if net.has_parameters:
@@ -366,18 +503,21 @@ def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
 
 
 def load_run(path: str | Path, net: Any = None) -> TrainedModel:
-    """Open a run folder. Switches MXNet to NumPy semantics (`npx.set_np()`).
+    """Open a run folder and return its model.
+
+    This switches MXNet to NumPy semantics (`npx.set_np()`).
 
     Parameters
     ----------
     path : path
+        The run folder.
     net : Block, optional
-        The network that `train_model` was given.
+        The network that `train_model` was given, if it was given one.
 
     Raises
     ------
     DataError
-        If it is no finished run, or one of its files is damaged.
+        If the folder holds no finished run, or one of its files is damaged.
     """
     folder = RunFolder.read(Path(path))
     result = folder.finished()
@@ -406,7 +546,7 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
 
 
 def _frame_of_epochs(text: str) -> pd.DataFrame:
-    """Return the content of metrics.csv as a frame, one row an epoch."""
+    """Return the content of metrics.csv as a frame, with a row for each epoch."""
     return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 

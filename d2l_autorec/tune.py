@@ -1,7 +1,7 @@
 """Search for the options that suit your data, and train the best.
 
-By validation ratings, or validation users, beginning with the presets. The winner is refitted;
-nothing else is tested.
+The search begins with the presets and goes by validation ratings, or validation users. Only the
+winner is trained anew and tested.
 
 for example:
   python -m d2l_autorec.tune --ratings mine.csv --minutes 10
@@ -9,14 +9,15 @@ for example:
   python -m d2l_autorec.tune --ratings clicks.csv --task ranking
 
 The same command with the same --out goes on after a kill or with more trials;
-several of them at the same time share the work. Options that are given are
+several of them at the same time share the work. Options that you give are
 fixed, all others are searched.
 """
 
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -25,26 +26,26 @@ from typing import TYPE_CHECKING, Any
 from .models.kinds import RunConfig
 from .models.registry import TASKS, make_config, models
 from .runs.figures import draw_trials, warning_of_figure
-from .runs.folder import RunFolder, new_folder
+from .runs.folder import new_folder
 from .runs.options import add_options, model_of_help, parser_of, shown
 from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
 from .support.files import write_atomically, write_json
-from .support.terminal import show_steps, step
+from .support.terminal import remark, show_steps, step, wrapped
 from .support.texts import as_command, as_words, seconds_shown, with_flags
 from .training.engine import on_one_cpu, start_mxnet
+from .training.history import Score, label_of
 
 if TYPE_CHECKING:
-    from .runs.tuning import Tuned
-    from .training.history import Score
+    from .runs.tuning import Search, Tuned
 
-BEGIN = time.monotonic()  # --minutes counts from here: most of the imports follow
+BEGIN = time.monotonic()  # --minutes counts from here, as most of the imports follow
 SHOWN = 10  # trials in the table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse `argv`, search, train the winner, print what was found."""
+    """Parse `argv`, search, train the winner, and print what was found."""
     configs = models()
     names = model_of_help(argv)
     if names is not None:
@@ -63,28 +64,48 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(not hidden)
     step("loading MXNet")
     start_mxnet(base.threads, on_one_cpu(base.gpus, base.cpus, base.kvstore))
-    from .runs.tuning import Search, limits_of
+    from .runs.tuning import TRIALS, Search, limits_of
 
     ends = limits_of(trials, minutes, BEGIN)
     step("reading the data")
-    search = Search(candidates, say=None if hidden else _say)
+    search = Search(candidates)
     step("searching: a line for each trial")
-    show_steps(False)
-
     folder = Path(out) if out else new_folder(f"tune-{base.source_name()}")
-    tuned = search.run(ends, folder)
+    with nullcontext() if hidden else _telling(search, trials or TRIALS, minutes):
+        tuned = search.run(ends, folder)
 
-    show_steps(not hidden)
     step("drawing the trials")
     _write(tuned, folder, search.score)
     if tuned.is_last:
         _train_winner(tuned, folder, hidden, bool(as_json))
     else:
-        _say(f"other processes are still searching in {folder}: the last one trains the winner")
+        remark(f"other processes are still searching in {folder}: the last one trains the winner")
 
 
-def _say(line: str) -> None:
-    print(with_flags(line), file=sys.stderr, flush=True)
+@contextmanager
+def _telling(search: "Search", trials: int, minutes: float | None) -> Iterator[None]:
+    """Print a line for each trial in the block; in a terminal, also a bar with the best so far."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        desc=f"within {minutes:g} min" if minutes else None,
+        total=None if minutes else trials,
+        unit=" trials",
+        disable=None,  # tqdm then disables it where stderr is no terminal
+        dynamic_ncols=True,
+        leave=False,
+    )
+
+    def say(line: str) -> None:
+        bar.clear()
+        remark(with_flags(line))
+        bar.n, best = search.so_far()
+        label = label_of(search.score.metric)
+        bar.set_postfix_str("" if best is None else f"best {label} {best:.4f}")
+
+    search.say = say
+    with bar:
+        yield
 
 
 def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
@@ -101,7 +122,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
         metavar="M",
         help="instead of --trials: how long to search, the winner's training included",
     )
-    listed = "; ".join(f"{task}: {','.join(searched(task))}" for task in TASKS)
+    listed = "; ".join(f"{task}: {', '.join(searched(task))}" for task in TASKS)
     parser.add_argument(
         "--task",
         choices=TASKS,
@@ -112,7 +133,7 @@ def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
 
 
 def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
-    """Write best.json, trials.csv and the figures."""
+    """Write best.json, trials.csv and the figure of the trials."""
     write_json(folder / "best.json", tuned.options)
 
     table = tuned.trials.copy()
@@ -125,21 +146,16 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:
-    """Train the winner, or go on with it, and print what was found."""
+    """Train the winner, or go on with its training, and print what was found."""
     from .runs.result import tell
-    from .runs.runner import run_training
+    from .runs.runner import run_in
 
     path = folder / f"winner-trial-{tuned.trial}"
-    config = make_config({**tuned.options, "out": str(path), "quiet": True, "json": as_json})
-    resume = path if (path / "config.json").exists() else None
-
-    if (path / "result.json").exists():
-        told = {**RunFolder.read(path).finished(), "run": str(path)}
-    else:
-        if not hidden:
-            _say(f"training trial {tuned.trial} on all training ratings")
-        with stopped_with(f"the same command with `out={folder}` goes on"):
-            told = run_training(config, resume=resume).told
+    config = make_config({**tuned.options, "quiet": True, "json": as_json})
+    if not hidden and not (path / "result.json").exists():
+        remark(f"training trial {tuned.trial} on all training ratings")
+    with stopped_with(f"the same command with `out={folder}` goes on"):
+        told = run_in(path, config)
 
     if as_json:
         found = {"options": tuned.options, "trials": len(tuned.trials)}
@@ -147,9 +163,9 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
         return
 
     print(table_of(tuned))
-    print(f"best: {' '.join(_as_words(tuned.options))}")
+    print(wrapped(f"best: {' '.join(_as_words(tuned.options))}", sys.stdout, indent=6))
     tell(replace(config, quiet=hidden), told)
-    _say(f"again: {as_command('run', options=str(folder / 'best.json'))}")
+    remark(f"again: {as_command('run', options=str(folder / 'best.json'))}")
 
 
 def table_of(tuned: "Tuned") -> str:
@@ -166,13 +182,13 @@ def table_of(tuned: "Tuned") -> str:
 
 
 def _as_words(options: dict[str, Any]) -> list[str]:
-    """Return options as they are written on the command line."""
+    """Return options as words of a command line; those that are None are left out."""
     given = {name: value for name, value in options.items() if value is not None}
     return as_words({name: v if isinstance(v, bool) else shown(v) for name, v in given.items()})
 
 
 class _Command(ModuleType):
-    """Type of this module, which an import puts in the place of the function `tune`."""
+    """The type of this module, which can be called: importing it hides the function `tune`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> "Tuned":
         from .runs.tuning import tune

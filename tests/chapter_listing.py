@@ -3,7 +3,7 @@
 `--own` defines AutoRec and the evaluator here, as the chapter's reader does,
 instead of taking the package's. `--book` does so too and takes everything else
 from d2l itself, repaired only so that it runs: a device list that is not
-empty, and data from a local folder.
+empty, data from a local folder, and a separator that pandas takes.
 """
 
 import os
@@ -21,6 +21,8 @@ npx.set_np()
 if "--book" in sys.argv:
     from d2l import mxnet as d2l
 
+    read_csv = d2l.pd.read_csv  # pandas 2 takes the separator by name
+    d2l.pd.read_csv = lambda path, sep, **options: read_csv(path, sep=sep, **options)
     d2l.try_all_gpus = lambda: [mx.cpu()]
     d2l.download_extract = lambda name: os.path.join(os.environ["D2L_AUTOREC_DATA"], name)
 

@@ -6,6 +6,7 @@ import d2l_autorec  # noqa: F401  # first, as MXNet needs what it prepares
 import gc
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,18 +15,37 @@ from pathlib import Path
 import matplotlib
 import mxnet as mx
 import pytest
+from hypothesis import settings
 from matplotlib.figure import Figure
 
+from d2l_autorec import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig
+from d2l_autorec.runs import experiment, figures
 from d2l_autorec.support.cli import run_command
 
 matplotlib.use("Agg")
 mx.npx.set_np()
 
-# A shell without job control starts what is in the background with these ignored, and every
-# process that a test starts would inherit that.
+# without a deadline: machines are busy, and first calls compile
+settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.load_profile("untimed")
+
+# A shell without job control starts what is in the background with the first two ignored, nohup
+# with the third, and every process that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 OFFLINE = "http://127.0.0.1:9/"  # nobody listens at this port
 
 
@@ -45,6 +65,19 @@ def data_dir() -> Path:
     if os.environ.get("D2L_AUTOREC_REQUIRE_DATA"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: see setup.cfg")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -73,6 +106,8 @@ def in_process(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         if "D2L_AUTOREC_URL" not in os.environ:  # some tests have a server of their own
             monkeypatch.setenv("D2L_AUTOREC_URL", OFFLINE)
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # serve leaves its own
+        monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
         module = importlib.import_module(f"d2l_autorec.{verb}")
         code = run_command(f"d2l_autorec.{verb}", module.main, list(arguments))
         captured = capsys.readouterr()
@@ -82,17 +117,40 @@ def in_process(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
+def brief(monkeypatch):
+    """Every preset trains for a moment."""
+    for config in (AutoRecConfig, MFConfig):
+        monkeypatch.setitem(config.presets["best"], "updates", 20)
+    for config in (MultDAEConfig, MultVAEConfig):
+        monkeypatch.setitem(config.presets["best"], "epochs", 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_curves():
+    """A run draws no curve, which would be most of its time; one that failed would only warn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "save_curve", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """In this test they are drawn, as in every process that a test starts."""
+    monkeypatch.setattr(experiment, "save_curve", figures.save_curve)
+
+
+@pytest.fixture
+def drawn(monkeypatch, curves) -> list[Figure]:
     """Every figure that the test writes, to be asked what is in it; the files are written too."""
-    figures = []
+    found = []
     save = Figure.savefig
 
     def keep(figure: Figure, *arguments, **options) -> None:
-        figures.append(figure)
+        found.append(figure)
         save(figure, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
+    return found
 
 
 @pytest.fixture

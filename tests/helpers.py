@@ -19,6 +19,7 @@ from d2l_autorec.models.kinds import RunConfig
 from d2l_autorec.runs.runner import run_training
 from d2l_autorec.support.files import read_json
 from d2l_autorec.trained_model import TrainedModel, load_run
+from d2l_autorec.training.history import EpochRecord
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -51,15 +52,29 @@ def words_in(figure: Any) -> list[str]:
 
 
 def own_file(folder: Path, zero: bool = False) -> Path:
-    """Ratings by users u0.. of items named 'a,0'..; 0..4 if `zero`, else 1..5."""
+    """Ratings by users u0.. of items named 'a,0'..; 0..4 if `zero`, else 1..5.
+
+    Users and items have means of their own: in noise alone these are found only slowly.
+    """
     rng = onp.random.default_rng(3)
-    path = folder / "mine.csv"
-    lines = [
-        f'u{cell // 20},"a,{cell % 20}",{rng.integers(5) + (not zero)}'
-        for cell in rng.choice(30 * 20, 300, replace=False)
-    ]
-    path.write_text("user,item,rating\n" + "\n".join(lines) + "\n")
+    user, item = onp.divmod(rng.choice(30 * 20, 300, replace=False), 20)
+    values = user % 3 + item % 2 + rng.integers(2, size=300) + (not zero)
+    lines = [f'u{u},"a,{i}",{value}\n' for u, i, value in zip(user, item, values)]
+    return written(folder, "user,item,rating\n" + "".join(lines))
+
+
+def written(folder: Path, content: str | bytes, name: str = "mine.csv") -> Path:
+    """A file of this content."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def finish_own(folder: Path, based: str) -> TrainedModel:
+    """A run of the ratings of `own_file`: string ids, a scale with 0, clipped."""
+    ratings = str(own_file(folder, zero=True))
+    given = dict(dataset="auto", preset="chapter", ratings=ratings, clip=True, scale="0,4")
+    return finish(folder / "run", based=based, **given)
 
 
 def by_hand(run: TrainedModel) -> onp.ndarray:
@@ -107,10 +122,24 @@ def parameters(folder):
     return {name: array.asnumpy() for name, array in arrays.items()}
 
 
+def epochs_of(folder, phase=None):
+    """The rows of metrics.csv, of one phase or of all."""
+    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    return [row for row in rows if phase in (None, row["phase"])]
+
+
+def history_of(scores, metric="rmse"):
+    """Epochs with these validation scores, None where there was no evaluation."""
+    return [
+        EpochRecord(k + 1, 0.0, None, 1, 0.0, validation={} if s is None else {metric: s})
+        for k, s in enumerate(scores)
+    ]
+
+
 def outcome(folder):
     """Parameters and metrics of a finished run, without its times."""
     values = {name: array.tobytes() for name, array in parameters(folder).items()}
-    rows = list(csv.DictReader(open(folder / "metrics.csv")))
+    rows = epochs_of(folder)
     for row in rows:
         del row["seconds"]
     result = read_json(folder / "result.json")
@@ -282,6 +311,14 @@ class Server:
         if self.process.poll() is None:
             self.stop()
         assert "Traceback" not in self.log.read_text()
+
+
+def wait_until(reached, seconds=60):
+    """Wait until `reached()`; fail where it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert reached()
 
 
 # For programs that a test starts. Not ru_maxrss: a new process inherits that of the process that

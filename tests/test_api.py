@@ -46,7 +46,7 @@ def test_six_lines(tmp_path, monkeypatch):
     user, item = int(ratings.user_ids[0]), int(ratings.item_ids[0])
     assert model.predict(users=[user], items=[item]).shape == (1,)
     assert len(model.recommend(user, n=5)) == 5
-    assert item not in [other for other, _, _ in model.similar_items(item)]
+    assert item not in [other for other, *_ in model.similar_items(item)]
     assert model.recommend_new_user({item: 5, int(ratings.item_ids[1]): 4}, n=3)
     model.evaluate(test)
     assert not list(tmp_path.iterdir())
@@ -209,7 +209,7 @@ def test_what_is_resumed_is_the_same_run(finished, parts, tmp_path, capfd):
         resumed(d2l.MFConfig(quiet=True, cpus=1), parts, out)
 
     fewer = parts[0].part(np.arange(len(parts[0])) > 5)
-    with pytest.raises(d2l.DataError, match="the ratings are not those that the run in .* began"):
+    with pytest.raises(d2l.DataError, match="are not those that the run in .* began"):
         resumed(config, (fewer, parts[1]), out)
     assert "finished already" not in capfd.readouterr().err
 
@@ -250,6 +250,27 @@ def test_clicks(tmp_path):
             d2l.train_model(chosen, model.ratings)
 
 
+def test_ratings_that_are_split_become_clicks():
+    train, test = d2l.leave_last_out(d2l.load_ratings(SET))
+    config = d2l.EASEConfig(threshold=3, penalty=20.0, quiet=True, cpus=1)
+    fitting, validation = d2l.leave_last_out(train)
+    found = d2l.train_model(config, fitting, test, validation).metrics
+    sizes = {"train": fitting, "validation_te": validation, "test_te": test}
+    for piece, part in sizes.items():
+        assert 0 < found[f"{piece}_clicks"] <= (part.values >= 3).sum()
+    assert found["train_clicks"] == (fitting.values >= 3).sum()
+
+    drawn = d2l.train_model(config, train, test).metrics
+    share = drawn["validation_te_clicks"] / drawn["train_clicks"]
+    assert 0.05 < share < 0.2
+
+
+def test_repeats_are_for_clicks_alone(parts):
+    train, test = parts
+    with pytest.raises(d2l.DataError, match="^train: .* pairs are repeated, which only clicks may"):
+        d2l.train_model(d2l.BiasConfig(), train.joined(train), test)
+
+
 def test_errors_name_parameters(parts, model):
     train, test = parts
     config = d2l.AutoRecConfig(**SMALL)
@@ -257,6 +278,10 @@ def test_errors_name_parameters(parts, model):
         d2l.AutoRecConfig(hiden=8)
     with pytest.raises(d2l.ConfigError, match="did you mean hidden"):
         d2l.make_config({"hiden": 8})
+    with pytest.raises(d2l.ConfigError, match="^train is a DataFrame: .* it must be Ratings"):
+        d2l.train_model(train=pd.DataFrame())
+    with pytest.raises(d2l.ConfigError, match="^config is a Ratings: give it as `train`"):
+        d2l.train_model(train, test)
     with pytest.raises(d2l.ConfigError, match="^test is a str: .* it must be Ratings"):
         d2l.train_model(config, train, "test.csv")
     with pytest.raises(d2l.DataError, match="^test has other user ids"):

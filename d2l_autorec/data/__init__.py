@@ -1,1 +1,1 @@
-"""Ratings and clicks: read, generated, split. Imports no MXNet."""
+"""Ratings and clicks: how they are read, generated and split. Nothing here imports MXNet."""

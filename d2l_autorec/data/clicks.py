@@ -1,14 +1,16 @@
-"""Ranking data: ratings to clicks, and to users that are trained on, validated and tested with.
+"""Data for rankings: ratings become clicks, and users are split into training and test.
 
     Ratings -> clicks -> filters -> permuted users -> train | validation | test
                                                               fold-in + held out, each
 
-The preparation is that of Liang et al. 2018 (Mult-VAE), number for number.
+The preparation is that of Liang et al. 2018 (Mult-VAE), number for number: whole users are held
+out, which is called strong generalization. Where clicks of training users are held out, by their
+times, it is weak (B. Marlin, Collaborative Filtering: A Machine Learning Perspective, 2004).
 """
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +20,17 @@ import numpy as np
 from scipy import sparse
 
 from ..support.errors import ConfigError, DataError, DataWarning, can_be_heldout, check_whole
+from ..support.seeds import Purpose, generator
 from .ratings import Ratings, opened_archive, save_archive
+from .splits import Split, check_apart, pair_keys, random_split
 
-SEED = 98765  # the original's: its published users come from it
+REPEATS = "repeated clicks, which count once"
+SEED = 98765  # the original's, which gives the users that it published
 HELD_OUT_SHARE = 0.2
-FEWEST_TO_SPLIT = 5  # a user with fewer clicks holds none out
+FEWEST_TO_SPLIT = 5  # none is held out of a user's clicks if there are fewer
 PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
-INPUTS = ("train", "validation_tr", "test_tr")  # what a network is given; the rest it is to find
+SPLIT_BY = ("heldout_users", "validation_users", "weak")  # what is saved of the split
+INPUTS = ("train", "validation_tr", "test_tr")
 
 
 class Fold(NamedTuple):
@@ -33,7 +39,7 @@ class Fold(NamedTuple):
     Parameters
     ----------
     number : int
-        From 1.
+        The fold's number, from 1.
     of : int
         How many folds there are, at least 3. Users that the division leaves over are trained on.
     """
@@ -42,17 +48,29 @@ class Fold(NamedTuple):
     of: int
 
 
+class Known(NamedTuple):
+    """How many users of each part, and how many items, a model knows; they come first in `Ratings`.
+
+    The users are those that the model was trained on, then those of its validation and its test.
+    """
+
+    train_users: int
+    validation_users: int
+    heldout_users: int
+    items: int
+
+
 class HeldOutUsers(NamedTuple):
-    """Users that training never sees.
+    """Users of the validation or the test part; training never sees their held-out clicks.
 
     Parameters
     ----------
     user_ids : ndarray
-        In row order.
+        The users' ids, in row order.
     fold_in : csr_matrix of float32, shape (users, items)
         The clicks that the network is given.
     held_out : csr_matrix of float32, shape (users, items)
-        The clicks that it should rank first. A row may be empty.
+        The clicks that the network should rank first. A row may be empty.
     """
 
     user_ids: np.ndarray
@@ -60,29 +78,36 @@ class HeldOutUsers(NamedTuple):
     held_out: sparse.csr_matrix
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Clicks:
-    """Clicks of training users, and fold-in and held-out clicks of other users.
+    """Clicks split into training, validation and test; `prepare_clicks` makes them of ratings.
+
+    The network is given the fold-in clicks of validation and test users, and should rank their
+    held-out clicks first.
 
     Parameters
     ----------
     pairs : dict
-        A name of `PIECES` to its (user, item) positions, ndarray of int32,
-        shape (n, 2), in the order of the csv files.
+        Name of a piece ('train', 'validation_tr', 'validation_te', 'test_tr', 'test_te') to
+        (user, item) positions, ndarray of int32, shape (n, 2). A name that ends with _tr is
+        fold-in, one with _te is held out.
     user_ids : ndarray
-        The user's own ids: training users, then validation, then test users.
+        Your own ids of the training users, then of the validation and of the test users.
     item_ids : ndarray
-        Those that training users clicked, in the order of their first click in the file.
+        The ids of the items that training users clicked, in the order of their first click.
     validation_users, heldout_users : int
-        Users in the validation part, and in the test part.
+        How many users are in the validation part, and in the test part.
     name : str
         The data set's name, or the file's.
     titles : dict
         Item id to title.
     dropped : dict
-        Why to how many ratings; not saved.
+        Reason to the number of ratings that were dropped for it; not saved.
     origin : str
         How the source was understood; see `Ratings`.
+    weak : bool
+        Whether validation and test users are training users, too. Then the fold-in pieces are
+        empty: training clicks are folded in, for test users the validation clicks, too.
 
     Raises
     ------
@@ -96,9 +121,15 @@ class Clicks:
     validation_users: int
     heldout_users: int
     name: str = "clicks"
-    titles: dict[Any, str] = field(default_factory=dict, repr=False)
+    titles: dict[Any, str] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
-    origin: str = field(default="", repr=False)
+    origin: str = ""
+    weak: bool = False
+
+    def __repr__(self) -> str:
+        clicks = sum(map(len, self.pairs.values()))
+        size = f"{len(self.user_ids):,} users x {len(self.item_ids):,} items"
+        return f"Clicks({self.name}: {clicks:,} clicks of {size})"
 
     def __post_init__(self) -> None:
         size = (len(self.user_ids), len(self.item_ids))
@@ -116,60 +147,66 @@ class Clicks:
     @property
     def num_train_users(self) -> int:
         """Number of training users."""
-        return len(self.user_ids) - self.validation_users - self.heldout_users
+        return len(self.user_ids) - (self.validation_users + self.heldout_users) * (not self.weak)
 
     @cached_property
     def train(self) -> sparse.csr_matrix:
         """Clicks of training users, users x items: 1 or nothing, float32."""
-        return self._matrix("train", 0, self.num_train_users)
+        return self._matrix(["train"])[: self.num_train_users]
 
     @cached_property
     def validation(self) -> HeldOutUsers:
-        """The users to choose parameters with."""
+        """The users of the validation part, which decide on options and epochs."""
         return self._held_out("validation", self.num_train_users, self.validation_users)
 
     @cached_property
     def test(self) -> HeldOutUsers:
-        """The users to report."""
+        """The users of the test part, whose metrics are reported."""
         first = self.num_train_users + self.validation_users
         return self._held_out("test", first, self.heldout_users)
 
-    def _held_out(self, part: str, first: int, rows: int) -> HeldOutUsers:
-        return HeldOutUsers(
-            self.user_ids[first : first + rows],
-            self._matrix(f"{part}_tr", first, rows),
-            self._matrix(f"{part}_te", first, rows),
-        )
+    def _held_out(self, part: str, first: int, count: int) -> HeldOutUsers:
+        rows, fold_in = np.arange(first, first + count), [f"{part}_tr"]
+        if self.weak:
+            rows = np.unique(self.pairs[f"{part}_te"][:, 0])
+            fold_in = ["train"] if part == "validation" else self.inputs
 
-    def _matrix(self, piece: str, first: int, rows: int) -> sparse.csr_matrix:
-        users, items = self.pairs[piece].T
+        held_out = self._matrix([f"{part}_te"])
+        return HeldOutUsers(self.user_ids[rows], self._matrix(fold_in)[rows], held_out[rows])
+
+    def _matrix(self, pieces: Sequence[str]) -> sparse.csr_matrix:
+        users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
         ones = np.ones(len(users), dtype=np.float32)
-        cells = (users - first, items)
 
-        return sparse.csr_matrix((ones, cells), shape=(rows, self.num_items))
+        return sparse.csr_matrix((ones, (users, items)), (len(self.user_ids), self.num_items))
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the pieces that a network is given, in the test and for recommendations."""
+        return [*INPUTS, *["validation_te"] * self.weak]
 
     def interactions(self, pieces: Sequence[str] = PIECES) -> Ratings:
-        """Return the clicks of these pieces, by default all, as ratings of 1."""
+        """Return the clicks in these pieces, by default in all, as ratings of 1."""
         users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
 
         columns = users, items, np.ones(len(users)), self.user_ids, self.item_ids
         return Ratings(*columns, None, (1.0, 1.0), self.titles, self.name, self.origin)
 
     def counts(self) -> dict[str, int]:
-        """Return sizes for the result file: users, items, and clicks of each piece."""
+        """Return numbers for the result file: of users, of items, and of clicks in each piece."""
         return {
             "train_users": self.num_train_users,
             "validation_users": self.validation_users,
             "heldout_users": self.heldout_users,
+            "users": len(self.user_ids),
             "items": self.num_items,
             **{f"{piece}_clicks": len(self.pairs[piece]) for piece in PIECES},
         }
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of pairs and ids: what the result file records."""
-        differ = self.validation_users != self.heldout_users
-        sizes = f"{self.heldout_users}" + f" {self.validation_users}" * differ
+        """The SHA-256 of pairs and ids, which the result file records."""
+        sizes = f"{self.heldout_users} {self.validation_users} {self.weak}"
         digest = hashlib.sha256(sizes.encode())
 
         for piece, pairs in ((piece, self.pairs[piece]) for piece in PIECES):
@@ -182,13 +219,7 @@ class Clicks:
     def save(self, path: Path) -> None:
         """Write everything to an .npz file; nothing in it is pickled."""
         pairs = {f"pairs/{piece}": self.pairs[piece] for piece in PIECES}
-        save_archive(
-            path,
-            self,
-            heldout_users=self.heldout_users,
-            validation_users=self.validation_users,
-            **pairs,
-        )
+        save_archive(path, self, **pairs, **{name: getattr(self, name) for name in SPLIT_BY})
 
     @classmethod
     def load(cls, path: Path) -> "Clicks":
@@ -200,66 +231,87 @@ class Clicks:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (stored, about):
-            return cls(
-                {piece: stored[f"pairs/{piece}"] for piece in PIECES},
-                heldout_users=int(stored["heldout_users"]),
-                validation_users=int(stored["validation_users"]),
-                **about,
-            )
+            pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
+            split_by = {name: stored[name].item() for name in SPLIT_BY if name in stored}
+            return cls(pairs, **split_by, **about)
 
 
-def prepare_clicks(
+def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     ratings: Ratings,
     threshold: float | None = None,
     min_user_clicks: int = 5,
     min_item_clicks: int = 0,
     heldout_users: int | float | Fold = 0.1,
     validation_users: int | float | None = None,
+    split: Callable[[Ratings], Split] | None = None,
+    known: Known | None = None,
 ) -> Clicks:
-    """Turn ratings into clicks and split them by users.
+    """Turn ratings into clicks and split them, by default by users.
 
     Parameters
     ----------
     ratings : Ratings
-        In file order.
+        The ratings, in file order.
     threshold : float, optional
-        Lowest rating that is a click; by default see `usual_threshold`.
+        Lowest rating that is a click. By default it is 4 on a scale to 5; 1 if ratings are 0 and
+        1; and if all ratings are equal, each is a click. Of several clicks on an item by one user
+        the earliest counts; without timestamps, the first.
     min_user_clicks : int
-        Users with fewer clicks are dropped, after the items.
+        Number of clicks below which a user is dropped, after items have been.
     min_item_clicks : int
-        Items with fewer clicks are dropped; 0 keeps all.
+        Number of clicks below which an item is dropped; 0 keeps all.
     heldout_users : int, float or Fold
         How many users are held out for the test: a count, or a fraction of all users, below
-        0.5. Or which fold of them is tested. With 0 there is no test.
+        0.5; or the fold of users that is tested. With 0 there is no test.
     validation_users : int or float, optional
-        How many for validation; by default as many as for the test.
+        How many users are held out for validation; by default as many as for the test.
+    split : callable, optional
+        A split such as `leave_last_out` or `time_split`, which holds out clicks in place of
+        users: it is called for the test, and then on the training clicks, for validation.
+    known : Known, optional
+        Users and items that keep their places, whatever the filters and the numbers say; other
+        users are trained on.
 
     Returns
     -------
     Clicks
-        A DataWarning tells what was dropped, beside what `threshold` asks for.
 
     Raises
     ------
     ConfigError
-        If the scale does not say which ratings are clicks; if there are fewer than 3 folds.
+        If the scale does not say which ratings are clicks, a number is out of its range, or there
+        are fewer than 3 folds.
     DataError
-        If no click is left, or no user would be left to train on.
+        If no click is left, or no user would be left to train on; and what `split` raises.
+
+    Warns
+    -----
+    DataWarning
+        If ratings were dropped or merged for another reason than `threshold`.
 
     Notes
     -----
-    Source: Liang et al. 2018, section 4.1, and its published notebook. Users
-    in ascending order of their ids are permuted; the last are the test users,
-    those before them validation. A user's clicks of items that no training
-    user clicked are dropped. With n >= 5 left, int(0.2 n) of them are held out.
+    Users in ascending order of their ids are permuted; the last are the test users,
+    those before them the validation users. A user's clicks on items that no training
+    user clicked are dropped. If n >= 5 clicks are left, int(0.2 n) of them are held out.
+
+    Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018, section
+    4.1, and the notebook that the authors published.
     """
     check_whole("min_user_clicks", min_user_clicks, at_least=0)
     check_whole("min_item_clicks", min_item_clicks, at_least=0)
     if threshold is None:
         threshold = usual_threshold(ratings)
-    kept, dropped = _filter(ratings, threshold, min_user_clicks, min_item_clicks)
+    of_users = np.full(ratings.num_users, min_user_clicks)
+    of_items = np.full(ratings.num_items, min_item_clicks)
+    if known:
+        of_users[: sum(known[:3])] = of_items[: known.items] = 0
+    kept, dropped = _filter(ratings, threshold, of_users, of_items)
+    if split is not None:
+        earlier, latest = split(kept)
+        return _weak_clicks((*split(earlier), latest), len(ratings), threshold, dropped)
 
-    # Users that have clicks, in ascending order of their ids, and then permuted.
+    # the users that have clicks, in ascending order of their ids, and then permuted
     ascending = np.argsort(ratings.user_ids, kind="stable")
     ascending = ascending[kept.counts()[0][ascending] > 0]
     permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
@@ -271,42 +323,122 @@ def prepare_clicks(
         test = len(permuted) // of
         permuted = np.roll(permuted, test * (number - 1))
     validation = test if validation_users is None else validation_users
-    counts = _count_heldout(test, validation, len(permuted))
+    if known:
+        part = np.searchsorted(np.cumsum(known[:3]), permuted, side="right") % 3
+        permuted = permuted[np.argsort(part, kind="stable")]
+        counts = int((part == 1).sum()), int((part == 2).sum())
+    else:
+        counts = _count_heldout(test, validation, len(permuted))
 
-    # Each click's user and item as they are numbered from now on; item -1 is in no vocabulary.
+    # each click's user and item as they are numbered from now on; -1 is an item of no training user
     users = _positions(permuted, ratings.num_users)[kept.users]
     training = users < len(permuted) - sum(counts)
-    different, first = np.unique(kept.items[training], return_index=True)
-    vocabulary = different[np.argsort(first)]  # in order of first appearance
+    vocabulary = _in_order(kept.items[training])
     items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
-    told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)  # of the filters
-    if told:
-        text = f"{ratings.name}: of {len(ratings)} ratings were dropped {told}"
-        warnings.warn(text, DataWarning, stacklevel=2)
+    origin = _tell(ratings, len(ratings), threshold, dropped)
 
     rank_of_user = _positions(ascending, ratings.num_users)[kept.users]
     by_user = np.argsort(rank_of_user, kind="stable")
-    pairs = {"train": np.stack([users, items], axis=1)[training]}
-    pairs.update(_split_heldout(users[by_user], items[by_user], len(permuted), counts))
+    cells = np.stack([users, items], axis=1)
+    held_out = _split_heldout(cells[by_user], len(permuted) - sum(counts), counts)
+    pairs = {"train": cells[training], **held_out}
 
-    clicks = len(ratings) - dropped["below the threshold"]
-    made = f"{len(ratings):,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
-    origin = f"{ratings.origin}; {made}".removeprefix("; ")
     user_ids, item_ids = ratings.user_ids[permuted], ratings.item_ids[vocabulary]
     return Clicks(pairs, user_ids, item_ids, *counts, ratings.name, ratings.titles, dropped, origin)
 
 
-def usual_threshold(ratings: Ratings) -> float:
-    """Return the lowest rating that is a click, where the ratings say it.
+def clicks_of_parts(
+    train: Ratings,
+    test: Ratings,
+    validation: Ratings | None = None,
+    threshold: float | None = None,
+    seed: int = 0,
+) -> Clicks:
+    """Turn ratings that are split already into clicks: all that reach the threshold.
 
-    Of ratings from 1, or half a star, to 5 it is 4 (Liang et al. 2018); of 0 and 1 it is 1; and
-    where all are alike, as of a file without ratings, each is a click.
+    Parameters
+    ----------
+    train, test, validation : Ratings
+        The parts, over the same index maps. Clicks of users or items that are not trained on are
+        dropped. By default a random tenth of the training clicks is for validation.
+    threshold : float, optional
+        Lowest rating that is a click; see `prepare_clicks`.
+    seed : int
+        Seed for drawing that tenth.
+
+    Raises
+    ------
+    DataError
+        If a pair is in two parts, or a part has no clicks.
+    """
+    if threshold is None:
+        threshold = usual_threshold(train)
+
+    given = [train, test] if validation is None else [train, test, validation]
+    filtered = [_filter(part, threshold, 0, 0) for part in given]
+    dropped = {why: sum(counts[why] for _, counts in filtered) for why in filtered[0][1]}
+    parts = [clicks for clicks, _ in filtered]
+    check_apart(dict(zip(("train", "test", "validation"), parts)))
+    fitting, tested, *others = parts
+    if validation is None:
+        fitting, *others = random_split(fitting, seed=generator(seed, Purpose.VALIDATION))
+
+    rows = sum(map(len, given))
+    return _weak_clicks((fitting, *others, tested), rows, threshold, dropped)
+
+
+def _weak_clicks(
+    parts: Sequence[Ratings], rows: int, threshold: float, dropped: dict[str, int]
+) -> Clicks:
+    """Return the clicks of a training, validation and test part, all by training users."""
+    train = parts[0]
+    users, vocabulary = np.unique(train.users), _in_order(train.items)
+    new_users = _positions(users, train.num_users)
+    new_items = _positions(vocabulary, train.num_items)
+
+    pairs = {piece: np.empty((0, 2), dtype=np.int32) for piece in PIECES}
+    for piece, part in zip(("train", "validation_te", "test_te"), parts):
+        cells = np.stack([new_users[part.users], new_items[part.items]], axis=1)
+        pairs[piece] = cells[(cells >= 0).all(axis=1)]
+        if not len(pairs[piece]):
+            raise DataError(
+                f"{train.name}: of {len(part)} held-out clicks none is of a user and an item that "
+                "have training clicks: hold out others by `split`, or users"
+            )
+
+    counts = [len(np.unique(pairs[piece][:, 0])) for piece in ("validation_te", "test_te")]
+    lost = sum(map(len, parts)) - sum(map(len, pairs.values()))
+    dropped = {**dropped, "users or items without training clicks": lost}
+    origin = _tell(train, rows, threshold, dropped)
+
+    user_ids, item_ids = train.user_ids[users], train.item_ids[vocabulary]
+    about = train.name, train.titles, dropped, origin
+    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about, weak=True)
+
+
+def _tell(ratings: Ratings, rows: int, threshold: float, dropped: dict[str, int]) -> str:
+    """Warn of ratings that were dropped, but for the threshold; return the clicks' origin."""
+    told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)
+    if told:
+        text = f"{ratings.name}: of {rows} ratings were dropped {told}"
+        warnings.warn(text, DataWarning, stacklevel=3)
+
+    clicks = rows - dropped["below the threshold"] - dropped[REPEATS]
+    made = f"{rows:,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
+    return f"{ratings.origin}; {made}".removeprefix("; ")
+
+
+def usual_threshold(ratings: Ratings) -> float:
+    """Return the lowest rating that is a click, for scales on which that is known.
+
+    It is 4 on a scale from 0.5 or 1 to 5 (Liang et al. 2018), and 1 if the ratings are 0 and 1. If
+    all are equal, as in a file without ratings, each is a click.
 
     Raises
     ------
     ConfigError
-        For any other scale.
+        If the scale is any other.
     """
     values = np.unique(ratings.values)
     if np.array_equal(values, (0, 1)) or (len(values) == 1 and values[0] > 0):
@@ -317,33 +449,50 @@ def usual_threshold(ratings: Ratings) -> float:
         return 4.0
     raise ConfigError(
         f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
-        f"that is one, as in `threshold={high:g}`"
+        f"that is one, as in `threshold={np.median(ratings.values):g}`, which half of them reach"
     )
 
 
 def _filter(
-    ratings: Ratings, threshold: float, min_user_clicks: int, min_item_clicks: int
+    ratings: Ratings,
+    threshold: float,
+    min_user_clicks: int | np.ndarray,
+    min_item_clicks: int | np.ndarray,
 ) -> tuple[Ratings, dict[str, int]]:
-    """Filter by threshold, then items, then users, once; count what each took."""
+    """Drop ratings below the threshold, then repeats, rare items and users; count each."""
     above = ratings.part(ratings.values >= threshold)
-    frequent = above.part(above.counts()[1][above.items] >= min_item_clicks)
-    kept = frequent.part(frequent.counts()[0][frequent.users] >= min_user_clicks)
+    by_time = np.arange(len(above))
+    if above.timestamps is not None:
+        by_time = np.argsort(above.timestamps, kind="stable")
+    _, first = np.unique(pair_keys(above)[by_time], return_index=True)
+    single = above.part(np.sort(by_time[first]))
+    frequent = single.part((single.counts()[1] >= min_item_clicks)[single.items])
+    kept = frequent.part((frequent.counts()[0] >= min_user_clicks)[frequent.users])
     if not len(kept):
         raise DataError(
             f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
-            f"(`threshold={threshold}`, `min_item_clicks={min_item_clicks}`, "
-            f"`min_user_clicks={min_user_clicks}`): lower one of them"
+            f"(`threshold={threshold}`, `min_item_clicks={np.max(min_item_clicks)}`, "
+            f"`min_user_clicks={np.max(min_user_clicks)}`): lower one of them"
         )
 
     return kept, {
         "below the threshold": len(ratings) - len(above),
-        "items with few clicks": len(above) - len(frequent),
+        REPEATS: len(above) - len(single),
+        "items with few clicks": len(single) - len(frequent),
         "users with few clicks": len(frequent) - len(kept),
     }
 
 
 def _count_heldout(test: int | float, validation: int | float, users: int) -> tuple[int, int]:
-    """Return how many users validate, and how many are tested."""
+    """Return how many users are for validation, and how many for the test.
+
+    Raises
+    ------
+    ConfigError
+        If a wanted number is neither a count nor a fraction below 0.5.
+    DataError
+        If a part would be empty, or no user is left to train on.
+    """
     for name, wanted in (("heldout_users", test), ("validation_users", validation)):
         if not can_be_heldout(wanted):
             raise ConfigError(f"`{name}` is {wanted}: it must be a number of users or below 0.5")
@@ -359,16 +508,16 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
     return validating, tested
 
 
-def _split_heldout(
-    users: np.ndarray, items: np.ndarray, num_users: int, counts: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """Return pairs to fold in and to hold out, of clicks by user and then in file order."""
+def _split_heldout(cells: np.ndarray, begin: int, counts: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return the fold-in and held-out pairs of users from `begin` on, in the order of `cells`.
+
+    `counts` are the numbers of validation users, which come first, and of test users.
+    """
     pairs = {}
-    begin = num_users - sum(counts)
+    users, items = cells.T
 
     for part, count in zip(("validation", "test"), counts):
-        mine = (users >= begin) & (users < begin + count) & (items >= 0)
-        clicks = np.stack([users[mine], items[mine]], axis=1)
+        clicks = cells[(users >= begin) & (users < begin + count) & (items >= 0)]
         begin += count
 
         held_out = _choose_held_out(clicks[:, 0])
@@ -378,15 +527,21 @@ def _split_heldout(
     return pairs
 
 
+def _in_order(items: np.ndarray) -> np.ndarray:
+    """Return the different items in order of first appearance."""
+    different, first = np.unique(items, return_index=True)
+    return different[np.argsort(first)]
+
+
 def _positions(chosen: np.ndarray, size: int) -> np.ndarray:
-    """Return the position of each old index in `chosen`, -1 where it is not, shape (size,)."""
+    """Return the position of each index from 0 in `chosen`, or -1, shape (size,)."""
     positions = np.full(size, -1, dtype=np.int32)
     positions[chosen] = np.arange(len(chosen), dtype=np.int32)
     return positions
 
 
 def _choose_held_out(users: np.ndarray) -> np.ndarray:
-    """Return the mask, shape (n,), of the held-out clicks; the clicks of a user stand together."""
+    """Return the mask of held-out clicks, shape (n,); each user's clicks are adjacent."""
     rng = np.random.RandomState(SEED)
     mask = np.zeros(len(users), dtype=bool)
     bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()

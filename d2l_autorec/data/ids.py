@@ -1,40 +1,51 @@
-"""Between the ids of the user's own file and positions in the matrices."""
+"""Maps from the ids in the user's own file to positions in the matrices."""
 
-import difflib
 import re
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..support.errors import UnknownIdError, shortened
+from ..support.errors import ConfigError, UnknownIdError, shortened
 
-SUGGESTIONS = 3
-CANDIDATES = 200  # difflib takes 0.08 ms for each, of ids as long as a UUID
-LONGEST_TEXT = 200
-# No-break blanks are blanks, and what has no width is nothing.
+SUGGESTIONS = 3  # ids that an error names
+LONGEST_TEXT = 200  # characters of an id for which near ones are searched
+# no-break blanks become blanks, and characters without width are removed
 UNSEEN = {0xA0: " ", 0x202F: " ", 0x200B: None, 0x2060: None, 0xFEFF: None}
 
 
 def plain_id(text: str) -> str:
-    """Return the id of a text: in Unicode's NFC form, without blanks around it; 12.0 is 12."""
+    """Return the id that a text stands for: in NFC, without blanks around it; 12.0 is 12."""
     if text.isascii() and text.isalnum():
         return text
     text = unicodedata.normalize("NFC", text.translate(UNSEEN)).strip(" \t")
     return re.sub(r"^(-?[0-9]+)\.0+$", r"\1", text)
 
 
+def listed(ids: Iterable[Any]) -> list[Any]:
+    """Return ids as a list; raise ConfigError for a single text, which would be its letters."""
+    if isinstance(ids, str):
+        raise ConfigError(f"{shortened(ids)!r} is one id: give a list of ids")
+    return list(ids)
+
+
+def extended(ids: np.ndarray, newer: np.ndarray) -> np.ndarray:
+    """Return `ids`, and after them those in `newer` that are not among them."""
+    added = newer[IdMap(ids, "id").find(newer.tolist()) < 0]
+    if ids.dtype != added.dtype:
+        ids, added = (part.astype(str).astype(object) for part in (ids, added))
+    return np.concatenate([ids, added])
+
+
 class IdMap:
-    """Finds ids, given as text or as they are, among those of a run.
+    """A map from the ids of a run, as text or as they are, to their positions.
 
     Parameters
     ----------
     ids : ndarray
-        Integers or strings, in index order.
+        The ids, integers or strings, in index order.
     what : str
         'user' or 'item', for messages.
     """
@@ -45,60 +56,59 @@ class IdMap:
         self._positions = {str(name): index for index, name in enumerate(ids.tolist())}
 
     def find(self, wanted: Iterable[Any]) -> np.ndarray:
-        """Return positions of ids, -1 where there is none: 5, '5' and ' 5' are the same id.
+        """Return the positions of ids, -1 for unknown ones; 5, '5' and ' 5' are the same id.
 
         Returns
         -------
-        ndarray of int64
+        ndarray of int64, shape (n,)
         """
-        texts = [str(name) for name in wanted]
-        as_read = [self._positions.get(plain_id(text), -1) for text in texts]
-        found = [self._positions.get(text, near) for text, near in zip(texts, as_read)]
+        known = self._positions
+        found = [
+            known.get(text, known.get(plain_id(text), -1)) for text in map(str, listed(wanted))
+        ]
         return np.array(found, dtype=np.int64)
 
     def positions(self, wanted: Iterable[Any]) -> np.ndarray:
-        """Return positions of ids that must all be known.
+        """Return the positions of ids that must all be known, int64 of shape (n,).
 
         Raises
         ------
         UnknownIdError
-            If one is unknown; the line names the nearest known ids.
+            If one is unknown; the message names the nearest known ids.
         """
-        wanted = list(wanted)
+        wanted = listed(wanted)
         found = self.find(wanted)
         unknown = [name for name, position in zip(wanted, found) if position < 0]
         if unknown:
             first, *rest = unknown
             others = f" (and {len(rest)} more of those asked for)" * bool(rest)
+            near = self.nearest(first)
+            known = "the nearest ids are" if near else "its ids are like"
             raise UnknownIdError(
                 f"{self._what} {shortened(str(first))!r}{others} is not among the "
-                f"{len(self.ids)} {self._what}s of this run; the nearest ids are "
-                f"{', '.join(map(str, self.nearest(first)))}"
+                f"{len(self.ids)} {self._what}s of this run; {known} "
+                f"{', '.join(map(str, near or self.ids[:SUGGESTIONS].tolist()))}"
             )
         return found
 
     def nearest(self, name: Any) -> list[Any]:
-        """List known ids like `name`: integers by value, then any by their text.
+        """Return known ids that `name` may be a slip of: those at an edit distance of 1.
 
-        The text is compared with at most `CANDIDATES` ids, those beside it in alphabetical order.
+        It is Damerau and Levenshtein's distance: a character is missing, added or another one, or
+        has changed places with the next.
         """
-        near: list[int] = []
-        if self.ids.dtype.kind in "iu":
-            with suppress(ValueError, TypeError, OverflowError):  # a text that is no number
-                distance = np.abs(self.ids - float(name))
-                near = np.argsort(distance, kind="stable")[:2].tolist()
+        text = str(name)
+        if not 1 < len(text) <= LONGEST_TEXT:  # every other single character would be near
+            return []
 
-        text = str(name)[:LONGEST_TEXT]
-        last = len(self._texts) - CANDIDATES  # where the last candidates begin
-        first = max(0, min(bisect_left(self._texts, text) - CANDIDATES // 2, last))
-        candidates = self._texts[first : first + CANDIDATES]
-        alike = difflib.get_close_matches(text, candidates, SUGGESTIONS, cutoff=0.5)
-
-        near += [self._positions[text] for text in alike]
-        different = list(dict.fromkeys(near)) or list(range(len(self.ids)))
-        return self.ids[different[:SUGGESTIONS]].tolist()
+        edited = set()
+        for head, tail in ((text[:at], text[at:]) for at in range(len(text) + 1)):
+            edited |= {head + tail[1:], head + tail[1:2] + tail[:1] + tail[2:]}
+            edited |= {head + sign + rest for sign in self._signs for rest in (tail, tail[1:])}
+        near = sorted(self._positions[text] for text in edited & self._positions.keys())
+        return self.ids[near[:SUGGESTIONS]].tolist()
 
     @cached_property
-    def _texts(self) -> list[str]:
-        """All ids as text, in alphabetical order."""
-        return sorted(self._positions)
+    def _signs(self) -> set[str]:
+        """All characters that occur in the ids."""
+        return set().union(*self._positions)

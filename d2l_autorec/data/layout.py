@@ -1,6 +1,6 @@
-"""Which column of a file is which: separator, header and roles, found or asked for.
+"""Which column of a file is which: separator, header and roles, recognised or asked for.
 
-What cannot be told is not guessed: the error holds the `columns` to paste.
+Nothing is guessed where it cannot be told: the error then holds the `columns` to paste.
 """
 
 import csv
@@ -8,64 +8,67 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from ..support.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
-KNOWN_NAMES = {  # in small letters, without what is neither a letter nor a digit
-    "user": "user|userid|uid|reviewerid|customerid",
-    "item": "iid|sid|asin|isbn|(item|movie|product|business|book|track|artist|recipe|game|song|"
-    "anime|beer)(id)?",
+USERS = "user|customer|visitor|member|profile|reviewer|client"
+ITEMS = "item|movie|product|business|book|track|artist|recipe|game|song|anime|beer|video|article"
+KNOWN_NAMES = {  # patterns of names in small letters, without other signs than letters and digits
+    "user": f"uid|({USERS})(id)?",
+    "item": f"iid|sid|asin|isbn|({ITEMS})(id)?",
     "rating": "ratings?|score|stars|overall|value|bookrating",
     "timestamp": "timestamp|time|unixreviewtime",
+    "title": f"({ITEMS})?(title|name)",
 }
+KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
+# parts of less usual names, for a suggestion
+LIKELY_NAMES = {"user": USERS, "item": ITEMS, "rating": "rating|ratio$|score|star$|overall|points"}
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
-ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # the parser splits at one
+ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
-NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
-MOST_UNNAMED = 5  # columns that roles are given to by their order
-FEWEST_COUNTED = 5  # rows in which 0, 1, 2, ... is a count
-MATRIX = (
-    "; or is it a matrix, a row a user and a column an item? Then melt it to lines user,item,rating"
-)
+NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
+NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
+DATE = r"\d{4}-\d\d-\d\d"
+FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
+MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a file, and what its owner says of it.
+    """What a file must hold, and what its owner says about it.
 
     Parameters
     ----------
-    fewest : int
-        The first `fewest` of `roles` must be there.
+    needed : tuple of str
+        The roles that must have a column.
     columns, separator : str, optional
-        As in `read_ratings`.
-    roles : tuple of str
-        The columns of a file without a header, in this order.
+        As for `read_ratings`.
     exactly : str
-        What the file must be like, where there is one way and no option; ''
-        where it is for `columns` to say.
+        Words for what the file must be like, if only one layout is allowed; ''
+        if `columns` may say which column is which.
     quotes : bool
         Whether a '"' may enclose a field.
     """
 
-    fewest: int
+    needed: tuple[str, ...]
     columns: str | None = None
     separator: str | None = None
-    roles: tuple[str, ...] = ROLES
     exactly: str = ""
     quotes: bool = True
 
     @property
-    def needed(self) -> tuple[str, ...]:
-        """The columns that must be there."""
-        return self.roles[: self.fewest]
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the columns of a file without a header, in order."""
+        return self.needed if self.exactly else ROLES
 
     @cached_property
     def asked(self) -> dict[str, str]:
-        """Role to the name or number that `columns` gives it.
+        """A dict of role to the name or number that `columns` gives it.
 
         Raises
         ------
@@ -93,16 +96,17 @@ class Layout:
     Parameters
     ----------
     place : str
-        Where the names stand, for messages.
+        File and line of the names, for messages.
     names : list of str
         The names of the columns, or the first row where they have none.
     rows : list of list of str
         Some of the first rows.
     request : Request
+        What the file must hold.
     header : int
-        The line, from 1, that names the columns; 0 for none.
+        The number, from 1, of the line that names the columns; 0 if there is none.
     separator : str
-        Between fields; "::" and " " (any run of blanks) included.
+        The text between fields; " " stands for any run of blanks.
     """
 
     place: str
@@ -114,38 +118,50 @@ class Layout:
 
     @property
     def character(self) -> str:
-        """The separator as one character."""
+        """The separator as one character, a stand-in for a longer one."""
         return ONE_CHARACTER.get(self.separator, self.separator)
 
     @cached_property
     def columns(self) -> dict[str, int]:
-        """Role to position: as asked for, by usual names, or by order where there are no names.
+        """A dict of role to position: as asked for, or by usual names, or in order without names.
 
         Raises
         ------
         DataError
             If a role that is needed has no column, or any role has two.
         """
-        if self.request.asked:
-            return self._asked_for()
-        if not self.header:
-            return dict(zip(self.request.roles, range(self.filled())))
+        asked, needed = self.request.asked, self.request.needed
+        if asked:
+            found = {role: self._positions(name) for role, name in asked.items()}
+        elif self.header:
+            found = self.named()
+        else:
+            found = {role: [at] for at, role in enumerate(self.request.roles[: self.filled()])}
 
-        named = self.named()
-        for role, found in named.items():
-            if len(found) > 1:
-                both = " and ".join(repr(self.names[at]) for at in found)
+        for role, positions in found.items():
+            if len(positions) > 1:
+                both = " and ".join(repr(self.names[at]) for at in positions)
                 raise self.wrong(f"{both} may each be the {role}")
-
-        missing = [role for role in self.request.needed if role not in named]
+        missing = [role for role in asked or needed if not found.get(role)]
         if missing:
+            wanted = f"column {asked[missing[0]]!r}" if asked else "column"
             shown = ", ".join(map(repr, self.names[:9])) + ", ..." * (len(self.names) > 9)
-            matrix = MATRIX * any(name.isdecimal() for name in self.names)
-            raise self.wrong(f"no column for {missing[0]} among {shown}", matrix)
-        return {role: found[0] for role, found in named.items()}
+            is_matrix = bool(self.header) and any(map(str.isdecimal, self.names)) and not asked
+            raise self.wrong(f"no {wanted} for {missing[0]} among {shown}", MATRIX * is_matrix)
+
+        columns = {role: position for role, [position] in found.items()}
+        if len(set(columns.values())) < len(columns):
+            raise self.wrong(f"`columns={self.request.columns}` takes a column for two roles")
+        return columns
+
+    def _positions(self, name: str) -> list[int]:
+        """Return the positions of the columns with this number or name."""
+        numbers = [str(at) for at in range(len(self.names))]
+        among = numbers if name in numbers else self.names
+        return [at for at, other in enumerate(among) if other == name]
 
     def named(self) -> dict[str, list[int]]:
-        """Return role to the positions of its usual names."""
+        """Return each role with the positions of columns that have one of its usual names."""
         plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
         named = {
             role: [at for at, name in enumerate(plain) if re.fullmatch(KNOWN_NAMES[role], name)]
@@ -153,22 +169,8 @@ class Layout:
         }
         return {role: found for role, found in named.items() if found}
 
-    def _asked_for(self) -> dict[str, int]:
-        columns: dict[str, int] = {}
-        for role, name in self.request.asked.items():
-            numbered = [at for at in range(len(self.names)) if str(at) == name]
-            found = numbered or [at for at, other in enumerate(self.names) if other == name]
-            if len(found) != 1:
-                names = ", ".join(map(repr, self.names))
-                count = "several columns" if found else "no column"
-                raise self.wrong(f"{count} {name!r} for {role} among {names}")
-            if found[0] in columns.values():
-                raise self.wrong(f"`columns={self.request.columns}` takes {name!r} for two roles")
-            columns[role] = found[0]
-        return columns
-
     def filled(self) -> int:
-        """Return the number of columns, without the empty one that a last separator makes."""
+        """Return the number of columns, less an empty one after a separator at the line's end."""
         width = len(self.names)
         last = [row[-1] for row in self.rows if len(row) == width]
         return width if any(map(str.strip, last)) else width - 1
@@ -179,72 +181,77 @@ class Layout:
         return DataError(f"{self.place}: {what}; {way_out}{more}")
 
     def remedy(self, role: str) -> str:
-        """Return what to do about a column that is wrong for its role.
+        """Return advice on a column that is wrong for its role.
 
-        Of ratings that look like times, the role is 'times'.
+        For ratings that look like times, `role` is 'times'.
         """
         if self.request.exactly:
             return self.request.exactly
 
         wrong = self.columns["rating" if role == "times" else role]
-        given = {other: at for other, at in self.columns.items() if at != wrong}
+        kept = ROLES[:3] if role == "timestamp" or self.header else ROLES[:2]
+        given = {other: at for other, at in self.columns.items() if other in kept and at != wrong}
         if role == "timestamp":
             return f"leave it out: say {self.suggestion(given)}"
-
-        given = {other: at for other, at in given.items() if other in ("user", "item")}
         if role == "times":
             given["timestamp"] = wrong
             return f"if they are times, say {self.suggestion(given, wrong)}"
         return f"name another column, as with {self.suggestion(given, wrong)}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
-        """Return the `columns` to paste.
+        """Return the text of a likely `columns`, to paste.
 
-        Ids are in columns whose values repeat, and rather in those that are named so; ratings in
-        columns of numbers.
+        For ids it prefers columns whose values repeat, and that are named so; for ratings it takes
+        columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %.
 
         Parameters
         ----------
         given : dict, optional
-            Role to position where it is known; by default, by usual names.
+            Role to position where it is known; by default, those with usual names.
         wrong : int, optional
-            The position of what cannot be ratings.
+            The position of a column that cannot be used.
         """
         usual = {role: found[0] for role, found in self.named().items()}
         chosen = dict(usual if given is None else given)
         for role in self.request.needed:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
-                left = [at for at in left if self.is_numeric(at)] or left * (wrong is None)
+                left = [at for at in left if self.holds(BELOW_1000, at)]
             if role not in chosen and left:
-                chosen[role] = min(left, key=self._strangeness)
+                chosen[role] = min(left, key=partial(self._strangeness, role))
 
         parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
-        clicks = " for a model that ranks clicks" * ("rating" not in chosen and wrong is not None)
+        without = "rating" in self.request.needed and "rating" not in chosen
+        clicks = " and `model=ease`, which ranks clicks" * without
         return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
 
     def values(self, position: int) -> list[str]:
         """Return the first values of a column."""
         return [row[position] for row in self.rows if len(row) == len(self.names)]
 
-    def is_numeric(self, position: int) -> bool:
-        """Whether a column holds numbers in each of the first rows."""
-        return all(map(is_number, self.values(position)))
+    def holds(self, pattern: str, position: int) -> bool:
+        """Return whether all of the first values of a column begin with a pattern."""
+        return all(re.match(pattern, value) for value in self.values(position))
 
-    def _strangeness(self, position: int) -> tuple[bool, bool, int]:
-        values = self.values(position)
-        repeats = len(set(values)) < len(values)
-        return not repeats, not self.names[position].lower().endswith("id"), position
+    def _strangeness(self, role: str, position: int) -> tuple[Any, ...]:
+        """Return what speaks against a column for a role, as a sort key, the heaviest first."""
+        name, values = self.names[position].lower(), self.values(position)
+        is_rating = role == "rating"
+        fit = self.holds(NUMBER if is_rating else NO_FRACTION, position)
+        repeats = is_rating or len(set(values)) < len(values)
+        likely = re.search(LIKELY_NAMES[role], name) is not None
+        is_id = name.endswith("id") != is_rating
+        return not fit, self.holds(DATE, position), not repeats, not likely, not is_id, position
 
     def _label(self, position: int) -> str:
-        """Return a column's name, or its number where the name would not do."""
+        """Return a column's name, or its number if the name cannot stand in `columns`."""
         name = self.names[position]
         usable = self.header and name and not name.isdecimal() and not set(name) & set(",=")
         return name if usable and self.names.count(name) == 1 else str(position)
 
     def describe(self) -> str:
         """Return the layout in words."""
-        form = "{0} = {1} (column {2})" if self.header else "{0} = column {2}"
+        form = "{0} = {1} (column {2})" if self.header else "{0} = column {2} (as {1:.60})"
         told = [form.format(role, self.names[at], at) for role, at in self.columns.items()]
         absent = {"rating": "no ratings, so each row is a 1", "timestamp": "no timestamps"}
         told += [text for role, text in absent.items() if role not in self.columns]
@@ -258,11 +265,11 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
     """Find separator, header and columns from the first lines, which come with their numbers.
 
     The first line is a header if `request.columns` holds names, or if a field is
-    a usual name. Else the lines below it tell. Take the columns that hold
-    numbers in each of them: if the first line has a number in one, it is a row; if it has none,
-    it is a header. Without such columns it is a row if one of its fields is
-    found again below, or if `request.columns` holds numbers. Otherwise nothing
-    tells, which is an error.
+    a usual name. Else the lines below it decide. Take the columns with
+    numbers in all of these lines: if the first line has a number in one of them, it is a row; if
+    it has none, it is a header. Without such columns it is a row if one of its fields
+    occurs again below, or if `request.columns` holds numbers. Otherwise an error
+    says that it cannot be told.
 
     Raises
     ------
@@ -275,9 +282,9 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
     names = [name.strip() for name in rows[0]]
     layout = Layout(f"{path}, line {number}", names, rows[1:], request, 0, separator)
 
-    _check_width(layout)
-    if _is_header(layout):
+    if len(names) >= len(request.needed) and _is_header(layout):
         return replace(layout, header=number)
+    _check_width(layout)
 
     layout = replace(layout, rows=rows)
     if not request.asked:
@@ -293,30 +300,26 @@ def _separator(lines: Sequence[str], request: Request) -> str:
             raise DataError(f"`separator` is {given!r}: it must be a character, ::, || or tab")
         return given
 
-    widths = {
-        separator: [len(fields_of(line, separator, request.quotes)) for line in lines]
-        for separator in SEPARATORS
-    }
-    wide = [separator for separator in SEPARATORS if widths[separator][0] >= request.fewest]
-    steady = [separator for separator in wide if len(set(widths[separator])) == 1]
+    def preference(separator: str) -> tuple[bool, bool, bool, bool, int]:
+        widths = [len(fields_of(line, separator, request.quotes)) for line in lines]
+        wide = widths[0] >= len(request.needed)
+        steady = wide and len(set(widths)) == 1
+        double = separator in ONE_CHARACTER and widths[0] > 1  # "a||b" is cut by "|" too
+        return steady, wide, double, separator != " " or not wide, widths[0]
 
-    def preference(separator: str) -> tuple[bool, bool, int]:
-        width = widths[separator][0]
-        double = separator in ONE_CHARACTER and width > 1  # "a||b" is cut by "|" too
-        return double, separator != " " or not wide, width
-
-    return max(steady or wide or SEPARATORS, key=preference)
+    return max(SEPARATORS, key=preference)
 
 
 def _check_width(layout: Layout) -> None:
-    """Raise DataError unless the first line has fields enough."""
+    """Raise DataError unless the first line has enough fields."""
     request, width = layout.request, len(layout.names)
-    if width == request.fewest or (width > request.fewest and not request.exactly):
+    fewest = len(request.needed)
+    if width == fewest or (width > fewest and not request.exactly):
         return
 
     way_out = "name another separator with `separator` if that is the reason"
     if request.needed[width:] == ("rating",):
-        way_out += "; models that rank clicks need no rating"
+        way_out += "; `model=ease`, which ranks clicks, needs no rating"
     raise DataError(
         f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
         f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"
@@ -324,59 +327,66 @@ def _check_width(layout: Layout) -> None:
 
 
 def _is_header(layout: Layout) -> bool:
-    """Apply the rule of `detect`."""
+    """Return whether the first line is a header, by the rule of `detect`, or raise DataError."""
     first, request = layout.names, layout.request
     known = len(layout.named())
     by_name = not all(map(str.isdecimal, request.asked.values()))
     if by_name or known > 1 or (known and not request.asked):
         return True
 
-    numeric = [at for at in range(len(first)) if layout.is_numeric(at)]
-    if numeric:
-        return not any(is_number(first[at]) for at in numeric)
+    numeric = [at for at in range(len(first)) if layout.holds(NUMBER, at)]
+    if numeric and (layout.rows or not request.exactly):
+        return not any(re.match(NUMBER, first[at]) for at in numeric)
 
     found_again = any(text in layout.values(at) for at, text in enumerate(first))
     if request.asked or request.exactly or found_again:
         return False
 
-    numbers = ",".join(f"{role}={at}" for at, role in enumerate(request.needed))
     raise DataError(
         f"{layout.place}: {', '.join(map(repr, first))} may be the names of the columns or the "
         f"first row: if names, say {replace(layout, header=1).suggestion()}; if a row, say "
-        f"`columns={numbers}`"
+        f"`columns={_numbered(request.needed)}`"
     )
 
 
 def _refuse_unnamed(layout: Layout) -> None:
-    """Raise DataError where columns without names are not user, item, rating in this order."""
+    """Raise DataError if columns without names are not user, item, rating in this order."""
     request, width = layout.request, layout.filled()
-    if width > MOST_UNNAMED:
+    if width > len(ROLES):
         raise layout.wrong(f"{width} columns without names", MATRIX)
+    for role, at in layout.columns.items():
+        if role != "timestamp" and layout.holds(DATE, at):
+            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
 
     first = [row[0].strip() for row in layout.rows]
     counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
-    if len(first) >= FEWEST_COUNTED and width > request.fewest and first in counts:
-        with_index, without = (
-            ",".join(f"{role}={at + begin}" for at, role in enumerate(request.roles[:count]))
-            for begin, count in ((1, width - 1), (0, request.fewest))
-        )
+    if len(first) >= FEWEST_COUNTED and width > len(request.needed) and first in counts:
+        with_index = _numbered(request.roles[: width - 1], 1)
         raise DataError(
             f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
-            f"index does: say `columns={with_index}`; or `columns={without}` if these are users"
+            f"index does: say `columns={with_index}`; or `columns={_numbered(request.needed)}` if "
+            "these are users"
         )
+
+
+def _numbered(roles: Sequence[str], first: int = 0) -> str:
+    """Return the text of `columns` for roles in order, numbered from `first`."""
+    return ",".join(f"{role}={at}" for at, role in enumerate(roles, first))
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
-    """Return the fields of one line; quotes are read leniently."""
+    """Return the fields of one line; unpaired quotes are taken as part of the text."""
     if separator == " ":
         line = " ".join(line.split())
     character = ONE_CHARACTER.get(separator, separator)
     line = line.replace(separator, character)
-    if not quotes or '"' not in line:
-        return line.split(character)
-    return next(csv.reader([line], delimiter=character))
+    quoted = quoted_fields(line, character) if quotes and '"' in line else []
+    return quoted or line.split(character)
 
 
-def is_number(text: str) -> bool:
-    """Whether a field is a finite decimal number; "1_0" and digits of other scripts are none."""
-    return re.fullmatch(NUMBER, text) is not None
+def quoted_fields(line: str, character: str) -> list[str]:
+    """Return the fields of a line with quotes, or none if a quoted field does not end."""
+    try:
+        return next(csv.reader([line], delimiter=character, strict=True))
+    except csv.Error:
+        return []

@@ -1,7 +1,7 @@
-"""`Ratings`: the one checked value that every later stage takes."""
+"""`Ratings`: checked ratings, which every later stage takes."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,27 +14,29 @@ from scipy import sparse
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import DataError
 from ..support.files import telling_damage
+from .ids import IdMap
 from .means import Means, fit_means
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LARGEST = 2.0**24  # float32 merges whole numbers beyond
+Titles = str | Path | Mapping[Any, str] | None
+LARGEST = 2.0**24  # beyond it, float32 merges whole numbers
 DTYPES = {"users": np.int32, "items": np.int32, "values": np.float32, "timestamps": np.int64}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ratings:
-    """Immutable (user, item, value[, timestamp]) triples and the maps to the ids they came with.
+    """Ratings, which cannot be changed: users, items, values, perhaps times, and the ids' maps.
 
     Parameters
     ----------
     users, items : ndarray of int32, shape (n,)
         Positions in `user_ids` and `item_ids`.
     values : ndarray of float32, shape (n,)
-        Ratings on the user's own scale.
+        The ratings, on their own scale.
     user_ids, item_ids : ndarray
-        The ids of the source in index order: integers, or strings. A part of
+        The ids in the source, in index order: integers, or strings. A part of
         a data set (a training set, say) keeps the ids of the whole.
     timestamps : ndarray of int64, shape (n,), optional
         Seconds since 1970, or any number that grows with time.
@@ -45,7 +47,7 @@ class Ratings:
     name : str
         The data set's name, or the file's.
     origin : str
-        How the source was understood, in a line; neither saved nor part of
+        A line on how the source was understood; it is neither saved nor part of
         the fingerprint.
 
     Raises
@@ -62,9 +64,9 @@ class Ratings:
     item_ids: np.ndarray
     timestamps: np.ndarray | None = None
     scale: tuple[float, float] | None = None
-    titles: dict[Any, str] = field(default_factory=dict, repr=False)
+    titles: dict[Any, str] = field(default_factory=dict)
     name: str = "ratings"
-    origin: str = field(default="", repr=False)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         for attribute in (*DTYPES, "user_ids", "item_ids"):
@@ -94,7 +96,7 @@ class Ratings:
                 raise DataError(f"{self.name}: a {what} index is outside 0..{size - 1}")
 
         low, high = self.scale or (-LARGEST, LARGEST)
-        if not ((self.values >= low) & (self.values <= high)).all():  # which NaN is not
+        if not ((self.values >= low) & (self.values <= high)).all():  # NaN fails both
             raise DataError(f"{self.name}: a rating is outside the scale {low:g}..{high:g}")
 
     def _columns(self) -> dict[str, np.ndarray]:
@@ -105,14 +107,18 @@ class Ratings:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        size = f"{self.num_users:,} users x {self.num_items:,} items"
+        return f"Ratings({self.name}: {len(self):,} ratings of {size})"
+
     @property
     def num_users(self) -> int:
-        """Number of user ids, those without a rating in this part included."""
+        """Number of user ids, including those without a rating in this part."""
         return len(self.user_ids)
 
     @property
     def num_items(self) -> int:
-        """Number of item ids, those without a rating in this part included."""
+        """Number of item ids, including those without a rating in this part."""
         return len(self.item_ids)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +129,7 @@ class Ratings:
         )
 
     def means(self, based: str = "user") -> Means:
-        """Return user and item means of `to_csr(based)`, fitted once."""
+        """Return the user and item means of `to_csr(based)`, which are fitted only once."""
         return self._means if based == "user" else self._means.transposed
 
     @cached_property
@@ -132,7 +138,7 @@ class Ratings:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest possible rating: `scale`, where there is one.
+        """Lowest and highest possible rating: the `scale`, which must be known.
 
         Raises
         ------
@@ -145,25 +151,25 @@ class Ratings:
 
     @property
     def offset(self) -> float:
-        """What is added to a rating for training, so that 0 can mean "unobserved".
+        """The number that training adds to each rating, so that 0 can mean "unobserved".
 
-        0 for a scale above 0; else the shift that puts the lowest rating at 1.
+        It is 0 for a scale above 0; else it puts the lowest rating at 1.
         """
         low, _ = self.bounds
         return 0.0 if low > 0 else 1.0 - low
 
     def to_csr(self, based: str = "item") -> sparse.csr_matrix:
-        """Return the interaction matrix, one row for each input vector of the network.
+        """Return the interaction matrix, with a row for each input vector of the network.
 
         Parameters
         ----------
         based : {'item', 'user'}
-            'item': items x users; 'user': users x items.
+            Whose ratings are a row: 'item' gives items x users, 'user' users x items.
 
         Returns
         -------
         csr_matrix of float32
-            Ratings plus `offset`; column indices ascending within a row.
+            The ratings plus `offset`; column indices ascend within a row.
         """
         cells, shape = (self.users, self.items), (self.num_users, self.num_items)
         if based == "item":
@@ -175,12 +181,15 @@ class Ratings:
         return matrix
 
     def part(self, chosen: np.ndarray) -> "Ratings":
-        """Return the ratings that a mask or index array chooses, over the same index maps."""
+        """Return the ratings that a mask or an index array chooses, over the same index maps."""
         columns = {name: column[chosen] for name, column in self._columns().items()}
         return replace(self, **columns)
 
     def joined(self, other: "Ratings") -> "Ratings":
-        """Return these ratings and then those of another part of the same data set."""
+        """Return these ratings, followed by those of another part of the same data set.
+
+        Times are left out unless both parts have them.
+        """
         others = other._columns()
         columns: dict[str, Any] = {
             name: np.concatenate([column, others[name]]) if name in others else None
@@ -188,20 +197,38 @@ class Ratings:
         }
         return replace(self, **columns)
 
+    def over(self, user_ids: np.ndarray, item_ids: np.ndarray) -> "Ratings":
+        """Return the same ratings over other index maps.
+
+        Raises
+        ------
+        DataError
+            If a user or an item is not in them.
+        """
+        users = _moved(self.users, self.user_ids, IdMap(user_ids, "user"))
+        items = _moved(self.items, self.item_ids, IdMap(item_ids, "item"))
+        return replace(self, users=users, items=items, user_ids=user_ids, item_ids=item_ids)
+
     def save(self, path: Path, is_input: np.ndarray | None = None) -> None:
-        """Write everything to an .npz file; nothing in it is pickled.
+        """Write everything but `origin` to an .npz file; nothing in it is pickled.
 
         Parameters
         ----------
         path : Path
+            The file.
         is_input : ndarray of bool, shape (n,), optional
-            Which ratings a trained network is given; see `load_known`.
+            Which ratings a trained network is given; `load_known` returns it.
+
+        Raises
+        ------
+        DataError
+            If there are neither ratings nor a scale.
         """
         inputs = {} if is_input is None else {"is_input": is_input}
         save_archive(path, self, scale=self.bounds, **self._columns(), **inputs)
 
     @classmethod
-    def from_frame(
+    def from_frame(  # noqa: PLR0913  # what a person may give, by name
         cls,
         df: "pd.DataFrame",
         user: str = "user",
@@ -209,35 +236,93 @@ class Ratings:
         rating: str | None = "rating",
         timestamp: str | None = None,
         scale: tuple[float, float] | None = None,
-        duplicates: str = "error",
+        duplicates: str | None = None,
+        implicit: bool = False,
+        titles: Titles = None,
     ) -> "Ratings":
-        """Return checked ratings of a frame that is in memory.
+        """Check a frame that is in memory, and return its ratings.
 
         Parameters
         ----------
         df : DataFrame
-            Of pandas, or of another package that gives its columns to Arrow, as polars does. One
-            rating a row; its index does not matter.
+            A frame of pandas, or of another package that gives its columns to Arrow, as polars
+            does. Each row is one rating; the index does not matter.
         user, item, rating : str
-            The columns. See `read_ratings` for ids. With rating=None each row is a 1.
+            Names of the columns. See `read_ratings` for ids. With rating=None each row is a 1.
         timestamp : str, optional
-            A column of numbers, or of dates, which become seconds since 1970.
+            Name of a column of numbers, or of dates, which become seconds since 1970.
         scale : (float, float), optional
             Lowest and highest possible rating; by default those that occur.
-        duplicates : {'error', 'last', 'mean'}
-            What becomes of several ratings of one item by one user.
+        duplicates : {'error', 'last', 'mean'}, optional
+            What becomes of several ratings of one item by one user; see `read_ratings`.
+        implicit : bool
+            Whether the ratings are for a model of clicks; with rating=None they are.
+        titles : path or mapping, optional
+            Titles of the items; see `with_titles`.
 
         Raises
         ------
+        ConfigError
+            If `duplicates` has another value.
         DataError
-            If a column is missing, or holds what cannot be an id, a rating or
+            If a column is missing, or holds something that cannot be an id, a rating or
             a time; the message names the column.
         """
         from .rules import ratings_of, table_of_frame
 
         columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
         table = table_of_frame(df, columns)
-        return ratings_of(table, duplicates, scale, implicit=rating is None)[0]
+        ratings = ratings_of(table, duplicates, scale, implicit or rating is None)[0]
+        return ratings.with_titles(titles)
+
+    def with_titles(self, titles: Titles) -> "Ratings":
+        """Return the same ratings with titles of their items.
+
+        Parameters
+        ----------
+        titles : path or mapping, optional
+            A csv, tsv, JSON lines, Parquet or Feather file with the columns id and title, or a
+            mapping of item id to title. Items without ratings may be among them. None changes
+            nothing.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, an item has two titles, or none of the items has any.
+        """
+        from .readers import read_titles
+
+        if titles is None:
+            return self
+        source = titles if isinstance(titles, (str, Path)) else "titles"
+        texts = dict(read_titles(Path(titles)) if isinstance(titles, (str, Path)) else titles)
+
+        found = IdMap(self.item_ids, "item").find(texts)
+        named = {
+            item: str(title)
+            for item, title, position in zip(self.item_ids[found].tolist(), texts.values(), found)
+            if position >= 0
+        }
+        if not named:
+            raise DataError(
+                f"{source}: none of its {len(texts)} ids is an item of {self.name}, whose ids are "
+                f"like {self.item_ids[0]}: give the same ids"
+            )
+        told = f"{self.origin}; {len(named):,} of {self.num_items:,} items have a title"
+        return replace(self, titles=named, origin=told.removeprefix("; "))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a frame with the columns user, item, rating and perhaps timestamp."""
+        import pandas as pd
+
+        columns = {
+            "user": self.user_ids[self.users],
+            "item": self.item_ids[self.items],
+            "rating": self.values,
+        }
+        if self.timestamps is not None:
+            columns["timestamp"] = self.timestamps
+        return pd.DataFrame(columns)
 
     @classmethod
     def load(cls, path: Path) -> "Ratings":
@@ -252,7 +337,7 @@ class Ratings:
 
     @classmethod
     def load_known(cls, path: Path) -> tuple["Ratings", np.ndarray | None]:
-        """Read what `save` wrote: the ratings, and which of them are inputs where it says so.
+        """Read what `save` wrote: the ratings, and `is_input` or None.
 
         Raises
         ------
@@ -267,7 +352,7 @@ class Ratings:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of triples, timestamps and ids: what the result file records."""
+        """The SHA-256 of ratings, timestamps and ids, which the result file records."""
         digest = hashlib.sha256()
         for array in (*self._columns().values(), self.user_ids, self.item_ids):
             is_text = array.dtype.kind in "OU"
@@ -278,8 +363,14 @@ class Ratings:
         return digest.hexdigest()
 
 
+def _moved(index: np.ndarray, ids: np.ndarray, to: IdMap) -> np.ndarray:
+    """Return the positions in `to` of the ids that `index` stands for."""
+    different, places = np.unique(index, return_inverse=True)
+    return to.positions(ids[different].tolist())[places]
+
+
 def save_archive(path: Path, part: Any, **arrays: Any) -> None:
-    """Write arrays beside the ids, titles and name of their data set; nothing is pickled."""
+    """Write arrays with the ids, titles and name of their data set; nothing is pickled."""
     about = {
         "user_ids": part.user_ids,
         "item_ids": part.item_ids,
@@ -294,12 +385,12 @@ def save_archive(path: Path, part: Any, **arrays: Any) -> None:
 
 @contextmanager
 def opened_archive(path: Path) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
-    """Yield what `save_archive` wrote: arrays; and ids, titles and name, as a data set takes them.
+    """Yield what `save_archive` wrote: the arrays, and a dict of ids, titles and name.
 
     Raises
     ------
     DataError
-        If the file is missing or damaged, or what is made of it in the block cannot be.
+        If the file is missing or damaged, or the block fails on its content.
     """
     with telling_damage(path):
         arrays = load_arrays(path)

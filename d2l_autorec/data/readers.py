@@ -1,19 +1,22 @@
-"""Ratings files of every kind as columns, and from them to checked `Ratings`."""
+"""Readers of ratings files of every kind: a file becomes columns, and then checked `Ratings`."""
 
+import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..support.errors import DataError
-from .layout import Layout, Request, detect, fields_of
-from .ratings import Ratings
-from .rules import Scale, Table, ratings_of
+from .layout import ROLES, Layout, Request, detect, fields_of, quoted_fields
+from .ratings import Ratings, Titles
+from .rules import Scale, Table, ids_of, ratings_of
 from .splits import check_apart
 
 if TYPE_CHECKING:
@@ -21,14 +24,16 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 8 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-SAMPLE_ROWS = 1000  # that tell how a file is laid out
+SAMPLE_ROWS = 1000  # the first rows, by which the layout of a file is recognised
 
 
+ARROW = {b"PAR1": "Parquet", b"ARROW1": "Feather"}  # Arrow has these names in small letters
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-# How files begin that are something else, and what to do with them.
+# patterns of how other files begin, and what to say of such a file
 REFUSED = {
     rb"PK(?s:.)*?(xl/|\[Content_Types)|\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
-    rb"PK|7z\xbc\xaf|\xfd7zXZ": "is a zip archive: unpack it and name the ratings file in it",
+    rb"PK|7z\xbc\xaf|\xfd7zXZ|(?s:.{257})ustar": "is an archive: unpack it and name the ratings "
+    "file in it",
     rb"\xff\xfe|\xfe\xff|[^\n]*\0": "is not text in UTF-8: save it as UTF-8 csv",
     rb"[^\n]*\r[^\n]": "has carriage returns for line ends: save it with those of Unix or Windows",
     rb"\s*\[\s*[{\]]": "is one JSON array: write one object a line, as jq -c '.[]' does",
@@ -40,82 +45,97 @@ REFUSED = {
     rb"[%#]": "begins with a comment, as files of MatrixMarket and KONECT: delete the lines that "
     "begin with % or #, and MatrixMarket's line of sizes",
     rb"\d+:\s*\n": "has Netflix's blocks, a line '1:' above the ratings of film 1: write the film "
-    """in each line, as awk -F: '/:/{f=$1; next} {print f","$0}' does""",
+    """in each line, as awk -F'[:,]' '/:/{f=$1; next} {print $1","f","$2","$3}' does""",
+    rb"\s*\{\s*u?'": "has dicts of Python, not JSON: write each anew, as json.dumps("
+    "ast.literal_eval(line)) does",
 }
 EXAMPLE = '{"user": "A1", "item": "B1", "rating": 5.0, "timestamp": 1400000000}'
 
 
-def read_ratings(
+def read_ratings(  # noqa: PLR0913  # what a person may give, by name
     path: str | Path,
     columns: str | None = None,
     separator: str | None = None,
-    duplicates: str = "error",
+    duplicates: str | None = None,
     scale: Scale = None,
     implicit: bool = False,
     quotes: bool = True,
+    titles: Titles = None,
 ) -> Ratings:
-    """Read a csv, tsv, dat, JSON lines or Parquet file of ratings.
+    """Read a csv, tsv, dat, JSON lines, Parquet or Feather file of ratings.
 
-    Text may be compressed by gzip, bzip2 or zstd. Each line is one rating: what cannot be
-    understood so is an error, and `Ratings.origin` says how the file was understood.
+    A text file may be compressed by gzip, bzip2 or zstd. Each line must be one rating.
+    `Ratings.origin` says how the file was understood.
 
     Parameters
     ----------
     path : path
+        The file.
     columns : str, optional
-        'user=NAME,item=NAME,rating=NAME[,timestamp=NAME]', names of the
-        header or field numbers from 0. By default usual names are
+        'user=NAME,item=NAME,rating=NAME[,timestamp=NAME]', with names from the
+        header, field numbers from 0, or keys of JSON lines. By default usual names are
         recognised; a file without a header has user, item, rating and
-        perhaps timestamp in its first fields. See `layout.detect` for what
-        is taken for a header. Keys of JSON lines are names too.
+        perhaps timestamp in its first fields. `d2l_autorec.data.layout.detect` says what
+        is taken for a header.
     separator : str, optional
-        By default the one of `SEPARATORS` that gives most fields, alike in all lines.
-    duplicates : {'error', 'last', 'mean'}
-        What becomes of several ratings of one item by one user.
+        The text between fields. By default it is recognised: comma, semicolon, tab, blanks, ::,
+        |, || or the character 0x01.
+    duplicates : {'error', 'last', 'mean'}, optional
+        What becomes of several ratings of one item by one user. By default they are an error; if
+        `implicit`, they stay, and `prepare_clicks` merges them.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
     implicit : bool
-        The file may do without ratings: each row is then a 1.
+        Whether the ratings are for a model of clicks. The file may then have no ratings: each row
+        is a 1.
     quotes : bool
         Whether a '"' may enclose a field; if not, it is a character like others.
+    titles : path or mapping, optional
+        Titles of the items; see `Ratings.with_titles`.
 
     Returns
     -------
     Ratings
-        Rows in file order. An id is its text in Unicode's NFC form, without the blanks around
-        it; 12.0 is 12; an empty one, NULL, NA, nan and None are missing, and refused. Ids that
-        are all whole numbers in their plain form become integers. See `ratings_of` for their
-        order, and `check_ratings` for what can be a rating.
+        The ratings in file order. An id is its text in Unicode's NFC form, without blanks around
+        it; 12.0 is 12. If all are whole numbers in their plain form, they become integers. A
+        missing id (an empty one, NULL, NA, nan or None) is an error.
+        `d2l_autorec.data.rules.check_ratings` says which numbers can be ratings.
 
     Raises
     ------
+    ConfigError
+        If `duplicates` has another value.
     DataError
-        One line with file, line or column, and the remedy.
+        If the file cannot be read or understood. The message is one line with the file, the line
+        or column, and the remedy.
     """
-    request = Request(2 if implicit else 3, columns, separator, quotes=quotes)
+    request = Request(ROLES[:2] if implicit else ROLES[:3], columns, separator, quotes=quotes)
     table = read_table(Path(path), request)
-    return ratings_of(table, duplicates, scale, implicit)[0]
+    return ratings_of(table, duplicates, scale, implicit)[0].with_titles(titles)
 
 
-def read_train_and_test(
+def read_train_and_test(  # noqa: PLR0913  # as read_ratings
     train: Path,
     test: Path,
     columns: str | None = None,
     separator: str | None = None,
-    duplicates: str = "error",
+    duplicates: str | None = None,
     scale: Scale = None,
     quotes: bool = True,
+    titles: Titles = None,
 ) -> tuple[Ratings, Ratings]:
-    """Read a given split; both parts get the index maps of the two together.
+    """Read a training and a test file; both parts have the index maps of the two together.
+
+    See `read_ratings` for the parameters.
 
     Raises
     ------
     DataError
-        As `read_ratings`; also if a (user, item) pair is in both files.
+        For the reasons of `read_ratings`; also if a (user, item) pair is in both files.
     """
     import pyarrow as pa
 
-    request = Request(3, columns, separator, quotes=quotes)
+    request = Request(ROLES[:3], columns, separator, quotes=quotes)
     first, second = (read_table(path, request) for path in (train, test))
     if set(first.columns) != set(second.columns):
         raise DataError(f"{train} and {test} differ: one has timestamps, and the other has none")
@@ -134,6 +154,7 @@ def read_train_and_test(
     )
 
     ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
+    ratings = ratings.with_titles(titles)
     is_test = rows >= cut
     told = f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
     ratings = replace(ratings, origin=told)
@@ -143,23 +164,24 @@ def read_train_and_test(
 
 
 def read_table(path: Path, request: Request) -> Table:
-    """Read the columns of a file: Parquet, JSON lines, or separated fields.
+    """Read the columns of a file: Parquet, Feather, JSON lines, or separated fields.
 
     Raises
     ------
     DataError
         If the file cannot be read, its columns are not recognised, or it has no row.
     """
-    if _beginning(path).startswith(b"PAR1"):
-        return _read_parquet(path, request)
+    beginning = _beginning(path)
+    for magic, kind in ARROW.items():
+        if beginning.startswith(magic):
+            return _read_arrow(path, request, kind)
 
     lines = [line for line, _ in zip(lines_of(path), range(SAMPLE_ROWS))]
     if not lines:
-        raise DataError(f"{path} is empty: each line must hold a user, an item and a rating")
+        wanted = request.exactly or "each line must hold a user, an item and a rating"
+        raise DataError(f"{path} is empty; {wanted}")
     if lines[0][1].lstrip().startswith("{"):
         return _read_json(path, request)
-    if request.quotes:
-        _check_quotes(path, lines)
     return _read_separated(path, detect(path, lines, request))
 
 
@@ -178,66 +200,64 @@ def _beginning(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({reason}): check its name and mode") from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a file for its decompressed bytes; what goes wrong in the block is one line."""
-    import pyarrow as pa
-
-    magic = _beginning(path)
-    kinds = [kind for start, kind in COMPRESSED.items() if magic.startswith(start)]
-    try:
-        stream = pa.input_stream(str(path), compression=kinds[0] if kinds else None)
-        with io.BufferedReader(stream) as content:
-            yield content
-    except OSError as error:
-        raise DataError(f"{path} is damaged ({error}): get it anew") from error
-
-
 def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the file's lines, some megabytes at a time.
 
     Yields
     ------
     number : int
-        Of the block's first line, from 1.
+        The number of the block's first line, from 1.
     block : bytes
-        Whole lines of UTF-8, without a byte order mark.
+        Whole lines in UTF-8, without a byte order mark.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is damaged, or is no text.
+        If the file cannot be read, is damaged, or is not text in UTF-8.
     """
-    number = 1
-    with _opened(path) as file:
-        while block := file.read(BLOCK_BYTES) + file.readline(BLOCK_BYTES):
-            if number == 1:
-                block = block.removeprefix(BYTE_ORDER_MARK)
-                for beginning, reason in REFUSED.items():
-                    if re.match(beginning, block[:2000]):
-                        raise DataError(f"{path} {reason}")
+    import pyarrow as pa
 
-            try:
+    magic = _beginning(path)
+    kinds = [kind for start, kind in COMPRESSED.items() if magic.startswith(start)]
+    number = 1
+    try:
+        stream = pa.input_stream(str(path), compression=kinds[0] if kinds else None)
+        with io.BufferedReader(stream) as file:
+            while block := file.read(BLOCK_BYTES) + file.readline(BLOCK_BYTES):
+                if number == 1:
+                    block = block.removeprefix(BYTE_ORDER_MARK)
+                    _check_kind(path, block[:2000])
+
                 block.decode()
-            except UnicodeDecodeError as error:
-                wrong = number + block.count(b"\n", 0, error.start)
-                raise DataError(
-                    f"{path}, line {wrong}: bytes that are not UTF-8 text; save the file as UTF-8"
-                ) from error
-            yield number, block
-            number += block.count(b"\n")
+                yield number, block
+                number += np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+    except UnicodeDecodeError as error:
+        wrong = number + error.object.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{path}, line {wrong}: bytes that are not UTF-8 text; save the file as UTF-8, "
+            "as iconv -f latin1 -t utf-8 does"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} is damaged ({error}): get it anew") from error
+
+
+def _check_kind(path: Path, beginning: bytes) -> None:
+    """Raise DataError if a file begins like something other than lines of ratings."""
+    for pattern, reason in REFUSED.items():
+        if re.match(pattern, beginning):
+            raise DataError(f"{path} {reason}")
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line that is not blank."""
     for first, block in blocks(path):
-        for number, line in enumerate(block.split(b"\n"), first):
+        for number, line in enumerate(io.BytesIO(block), first):
             if line.strip():
-                yield number, line.decode().rstrip("\r")
+                yield number, line.decode().rstrip("\r\n")
 
 
 def _by_line(path: Path, header: bool, row: int) -> str:
-    """Return the line of a row, from 0; blank lines are no rows."""
+    """Return the place of a row, counted from 0 without blank lines: the file and the line."""
     numbers = (number for number, _ in lines_of(path))
     number = next(number for at, number in enumerate(numbers) if at == row + header)
     return f"{path}, line {number}"
@@ -256,24 +276,24 @@ def _sample(content: "pa.Table") -> list[list[str]]:
     return [[str(value) for value in row.values()] for row in rows]
 
 
-def _read_parquet(path: Path, request: Request) -> Table:
+def _read_arrow(path: Path, request: Request, kind: str) -> Table:
     import pyarrow as pa
     from pyarrow import dataset
 
     try:
-        data = dataset.dataset(path)
+        data = dataset.dataset(path, format=kind.lower())
         layout = Layout(str(path), data.schema.names, _sample(data.head(SAMPLE_ROWS)), request)
         content = data.to_table([layout.names[at] for at in layout.columns.values()])
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is a damaged Parquet file ({error}): get it anew") from error
+        raise DataError(f"{path} is a damaged {kind} file ({error}): get it anew") from error
 
     if not len(content):
         raise DataError(f"{path} has no ratings: each row must be one")
-    return _table_of(path, content, layout, lambda row: f"{path}, row {row}", "Parquet; ")
+    return _table_of(path, content, layout, lambda row: f"{path}, row {row}", f"{kind}; ")
 
 
 def _read_json(path: Path, request: Request) -> Table:
-    """Read JSON lines, a block at a time, of which only the columns in question are kept."""
+    """Read JSON lines a block at a time; only the columns that have a role are kept."""
     import pyarrow as pa
     from pyarrow import json
 
@@ -299,100 +319,154 @@ def _read_json(path: Path, request: Request) -> Table:
     return _table_of(path, content, layout, locate, "JSON lines; ")
 
 
+def read_ids(path: Path) -> list[str]:
+    """Read a file with the column id, or a file of nothing but ids, one in each line.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or has other columns.
+    """
+    exactly = "it must have the column id, or one id a line"
+    table = read_table(path, Request(("id",), separator=",", exactly=exactly))
+    codes, ids, _ = ids_of(table, "id")
+    return list(map(str, ids[codes]))
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """Read a file with the columns id and title; see `Ratings.with_titles` for errors."""
+    exactly = "it must have the columns id and title"
+    table = read_table(path, Request(("id", "title"), exactly=exactly))
+    codes, ids, _ = ids_of(table, "id")
+
+    titles: dict[str, str] = {}
+    for row, item in enumerate(map(str, ids[codes])):
+        title = str(table.columns["title"][row].as_py() or "")
+        if titles.setdefault(item, title) != title:
+            raise DataError(
+                f"{table.locate(row)}: id {item!r} has the title {title!r} here, and "
+                f"{titles[item]!r} above: keep one of them"
+            )
+    return titles
+
+
 class _Stream(io.RawIOBase):
-    """Blocks as a file, for Arrow."""
+    """A file for Arrow to read, whose content is an iterator's blocks."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         super().__init__()
         self._parts = parts
 
     def readable(self) -> bool:
-        """Whether it can be read, which is all that Arrow does."""
+        """Return True: it can be read, which is all that Arrow does."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next block, which is below the size that Arrow asks for; b"" at the end."""
+        """Return the next block, which is smaller than Arrow asks for; b"" at the end."""
         return next(self._parts, b"")
 
 
-def _check_quotes(path: Path, lines: Iterable[tuple[int, str]]) -> None:
-    for number, line in lines:
-        if line.count('"') % 2:
+def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
+    """Raise DataError if a field begins with a quote and does not end with one in its line."""
+    lines = block.decode().split("\n")
+    with suppress(csv.Error):
+        if sum(1 for _ in csv.reader(lines, delimiter=character, strict=True)) == len(lines):
+            return
+
+    for number, line in enumerate(lines, first):
+        if '"' in line and not quoted_fields(line, character):
             raise DataError(
-                f"{path}, line {number}: a quote is not closed; each line must be one rating: "
-                "correct the quotes, or say `quotes=False` if they are part of the text"
+                f"{path}, line {number}: a quoted field does not end with its quote; each line "
+                "must be one rating: say `quotes=False` if quotes are part of the text, else "
+                "correct them, or save the file without the column of long texts"
             )
 
 
 def _plain_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
-    """Yield the rows of a file with one character between fields.
+    """Yield the blocks of a file, with one character between fields.
 
     Raises
     ------
     DataError
-        If a quote is not closed in its line.
+        If a field's quotes are wrong: see `_check_quotes`.
     """
     separator, character = layout.separator, layout.character.encode()
 
     for first, block in blocks(path):
-        if first <= layout.header:
-            block = block.split(b"\n", layout.header)[-1]
-            first = layout.header + 1
-
-        if layout.request.quotes and b'"' in block:
-            _check_quotes(path, enumerate(block.decode().split("\n"), first))
         if separator == " ":
             block = re.sub(rb"[ \t]+", b" ", block)
             block = re.sub(rb"^ | (?=\r?$)", b"", block, flags=re.MULTILINE)
-        else:
+        elif separator != layout.character:
             block = block.replace(separator.encode(), character)
-        if block:
-            yield block
+        if layout.request.quotes and b'"' in block:
+            _check_quotes(path, first, block, layout.character)
+        yield block
 
 
 def _read_separated(path: Path, layout: Layout) -> Table:
     import pyarrow as pa
+
+    if layout.columns and layout.header and not layout.rows:
+        raise DataError(f"{path}: no line follows the header; each line must be one rating")
+
+    try:
+        try:
+            content, uneven = _parsed(path, layout, pa.float64())
+        except pa.ArrowInvalid:  # these may be dates, or other texts that the rules decide on
+            content, uneven = _parsed(path, layout, pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: {error}; each line must be one rating") from error
+
+    if uneven:
+        quotes, separator = layout.request.quotes, layout.separator
+        widths = ((n, len(fields_of(line, separator, quotes))) for n, line in lines_of(path))
+        wrong = (pair for pair in widths if pair[1] != len(layout.names))
+        number, width = next(wrong, (1, uneven[0]))
+        raise DataError(
+            f"{path}, line {number}: {width} fields where the first line has {len(layout.names)}; "
+            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: quote fields "
+            "that contain the separator, or fix the lines"
+        )
+    return _table_of(path, content, layout, partial(_by_line, path, layout.header > 0))
+
+
+def _parsed(path: Path, layout: Layout, numbers: Any) -> tuple["pa.Table", list[int]]:
+    """Return the columns, and the numbers of fields in rows that have others than the first.
+
+    Raises
+    ------
+    ArrowInvalid
+        If a rating or a time is not of the type `numbers`.
+    """
+    import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    quotes, separator = layout.request.quotes, layout.separator
     names = list(map(str, range(len(layout.names))))
     encoded = pa.dictionary(pa.int32(), pa.string())
     kinds = {
-        names[at]: encoded if role in ("user", "item") else pa.string()
+        names[at]: encoded if role in ("user", "item") else numbers
         for role, at in layout.columns.items()
     }
-    uneven = []
+    uneven: list[int] = []
 
     def skip(row: Any) -> str:
         if row.text.strip():
             uneven.append(row.actual_columns)
         return "skip"
 
+    quote = '"' if layout.request.quotes else False
     parsing = arrow_csv.ParseOptions(
-        delimiter=layout.character, quote_char='"' if quotes else False, invalid_row_handler=skip
+        delimiter=layout.character, quote_char=quote, invalid_row_handler=skip
     )
     blocks = _plain_blocks(path, layout)
     begin = [*islice(blocks, 2)]
-    # Of a short file nothing of Python's is left to Arrow's threads, which may outlive it.
+    # A short file is read at once: Arrow's threads, which may outlive Python, hold no object of it.
     is_short = len(begin) < 2
     source = pa.BufferReader(b"".join(begin)) if is_short else _Stream(chain(begin, blocks))
-    try:
-        content = arrow_csv.read_csv(
-            source,
-            arrow_csv.ReadOptions(column_names=names, block_size=3 * BLOCK_BYTES),
-            parsing,
-            arrow_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: {error}; each line must be one rating") from error
-
-    if uneven:
-        widths = ((n, len(fields_of(line, separator, quotes))) for n, line in lines_of(path))
-        wrong = (pair for pair in widths if pair[1] != len(names))
-        number, width = next(wrong, (1, uneven[0]))
-        raise DataError(
-            f"{path}, line {number}: {width} fields where the first line has {len(names)}; "
-            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: quote fields "
-            "that contain the separator, or fix the lines"
-        )
-    return _table_of(path, content, layout, partial(_by_line, path, layout.header > 0))
+    reading = arrow_csv.ReadOptions(
+        column_names=names, skip_rows=layout.header, block_size=3 * BLOCK_BYTES
+    )
+    typed = arrow_csv.ConvertOptions(
+        include_columns=list(kinds), column_types=kinds, null_values=[]
+    )
+    return arrow_csv.read_csv(source, reading, parsing, typed), uneven

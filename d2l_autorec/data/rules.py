@@ -11,43 +11,44 @@ import numpy as np
 from ..support.errors import ConfigError, DataError, DataWarning, did_you_mean, shortened
 from .ids import plain_id
 from .layout import NUMBER
-from .ratings import Ratings
+from .ratings import LARGEST, Ratings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DUPLICATES = ("error", "last", "mean")
 Scale = tuple[float, float] | None
-LARGEST = 2.0**24  # float32 merges whole numbers beyond
-HUGE = 1000.0  # a column of nothing but such ratings is years, days, times or ids
-COUNTS = 20  # that many times the median rating: a count
-NUMBERED = 100  # that many whole numbers, most of them different, are ids or times
+HUGE = 1000.0  # if no rating is smaller, the column is of years, days, times or ids
+COUNTS = 20  # if the highest rating is this many times the median, they are counts
+NUMBERED = 100  # this many whole numbers, most of them different, are ids or times
 MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 
+WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"  # a number in its plain form
+DATED = "(dictionary<values=)?((large_)?string|date|timestamp)"  # types of columns of dates
 NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
-# Control characters and line ends of Unicode: an .npz file, a line of a csv file or a terminal
-# does not give them back as they are.
-# Nor is an id longer than 500: those of a run are stored in an array as wide as the longest.
+# An .npz file, a line of a csv file or a terminal does not give back control characters and line
+# ends of Unicode. Nor may an id be longer than 500: a run's ids are stored in an array as wide as
+# the longest.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of ids, ratings and times, as they were found.
+    """Columns of ids, ratings and times, as they were found, before any check.
 
     Parameters
     ----------
     name : str
-        For messages and the result file.
+        Name of the file, for messages and the result file.
     columns : dict
         Role to a ChunkedArray of any type.
     locate : callable
-        Row number to a place.
+        (row number) to words for its place, as file and line.
     origin : str
-        What was recognised.
+        What was recognised, in words.
     way_out : callable
-        A role whose column is the wrong one, or 'times' for ratings that are times, to what to
-        do about it.
+        (role) to advice if its column is the wrong one; the role is 'times' for ratings that are
+        times.
     """
 
     name: str
@@ -60,18 +61,20 @@ class Table:
         return len(self.columns["item"])
 
     def refuse(self, bad: np.ndarray, role: str, what: str, way_out: str = "") -> None:
-        """Raise DataError where rows are bad: the first, how many of how many, and the way out.
+        """Raise DataError if rows are bad; the message has the first, their number and advice.
 
-        Where all rows are, it is the column or the format that is wrong.
+        If all rows are bad, the message says that the column or the format is wrong.
 
         Parameters
         ----------
         bad : ndarray of bool, shape (n,)
+            Which rows are bad.
         role : str
+            The role of the column.
         what : str
-            What is wrong with the first of them, whose value `str.format` puts in.
+            Words for what is wrong, with {} for the first bad value.
         way_out : str
-            By default to fix or remove the rows, or to name another column.
+            The advice; by default to fix or remove the rows, or to name another column.
         """
         count = int(bad.sum())
         if not count:
@@ -80,6 +83,8 @@ class Table:
         first = int(bad.argmax())
         value = self.columns[role][first].as_py()
         shown = shortened(value) if isinstance(value, str) else value
+        if isinstance(value, float) and role in ("rating", "timestamp"):
+            shown = f"{value:.15g}"
         affected = f"{count:,} of {len(bad):,} rows are affected"
         if count == len(bad) > 1:
             affected = f"all {count:,} rows are affected, so the column or the format is wrong"
@@ -91,17 +96,24 @@ class Table:
 
 
 def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
-    """Return the columns of a frame, of pandas or of what gives its columns to Arrow, as polars'.
+    """Return the columns of a frame: pandas', or one that gives its columns to Arrow, as polars'.
 
     Raises
     ------
     DataError
-        If a role has no column, or there is no row.
+        If `df` is no such frame, a role has no column, or there is no row.
     """
+    import pandas as pd
     import pyarrow as pa
 
-    if not hasattr(df, "iloc"):
-        df = pa.table(df).to_pandas()
+    if not isinstance(df, pd.DataFrame):
+        try:
+            df = pa.table(df).to_pandas()
+        except (TypeError, ValueError) as error:
+            kind = type(df).__name__
+            raise DataError(
+                f"df is a {kind}: give a frame in memory, of pandas, polars or Arrow"
+            ) from error
     names = list(df.columns)
     columns = {role: name for role, name in columns.items() if name is not None}
     for role, name in columns.items():
@@ -126,7 +138,7 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
 
 
 def _column_of(column: Any) -> "pa.ChunkedArray":
-    """Return a frame's column; of objects of several types as text."""
+    """Return a frame's column; objects of several types become text."""
     import pyarrow as pa
 
     try:
@@ -136,9 +148,9 @@ def _column_of(column: Any) -> "pa.ChunkedArray":
 
 
 def as_numpy(column: "pa.Array | pa.ChunkedArray", missing: float) -> np.ndarray:
-    """Return an Arrow array of numbers, with another number for those that are missing.
+    """Return an Arrow array of numbers as NumPy's, with `missing` for those that are missing.
 
-    Not by Arrow's own to_numpy, which imports pandas: half a second.
+    Arrow's own to_numpy is not used, as it imports pandas, which takes half a second.
     """
     if column.null_count:
         column = column.fill_null(missing)
@@ -146,7 +158,7 @@ def as_numpy(column: "pa.Array | pa.ChunkedArray", missing: float) -> np.ndarray
 
 
 def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return a code for each row, in order of first appearance, the ids, and what to say of them.
+    """Return a code for each row, the ids by code, and a remark on how the ids were read, or ''.
 
     Raises
     ------
@@ -154,27 +166,33 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
         If an id is missing (`NO_ID`), neither a text nor a whole number, or `UNUSABLE`.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     column = table.columns[role]
-    kind = column.type
-    told = ""
-    if not re.match("(large_)?(string|binary)|u?int|dictionary|null", str(kind)):
+    told, shown = "", "{!r}" if role == "id" else "id {!r}"
+    if not re.match("(large_)?(string|binary)|u?int|dictionary|null", str(column.type)):
         values = numbers_of(column)
         bad = ~((values % 1 == 0) & (np.abs(values) < 2.0**53))
-        table.refuse(bad, role, "id {!r} must be a text or a whole number")
+        table.refuse(bad, role, f"{shown} must be a text or a whole number")
         column, told = column.cast(pa.int64()), f"{role} ids are floats, read as whole numbers"
-    if not pa.types.is_dictionary(kind):
+    if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
     codes = as_numpy(encoded.indices, -1)
-    found = [*encoded.dictionary.cast(pa.string()).to_pylist(), None]  # the last for the code -1
+    try:
+        names = encoded.dictionary.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{table.name}: {role} ids are bytes that are no text of UTF-8") from error
+    if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
+        return codes, as_numpy(names.cast(pa.int64()), 0), ""
+
+    found = [*names.to_pylist(), None]  # the last is for the code -1
     texts = [plain_id(text or "") for text in found]
     unusable = "has a control character, or more than 500 characters"
     checks: dict[str, Callable] = {"is missing": NO_ID.__contains__, unusable: UNUSABLE.search}
     for what, is_bad in checks.items():
         bad = np.array([bool(is_bad(text)) for text in texts])
-        if bad[:-1].any() or codes.min() < 0:
-            table.refuse(bad[codes], role, f"id {{!r}} {what}")
+        table.refuse(bad[codes], role, f"{shown} {what}")
 
     changed = [pair for pair in zip(found[:-1], texts) if pair[0].strip(" \t") != pair[1]]
     if changed:
@@ -183,33 +201,32 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
 
     positions: dict[str, int] = {}
     merged = [positions.setdefault(text, len(positions)) for text in texts[:-1]]
-    whole = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", text) for text in positions)
+    whole = all(re.search(WHOLE, text) for text in positions)
     ids = np.array(list(positions), dtype=np.int64 if whole else object)
     return np.array(merged, dtype=np.int32)[codes], ids, told
 
 
 def numbers_of(column: "pa.ChunkedArray") -> np.ndarray:
-    """Return a column as float64; NaN where there is no number."""
+    """Return a column as float64, with NaN where there is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind) or pa.types.is_nested(kind):
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = str(column.type)
+    if re.match("u?int|float|double|halffloat|decimal|null", kind):
+        return as_numpy(column.cast(pa.float64(), safe=False), np.nan)
+    if not re.match("(large_)?string", kind):
         return np.full(len(column), np.nan)
 
-    try:
-        numbers = column.cast(pa.float64())
-    except pa.ArrowInvalid:  # blanks around it, a plus sign, or no number
-        texts = pc.ascii_ltrim(pc.ascii_trim_whitespace(column), "+")
-        is_number = pc.match_substring_regex(texts, f"^({NUMBER})$")
-        numbers = pc.if_else(is_number, texts, None).cast(pa.float64())
-    return as_numpy(numbers, np.nan)
+    texts = pc.ascii_trim_whitespace(column.cast(pa.string()))
+    is_number = pc.match_substring_regex(texts, NUMBER)
+    numbers = pc.if_else(is_number, pc.ascii_ltrim(texts, "+"), None)
+    return as_numpy(numbers.cast(pa.float64()), np.nan)
 
 
 def values_of(table: Table, scale: Scale, implicit: bool = False) -> np.ndarray:
-    """Return the ratings, ones where the table has none; see `check_ratings`."""
+    """Return the ratings of a table, which `check_ratings` checks; ones if it has no ratings."""
     if "rating" not in table.columns:
         return np.ones(len(table), dtype=np.float32)
 
@@ -223,22 +240,20 @@ def values_of(table: Table, scale: Scale, implicit: bool = False) -> np.ndarray:
 
 def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
     bad = ~np.isfinite(values)
-    if bad.any():
-        text = table.columns[role][int(bad.argmax())].as_py()
-        if text is None or text == "":
-            table.refuse(bad, role, "is missing")
-        form = "4.5" if role == "rating" else "1580472000, or as 2020-01-31 12:00:00"
-        table.refuse(bad, role, "{!r} is not a number", f"write them as {form}, or remove them")
+    first = table.columns[role][int(bad.argmax())].as_py()
+    what = "is missing" if first in (None, "") else "{!r} is not a number"
+    form = "4.5" if role == "rating" else "1580472000, or as 2020-01-31 12:00:00"
+    table.refuse(bad, role, what, f"write them as {form}, or remove them")
 
 
 def times_of(table: Table) -> np.ndarray | None:
-    """Return the timestamps as whole numbers; those of dates are seconds since 1970."""
+    """Return the timestamps as whole numbers, dates as seconds since 1970; None without any."""
     column = table.columns.get("timestamp")
     if column is None:
         return None
 
     times = numbers_of(column)
-    if not np.isfinite(times).any():
+    if re.match(DATED, str(column.type)) and not np.isfinite(times).any():
         import pandas as pd
 
         dates = column.to_pandas(date_as_object=False)
@@ -252,32 +267,38 @@ def times_of(table: Table) -> np.ndarray | None:
 
 
 def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool = False) -> None:
-    """Refuse numbers that are no ratings.
+    """Raise DataError for numbers that are no ratings.
 
-    Those outside `scale`; without one, which says that the numbers are meant so:
+    If a `scale` is given, these are the numbers outside it. If none is given, they are:
 
-    - beyond ±2^24, where float32 merges whole numbers;
-    - all of size 1000 or more;
+    - numbers beyond ±2^24, where float32 merges whole numbers;
+    - numbers that are all of size 1000 or more;
     - 100 or more whole numbers of which more than half are different, and
       which span more than 1000;
-    - a highest above 1000 that is 20 times the median, if they are not `implicit`: counts;
-    - a lowest or highest rating that is a usual code for a missing one
+    - counts: a highest number above 1000 that is more than 20 times the median, if not `implicit`;
+    - a lowest or highest number that is a usual code for a missing rating
       (`MISSING_CODES`) and stands alone: at least three others are farther from
       it than any two neighbours of them are from each other, and it is the only
       one below 0 (0 itself: below 1), or twice as large as the next. -1 below four others from
-      0 is always one. A 0 below 1 that is more frequent than any other is warned of.
+      0 on is always such a code.
+
+    A DataWarning tells of 0 as the lowest rating if it is far more frequent than others.
 
     Parameters
     ----------
     table : Table
+        The table that the values come from, for messages.
     values : ndarray of float32, shape (n,)
+        The numbers.
     scale : (float, float), optional
+        Lowest and highest possible rating.
     implicit : bool
         Whether the values may be counts of clicks.
 
     Raises
     ------
     DataError
+        If a number is no rating.
     """
     import pyarrow as pa
 
@@ -294,7 +315,7 @@ def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool
 
 
 def _refuse_missing_codes(table: Table, values: np.ndarray, different: np.ndarray) -> None:
-    """Refuse a lowest or highest rating that stands alone, and usually means 'not rated'."""
+    """Raise DataError for a lowest or highest number that usually means 'not rated'."""
     for code, near in ((different[0], different[1:]), (different[-1], different[-2::-1])):
         if len(near) < 3 or code not in MISSING_CODES:
             continue
@@ -311,7 +332,7 @@ def _refuse_missing_codes(table: Table, values: np.ndarray, different: np.ndarra
 
 
 def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implicit: bool) -> None:
-    """Refuse times, ids and counts; warn of zeros that may mean 'not rated'."""
+    """Raise DataError for times, ids and counts; warn of zeros that may mean 'not rated'."""
     low, high = float(different[0]), float(different[-1])
     what, way_out = "", table.way_out("times") + "; "
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
@@ -344,39 +365,44 @@ def _warn(text: str) -> None:
 
 
 def ratings_of(
-    table: Table, duplicates: str, scale: Scale, implicit: bool = False, train_rows: int = 0
+    table: Table, duplicates: str | None, scale: Scale, implicit: bool = False, train_rows: int = 0
 ) -> tuple[Ratings, np.ndarray]:
     """Check a table and return its ratings, and the row that each comes from.
 
     Index 0 is the user (item) with the most ratings; ties go by sum of ratings, sum of
     timestamps, then first row. So the index maps do not depend on the names of
-    the ids, and, but for such full ties, not on the order of the rows.
+    the ids and, except for such full ties, not on the order of the rows.
 
     Parameters
     ----------
     table : Table
-    duplicates : {'error', 'last', 'mean'}
+        The columns, which are emptied.
+    duplicates : {'error', 'last', 'mean'}, optional
+        What becomes of repeated pairs: by default an error; if `implicit`, they stay.
     scale : (float, float), optional
+        Lowest and highest possible rating.
     implicit : bool
-        Whether the ratings are for a model of clicks.
+        Whether the ratings are for a model of clicks: `prepare_clicks` merges those of a pair.
     train_rows : int
-        Where the test rows of a given split begin; 0 without one. A pair may be in both parts.
+        The row where the test part of a given split begins, or 0. A pair may be in both parts.
 
     Raises
     ------
+    ConfigError
+        If `duplicates` has another value.
     DataError
         If an id, a number or a pair cannot be used.
     """
     import pyarrow as pa
 
-    if duplicates not in DUPLICATES:
+    if duplicates not in (None, *DUPLICATES):
         raise ConfigError(f"duplicates={duplicates!r}: it must be one of {', '.join(DUPLICATES)}")
 
     users, user_ids, *told = ids_of(table, "user")
     items, item_ids, more = ids_of(table, "item")
     values = values_of(table, scale, implicit)
     times = times_of(table)
-    table.columns.clear()  # of 20 million rows, half a gigabyte
+    table.columns.clear()  # half a gigabyte for 20 million rows
     pa.default_memory_pool().release_unused()
 
     pairs = users.astype(np.int64)
@@ -386,11 +412,12 @@ def ratings_of(
     count = len(pairs) - len(np.unique(pairs))
     rows = np.arange(len(pairs))
 
-    if count:
+    merges = count and not (implicit and duplicates is None)
+    if merges:
         _, first, pair_of = np.unique(pairs, return_index=True, return_inverse=True)
         again = rows[first[pair_of] != rows]
         row, before = int(again[0]), int(first[pair_of[again[0]]])
-        if duplicates == "error":
+        if duplicates in (None, "error"):
             other = int((values[again] != values[first[pair_of[again]]]).sum())
             user, item = str(user_ids[users[row]]), str(item_ids[items[row]])
             raise DataError(
@@ -413,13 +440,14 @@ def ratings_of(
         times = None if times is None else times[rows]
     del pairs
 
-    exact = np.rint(values * 1024.0).astype(np.float64)  # whole numbers: sums know no order
+    exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
     users, user_ids = canonical(users, user_ids, exact, times)
     items, item_ids = canonical(items, item_ids, exact, times)
     del exact
-    merged = f"{count:,} repeated ratings merged ({duplicates})" if count else "no duplicates"
+    merged = f" merged ({duplicates})" if merges else ""
+    repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
     size = size_of(values, user_ids, item_ids, scale)
-    origin = "; ".join(filter(None, [table.origin, f"{size}, {merged}", *told, more]))
+    origin = "; ".join(filter(None, [table.origin, f"{size}, {repeats}", *told, more]))
     columns = users, items, values, user_ids, item_ids, times, scale
     ratings = Ratings(*columns, name=table.name, origin=origin)
 
@@ -436,6 +464,7 @@ def canonical(
     codes: np.ndarray, ids: np.ndarray, exact: np.ndarray, times: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's position among the ids in canonical order, and these ids."""
+    codes = codes.astype(np.intp)  # bincount would convert them each time
     counts = np.bincount(codes, minlength=len(ids))
     keys = [np.arange(len(ids))]  # the last key decides first
     if times is not None:

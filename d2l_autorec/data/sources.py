@@ -5,28 +5,28 @@ GroupLens' usage licence: research use, no redistribution, no commercial use wit
 see the README in the data set.
 """
 
-import csv
 import os
 import re
 import tempfile
 import warnings
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..support.errors import DataError, DataWarning, did_you_mean
 from ..support.machine import available_memory, check_fits
 from ..support.seeds import Purpose, generator
+from .layout import fields_of
 from .ratings import Ratings
 from .readers import read_ratings, read_train_and_test
 from .rules import size_of
 from .splits import Split
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
-CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 10  # seconds; an offline machine goes on soon
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 10  # seconds: an offline machine should not wait long
 # name, folder, files of ratings and titles, lowest rating, hash of the zip file
 PUBLISHED = """
 ml-100k ml-100k u.data u.item 1 sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229
@@ -36,26 +36,26 @@ ml-20m ml-20m ratings.csv movies.csv 0.5 md5:cd245b17a1ae2cc31bb14903e1204af3
 ml-25m ml-25m ratings.csv movies.csv 0.5 md5:6b51fb2759a8657d3bfcbfc42b592ada
 ml-latest-small ml-latest-small ratings.csv movies.csv 0.5
 """  # noqa: E501
-SEPARATORS = {".data": "\t", ".item": "|", ".dat": "::", ".csv": ","}
 
-MOST_RATINGS = 2**31 - 1  # their numbers are int32
-RANK = 2  # of the generated ratings without biases and noise
-BYTES_A_RATING = 100  # while enough of them are drawn
+GENERATED = "synthetic:943x1682x100000"  # the shape of ml-100k
+MOST_RATINGS = 2**31 - 1  # ratings are numbered with int32
+RANK = 2  # rank of the generated ratings before biases and noise
+BYTES_A_RATING = 100  # memory that drawing them takes
 
 
-@dataclass(frozen=True)
-class DataSet:
+class DataSet(NamedTuple):
     """A release of MovieLens.
 
     Parameters
     ----------
     name, folder : str
-        Folder in the zip file and in the data folder.
+        Name of the set, and its folder in the zip file and in the data folder.
     ratings_file, titles_file : str
+        Names of the two files in that folder.
     scale : (float, float)
         Lowest and highest possible rating.
     digest : str, optional
-        Of the zip file; None where the publisher changes the file from time to time.
+        Hash of the zip file; None if the publisher changes the file from time to time.
     """
 
     name: str
@@ -64,14 +64,6 @@ class DataSet:
     titles_file: str
     scale: tuple[float, float]
     digest: str | None = None
-
-    @property
-    def layout(self) -> tuple[str, str]:
-        """The columns and the separator of the ratings file, as in `read_ratings`."""
-        separator = SEPARATORS[Path(self.ratings_file).suffix]
-        if separator == ",":
-            return "user=userId,item=movieId,rating=rating,timestamp=timestamp", separator
-        return "user=0,item=1,rating=2,timestamp=3", separator
 
 
 def _data_set(line: str) -> DataSet:
@@ -83,7 +75,7 @@ DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().s
 
 
 def default_data_dir() -> Path:
-    """Return $D2L_AUTOREC_DATA, else a cache folder of the user's."""
+    """Return the folder $D2L_AUTOREC_DATA if it is set, else a cache folder of the user's."""
     folder: Any = os.environ.get("D2L_AUTOREC_DATA")
     if not folder:
         import pooch
@@ -100,30 +92,35 @@ def load_ratings(
     Parameters
     ----------
     dataset : str
-        A name in `DATASETS`; 'synthetic', the generated set, or
-        'synthetic:USERSxITEMSxRATINGS'; or 'auto', which is ml-100k if it is
-        in `data_dir` or can be downloaded, else the generated set, with a
-        DataWarning that says why.
+        'ml-100k', 'ml-1m', 'ml-10m', 'ml-20m', 'ml-25m' or 'ml-latest-small'; 'synthetic' or
+        'synthetic:USERSxITEMSxRATINGS' for a generated set; or 'auto', which is ml-100k if it is
+        in `data_dir` or can be downloaded, else the generated set.
     data_dir : path, optional
-        By default `default_data_dir()`.
+        The folder for data sets; by default $D2L_AUTOREC_DATA, or else a cache folder.
     seed : int
-        For the generated set.
+        Seed for the generated set.
     progress : bool
         Whether a download draws a progress bar.
 
     Raises
     ------
     DataError
-        If the set is unknown, cannot be had, or cannot be parsed.
+        If the set is unknown, is neither at hand nor can be downloaded, or cannot be parsed.
+    ConfigError
+        If a generated set does not fit into memory.
+
+    Warns
+    -----
+    DataWarning
+        If 'auto' generates ratings.
     """
-    if dataset == "synthetic":
-        return synthetic_ratings(seed=seed)
-    if dataset.startswith("synthetic:"):
-        shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", dataset)
+    if dataset.startswith("synthetic"):
+        wanted = GENERATED if dataset == "synthetic" else dataset
+        shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", wanted)
         if shape is None:
             raise DataError(
                 f"`dataset` is {dataset}: a generated set is synthetic or "
-                "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000"
+                f"synthetic:USERSxITEMSxRATINGS, as in {GENERATED}"
             )
         num_users, num_items, num_ratings = map(int, shape.groups())
         return synthetic_ratings(num_users, num_items, num_ratings, seed)
@@ -149,29 +146,31 @@ def load_ratings(
         )
         return synthetic_ratings(seed=seed)
 
-    ratings = read_ratings(path, *record.layout, scale=record.scale)
+    ratings = read_ratings(path, scale=record.scale)
     return _named(ratings, record, path.parent)
 
 
 def data_shown(name: str) -> str:
-    """Return a data set's name for a result, with a word of caution for generated ratings."""
+    """Return a data set's name for people to read; generated ratings are marked as such."""
     return "GENERATED ratings (synthetic)" if name == "synthetic" else name
 
 
 def load_official_fold(
     fold: str, data_dir: str | Path | None = None, progress: bool = False
 ) -> Split:
-    """Return ml-100k as its publisher splits it: u1..u5 (folds), ua, ub (ten test ratings a user).
+    """Return ml-100k as its publisher splits it.
+
+    u1 to u5 are folds; ua and ub have ten test ratings for each user.
 
     Raises
     ------
     DataError
-        As `load_ratings`; also if FOLD.base or FOLD.test is missing.
+        If the set is neither at hand nor can be downloaded, or FOLD.base or FOLD.test is missing.
     """
     record = DATASETS["ml-100k"]
     folder = fetch(record, Path(data_dir or default_data_dir()), progress).parent
     files = folder / f"{fold}.base", folder / f"{fold}.test"
-    train, test = read_train_and_test(*files, *record.layout, scale=record.scale)
+    train, test = read_train_and_test(*files, scale=record.scale)
     return _named(train, record, folder), _named(test, record, folder)
 
 
@@ -185,14 +184,14 @@ def _named(ratings: Ratings, record: DataSet, folder: Path) -> Ratings:
 
 
 def read_titles(path: Path) -> dict[int, str]:
-    """Return item id to title, of u.item, movies.dat (both latin-1) or movies.csv; {} without."""
+    """Read item id to title from u.item, movies.dat or movies.csv; {} if there is no file."""
     if not path.is_file():
         return {}
 
-    is_csv = path.suffix == ".csv"
-    text = path.read_text("utf-8" if is_csv else "latin-1", errors="replace")
+    separator = {".item": "|", ".dat": "::", ".csv": ","}[path.suffix]
+    text = path.read_text("utf-8" if separator == "," else "latin-1", errors="replace")
     lines = text.split("\n")  # splitlines() cuts at \x85 too
-    rows = csv.reader(lines) if is_csv else (x.split(SEPARATORS[path.suffix]) for x in lines)
+    rows = (fields_of(line, separator, separator == ",") for line in lines)
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
 
 
@@ -200,18 +199,18 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
     """Return the path of a data set's ratings file; download and unpack it where needed.
 
     Nothing half done is ever taken for the data: the zip file is renamed into
-    place once its hash is right, the folder once everything is unpacked.
+    place once its hash is right, and the folder once everything is unpacked.
 
     Raises
     ------
     DataError
-        If there is neither a folder nor a zip file nor a way to download.
+        If neither the folder nor the zip file is at hand, and no download succeeds.
     """
     path = folder / record.folder / record.ratings_file
     if os.path.isfile(path):  # False also where a name is too long
         return path
 
-    # D2L_AUTOREC_URL: a mirror, for places that cannot reach GroupLens
+    # D2L_AUTOREC_URL names a mirror, for places that cannot reach GroupLens
     url = os.environ.get("D2L_AUTOREC_URL") or BASE_URL
     try:
         _unpack(_download(record, folder, url, progress), path)
@@ -240,7 +239,7 @@ def _download(record: DataSet, folder: Path, url: str, progress: bool) -> Path:
 
 
 def _unpack(archive: Path, path: Path) -> None:
-    """Unpack the folder of a ratings file."""
+    """Unpack the folder that `path` lies in; raise OSError if the archive lacks the file."""
     folder = path.parent
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
         with zipfile.ZipFile(archive) as bundle:
@@ -254,7 +253,7 @@ def _unpack(archive: Path, path: Path) -> None:
 def synthetic_ratings(
     num_users: int = 943, num_items: int = 1682, num_ratings: int = 100_000, seed: int = 0
 ) -> Ratings:
-    """Generate ratings 1..5 with the shape of a real data set; ids are 1..n.
+    """Generate ratings from 1 to 5 that look like a real data set; ids are 1, 2, ...
 
     A rating is mean + user bias + item bias + a low-rank product + noise,
     rounded and clipped. Users are active and items popular with long tails;
@@ -266,7 +265,7 @@ def synthetic_ratings(
         If the number of ratings cannot cover every user and item, or leaves
         no unobserved entry.
     ConfigError
-        If they do not fit into memory.
+        If the ratings do not fit into memory.
     """
     low = max(num_users, num_items, 1)
     high = min(num_users * num_items // 2, MOST_RATINGS)

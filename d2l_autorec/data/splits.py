@@ -1,30 +1,36 @@
 """Splits of `Ratings` into a training and a test part over the same index maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from ..support.errors import ConfigError, DataError, check_whole
 from ..support.seeds import Purpose, generator
+from .ids import extended
 from .ratings import Ratings
 
 Split = tuple[Ratings, Ratings]
-Seed = int | np.random.Generator  # a run's seed, from 0, or a generator of the caller's
-OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
+Seed = int | np.random.Generator  # a run's seed, from 0, or the caller's own generator
 
 
 def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> Split:
-    """Draw test ratings, each with probability `test_ratio` (the chapter's random mode).
+    """Split at random: each rating is a test rating with probability `test_ratio`.
 
-    A `seed` gives the split of a run with that seed.
+    This is the chapter's random mode. An integer `seed` gives the split of a run with that seed.
+
+    Returns
+    -------
+    train, test : Ratings
+        The parts, over the index maps of `ratings`.
 
     Raises
     ------
     ConfigError
-        If `test_ratio` is not between 0 and 1; so do all splits here.
+        If `test_ratio` is not between 0 and 1.
     DataError
-        If either part would be empty; so do all splits here.
+        If either part would be empty.
     """
     check_ratio(test_ratio)
     is_test = _generator_of(seed).uniform(size=len(ratings)) >= 1 - test_ratio
@@ -32,29 +38,61 @@ def random_split(ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0) -> S
 
 
 def seq_aware_split(ratings: Ratings) -> Split:
-    """Test on each user's latest rating (the chapter's seq-aware mode).
+    """Split off each user's latest rating as a test rating: the chapter's seq-aware mode.
 
     Of several ratings at a user's latest time, the first in the file is taken.
+
+    Returns
+    -------
+    train, test : Ratings
+        The parts, over the index maps of `ratings`.
 
     Raises
     ------
     DataError
-        If there are no usable timestamps.
+        If there are no usable timestamps, or either part would be empty.
     """
     times = require_timestamps(ratings, "a seq-aware split")
     return _split(ratings, latest_of_each(ratings.users, times), "a seq-aware split")
 
 
-def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
-    """Test on the latest `test_ratio` of all ratings; equal times stay together.
+def leave_last_out(ratings: Ratings) -> Split:
+    """Split off each user's latest rating as a test rating, unless it is the user's only one.
 
-    The cut is at the time of the first rating of that share, so the test part
-    is at least `test_ratio`.
+    Of several ratings at a user's latest time, the first in the file is taken.
+
+    Returns
+    -------
+    train, test : Ratings
+        The parts, over the index maps of `ratings`.
 
     Raises
     ------
     DataError
-        If there are no usable timestamps.
+        If there are no usable timestamps, or either part would be empty.
+    """
+    times = require_timestamps(ratings, "leaving the last out")
+    has_others = ratings.counts()[0] > 1
+    is_test = latest_of_each(ratings.users, times) & has_others[ratings.users]
+    return _split(ratings, is_test, "leaving the last out")
+
+
+def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
+    """Split off the latest ratings as test ratings: a share of at least `test_ratio`.
+
+    Ratings of equal time stay together, so that the share may be larger.
+
+    Returns
+    -------
+    train, test : Ratings
+        The parts, over the index maps of `ratings`.
+
+    Raises
+    ------
+    ConfigError
+        If `test_ratio` is not between 0 and 1.
+    DataError
+        If there are no usable timestamps, or either part would be empty.
     """
     check_ratio(test_ratio)
     times = require_timestamps(ratings, "a split by time")
@@ -65,10 +103,19 @@ def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
 
 
 def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
-    """Make `folds` random splits; each rating is a test rating in exactly one of them.
+    """Return `folds` random splits; each rating is a test rating in exactly one of them.
+
+    An integer `seed` gives the folds of runs with that seed.
+
+    Returns
+    -------
+    list of (train, test)
+        The splits, over the index maps of `ratings`.
 
     Raises
     ------
+    ConfigError
+        If `folds` is not a whole number, or below 2.
     DataError
         If there are fewer ratings than folds.
     """
@@ -87,54 +134,117 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
 def held_out_rows_split(
     ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0, based: str = "item"
 ) -> Split:
-    """Test on all ratings of `test_ratio` of the items; of the users, if user-based.
+    """Split off whole rows: all ratings of a share `test_ratio` of the items, or of the users.
 
     Such a row has no training rating, so only its reconstruction from its own
     ratings can be measured, not a prediction.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    test_ratio : float
+        Share of the rows that are held out.
+    seed : int or Generator
+        A run's seed, or a generator of your own.
+    based : {'item', 'user'}
+        Whose ratings are a row.
+
+    Returns
+    -------
+    train, test : Ratings
+        The parts, over the index maps of `ratings`.
+
+    Raises
+    ------
+    ConfigError
+        If `test_ratio` is not between 0 and 1.
+    DataError
+        If either part would be empty.
     """
     check_ratio(test_ratio)
-    by_item = based == "item"
-    rows = ratings.items if by_item else ratings.users
-    size = ratings.num_items if by_item else ratings.num_users
+    rows, size = ratings.items, ratings.num_items
+    if based == "user":
+        rows, size = ratings.users, ratings.num_users
 
     chosen = _generator_of(seed).permutation(size)[: int(size * test_ratio)]
     return _split(ratings, np.isin(rows, chosen), f"holding out {test_ratio:g} of the {based}s")
 
 
-def all_to_train(ratings: Ratings) -> Split:
-    """Return all ratings to train on, and an empty test part."""
-    return ratings, ratings.part(np.zeros(len(ratings), dtype=bool))
+def following(earlier: Ratings, parts: Sequence[Ratings]) -> list[Ratings]:
+    """Return newer parts over the index maps of earlier ratings, which join the training part.
 
+    New ids follow the known ones. If a pair was rated again, its earlier rating is left out.
 
-def validation_split(
-    ratings: Ratings,
-    val_ratio: float,
-    rng: np.random.Generator,
-    remedy: str = "raise it, or do without validation by `val_ratio=0`",
-) -> Split:
-    """Take validation ratings out of training ratings, each with probability `val_ratio`.
+    Parameters
+    ----------
+    earlier : Ratings
+        The ratings of the run that is gone on from.
+    parts : sequence of Ratings
+        The newer parts, over the same index maps; the first is the training part.
 
     Raises
     ------
     DataError
-        If either part would be empty; `remedy` is the advice.
+        If the scale of `parts` goes beyond that of `earlier`.
+    """
+    first = parts[0]
+    (low, high), (lowest, highest) = first.bounds, earlier.bounds
+    if low < lowest or high > highest:
+        raise DataError(
+            f"{first.name} has ratings {low:g}..{high:g}, and the run that it is to go on from has "
+            f"{lowest:g}..{highest:g}: bring them to that scale, or begin a new run with all"
+        )
+
+    ids = extended(earlier.user_ids, first.user_ids), extended(earlier.item_ids, first.item_ids)
+    newer = [replace(part.over(*ids), scale=earlier.scale) for part in parts]
+    known = replace(
+        earlier,
+        user_ids=ids[0],
+        item_ids=ids[1],
+        titles={**earlier.titles, **first.titles},
+        name=first.name,
+        origin=first.origin,
+    )
+    again = np.isin(pair_keys(known), np.concatenate([pair_keys(part) for part in newer]))
+    return [known.part(~again).joined(newer[0]), *newer[1:]]
+
+
+def all_to_train(ratings: Ratings) -> Split:
+    """Return all ratings as the training part, and an empty test part."""
+    return ratings, ratings.part(np.zeros(len(ratings), dtype=bool))
+
+
+def validation_split(
+    ratings: Ratings, val_ratio: float, rng: np.random.Generator, seen: int = 0
+) -> Split:
+    """Split off validation ratings, each with probability `val_ratio`.
+
+    The first `seen` ratings, which a network was trained on before, are never among them.
+
+    Raises
+    ------
+    DataError
+        If either part would be empty.
     """
     is_validation = rng.uniform(size=len(ratings)) >= 1 - val_ratio
-    train, validation = ratings.part(~is_validation), ratings.part(is_validation)
-
-    if not len(train) or not len(validation):
-        raise DataError(
-            f"`val_ratio={val_ratio:g}` of the {len(ratings)} training ratings of {ratings.name} "
-            f"leaves {len(train)} to train on and {len(validation)} to validate with: {remedy}"
-        )
-    return train, validation
+    is_validation[:seen] = False
+    advice = "raise it, or do without validation by `val_ratio=0`"
+    return _split(ratings, is_validation, f"`val_ratio={val_ratio:g}`", "validate", advice)
 
 
 def check_apart(parts: Mapping[str, Ratings | None]) -> None:
-    """Raise DataError if a (user, item) pair is in two of the named parts."""
+    """Raise DataError if a (user, item) pair is in two of the named parts, or twice in one."""
     there = [(name, part) for name, part in parts.items() if part is not None]
+    for name, part in there:
+        repeated = len(part) - len(np.unique(pair_keys(part)))
+        if repeated:
+            raise DataError(
+                f"{name}: {repeated} (user, item) pairs are repeated, which only clicks may be: "
+                "choose `duplicates=last` or mean where the ratings are read"
+            )
+
     for (name, part), (other_name, other) in combinations(there, 2):
-        shared = np.isin(_pair_keys(other), _pair_keys(part))
+        shared = np.isin(pair_keys(other), pair_keys(part))
         if shared.any():
             row = int(shared.argmax())
             user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
@@ -145,13 +255,13 @@ def check_apart(parts: Mapping[str, Ratings | None]) -> None:
             )
 
 
-def _pair_keys(ratings: Ratings) -> np.ndarray:
+def pair_keys(ratings: Ratings) -> np.ndarray:
     """Return one whole number for each different (user, item) pair, shape (n,)."""
     return ratings.users.astype(np.int64) * ratings.num_items + ratings.items
 
 
 def check_ratio(test_ratio: float) -> None:
-    """Raise ConfigError unless `test_ratio` is a share."""
+    """Raise ConfigError unless `test_ratio` is between 0 and 1."""
     if not 0 < test_ratio < 1:
         raise ConfigError(f"test_ratio={test_ratio}: it must be between 0 and 1, both excluded")
 
@@ -172,21 +282,29 @@ def latest_of_each(users: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
 
 
 def require_timestamps(ratings: Ratings, split: str) -> np.ndarray:
-    """Return the timestamps; raise DataError unless they are there and tell rows apart."""
+    """Return the timestamps; raise DataError if there are none, or all are equal."""
     times = ratings.timestamps
     if times is not None and (not len(times) or (times != times[0]).any()):
         return times
 
     found = "no timestamps" if times is None else "no different timestamps"
-    raise DataError(f"{ratings.name} has {found}, which {split} needs: choose `split=random`")
+    raise DataError(
+        f"{ratings.name} has {found}, which {split} needs: leave out `split`, or name a "
+        "column of times with `columns`"
+    )
 
 
-def _split(ratings: Ratings, is_test: np.ndarray, what: str) -> Split:
+def _split(
+    ratings: Ratings,
+    is_test: np.ndarray,
+    what: str,
+    use: str = "test",
+    advice: str = "choose another share, or train on all, without a test",
+) -> Split:
     train, test = ratings.part(~is_test), ratings.part(is_test)
     if not len(train) or not len(test):
         raise DataError(
             f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
-            f"{len(train)} for training and {len(test)} for testing: "
-            "both must be above 0; choose another share, or train on all, without a test"
+            f"{len(train)} to train on and {len(test)} to {use} with: {advice}"
         )
     return train, test

@@ -1,1 +1,1 @@
-"""Metrics, and what measures a network by them."""
+"""Metrics, and the evaluations that measure a network by them."""

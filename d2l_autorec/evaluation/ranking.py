@@ -1,6 +1,7 @@
-"""A network's ranking of the items that held-out users did click, but did not show it."""
+"""The evaluation of rankings: how high held-out users' clicks, which it did not see, are ranked."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import mxnet as mx
@@ -12,23 +13,33 @@ from ..support.errors import DataError
 from ..training.devices import parts_on
 from ..training.history import CUT_OFFS
 from ..training.loaders import DenseRows, eval_loader
-from .metrics import METRICS, coverage_at, hits_at, mean_and_error, top_items
+from .metrics import (
+    METRICS,
+    coverage_at,
+    diversity_at,
+    gini_at,
+    hits_at,
+    likeness_to_better,
+    mean_and_error,
+    novelty_at,
+    top_items,
+)
 
 OF_AN_EPOCH = (("ndcg", 100), ("recall", 20), ("recall", 50))
 DEEPEST = max(k for _, k in OF_AN_EPOCH)
 
 
 class Ranked(NamedTuple):
-    """The best items of each user that has held-out ones.
+    """The best items for each user who has held-out ones.
 
     Parameters
     ----------
     items : ndarray of int, shape (users, k)
-        Best first; -1 is no item.
+        The items, best first; -1 is none.
     hits : ndarray of bool, shape (users, k)
         Which of them are held-out ones.
     losses : ndarray of float64, shape (users,) or (0,)
-        Where they are measured: see `RankingEvaluation`.
+        The users' losses, if they are measured: see `RankingEvaluation`.
     """
 
     items: np.ndarray
@@ -36,12 +47,14 @@ class Ranked(NamedTuple):
     losses: np.ndarray
 
 
+@dataclass(eq=False)
 class RankingEvaluation:
-    """Metrics of the ranking of held-out users' items.
+    """A function of a network to the metrics of its ranking of items for held-out users.
 
     fold-in clicks -> network -> scores, -inf at the fold-in clicks -> best items -> hits -> metrics
 
-    An epoch has NDCG@100, Recall@20 and Recall@50, a report all of `METRICS` at chosen cut-offs.
+    After an epoch it measures NDCG@100, Recall@20 and Recall@50. A report has all of `METRICS` at
+    chosen cut-offs, and metrics beyond accuracy: novelty, diversity, coverage and Gini index.
 
     Users come in blocks, so that only one block of scores is ever in memory.
     Users without held-out items are left out and counted.
@@ -49,17 +62,25 @@ class RankingEvaluation:
     Parameters
     ----------
     fold_in, held_out : csr_matrix, shape (users, items)
-        What the network is given, and what it should rank first.
+        The clicks that the network is given, and those that it should rank first.
     devices : sequence of Context
+        The devices that compute.
     batchify : callable
         `DenseRows` or `SparseRows`.
     batch_size : int
         Users in a block.
     with_loss : bool
-        Whether the metrics have 'loss' too: the mean over users of the negative
+        Whether the metrics have 'loss', too: the mean over users of the negative
         log likelihood of their held-out clicks under softmax(scores).
     cut_offs : sequence of int
-        At which ranks a report measures.
+        The ranks at which a report measures.
+    train : csr_matrix, shape (training users, items), optional
+        The clicks by which a report measures novelty and diversity; by default `fold_in`.
+
+    Attributes
+    ----------
+    by_user : dict
+        After a report, the columns of users.csv: 'user', a row of the matrices, and each metric.
 
     Raises
     ------
@@ -67,31 +88,32 @@ class RankingEvaluation:
         If no user has a held-out item.
     """
 
-    def __init__(
-        self,
-        fold_in: sparse.csr_matrix,
-        held_out: sparse.csr_matrix,
-        devices: Sequence[mx.Context],
-        batchify: Callable = DenseRows,
-        batch_size: int = 500,
-        with_loss: bool = False,
-        cut_offs: Sequence[int] = CUT_OFFS,
-    ) -> None:
-        measured = np.flatnonzero(np.diff(held_out.indptr))
-        if not len(measured):
+    fold_in: sparse.csr_matrix
+    held_out: sparse.csr_matrix
+    devices: Sequence[mx.Context]
+    batchify: Callable = DenseRows
+    batch_size: int = 500
+    with_loss: bool = False
+    cut_offs: Sequence[int] = CUT_OFFS
+    train: sparse.csr_matrix | None = None
+    by_user: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        users = self.held_out.shape[0]
+        self._users = np.flatnonzero(np.diff(self.held_out.indptr))
+        if not len(self._users):
             raise DataError(
-                f"none of the {held_out.shape[0]} held-out users has a held-out item: "
+                f"none of the {users} held-out users has a held-out item: "
                 "take more users with `heldout_users`, or users with at least 5 clicks"
             )
 
-        self.users_without_held_out = held_out.shape[0] - len(measured)
-        self._fold_in = fold_in[measured]
-        self._held_out = held_out[measured]
-        self._devices = devices
-        self._with_loss = with_loss
-        self._cut_offs = sorted(set(cut_offs))
+        self.users_without_held_out = users - len(self._users)
+        self._train = self.fold_in if self.train is None else self.train
+        self._fold_in = self.fold_in[self._users]
+        self._held_out = self.held_out[self._users]
+        self._cut_offs = sorted(set(self.cut_offs))
         self._depth = max(DEEPEST, *self._cut_offs)
-        self._loader = eval_loader(self._fold_in, batch_size, batchify)
+        self._loader = eval_loader(self._fold_in, self.batch_size, self.batchify)
 
     def __call__(self, network: Callable) -> dict[str, float]:
         """Return the mean of each metric over users.
@@ -113,40 +135,48 @@ class RankingEvaluation:
         Parameters
         ----------
         ranked : Ranked
+            The result of `measured`.
         metrics : sequence of (str, int)
             Names of `METRICS` and cut-offs; by default those of an epoch.
         """
         relevant = np.diff(self._held_out.indptr)
         values = {f"{name}@{k}": METRICS[name](ranked.hits, relevant, k) for name, k in metrics}
-        return values | ({"loss": ranked.losses} if self._with_loss else {})
+        return values | ({"loss": ranked.losses} if self.with_loss else {})
 
     def report(self, network: Callable) -> dict[str, Any]:
-        """Return metrics at all cut-offs, standard errors (`..._se`), item coverage and users."""
+        """Return all metrics for result.json, with standard errors over users (`..._se`)."""
         ranked = self.measured(network)
         wanted = dict.fromkeys(
             [*OF_AN_EPOCH, *((name, k) for k in self._cut_offs for name in METRICS)]
         )
 
+        items, num_items = ranked.items, self._train.shape[1]
+        likeness = likeness_to_better(items, self._train)
+        per_user = self.per_user(ranked, list(wanted))
         flat: dict[str, Any] = {"cut_offs": self._cut_offs}
-        for name, values in self.per_user(ranked, list(wanted)).items():
-            flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
         for k in self._cut_offs:
-            flat[f"test_coverage@{k}"] = coverage_at(ranked.items, self._held_out.shape[1], k)
+            per_user[f"novelty@{k}"] = novelty_at(items, self._train, k)
+            per_user[f"diversity@{k}"] = diversity_at(likeness, items, k)
+            flat[f"test_coverage@{k}"] = coverage_at(items, num_items, k)
+            flat[f"test_gini@{k}"] = gini_at(items, num_items, k)
+        self.by_user = {"user": self._users, **per_user}
+        for name, values in per_user.items():
+            flat[f"test_{name}"], flat[f"test_{name}_se"] = mean_and_error(values)
 
         flat["test_users"] = self._fold_in.shape[0]
         flat["test_users_without_held_out"] = self.users_without_held_out
         return flat
 
     def measured(self, network: Callable) -> Ranked:
-        """Return the best items of each user, all that metrics are of."""
+        """Return the best items for each user, by which the metrics are computed."""
         return Ranked(*map(np.concatenate, zip(*self._blocks(network))))
 
     def _blocks(self, network: Callable) -> Iterator[Ranked]:
-        """Yield the best items of each block of users."""
+        """Yield the best items for each block of users."""
         row = 0
         for batch in self._loader:
-            parts = parts_on([batch], self._devices)
-            outputs = [network(rows) for (rows,) in parts]  # all start before one ends
+            parts = parts_on([batch], self.devices)
+            outputs = [network(rows) for (rows,) in parts]  # all devices start before one is read
 
             for output in outputs:
                 block = slice(row, row + len(output))
@@ -154,14 +184,14 @@ class RankingEvaluation:
                 held_out = self._held_out[block]
 
                 # before `rank` overwrites scores
-                losses = likelihood_loss(scores, held_out) if self._with_loss else np.empty(0)
+                losses = likelihood_loss(scores, held_out) if self.with_loss else np.empty(0)
                 items = rank(scores, self._fold_in[block], self._depth)
                 yield Ranked(items.astype(np.int32), hits_at(items, held_out), losses)
                 row = block.stop
 
 
 def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
-    """Return -sum_i x_i log softmax(scores)_i of each row x of `held_out`, shape (users,)."""
+    """Return -sum_i x_i log softmax(scores)_i for each row x of `held_out`, shape (users,)."""
     highest = scores.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
 
@@ -171,19 +201,20 @@ def likelihood_loss(scores: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarr
 
 
 def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
-    """Return the k best items of each user that are not in `fold_in`; best first.
+    """Return the k best items for each user that are not in `fold_in`, best first.
 
     Parameters
     ----------
     scores : ndarray, shape (users, items)
-        Overwritten: -inf where `fold_in` has a click.
+        The scores, which are set to -inf where `fold_in` has a click.
     fold_in : csr_matrix, shape (users, items)
+        The clicks that are not to be ranked.
     k : int
 
     Returns
     -------
     ndarray of int, shape (users, min(k, items))
-        -1 where fewer than k items are left (or their scores are NaN).
+        The items; -1 where fewer than k are left (or their scores are NaN).
     """
     cells = fold_in.tocoo()
     scores[cells.row, cells.col] = -np.inf
@@ -195,5 +226,5 @@ def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
 
 
 def _to_numpy(output: Any) -> np.ndarray:
-    """Return a copy that may be written to."""
+    """Return a copy of an output as a NumPy array, which may be written to."""
     return output.asnumpy() if isinstance(output, MXNetArray) else np.array(output)

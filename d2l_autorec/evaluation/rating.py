@@ -1,7 +1,8 @@
-"""A trained network and test ratings to metrics."""
+"""The evaluation of ratings: from a trained network and test ratings to metrics."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +13,10 @@ from scipy import sparse
 
 from ..data.ratings import Ratings
 from ..kernels.csr import CSRBatch
-from ..models.sparse_autorec import predict
+from ..models.sparse_autorec import predict, row_model
 from ..training.devices import parts_on
-from ..training.loaders import DenseRows, PairRows, Pairs, eval_loader
-from .metrics import errors_by_count, mae, mean_over_users, rmse
+from ..training.loaders import DenseRows, PairRows, Pairs, SparseRows, eval_loader
+from .metrics import errors_by_count, errors_by_user, mae, rmse
 
 
 def evaluator(
@@ -24,26 +25,32 @@ def evaluator(
     test_data: Any | sparse.csr_matrix,
     devices: Sequence[mx.Context],
 ) -> float:
-    """Return the test RMSE over the observed test ratings (the chapter's evaluator).
+    """Return the RMSE over the observed test ratings: the chapter's evaluator.
 
     Parameters
     ----------
     network : Block
-        Maps a batch of training vectors to reconstructions of the same shape.
+        A network that maps a batch of training vectors to reconstructions of the same shape.
     inter_matrix : iterable of ndarray
         Batches of training vectors, in the row order of `test_data`.
     test_data : ndarray or csr_matrix, shape (rows, columns)
         Test ratings, 0 where there is none.
     devices : sequence of Context
+        The devices that compute.
 
     Returns
     -------
     float
-        NaN if there is no test rating.
+        The RMSE; NaN if there is no test rating.
+
+    Raises
+    ------
+    ValueError
+        If the batches have fewer or more rows than `test_data`.
 
     Notes
     -----
-    The chapter keeps every reconstruction and sums in float32; here a batch
+    The chapter keeps all reconstructions and sums in float32; here each batch
     is compared and dropped, and sums are float64.
     """
     if isinstance(test_data, MXNetArray):
@@ -63,8 +70,9 @@ def predict_at(
     Parameters
     ----------
     network, inter_matrix, devices
-        As in `evaluator`.
+        As for `evaluator`.
     wanted : csr_matrix, shape (rows, columns)
+        The entries to predict.
 
     Returns
     -------
@@ -115,20 +123,15 @@ def predict_pairs(network: Any, pairs: Iterable, devices: Sequence[mx.Context]) 
     return onp.concatenate(predictions)
 
 
-def _cells(matrix: sparse.csr_matrix) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
-    """Return rows, columns and values of the non-zeros, in the order of `matrix.data`."""
-    cells = matrix.tocoo()
-    return cells.row, cells.col, cells.data
-
-
 def _at(part: sparse.csr_matrix, output: onp.ndarray) -> onp.ndarray:
-    """Return predictions at the non-zeros of `part`: a sparse forward gives just these."""
+    """Return predictions at the non-zeros of `part`; a sparse network's output has only these."""
     cells = part.tocoo()
     return output if output.ndim == 1 else output[cells.row, cells.col]
 
 
+@dataclass(eq=False)
 class RatingEvaluation:
-    """Test metrics of a network, with a fallback where training saw nothing.
+    """A function of a network to the metrics of its predictions of test ratings.
 
     train ratings -> network -> predictions at test ratings -> fallback -> metrics
 
@@ -138,124 +141,126 @@ class RatingEvaluation:
     Parameters
     ----------
     train, test : Ratings
-        Over the same index maps.
+        The two parts, over the same index maps.
     devices : sequence of Context
+        The devices that compute.
     based : {'item', 'user'}
-        What a row of the network's input is.
+        Whose ratings are a row of the network's input.
     clip : bool
         Whether predictions are clipped to the rating scale.
     batchify : callable
         `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
         pairs of user and item, and then `based` is 'user'.
     reconstruct : bool
-        Feed the test rows themselves, for rows held out as a whole: then
+        Whether the network reads the test rows themselves, as whole rows are held out: then
         nothing is cold, and the metrics are of reconstruction.
     beside_means : bool
-        Whether metrics have a 'margin': see `best_epoch`.
+        Whether the metrics have a 'margin': see `best_epoch`.
+    matrix : csr_matrix, optional
+        The result of `train.to_csr(based)`, if it was computed already.
+
+    Attributes
+    ----------
+    by_user : dict
+        After a report, the columns of users.csv: see `errors_by_user`.
     """
 
-    def __init__(  # noqa: PLR0913  # what a measurement depends on
-        self,
-        train: Ratings,
-        test: Ratings,
-        devices: Sequence[mx.Context],
-        based: str = "item",
-        clip: bool = False,
-        batchify: Callable = DenseRows,
-        reconstruct: bool = False,
-        beside_means: bool = False,
-    ) -> None:
-        matrix = train.to_csr(based)
-        self._train = train
-        self._based = based
-        self._reconstruct = reconstruct
-        self._beside_means = beside_means
-        self._wanted = test.to_csr(based)
-        self._pairs = batchify is PairRows
+    train: Ratings
+    test: Ratings
+    devices: Sequence[mx.Context]
+    based: str = "item"
+    clip: bool = False
+    batchify: Callable = DenseRows
+    reconstruct: bool = False
+    beside_means: bool = False
+    matrix: sparse.csr_matrix | None = None
+    by_user: dict[str, onp.ndarray] = field(default_factory=dict, init=False)
 
-        source: Pairs | sparse.csr_matrix = matrix
-        if self._pairs:
-            source = Pairs(*_cells(self._wanted))
-        elif reconstruct:
-            source = self._wanted
+    def __post_init__(self) -> None:
+        self._wanted = self.test.to_csr(self.based)
+        cells = self._wanted.tocoo()
+        self._cells = cells.row, cells.col
+        self.truth = cells.data - self.train.offset
 
-        self._loader = eval_loader(source, batchify=batchify)
-        self._devices = devices
-        self._clip = clip
-        self._scale = train.bounds
-        self._offset = train.offset
-        self.truth = self._wanted.data - train.offset
+        self._source: Pairs | sparse.csr_matrix = self._wanted
+        if self.batchify is PairRows:
+            self._source = Pairs(*self._cells, cells.data)
+        elif not self.reconstruct:
+            self._source = self.train.to_csr(self.based) if self.matrix is None else self.matrix
+        self._loader = eval_loader(self._source, batchify=self.batchify)
+        self._read: tuple[Any, ...] = (None,)  # a network, and the rows as it reads them
 
-        rows, columns, _ = _cells(self._wanted)
-        no_row, no_column = (counts == 0 for counts in self._by_row_and_column(*train.counts()))
-        self._cold = (no_row[rows] | no_column[columns]) & (not reconstruct)
-
-    def predict(self, network: Any) -> onp.ndarray:
-        """Return predictions on the user's scale, unclipped, in the order of `truth`."""
-        return self._with_means(self.measured(network))
+        users, items = self.users_and_items()
+        of_users, of_items = self.train.counts()
+        cold = (of_users[users] == 0) | (of_items[items] == 0)
+        self._cold = cold & (not self.reconstruct)
 
     def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
         return onp.where(self._cold, self._of_means, raw)
 
     def measured(self, network: Any) -> onp.ndarray:
-        """Return what the network predicts, cold or not: all that metrics are of."""
-        if self._pairs:
-            return predict_pairs(network, self._loader, self._devices) - self._offset
-        return predict_at(network, self._loader, self._wanted, self._devices) - self._offset
+        """Return the network's predictions of all test ratings, cold or not, shape (n,)."""
+        if self.batchify is PairRows:
+            return predict_pairs(network, self._loader, self.devices) - self.train.offset
+
+        layer = row_model(network).one_hidden() if self.batchify is SparseRows else None
+        if layer is None:
+            predictions = predict_at(network, self._loader, self._wanted, self.devices)
+            return predictions - self.train.offset
+
+        if network is not self._read[0]:  # none of this changes between epochs
+            rows, wanted = map(CSRBatch.of, (self._source, self._wanted))
+            self._read = network, layer.read(rows), wanted
+        return layer.predict(*self._read[1:]) - self.train.offset
 
     def of_means(self) -> dict[str, float]:
         """Return the metrics of user and item means, which every model has to beat.
 
-        A row that is held out as a whole has no mean in training. It has that of the ratings that
-        it is reconstructed from, which a network is given, too.
+        A row that is held out as a whole has no mean in training; here it has the mean of its own
+        ratings, which a network is given, too.
         """
         return self.metrics_of(self._of_means)
 
     def of_global_mean(self) -> dict[str, float]:
         """Return the metrics of the training ratings' mean alone."""
-        return self._metrics(onp.full_like(self.truth, self._train.values.mean()), False)
+        return self._metrics(onp.full_like(self.truth, self.train.values.mean()), False)
 
     @cached_property
     def _of_means(self) -> onp.ndarray:
-        """Predictions by user and item means, in the order of `truth`."""
-        means = self._train.means(self._based)
-        rows, columns, _ = _cells(self._wanted)
-        if self._reconstruct:
+        """The predictions by user and item means, in the order of `truth`."""
+        means = self.train.means(self.based)
+        if self.reconstruct:
             means = means._replace(rows=means.of_rows(self._wanted))
-        return (means.at(rows, columns) - self._offset).astype(onp.float32)
+        return (means.at(*self._cells) - self.train.offset).astype(onp.float32)
 
     def users_and_items(self) -> tuple[onp.ndarray, onp.ndarray]:
-        """Whose and what each rating is, in the order of `truth`."""
-        rows, columns, _ = _cells(self._wanted)
-        return self._by_row_and_column(rows, columns)
-
-    def _by_row_and_column(self, one: Any, other: Any) -> tuple[Any, Any]:
-        """Return what is of users and of items as of rows and columns, or the other way round."""
-        return (other, one) if self._based == "item" else (one, other)
+        """Return the users and the items of the test ratings, in the order of `truth`."""
+        rows, columns = self._cells
+        return (columns, rows) if self.based == "item" else (rows, columns)
 
     def __call__(self, network: Any) -> dict[str, float]:
-        """Return RMSE and MAE over all test ratings, and the margin where it is asked for."""
+        """Return RMSE and MAE over all test ratings, and with `beside_means` the margin."""
         raw = self.measured(network)
-        margin = {"margin": self._margin(raw)} if self._beside_means else {}
+        margin = {"margin": self._margin(raw)} if self.beside_means else {}
         return self.metrics_of(raw) | margin
 
     def _margin(self, raw: onp.ndarray) -> float:
-        """Return the standard error of the difference of RMSE to that of the means."""
+        """Return the standard error of the RMSE's difference to that of the means."""
         squares = self._squared_errors(self._with_means(raw))
         spread = (squares - self._squares_of_means).std() / len(self.truth) ** 0.5
         return float(spread / max(2 * squares.mean() ** 0.5, 1e-12))
 
     @cached_property
     def _squares_of_means(self) -> onp.ndarray:
-        """Squared errors of user and item means, the same after each epoch."""
+        """The squared errors of user and item means, which are the same after each epoch."""
         return self._squared_errors(self._of_means)
 
     def _squared_errors(self, predictions: onp.ndarray) -> onp.ndarray:
-        return (self._shown(predictions, self._clip) - self.truth).astype(float) ** 2
+        return (self._shown(predictions, self.clip) - self.truth).astype(float) ** 2
 
     def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
-        """Return the metrics of what was measured."""
-        return self._metrics(self._with_means(raw), self._clip)
+        """Return the metrics of the predictions that `measured` returned."""
+        return self._metrics(self._with_means(raw), self.clip)
 
     def _metrics(
         self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)
@@ -265,21 +270,22 @@ class RatingEvaluation:
         return {"rmse": rmse(truth, shown), "mae": mae(truth, shown)}
 
     def _shown(self, predictions: onp.ndarray, clip: bool) -> onp.ndarray:
-        return onp.clip(predictions, *self._scale) if clip else predictions
+        return onp.clip(predictions, *self.train.bounds) if clip else predictions
 
     def report(self, network: Any) -> dict[str, Any]:
-        """Return what result.json says of the test: clipped or not, with cold ratings or not.
+        """Return the test metrics for result.json: clipped or not, with cold ratings or without.
 
-        `chapter_rmse` is what `evaluator` returns: no means, nothing clipped.
+        `chapter_rmse` is what `evaluator` returns: without means, and not clipped. The errors of
+        each user are afterwards in `by_user`.
         """
         raw = self.measured(network)
         warm = ~self._cold
         predictions = self._with_means(raw)
         variants = {
-            "test": self._metrics(predictions, self._clip),
+            "test": self._metrics(predictions, self.clip),
             "test_unclipped": self._metrics(predictions, False),
             "test_clipped": self._metrics(predictions, True),
-            "test_without_cold": self._metrics(predictions, self._clip, warm),
+            "test_without_cold": self._metrics(predictions, self.clip, warm),
         }
 
         flat: dict[str, Any] = {
@@ -294,19 +300,23 @@ class RatingEvaluation:
         }
 
     def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
-        """Return means over users, and errors by how many training ratings user and item have."""
-        shown = self._shown(predictions, self._clip)
+        """Return means over users, and errors by the training ratings of user and item."""
+        shown = self._shown(predictions, self.clip)
         users, items = self.users_and_items()
-        of_users, of_items = self._train.counts()
-        user_rmse, user_mae = mean_over_users(self.truth, shown, users)
+        of_users, of_items = self.train.counts()
+        self.by_user = errors_by_user(self.truth, shown, users)
         return {
-            "test_user_mean_rmse": _or_none(user_rmse),
-            "test_user_mean_mae": _or_none(user_mae),
+            "test_user_mean_rmse": _mean(self.by_user["rmse"]),
+            "test_user_mean_mae": _mean(self.by_user["mae"]),
             "test_by_user_ratings": errors_by_count(self.truth, shown, of_users[users]),
             "test_by_item_ratings": errors_by_count(self.truth, shown, of_items[items]),
         }
 
 
+def _mean(values: onp.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
 def _or_none(value: float) -> float | None:
-    """Return a number as JSON has it: None for NaN."""
+    """Return a number, or None for NaN, which JSON lacks."""
     return None if math.isnan(value) else value

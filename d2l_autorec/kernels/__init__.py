@@ -1,6 +1,6 @@
 """Arithmetic over observed entries only: the functions of `numba_kernels`, and their threads.
 
-A function's module, and with it numba, is loaded when the function is first used: commands and
+That module, and numba with it, is loaded when a function is first used, so that commands and
 models that need no kernel start without it.
 """
 
@@ -15,14 +15,14 @@ from ..support.errors import ConfigError
 
 _threads: int | None = None
 _kernels: ModuleType | None = None
-_process = 0  # whose threads the kernels have
+_process = 0  # the process that loaded the kernels, and has their threads
 
 
 def set_threads(count: int) -> None:
-    """Deal columns to `count` threads from now on, in every thread of this process.
+    """Divide columns among `count` threads from now on, in every thread of this process.
 
-    Sums depend on this number in their last bits, and on no other: where numba began with fewer
-    threads, they take several shares each.
+    The last bits of sums depend on this number alone: if numba began with fewer threads, each
+    computes several shares.
     """
     global _threads
     _threads = count
@@ -31,7 +31,7 @@ def set_threads(count: int) -> None:
 
 
 def threads() -> int:
-    """Return how many shares columns are dealt in: of `set_threads`, else numba's threads."""
+    """Return how many shares columns are divided into: `set_threads`' number, or numba's."""
     return _threads or load().get_num_threads()
 
 
@@ -41,8 +41,8 @@ def load() -> ModuleType:
     Raises
     ------
     ConfigError
-        If this process was forked from one that has loaded it: GNU OpenMP's threads are not
-        there, and numba would end the process.
+        If this process was forked from one that had loaded it: it lacks GNU OpenMP's threads,
+        and numba would end it.
     """
     global _kernels, _process
     if _kernels is None:
@@ -61,7 +61,7 @@ def load() -> ModuleType:
 
 @contextmanager
 def limited_to(count: int) -> Iterator[None]:
-    """Let at most `count` threads work on what is called in the block."""
+    """Let kernels that are called in the block use at most `count` threads."""
     module = load()
     before: int = module.get_num_threads()
     module.set_num_threads(min(count, before))
@@ -77,7 +77,7 @@ def _limit_pool(module: ModuleType, wanted: int) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # what Python looks for in a package
+    if name.startswith("__"):  # Python looks for such names in a package
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     return getattr(load(), name)

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept on disk, where that can be done; where it cannot, they are compiled."""
+"""The cache of compiled kernels on disk; if it cannot be used, kernels are compiled anew."""
 
 import pickle
 import warnings
@@ -20,7 +20,7 @@ _told = False
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:
-    """Return `numba.njit(nogil=True, **options)`, with a cache that never fails."""
+    """Return a decorator, `numba.njit(nogil=True, **options)` with a cache that never fails."""
 
     def decorate(function: Callable) -> Any:
         kernel = numba.njit(nogil=True, **options)(function)
@@ -36,13 +36,13 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
 class KernelCache(FunctionCache):
     """Numba's cache with a file for each signature, named by all that its code depends on.
 
-    Where it cannot be used, a kernel is compiled. Numba's own index lets two processes that begin
-    together exchange the code of two signatures.
+    If it cannot be used, a kernel is compiled. With numba's own index, two processes that begin at
+    the same time may mix up the code of two signatures.
     """
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
-        self._cache_file: Any = self  # which has `load` and `save`
+        self._cache_file: Any = self  # numba calls its `load` and `save`
 
     def load_overload(self, sig: Any, target_context: Any) -> Any | None:
         """Return the compiled function for a signature, or None."""
@@ -57,14 +57,14 @@ class KernelCache(FunctionCache):
         return kernel
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, if that can be done."""
+        """Write a compiled function to the cache, if that is possible."""
         try:
             super().save_overload(sig, data)
         except (OSError, UserError) as error:
             _tell(error)
 
     def load(self, key: Any) -> Any | None:
-        """Return what was saved under `key`, or None."""
+        """Return the data that were saved under `key`, or None."""
         path = self._path(key)
         return pickle.loads(path.read_bytes()) if path.exists() else None
 
@@ -79,19 +79,19 @@ class KernelCache(FunctionCache):
 
 @cache
 def _stamps() -> list[tuple[str, int, int]]:
-    """Return what changes with a kernel's code: other files' functions are compiled into it."""
+    """Return name, time and size of the files here: kernels have functions of several files."""
     beside = sorted(Path(__file__).parent.glob("*.py"))
     return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in beside]
 
 
 @cache
 def _announce() -> None:
-    """Say once in a process that something is compiled, which takes its time."""
-    step("compiling kernels, once")
+    """Say once in a process that kernels are compiled, which takes a while."""
+    step("compiling kernels, once, which takes about half a minute")
 
 
 def _tell(error: Exception) -> None:
-    """Say once in a process that there is no use of the cache, and why."""
+    """Warn once in a process that the cache cannot be used, and why."""
     global _told
     if not _told:
         _told = True

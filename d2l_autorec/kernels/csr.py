@@ -1,6 +1,7 @@
 """Batches of sparse rows, and the memory that NumPy and MXNet share."""
 
 import ctypes
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -8,38 +9,42 @@ import mxnet as mx
 import numpy as onp
 from mxnet import np
 from mxnet.base import _LIB, check_call
+from scipy import sparse
 
 from .. import kernels
 
 
+@dataclass(eq=False)
 class CSRBatch:
-    """Rows of rating vectors with only their observed entries; stands in for a dense batch.
+    """A batch of rating vectors with only their observed entries, in place of a dense batch.
 
     Parameters
     ----------
-    indptr, indices : ndarray of int32
+    indptr, indices : ndarray of int32, shapes (B + 1,) and (n,)
         CSR structure of B rows.
     data : ndarray of float32, shape (n,)
-        Observed entries.
+        The observed entries.
     columns : int
         C, the length of a row.
     ctx : Context
-        Where outputs are made: a CPU context.
+        The CPU context on which outputs are made.
     """
 
-    def __init__(
-        self,
-        indptr: onp.ndarray,
-        indices: onp.ndarray,
-        data: onp.ndarray,
-        columns: int,
-        ctx: mx.Context | None = None,
-    ) -> None:
-        self.indptr = indptr
-        self.indices = indices
-        self.data = data
-        self.shape = (len(indptr) - 1, columns)
-        self.ctx = ctx or mx.cpu()
+    indptr: onp.ndarray
+    indices: onp.ndarray
+    data: onp.ndarray
+    columns: int
+    ctx: mx.Context = field(default_factory=mx.cpu)
+
+    def __post_init__(self) -> None:
+        self.shape = (len(self.indptr) - 1, self.columns)
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_matrix) -> "CSRBatch":
+        """Return the rows of a matrix, without a copy if it has int32 and float32 arrays."""
+        indptr, indices = (a.astype(onp.int32, copy=False) for a in (matrix.indptr, matrix.indices))
+        data = matrix.data.astype(onp.float32, copy=False)
+        return cls(indptr, indices, data, matrix.shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,9 +55,8 @@ class CSRBatch:
 
         indptr = self.indptr[rows.start : rows.stop + 1]
         part = slice(indptr[0], indptr[-1])
-        return CSRBatch(
-            indptr - indptr[0], self.indices[part], self.data[part], self.shape[1], self.ctx
-        )
+        own = indptr - indptr[0], self.indices[part], self.data[part]
+        return CSRBatch(*own, self.shape[1], self.ctx)
 
     def as_in_ctx(self, ctx: mx.Context) -> "CSRBatch":
         """Return the same rows, with outputs on `ctx`."""
@@ -67,26 +71,54 @@ class CSRBatch:
 
     @cached_property
     def rows(self) -> onp.ndarray:
-        """Row of each entry, shape (n,)."""
+        """The row of each entry, shape (n,)."""
         return onp.repeat(onp.arange(len(self)), onp.diff(self.indptr))
 
     @cached_property
     def values(self) -> np.ndarray:
-        """Observed entries, shape (n,)."""
+        """The observed entries as an MXNet array, shape (n,)."""
         return to_mxnet(self.data, self.ctx)
 
     @cached_property
     def groups(self) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray, int]:
-        """The entries by column, and the number of threads: what every kernel begins with."""
+        """The first four arguments of every kernel: the entries by column, and the threads."""
         by_column = kernels.group_by_column(self.indptr, self.indices, self.shape[1])
         return (*by_column, kernels.threads())
+
+
+class ChosenRows(CSRBatch):
+    """Rows of a larger batch, which are copied when their entries are first asked for.
+
+    Parameters
+    ----------
+    whole : CSRBatch
+        The larger batch.
+    numbers : ndarray of int64, shape (B,)
+        The numbers of the rows.
+    """
+
+    def __init__(self, whole: CSRBatch, numbers: onp.ndarray) -> None:
+        self.whole = whole
+        self.numbers = numbers
+        self.shape = (len(numbers), whole.shape[1])
+        self.ctx = whole.ctx
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("indptr", "indices", "data"):
+            raise AttributeError(name)
+
+        whole = self.whole
+        matrix = sparse.csr_matrix((whole.data, whole.indices, whole.indptr), whole.shape)
+        rows = matrix[self.numbers]
+        self.indptr, self.indices, self.data = rows.indptr, rows.indices, rows.data
+        return vars(self)[name]
 
 
 def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
     """Return a float32 CPU array's memory as a NumPy array; it must not outlive `array`.
 
-    Waits until MXNet has written the array; to `write`, also until it has read it, which takes a
-    round trip through its engine.
+    This waits until MXNet has written the array and, if `write`, also until it has read it, which
+    takes a round trip through its engine.
     """
     wait = _LIB.MXNDArrayWaitToWrite if write else _LIB.MXNDArrayWaitToRead
     check_call(wait(array.handle))
@@ -101,9 +133,9 @@ def numpy_view(array: Any, write: bool = False) -> onp.ndarray:
 
 
 def to_mxnet(values: onp.ndarray, ctx: mx.Context) -> np.ndarray:
-    """Return a CPU array with these float32 numbers, copied here and now.
+    """Return a CPU array of MXNet's with a copy of these float32 numbers.
 
-    `np.array` takes ten times as long for it, by way of MXNet's engine.
+    `np.array` goes through MXNet's engine, and takes ten times as long.
     """
     array = np.empty(values.shape, ctx=ctx)
     numpy_view(array)[...] = values

@@ -1,9 +1,9 @@
-"""Sparse batches in Gluon: what takes the kernels to autograd.
+"""The kernels as functions of MXNet's autograd, for sparse batches in Gluon.
 
     CSRBatch -> encode -> (B, H) ndarray -> any Gluon layers -> masked_decode -> (n,) ndarray
 
-`encode` and `masked_decode` are `autograd.Function`s, so everything between
-and after them is ordinary Gluon. Gradients are written (grad_req 'write'), not added or left out.
+`encode` and `masked_decode` call `autograd.Function`s, so everything between
+and after them is ordinary Gluon. Gradients are always written, as by grad_req 'write'.
 """
 
 from typing import Any
@@ -16,11 +16,12 @@ from .csr import CSRBatch, numpy_view, to_mxnet
 
 
 def encode(batch: CSRBatch, weight: Any, bias: Any) -> np.ndarray:
-    """Return x W + b of a sparse batch x.
+    """Return x W + b for a sparse batch x.
 
     Parameters
     ----------
     batch : CSRBatch, (B, C)
+        The batch x.
     weight : Parameter, shape (C, H)
     bias : Parameter, shape (H,)
 
@@ -37,7 +38,7 @@ def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -
     Parameters
     ----------
     batch : CSRBatch, (B, C)
-        Which entries.
+        The batch whose entries are predicted; its values are not read.
     hidden : ndarray, shape (B, H)
     weight : Parameter, shape (C, H)
     bias : Parameter, shape (C,)
@@ -45,20 +46,20 @@ def masked_decode(batch: CSRBatch, hidden: np.ndarray, weight: Any, bias: Any) -
     Returns
     -------
     ndarray, shape (n,)
-        In the order of `batch.values`.
+        The predictions, in the order of `batch.values`.
     """
     return _MaskedDecode(batch)(hidden, weight.data(batch.ctx), bias.data(batch.ctx))
 
 
 class _SparseFunction(autograd.Function):
-    """What the functions share: the batch, and views of their inputs for the backward pass."""
+    """The base of the functions: it holds the batch, and views of inputs for the backward pass."""
 
     def __init__(self, batch: CSRBatch) -> None:
         super().__init__()
         self._batch = batch
 
     def _keep(self, *inputs: Any) -> list[onp.ndarray]:
-        """Return views of the inputs, whose memory lives until the backward pass."""
+        """Return views of the inputs, and keep their memory until the backward pass."""
         self._inputs = inputs
         self._views = [numpy_view(array) for array in inputs]
         return self._views
@@ -74,7 +75,7 @@ class _SparseFunction(autograd.Function):
 
 
 class _Encode(_SparseFunction):
-    """(weight, bias) -> x weight + bias."""
+    """The function (weight, bias) -> x weight + bias."""
 
     def forward(self, *inputs: Any) -> Any:
         batch = self._batch
@@ -91,7 +92,7 @@ class _Encode(_SparseFunction):
 
 
 class _MaskedDecode(_SparseFunction):
-    """(hidden, weight, bias) -> hidden weight' + bias at the observed entries."""
+    """The function (hidden, weight, bias) -> hidden weight' + bias at the observed entries."""
 
     def forward(self, *inputs: Any) -> Any:
         batch = self._batch
@@ -115,9 +116,9 @@ class _MaskedDecode(_SparseFunction):
 
 
 def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
-    """Return -sum_i x_i log softmax(logits)_i of each row x of a sparse batch.
+    """Return -sum_i x_i log softmax(logits)_i for each row x of a sparse batch.
 
-    In one pass over the logits, without a dense x; MXNet's operators take three times as long.
+    It needs one pass over the logits and no dense x; MXNet's operators take three times as long.
 
     Shape: (B, C), (B, C) -> (B,).
     """
@@ -125,7 +126,7 @@ def multinomial_nll(batch: CSRBatch, logits: np.ndarray) -> np.ndarray:
 
 
 class _MultinomialLikelihood(_SparseFunction):
-    """logits -> negative log likelihood of each row's clicks."""
+    """The function logits -> negative log likelihood of each row's clicks."""
 
     def forward(self, logits: Any) -> Any:
         batch = self._batch

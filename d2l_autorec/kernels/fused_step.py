@@ -1,31 +1,38 @@
-"""A whole training step of a network with one hidden layer, in one compiled function.
+"""Whole training steps, each in one compiled function: `FusedStep` and `FactorStep`.
 
-    step = FusedStep(parameters, OneHidden("sigmoid", dropout=0.05), AdamOptions(wd=...), states)
-    loss, squared_error, count = step(batch, dropout_key(seed, epoch, number), lr, t)
+`FusedStep` is for an AutoRec with one hidden layer:
+
+    step = FusedStep(parameters, states, "sigmoid", dropout=0.05, wd=Layers(...))
+    key = dropout_key(seed, epoch, number)
+    loss, squared_error, count = step(batch, rows, key, adam_rates(lr, t), batch.data)
 
 It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` or
-`MaskedRootLoss`, and MXNet's Adam or our RProp.
+`MaskedRootLoss`, and MXNet's Adam or our RProp. `FactorStep` does the same for a matrix
+factorization with `PenalizedL2Loss`.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import kernels
+from ..support.machine import idle_cpus
 from .csr import CSRBatch
-from .dropout import dropout_scale, dropout_threshold
+from .dropout import dropout_scale, dropout_threshold, input_key
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # numba_fused knows them by number
-RULES = ("adam", "rprop")  # of updates, by number, too
-ROOT_TINY = 1e-12  # of the root's gradient, where nothing is wrong
+RULES = ("adam", "rprop")  # rules of updates; numba_fused knows them by number, too
+RPROP_RATES = 1.2, 0.5, 1e-6, 0.1  # growth and cut of a step's size; the smallest and the largest
+ROOT_TINY = 1e-12  # is added under the root, whose gradient at 0 then stays finite
 WORTH_A_THREAD = 4_000_000  # multiplications and additions, in about 250 us: see threads_for
-UPDATE_COST, ACTIVATION_COST = 8, 5  # of a weight and of a hidden unit, in the same unit
+UPDATE_COST, ACTIVATION_COST = 8, 5  # multiplications that a weight or a hidden unit counts as
 
 
 class Layers(NamedTuple):
-    """Something for each of the four parameters: C columns, H hidden units.
+    """A value for each of the four parameters, for C columns and H hidden units.
 
     Attributes
     ----------
@@ -41,105 +48,65 @@ class Layers(NamedTuple):
     decoder_bias: Any
 
 
-@dataclass(frozen=True)
-class OneHidden:
-    """What a network with one hidden layer and predictions without activation computes.
+def adam_rates(
+    lr: float, t: int, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> tuple[float, float, float, float]:
+    """Return the rates of `mx.optimizer.Adam` in step `t`, from 1; `lr` has the bias correction.
 
-    Parameters
-    ----------
-    activation : str
-        Of the hidden units: 'identity', 'sigmoid', 'tanh' or 'relu'.
-    dropout : float
-        Share of the hidden units that are dropped, in [0, 1).
-    loss : str
-        'l2', as `MaskedL2Loss`, or 'root', as `MaskedRootLoss`.
+    They are lr, beta1, beta2 and epsilon.
     """
-
-    activation: str = "sigmoid"
-    dropout: float = 0.0
-    loss: str = "l2"
+    return lr * math.sqrt(1 - beta2**t) / (1 - beta1**t), beta1, beta2, epsilon
 
 
-@dataclass(frozen=True)
-class AdamOptions:
-    """As `mx.optimizer.Adam`; `wd` is each parameter's, its multiplier included."""
-
-    wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    rule = RULES.index("adam")
-
-    def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
-        """Return (lr, beta1, beta2, epsilon), with MXNet's bias correction of `lr`."""
-        corrected = lr * math.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
-        return _float32(corrected, self.beta1, self.beta2, self.epsilon)
-
-
-@dataclass(frozen=True)
-class RPropOptions:
-    """As `training.rprop.RProp`, which names the sources; `wd` as `AdamOptions` has it."""
-
-    wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
-    growth: float = 1.2
-    cut: float = 0.5
-    smallest: float = 1e-6
-    largest: float = 0.1
-
-    rule = RULES.index("rprop")
-
-    def rates(self, lr: float, t: int) -> tuple[np.float32, ...]:
-        """Return (growth, cut, smallest, largest): each weight has a rate of its own."""
-        return _float32(self.growth, self.cut, self.smallest, self.largest)
-
-
+@dataclass
 class FusedStep:
-    """Training steps on sparse batches, in place on the arrays given.
+    """A function that takes training steps of an AutoRec with one hidden layer, in place.
 
     Parameters
     ----------
     parameters : Layers of ndarray of float32
-        Contiguous; views of MXNet's memory are welcome. They are read and written without
-        MXNet's engine: nothing may be pending on them when a step begins.
-    network : OneHidden
-    options : AdamOptions or RPropOptions
+        Contiguous arrays; they may be views of MXNet's memory. They are read and written without
+        MXNet's engine, so that no operation may be pending on them when a step begins.
     states : (Layers, Layers) of ndarray of float32
-        Adam's means and variances, or RProp's sizes of steps and signs of gradients, of the
-        parameters' shapes: those of a checkpoint, or views of a Trainer's.
-
-    Attributes
-    ----------
-    parameters, states
-        All that a step changes; with the count of steps, all that the next one depends on.
+        Adam's means and variances, or RProp's sizes of steps and signs of gradients, in the
+        parameters' shapes; they may be views of a Trainer's. A step changes nothing else than
+        these and the parameters.
+    activation : str
+        Activation of the hidden units: 'identity', 'sigmoid', 'tanh' or 'relu'.
+    dropout, input_dropout : float
+        Share of the hidden units that are dropped, in [0, 1), and of the entries that the
+        encoder does not see.
+    loss : str
+        'l2', as `MaskedL2Loss`, or 'root', as `MaskedRootLoss`.
+    rule : str
+        The rule of updates, one of `RULES`.
+    wd : Layers of float
+        Weight decay of each parameter, its multiplier included.
     most_threads : int
-        Where a step is to leave CPUs to others. No result depends on it.
+        Limit of threads, to leave CPUs to others. No result depends on it.
     """
 
-    def __init__(
-        self,
-        parameters: Layers,
-        network: OneHidden,
-        options: AdamOptions | RPropOptions,
-        states: tuple[Layers, Layers],
-    ) -> None:
+    parameters: Layers
+    states: tuple[Layers, Layers]
+    activation: str = "sigmoid"
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    loss: str = "l2"
+    rule: str = "adam"
+    wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
+    most_threads: int = field(default_factory=kernels.threads)
+
+    def __post_init__(self) -> None:
         kernels.load()
         from . import numba_fused
 
-        self.parameters = parameters
-        self.states = states
         self._compiled = numba_fused.fused_step
-        self._network = (
-            ACTIVATIONS.index(network.activation),
-            dropout_threshold(network.dropout),
-            dropout_scale(network.dropout),
-        )
-        self._is_root = network.loss == "root"
-        self.most_threads = kernels.threads()
-        self._options = options
-        self._wd = tuple(map(np.float32, options.wd))
+        self._network = (ACTIVATIONS.index(self.activation), *_dropout(self.dropout))
+        self._inputs = _dropout(self.input_dropout)
+        self._rule = RULES.index(self.rule)
+        self._wd = float32(self.wd)
 
-        trained = tuple(zip(parameters, *self.states))
+        trained = tuple(zip(self.parameters, *self.states))
         self._encoder = trained[0] + trained[1]
         self._decoder = trained[2] + trained[3]
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
@@ -147,60 +114,62 @@ class FusedStep:
     def __call__(
         self,
         batch: CSRBatch,
+        numbers: np.ndarray,
         key: np.uint64,
-        lr: float,
-        t: int,
-        targets: np.ndarray | None = None,
+        rates: Sequence[float],
+        targets: np.ndarray,
         unit: float = 1.0,
     ) -> tuple[float, float, int]:
-        """Train on a batch.
+        """Train on some rows of a table.
 
         Parameters
         ----------
-        batch : CSRBatch, (B, C)
+        batch : CSRBatch
+            The table that the encoder reads.
+        numbers : ndarray of int64, shape (B,)
+            The numbers of the rows that are trained on.
         key : uint64
-            Of `dropout_key`: of the batch's dropout mask.
-        lr : float
-            Adam's learning rate, uncorrected.
-        t : int
-            Number of this step, from 1 on.
-        targets : ndarray of float32, shape (observed entries,), optional
-            What is to be predicted at the batch's entries; by default its data.
+            Key of the dropout mask, by `dropout_key`.
+        rates : sequence of float
+            The result of `adam_rates`, or `RPROP_RATES`.
+        targets : ndarray of float32, shape (entries of the table,)
+            The numbers to predict at the table's entries.
         unit : float
-            What 1 stands for in the targets: loss and gradients are of errors times this.
+            How many rating units a 1 in the targets stands for; loss and gradients are those of
+            errors times this.
 
         Returns
         -------
         loss : float
-            Sum over the rows of the network's loss.
+            Sum of the loss over the rows.
         squared_error : float
-            Sum over the observed entries.
+            Sum over the observed entries of the rows.
         count : int
-            Observed entries.
+            Number of these entries.
         """
-        rows, columns = batch.shape
-        units, entries = len(self.parameters.encoder_bias), len(batch.data)
+        rows, columns = len(numbers), batch.shape[1]
+        units = len(self.parameters.encoder_bias)
+        entries = int(np.sum(batch.indptr[numbers + 1] - batch.indptr[numbers]))
         shares = min(self.most_threads, threads_for(work_of(rows, columns, units, entries)))
-        if rows > self._workspace.shape[1]:  # memory for two matrices is kept: new pages cost more
+        if rows > self._workspace.shape[1]:  # memory is kept, as new pages would cost more
             self._workspace = np.empty((2, rows, units), dtype=np.float32)
         hidden, delta = self._workspace[:, :rows]
 
-        # the L2 loss is a mean over columns, and `trainer.step` makes one over rows of it; errors
-        # and the slope of what is predicted are each in units
+        # the L2 loss is a mean over columns, and `trainer.step` divides its gradient by the rows;
+        # errors and slopes are both in units, which makes its square
         loss_factor = np.float32(unit * unit / (columns * max(rows, 1)))
-        if targets is None:
-            targets = batch.data
 
         with kernels.limited_to(shares):
             squared_error = self._compiled(
                 (batch.indptr, batch.indices, batch.data, targets),
+                (numbers, input_key(key), *self._inputs),
                 self._encoder,
                 self._decoder,
                 self._network,
                 key,
-                (self._is_root, loss_factor),
-                self._options.rule,
-                self._options.rates(lr, t),
+                (self.loss == "root", loss_factor),
+                self._rule,
+                float32(rates),
                 self._wd,
                 hidden,
                 delta,
@@ -209,19 +178,131 @@ class FusedStep:
 
         squared_error *= unit * unit
         loss = 0.5 / columns * squared_error
-        if self._is_root:
+        if self.loss == "root":
             loss = rows * math.sqrt(squared_error + ROOT_TINY)
         return loss, squared_error, entries
 
 
+class FactorStep:
+    """A function that takes training steps of a matrix factorization, in place.
+
+    It computes what `record`, `backward` and `trainer.step(rows)` do with `PenalizedL2Loss`.
+
+    Parameters
+    ----------
+    users, items : tuple of ndarray of float32
+        For each side the vectors (n, K) and their two states, and the biases (n, 1) and their two
+        states; see `FusedStep`.
+    constants : (float, float, float)
+        Mean, unit and penalty: see `MF`.
+    rule : str
+        The rule of updates, one of `RULES`.
+    wd : (float, float, float, float)
+        Weight decay of the users' vectors, of their biases, of the items' vectors and biases.
+    """
+
+    def __init__(
+        self, users: Any, items: Any, constants: Sequence[float], rule: str, wd: Sequence[float]
+    ) -> None:
+        kernels.load()
+        from .numba_factors import factor_step
+
+        self._compiled = factor_step
+        self._tables = [(*side[:3], *(a.ravel() for a in side[3:])) for side in (users, items)]
+        self._fixed = float32(constants), RULES.index(rule), float32(wd)
+        work = 2 * UPDATE_COST * (users[0].size + items[0].size)
+        self._shares = min(idle_threads(), threads_for(work))
+
+    def __call__(
+        self, pairs: Sequence[np.ndarray], rates: Sequence[float]
+    ) -> tuple[float, float, int]:
+        """Train on a batch.
+
+        Parameters
+        ----------
+        pairs : (ndarray of int32, ndarray of int32, ndarray of float32), each of shape (B,)
+            Users, items and ratings.
+        rates : sequence of float
+            The result of `adam_rates`, or `RPROP_RATES`.
+
+        Returns
+        -------
+        loss, squared_error : float
+            Sums over the batch.
+        count : int
+            Number of ratings.
+        """
+        given = tuple(pairs), *self._tables, *self._fixed, float32(rates), self._shares
+        with kernels.limited_to(self._shares):
+            loss, squared_error = self._compiled(*given)
+        return loss, squared_error, len(pairs[0])
+
+
+def predict_entries(
+    rows: CSRBatch, wanted: CSRBatch, parameters: Layers, activation: str, most_threads: int
+) -> np.ndarray:
+    """Return the predictions at some entries by a network with one hidden layer, without dropout.
+
+    Parameters
+    ----------
+    rows : CSRBatch, (B, C)
+        The rows that the encoder reads.
+    wanted : CSRBatch, (B, C)
+        The entries to predict; its data are not read.
+    parameters, activation, most_threads
+        As for `FusedStep`.
+
+    Returns
+    -------
+    ndarray of float32, shape (wanted entries,)
+    """
+    kernels.load()
+    from .numba_fused import predict_cells
+
+    out = np.empty(len(wanted.indices), dtype=np.float32)
+    units, entries = len(parameters.encoder_bias), len(rows.indices) + len(out)
+    work = units * (entries + ACTIVATION_COST * len(rows))
+    shares = min(most_threads, threads_for(work))
+
+    with kernels.limited_to(shares):
+        predict_cells(
+            (rows.indptr, rows.indices, rows.data),
+            (wanted.indptr, wanted.indices),
+            parameters[:2],
+            parameters[2:],
+            ACTIVATIONS.index(activation),
+            out,
+            shares,
+        )
+    return out
+
+
+def idle_threads() -> int:
+    """Return how many threads should compute now: one for each idle CPU, at least 1.
+
+    A thread that waits for a CPU makes all others wait.
+    """
+    count, idle = kernels.threads(), idle_cpus()
+    return count if idle is None else max(1, min(count, idle))
+
+
 def load_step() -> None:
-    """Compile the step, or load it from the cache, before an epoch is timed."""
+    """Compile `FusedStep`, or load it from the cache, before an epoch is timed."""
     shapes = Layers((1, 1), (1,), (1, 1), (1,))
     zeros = [Layers(*(np.zeros(shape, np.float32) for shape in shapes)) for _ in range(3)]
-    row = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
+    row, one = np.array([0, 1], np.int32), np.ones(1, np.float32)
+    batch = CSRBatch(row, np.zeros(1, np.int32), one, 1)
 
-    step = FusedStep(zeros[0], OneHidden(), AdamOptions(), (zeros[1], zeros[2]))
-    step(CSRBatch(*row, 1), np.uint64(0), 0.1, 1)
+    step = FusedStep(zeros[0], (zeros[1], zeros[2]))
+    step(batch, np.zeros(1, np.int64), np.uint64(0), adam_rates(0.1, 1), one)
+
+
+def load_factor_step() -> None:
+    """Compile `FactorStep`, or load it from the cache, before an epoch is timed."""
+    side = 6 * [np.zeros((1, 1), np.float32)]
+    index, rating = np.zeros(1, np.int32), np.zeros(1, np.float32)
+    step = FactorStep(side, side, (0.0, 1.0, 0.0), "adam", 4 * [0.0])
+    step((index, index, rating), adam_rates(0.1, 1))
 
 
 def work_of(rows: int, columns: int, units: int, entries: int) -> int:
@@ -230,15 +311,20 @@ def work_of(rows: int, columns: int, units: int, entries: int) -> int:
 
 
 def threads_for(work: int) -> int:
-    """Return how many threads a piece of work is dealt to: at most `kernels.threads()`.
+    """Return how many threads a piece of work is worth: at most `kernels.threads()`.
 
     Parameters
     ----------
     work : int
-        Multiplications and additions.
+        Number of multiplications and additions.
     """
     return max(1, min(kernels.threads(), work // WORTH_A_THREAD))
 
 
-def _float32(*numbers: float) -> tuple[np.float32, ...]:
+def _dropout(rate: float) -> tuple[np.uint64, np.float32]:
+    return dropout_threshold(rate), dropout_scale(rate)
+
+
+def float32(numbers: Iterable[float]) -> tuple[np.float32, ...]:
+    """Return numbers as a tuple of float32, as the kernels take them."""
     return tuple(map(np.float32, numbers))

@@ -1,7 +1,7 @@
-"""Sweeps of alternating least squares over clicks, compiled; NumPy arrays in, out.
+"""Compiled sweeps of alternating least squares over clicks, from and to NumPy arrays.
 
 Rows are independent of each other, and each sum is added in the written order: no result depends
-on how many threads they are dealt to.
+on the number of threads.
 """
 
 import math
@@ -11,12 +11,12 @@ from numba import prange
 
 from .cache import compiled
 
-FUSED = {"contract"}  # a product and a sum in one instruction; no sum in another order
+FUSED = {"contract"}  # allows a product and a sum in one instruction, but no other order of sums
 
 
 @compiled(parallel=True)
 def gram(factors, threads, out):
-    """Set out = factors' factors, float64; the upper triangle, in place."""
+    """Set the upper triangle of out = factors' factors, float64, in place."""
     size = factors.shape[1]
     for t in prange(threads):
         for p in range(t, size, threads):
@@ -38,7 +38,7 @@ def solve_rows(indptr, indices, factors, base, penalty, expected, threads, out):
     """Set out[row] = (base + sum of f f' + ridge I)^-1 sum of f; (rows, factors), in place.
 
     The sums are over the clicks of the row, whose factors are f, and the ridge is
-    penalty * (clicks + expected). Of `base` the upper triangle counts.
+    penalty * (clicks + expected). Only the upper triangle of `base` is read.
     """
     for t in prange(threads):
         system = np.empty(base.shape, np.float32)
@@ -51,7 +51,7 @@ def solve_rows(indptr, indices, factors, base, penalty, expected, threads, out):
 
 @compiled(fastmath=FUSED)
 def _normal_equations(clicked, factors, base, ridge, system, right):
-    """Set system and right side; four clicks at a time, as the system is then read once for all."""
+    """Set the system and its right side, with four clicks at a time, to read the system less."""
     size = len(right)
     system[:] = base
     right[:] = 0
@@ -85,7 +85,7 @@ def _normal_equations(clicked, factors, base, ridge, system, right):
 
 @compiled(fastmath=FUSED)
 def _solve(system, right):
-    """Solve by Cholesky's decomposition U'U, in place."""
+    """Solve the system by Cholesky's decomposition U'U, in place."""
     size = len(right)
     for k in range(size):
         top = system[k]

@@ -1,14 +1,14 @@
-"""One training step of a network with one hidden layer, compiled whole; NumPy arrays in, out.
+"""One training step of a network with one hidden layer, compiled as a whole, on NumPy arrays.
 
     rows:     encode, activate, drop, decode, and back        -> hidden, delta (B, H), errors (n,)
     columns:  gradients and updates of the decoder, of the encoder
 
-The squared error separates by entry, so a row is decoded and differentiated at one time, while
-its decoder weights are at hand, and a gradient row is made while its weights are updated: nothing
-has the size entries x H or, but for what is trained, columns x H.
+The squared error separates by entry. So a row is decoded and differentiated at the same time, while
+its decoder weights are in the cache, and a row of the gradient is made while its weights are
+updated. No array has the size entries x H, and only parameters and states have columns x H.
 
-Rows are independent of each other, and so are columns: no result depends on how many threads
-they are dealt to. All is one compiled function, as one is loaded faster than several.
+Rows are independent of each other, and so are columns: no result depends on the number of threads.
+All is one compiled function, as one loads faster than several.
 """
 
 import math
@@ -19,13 +19,14 @@ from numba import prange
 from .cache import compiled
 from .dropout import draw
 from .fused_step import ACTIVATIONS, ROOT_TINY, RULES
-from .numba_kernels import BLOCK, FAST, _gradient_row, group_by_column
+from .numba_kernels import BLOCK, FAST, _gradient_row, empty_groups, fill_groups
 
 IDENTITY, SIGMOID, TANH, RELU = range(len(ACTIVATIONS))
 ADAM, RPROP = range(len(RULES))
 
 F0, F1, F2 = np.float32(0), np.float32(1), np.float32(2)
-ROW_COST = 10  # activation and mask of a row take as long as so many entries
+ROW_COST = 10  # activation and mask of a row take as long as this many entries
+GROUPED = 20  # grouping this many entries takes as long as one entry
 
 # exp(x) = 2^n exp(r), |r| <= ln(2) / 2; ln(2) in two parts, and the polynomial of Cephes' expf
 LOG2_E = np.float32(1.44269504088896341)
@@ -35,16 +36,16 @@ BIAS, BIAS_AND_HALF = np.int32(127), np.float32(127.5)
 E2, E3, E4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
 E5, E6, E7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
-# Not a matter of speed: a function that is called is also compiled alone, and where its code
-# differs in the order of a sum, a process that has just compiled may run the one, and a process
-# that has loaded the step from the cache the other. A resumed run would differ.
+# Inlining is not a matter of speed. A function that is called is also compiled alone, and its code
+# may add a sum in another order. A process that has just compiled may run the one, and a process
+# that has loaded the step from the cache the other: a resumed run would differ.
 inlined = compiled(fastmath=FAST, error_model="numpy", forceinline=True)
 _draw = compiled(forceinline=True)(draw)
 
 
 @inlined
 def _sigmoid(x):
-    """1 / (1 + exp(-x)), to 2e-7; written out, as a loop over libm's exp is not vectorised."""
+    """Return 1 / (1 + exp(-x)), to 2e-7; exp is written out, as libm's is not vectorised."""
     y = -x
     if y < LOWEST:
         y = LOWEST
@@ -78,7 +79,7 @@ def _activate(row, activation):
 
 @inlined
 def _times_slope(gradient, row, kept, activation):
-    """Set gradient *= slope of the activation where it is kept * row."""
+    """Multiply the gradient by the slope of the activation, whose value is kept * row."""
     if activation == SIGMOID:
         for k in range(len(row)):
             value = row[k] * kept
@@ -95,7 +96,7 @@ def _times_slope(gradient, row, kept, activation):
 
 @inlined
 def _drop(row, row_key, threshold, scale):
-    """Multiply a row by its mask."""
+    """Multiply a row by its dropout mask."""
     for k in range(len(row)):
         value = row[k] * scale
         if _draw(row_key, np.uint64(k)) < threshold:
@@ -105,7 +106,7 @@ def _drop(row, row_key, threshold, scale):
 
 @inlined
 def _encode_row(first, end, indices, data, weight, bias, row):
-    """Set row = x weight + bias, four entries at a time: `row` is read and written once."""
+    """Set row = x weight + bias, with four entries at a time, to read and write `row` less."""
     units = len(bias)
     for k in range(units):
         row[k] = bias[k]
@@ -127,7 +128,7 @@ def _encode_row(first, end, indices, data, weight, bias, row):
 
 @inlined
 def _square(error):
-    """Return a square in float64, in which squared errors are added up."""
+    """Return the square of an error in float64, the type in which they are added up."""
     return np.float64(error) * np.float64(error)
 
 
@@ -135,7 +136,7 @@ def _square(error):
 def _decode_row(first, end, indices, targets, weight, bias, row, errors, gradient):
     """Return the squared error of a row's predictions.
 
-    Leaves each entry's error in `errors`, and the gradient of half their squares in `gradient`.
+    This sets each entry's error in `errors`, and `gradient` to that of half their squares.
     """
     units, squared = len(row), 0.0
     for k in range(units):
@@ -175,7 +176,7 @@ def _decode_row(first, end, indices, targets, weight, bias, row, errors, gradien
 
 @inlined
 def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared):
-    """Pass rows `first` to `end` there and back, up to the gradients of the weights."""
+    """Pass rows `first` to `end` forward and back, up to the gradients of the hidden units."""
     indptr, indices, data, targets = batch
     activation, threshold, scale = network
     kept = F1 / scale
@@ -198,9 +199,9 @@ def _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, erro
 
 @inlined
 def _adam(weight, mean, variance, gradient, wd, rates):
-    """MXNet's `adam_update`, whose learning rate holds the bias correction; one row, in place.
+    """Update one row of weights as MXNet's `adam_update`, in place.
 
-    The gradient is `factor` times that given.
+    The learning rate has the bias correction; the last of `rates` is a factor of the gradient.
     """
     lr, beta1, beta2, epsilon, factor = rates
     rest1, rest2 = F1 - beta1, F1 - beta2
@@ -215,7 +216,10 @@ def _adam(weight, mean, variance, gradient, wd, rates):
 
 @inlined
 def _rprop(weight, size, last, gradient, wd, rates):
-    """iRprop-: see `training.rprop`; one row, in place. `last` are signs, 0 after a turn."""
+    """Update one row of weights by iRprop-, in place: see `training.fused.RProp`.
+
+    `last` are the signs of the last gradients, 0 after a change of sign.
+    """
     growth, cut, smallest, largest, factor = rates
     for k in range(len(weight)):
         g = factor * gradient[k] + wd * weight[k]
@@ -235,7 +239,7 @@ def _rprop(weight, size, last, gradient, wd, rates):
 
 @inlined
 def _step(weight, first, second, gradient, wd, rule, rates):
-    """One row of weights and the two states of each, in place."""
+    """Update one row of weights and its two states by the rule, in place."""
     if rule == RPROP:
         _rprop(weight, first, second, gradient, wd, rates)
     else:
@@ -243,10 +247,11 @@ def _step(weight, first, second, gradient, wd, rule, rates):
 
 
 @inlined
-def _columns(share, shares, groups, layer, values, factors, wd, rule, rates):
+def _columns(share, shares, groups, layer, values, factors, penalty, wd, rule, rates):
     """Update a layer's weights in the columns of a share.
 
-    The gradient of column c is the sum over its entries (b, c) of value * factors[b].
+    The gradient of column c is the sum over its entries (b, c) of value * factors[b], and of
+    penalty * weight[c].
     """
     starts, rows, positions = groups
     weight, first_state, second_state, _, _, _ = layer
@@ -254,18 +259,19 @@ def _columns(share, shares, groups, layer, values, factors, wd, rule, rates):
     for first in range(BLOCK * share, len(weight), BLOCK * shares):
         for c in range(first, min(first + BLOCK, len(weight))):
             _gradient_row(c, starts, rows, positions, values, factors, gradient)
-            _step(weight[c], first_state[c], second_state[c], gradient, wd, rule, rates)
+            decay = wd + rates[4] * penalty * np.float32(starts[c + 1] - starts[c])
+            _step(weight[c], first_state[c], second_state[c], gradient, decay, rule, rates)
 
 
 @inlined
-def _decoder_bias(share, shares, groups, decoder, errors, wd, rule, rates):
+def _bias(share, shares, groups, layer, errors, wd, rule, rates):
     """Update the biases of a share of the columns.
 
-    In blocks: where an element stands in a vector decides on the rounding of its last bit, and
-    must not depend on the shares.
+    They are updated in blocks: the place of an element in a vector decides on the rounding of its
+    last bit, and must not depend on the shares.
     """
     starts, _, positions = groups
-    _, _, _, bias, first_state, second_state = decoder
+    _, _, _, bias, first_state, second_state = layer
     gradient = np.empty(BLOCK, dtype=np.float32)
 
     for first in range(BLOCK * share, len(bias), BLOCK * shares):
@@ -281,7 +287,7 @@ def _decoder_bias(share, shares, groups, decoder, errors, wd, rule, rates):
 
 @inlined
 def _encoder_bias(share, shares, encoder, delta, wd, rule, rates):
-    """Update the biases of a share of the hidden units, in blocks as the decoder's."""
+    """Update the biases of a share of the hidden units, in blocks like the decoder's."""
     _, _, _, bias, first_state, second_state = encoder
     gradient = np.empty(BLOCK, dtype=np.float32)
 
@@ -296,72 +302,143 @@ def _encoder_bias(share, shares, encoder, delta, wd, rule, rates):
 
 
 @inlined
-def _cuts(indptr, shares):
-    """Where each share of the rows begins, so that all have the same work; (shares + 1,)."""
+def _taken(table, numbers, key, threshold, scale):
+    """Return (indptr, indices, data, targets) of some rows, with input dropout on the data."""
+    indptr, indices, data, targets = table
+    starts = np.zeros(len(numbers) + 1, dtype=np.int32)
+    for b in range(len(numbers)):
+        starts[b + 1] = starts[b] + indptr[numbers[b] + 1] - indptr[numbers[b]]
+
+    columns = np.empty(starts[-1], dtype=np.int32)
+    values, wanted = np.empty((2, starts[-1]), dtype=np.float32)
+    for b in range(len(numbers)):
+        row_key, first = _draw(key, np.uint64(b)), indptr[numbers[b]]
+        for j in range(starts[b + 1] - starts[b]):
+            column, value = indices[first + j], data[first + j]
+            if threshold:
+                value *= scale
+                if _draw(row_key, np.uint64(column)) < threshold:
+                    value = F0
+            columns[starts[b] + j] = column
+            values[starts[b] + j] = value
+            wanted[starts[b] + j] = targets[first + j]
+    return starts, columns, values, wanted
+
+
+@inlined
+def _cuts(indptr, shares, done):
+    """Return where each share of the rows begins, so that all have the same work; (shares + 1,).
+
+    The first share has other work, too, which counts as `done` entries.
+    """
     rows = len(indptr) - 1
-    total = indptr[rows] + ROW_COST * rows
+    total = indptr[rows] + ROW_COST * rows + done
     cuts = np.full(shares + 1, rows)
-    share = 0
+    cuts[0], share = 0, 1
     for b in range(rows):
-        while share < shares and (indptr[b] + ROW_COST * b) * shares >= total * share:
+        while share < shares and (indptr[b] + ROW_COST * b + done) * shares >= total * share:
             cuts[share] = b
             share += 1
     return cuts
 
 
 @compiled(parallel=True, fastmath=FAST, error_model="numpy")
-def fused_step(batch, encoder, decoder, network, key, loss, rule, rates, wd, hidden, delta, shares):
+def fused_step(
+    table, chosen, encoder, decoder, network, key, loss, rule, rates, wd, hidden, delta, shares
+):
     """Take one step in place; return the squared error before it.
 
     Tuples are plain, as numba takes no others into a parallel region.
 
     Parameters
     ----------
-    batch : (indptr, indices, data, targets)
+    table : (indptr, indices, data, targets)
         The encoder reads the data; the decoder is to predict the targets.
+    chosen : (numbers, key, threshold, scale)
+        The rows of the table that are trained on, int64, shape (B,); dropout of their data.
     encoder, decoder : (weight, its two states, bias, its two states)
-        As the rule of updates has them.
+        Arrays of shapes (C, H), and (H,) or (C,); the states are those of the rule of updates.
     network : (activation, threshold, scale)
-        The first is one of `ACTIVATIONS`, by number, and the others are of the dropout.
+        The number of one of `ACTIVATIONS`, and the two numbers of dropout.
     key : uint64
-        Of the dropout mask.
+        Key of the dropout mask.
     loss : (is_root, scale)
         Whether the loss is the root of the sum of squared errors; otherwise it is half that sum
         times `scale`.
     rule : int
-        One of `RULES`, by number.
+        The number of one of `RULES`.
     rates : (lr, beta1, beta2, epsilon) or (growth, cut, smallest, largest)
-        float32; Adam's, with the bias correction in `lr`, or RProp's.
+        Adam's rates, with the bias correction in `lr`, or RProp's; float32.
     wd : (encoder's weight, its bias, decoder's weight, its bias)
-        float32.
-    hidden, delta : ndarray, shape (B, H)
-        Overwritten.
+        Weight decay of each, float32.
+    hidden, delta : ndarray of float32, shape (B, H)
+        Memory that is overwritten.
     shares : int
-        Threads that work: at most as many as numba began with. No result depends on them.
+        Number of threads, at most as many as numba began with. No result depends on it.
     """
+    batch = _taken(table, *chosen)
     indptr, indices, data, _ = batch
-    groups = group_by_column(indptr, indices, len(decoder[0]))
+    groups = empty_groups(len(data), len(decoder[0]))
     errors = np.empty(len(data), dtype=np.float32)
     squared = np.empty(len(hidden), dtype=np.float64)
 
-    cuts = _cuts(indptr, shares)
+    cuts = _cuts(indptr, shares, len(data) // GROUPED)
     for t in prange(shares):
+        if t == 0:
+            fill_groups(indptr, indices, groups)
         first, end = cuts[t], cuts[t + 1]
         _rows(first, end, batch, encoder, decoder, network, key, hidden, delta, errors, squared)
 
-    total = 0.0  # numba would make squared.sum() a parallel one, in another order
+    total = 0.0  # numba would add squared.sum() in parallel, in another order
     for b in range(len(squared)):
         total += squared[b]
 
-    is_root, factor = loss  # a gradient is what the errors give, times the factor
+    is_root, factor = loss  # every gradient of half the squared errors is multiplied by this
     if is_root:
         factor = np.float32(1 / math.sqrt(total + ROOT_TINY))
 
     rates = *rates, factor
     for t in prange(shares):
-        _columns(t, shares, groups, decoder, errors, hidden, wd[2], rule, rates)
-        _decoder_bias(t, shares, groups, decoder, errors, wd[3], rule, rates)
-        _columns(t, shares, groups, encoder, data, delta, wd[0], rule, rates)
+        _columns(t, shares, groups, decoder, errors, hidden, F0, wd[2], rule, rates)
+        _bias(t, shares, groups, decoder, errors, wd[3], rule, rates)
+        _columns(t, shares, groups, encoder, data, delta, F0, wd[0], rule, rates)
         _encoder_bias(t, shares, encoder, delta, wd[1], rule, rates)
 
     return total
+
+
+@compiled(parallel=True, fastmath=FAST, error_model="numpy")
+def predict_cells(rows, wanted, encoder, decoder, activation, out, shares):
+    """Set out = predictions at the wanted entries; a row that has none is not encoded.
+
+    Parameters
+    ----------
+    rows : (indptr, indices, data)
+        The rows that the encoder reads.
+    wanted : (indptr, indices)
+        The entries to predict, of the same rows.
+    encoder, decoder : (weight, bias)
+        The parameters.
+    activation : int
+        The number of one of `ACTIVATIONS`.
+    out : ndarray of float32, shape (wanted entries,)
+        The predictions.
+    shares : int
+        As for `fused_step`.
+    """
+    indptr, indices, data = rows
+    starts, columns = wanted
+    weight, bias = decoder
+
+    cuts = _cuts(indptr + starts, shares, 0)
+    for t in prange(shares):
+        row = np.empty(weight.shape[1], dtype=np.float32)
+        for b in range(cuts[t], cuts[t + 1]):
+            if starts[b] < starts[b + 1]:
+                _encode_row(indptr[b], indptr[b + 1], indices, data, encoder[0], encoder[1], row)
+                _activate(row, activation)
+            for j in range(starts[b], starts[b + 1]):
+                total = F0
+                for k in range(len(row)):
+                    total += row[k] * weight[columns[j], k]
+                out[j] = total + bias[columns[j]]

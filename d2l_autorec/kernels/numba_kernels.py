@@ -1,16 +1,16 @@
-"""Encode, masked decode, their gradients and Adam over observed entries only; NumPy arrays in, out.
+"""Encoding, masked decoding, the multinomial loss and their gradients, on NumPy arrays.
 
-A batch of B rows and C columns has its n observed entries in CSR order and,
-for these kernels, grouped by column: for column c, j in starts[c]:starts[c + 1]
-gives the row rows[j] and the CSR position positions[j]. Weights are (C, H),
-the H weights of a column contiguous. All traverse columns: a weight row is
-read once a batch, while the (B, H) hidden matrix stays in the cache.
+They compute observed entries only. A batch of B rows and C columns has its n observed
+entries in CSR order and, for these kernels, grouped by column: for column c, j in
+starts[c]:starts[c + 1] gives the row rows[j] and the CSR position positions[j]. Weights are
+(C, H), the H weights of a column contiguous. Encoding and decoding traverse columns: a weight
+row is read once for a batch, while the (B, H) hidden matrix stays in the cache.
 
-Columns are dealt to the threads in blocks. They come with the most active
-first (see readers.py), so all threads have the same work, and the same mix of
-arithmetic and memory traffic. What is summed over columns goes to one partial
-sum a thread, added in thread order: bitwise repeatable for a given number of
-threads. What is summed over rows does not depend on that number at all.
+Columns are divided among the threads in blocks. The most active ones come
+first (see `data.rules.ratings_of`), so all threads have the same work, and the same mix of
+arithmetic and memory traffic. A sum over columns is made of one partial sum for each thread,
+added in thread order: it is bitwise repeatable for a given number of threads. A sum over rows
+does not depend on that number at all.
 """
 
 import math
@@ -20,10 +20,10 @@ from numba import config, get_num_threads, prange, set_num_threads  # noqa: F401
 
 from .cache import compiled
 
-# Sums may be reassociated (vectorised); NaN and infinity keep their meaning, so that a
-# diverged run shows.
+# Sums may be reassociated (vectorised). NaN and infinity keep their meaning, so that a
+# training that diverges can be told.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
-BLOCK = 16  # consecutive columns of a thread
+BLOCK = 16  # consecutive columns that one thread takes
 KERNEL = dict(parallel=True, fastmath=FAST)
 
 
@@ -31,17 +31,29 @@ KERNEL = dict(parallel=True, fastmath=FAST)
 def group_by_column(
     indptr: np.ndarray, columns: np.ndarray, num_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR structure to (starts, rows, positions): a stable counting sort."""
-    starts = np.zeros(num_columns + 1, dtype=np.int64)
+    """Return (starts, rows, positions) for a CSR structure, by a stable counting sort."""
+    groups = empty_groups(len(columns), num_columns)
+    fill_groups(indptr, columns, groups)
+    return groups
+
+
+@compiled(forceinline=True)
+def empty_groups(entries, num_columns):
+    """Return memory for the groups that `fill_groups` makes."""
+    rows, positions = np.empty((2, entries), dtype=np.int32)
+    return np.zeros(num_columns + 1, dtype=np.int64), rows, positions
+
+
+@compiled(forceinline=True)
+def fill_groups(indptr, columns, groups):
+    """Set groups = (starts, rows, positions), which `empty_groups` has made."""
+    starts, rows, positions = groups
     for c in columns:
         starts[c + 1] += 1
-    for c in range(num_columns):
+    for c in range(len(starts) - 1):
         starts[c + 1] += starts[c]
 
     fill = starts[:-1].copy()  # where the next entry of a column goes
-    rows = np.empty(len(columns), dtype=np.int32)
-    positions = np.empty(len(columns), dtype=np.int32)
-
     for row in range(len(indptr) - 1):
         for position in range(indptr[row], indptr[row + 1]):
             column = columns[position]
@@ -51,36 +63,13 @@ def group_by_column(
             rows[j] = row
             positions[j] = position
 
-    return starts, rows, positions
-
-
-@compiled()
-def take_rows(
-    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(indptr, indices, data) of the chosen rows of a CSR matrix."""
-    starts = np.zeros(len(rows) + 1, dtype=np.int32)
-    for k in range(len(rows)):
-        starts[k + 1] = starts[k] + indptr[rows[k] + 1] - indptr[rows[k]]
-
-    columns = np.empty(starts[-1], dtype=np.int32)
-    values = np.empty(starts[-1], dtype=np.float32)
-
-    for k in range(len(rows)):
-        begin = indptr[rows[k]]
-        end = indptr[rows[k] + 1]
-        columns[starts[k] : starts[k + 1]] = indices[begin:end]
-        values[starts[k] : starts[k + 1]] = data[begin:end]
-
-    return starts, columns, values
-
 
 @compiled(**KERNEL)
 def weighted_columns(starts, rows, positions, threads, values, weight, initial, out):
-    """out[b] = initial + sum over entries (b, c) of value * weight[c]; (B, H), in place.
+    """Set out[b] = initial + sum over entries (b, c) of value * weight[c]; (B, H), in place.
 
-    With the ratings as values this encodes; with the gradient of the
-    predictions it is the gradient of the hidden matrix.
+    If the values are ratings, this encodes; if they are the gradient of the
+    predictions, it is the gradient of the hidden matrix.
     """
     hidden = weight.shape[1]
     partial = np.empty((threads - 1, *out.shape), dtype=np.float32)
@@ -107,7 +96,7 @@ def weighted_columns(starts, rows, positions, threads, values, weight, initial, 
 
 @compiled(**KERNEL)
 def masked_products(starts, rows, positions, threads, hidden, weight, bias, out):
-    """out[position] = hidden[b] . weight[c] + bias[c] at the entries (b, c); (n,), in place."""
+    """Set out[position] = hidden[b] . weight[c] + bias[c] at the entries (b, c); (n,), in place."""
     for t in prange(threads):
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
@@ -116,7 +105,7 @@ def masked_products(starts, rows, positions, threads, hidden, weight, bias, out)
 
 @compiled(fastmath=FAST)
 def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
-    """Four entries at a time: a fifth faster, as the weights are read once for the four."""
+    """Set a column's products, four at a time: a fifth faster, as weights are read less often."""
     j = starts[c]
     end = starts[c + 1]
 
@@ -150,7 +139,7 @@ def _products_of_column(c, starts, rows, positions, hidden, weight, bias, out):
 
 @compiled(fastmath=FAST, forceinline=True)
 def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
-    """gradient[:] = sum over the entries (b, c) of column c of value * hidden[b]."""
+    """Set gradient[:] = sum over the entries (b, c) of column c of value * hidden[b]."""
     gradient[:] = 0
     j = starts[c]
     end = starts[c + 1]
@@ -180,7 +169,7 @@ def _gradient_row(c, starts, rows, positions, values, hidden, gradient):
 
 @compiled(**KERNEL)
 def weight_gradient(starts, rows, positions, threads, values, hidden, out):
-    """out[c] = sum over entries (b, c) of value * hidden[b]; (C, H), every row written."""
+    """Set out[c] = sum over entries (b, c) of value * hidden[b]; (C, H), every row written."""
     for t in prange(threads):
         for first in range(BLOCK * t, len(starts) - 1, BLOCK * threads):
             for c in range(first, min(first + BLOCK, len(starts) - 1)):
@@ -189,7 +178,7 @@ def weight_gradient(starts, rows, positions, threads, values, hidden, out):
 
 @compiled(forceinline=True)
 def _largest(row):
-    """Return the largest number of a row."""
+    """Return the largest number in a row."""
     m0 = m1 = m2 = m3 = row[0]
     for c in range(0, len(row) - 3, 4):
         m0 = max(m0, row[c])
@@ -204,7 +193,7 @@ def _largest(row):
 
 @compiled(forceinline=True)
 def _exponentials(row, top, out):
-    """Set out = exp(row - top), and return the sum of it."""
+    """Set out = exp(row - top), and return its sum."""
     s0 = s1 = s2 = s3 = np.float32(0)
     for c in range(len(row)):
         out[c] = math.exp(row[c] - top)
@@ -220,13 +209,13 @@ def _exponentials(row, top, out):
     return (s0 + s1) + (s2 + s3)
 
 
-# A parallel loop is optimised twice, and code that was just compiled may run the first result
-# where code from the cache runs the second: sums within the loop are added in the written order.
+# FAST is left out: a parallel loop is optimised twice, and code that was just compiled may run the
+# first result where code from the cache runs the second. So sums are added in the written order.
 @compiled(parallel=True)
 def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
-    """out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
+    """Set out[b] = -sum over entries (b, c) of value * log softmax(logits[b])[c]; (B,), in place.
 
-    Leaves exp(logits - largest of the row) and their sums for the gradient.
+    This also sets exp(logits - largest of the row) and their sums, for the gradient.
     """
     for b in prange(len(logits)):
         top = _largest(logits[b])
@@ -242,7 +231,7 @@ def multinomial_loss(indptr, columns, values, logits, exponentials, sums, out):
 
 @compiled(parallel=True)
 def multinomial_gradient(indptr, columns, values, exponentials, sums, upstream, out):
-    """out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C), in place."""
+    """Set out[b] = upstream[b] * (clicks of b * softmax(logits[b]) - values of b); (B, C)."""
     for b in prange(len(out)):
         clicks = np.float32(0)
         for j in range(indptr[b], indptr[b + 1]):

@@ -1,1 +1,1 @@
-"""The networks, one a file. They know no data set, no training and no configuration."""
+"""The models: networks, one a file, their options (`kinds`, `catalog`) and their `registry`."""

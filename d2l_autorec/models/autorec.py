@@ -1,4 +1,4 @@
-"""AutoRec (Sedhain et al., 2015), as the d2l chapter has it."""
+"""AutoRec (Sedhain et al., 2015), as in the d2l chapter."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from .layers import Dropout, InputDense, OutputDense
 
 
 class AutoRec(nn.HybridBlock, Model):
-    """Reconstructs rating vectors: input -> encoder -> dropout -> decoder.
+    """A network that reconstructs rating vectors: input -> encoder -> dropout -> decoder.
 
-    h(r) = W g(V r + mu) + b (paper, equation 1), with the sigmoid as g. Item-based, a row
-    of the input holds the ratings of one item by all users, 0 where there is none.
+    h(r) = W g(V r + mu) + b (paper, equation 1), with the sigmoid as g. In the item-based
+    model, a row of the input holds the ratings of one item by all users, 0 where there is none.
 
     Parameters
     ----------
     num_hidden : int
+        Number of hidden units.
     num_users : int
         Length of a rating vector: users, or items for a user-based model.
     dropout : float
@@ -27,12 +28,15 @@ class AutoRec(nn.HybridBlock, Model):
 
     Notes
     -----
-    Its layers are the chapter's `nn.Dense` and `nn.Dropout`; `InputDense` stores the weight
-    transposed, `OutputDense` adds the bias apart, `Dropout` can be seeded for each step.
-    `hybridize` traces the layers, and not `forward`: in a trace, `is_training()` would stay for
-    ever what it was at the first call.
+    Making one switches MXNet to NumPy semantics (`npx.set_np()`).
 
-    Source: d2l, section "AutoRec: Rating Prediction with Autoencoders".
+    The layers compute what the chapter's `nn.Dense` and `nn.Dropout` do; `InputDense` stores the
+    weight transposed, `OutputDense` adds the bias in an operation of its own, and `Dropout` can be
+    seeded for each step. `hybridize` traces the layers, but not `forward`: in a trace,
+    `is_training()` would keep the value of the first call.
+
+    Sources: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, WWW 2015; d2l,
+    section "AutoRec: Rating Prediction with Autoencoders".
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Networks as a run sees them: what it asks of them, fitted ones, and those of other people."""
+"""Networks as a run sees them: what it asks of each, models without training, users' own blocks."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A network as a run sees it; here are the answers of most.
+    """The base of all networks: what a run asks of them, with the answers of most.
 
-    A model has beside these what its kind is asked for: `fit` if it `is_closed_form`, `tables` if
-    it `reads_pairs`, a `scorer`, or `row_vectors` and `column_vectors`; and for an export
+    A network has more methods, by its kind: `fit` if it `is_closed_form`, `tables` if it
+    `reads_pairs`, else a `scorer`, or `row_vectors` and `column_vectors`. For an export it has
     `affine_layers`, or `add_to`, which adds layers that are no sequence to an ONNX graph.
 
     Attributes
     ----------
     reads_pairs : bool
-        Whether its input is pairs of user and item, and not rows of the interaction matrix.
+        Whether the input is pairs of user and item, in place of rows of the interaction matrix.
     is_closed_form : bool
-        Whether `fit` computes it at once, and nothing is trained.
+        Whether `fit` computes the parameters at once, without training.
     reads_sparse : bool
-        Whether the sparse kernels compute it.
+        Whether the sparse kernels can compute the network.
     has_parameters : bool
-        Whether MXNet keeps its parameters; else it is fitted anew from a run's data.
+        Whether MXNet stores the parameters; if not, opening a run fits them anew to its data.
     chosen : dict
-        Options that it chose by validation.
+        Options that were chosen by validation.
     output : RatingActivation or None
-        The activation of its predictions.
+        The activation of the predictions.
     centering : Centering or None
-        What its layers' inputs and predictions are taken from and added to: row and column means.
+        The row and column means that are subtracted from the input and added to the predictions.
     """
 
     reads_pairs = False
@@ -57,26 +57,26 @@ class Model:
     centering: Any = None
 
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
-        """Make what the next step draws depend on these two alone.
+        """Seed all random numbers of the next step.
 
         Parameters
         ----------
         key : uint64
-            Of the step: see `dropout_key`.
+            The step's key: see `dropout_key`.
         first_row : int
             Position in the whole batch of the first row that this process trains on.
         """
         mx.random.seed(mxnet_seed_of(key, first_row))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Prepare for an epoch, from 1; one that is resumed begins again."""
+        """Prepare for an epoch, numbered from 1; it is called again where an epoch is resumed."""
 
     def one_hidden(self) -> Any:
-        """Return the network as the fused step trains it; None of one that it does not cover."""
+        """Return the network in the form that the fused step trains; None if it cannot."""
         return None
 
     def scorer(self) -> Linear | FoldIn | None:
-        """Return what makes scores of users' rows; None of a network."""
+        """Return the object that scores items for users' rows; None for a network."""
         return None
 
 
@@ -86,11 +86,12 @@ def vectors_of(layer: Any) -> Vectors:
 
 
 class Fitted(Model):
-    """What the `fit` of a model returns, as a network without parameters of MXNet's.
+    """The result of a model's `fit`, as a network without MXNet parameters.
 
     Parameters
     ----------
     config : RunConfig
+        The options, whose class has the `fit`.
 
     Shape: (batch_size, items), an ndarray or a CSRBatch -> (batch_size, items).
     """
@@ -106,13 +107,14 @@ class Fitted(Model):
     def fit(
         self, train: sparse.csr_matrix, score: Callable[["Fitted"], float] | None = None
     ) -> "Fitted":
-        """Compute the scores' weights from a matrix of shape (users, items).
+        """Fit the model to a matrix of shape (users, items).
 
         Parameters
         ----------
         train : csr_matrix
+            The training clicks.
         score : callable, optional
-            Measures this network on validation users, for what the model chooses by it.
+            (this network) to its score on validation users, by which the model chooses options.
         """
         config = self._config
         if score is not None:
@@ -130,11 +132,11 @@ class Fitted(Model):
         return score(self)
 
     def scorer(self) -> Linear | FoldIn:
-        """Return what makes scores of users' rows."""
+        """Return the object that scores items for users' rows."""
         return self._scorer
 
     def __call__(self, rows: Any) -> onp.ndarray:
-        """Return the scores of rows."""
+        """Return the scores of all items for each row."""
         return self._scorer.scores(as_csr(rows))
 
 
@@ -148,18 +150,18 @@ def as_csr(rows: Any) -> sparse.csr_matrix:
 
 
 class OwnNetwork(gluon.Block, Model):
-    """Rows of the interaction matrix through any Gluon block.
+    """A user's own Gluon block, which maps rows of the interaction matrix to rows.
 
     Parameters
     ----------
     net : Block
-        Copied, so that each phase of a run begins with its initial values. Layers in a sequence
-        that ends in a Dense layer give vectors of items, and an export.
+        The block. It is copied, so that each phase of a run begins with its initial values. A
+        sequence of layers that ends in a Dense layer gives vectors of items, and an export.
 
     Raises
     ------
     ConfigError
-        If a layer does not say what size its input has: parameters are kept before any row is read.
+        If a layer does not know the size of its input, which is needed before any row is read.
 
     Shape: (batch_size, columns) -> (batch_size, columns).
     """
@@ -174,29 +176,37 @@ class OwnNetwork(gluon.Block, Model):
                 raise ConfigError(
                     f"the shape of {name} is not known: give its layer `in_units` or `in_channels`"
                 )
+            if parameter._data is not None:  # it is on one device, and the copy has no gradients
+                parameter.init = mx.init.Constant(parameter.data())
+                parameter._data = parameter._grad = None
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Return what the network makes of rows."""
+        """Return the network's output for rows."""
         return self.net(x)
 
     def column_vectors(self) -> Vectors | None:
-        """Return the rows of the last layer, if that is Dense and no more follows it."""
+        """Return the weights and biases of the last layer; None unless it is Dense and linear."""
         layers = layers_of(self.net)
         if len(layers) > 1 and isinstance(layers[-1], nn.Dense) and layers[-1].act is None:
             return vectors_of(layers[-1])
         return None
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
-        """Return what the last layer reads of rows."""
+        """Return the last layer's inputs for rows, with biases of 0."""
         hidden = np.array(as_csr(rows).toarray(), ctx=rows.ctx)
         for layer in layers_of(self.net)[:-1]:
             hidden = layer(hidden)
         return Vectors(hidden.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
 
     def affine_layers(self) -> list[Affine]:
-        """Return weight, bias and what follows of every Dense layer; raise ConfigError for others.
+        """Return each Dense layer's weight, bias and the layers between it and the next one.
 
         Dropout, which does nothing at prediction, is left out.
+
+        Raises
+        ------
+        ConfigError
+            If the first layer, Dropout apart, is not Dense.
         """
         found: list[tuple[Any, Any, nn.HybridSequential]] = []
         for layer in layers_of(self.net):
@@ -214,7 +224,7 @@ class OwnNetwork(gluon.Block, Model):
 
 
 def layers_of(net: gluon.Block) -> list[gluon.Block]:
-    """Return the layers of sequences within sequences, one after the other."""
+    """Return the layers of a block in order; sequences within sequences are unpacked."""
     if not isinstance(net, (nn.HybridSequential, nn.Sequential)):
         return [net]
     return [layer for child in net for layer in layers_of(child)]

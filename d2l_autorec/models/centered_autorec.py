@@ -1,4 +1,4 @@
-"""AutoRec of what user and item means leave of the ratings."""
+"""AutoRec on ratings from which user and item means were subtracted."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ import numpy as onp
 from mxnet import np
 from mxnet.gluon import nn
 
-from ..data.means import Means, shrunk_means
+from ..data.means import Means, Prior
 from ..kernels.csr import CSRBatch, numpy_view
 from .deep_autorec import DeepAutoRec
 from .layers import Dropout
 from .vectors import Vectors
 
-ROW_LENGTH = 20.0  # of a row of inputs that are all 1: what the encoder of 500 units begins with
+ROW_LENGTH = 20.0  # Euclidean length of a row of inputs that the means predict exactly
 
 
 class Reading(NamedTuple):
@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     unit : float
         What 1 stands for in the targets, in the ratings' unit.
     row_biases : ndarray of float32, shape (B,)
-        What is added to a row's predictions.
+        What is added to the predictions of each row.
     """
 
     inputs: CSRBatch
@@ -38,20 +38,22 @@ class Reading(NamedTuple):
 
 
 class Centering(nn.HybridBlock):
-    """What a row's mean and the columns' means say of its ratings, and what they leave.
+    """A layer that splits ratings into what the means predict and what is left.
 
     rating = column mean + row bias + unit * left
 
-    The row bias is the shrunk mean of the row's own ratings, less the columns' means, so that a
+    The row bias is the shrunk mean of the row's own ratings less the columns' means, so that a
     row which training did not see has one, too. An input is (left + 1) where there is a rating
-    and 0 elsewhere, times `ROW_LENGTH` / sqrt(ratings of the row): who rated what counts, and
-    rows of few ratings count as much as rows of many.
+    and 0 elsewhere, times `ROW_LENGTH` / sqrt(ratings of the row): it counts, too, who rated
+    what, and rows of few ratings count as much as rows of many.
 
     Parameters
     ----------
     means : Means
-        Of the rows and columns of training. They are constants: not trained, but kept with the
+        The means of the training matrix. They are constants: not trained, but kept with the
         parameters.
+
+    Shape: (batch_size, columns) -> (batch_size, columns), (batch_size, 1).
     """
 
     def __init__(self, means: Means, **kwargs: Any) -> None:
@@ -59,38 +61,52 @@ class Centering(nn.HybridBlock):
 
         with self.name_scope():
             self.columns = self._constant("columns", means.mean + means.columns)
-            self.damping = self._constant("damping", [means.row_damping])
+            self.prior = self._constant("prior", means.row_prior)
             self.unit = self._constant("unit", [means.unit])
+        self._last: tuple[Any, Any] = (None, None)
 
     def _constant(self, name: str, values: Any) -> Any:
         return self.params.get_constant(name, np.array(values, dtype="float32"))
 
     def hybrid_forward(
-        self, F: Any, x: Any, columns: Any, damping: Any, unit: Any
+        self, F: Any, x: Any, columns: Any, prior: Any, unit: Any
     ) -> tuple[Any, Any]:
-        """Return the encoder's inputs, (B, C), and row biases, (B, 1), of a dense batch."""
+        """Return the encoder's inputs, (B, C), and the row biases, (B, 1), for a dense batch."""
         observed = F.np.abs(F.np.sign(x))
         counts = observed.sum(axis=1, keepdims=True)
 
         left = (x - columns) * observed
-        row_biases = left.sum(axis=1, keepdims=True) / (counts + damping)
+        expected = prior[1] * F.np.log(F.np.maximum(counts, 1))
+        total = left.sum(axis=1, keepdims=True) - counts * expected
+        row_biases = expected + total / (counts + prior[0])
         left = (left - row_biases * observed) / unit
 
         length = ROW_LENGTH / F.np.sqrt(F.np.maximum(counts, 1))
         return (left + observed) * length, row_biases
 
     def rated(self, predicted: Any, row_biases: Any) -> Any:
-        """Return the ratings, (B, C), of what the decoder predicts for a dense batch."""
+        """Return ratings, (B, C), for what the decoder predicts of a dense batch."""
         ctx = predicted.ctx
         return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
 
     def read(self, batch: CSRBatch) -> Reading:
-        """Return a sparse batch as the network reads it, with what the decoder is to predict."""
-        size, rows = len(batch), batch.rows
+        """Return a sparse batch as the network reads it, with what the decoder is to predict.
+
+        The last result is kept: steps and evaluations read the same batch, the whole table.
+        """
+        data, reading = self._last
+        if data is not batch.data:
+            reading = self._read(batch)
+            self._last = batch.data, reading
+        return reading
+
+    def _read(self, batch: CSRBatch) -> Reading:
+        rows = batch.rows
         counts = onp.diff(batch.indptr)
 
         left = batch.data - self.column_means()[batch.indices]
-        row_biases = shrunk_means(rows, left, size, self.row_damping()).astype(onp.float32)
+        sums = onp.bincount(rows, left, len(batch))
+        row_biases = self.row_prior().biases(counts, sums).astype(onp.float32)
         unit = self.unit_of_ratings()
         targets = ((left - row_biases[rows]) / unit).astype(onp.float32)
 
@@ -106,37 +122,38 @@ class Centering(nn.HybridBlock):
         """Return the column means, shape (C,)."""
         return numpy_view(self.columns.list_data()[0])
 
-    def row_damping(self) -> float:
-        """Ratings of 0 deviation that a row is given beside its own."""
-        return float(numpy_view(self.damping.list_data()[0])[0])
+    def row_prior(self) -> Prior:
+        """Return the numbers by which row biases are shrunk."""
+        return Prior(*numpy_view(self.prior.list_data()[0]).tolist())
 
     def unit_of_ratings(self) -> float:
-        """Return what 1 stands for in the network."""
+        """Return how many rating units a 1 in the network stands for."""
         return float(numpy_view(self.unit.list_data()[0])[0])
 
     def in_ratings(self, decoder: Vectors) -> Vectors:
-        """Return the decoder's rows and biases, such that what they predict are ratings."""
+        """Return the decoder's weights and biases, scaled so that they predict ratings."""
         unit = onp.float32(self.unit_of_ratings())
         return Vectors(decoder.weights * unit, decoder.biases * unit + self.column_means())
 
 
 class CenteredAutoRec(DeepAutoRec):
-    """AutoRec that reads and predicts what row and column means leave of the ratings.
+    """An AutoRec that reads and predicts what is left of ratings after row and column means.
 
     ratings -> `Centering` -> input dropout -> AutoRec -> + means -> ratings
 
-    Before its first step it predicts the means; what it learns, it learns beside them. Rows of
-    few ratings, of which AutoRec makes next to nothing, so have the means to fall back on.
+    Before its first step it predicts the means (unless weights are tied), and it learns only what
+    they leave. So rows of few ratings, from which AutoRec learns next to nothing, still have the
+    means.
 
     Parameters
     ----------
     num_hidden, num_users, dropout, **kwargs
         As for `DeepAutoRec`, whose f is the identity here.
     means : Means
-        Of the columns.
+        The means of the training matrix.
     input_dropout : float
-        Share of the ratings that the encoder does not see in training, and is to predict all the
-        same (as Mult-DAE's).
+        Share of the ratings that training hides from the encoder, but still has the decoder
+        predict (as in Mult-DAE).
 
     Shape: (batch_size, num_users) -> (batch_size, num_users).
     """
@@ -157,10 +174,10 @@ class CenteredAutoRec(DeepAutoRec):
             self.input_dropout = Dropout(input_dropout)
 
         if self.decoder.weight is not self.encoder.weight:
-            self.decoder.weight.init = "zeros"  # it begins with the means, and nothing beside
+            self.decoder.weight.init = "zeros"  # so that it first predicts the means alone
 
     def read(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Return the encoder's inputs, and row biases, (B, 1)."""
+        """Return the encoder's inputs, (B, C), and the row biases, (B, 1)."""
         inputs, row_biases = self.centering(x)
         return self.input_dropout(inputs) * self.input_scale, row_biases
 

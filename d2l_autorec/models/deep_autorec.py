@@ -12,38 +12,40 @@ from .layers import Dropout, InputDense, OutputDense, RatingActivation, activati
 
 
 class DeepAutoRec(nn.HybridBlock, Model):
-    """AutoRec with any activations: input -> encoder -> dropout [-> inner layers] -> decoder.
+    """An AutoRec of any depth and activation: input -> encoder -> dropout [-> layers] -> decoder.
 
     h(r) = f(W g(V r + mu) + b) (paper, equation 1), with g after every hidden layer.
 
     Parameters
     ----------
     num_hidden : sequence of int
-        Hidden units of each layer. Inner layers begin with Glorot's values: the chapter's
-        Normal(0.01) is too small to train through.
+        Hidden units of each layer. Inner layers begin with Glorot's values: through several
+        layers of the chapter's Normal(0.01), nothing is learned.
     num_users : int
         Length of a rating vector: users, or items for a user-based model.
     dropout : float
-        Share of the first layer's hidden units dropped in training.
+        Share of the first layer's hidden units that training drops.
     encoder_activation : str
-        g, of every hidden layer.
+        The activation g of every hidden layer; see `activation_layer`.
     decoder_activation : str
-        f, of the predictions; see `RatingActivation`.
+        The activation f of the predictions; see `RatingActivation`.
     tied : bool
-        Let the decoder have the encoder's weights: W = V' of the paper.
+        Whether the decoder has the encoder's weights: W = V' in the paper's notation.
     scale : (float, float)
-        Ends of the rating scale, for a bounded f.
+        Lowest and highest rating, in the network's units, for a bounded f.
 
     Attributes
     ----------
     input_scale : float
-        What the encoder's inputs are multiplied by, 1 unless it is set.
+        Factor of the encoder's inputs, 1 unless it is set.
 
     Shape: (batch_size, num_users) -> (batch_size, num_users).
 
     Notes
     -----
     As in `AutoRec`, `hybridize` traces the layers, one by one.
+
+    Source: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, WWW 2015.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class DeepAutoRec(nn.HybridBlock, Model):
                 self.output = RatingActivation(decoder_activation, *scale)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Return the reconstructions of `x`, in training those of observed entries only."""
+        """Return the reconstructions of `x`; in training, 0 at entries that are not observed."""
         inputs, row_biases = self.read(x)
         hidden = self.dropout(self.encoder(inputs))
         for layer in self.inner:
@@ -84,7 +86,7 @@ class DeepAutoRec(nn.HybridBlock, Model):
         return pred
 
     def read(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Return the encoder's inputs, and what else `rated` is to know of the rows."""
+        """Return the encoder's inputs, and what `rated` needs to know of the rows: here, None."""
         return x * self.input_scale, None
 
     def rated(self, z: np.ndarray, row_biases: Any) -> np.ndarray:
@@ -93,7 +95,7 @@ class DeepAutoRec(nn.HybridBlock, Model):
 
 
 def inner_layers(sizes: Sequence[int], activation_name: str) -> nn.HybridSequential:
-    """Return Dense and activation, together, for each step of `sizes`; empty for a single size."""
+    """Return a Dense layer with its activation for each pair of neighbouring `sizes`."""
     layers = nn.HybridSequential()
 
     for wide, narrow in zip(sizes, sizes[1:]):

@@ -1,4 +1,4 @@
-"""The two kinds of models, of ratings and of clicks: their options, and what a run asks of them."""
+"""The two kinds of models, for ratings and for clicks: their options, and what a run asks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,6 @@ from .options import (
     Span,
     brief,
     check_needs,
-    check_values,
     data_option,
     device_option,
     exclude,
@@ -39,7 +38,7 @@ from .options import (
     or_all,
     output_option,
     redefault,
-    to_plain_values,
+    settle_values,
     training_option,
     when,
     within,
@@ -50,28 +49,23 @@ if TYPE_CHECKING:  # a model reads data that it is given
     from .vectors import FoldIn, Linear
 
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
-OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # of ml-100k
-SPLITS = ("random", "seq-aware", "time", "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
+OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # ml-100k comes with them
+BY_TIME = ("seq-aware", "leave-last-out", "time")
+SPLITS = ("random", *BY_TIME, "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
 SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
 PRESETS = ("chapter", "paper", "best")
 DUPLICATES = ("error", "last", "mean")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
 KERNELS = ("auto", "dense", "sparse")
 KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
-ALL = "all"  # folds, or the rows of a step
-REFITTED = "refit-"  # as in refit-pretrain-1: names of phases
-FEWEST_EPOCHS = 10  # however many steps they are
+ALL = "all"  # a value of `fold`, and of `batch_size`
+REFITTED = "refit-"  # how the names of phases begin, such as refit-pretrain-1
+FEWEST_EPOCHS = 10  # what `updates` gives at least, however many steps that is
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",
 )
 
-WHOLE_ROWS = Need(
-    lambda c: c.maps_rows,
-    "`model={0.model}` reads no rows of a matrix",
-    "choose another `model`",
-    of_model=True,
-)
 VALIDATED = Need(lambda c: c.validated, "there is no validation", "add `{0.validation_option}=0.1`")
 CUTS, COSINE = when("lr_schedule", "step", "plateau"), when("lr_schedule", "cosine")
 OWN_FILE = Need(
@@ -81,60 +75,56 @@ OWN_FILE = Need(
 )
 SPLIT_HERE = Need(lambda c: not c.train, "`train` and `test` are the split")
 BY_FOLD, BY_USERS = when("split", "k-fold"), when("split", "users")
+NEW_USERS = Need(lambda c: not c.from_, "with `from_` the same users are held out")
 BY_SHARE = when("split", *SPLITS_BY_SHARE)
 
 
-def numbered(fold: int | str) -> int:
-    """Return the number of a fold; raise ConfigError for all of them, which are several runs."""
-    if isinstance(fold, int):
-        return fold
-    raise ConfigError(
-        f"`fold={fold}` is a training for each fold: python -m d2l_autorec.run does them in turn"
-    )
-
-
 class Own(NamedTuple):
-    """What a training is given beside its options.
+    """Objects of a user's own that a training is given beside its options.
 
     Parameters
     ----------
     net : Block, optional
-        In place of the model's network.
+        A network in place of the model's.
     loss : callable, optional
         (prediction, label) to one loss a row, in place of the model's.
     callbacks : sequence of Callback
-        Called last, in every phase.
+        Callbacks that are called last, in every phase.
+    start : TrainedModel, optional
+        A model that the training goes on from.
     """
 
     net: Any = None
     loss: Callable | None = None
     callbacks: Sequence[Any] = ()
+    start: Any = None
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where interactions come from, training, devices and output: what every model has.
+    """The options that every model has: data, training, devices and output.
 
     Options that are not given have the values of the preset, else their defaults.
 
     Attributes
     ----------
     given : dict
-        The options that were given, and no preset may override.
+        The options that were given, which no preset overrides.
 
     Raises
     ------
     ConfigError
-        If a value is out of its range; one line with option, value and range.
+        If there is no such option, a value is out of its range, or two exclude each other. The
+        message is one line with the option, the value and the remedy.
     """
 
-    model: str = option("autorec", "")  # the registry knows the names, and what they are
+    model: str = option("autorec", "")  # the help text is the registry's list of models
     preset: str = option(
         "chapter", "the book's, paper's or best", one_of(PRESETS), computes=False, common=True
     )
     dataset: str = data_option(
         "auto",
-        "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, or synthetic:USERSxITEMSxRATINGS",
+        "ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-latest-small, synthetic:USERSxITEMSxRATINGS",
         common=True,
         metavar="NAME",
     )
@@ -145,8 +135,14 @@ class RunConfig:
         computes=False,
     )
     ratings: str | None = data_option(
-        None, "your own csv, tsv, JSON lines or Parquet file", common=True, metavar="FILE"
+        None, "your own csv, tsv, JSON lines, Parquet or Feather file", common=True, metavar="FILE"
     )
+    from_: str | None = data_option(
+        None,
+        "go on from this run with newer ratings: its options, ratings and parameters",
+        metavar="RUN_DIR",
+    )
+    anew: bool = data_option(False, "without its parameters, to compare", None, when("from_"))
     columns: str | None = data_option(
         None, "by name or number: user=0,item=1,rating=2 (default: recognised)", None, OWN_FILE
     )
@@ -156,16 +152,22 @@ class RunConfig:
     quotes: bool = data_option(
         True, "whether a '\"' may enclose a field, or is part of the text", None, OWN_FILE
     )
-    duplicates: str = data_option(
-        "error", "several ratings of an item by one user", one_of(DUPLICATES), OWN_FILE
+    duplicates: str | None = data_option(
+        None,
+        "several ratings of an item by one user (default: an error; merged if they are clicks)",
+        one_of(DUPLICATES),
+        OWN_FILE,
     )
     scale: str | None = data_option(
         None, "lowest and highest rating, as in 1,5 (default: those that occur)", None, OWN_FILE
     )
+    titles: str | None = data_option(
+        None, "a file of the items' titles: columns id and title", None, OWN_FILE, metavar="FILE"
+    )
     split: str = data_option("random", "which part is the test part", one_of(SPLITS))
     folds: int = data_option(5, "number of folds of --split k-fold", within(2, 1000), BY_FOLD)
     fold: int | str = data_option(
-        1, "tested fold; all: each in turn", or_all(within(1, 1000)), BY_FOLD, metavar="N|all"
+        1, "tested fold; all: each in turn", or_all(within(1, 1000)), BY_FOLD
     )
     lr: float = training_option(
         0.002, "learning rate", POSITIVE, common=True, space=Span(2e-4, 1e-2, log=True)
@@ -176,7 +178,7 @@ class RunConfig:
     )
     epochs: int = training_option(25, "passes over rows", within(1, 1_000_000), common=True)
     batch_size: int | str = training_option(
-        256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1), metavar="N|all"
+        256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1)
     )
     patience: int = training_option(10, "epochs without a better score", AT_LEAST_1, VALIDATED)
     eval_every: int = training_option(1, "evaluate every N-th epoch, and the last", AT_LEAST_1)
@@ -190,39 +192,41 @@ class RunConfig:
     lr_warmup: float = training_option(
         0.0, "share of the epochs in which the rate grows from 0", FRACTION, COSINE
     )
+    average: bool = training_option(
+        False, "measure and keep parameters averaged over the last epochs"
+    )
     optimizer: str = training_option(
         "adam", "Gluon's, or the paper's rprop, for --batch-size all", one_of(OPTIMIZERS)
     )
     seed: int = option(0, "of all that is drawn", within(0, LARGEST), common=True, group="training")
+    seeds: int = option(
+        1, "as many runs, with --seed and the seeds after it", within(1, 1000), group="training"
+    )
     gpus: str | None = device_option(
         None, "as in 0,1 (default: every GPU, else the CPU)", common=True, metavar="all|none|LIST"
     )
     cpus: int | None = device_option(None, "CPU contexts, which behave as devices", within(1, 64))
     kvstore: str = device_option(
-        "auto", "who adds up gradients; dist_*: d2l_autorec.launch", one_of(KVSTORES), TRAINED
+        "auto", "who adds up gradients; dist_sync: d2l_autorec.launch", one_of(KVSTORES), TRAINED
     )
     threads: int | None = device_option(
         None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", within(1, 512)
     )
     kernel: str = device_option(
-        "auto", "dense, or over observed ratings only, on CPUs", one_of(KERNELS), WHOLE_ROWS
+        "auto", "dense, or over observed ratings only, on CPUs", one_of(KERNELS), TRAINED
     )
     hybridize: bool = device_option(True, "run the network as a compiled graph", None, TRAINED)
     out: str | None = output_option(
         None, "run folder (default: runs/MODEL-DATASET-TIME)", common=True, metavar="DIR"
     )
     checkpoint_every: int | str = output_option(
-        "60s",
-        "epochs between checkpoints, or seconds, at most 5 % of the time",
-        PAUSE,
-        TRAINED,
-        metavar="N|60s",
+        "60s", "epochs between checkpoints, or seconds, at most 5 % of the time", PAUSE, TRAINED
     )
     quiet: bool = output_option(False, "no progress bar, only the result", common=True)
     json: bool = output_option(False, "print the result as JSON, and nothing else", common=True)
 
     def __new__(cls, **given: Any) -> "RunConfig":
-        """Note what is given; refuse a name that is no option, with the one that may be meant."""
+        """Note which options are given; raise ConfigError for a name that is no option."""
         known = cls.__dataclass_fields__
         for name in given:
             if name not in known:
@@ -233,32 +237,33 @@ class RunConfig:
         object.__setattr__(config, "given", given)
         return config
 
-    given: ClassVar[Mapping[str, Any]]  # of an instance, but no option
+    # Each instance has these two, but they are no options.
+    given: ClassVar[Mapping[str, Any]]
 
-    own: ClassVar[Own] = Own()  # of an instance, too; see `with_own`
+    own: ClassVar[Own] = Own()  # set by `with_own`
 
     # What a model says of itself, beside its options.
     task: ClassVar[str]  # 'rating' or 'ranking'
-    about: ClassVar[str] = ""  # in the help, where the name does not say it
-    reads: ClassVar[str] = "rows"  # of the interaction matrix; or 'pairs' of user and item
-    at_once: ClassVar[bool] = False  # computed in closed form, without epochs
+    about: ClassVar[str] = ""  # what the help adds to a name that does not explain itself
+    reads: ClassVar[str] = "rows"  # 'rows' of the interaction matrix, or 'pairs' of user and item
+    at_once: ClassVar[bool] = False  # whether it is computed in closed form, without epochs
     clip = False  # whether predictions are clipped to the rating scale
-    based = "user"  # whose ratings are a row of the matrix
-    logits: ClassVar[bool] = False  # scores whose softmax is a likelihood
-    unit_rows: ClassVar[bool] = False  # the network reads rows of Euclidean length 1
-    sized_by: ClassVar[str] = ""  # the option that says how large the network is
-    presets: ClassVar[Mapping[str, Options]] = {}  # beside the chapter's
-    not_best: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # options that `best` excludes
-    in_other_units: ClassVar[Sequence[tuple[str, str]]] = ()  # who gives one, has no other
+    based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
+    logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
+    unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
+    sized_by: ClassVar[str] = ""  # the option that sets how large the network is
+    presets: ClassVar[Mapping[str, Options]] = {}  # the presets other than 'chapter'
+    not_best: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # values that `best` excludes
+    in_other_units: ClassVar[Mapping[str, str]] = {}  # an option to the preset's one it replaces
+    warm: ClassVar[Options] = {"lr_schedule": "constant", "patience": 3}  # defaults with `from_`
     compared: ClassVar[Mapping[str, Options] | None] = None  # rows of a report: label to options
-    is_baseline: ClassVar[bool] = False  # the first row of a report
-    validation_option: ClassVar[str] = "val_ratio"
+    is_baseline: ClassVar[bool] = False  # whether it is the first row of a report
+    validation_option: ClassVar[str] = "val_ratio"  # the option that makes a validation part
 
     def __post_init__(self) -> None:
         if "model" not in self.given:
             object.__setattr__(self, "model", type(self).model)
-        to_plain_values(self)
-        check_values(self)
+        settle_values(self)
         if self.model != type(self).model:
             raise ConfigError(
                 f"`model` is {brief(self.model)}: {type(self).__name__} is {type(self).model}"
@@ -270,7 +275,7 @@ class RunConfig:
         self._check_combinations()
 
     def _preset(self) -> Options:
-        """Return what the preset of the given options sets; raise ConfigError if there is none."""
+        """Return the options that the preset sets; raise ConfigError if the model lacks it."""
         name = self.given.get("preset", self.default_preset(self.given))
         if name not in self.preset_names():
             raise ConfigError(
@@ -279,53 +284,56 @@ class RunConfig:
             )
 
         chosen = self.options_of_preset(name, self.given)
-        for given, other in self.in_other_units:
+        for given, other in self.in_other_units.items():
             if given in self.given:
                 chosen.pop(other, None)
-        if self.given.get("val_ratio") == 0:  # nothing says when to stop, and what to refit
+        if self.given.get("val_ratio") == 0:  # without validation there is no best epoch to refit
             chosen.pop("refit", None)
         return {"preset": name, **chosen}
 
     @classmethod
     def preset_names(cls) -> list[str]:
-        """Return the presets that the model has."""
+        """Return the names of the presets that the model has."""
         return ["chapter", *cls.presets]
 
     @classmethod
     def options_of_preset(cls, name: str, given: Mapping[str, Any]) -> Options:
-        """Return what a preset sets beside the options that are given."""
+        """Return the options of a preset, which may depend on those that are given."""
         return dict(cls.presets.get(name, {}))
 
     @classmethod
     def default_preset(cls, given: Mapping[str, Any]) -> str:
-        """Return the preset of options that name none: the chapter's, or best for own files."""
+        """Return the preset where none is given: 'chapter', or `best_preset` for your own files."""
         if given.get("ratings") or given.get("train"):
             return cls.best_preset(given)
         return "chapter"
 
     @classmethod
     def best_preset(cls, given: Mapping[str, Any]) -> str:
-        """Return `best` where model and options can be had with it, else the chapter's."""
+        """Return 'best' if the model has it and the given options allow it, else 'chapter'."""
         fits = all(value not in cls.not_best.get(name, ()) for name, value in given.items())
         return "best" if fits and "best" in cls.presets else "chapter"
 
     def for_own_ratings(self) -> "RunConfig":
         """Return the configuration with the preset for own ratings, unless one was given."""
-        if "preset" in self.given:
-            return self
-        return type(self)(**self.given, preset=self.best_preset(self.given))
+        return type(self)(**{"preset": self.best_preset(self.given), **self.given})
 
     def _check_combinations(self) -> None:
         own = self.own_files()
         if own and self.dataset != "auto":
             exclude(self, "dataset", own[0], "the ratings come from one of them")
 
-        layout = [name for name in ("columns", "separator", "scale") if getattr(self, name)]
-        check_needs(self, layout)  # their default says nothing
+        if self.from_ and not own and self.dataset == "auto":
+            raise ConfigError("`from_` goes on with newer ratings: name them, as in `ratings=FILE`")
+
+        layout = ("columns", "separator", "scale", "titles")
+        check_needs(self, filter(vars(self).get, layout))  # defaults are None and need no check
         self.rating_scale()
 
         if self.split == "k-fold" and isinstance(self.fold, int) and self.fold > self.folds:
             raise ConfigError(f"`fold` is {self.fold}: it must be from 1 to `folds={self.folds}`")
+        if self.fold == ALL and self.seeds > 1:
+            exclude(self, "fold", "seeds", "the folds are several runs already")
         if self.gpus not in (None, "none") and self.cpus is not None:
             exclude(self, "gpus", "cpus", "drop one of them")
 
@@ -342,23 +350,39 @@ class RunConfig:
         """Raise ConfigError for what several workers cannot do together."""
         if self.at_once:
             exclude(self, "kvstore", "model", "it is computed at once, by one process")
-        if self.kvstore != "dist_async":
-            return
-        if self.lr_schedule != "constant":
-            why = "the servers' learning rate is set once, at the start"
-            exclude(self, "kvstore", "lr_schedule", why)
-        if "refit" in self.phases:
-            exclude(self, "kvstore", "refit", "the servers cannot begin anew")
-        if self.optimizer == "rprop":
-            why = "it goes by gradients of all rows, and each worker sends those of its own"
-            exclude(self, "kvstore", "optimizer", why)
+
+    @property
+    def repeats(self) -> tuple[str, list[int]]:
+        """The option in which several runs differ, 'fold' or 'seed', and its values.
+
+        A single run has one value.
+        """
+        if self.fold == ALL:
+            return "fold", [*range(1, self.folds + 1)]
+        return "seed", [*range(self.seed, self.seed + self.seeds)]
+
+    def check_single(self) -> None:
+        """Raise ConfigError if the options ask for several runs, which only the command makes."""
+        name, values = self.repeats
+        if len(values) > 1:
+            given = {"fold": f"fold={self.fold}", "seed": f"seeds={self.seeds}"}
+            raise ConfigError(
+                f"`{given[name]}` is a training for each {name}: python -m d2l_autorec.run does "
+                "them in turn"
+            )
 
     def rows_of_a_step(self, num_rows: int) -> int:
         """Return the batch size, capped at the number of rows."""
         return num_rows if isinstance(self.batch_size, str) else min(self.batch_size, num_rows)
 
     def with_own(self, own: Own) -> "RunConfig":
-        """Return the options with a network, loss or callbacks of someone's own."""
+        """Return the options with a network, loss, callbacks or start of a user's own.
+
+        Raises
+        ------
+        ConfigError
+            If the model cannot use them.
+        """
         if own.net is not None and not self.maps_rows:
             raise ConfigError(f"net maps rows to rows, and `model={self.model}` reads none")
         if own.net is not None and len(self.phases) > 2:
@@ -366,8 +390,8 @@ class RunConfig:
         if own.loss is not None and self.at_once:
             raise ConfigError(f"loss has no effect: `model={self.model}` is computed at once")
 
-        dense = own.net is not None or own.loss is not None  # which know no sparse batches
-        config = replace(self, kernel="dense") if dense and self.maps_rows else replace(self)
+        dense = own.net is not None or own.loss is not None  # neither knows sparse batches
+        config = replace(self, kernel="dense") if dense else replace(self)
         object.__setattr__(config, "own", own)
         return config
 
@@ -378,7 +402,7 @@ class RunConfig:
 
     @property
     def encodes_users(self) -> bool:
-        """Whether a network makes a user's vector of what they rated, at every answer."""
+        """Whether a network computes a user's vector from their ratings, for every answer."""
         return self.maps_rows and self.based == "user"
 
     def network(self, data: Any) -> Any:
@@ -388,38 +412,47 @@ class RunConfig:
         return Fitted(self)
 
     def build(self, data: Any) -> Any:
-        """Return the network of a run: `network`, or the one that was given for this run."""
+        """Return the network of a run: the user's own if one was given, else `network`'s."""
         from .base import Model, OwnNetwork
 
         net = self.network(data) if self.own.net is None else self.own.net
         return net if isinstance(net, Model) else OwnNetwork(net)
 
     def choose(self, matrix: Any, score: Callable[[Any], float]) -> "RunConfig":
-        """Return the options with those that a model chooses by validation; `score` is to grow."""
+        """Return the options, with those that the model chooses for the highest `score`."""
         return self
 
     def fit(self, matrix: Any) -> "Linear | FoldIn":
-        """Return the scores of a model that is computed at once, of a matrix users x items."""
+        """Return the scoring function of a model that is computed at once from `matrix`.
+
+        Parameters
+        ----------
+        matrix : csr_matrix, shape (users, items)
+            The training clicks.
+        """
         raise NotImplementedError(f"{type(self).__name__} has neither `network` nor `fit`")
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
-        """Return (prediction, label) to one loss a row; `beta` is of a KL divergence."""
+        """Return the loss: (prediction, label) to one number for each row.
+
+        `beta` returns the weight of a KL divergence.
+        """
         raise NotImplementedError
 
     def epochs_for(self, num_rows: int) -> int:
-        """Return how many epochs to train on a matrix of so many rows."""
+        """Return how many epochs to train on a matrix with this many rows."""
         return self.epochs
 
     def weight_decay(self, data: Any, phase: str) -> float:
-        """Return what the optimizer of a phase is given for these data."""
+        """Return the optimizer's weight decay in a phase, for these data."""
         return self.wd
 
     def fused_loss(self) -> str | None:
-        """Return the loss by its name for the compiled steps; None where they do not cover it."""
+        """Return the loss's name in the compiled steps; None if they do not have it."""
         return None
 
     def check_data(self, data: Any, devices: int) -> None:
-        """Raise ConfigError where the model cannot be had of these data, on so many devices."""
+        """Raise ConfigError if the model cannot be trained on these data or this many devices."""
 
     @property
     def begins_with_means(self) -> bool:
@@ -428,31 +461,31 @@ class RunConfig:
 
     @property
     def score(self) -> Score:
-        """The validation metric that decides on the best epoch."""
+        """The validation score that decides on the best epoch."""
         return RMSE
 
     @property
     def phases(self) -> list[str]:
-        """The parts of a run, one after the other; the last is served."""
+        """The names of a run's phases, in order; the last one's network is served."""
         return ["search"]
 
     def of_phase(self, phase: str) -> "RunConfig":
-        """Return the options by which a phase trains."""
+        """Return the options with which a phase is trained."""
         return self
 
     def own_files(self) -> list[str]:
-        """Return which options name files of the user's own."""
+        """Return the names of the options that were given files of the user's own."""
         return [name for name in ("ratings", "train", "test") if vars(self).get(name)]
 
     def source_name(self) -> str:
-        """Return what the ratings come from, as a part of a folder's name."""
+        """Return the name of the file or data set, as a part of a folder's name."""
         own = self.own_files()
         if own:
             return Path(getattr(self, own[0])).name.split(".")[0]
         return self.dataset.replace(":", "-")
 
     def rating_scale(self) -> tuple[float, float] | None:
-        """Return `scale` as two numbers, None where it is left out."""
+        """Return `scale` as two numbers, None if it is not given; raise ConfigError for others."""
         if self.scale is None:
             return None
 
@@ -467,7 +500,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class RatingModel(RunConfig):
-    """Models that predict held-out ratings: the split, and what is done to predictions."""
+    """The base of models that predict ratings, with the options of their split and training."""
 
     train: str | None = data_option(None, "your own training ratings, with --test", metavar="FILE")
     test: str | None = data_option(None, "your own test ratings, with --train", metavar="FILE")
@@ -475,9 +508,11 @@ class RatingModel(RunConfig):
         RunConfig,
         "split",
         "random",
-        help="random: --test-ratio of all; seq-aware: each user's latest; time: the latest of all; "
-        "k-fold: fold --fold of --folds; held-out-rows: whole rows; u1..ub: ml-100k's own folds",
+        help="random: --test-ratio of all; seq-aware: each user's latest; leave-last-out: if "
+        "it is not the only one; time: the latest of all; k-fold: fold --fold of --folds; "
+        "held-out-rows: whole rows; u1..ub: ml-100k's own folds",
         needs=(SPLIT_HERE,),
+        metavar="NAME",
     )
     test_ratio: float = data_option(
         0.1, "share of test ratings; 0 tests nothing", FRACTION, SPLIT_HERE, BY_SHARE
@@ -491,25 +526,22 @@ class RatingModel(RunConfig):
         None,
         f"instead of --epochs: as many as make about N steps, but at least {FEWEST_EPOCHS}",
         AT_LEAST_1,
-        metavar="N",
     )
     init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
 
     task = "rating"
-    not_best = {"split": ("held-out-rows",), "kvstore": ("dist_async",)}
-    in_other_units: ClassVar[Sequence[tuple[str, str]]] = (
-        ("epochs", "updates"),
-        ("updates", "epochs"),
-    )
+    warm = {**RunConfig.warm, "val_ratio": 0.1, "refit": False}
+    not_best = {"split": ("held-out-rows",)}
+    in_other_units: ClassVar[Mapping[str, str]] = {"epochs": "updates", "updates": "epochs"}
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
-        """Return the mean of squared errors; over observed ratings, where rows are read."""
+        """Return the squared-error loss: of pairs, or of the observed ratings in each row."""
         from ..training.losses import MaskedL2Loss, PenalizedL2Loss
 
         return PenalizedL2Loss() if self.reads == "pairs" else MaskedL2Loss()
 
     def epochs_for(self, num_rows: int) -> int:
-        """How many epochs to train on a matrix of so many rows."""
+        """Return how many epochs to train on a matrix with this many rows, or pairs."""
         if self.updates is None:
             return self.epochs
 
@@ -523,7 +555,7 @@ class RatingModel(RunConfig):
 
     @property
     def phases(self) -> list[str]:
-        """The parts of a run, one after the other; the last is served."""
+        """The names of a run's phases, in order; the last one's network is served."""
         return ["search", "refit"] if self.refit else ["search"]
 
     def _check_combinations(self) -> None:
@@ -545,6 +577,8 @@ class RatingModel(RunConfig):
             if self.val_ratio:
                 why = "a row that is held out as a whole can only be reconstructed"
                 exclude(self, "val_ratio", "split", why)
+            if self.from_:
+                exclude(self, "from_", "split", "the run it goes on from has seen rows of it")
 
     def _check_files(self) -> None:
         own = self.own_files()
@@ -562,7 +596,7 @@ class RatingModel(RunConfig):
 
 @dataclass(frozen=True)
 class ClickModel(RunConfig):
-    """Models that rank items by clicks: how ratings become clicks, and who is held out."""
+    """The base of models that rank items, with the options of how clicks are made and split."""
 
     threshold: float | None = data_option(
         None, "lowest rating that is a click (default: 4 of ratings to 5, 1 of 0 and 1)", RATING
@@ -573,15 +607,20 @@ class ClickModel(RunConfig):
         RunConfig,
         "split",
         "users",
-        help="users: --heldout-users; k-fold: fold --fold of --folds, the next one validates",
-        check=one_of(("users", "k-fold")),
+        help="users: --heldout-users; k-fold: fold --fold of --folds, the next one validates; "
+        "leave-last-out: each user's latest click, the one before validates; time: the latest "
+        "--test-ratio of all clicks, that share of the rest validates",
+        check=one_of(("users", "k-fold", "leave-last-out", "time")),
     )
     folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
     heldout_users: float = data_option(
-        0.1, "users to test, and as many to validate", HELD_OUT, BY_USERS, metavar="N|FRACTION"
+        0.1, "users to test, and as many to validate", HELD_OUT, BY_USERS, NEW_USERS
     )
     validation_users: float | None = data_option(
-        None, "users to validate, if not as many", HELD_OUT, BY_USERS, metavar="N|FRACTION"
+        None, "users to validate, if not as many", HELD_OUT, BY_USERS, NEW_USERS
+    )
+    test_ratio: float = data_option(
+        0.1, "share of clicks to test, the latest of all", RATIO, when("split", "time")
     )
     at: Sizes = output_option(CUT_OFFS, "cut-offs at which the test ranking is measured", CUT_OFF)
     batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
@@ -590,19 +629,19 @@ class ClickModel(RunConfig):
     validation_option = "validation_users"
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
-        """Return the negative log likelihood of a row's clicks."""
+        """Return the loss: the negative log likelihood of each row's clicks."""
         from ..training.losses import MultinomialLoss
 
         return MultinomialLoss(beta)
 
     def check_data(self, data: Any, devices: int) -> None:
-        """Raise ConfigError where there are no validation users, and some are needed."""
+        """Raise ConfigError if an option needs validation users and there are none."""
         if self.lr_schedule == "plateau":
             self.check_validated("lr_schedule", data)
 
     @staticmethod
     def check_validated(name: str, data: Any) -> None:
-        """Raise ConfigError unless there are validation users, for the option of that name."""
+        """Raise ConfigError unless there are validation users, which the option `name` needs."""
         if not data.validation_users:
             raise ConfigError(
                 f"`{name}` needs validation users, and there are none: add `validation_users=0.1`"
@@ -611,16 +650,21 @@ class ClickModel(RunConfig):
     def beta_schedule(
         self, updates: int, search: "Sequence[EpochRecord] | None"
     ) -> Callable[[int], float] | None:
-        """Return the weight of a KL divergence by update; None without one."""
+        """Return the function from an update's number to the KL divergence's weight, or None.
+
+        `search` is the record of an earlier phase, where there is one.
+        """
         return None
 
     @property
     def validated(self) -> bool:
         """Whether part of the data is for validation."""
+        if not BY_USERS.met(self):
+            return True
         users = self.heldout_users if self.validation_users is None else self.validation_users
         return users > 0
 
     @property
     def score(self) -> Score:
-        """NDCG@100 decides on the best epoch."""
+        """The validation score that decides on the best epoch: NDCG@100."""
         return NDCG

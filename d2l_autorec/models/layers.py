@@ -12,7 +12,7 @@ from ..kernels.dropout import dropout_at, dropout_mask
 from ..kernels.functions import encode
 from .vectors import ScaledActivation
 
-Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias, activation
+Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias and activation
 
 
 def activation_layer(name: str) -> Any:
@@ -111,8 +111,8 @@ class OutputDense(nn.HybridBlock):
 class Dropout(nn.Dropout):
     """`nn.Dropout` whose masks a key determines: see `kernels.dropout`.
 
-    Sparse, dense and fused steps, and any number of devices and workers, so drop the same units.
-    Without a key each batch gets one from MXNet's generator, which `mx.random.seed` governs.
+    So sparse, dense and fused steps, on any number of devices and workers, drop the same units.
+    Without a key each batch gets one from MXNet's generator, which `mx.random.seed` seeds.
 
     Parameters
     ----------
@@ -128,29 +128,25 @@ class Dropout(nn.Dropout):
         self._row = 0
 
     def seed(self, key: onp.uint64, first_row: int = 0) -> None:
-        """Set the key of a step, and the position in its batch of the row that comes next."""
+        """Set the key of a step, and the position in its batch of the row that is read next."""
         self._key = key
         self._row = first_row
 
     def forward(self, x: Any) -> Any:
         """Compute a batch; see the class for shapes."""
-        if isinstance(x, mx.sym.Symbol):  # traced as a part of somebody's network
+        if isinstance(x, mx.sym.Symbol):  # a user's own network is being traced
             return super().forward(x)
         if not self._rate or not autograd.is_training():
             return x
-        if isinstance(x, CSRBatch):
-            return self._dropped(x)
+        if isinstance(x, CSRBatch):  # a dropped value stays an entry, and is 0
+            key, first_row = self.take(len(x))
+            mask = dropout_at(key, x.indptr, x.indices, self._rate, first_row)
+            return x.with_data(x.data * mask)
 
         rows, units = x.shape
         key, first_row = self.take(rows)
         mask = dropout_mask(key, rows, units, self._rate, first_row)
         return x * np.array(mask, ctx=x.ctx)
-
-    def _dropped(self, rows: CSRBatch) -> CSRBatch:
-        """Return sparse rows in which what is dropped stays an entry, and is 0."""
-        key, first_row = self.take(len(rows))
-        mask = dropout_at(key, rows.indptr, rows.indices, self._rate, first_row)
-        return rows.with_data(rows.data * mask)
 
     @property
     def rate(self) -> float:
@@ -158,7 +154,7 @@ class Dropout(nn.Dropout):
         return self._rate
 
     def take(self, rows: int) -> tuple[onp.uint64, int]:
-        """Return key and position in the batch of a step's next rows; each device takes its own."""
+        """Return the step's key and the position of the next `rows` rows, and move past them."""
         if self._key is None:
             return onp.uint64(np.random.randint(0, 2**31 - 1, size=(1,)).item()), 0
 
@@ -168,21 +164,21 @@ class Dropout(nn.Dropout):
 
 
 class RatingActivation(nn.HybridBlock):
-    """`ScaledActivation` as a layer: the activation of predictions.
+    """The activation of predictions: `ScaledActivation` as a layer.
 
-    The decoder's bias starts at the middle of the scale where the activation is bounded.
+    A bounded activation is stretched to the scale, so that 0 becomes the middle of it.
 
     Parameters
     ----------
     name : str
-        One that `activation_layer` knows, and not 'identity'.
+        A name that `activation_layer` knows, other than 'identity'.
     low, high : float
-        Ends of the rating scale, in the network's units.
+        Lowest and highest rating, in the network's units.
 
     Attributes
     ----------
     function : ScaledActivation
-        The same in NumPy.
+        The same function in NumPy.
 
     Shape: any -> the same.
     """

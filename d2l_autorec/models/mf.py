@@ -13,30 +13,36 @@ from .vectors import Vectors
 
 
 class MF(nn.HybridBlock, Model):
-    """Predicts a rating as P_u . Q_i + b_u + b_i + mean.
+    """A matrix factorization, which predicts a rating as P_u . Q_i * unit + b_u + b_i + mean.
 
     Parameters
     ----------
     num_factors : int
         Length of P_u and Q_i; 0 leaves the product out.
     num_users, num_items : int
+        How many users and items there are.
     means : Means, optional
-        Of users and items: what the biases begin with. The product predicts what they leave, in
-        units of its standard deviation, and begins with 0.
+        User and item means, with which the biases begin. The product then begins with 0 and
+        predicts what they leave; `unit` is its standard deviation. Without them mean is 0, unit 1.
     penalty : float
-        Of (|P_u|^2 + |Q_i|^2) / 2, for each rating. In training the result is then a pair of
-        predictions and penalties, both of shape (batch_size,).
+        Factor of unit^2 (|P_u|^2 + |Q_i|^2) / 2, a penalty for each rating. If it is not 0, the
+        result in training is a pair of predictions and penalties, both of shape (batch_size,).
 
     Shape: users (batch_size,), items (batch_size,) -> (batch_size,).
 
     Notes
     -----
-    Switches MXNet to NumPy semantics (`npx.set_np()`).
+    Making one switches MXNet to NumPy semantics (`npx.set_np()`). On one CPU device, a run with
+    Adam or RProp trains it by a compiled step, which does not call `forward`: see
+    `kernels.fused_step`.
 
-    Source: d2l, section "Matrix Factorization", which has neither means nor this penalty.
+    Sources: d2l, section "Matrix Factorization", which has neither means nor this penalty; Koren,
+    Bell, Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE Computer 42(8),
+    2009.
     """
 
     reads_pairs = True
+    reads_sparse = True
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class MF(nn.HybridBlock, Model):
             embedding.weight.init = init.Constant(np.array(biases[:, None], dtype="float32"))
 
     def forward(self, users: np.ndarray, items: np.ndarray) -> Any:
-        """Return predictions; in training with penalties, where there are any."""
+        """Return predictions; in training with a penalty, the penalties, too."""
         ctx = users.ctx
         biases = (self.user_bias(users) + self.item_bias(items)).squeeze(1) + self.mean.data(ctx)
         if not self._num_factors:
@@ -87,11 +93,15 @@ class MF(nn.HybridBlock, Model):
         squares = np.square(P).sum(axis=1) + np.square(Q).sum(axis=1)
         return predictions, self._penalty / 2 * np.square(unit) * squares
 
+    def constants(self) -> tuple[float, float, float]:
+        """Return mean, unit and penalty."""
+        return float(self.mean.data().item()), float(self.unit.data().item()), self._penalty
+
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
-        """Do nothing: a step draws nothing."""
+        """Do nothing: a step draws no random numbers."""
 
     def tables(self) -> tuple[Vectors, Vectors]:
-        """Return those of users, whose biases have the mean added, and of items."""
+        """Return the vectors and biases of users and of items; users' biases include the mean."""
         user_biases = _values(self.user_bias)[:, 0]
         item_biases = _values(self.item_bias)[:, 0]
 
@@ -115,8 +125,9 @@ class ClosedForm(MF):
     Parameters
     ----------
     num_users, num_items : int
+        How many users and items there are.
     damping : float, optional
-        See `fit_means`.
+        How strongly the means are shrunk; see `fit_means`.
     """
 
     is_closed_form = True

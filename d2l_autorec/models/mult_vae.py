@@ -15,11 +15,11 @@ from .layers import Affine, InputDense
 from .vectors import Vectors
 
 BIAS_DEVIATION = 0.001
-TINY = 1e-12  # keeps rows without a click at zero
+TINY = 1e-12  # the least norm that a row is divided by, so that an empty one stays zero
 
 
 class TruncatedNormal(mx.init.Initializer):
-    """Normal around 0, without the values beyond two standard deviations.
+    """An initializer with normal values around 0, none beyond two standard deviations.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ class TruncatedNormal(mx.init.Initializer):
 
 
 class ClickEncoder(nn.HybridBlock):
-    """x / |x| -> dropout -> InputDense -> activation [-> dropout -> Dense -> activation]...
+    """The encoder of clicks: x / |x| -> dropout -> InputDense [-> dropout -> Dense]..., activated.
 
     Parameters
     ----------
     sizes : sequence of int
-        From the columns of x to the code.
+        Layer sizes, from the columns of x to the code.
     dropout : sequence of float
-        One for each layer: the share of its inputs that training drops.
+        For each layer the share of its inputs that training drops.
     last : str, optional
         Activation of the last layer; the others have tanh.
 
@@ -86,12 +86,12 @@ class ClickEncoder(nn.HybridBlock):
         return self._deeper(self.first(kept))
 
     def _deeper(self, code: Any) -> Any:
-        """Return what the layers after the first make; a traced identity would have no graph."""
+        """Return the code, by the layers after the first; without any, a trace needs no block."""
         return self.rest(code) if len(self.rest) else code
 
 
 def normalised(batch: CSRBatch) -> CSRBatch:
-    """Return rows of Euclidean length 1; empty ones stay empty."""
+    """Return a batch with rows scaled to Euclidean length 1; empty rows stay empty."""
     squares = onp.bincount(batch.rows, onp.square(batch.data), minlength=len(batch))
     norms = onp.maximum(onp.sqrt(squares), TINY)
 
@@ -99,7 +99,7 @@ def normalised(batch: CSRBatch) -> CSRBatch:
 
 
 def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
-    """Return, while training, zeros for `share` of the entries and the others scaled up."""
+    """Return a batch; while training, `share` of the entries are 0 and the others scaled up."""
     if not share or not autograd.is_training():
         return batch
 
@@ -110,9 +110,12 @@ def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
 def dense_layers(
     sizes: Sequence[int], dropout: Sequence[float], last: str | None = None
 ) -> nn.HybridSequential:
-    """Return Dropout and Dense for each step of `sizes`; tanh between, and `last` at the end."""
+    """Return Dropout and Dense for each pair of neighbouring `sizes`.
+
+    The activation is tanh, that of the last layer is `last`.
+    """
     layers = nn.HybridSequential()
-    activations = [*["tanh"] * (len(sizes) - 2), last][: len(sizes) - 1]  # of one size: none
+    activations = [*["tanh"] * (len(sizes) - 2), last][: len(sizes) - 1]  # one size has no layer
 
     each = zip(sizes[:-1], sizes[1:], dropout, activations, strict=True)
     for inputs, units, share, activation in each:
@@ -133,7 +136,7 @@ def dense_layers(
 
 
 class MultDAE(nn.HybridBlock, Model):
-    """Denoising autoencoder: x -> encoder -> tanh code -> mirrored decoder -> logits.
+    """The denoising autoencoder Mult-DAE: x -> encoder -> code -> mirrored decoder -> logits.
 
     Every layer but the last has tanh, the code included. While training,
     entries of the normalised input are dropped.
@@ -146,17 +149,17 @@ class MultDAE(nn.HybridBlock, Model):
     columns : int
         Number of items.
     dropout : float or sequence of float
-        Share of the input that is dropped; or one share for the input of
+        Share of the input that training drops; or a share for the input of
         each of the 2 len(hidden) layers.
 
     Shape: (batch_size, columns), an ndarray or a CSRBatch -> (batch_size, columns).
 
     Notes
     -----
-    Switches MXNet to NumPy semantics (`npx.set_np()`).
+    Making one switches MXNet to NumPy semantics (`npx.set_np()`). Weights begin Glorot-uniform,
+    biases normal (0.001) within two standard deviations and without weight decay.
 
-    Source: Liang et al. 2018, section 2; weights are Glorot-uniform, biases
-    normal (0.001) within two standard deviations and without weight decay.
+    Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018, section 2.
     """
 
     def __init__(
@@ -186,11 +189,14 @@ class MultDAE(nn.HybridBlock, Model):
         return (columns, *hidden), (*hidden[::-1], columns)
 
     def column_vectors(self) -> Vectors:
-        """Return those of the items: the rows of the last layer."""
+        """Return the items' vectors and biases: those of the last layer."""
         return vectors_of(self.decoder[-1])
 
     def affine_layers(self) -> list[Affine]:
-        """Return every layer at prediction, after the rows' normalisation; see `Affine`."""
+        """Return every layer that rows pass at prediction, after being scaled to length 1.
+
+        Each is an `Affine`.
+        """
         first, others = self.encoder.first, [*self.encoder.rest, *self.decoder]
         dense = [layer for layer in others if isinstance(layer, nn.Dense)]
         return [
@@ -199,7 +205,7 @@ class MultDAE(nn.HybridBlock, Model):
         ]
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
-        """Return what the last layer reads, at prediction; its vectors are (rows, hidden[0])."""
+        """Return the last layer's inputs at prediction, (rows, hidden[0]), and biases of 0."""
         hidden = self.code(rows)
         for layer in list(self.decoder)[:-1]:
             hidden = layer(hidden)
@@ -223,7 +229,7 @@ class MultDAE(nn.HybridBlock, Model):
 
 
 class MultVAE(MultDAE):
-    """Variational autoencoder: x -> encoder -> mean, log variance -> z -> decoder -> logits.
+    """The variational autoencoder Mult-VAE: x -> encoder -> mean, log variance -> z -> decoder.
 
     While `autograd.is_training()`, z = mean + noise * exp(log variance / 2);
     else z = mean. The code has no activation and z enters the decoder as it is.
@@ -240,10 +246,11 @@ class MultVAE(MultDAE):
     Notes
     -----
     Sampling stands outside the part that `hybridize` traces: a Python
-    condition inside it would be frozen at the first call. What is traced
-    as a whole is the prediction; in training, encoder and decoder each are.
+    condition inside it would be frozen at the first call. The prediction is
+    traced as a whole; in training, encoder and decoder are each.
 
-    Source: Liang et al. 2018, sections 2.1-2.3.
+    Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018,
+    sections 2.1-2.3.
     """
 
     _code_activation = None
@@ -253,7 +260,7 @@ class MultVAE(MultDAE):
         return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
 
     def affine_layers(self) -> list[Affine]:
-        """Return layers as of a Mult-DAE; of the code's layer only the mean."""
+        """Return the layers as `MultDAE` does; the code's layer gives only the mean."""
         layers = super().affine_layers()
         place = len(layers) // 2 - 1  # the decoder has as many as the encoder
         weight, bias, act = layers[place]
@@ -263,7 +270,7 @@ class MultVAE(MultDAE):
         return layers
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
-        """Return the mean of the code."""
+        """Return the mean of the code, shape (batch_size, hidden[-1])."""
         return np.split(self.encoder(x), 2, axis=1)[0]
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -275,7 +282,7 @@ class MultVAE(MultDAE):
         return super().forward(x)
 
     def _sampled(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logits of a code that is drawn, and the KL divergence of each row."""
+        """Return the logits for a code that is drawn, and the KL divergence of each row."""
         mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
         deviation = np.exp(log_variance / 2)
         noise = np.random.normal(size=mean.shape, ctx=mean.ctx)

@@ -1,6 +1,6 @@
 """The fields of a model that are also command-line options: defaults, ranges and help texts.
 
-A field is declared once. Imports neither NumPy nor argparse: --help is to be quick.
+A field is declared once. This module imports neither NumPy nor argparse, so that --help is quick.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ GROUPS = ("data", "model", "training", "devices", "output")
 Sizes: TypeAlias = tuple[int, ...]  # as in 500,250,500
 Shares: TypeAlias = tuple[float, ...]  # as in 0.5,0
 KINDS = (
-    ((bool,), bool, "True or False"),  # before int, which has True and False too
+    ((bool,), bool, "True or False"),  # comes before int, as True and False are ints, too
     ((int, int | None, Sizes), Integral, "a whole number"),
     ((float, float | None, Shares), Real, "a number"),
     ((str, str | None), str, "a text"),
@@ -36,15 +36,20 @@ class OptionFields(Protocol):
 
 
 class Check(NamedTuple):
-    """A test of a value, what is allowed in words, and the allowed words where they are few."""
+    """A test of a value, and words for what is allowed.
+
+    `choices` are the allowed words where they are few; `metavar` is what the help shows for a value
+    of an unusual kind.
+    """
 
     accepts: Callable[[Any], bool]
     allowed: str
     choices: tuple[str, ...] = ()
+    metavar: str = ""
 
 
 class Span(NamedTuple):
-    """The numbers that a search tries of an option; on a log scale where factors count."""
+    """The range of numbers that a search tries for an option, perhaps on a logarithmic scale."""
 
     low: float
     high: float
@@ -52,16 +57,16 @@ class Span(NamedTuple):
 
 
 class Among(NamedTuple):
-    """The values that a search tries of an option."""
+    """The values that a search tries for an option."""
 
     values: tuple[Any, ...]
 
 
 class Need(NamedTuple):
-    """When an option has an effect; why it has none else, and what would give it one.
+    """A condition under which an option has an effect.
 
-    `reason` is a format string, with the configuration as {0}. `of_model` is whether the model
-    alone decides.
+    `reason` says why it has none otherwise, `remedy` what would give it one. Both are format
+    strings, with the configuration as {0}. `of_model` is whether the model alone decides.
     """
 
     met: Callable[[Any], bool]
@@ -71,7 +76,7 @@ class Need(NamedTuple):
 
 
 def when(name: str, *values: Any) -> Need:
-    """Return the need that an option has one of these values; without any, that it is set."""
+    """Return the need that the option `name` has one of `values`; without any, that it is set."""
     if not values:
         return Need(lambda c: bool(getattr(c, name)), f"it goes with `{name}`", f"add `{name}`")
 
@@ -80,7 +85,7 @@ def when(name: str, *values: Any) -> Need:
 
 
 def within(low: int, high: int) -> Check:
-    """Return the check of a whole number."""
+    """Return the check that a number is from `low` to `high`."""
     return Check(lambda v: low <= v <= high, f"from {low} to {high}")
 
 
@@ -90,22 +95,23 @@ def one_of(choices: tuple[str, ...]) -> Check:
 
 
 def or_all(check: Check) -> Check:
-    """Return the check of a number that may also be the word all."""
+    """Return the check that a value is the word all, or a number that passes `check`."""
     return Check(
         lambda v: v == "all" if isinstance(v, str) else check.accepts(v),
         f"{check.allowed}, or all",
         ("all",),
+        "N|all",
     )
 
 
 def seconds_of(pause: str) -> float:
-    """Return the number in a text like '60s'; 0 where it is another."""
+    """Return the number in a text like '60s'; 0 for any other text."""
     found = SECONDS.fullmatch(pause)
     return float(found[1]) if found else 0.0
 
 
-# MXNet counts in 32 bits. A rate, penalty or rating above 1e30 only overflows float32, which ends
-# at 3e38.
+# MXNet counts in 32 bits. A rate, penalty or rating above 1e30 would only overflow float32, which
+# ends at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
 AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
 AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
@@ -119,10 +125,12 @@ SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 a
 HELD_OUT = Check(
     lambda v: v <= LARGEST and can_be_heldout(v),
     f"a number of users, {LARGEST} at most, or a fraction below 0.5",
+    metavar="N|FRACTION",
 )
 PAUSE = Check(
     lambda v: seconds_of(v) > 0 if isinstance(v, str) else 1 <= v <= LARGEST,
     "epochs from 1, as in 5, or seconds above 0, as in 60s",
+    metavar="N|60s",
 )
 SIZES = Check(
     lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
@@ -153,21 +161,23 @@ def option(
     Parameters
     ----------
     default, help
-        Value, and text of the help.
+        Default value, and text for the help.
     check : Check, optional
-        What a value must pass.
+        Test that a value must pass.
     *needs : Need
-        Without any of these the option has no effect, and is refused where it is given.
+        Conditions. If one is not met, the option has no effect, and is refused where it is given.
     group : str
-        Heading of the help, one of `GROUPS`.
+        Heading in the help, one of `GROUPS`.
     computes : bool
-        Whether a run may compute something else for another value.
+        Whether another value may change what a run computes.
     common : bool
-        Whether the first screen of the help has it.
+        Whether --help shows the option; --help-all shows all.
     **meta
         metavar: what the help shows for a value; blank: whether a value may be white space;
-        space: what a search tries, a `Span` or an `Among`.
+        space: the values that a search tries, a `Span` or an `Among`.
     """
+    if check and check.metavar:
+        meta["metavar"] = check.metavar
     about = dict(group=group, help=help, check=check, needs=needs, computes=computes, **meta)
     return field(default=default, metadata={**about, "common": help if common else ""})
 
@@ -180,7 +190,7 @@ output_option = partial(option, group="output", computes=False)
 def training_option(
     default: Any, help: str, check: Check | None = None, *needs: Need, **meta: Any
 ) -> Any:
-    """Return an option that has an effect on models that are trained; see `option`."""
+    """Return an option in the group training that has an effect only on models that are trained."""
     return option(default, help, check, TRAINED, *needs, group="training", **meta)
 
 
@@ -199,27 +209,23 @@ def computing_options(config: OptionFields) -> dict[str, Any]:
     }
 
 
-def to_plain_values(config: OptionFields) -> None:
-    """Make Python's of NumPy's numbers, and tuples of what may be several."""
+def settle_values(config: OptionFields) -> None:
+    """Make all values plain Python ones; raise ConfigError for the first that is not allowed."""
     for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-        if hasattr(value, "tolist"):  # a scalar or an array of NumPy, which is not imported here
-            value = value.tolist()
-
+        value = _plain(getattr(config, spec.name))
         if spec.type in (Sizes, Shares) and isinstance(value, Real):
             value = (value,)
-        elif isinstance(value, (list, tuple)):
-            value = tuple(one.tolist() if hasattr(one, "tolist") else one for one in value)
         object.__setattr__(config, spec.name, value)
-
-
-def check_values(config: OptionFields) -> None:
-    """Raise ConfigError, one line, for the first value that is out of its range."""
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
 
         if value is not None or spec.default is not None:
             _check_value(spec, value)
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's number for one of NumPy's, and a tuple for a list or an array."""
+    if hasattr(value, "tolist"):  # one of NumPy's, which is not imported here
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _check_value(spec: dataclasses.Field, value: Any) -> None:
@@ -239,7 +245,7 @@ def _check_value(spec: dataclasses.Field, value: Any) -> None:
 
 
 def _check_type(spec: dataclasses.Field, value: Any) -> None:
-    """Raise ConfigError for what only a call from Python, or an edited file, can hold."""
+    """Raise ConfigError for a wrong type, which a call from Python or an edited file can have."""
     _, kind, words = next(known for known in KINDS if spec.type in known[0])
     values = _numbers_of(value) if spec.type in (Sizes, Shares) else (value,)
     misplaced = kind is not bool and any(isinstance(one, bool) for one in values)
@@ -252,14 +258,14 @@ def _numbers_of(value: Any) -> tuple[Any, ...]:
 
 
 def _in_float32(value: Any) -> bool:
-    """Whether a number is finite, and not so small that float32 rounds it to 0."""
+    """Return whether a number is finite, and not so small that float32 rounds it to 0."""
     if isinstance(value, Integral):
-        return True  # of any size: its range is checked
+        return True  # whatever its size, which the option's check bounds
     return value == 0 or 1e-37 <= abs(value) < math.inf
 
 
 def check_needs(config: OptionFields, given: Iterable[str]) -> None:
-    """Raise ConfigError, one line, for the first option of `given` that has no effect."""
+    """Raise ConfigError for the first option in `given` that has no effect."""
     for name in given:
         if need := _unmet(config, name):
             advice = f"leave it out, or {need.remedy}" if need.remedy else "leave it out"
@@ -268,7 +274,7 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
 
 
 def has_effect(config: OptionFields, name: str) -> bool:
-    """Return whether an option does something, for all that the others say."""
+    """Return whether an option has an effect beside the values of the others."""
     return _unmet(config, name) is None
 
 
@@ -278,7 +284,7 @@ def _unmet(config: OptionFields, name: str) -> Need | None:
 
 
 def exclude(config: OptionFields, one: str, other: str, why: str) -> NoReturn:
-    """Raise ConfigError for two options that cannot be had together."""
+    """Raise ConfigError for two options that exclude each other."""
     raise ConfigError(
         f"{_written(config, one)} and {_written(config, other)} exclude each other: {why}"
     )
@@ -297,14 +303,17 @@ def shown(value: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """Return a value as `shown` does, cut where it is too long for a line."""
+    """Return a value as `shown` does, cut if it is too long for a line."""
     return shortened(shown(value))
 
 
 def climb(
     score: Callable[[float, float], float], first: Sequence[float], second: Sequence[float]
 ) -> tuple[float, float]:
-    """Return the pair of values whose score no neighbour beats, from the middle of both."""
+    """Climb to a pair of values whose score no neighbour on the grid beats, and return it.
+
+    The climb begins in the middle of `first` and `second`, the values in ascending order.
+    """
 
     @cache
     def at(row: int, column: int) -> float:

@@ -14,14 +14,14 @@ from .base import Model, vectors_of
 from .mult_vae import ClickEncoder
 from .vectors import Vectors
 
-LAYERS = 5  # of the encoder, before its code
-EPSILON = 0.1  # that a layer normalisation adds to the variance
+LAYERS = 5  # layers of the encoder, before its code
+EPSILON = 0.1  # what a layer normalisation adds to the variance
 STANDARD, FORMER, WIDE = 0.15, 0.75, 0.1  # weights of the prior's components
 WIDE_LOG_VARIANCE = 10.0
 
 
 class Tower(nn.HybridBlock):
-    """Layers that each read the sum of all before them, and then the code.
+    """Layers that each add the outputs of all layers before, and then the layer of the code.
 
     h_1 = norm(swish(x)), h_k = norm(swish(W_k h_(k-1) + b_k + h_1 + ... + h_(k-1))), with layer
     normalisation.
@@ -29,7 +29,7 @@ class Tower(nn.HybridBlock):
     Parameters
     ----------
     units : int
-        Of each layer.
+        Units of each layer.
     code : int
         Size of the code.
 
@@ -61,14 +61,14 @@ class Tower(nn.HybridBlock):
         return self.code(hidden)
 
     def add_to(self, graph: Any, x: str) -> str:
-        """Add the layers to an ONNX graph, as `hybrid_forward` computes them; of the code the mean.
+        """Add the layers to an ONNX graph, without the log variance; return the mean's name.
 
         Parameters
         ----------
         graph : callable
-            (operator, inputs) to the output of a new node; `layer` adds one of Gluon's.
+            (operator, inputs) to the name of a new node's output; `layer` adds a Gluon layer.
         x : str
-            The input.
+            Name of the input.
         """
         first, *norms = self.norms
         hidden = total = graph.layer(first, graph("Mul", x, graph("Sigmoid", x)))
@@ -84,7 +84,7 @@ class Tower(nn.HybridBlock):
 
 
 class Encoder(gluon.Block):
-    """x / |x| -> dropout -> a layer over whole rows -> `Tower` -> mean and log variance.
+    """The encoder: x / |x| -> dropout -> a dense layer -> `Tower` -> mean and log variance.
 
     Parameters
     ----------
@@ -111,16 +111,16 @@ class Encoder(gluon.Block):
 
 
 class RecVAE(gluon.Block, Model):
-    """Variational autoencoder: x -> encoder -> z -> one linear layer -> logits.
+    """The variational autoencoder RecVAE: x -> encoder -> z -> one linear layer -> logits.
 
-    Encoder and decoder are trained in turn, a number of epochs each. The encoder's epochs drop
-    clicks and have a KL divergence to `log_prior`; the decoder's have neither, and the encoder is
-    copied into the prior before them.
+    Encoder and decoder are trained in turn, each for a number of epochs. The encoder's epochs
+    drop clicks, and add a KL divergence to `log_prior` to the loss. The decoder's have neither,
+    and before each of them the encoder is copied into the prior.
 
     Parameters
     ----------
     hidden : (int, int)
-        Units of each of the encoder's `LAYERS`, and of the code.
+        Units of each of the encoder's five layers, and of the code.
     columns : int
         Number of items.
     dropout : float
@@ -133,7 +133,7 @@ class RecVAE(gluon.Block, Model):
 
     Notes
     -----
-    Switches MXNet to NumPy semantics (`npx.set_np()`).
+    Making one switches MXNet to NumPy semantics (`npx.set_np()`).
 
     Source: Shenbin et al., RecVAE: a New Variational Autoencoder for Top-N Recommendations with
     Implicit Feedback, WSDM 2020, section 3.
@@ -162,9 +162,9 @@ class RecVAE(gluon.Block, Model):
         self.former.collect_params().setattr("grad_req", "null")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze what the epoch does not train; before a decoder's, copy the encoder's values.
+        """Freeze what the epoch does not train; for a decoder's epoch, copy the encoder first.
 
-        A resumed epoch may begin twice: its copy is the same.
+        A resumed epoch may begin twice: the copy is the same.
         """
         encoder_epochs, decoder_epochs = self._turns
         self._trains_encoder = (epoch - 1) % (encoder_epochs + decoder_epochs) < encoder_epochs
@@ -177,13 +177,13 @@ class RecVAE(gluon.Block, Model):
         frozen.collect_params().setattr("grad_req", "null")
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return the logits; see the class for what is more in training."""
+        """Return the logits; while the encoder is trained, also a divergence: see the class."""
         if not autograd.is_training():
             return self.decoder(self.encoder(x)[0])
         if self._trains_encoder:
             return self._encoder_step(x)
 
-        with autograd.pause():  # which also ends dropout
+        with autograd.pause():  # this also turns dropout off
             z = sample(*self.encoder(x))
         return self.decoder(z)
 
@@ -197,16 +197,19 @@ class RecVAE(gluon.Block, Model):
         return self.decoder(z), clicks_of(x) * difference.sum(axis=1)
 
     def column_vectors(self) -> Vectors:
-        """Return those of the items: the rows of the decoder."""
+        """Return the items' vectors and biases: those of the decoder."""
         return vectors_of(self.decoder)
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
-        """Return the means of the code."""
+        """Return the means of the code, shape (rows, code), and biases of 0."""
         mean, _ = self.encoder(rows)
         return Vectors(mean.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
 
     def add_to(self, graph: Any, x: str) -> str:
-        """Add the network at prediction to an ONNX graph, for rows of length 1; see `Tower`."""
+        """Add the network at prediction to an ONNX graph, for rows of length 1.
+
+        See `Tower.add_to` for the parameters.
+        """
         first = self.encoder.first.first
         x = graph("Gemm", x, first.weight.data().asnumpy(), first.bias.data().asnumpy())
         return graph.layer(self.decoder, self.encoder.tower.add_to(graph, x))
@@ -219,7 +222,7 @@ def sample(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
 
 
 def log_normal(z: np.ndarray, mean: Any, log_variance: Any) -> np.ndarray:
-    """Return the log density of N(mean, variance) at each number of z."""
+    """Return the log density of N(mean, variance) at each number of z, in the shape of z."""
     squared = np.square(z - mean) * np.exp(-log_variance)
     return -(log_variance + math.log(2 * math.pi) + squared) / 2
 
@@ -227,8 +230,8 @@ def log_normal(z: np.ndarray, mean: Any, log_variance: Any) -> np.ndarray:
 def log_prior(z: np.ndarray, mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
     """Return the log density of the composite prior at each number of z.
 
-    A mixture of N(0, 1), of N(mean, variance), the former encoder's answer to the same row, and
-    of a wide N(0, exp(10)).
+    The prior is a mixture of N(0, 1), of N(mean, variance), which is the former encoder's answer
+    to the same row, and of a wide N(0, exp(10)), with exp(10) the variance.
 
     Shape: three of (batch_size, K) -> (batch_size, K).
     """
@@ -254,7 +257,6 @@ def clicks_of(x: np.ndarray | CSRBatch) -> np.ndarray:
 
 
 def _copy(source: gluon.Block, target: gluon.Block) -> None:
-    """Give a block another's values, on every device; `set_data` refuses where servers update."""
+    """Copy the values of a block's parameters into another of the same layers, on every device."""
     for one, other in zip(source.collect_params().values(), target.collect_params().values()):
-        for value, place in zip(one.list_data(), other.list_data()):
-            place[:] = value
+        other.set_data(one.list_data()[0])

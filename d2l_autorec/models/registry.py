@@ -2,7 +2,7 @@
 
 A model is one file: a dataclass of its options, registered under the name that `--model` takes.
 Every command works with it (run, tune, report, compare, recommend, export, serve), `--help` has its
-options, and no other file knows it. One that is computed at once has `fit`:
+options, and no other file knows it. A model that is computed at once has the method `fit`:
 
     @register("own-knn")
     @dataclass(frozen=True)
@@ -14,9 +14,9 @@ options, and no other file knows it. One that is computed at once has `fit`:
             cosines = ...
             return Linear(weights, biases)  # scores: row @ weights + biases
 
-One that is trained has `network`, a Gluon block that maps rows to rows, whose layers say what they
-read (`in_units`, `in_channels`). It trains dense. Layers in a sequence that ends in a Dense layer
-give similar items and an export:
+A model that is trained has the method `network`, which returns a Gluon block that maps rows to
+rows; its layers must be given their input sizes (`in_units`, `in_channels`). It is trained on dense
+batches. If it is a sequence of layers that ends in Dense, similar items and an export work, too:
 
     @register("deep")
     @dataclass(frozen=True)
@@ -32,30 +32,32 @@ give similar items and an export:
             net.add(nn.Dense(data.num_items, in_units=self.units))
             return net
 
-`RatingModel` is the other base; `kinds.RunConfig` lists what else a model may say of itself: its
-loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy within the methods:
-`--help` imports the file. A package offers it by an entry point; in its pyproject.toml:
+`RatingModel` is the base of models that predict ratings. `kinds.RunConfig` lists what else a model
+may define: its loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy within
+the methods, as `--help` imports the file. A package offers its models by an entry point; in its
+pyproject.toml:
 
     [project.entry-points."d2l_autorec.models"]
     mine = "my_package.my_models"
 
-For a trial, `train_model(config, train, test, net=, loss=, callbacks=)` takes a network, a loss and
-callbacks without a registration.
+To try something out, `train_model(config, train, test, net=, loss=, callbacks=)` takes a network, a
+loss and callbacks without a registration.
 """
 
 import copy
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..support.errors import ConfigError, did_you_mean
 from . import catalog
 from .kinds import RunConfig
-from .options import Options, check_needs
+from .options import Options, brief, check_needs
 
 ENTRY_POINTS = "d2l_autorec.models"
 TASKS = ("rating", "ranking")
@@ -65,7 +67,7 @@ Model = TypeVar("Model", bound=RunConfig)
 
 
 def register(name: str) -> Callable[[type[Model]], type[Model]]:
-    """Return a decorator that offers a dataclass of options as the model of this name."""
+    """Return a decorator that registers a dataclass of options as the model of this name."""
 
     def add(config: type[Model]) -> type[Model]:
         if "__dataclass_fields__" not in vars(config):
@@ -82,17 +84,20 @@ def register(name: str) -> Callable[[type[Model]], type[Model]]:
 
 
 def models(task: str | None = None) -> dict[str, type[RunConfig]]:
-    """Return the models of one task or all: of ratings first, the trained ones first, by name."""
+    """Return the models of one task, or all, by name.
+
+    Those for ratings come first; of each task, those that are trained; then they are sorted.
+    """
     _load()
     found = [(name, of) for name, of in sorted(_registered.items()) if task in (None, of.task)]
     return dict(sorted(found, key=lambda pair: (TASKS.index(pair[1].task), pair[1].at_once)))
 
 
 def model_class(name: Any) -> type[RunConfig]:
-    """Return the options of a model; raise ConfigError if there is none of this name."""
+    """Return the class of a model's options; raise ConfigError if no model has this name."""
     if not isinstance(name, str) or name not in models():
         raise ConfigError(
-            f"`model` is {name}: it must be one of {', '.join(models())}"
+            f"`model` is {brief(name)}: it must be one of {', '.join(models())}"
             f"{did_you_mean(str(name), models())}"
         )
     return _registered[name]
@@ -100,19 +105,26 @@ def model_class(name: Any) -> type[RunConfig]:
 
 @cache
 def _load() -> None:
-    """Import the files of the folder catalog, and what installed packages offer."""
+    """Import the files of the folder catalog, and the models that installed packages offer."""
     for file in pkgutil.iter_modules(catalog.__path__):
         importlib.import_module(f"{catalog.__name__}.{file.name}")
+
+    installed = (Path(folder).glob("*-info/entry_points.txt") for folder in sys.path)
+    if not any(ENTRY_POINTS in file.read_text() for files in installed for file in files):
+        return  # importlib.metadata would take a third of the time of --help to load
+
+    from importlib import metadata
+
     for point in metadata.entry_points(group=ENTRY_POINTS):
         point.load()
 
 
 def compared_rows(task: str) -> dict[str, Options]:
-    """Return the rows of a report that compares the models of a task, the baseline first."""
+    """Return the rows of a report on the models of a task, label to options, baseline first."""
     found = [config for config in models(task).values() if config.compared != {}]
     found.sort(key=lambda config: config.is_baseline)
     rows: dict[str, Options] = {}
-    for config in reversed(found):  # simple ones come last in the list of models
+    for config in reversed(found):  # simple models come last in the list
         own = config.compared or {config.model: {}}
         best = {"preset": "best"} if "best" in config.presets else {}
         rows |= {label: {"model": config.model, **best, **own[label]} for label in own}
@@ -120,20 +132,20 @@ def compared_rows(task: str) -> dict[str, Options]:
 
 
 def make_config(given: Mapping[str, Any] | None = None, /, **options: Any) -> RunConfig:
-    """Return the configuration of a model, as `AutoRecConfig` and the others make it.
+    """Return the configuration of a model: an `AutoRecConfig`, `MFConfig` and so on.
 
     Parameters
     ----------
     given : mapping, optional
-        Options, with `model` among them where it is not AutoRec.
+        Options by name; `model` names the model, by default AutoRec.
     **options
-        More of them.
+        More options, which override those in `given`.
 
     Raises
     ------
     ConfigError
-        If a value or a combination is not allowed, or an option is another
-        model's or has no effect. What a preset sets may have none.
+        If a value or a combination is not allowed, or an option belongs to
+        another model or has no effect. An option that a preset sets may have none.
     """
     options = {**(given or {}), **options}
     config = build_config(options)
@@ -142,13 +154,13 @@ def make_config(given: Mapping[str, Any] | None = None, /, **options: Any) -> Ru
 
 
 def build_config(given: Mapping[str, Any]) -> RunConfig:
-    """As `make_config`, but an option may have no effect."""
+    """Return the configuration as `make_config` does, but allow options that have no effect."""
     model = given.get("model", RunConfig.model)
     config = model_class(model)
 
     for name in given:
         owners = [other for other, found in models().items() if has_option(found, name)]
-        if owners and model not in owners:  # where nobody has it, the configuration says so
+        if owners and model not in owners:  # an option of no model is refused by the class below
             others = " and ".join([f"`model={owners[0]}`", *owners[1:]])
             raise ConfigError(
                 f"`{name}` is an option of {others}: "

@@ -1,50 +1,30 @@
-"""AutoRec outside its class: on sparse batches, and its inner layers one after the other."""
+"""AutoRec on sparse batches, and the pretraining of its inner layers."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as onp
 from mxnet import np
 from mxnet.gluon import nn
 
-from ..kernels.csr import CSRBatch, to_mxnet
+from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
 from ..kernels.dropout import input_key
 from ..kernels.functions import masked_decode
-from ..kernels.fused_step import ACTIVATIONS, Layers
+from ..kernels.fused_step import ACTIVATIONS, Layers, idle_threads, predict_entries
 from .autorec import AutoRec
 from .base import Model, vectors_of
 from .centered_autorec import Reading
 from .deep_autorec import DeepAutoRec
-from .layers import Affine, Dropout
+from .layers import Affine
 from .vectors import Vectors
 
 
-class OneHiddenLayer(NamedTuple):
-    """A network of one hidden layer, without activation of its predictions.
-
-    Parameters
-    ----------
-    parameters : Layers of Parameter
-    activation : str
-        Of the hidden units.
-    dropout : Dropout
-        Between them and the decoder.
-    read : callable
-        A sparse batch to what the encoder reads of it, and the decoder is to predict.
-    """
-
-    parameters: Layers
-    activation: str
-    dropout: Dropout
-    read: Callable[[CSRBatch], Reading]
-
-
 class SparseAutoRec(Model):
-    """What a run asks of an AutoRec, deep and centred ones included, beside dense predictions.
+    """An AutoRec, perhaps deep or centred, for sparse batches: all that a run asks of it.
 
     Parameters
     ----------
     net : AutoRec or DeepAutoRec
+        The network, whose parameters are shared.
 
     Shape: CSRBatch of (batch_size, columns) -> (entries,).
     """
@@ -53,11 +33,14 @@ class SparseAutoRec(Model):
 
     def __init__(self, net: Any) -> None:
         self._net = net
-        # what the chapter's class has not
+        self.dropout = net.dropout
+        self.activation: str = net.encoder.activation_name
+        # the chapter's class has none of these
         self._inner = getattr(net, "inner", ())
         self._input_scale = getattr(net, "input_scale", 1.0)
         self.output = getattr(net, "output", None)
         self.centering = getattr(net, "centering", None)
+        self.input_dropout: Any = getattr(net, "input_dropout", None)
 
     def __call__(self, x: CSRBatch, at: CSRBatch | None = None) -> np.ndarray:
         """Return the reconstructions of `x` at the entries of `at`, by default its own."""
@@ -72,13 +55,13 @@ class SparseAutoRec(Model):
         return z if self.output is None else self.output(z)
 
     def read(self, batch: CSRBatch) -> Reading:
-        """Return a batch as encoder and decoder read it."""
+        """Return a batch as the encoder reads it, with what the decoder is to predict."""
         if self.centering is None:
             no_biases = onp.zeros(len(batch), dtype=onp.float32)
             return Reading(self._scaled(batch), batch.data, 1.0, no_biases)
 
         reading = self.centering.read(batch)
-        return reading._replace(inputs=self._scaled(self._net.input_dropout(reading.inputs)))
+        return reading._replace(inputs=self._scaled(self.input_dropout(reading.inputs)))
 
     def _scaled(self, batch: CSRBatch) -> CSRBatch:
         if self._input_scale == 1:
@@ -86,37 +69,54 @@ class SparseAutoRec(Model):
         return batch.with_data(batch.data * onp.float32(self._input_scale))
 
     def _hidden(self, reading: Reading) -> np.ndarray:
-        hidden = self._net.dropout(self._net.encoder(reading.inputs))
+        hidden = self.dropout(self._net.encoder(reading.inputs))
         for layer in self._inner:
             hidden = layer(hidden)
         return hidden
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
-        """Return the hidden units of rows, and what is added to a row's predictions."""
+        """Return the hidden units of rows, and as biases what is added to a row's predictions."""
         reading = self.read(rows)
         return Vectors(self._hidden(reading).asnumpy(), reading.row_biases)
 
     def column_vectors(self) -> Vectors:
-        """Return the decoder's rows; centred, scaled to ratings, and the biases hold the means."""
+        """Return the decoder's weights and biases; a centred network's are scaled to ratings.
+
+        Its biases then include the column means.
+        """
         vectors = vectors_of(self._net.decoder)
         return vectors if self.centering is None else self.centering.in_ratings(vectors)
 
     def seed_step(self, key: onp.uint64, first_row: int) -> None:
-        """Let every dropout of the next step depend on these two alone."""
-        self._net.dropout.seed(key, first_row)
-        if self.centering is not None:
-            self._net.input_dropout.seed(input_key(key), first_row)
+        """Seed every dropout of the next step; see `Model.seed_step`."""
+        self.dropout.seed(key, first_row)
+        if self.input_dropout is not None:
+            self.input_dropout.seed(input_key(key), first_row)
 
-    def one_hidden(self) -> OneHiddenLayer | None:
-        """Return the network as the fused step trains it; None if deep, tied or bounded."""
+    def one_hidden(self) -> "SparseAutoRec | None":
+        """Return this network if the fused step can train it, else None.
+
+        It cannot if the network is deep, its weights are tied, its predictions have an
+        activation, or the kernels lack the encoder's.
+        """
+        tied = self._net.decoder.weight is self._net.encoder.weight
+        if len(self._inner) or tied or self.output is not None:
+            return None
+        return self if self.activation in ACTIVATIONS else None
+
+    @property
+    def layers(self) -> Layers:
+        """The parameters of a network of one hidden layer."""
         encoder, decoder = self._net.encoder, self._net.decoder
-        if len(self._inner) or decoder.weight is encoder.weight or self.output is not None:
-            return None
-        if encoder.activation_name not in ACTIVATIONS:
-            return None
+        return Layers(encoder.weight, encoder.bias, decoder.weight, decoder.bias)
 
-        parameters = Layers(encoder.weight, encoder.bias, decoder.weight, decoder.bias)
-        return OneHiddenLayer(parameters, encoder.activation_name, self._net.dropout, self.read)
+    def predict(self, reading: Reading, wanted: CSRBatch) -> onp.ndarray:
+        """Return predictions at the `wanted` entries, outside training, by one hidden layer."""
+        weights = Layers(*(numpy_view(parameter.list_data()[0]) for parameter in self.layers))
+        z = predict_entries(reading.inputs, wanted, weights, self.activation, idle_threads())
+        if self.centering is None:
+            return z
+        return z * reading.unit + self.centering.at(wanted, reading.row_biases)
 
     def affine_layers(self) -> list[Affine]:
         """Return weight (units, inputs), bias and activation of every layer but `output`."""
@@ -129,27 +129,27 @@ class SparseAutoRec(Model):
 
 
 def row_model(net: Any) -> Any:
-    """Return what a run asks of a network: an AutoRec's `SparseAutoRec`, or the network itself."""
+    """Return the `SparseAutoRec` of an AutoRec; any other network is returned as it is."""
     return SparseAutoRec(net) if isinstance(net, (AutoRec, DeepAutoRec)) else net
 
 
 def predict(net: Any, *inputs: Any) -> Any:
-    """Return the predictions of a batch, dense or sparse."""
+    """Return the predictions for a batch, dense or sparse."""
     return row_model(net)(*inputs) if isinstance(inputs[0], CSRBatch) else net(*inputs)
 
 
 class CodeAutoencoder(nn.HybridBlock, Model):
-    """Hidden units -> an encoding layer -> a decoding layer -> the same hidden units.
+    """An autoencoder of hidden units: they pass an encoding and a decoding layer of a network.
 
-    The two layers are those of a network, and share its parameters: what trains this, trains
-    them, and nothing else of it.
+    Both layers share the network's parameters: to train this trains those two, and nothing else
+    in the network.
 
     Parameters
     ----------
     net : DeepAutoRec
-        Whose hidden layers mirror each other, as in 500, 250, 500.
+        A network whose hidden layers mirror each other, as in 500, 250, 500.
     depth : int
-        How many hidden layers are before the encoding layer, and as many behind the decoding one.
+        Number of hidden layers before the encoding layer, and after the decoding one.
 
     Shape: (batch_size, units of the layer before) -> the same.
 
@@ -170,7 +170,7 @@ class CodeAutoencoder(nn.HybridBlock, Model):
 
 
 def codes(net: DeepAutoRec, batch: np.ndarray | CSRBatch, depth: int) -> onp.ndarray:
-    """Return what a network's first `depth` hidden layers make of a batch, (batch_size, units)."""
+    """Return the outputs of a network's hidden layer `depth` for a batch, (batch_size, units)."""
     is_sparse = isinstance(batch, CSRBatch)
     inputs = SparseAutoRec(net).read(batch).inputs if is_sparse else net.read(batch)[0]
     hidden = net.dropout(net.encoder(inputs))

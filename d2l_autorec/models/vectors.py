@@ -1,23 +1,27 @@
-"""Models as NumPy arrays and functions, for what answers without MXNet."""
+"""Trained models as NumPy arrays and functions, which answer without MXNet."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse, special
+from scipy import sparse
 
-SELU_SLOPE = 1.0507009873554805  # of its positive branch
+SELU_SLOPE = 1.0507009873554805  # slope of the positive branch
 SELU_LOWEST = 1.6732632423543772  # its negative branch tends to minus this, times the slope
 
 
 class Vectors(NamedTuple):
-    """Vectors and biases of users or items; a prediction is their product plus both biases.
+    """Vectors and biases of users or of items.
+
+    A prediction is the product of a user's and an item's vector, plus both biases.
 
     Parameters
     ----------
     weights : ndarray of float32, shape (n, H)
+        The vectors.
     biases : ndarray of float32, shape (n,)
+        The biases.
     """
 
     weights: np.ndarray
@@ -30,8 +34,9 @@ class Linear(NamedTuple):
     Parameters
     ----------
     weights : ndarray or csr_matrix, shape (items, items), or None
-        None where a row makes no difference.
+        None if the scores are the same for all rows.
     biases : ndarray of float32, shape (items,)
+        What is added to the scores.
     """
 
     weights: np.ndarray | sparse.csr_matrix | None
@@ -44,19 +49,19 @@ class Linear(NamedTuple):
         return _dense(rows @ self.weights) + self.biases
 
     def effects(self, clicked: Any) -> np.ndarray:
-        """Return how much clicks on items speak for each item, shape (clicked, items)."""
+        """Return what a click on each of `clicked` adds to the scores, shape (clicked, items)."""
         return _dense(self.weights[clicked])  # type: ignore[index]
 
     def parts(self) -> dict[str, Any]:
-        """Return what `Parts` are made of."""
+        """Return the keyword arguments that this gives `Parts`."""
         return {"linear": self}
 
 
 @dataclass(frozen=True, eq=False)
 class FoldIn:
-    """Scores of items by the vector of a user, which is solved for by their row of clicks.
+    """Scores of items by a user's vector, which is computed from their row of clicks.
 
-    With h_i the vector of item i, w minimises
+    With h_i the vector of item i, the user's vector w minimises
 
         sum over clicks of (1 - h_i w)^2 + unobserved * sum over all items of (h_i w)^2
             + penalty * (clicks + unobserved * items) |w|^2.
@@ -64,7 +69,9 @@ class FoldIn:
     Parameters
     ----------
     items : ndarray of float32, shape (items, H)
+        The vectors of the items.
     penalty, unobserved : float
+        The two weights in that sum.
     """
 
     items: np.ndarray
@@ -77,7 +84,7 @@ class FoldIn:
         return self.unobserved * (vectors.T @ vectors)
 
     def vectors(self, rows: sparse.csr_matrix) -> np.ndarray:
-        """Return the vectors of rows, shape (rows, H)."""
+        """Return the users' vectors for rows of clicks, shape (rows, H)."""
         found = np.zeros((rows.shape[0], self.items.shape[1]))
         for vector, start, end in zip(found, rows.indptr, rows.indptr[1:]):
             clicked = self.items[rows.indices[start:end]].astype(np.float64)
@@ -91,7 +98,7 @@ class FoldIn:
         return self.vectors(rows) @ self.items.T
 
     def parts(self) -> dict[str, Any]:
-        """Return what `Parts` are made of."""
+        """Return the keyword arguments that this gives `Parts`."""
         vectors = Vectors(self.items, np.zeros(len(self.items), dtype=np.float32))
         return {"items": vectors, "score_rows": self.scores, "fold_in": self}
 
@@ -101,7 +108,7 @@ def _dense(matrix: Any) -> np.ndarray:
 
 
 class ScaledActivation(NamedTuple):
-    """An activation of predictions; bounded ones are scaled to the ratings.
+    """An activation of predictions; one that is bounded is stretched to the rating scale.
 
     sigmoid(z) lies in (0, 1) and tanh(z) in (-1, 1): neither could predict a
     5. They are stretched to low..high.
@@ -110,7 +117,7 @@ class ScaledActivation(NamedTuple):
     ----------
     name : {'sigmoid', 'tanh', 'relu', 'elu', 'selu'}
     low, high : float
-        Ends of the rating scale, in the network's units.
+        Lowest and highest rating, in the network's units.
     """
 
     name: str
@@ -118,7 +125,7 @@ class ScaledActivation(NamedTuple):
     high: float
 
     def line(self) -> tuple[float, float]:
-        """Return factor and summand that take the activation to the scale."""
+        """Return the factor and the summand that take the activation to the rating scale."""
         if self.name == "sigmoid":
             return self.high - self.low, self.low
         if self.name == "tanh":
@@ -132,6 +139,8 @@ class ScaledActivation(NamedTuple):
 
     def _activated(self, z: np.ndarray) -> np.ndarray:
         if self.name == "sigmoid":
+            from scipy import special  # here: no training needs it, and it is slow to load
+
             return special.expit(z)
         if self.name == "tanh":
             return np.tanh(z)
@@ -143,10 +152,10 @@ class ScaledActivation(NamedTuple):
         return np.where(z > 0, z, negative) * np.float32(slope)
 
     def inverse(self, ratings: np.ndarray) -> np.ndarray:
-        """Return what z would be for these ratings, which are above 0.
+        """Return the z that gives these ratings, which are above 0, in the same shape.
 
-        The ends of the scale, which a bounded activation only approaches, count
-        as 2 % inside it.
+        A bounded activation only approaches the ends of the scale: ratings there count as 2 %
+        inside it.
         """
         if self.name == "selu":
             return ratings / np.float32(SELU_SLOPE)

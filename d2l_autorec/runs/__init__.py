@@ -1,1 +1,1 @@
-"""A run: its options, its task, its folder, its figures."""
+"""Runs: their options, training, folders, tables, figures and searches."""

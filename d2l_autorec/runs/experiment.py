@@ -2,123 +2,127 @@
 
     data -> network, kernel -> for each phase: fit, with callbacks -> result -> folder
 
-What was reached is kept whenever a phase ends early.
+If a phase ends early, what was reached is kept.
 """
 
 import hashlib
 import io
 import json
+import math
 import platform
 import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 from scipy import sparse
 
 from .. import kernels
 from ..data.ratings import Ratings
-from ..kernels.fused_step import RULES, load_step
+from ..kernels.fused_step import RULES
 from ..models.base import Model
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import REFITTED, RunConfig
+from ..models.mf import MF
 from ..models.options import computing_options
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
 from ..support.files import locked, remove_parts
 from ..support.seeds import Purpose, mxnet_seed
-from ..support.terminal import SignalWatch, remark, step
-from ..training.callbacks import (
-    Callback,
-    EarlyStopping,
-    Evaluation,
-    FiniteMetrics,
-    LearningRate,
-    Signals,
-    StepSeed,
-)
-from ..training.checkpoint import (
-    Arrays,
-    Checkpoint,
-    forget_state,
-    parameters_of,
-    restore,
-    set_parameters,
-)
+from ..support.terminal import SignalWatch, remark_once, step
+from ..support.texts import csv_text
+from ..training import callbacks, checkpoint
+from ..training.checkpoint import Arrays, Checkpoint
 from ..training.devices import choose_kvstore, resolve_devices
-from ..training.fused import FusedSteps
+from ..training.fused import AutoRecSteps, FactorSteps, FusedSteps
 from ..training.history import EpochRecord, best_epoch, learning_rate, should_stop
-from ..training.loaders import BATCHES, PairRows
+from ..training.loaders import BATCHES, Loader, PairRows
 from ..training.loop import ALONE, Training, fit
 from ..training.parameter_server import Workers
 from ..training.progress import Bar
-from .checkpoints import CHECKPOINT, FORMER_CHECKPOINT, Checkpointing, write_parameters
+from .checkpoints import CHECKPOINT, Checkpointing, write_parameters
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder
 from .network_size import Demand, check_network
 from .options import check_same_options
 
-EXPLODED = 1000.0  # times the error of a network that knows nothing
+EXPLODED = 1000.0  # a loss is too large at this many times that of a network that knows nothing
 PACKAGES = ("d2l", "numpy", "scipy", "numba", "pandas", "matplotlib")
 
 
 class Experiment(ABC):
-    """A run of a model on its data: what `python -m d2l_autorec.run` does.
+    """A run of a model on its data, as `python -m d2l_autorec.run` does it.
 
     Parameters
     ----------
     config : RunConfig
+        The options.
     data : RatingParts or Clicks, optional
-        Data that are split. By default the data that the options name are read and split.
+        Data that are split already. By default the data that the options name are read and split.
     devices : sequence of Context, optional
-        By default those that the options name.
+        The devices; by default those that the options name.
     workers : Workers
         The processes of the run. Worker 0 evaluates, and has the folder.
 
     Attributes
     ----------
     train_data : Ratings or Clicks
-        What is trained on, with the validation part.
+        The training data, including the validation part.
     num_ratings : int
-        Of training and evaluation.
+        Number of ratings, or clicks, in training and evaluation.
     matrix_shape : (int, int)
-        Rows and columns of what a network reads.
+        Rows and columns of the matrix that a network reads.
+    tested_ids : ndarray
+        Ids of the users that an evaluation numbers from 0.
+    ignorance : float
+        The error of a rating, or loss of a click, for a network that knows nothing: it predicts 0
+        for the highest rating, or each item alike. A training has diverged if it is `EXPLODED`
+        times worse; the pretraining of hidden units has no such limit.
     initializer : mxnet.init.Initializer
-        Of parameters that have none of their own.
+        The initializer of parameters that have none of their own.
     kernel, why : str
-        Dense or sparse arithmetic, and the reason.
+        'dense' or 'sparse' arithmetic, and the reason for it.
     batchify : callable
-        What makes batches of a matrix, or of pairs.
+        (a matrix, or pairs) to the function that makes batches, for a `Loader`.
+    start : TrainedModel or None
+        The model that the run goes on from.
+    inherited : dict
+        The parameters of `start` that are taken over.
     folder : RunFolder or None
-        The folder of a run that has one.
+        The run's folder, if it has one.
     net : Model
-        The network of the phase; after training that of the last, with the parameters kept.
+        The network of the phase; after training that of the last one, with the parameters kept.
     result : dict
-        What result.json holds.
+        The content of result.json.
+    by_user : dict
+        The columns of users.csv, a row for each test user; empty without a test.
 
     Raises
     ------
     UserError
-        If data or devices cannot be used, or do not fit the options; a worker has other options
-        or data than worker 0; or the network does not fit into memory.
+        If data or devices cannot be used, or do not fit the options; if a worker has other options
+        or data than worker 0; or if the network does not fit into memory.
     """
 
     config: Any  # of the task
     train_data: Any
     num_ratings: int
     matrix_shape: tuple[int, int]
+    tested_ids: np.ndarray
+    ignorance: float
     initializer = mx.init.Xavier()
     net: Any
     _watch: SignalWatch
     _measured: tuple[str, ...] = ("test", "validation")  # parts
-    _of_search: Sequence[Callback] = ()  # callbacks
+    _of_search: Sequence[callbacks.Callback] = ()
 
     def __init__(
         self,
@@ -132,6 +136,8 @@ class Experiment(ABC):
         self.workers = workers
         self.folder: RunFolder | None = None
         self.result: dict[str, Any] = {}
+        self.by_user: dict[str, np.ndarray] = {}
+        self.start = config.own.start
         choose_kvstore(config.kvstore, self.devices)  # raises before any data are read
 
         step("reading the data")
@@ -143,7 +149,11 @@ class Experiment(ABC):
         self.batchify = PairRows if config.reads == "pairs" else BATCHES[self.kernel]
         self._check_network(network)
 
-        self.checkpoint = Checkpoint(self.identity(), config.phases[0])
+        self.inherited: Arrays = {}
+        if self.start and not network.is_closed_form and not config.anew:
+            self.inherited = checkpoint.parameters_of(self.start.net)
+            self._check_inherited(network)
+        self.checkpoint = Checkpoint(self.identity(), config.phases[0], start=self.inherited)
         if workers.agree(self.checkpoint.run) != self.checkpoint.run:
             raise DataError(
                 f"worker {workers.rank} has other options or ratings than worker 0: give "
@@ -154,19 +164,19 @@ class Experiment(ABC):
 
     @abstractmethod
     def _take(self, data: Any) -> None:
-        """Set `train_data` and the other parts, read and split if there are no data."""
+        """Set `train_data` and the other parts; read and split the data if none are given."""
 
     @abstractmethod
     def about_data(self) -> dict[str, Any]:
-        """Return what config.json says of the data, except how they were understood."""
+        """Return the description of the data for config.json, without how they were understood."""
 
     @abstractmethod
     def save_data(self, path: Path) -> None:
-        """Write the data that are known once training is over."""
+        """Write the run's data, as they are known when training is over."""
 
     @abstractmethod
     def served(self) -> tuple[Ratings, Ratings]:
-        """Return the known interactions, and those of them that the trained network is given."""
+        """Return the known interactions, and those of them that the trained network reads."""
 
     def part(self, phase: str) -> Any:
         """Return the data that a phase trains on."""
@@ -180,18 +190,10 @@ class Experiment(ABC):
 
     @abstractmethod
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
-        """Return the loss function: (prediction, label) to one loss a row."""
+        """Return the loss function: (prediction, label) to one number for each row."""
 
     @abstractmethod
-    def largest_error(self, phase: str) -> float:
-        """Return the error of a rating, or loss of a click, above which training has diverged.
-
-        It is `EXPLODED` times that of a network that knows nothing: 0 in place of the highest
-        rating; one of so many items. What predicts worse says nothing of the data.
-        """
-
-    @abstractmethod
-    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
+    def trained(self, phase: str, net: Any) -> tuple[Any, Loader]:
         """Return the part of the network that a phase trains, and its shuffled batches."""
 
     # how well
@@ -202,33 +204,61 @@ class Experiment(ABC):
 
     @abstractmethod
     def baseline(self, test: Any) -> dict[str, Any]:
-        """Return what result.json says of the baseline."""
+        """Return the baseline's entries for result.json."""
+
+    def of_start(self, net: Any, test: Any) -> dict[str, float]:
+        """Return the test metrics of the model that the run goes on from; `net` is its network."""
+        return test(net)
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return what result.json says of the data."""
+        """Return the data's entries for result.json."""
 
     # the network
+
+    @property
+    def begins_with_means(self) -> bool:
+        """Whether the network predicts user and item means before its first step."""
+        return self.config.begins_with_means and not self.inherited
 
     def network(self, phase: str) -> Model:
         """Return the uninitialised network of a phase."""
         return self.config.of_phase(phase).build(self.part(phase))
 
+    def _check_inherited(self, network: Any) -> None:
+        """Raise ConfigError unless the network differs from its start only by users and items."""
+        before, now = self.start.ratings, self.served()[0]
+        grown = {(before.num_users, now.num_users), (before.num_items, now.num_items)}
+        old = {name.removeprefix("parameter/"): a.shape for name, a in self.inherited.items()}
+        new = {name: p.shape for name, p in network._collect_params_with_prefix().items()}
+
+        for name in {**old, **new}:
+            was, is_now = old.get(name, ()), new.get(name, ())
+            pairs = {(m, n) for m, n in zip(was, is_now) if m != n}
+            if len(was) != len(is_now) or not pairs <= grown:
+                raise ConfigError(
+                    f"these options make another network than that of the run to go on from "
+                    f"({name} had the shape {was}, and now {is_now}): leave out what changes it, "
+                    "or add `anew`"
+                )
+
     def fused_steps(self, network: Model) -> FusedSteps | None:
-        """Return the compiled training step; None if it does not cover the network."""
+        """Return the compiled steps for a network; None if there are none for it."""
         loss = self.config.fused_loss()
         alone = len(self.devices) == 1 and not self.workers.store
         known = self.config.optimizer in RULES
         if loss is None or not alone or not known or self.kernel != "sparse":
             return None
 
+        if type(network) is MF:
+            return FactorSteps(network)
         layer = row_model(network).one_hidden()
-        return None if layer is None else FusedSteps(layer, loss)
+        return None if layer is None else AutoRecSteps(layer, loss)
 
     def _check_network(self, network: Model) -> None:
         """Raise UserError, before anything is written, if the network cannot be trained here."""
         config = self.config
-        fused = self.fused_steps(network) is not None
+        fused = self.fused_steps(network)
         if self.kernel == "sparse":
             kernels.load()  # says what is wrong with it
         if config.sized_by:
@@ -238,23 +268,32 @@ class Experiment(ABC):
             if self.kernel == "dense" and config.reads == "rows":
                 numbers += columns
             shape = config.rows_of_a_step(rows), numbers
-            demand = Demand(shape, self.num_ratings, not fused, config.validated)
+            copies = config.validated + 2 * config.average  # the average, and what it stands for
+            demand = Demand(shape, self.num_ratings, fused is None, copies)
             check_network(network, demand, self.devices, config.sized_by)
         if fused:
-            load_step()
+            fused.load()
 
     # what tells it from others
 
     def device_names(self) -> list[str]:
-        """Return the devices of all workers; each has as many as this one."""
+        """Return the names of the devices of all workers; each has as many as this one."""
         names, size = [str(device) for device in self.devices], self.workers.size
         if size == 1:
             return names
         return [f"worker {rank} {name}" for rank in range(size) for name in names]
 
+    def about(self) -> dict[str, Any]:
+        """Return the description, for config.json, of the data and the model gone on from."""
+        if not self.inherited:
+            return self.about_data()
+
+        content = b"".join(array.tobytes() for array in self.inherited.values())
+        return {**self.about_data(), "start_sha256": hashlib.sha256(content).hexdigest()}
+
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
-        text = json.dumps([computing_options(self.config), self.about_data()], sort_keys=True)
+        text = json.dumps([computing_options(self.config), self.about()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _same_run(self, path: Path) -> RunFolder:
@@ -263,10 +302,10 @@ class Experiment(ABC):
         began = folder.about
         check_same_options(asdict(folder.config), computing_options(self.config), path)
 
-        if began["data"] != {**self.about_data(), "origin": began["data"].get("origin")}:
+        if began["data"] != {**self.about(), "origin": began["data"].get("origin")}:
             raise DataError(
-                f"the ratings are not those that the run in {path} began with: bring "
-                "them back, or begin a new run"
+                f"the ratings, or what it went on from, are not those that the run in {path} "
+                "began with: bring them back, or begin a new run"
             )
 
         now = {"devices": self.device_names(), "kernel": self.kernel}
@@ -281,21 +320,21 @@ class Experiment(ABC):
     # a run from its beginning to its end
 
     def train(self, path: Path | None = None, resumed: bool = False) -> None:
-        """Train through all phases; of a run that has finished, take the result.
+        """Train through all phases; if the run has finished already, take its result.
 
         Parameters
         ----------
         path : Path, optional
             A new folder, or that of a run to go on with. By default nothing is written.
         resumed : bool
-            Whether it is that of a run.
+            Whether the folder is that of a run to go on with.
 
         Raises
         ------
         UserError
             If the folder cannot be used, or holds another run.
         NumericalError
-            If the training diverges; the last good parameters are kept.
+            If the training diverges; the best parameters, or the last checkpoint, are kept.
         Interrupted
             If SIGINT or SIGTERM asked to stop.
         """
@@ -315,7 +354,7 @@ class Experiment(ABC):
             remove_parts(path)  # of a process that was killed
             self.folder = self._same_run(path) if resumed else self._begin_folder(path)
             if not resumed and not self.config.quiet:
-                remark(self.train_data.origin)
+                remark_once(self.train_data.origin)
 
             self._train_phases()
             self._finish_folder(self.folder)
@@ -327,12 +366,12 @@ class Experiment(ABC):
 
     @property
     def told(self) -> dict[str, Any]:
-        """What result.json holds, and 'run', the folder."""
+        """The content of result.json, and the folder as 'run'."""
         return {**self.result, "run": str(self.folder and self.folder.path)}
 
     def _begin_folder(self, path: Path) -> RunFolder:
         about = {
-            "data": {**self.about_data(), "origin": self.train_data.origin},
+            "data": {**self.about(), "origin": self.train_data.origin},
             "devices": self.device_names(),
             "kernel": {"chosen": self.kernel, "why": self.why},
             "threads": kernels.threads(),
@@ -341,16 +380,19 @@ class Experiment(ABC):
         return RunFolder.begin(path, self.config, about, self.save_data)
 
     def _finish_folder(self, folder: RunFolder) -> None:
-        """Write parameters, metrics, result and curve; a curve that fails is only a warning."""
+        """Write parameters, metrics, result and curve; if the curve fails, only warn."""
         if self.net.has_parameters:  # else it is computed again, from the data
             write_parameters(folder, self.net)
+        if self.by_user:
+            columns = [column.tolist() for column in self.by_user.values()]
+            rows = [dict(zip(self.by_user, row)) for row in zip(*columns)]
+            folder.write("users.csv", lambda path: path.write_text(csv_text(rows)))
         folder.finish(self.checkpoint.phases, self.result)
 
         curve = folder.path / "curve.png"
         with warning_of_figure(curve, fatal=()):
             save_curve(self.checkpoint.history, self.result, curve, self.config.score.metric)
-        for name in (CHECKPOINT, FORMER_CHECKPOINT):
-            (folder.path / name).unlink(missing_ok=True)
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
 
     def _train_phases(self) -> None:
         """Train the remaining phases; only worker 0 makes a result."""
@@ -361,27 +403,34 @@ class Experiment(ABC):
         if self.workers.rank == 0:
             step("measuring and writing the result")
             report = {} if test is None else {**test.report(self.net), **self.baseline(test)}
-            self.result = self._describe(report)
+            if test is not None:
+                self.by_user = {**test.by_user, "user": self.tested_ids[test.by_user["user"]]}
+            self.result = self._describe({**report, **self._beside_start(test)})
 
-    def validate(self, watch: SignalWatch, callbacks: Sequence[Callback] = ()) -> list[EpochRecord]:
-        """Train up to the search for its validation scores, without a test or a folder.
+    def validate(
+        self, watch: SignalWatch, of_search: Sequence[callbacks.Callback] = ()
+    ) -> list[EpochRecord]:
+        """Train up to the end of the search phase, for its validation scores only.
+
+        There is no test, and nothing is written.
 
         Parameters
         ----------
         watch : SignalWatch
-        callbacks : sequence of Callback
-            Called last in the search; one may raise, and so end the training.
+            The watch that notes signals.
+        of_search : sequence of Callback
+            Callbacks that are called last in the search; one may raise to end the training.
         """
-        self._watch, self._of_search, self._measured = watch, callbacks, ("validation",)
+        self._watch, self._of_search, self._measured = watch, of_search, ("validation",)
         self._train_until("search")
         return self.checkpoint.history
 
     def _train_until(self, last: str) -> Any:
         """Train from the checkpoint's phase to `last`; return the evaluation of the test part."""
-        phases = self.config.phases
         test = self._train_phase()
-        for phase in phases[phases.index(self.checkpoint.phase) + 1 : phases.index(last) + 1]:
-            self._go_on_to(phase)
+        while self.checkpoint.phase != last:
+            phases = self.config.phases
+            self._go_on_to(phases[phases.index(self.checkpoint.phase) + 1])
             test = self._train_phase()
         return test
 
@@ -404,9 +453,9 @@ class Experiment(ABC):
 
     def _go_on_to(self, phase: str) -> None:
         """Begin the next phase; after pretraining it inherits the parameters."""
-        start: Arrays = {}
+        start = self.inherited
         if stage_of(self.checkpoint.phase):
-            start = {**self.checkpoint.start, **parameters_of(self.net)}
+            start = {**self.checkpoint.start, **checkpoint.parameters_of(self.net)}
         self.checkpoint = self.checkpoint.next(phase, start)
         if self.folder:
             self.checkpoint.save(self.folder.path / CHECKPOINT)
@@ -416,19 +465,18 @@ class Experiment(ABC):
     def _train_phase(self) -> Any:
         """Train a phase; return the evaluation of the test part, if there is one."""
         phase = self.checkpoint.phase
-        found = {} if stage_of(phase) > 1 else self.evaluations(phase)  # it predicts no ratings
+        found = {} if stage_of(phase) > 1 else self.evaluations(phase)  # inner layers predict none
         measures = {name: found[name] for name in self._measured if name in found}
 
-        self._begin_phase()
+        self.net = self._begun(phase, self.checkpoint.start)
         if self.net.is_closed_form:
             self._fit_at_once(measures)
         else:
             self._fit(measures)
         return measures.get("test")
 
-    def _begin_phase(self) -> None:
+    def _begun(self, phase: str, start: Arrays) -> Any:
         """Build the network on all devices, its initial values seeded, and load inherited ones."""
-        phase = self.checkpoint.phase
         mx.random.seed(mxnet_seed(self.config.seed, Purpose.INITIAL_VALUES))
         net: Any = self.network(phase)
 
@@ -438,16 +486,22 @@ class Experiment(ABC):
             net.initialize(init=self.initializer, ctx=self.devices)
             net.hybridize(self.config.hybridize)
 
-        if self.checkpoint.start:
-            set_parameters(net, {**parameters_of(net), **self.checkpoint.start})
-        self.net = net
+        if start:
+            grown = checkpoint.extended(checkpoint.parameters_of(net), start)
+            checkpoint.set_parameters(net, grown)
+        return net
 
     def _fit_at_once(self, measures: Mapping[str, Any]) -> None:
-        """Compute a model in closed form: a phase of one epoch."""
+        """Compute a model in closed form, as a phase of one epoch."""
         step("fitting in closed form")
-        train = self.matrix(self.checkpoint.phase)
+        train, (metric, higher_is_better) = self.matrix(self.checkpoint.phase), self.config.score
+        sign = 1 if higher_is_better else -1
+
+        def score(net: Any) -> float:
+            return sign * measures["validation"](net)[metric]
+
         start = time.perf_counter()
-        self.net.fit(train, self._validation_score(measures.get("validation")))
+        self.net.fit(train, score if "validation" in measures else None)
         seconds = time.perf_counter() - start
 
         metrics = {name: measure(self.net) for name, measure in measures.items()}
@@ -455,56 +509,49 @@ class Experiment(ABC):
         record = EpochRecord(1, None, None, train.nnz, seconds, test, validation)
         self.checkpoint.history = [record]
 
-    def _validation_score(self, measure: Any) -> Callable[[Any], float] | None:
-        """Return what measures a network on the validation part, higher is better."""
-        if measure is None:
-            return None
-        metric, higher_is_better = self.config.score
-        return lambda net: measure(net)[metric] * (1 if higher_is_better else -1)
-
     def _fit(self, measures: Mapping[str, Any]) -> None:
         """Train the network; keep what was reached if training ends early."""
         config, phase, leads = self.config, self.checkpoint.phase, self.workers.rank == 0
-        training, epochs = self._training(), self._num_epochs()
+        training, (epochs, rate) = self._training(), self._schedule()
         if should_stop(training.history, config.patience, config.score):
             epochs = len(training.history)
 
         keeper = Checkpointing(self.checkpoint, self.folder, config.score, config.checkpoint_every)
+        averages, beta = self.checkpoint.averages, getattr(training.loss, "beta", None)
         label = phase if len(config.phases) > 1 else ""
         hidden = config.quiet or config.json or not leads
         with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
-            callbacks: list[Callback] = [
-                StepSeed(config.seed),
-                LearningRate(self._rates()),
-                Signals(self._watch, keeper.save_in_epoch),
-                Evaluation(
-                    measures, config.eval_every, epochs, getattr(training.loss, "beta", None)
-                ),
-                FiniteMetrics(),
-                EarlyStopping(config.patience, config.score),
+            told: list[callbacks.Callback] = [
+                callbacks.StepSeed(config.seed),
+                callbacks.LearningRate(rate),
+                callbacks.Signals(self._watch, keeper.save_in_epoch),
+                *([callbacks.Averaging(averages)] if config.of_phase(phase).average else ()),
+                callbacks.Evaluation(measures, config.eval_every, epochs, beta, averages),
+                callbacks.FiniteMetrics(),
+                callbacks.EarlyStopping(config.patience, config.score),
                 *config.own.callbacks,
                 *(self._of_search if phase == "search" else ()),
             ]
             if leads:  # the history alone decides when the others stop
-                callbacks += [keeper, bar]
+                told += [keeper, bar]
 
             try:
                 with self._watch.deferring():
-                    fit(training, epochs, callbacks)
+                    fit(training, epochs, told)
             except NumericalError as error:
                 if not leads:
                     raise
                 raise keeper.keep_last_good(training, error) from error
 
         self.checkpoint.history = training.history
-        forget_state(training.trainer)
-        if self.checkpoint.best:
-            set_parameters(self.net, self.checkpoint.best)
+        checkpoint.forget_state(training.trainer)
+        kept = self.checkpoint.best or averages
+        if kept:
+            checkpoint.set_parameters(self.net, kept)
 
     def _training(self) -> Training:
         """Return the training of a phase, restored from its checkpoint."""
-        config, workers, checkpoint = self.config, self.workers, self.checkpoint
-        phase = checkpoint.phase
+        config, workers, phase = self.config, self.workers, self.checkpoint.phase
         trained, loader = self.trained(phase, self.net)
         decay = config.weight_decay(self.train_data, phase)
         trainer = make_trainer(trained, config, self.devices, workers, decay)
@@ -517,19 +564,16 @@ class Experiment(ABC):
             self.devices,
             workers,
             config.task == "rating",
-            self.largest_error(phase),
-            list(checkpoint.history),
+            math.inf if stage_of(phase) > 1 else EXPLODED * self.ignorance,
+            list(self.checkpoint.history),
         )
         training.step = self.fused_steps(self.net) or training.step
 
-        if checkpoint.arrays:
-            under_way = checkpoint.under_way
-            restore(trained, trainer, loader, checkpoint.arrays, len(under_way.steps))
-            checkpoint.arrays = {}
-
-            training.steps = list(under_way.steps)
-            training.rows = under_way.rows
-            training.seconds = under_way.seconds
+        if arrays := self.checkpoint.arrays:
+            under_way = self.checkpoint.under_way
+            checkpoint.restore(trained, trainer, loader, arrays, len(under_way.steps))
+            self.checkpoint.arrays = {}
+            training = replace(training, **vars(under_way))
 
         workers.begin(trainer)
         return training
@@ -538,32 +582,36 @@ class Experiment(ABC):
         """Return the largest number of epochs of a phase for these data."""
         return self.config.of_phase(phase).epochs_for(self.matrix_shape[0])
 
-    def _repeated(self) -> list[EpochRecord] | None:
-        """Return the epochs that a phase of a refit repeats; None for other phases."""
-        phase, done = self.checkpoint.phase, self.checkpoint.done
-        if phase.startswith(REFITTED):
-            return done[phase.removeprefix(REFITTED)]
-        return done["search"] if phase == "refit" else None
+    def _schedule(self) -> tuple[int, Callable[[Sequence[EpochRecord]], float]]:
+        """Return how many epochs to train, and the learning rate as a function of those so far.
 
-    def _num_epochs(self) -> int:
-        """Return how many epochs to train; a refit trains as many as were best in the search."""
-        first = self._repeated()
-        if first is None:
-            return self.most_epochs(self.checkpoint.phase)
-        return best_epoch(first, self.config.score) or len(first)
+        A refit repeats the search, or a phase before it, up to the best epoch.
+        """
+        phase = self.checkpoint.phase
+        if phase.startswith("refit"):
+            repeated = "search" if phase == "refit" else phase.removeprefix(REFITTED)
+            first = self.checkpoint.done[repeated]
+            return best_epoch(first, self.config.score) or len(first), lambda h: first[len(h)].lr
 
-    def _rates(self) -> Callable[[Sequence[EpochRecord]], float]:
-        """Return the learning rate as a function of the epochs so far; a refit repeats it."""
-        phase, first = self.checkpoint.phase, self._repeated()
-        if first is not None:
-            return lambda history: first[len(history)].lr
         config, epochs = self.config.of_phase(phase), self.most_epochs(phase)
-        return lambda history: learning_rate(config, history, epochs)
+        return epochs, lambda history: learning_rate(config, history, epochs)
 
     # the result
 
+    def _beside_start(self, test: Any) -> dict[str, Any]:
+        """Return the entries for result.json on the run that this one goes on from."""
+        if not self.inherited:
+            return {}
+
+        path, seconds = self.start.path, self.start.metrics["train_seconds"]
+        told = {"start": path and str(path), "start_train_seconds": seconds}
+        if test is not None:
+            metric, start = self.config.score.metric, self._begun("search", self.inherited)
+            told[f"start_test_{metric}"] = self.of_start(start, test)[metric]
+        return told
+
     def _describe(self, report: dict[str, Any]) -> dict[str, Any]:
-        """Return what result.json holds; `report` are the test metrics."""
+        """Return the content of result.json; `report` are the test metrics."""
         config, phases = self.config, self.checkpoint.phases
         metric = config.score.metric
         epochs = [record for history in phases.values() for record in history]
@@ -591,7 +639,7 @@ class Experiment(ABC):
             result["best_beta"] = search[chosen - 1].beta
         if served.train_rmse is not None:
             result["train_rmse"] = served.train_rmse
-        if best == 1 and config.begins_with_means:
+        if best == 1 and self.begins_with_means:
             result["serves_means"] = True
         if self.net.chosen:
             result["chosen"] = dict(self.net.chosen)
@@ -600,18 +648,28 @@ class Experiment(ABC):
 
 
 def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:
-    """Return 'dense' or 'sparse' arithmetic, and why.
+    """Return the arithmetic of a run, 'dense' or 'sparse', and the reason for it.
+
+    It is sparse if a network is trained on CPUs and the kernels cover it, unless 'dense' is asked.
 
     Parameters
     ----------
     asked : {'auto', 'dense', 'sparse'}
+        The option `kernel`.
     network : Model
+        The network to be trained.
     devices : sequence of Context
+        The devices to train on.
 
     Raises
     ------
     ConfigError
-        If sparse was asked for on a GPU.
+        If 'sparse' is asked for on a GPU.
+
+    Warns
+    -----
+    DataWarning
+        If the kernels do not cover the network.
     """
     if asked == "dense":
         return "dense", "`kernel=dense`"
@@ -621,8 +679,8 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
             raise ConfigError("`kernel=sparse` runs on CPUs only: choose `kernel=dense` or `cpus`")
         return "dense", "the sparse kernels run on CPUs only"
 
-    if network.reads_pairs or network.is_closed_form:
-        return "dense", "it has no layer over whole rows: there is nothing to skip"
+    if network.is_closed_form:
+        return "dense", "it is computed at once"
 
     if not row_model(network).reads_sparse:
         why = f"the sparse kernels do not cover {type(network).__name__}"
@@ -639,30 +697,25 @@ def make_trainer(
     workers: Workers = ALONE,
     weight_decay: float | None = None,
 ) -> gluon.Trainer:
-    """Return a trainer with the optimizer that `config` names; `weight_decay` for `config.wd`."""
-    if weight_decay is None:
-        weight_decay = config.wd
-    options = {"learning_rate": config.lr, "wd": weight_decay}
+    """Return a trainer with the optimizer that `config` names; `weight_decay` replaces its `wd`."""
+    wd = config.wd if weight_decay is None else weight_decay
 
     if config.decay == "weights":
         for name, parameter in net._collect_params_with_prefix().items():
             if "bias" in name:
                 parameter.wd_mult = 0.0
 
-    trainer = gluon.Trainer(
+    return gluon.Trainer(
         net.collect_params(),
         config.optimizer,
-        options,
+        {"learning_rate": config.lr, "wd": wd},
         workers.store or choose_kvstore(config.kvstore, devices),
-        update_on_kvstore=workers.asynchronous,  # else a checkpoint has the optimizer's state
+        update_on_kvstore=False,  # a checkpoint has the optimizer's state
     )
-    if workers.asynchronous:  # the servers' copy of the optimizer has no parameters to ask
-        trainer.optimizer.wd_mult = {k: p.wd_mult for k, p in enumerate(trainer._params)}
-    return trainer
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, MXNet, this package and what it computes with."""
+    """Return the versions of Python, MXNet, this package and the libraries it computes with."""
     from .. import __version__
 
     own = {"d2l_autorec": __version__, "python": platform.python_version()}

@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from ..training.history import EpochRecord, Score
     from .tables import Line, Table
 
-RECONSTRUCTION = "reconstruction"  # of rows that the network was given
-WIDTH, LETTERS = 8, 91  # of a figure in inches, of a line of its title
-BEST_TRIALS = 0.8  # this share of the trials, the best, decides on the limits
+RECONSTRUCTION = "reconstruction"  # the word for errors on rows that the network was given
+WIDTH, LETTERS = 8, 91  # width of a figure in inches, and letters in a line of its title
+BEST_TRIALS = 0.8  # share of the trials, the best ones, by which limits are chosen
 
 
 @contextmanager
 def warning_of_figure(
     path: Path, fatal: tuple[type[BaseException], ...] = (UserError,)
 ) -> Iterator[None]:
-    """Turn whatever goes wrong while a figure is drawn into one warning.
+    """Turn any error in the block, which draws a figure, into one warning.
 
-    The figures of a run stand elsewhere too, and matplotlib depends on fonts, caches and
+    A run's numbers are written to other files, too, and matplotlib depends on fonts, caches and
     MPLBACKEND.
 
     Parameters
     ----------
     path : Path
-        Where the figure was to go.
+        The file of the figure.
     fatal : tuple of exception types
-        What is raised nevertheless.
+        Errors that are raised nevertheless.
     """
     try:
-        with warnings.catch_warnings():  # of glyphs and layouts, which nobody asked for
+        with warnings.catch_warnings():  # matplotlib warns of glyphs and layouts
             warnings.simplefilter("ignore")
             yield
     except fatal:
@@ -63,12 +63,13 @@ def figure_at(path: Path, height: float, title: str, notes: Sequence[str] = ()) 
     Parameters
     ----------
     path : Path
-        Its ending is the format: see `formats`.
+        The file; its suffix is the format: .png, .svg or .pdf.
     height : float
-        Inches.
+        Height in inches.
     title : str
+        The title.
     notes : sequence of str
-        What a reader is to know beside the title, a line or more each.
+        Remarks below the title, each of one line or more.
     """
     from matplotlib.figure import Figure  # no pyplot: needs no display, keeps no global figure
 
@@ -80,23 +81,11 @@ def figure_at(path: Path, height: float, title: str, notes: Sequence[str] = ()) 
 
         figure.suptitle("\n".join(lines), x=0.01, horizontalalignment="left", fontsize="medium")
         with replacing(path) as unfinished:
-            figure.savefig(unfinished, dpi=style.DPI, format=format_of(path))
-
-
-def format_of(path: Path) -> str:
-    """Return the format that the ending of a file's name asks for: 'png'."""
-    return path.suffix[1:].lower()
-
-
-def formats() -> set[str]:
-    """Return the formats that a figure can be written in."""
-    from matplotlib.figure import Figure
-
-    return set(Figure().canvas.get_supported_filetypes())
+            figure.savefig(unfinished, dpi=style.DPI)
 
 
 class Series(NamedTuple):
-    """A line over epochs; `kept` is the (epoch, value) that is served, where not the last."""
+    """A line over epochs; `kept` is the (epoch, value) that is served, unless it is the last."""
 
     name: str
     points: style.Points
@@ -107,7 +96,7 @@ class Series(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name, and the value that counts."""
+        """The label of the line: its name, and the value that is served."""
         _, value = self.kept or self.points[-1]
         return f"{self.name} {value:.4f}"
 
@@ -115,19 +104,20 @@ class Series(NamedTuple):
 def series_of_run(
     name: str, points: style.Points, look: tuple[str, str], result: dict[str, Any]
 ) -> Series:
-    """Return a line of a run.
+    """Return the line of a run.
 
     Parameters
     ----------
     name : str
+        The name of the run.
     points : sequence of (int, float)
         Epochs and values.
     look : (str, str)
         Colour and style.
     result : dict
-        What result.json holds.
+        The content of result.json.
     """
-    best = result.get("best_epoch")  # of a refit the last
+    best = result.get("best_epoch")  # for a refit, its last epoch
     kept = next((point for point in points[:-1] if point[0] == best), None)
     return Series(name, points, *look, model_class(result["model"]).at_once, kept)
 
@@ -146,36 +136,36 @@ def save_curve(
     Parameters
     ----------
     history : sequence of EpochRecord
-        Of the last phase.
+        The epochs of the last phase.
     result : dict
-        What result.json holds.
+        The content of result.json.
     path : Path
         A PNG file.
     metric : str
+        The name of the metric.
     """
     measured: dict[str, list[Any]] = {
         "train": [record.train_rmse if metric == "rmse" else None for record in history],
         "validation": [record.validation.get(metric) for record in history],
         "test": [record.test.get(metric) for record in history],
     }
+    names, notes = {part: part for part in measured}, []
+    if is_reconstruction(result):
+        names["test"] = f"held-out {result['based']}s"
+        notes.append(f"held-out {result['based']}s are reconstructed from their own ratings")
+
     series = []
     for part, values in measured.items():
         points = [(one.epoch, value) for one, value in zip(history, values) if value is not None]
-        is_held_out = part == "test" and is_reconstruction(result)
-        name = f"held-out {result['based']}s" if is_held_out else part
         look = style.COLOR_OF[part], style.STYLE_OF[part]
         if points:
-            series.append(series_of_run(name, points, look, result))
+            series.append(series_of_run(names[part], points, look, result))
 
     if not series:  # nothing was measured
         return
-    if "baseline" in result:
+    if f"baseline_test_{metric}" in result:
         level = [(history[-1].epoch, result[f"baseline_test_{metric}"])]
         series.append(Series(result["baseline"], level, style.GREY, ":", is_level=True))
-
-    notes = []
-    if is_reconstruction(result):
-        notes.append(f"held-out {result['based']}s are reconstructed from their own ratings")
     if result.get("best_epoch") and not history[-1].validation:
         notes.append(
             f"refitted on all training ratings for {len(history)} epochs, as many as were best "
@@ -187,7 +177,7 @@ def save_curve(
 
 
 def is_reconstruction(result: dict[str, Any]) -> bool:
-    """Return whether the network is given the test rows, so that it predicts nothing."""
+    """Return whether the network reads the test rows, and so reconstructs and predicts nothing."""
     return result.get("split") == "held-out-rows"
 
 
@@ -205,27 +195,30 @@ def draw_runs(
     Parameters
     ----------
     series : sequence of Series
+        The lines.
     path : Path
-        Its ending is the format.
+        The file; its suffix is the format.
     title : str
+        The title.
     value : str
         The label of the vertical axis.
     notes : sequence of str
+        Remarks below the title.
     """
     if any(one.kept for one in series):
         notes = [*notes, "a dot marks the epoch that was kept, where it is not the last"]
+    curves = [one.points for one in series if not one.is_level]
+    levels = [one.points[-1][1] for one in series if one.is_level]
     height = max(4.0, 1.6 + 0.22 * len(series))
 
     with figure_at(path, height, title, notes) as axes:
         for one in series:
             _draw(axes, one)
 
-        curves = [one.points for one in series if not one.is_level]
-        levels = [one.points[-1][1] for one in series if one.is_level]
         axes.autoscale(axis="y")
         axes.set_ylim(style.settled_limits(curves, levels))
         axes.set_ylabel(value)
-        axes.figure.legend(loc="outside right upper")
+        axes.figure.legend(loc="outside right center")
         if not curves:
             axes.set(xlabel="fitted in closed form: no epochs", xticks=[])
             return
@@ -259,7 +252,7 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
     """
     metric = table.metrics[0]
     published = [
-        (line.row.value, place + 0.25)  # of the height of a row
+        (line.row.value, place + 0.25)  # a quarter of a row below
         for place, line in enumerate(lines)
         if line.row.value is not None
     ]
@@ -298,10 +291,11 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
     Parameters
     ----------
     trials : DataFrame
-        As `Tuned` has it.
+        The trials, as in `Tuned`.
     score : Score
+        The metric that decides.
     data : str
-        What was searched on.
+        The name of the data.
     path : Path
         A PNG file.
     """
@@ -311,14 +305,9 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
 
     quantiles = [1 - BEST_TRIALS, 1.0] if score.higher_is_better else [0.0, BEST_TRIALS]
     low, high = scores.quantile(quantiles, interpolation="nearest")
-    margin = 0.1 * (high - low)  # trials that went astray would press all others into a line
-    outside = int((~scores.between(low - margin, high + margin)).sum()) if margin > 0 else 0
-
-    notes = [f"{len(trials)} trials, {len(trials) - len(complete)} of them ended early"]
-    if outside:
-        notes.append(f"{outside} lie outside the axes")
-
-    with figure_at(path, 4, f"A search on {data}", notes) as axes:
+    margin = 0.1 * (high - low)  # with the worst trials shown, all others would be one line
+    note = f"{len(trials)} trials, {len(trials) - len(complete)} of them ended early"
+    with figure_at(path, 4, f"A search on {data}", [note]) as axes:
         look = dict(color=style.BLACK, linewidth=1, label="best so far")
         axes.step(complete.trial, best, where="post", **look)
         by_model = complete.groupby("model", sort=False)
@@ -329,4 +318,4 @@ def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -
             axes.set_ylim(low - margin, high + margin)
         axes.set(xlabel="trial", ylabel=f"validation {label_of(score.metric)}")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.figure.legend(loc="outside right upper")
+        axes.figure.legend(loc="outside right center")

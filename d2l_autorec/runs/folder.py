@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves behind, written and verified; imports no MXNet."""
+"""The run folder: the files that a run leaves, written and verified. No MXNet is imported."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.kinds import RunConfig
 from ..models.registry import model_class, models
+from ..support import files
 from ..support.errors import ConfigError, DataError
-from ..support.files import (
-    check_digests,
-    digest_of,
-    read_json,
-    replacing,
-    telling_damage,
-    write_json,
-)
 from ..support.texts import csv_text
 from ..training.history import EpochRecord
 
@@ -25,19 +18,19 @@ if TYPE_CHECKING:
     from ..data.clicks import Clicks
     from ..data.ratings import Ratings
 
-TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # of a configuration's task
-ABOUT = ("data", "devices", "kernel", "threads", "versions")  # of config.json, beside the options
-FOLDS = "folds.json"  # of a k-fold split, in the folder that has a run for each
+TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # the data's file, by task
+ABOUT = ("data", "devices", "kernel", "threads", "versions")  # config.json has them and options
+REPEATS = "runs.json"  # describes several seeds or folds, in the folder that has a run for each
 
 
 def new_folder(begins: str) -> Path:
-    """Make a new folder in runs/ with the time in its name."""
+    """Make a new folder in runs/, whose name is `begins` and the time, and return its path."""
     name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in count(1):
         path = Path("runs", name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir(parents=True)
-        except FileExistsError:  # of a run that began in the same second
+        except FileExistsError:  # another run has begun in the same second
             continue
         except OSError:
             break  # locked says what is wrong
@@ -47,21 +40,23 @@ def new_folder(begins: str) -> Path:
 
 @dataclass
 class RunFolder:
-    """A run's folder: config.json, ratings.npz, metrics.csv, model.params, result.json, curve.png.
+    """A run's folder: config.json, ratings.npz, metrics.csv, model.params, users.csv, result.json.
 
-    Each file is whole or not there, and result.json has the digests of all
-    that a run is loaded from. Hold the folder's lock to write.
+    Each file is whole or not there, and result.json has the digests of all files
+    that a run is loaded from. Whoever writes must hold the folder's lock.
 
     Parameters
     ----------
     path : Path
+        The folder.
     config : RunConfig
+        The options of the run.
     about : dict
-        What config.json holds beside the options: data, devices, kernel, threads, versions.
+        The other content of config.json: data, devices, kernel, threads, versions.
     result : dict or None
-        What result.json holds; None of a run that has not finished.
+        The content of result.json; None for a run that has not finished.
     digests : dict
-        Name to SHA-256 of each file that was verified or written.
+        Name of each file that was verified or written to its SHA-256.
     """
 
     path: Path
@@ -74,13 +69,13 @@ class RunFolder:
     def begin(
         cls, path: Path, config: RunConfig, about: dict[str, Any], save_data: Callable[[Path], None]
     ) -> "RunFolder":
-        """Write the data (known interactions, ids, titles) and, last, config.json."""
+        """Begin a run folder: write the data (interactions, ids, titles), then config.json."""
         folder = cls(path, config, about)
         folder.write(TRAINING_DATA[config.task], save_data)
 
         content = {"options": asdict(config), **about, "files": folder.digests}
-        write_json(path / "config.json", content)
-        folder.digests["config.json"] = digest_of(path / "config.json")
+        files.write_json(path / "config.json", content)
+        folder.digests["config.json"] = files.digest_of(path / "config.json")
         return folder
 
     @classmethod
@@ -90,7 +85,7 @@ class RunFolder:
         Raises
         ------
         DataError
-            If it is no run folder, or a file of it is missing, damaged or was edited.
+            If it is no run folder, or one of its files is missing, damaged or was edited.
         """
         file = path / "config.json"
         if not file.is_file():
@@ -99,20 +94,20 @@ class RunFolder:
                 "python -m d2l_autorec.run has written"
             )
 
-        about = read_json(file)
+        about = files.read_json(file)
         config = config_of(about, file)
-        with telling_damage(file):  # of an unfinished run no digest tells that it was edited
+        with files.telling_damage(file):  # of an unfinished run no digest tells that it was edited
             digests = dict(about["files"])
             began = {name: about[name] for name in ABOUT}
 
         result = None
         if (path / "result.json").exists():
-            result = read_json(path / "result.json")
-            with telling_damage(path / "result.json"):
+            result = files.read_json(path / "result.json")
+            with files.telling_damage(path / "result.json"):
                 digests = dict(result.pop("files"))
 
-        check_digests(path, digests)
-        return cls(path, config, began, result, {"config.json": digest_of(file), **digests})
+        files.check_digests(path, digests)
+        return cls(path, config, began, result, {"config.json": files.digest_of(file), **digests})
 
     def finished(self) -> dict[str, Any]:
         """Return the result; raise DataError if the run has not finished."""
@@ -129,31 +124,31 @@ class RunFolder:
         Returns
         -------
         ratings, inputs : Ratings
-            See `TrainedModel`.
+            Known and input ratings: see `TrainedModel`.
         clicks : Clicks or None
-            Of a model that ranks.
+            The clicks, for a model that ranks.
 
         Raises
         ------
         DataError
-            If their file is damaged.
+            If the data's file is damaged.
         """
-        from ..data.clicks import INPUTS, Clicks
+        from ..data.clicks import Clicks
         from ..data.ratings import Ratings
 
         path = self.path / TRAINING_DATA[self.config.task]
         if self.config.task == "ranking":
             clicks = Clicks.load(path)
-            return clicks.interactions(), clicks.interactions(INPUTS), clicks
+            return clicks.interactions(), clicks.interactions(clicks.inputs), clicks
 
         ratings, is_input = Ratings.load_known(path)
         return ratings, ratings if is_input is None else ratings.part(is_input), None
 
     def write(self, name: str, save: Callable[[Path], Any]) -> None:
-        """Write a file that `save(path)` makes, atomically, and note its digest."""
-        with replacing(self.path / name) as unfinished:
+        """Write a file atomically, by `save(path)`, and note its digest."""
+        with files.replacing(self.path / name) as unfinished:
             save(unfinished)
-            digest = digest_of(unfinished)
+            digest = files.digest_of(unfinished)
 
         self.digests[name] = digest
 
@@ -165,7 +160,7 @@ class RunFolder:
     def finish(self, phases: Mapping[str, Sequence[EpochRecord]], result: dict[str, Any]) -> None:
         """Write the metrics and, last, result.json."""
         self.write_metrics(phases)
-        write_json(self.path / "result.json", {**result, "files": self.digests})
+        files.write_json(self.path / "result.json", {**result, "files": self.digests})
 
 
 def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
@@ -182,14 +177,14 @@ def metrics_text(phases: Mapping[str, Sequence[EpochRecord]]) -> str:
 
 
 def config_of(about: dict[str, Any], path: Path) -> RunConfig:
-    """Return the configuration described by a config.json, whose content is `about`.
+    """Return the configuration that a config.json, whose content is `about`, describes.
 
     Raises
     ------
     DataError
-        If it describes none, as after an edit or by a later version.
+        If it describes none, because it was edited or written by a later version.
     """
-    with telling_damage(path):
+    with files.telling_damage(path):
         options = dict(about["options"])
         model = str(options["model"])
     if model not in models():
@@ -207,13 +202,13 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         ) from error
 
 
-def read_folds(folder: Path) -> RunConfig | None:
-    """Return the configuration of the folds that are trained in a folder; None without folds.
+def read_repeats(folder: Path) -> RunConfig | None:
+    """Return the configuration of several runs in one folder; None for a single run.
 
     Raises
     ------
     DataError
-        If folds.json is damaged or was edited.
+        If runs.json is damaged or was edited.
     """
-    path = folder / FOLDS
-    return config_of(read_json(path), path) if path.is_file() else None
+    path = folder / REPEATS
+    return config_of(files.read_json(path), path) if path.is_file() else None

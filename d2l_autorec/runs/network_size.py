@@ -1,4 +1,4 @@
-"""Whether a network and its batches fit into memory, and into what MXNet can count."""
+"""Checks that a network and its batches fit into memory, and that MXNet can index them."""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,33 +10,33 @@ from ..support.errors import ConfigError
 from ..support.machine import available_memory, check_fits
 from ..training.devices import free_memory
 
-LARGEST = 2**31 - 1  # MXNet's index of an element
-FLOAT32 = 4  # bytes
-WEIGHT_AND_MOMENTS = 3  # of each parameter, on a device: Adam has two moments
-OF_A_BATCH = 4  # input and output, and their gradients
-BESIDE = 100_000_000  # bytes: compiled kernels, a figure
-OF_A_RATING = 20  # bytes: in a matrix of CSR, and while it is made
+LARGEST = 2**31 - 1  # the largest index of an element in MXNet
+FLOAT32 = 4  # bytes of a number
+WEIGHT_AND_MOMENTS = 3  # arrays for each parameter, on a device: Adam has two moments
+OF_A_BATCH = 4  # arrays of a batch: input and output, and their gradients
+BESIDE = 100_000_000  # bytes of everything else, as compiled kernels and a figure
+OF_A_RATING = 20  # bytes of a rating in a CSR matrix, and while the matrix is made
 
 
 class Demand(NamedTuple):
-    """What a training needs memory for.
+    """The sizes of all that a training needs memory for.
 
     Parameters
     ----------
     batch_shape : (int, int)
-        Rows of a step, over all devices, and how many numbers are computed for each.
+        Rows of a step, over all devices, and how many numbers are computed for each row.
     ratings : int
-        That matrices are made of.
+        Number of ratings in the matrices.
     gradients : bool
         Whether the gradient of each parameter is written out.
-    keeps_best : bool
-        Whether the parameters of the best epoch are kept beside the last.
+    copies : int
+        Number of further copies of the parameters, such as those of the best epoch.
     """
 
     batch_shape: tuple[int, int]
     ratings: int = 0
     gradients: bool = True
-    keeps_best: bool = True
+    copies: int = 1
 
 
 def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], option: str) -> None:
@@ -45,17 +45,19 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
     Parameters
     ----------
     network : HybridBlock
-        Not initialised: only the shapes of its parameters are read.
+        The network, which need not be initialised: only the shapes of its parameters are read.
     demand : Demand
+        What needs memory beside it.
     devices : sequence of Context
+        The devices to train on.
     option : str
-        What says how large the network is.
+        The option that sets how large the network is.
 
     Raises
     ------
     ConfigError
         If a matrix has more elements than MXNet can index, or more memory is
-        needed than there is; names both.
+        needed than there is. The message has both numbers.
     """
     sizes = [prod(parameter.shape) for parameter in network.collect_params().values()]
     parameters, (rows, columns) = sum(sizes), demand.batch_shape
@@ -64,7 +66,7 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
 
     gpus = [device for device in devices if device.device_type == "gpu"]
     host = BESIDE + (len(devices) - len(gpus)) * on_each + OF_A_RATING * demand.ratings
-    host += FLOAT32 * parameters * demand.keeps_best
+    host += FLOAT32 * parameters * demand.copies
     needs = [(host, available_memory()), *((on_each, free_memory(gpu)) for gpu in gpus)]
     for needed, available in needs:
         check_fits(

@@ -24,20 +24,22 @@ from ..models.options import (
     one_of,
     shown,
 )
+from ..models.registry import build_config
 from ..support.cli import Parser
 from ..support.errors import ConfigError
 from ..support.files import telling_damage
 from ..support.texts import flag
 
 SOURCES = ("dataset", "ratings", "train", "test")
-OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale")
+OF_A_RUN = (*SOURCES, "from_", "anew")  # options that a run does not inherit from another
+OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale", "titles")
 NUMBERS: dict[object, str] = {int: "N", int | None: "N", float: "X", float | None: "X"}
 METAVARS = {**NUMBERS, Sizes: "N,...", Shares: "X,..."}
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 
 
 def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
-    """Raise ConfigError for options that are not those that the run in a folder began with."""
+    """Raise ConfigError for given options that differ from those that the run began with."""
     wrong = [
         f"`{name}={shown(value)}` (was {shown(began.get(name, 'not there'))})"
         for name, value in given.items()
@@ -51,7 +53,7 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 
 def own_options(config: RunConfig) -> Options:
-    """Return the model and the options that differ from its preset, except output options."""
+    """Return a configuration's model and options that differ from its preset, but for output."""
     usual = type(config)(preset=config.preset)
     differing = {
         spec.name: getattr(config, spec.name)
@@ -84,12 +86,34 @@ def overridden(options: Options, given: Options) -> Options:
     return {**options, **given}
 
 
-def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
-    """Give `parser` one option for each field of any of the dataclasses, in groups.
+def going_on(began: RunConfig, given: Mapping[str, Any], model: str) -> RunConfig:
+    """Return the options of a run that goes on from another one, updated by those given.
 
-    An option that is not given leaves no attribute: the dataclass has the default. Of several
-    dataclasses --help shows the common options, and --help-all every one; of a single one
-    --help shows those that concern it, and no others can be given.
+    Raises
+    ------
+    ConfigError
+        If the model is another one, or the options are not possible.
+    """
+    if model != began.model:
+        raise ConfigError(
+            f"`model={model}` cannot go on from a run of `model={began.model}`: leave one of "
+            "`model` and `from_` out"
+        )
+
+    options = {**own_options(began), "preset": began.preset}
+    options = {name: value for name, value in options.items() if name not in OF_A_RUN}
+    if not (began.at_once or given.get("anew")):
+        options |= began.warm
+
+    return build_config({**options, **given})
+
+
+def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
+    """Add an option to `parser` for each field of any of the dataclasses, in groups.
+
+    An option that is not given leaves no attribute: the dataclass has the default. With several
+    dataclasses, --help shows the common options, and --help-all every one; with a single one,
+    --help shows all of its options, and no others can be given.
 
     Parameters
     ----------
@@ -121,20 +145,19 @@ def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
 
 
 def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
-    """Return the option that names a model, with what each of them is."""
-    kinds = []
+    """Return the option that names a model, with a description of each model."""
+    about, names = [], []
     for task, head in (("rating", ""), ("ranking", "Of clicks: ")):
-        found = [config for config in configs.values() if config.task == task]
-        about = [f"{of.model}: {of.about}" if of.about else of.model for of in found]
-        if about:
-            kinds.append(head + "; ".join(about))
+        own = {name: config.about for name, config in configs.items() if config.task == task}
+        names.append(", ".join(own))
+        if own:
+            about.append(head + "; ".join(f"{n}: {text}" if text else n for n, text in own.items()))
 
-    names = [", ".join(n for n, c in configs.items() if c.task == t) for t in ("rating", "ranking")]
     spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
     spec.metadata = MappingProxyType(
         {
             **spec.metadata,
-            "help": ". ".join(kinds),
+            "help": ". ".join(about),
             "common": "of ratings: {}; of clicks: {}".format(*names),
             "metavar": "NAME",
             "check": one_of(tuple(configs)),
@@ -144,22 +167,20 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
 
 
 def model_of_help(argv: Sequence[str] | None) -> str | None:
-    """Return the model whose help is asked for, as in `--model mf --help`, in any order."""
+    """Return the model whose help is asked for, as by `--model mf --help` in any order, or None."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not {"--help", "-h"} & {*words}:
         return None
 
-    for word, next_word in zip(words, [*words[1:], None]):
-        name, _, value = word.partition("=")
-        if name == "--model":
-            return value or next_word
-    return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model", nargs="?")
+    return parser.parse_known_args(words)[0].model
 
 
 def add_option_of(
     parser: argparse._ActionsContainer, config: type[OptionFields], name: str
 ) -> None:
-    """Add the option of a single field, for another command; None where it is not given."""
+    """Add the option of a single field to another command; its default is None."""
     _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
     parser.set_defaults(**{name: None})
 
@@ -179,7 +200,7 @@ def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -
 
 
 def _help(specs: Fields, text: str) -> str:
-    """Return the help of an option as argparse wants it, with its defaults or what is allowed."""
+    """Return an option's help as argparse wants it, with its defaults or allowed values."""
     spec = next(iter(specs.values()))
     text = text.replace("%", "%%")  # argparse formats it
     check = spec.metadata["check"]
@@ -190,28 +211,28 @@ def _help(specs: Fields, text: str) -> str:
 
 def _described(specs: Fields, models: int) -> str:
     """Return the description of an option, with its models if it is not for all."""
-    by_text: dict[str, list[str]] = {}
-    for model, spec in specs.items():
-        by_text.setdefault(spec.metadata["help"], []).append(model)
-
+    by_text = _grouped(specs, lambda spec: spec.metadata["help"])
     if len(by_text) == 1 and len(specs) == models:
         return next(iter(by_text))
     return ". ".join(f"{', '.join(owners)}: {text}" for text, owners in by_text.items())
 
 
 def _defaults(specs: Fields) -> str:
-    """Return '25', or '25; mf: 20' where models differ."""
+    """Return an option's defaults: '25', or '25; mf: 20' if models differ."""
     first = next(iter(specs.values())).default
     if isinstance(first, bool):
         return "yes" if first else "no"
 
-    others: dict[str, list[str]] = {}  # value to models
-    for model, spec in specs.items():
-        if spec.default != first and spec.name != "model":
-            others.setdefault(shown(spec.default), []).append(model)
+    usual, *others = by_default = _grouped(specs, lambda spec: shown(spec.default))
+    return "; ".join([usual, *(f"{', '.join(by_default[value])}: {value}" for value in others)])
 
-    listed = [f"{', '.join(models)}: {value}" for value, models in others.items()]
-    return "; ".join([shown(first), *listed])
+
+def _grouped(specs: Fields, of: Callable[[dataclasses.Field], str]) -> dict[str, list[str]]:
+    """Return each text that `of` gives for a model's field, with the models that have it."""
+    groups: dict[str, list[str]] = {}
+    for model, spec in specs.items():
+        groups.setdefault(of(spec), []).append(model)
+    return groups
 
 
 def _metavar(spec: dataclasses.Field) -> str:
@@ -222,7 +243,7 @@ def _metavar(spec: dataclasses.Field) -> str:
 
 
 def parser_of(annotation: Any) -> Callable[[str], Any]:
-    """Return what argparse calls for a value of this type."""
+    """Return the function by which argparse parses a value of this type."""
     parsers: dict[Any, Callable[[str], Any]] = {
         int: _whole_number,
         int | None: _whole_number,
@@ -236,7 +257,7 @@ def parser_of(annotation: Any) -> Callable[[str], Any]:
 
 
 def whole_number(check: Check) -> Callable[[str], int]:
-    """Return what argparse calls for an option that is no field of a configuration."""
+    """Return the function by which argparse parses a whole number that must pass `check`."""
 
     def parse(text: str) -> int:
         if not _is_whole(text) or not check.accepts(int(text)):
@@ -249,7 +270,7 @@ def whole_number(check: Check) -> Callable[[str], int]:
 
 
 def _is_whole(text: str) -> bool:
-    """Return whether a text is digits; int() would also take 1_000 and those of other scripts."""
+    """Return whether a text is ASCII digits; int() also takes 1_000 and digits of other scripts."""
     return re.fullmatch("-?[0-9]{1,4000}", text) is not None
 
 

@@ -2,36 +2,46 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import INPUTS, Clicks, Fold, prepare_clicks
+from ..data.clicks import REPEATS, Clicks, Fold, Known, prepare_clicks, usual_threshold
 from ..data.ratings import Ratings
+from ..data.splits import following, leave_last_out, time_split
 from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Fitted
 from ..models.catalog.popularity import PopularityConfig
-from ..models.kinds import ClickModel, numbered
-from ..training.loaders import train_loader
-from .experiment import EXPLODED, Experiment
+from ..models.kinds import ClickModel
+from ..support.errors import ConfigError
+from ..training.loaders import Loader, train_loader
+from .experiment import Experiment
 from .rating import read_or_load
 
 
 class RankingExperiment(Experiment):
-    """A run of a model that ranks items by clicks; `data` are `Clicks`, split by users.
+    """A run of a model that ranks items by clicks; `data` are `Clicks`, which are split.
 
-    Only the clicks of the training users are trained on.
+    Only their training clicks are trained on. If the run goes on from another one, `data` are newer
+    `Ratings`, and the same users are held out.
     """
 
-    def _take(self, data: Clicks | None) -> None:
-        self.train_data: Clicks = load_clicks(self.config) if data is None else data
+    def _take(self, data: Any) -> None:
+        if data is None or self.start:
+            data = load_clicks(self.config, self.start, data)
+        self.train_data: Clicks = data
         self.matrix_shape = self.train_data.num_train_users, self.train_data.num_items
         self.num_ratings = sum(map(len, self.train_data.pairs.values()))
+        self.tested_ids = self.train_data.test.user_ids
+        self.ignorance = math.log(self.train_data.num_items + 1)
 
     def about_data(self) -> dict[str, Any]:
-        """Return what config.json says of the data."""
+        """Return the description of the data for config.json."""
         return {
             "name": self.train_data.name,
             **self.train_data.counts(),
@@ -45,11 +55,12 @@ class RankingExperiment(Experiment):
         self.train_data.save(path)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """Return the known clicks, and those of them that the trained network is given."""
-        return self.train_data.interactions(), self.train_data.interactions(INPUTS)
+        """Return the known clicks, and those of them that the trained network reads."""
+        clicks = self.train_data
+        return clicks.interactions(), clicks.interactions(clicks.inputs)
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
-        """Return the clicks of the training users, users x items; of every phase."""
+        """Return the clicks of the training users, users x items, which every phase has."""
         return self.train_data.train
 
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
@@ -62,18 +73,14 @@ class RankingExperiment(Experiment):
         beta = schedule and (lambda: schedule(trainer.optimizer.num_update))
         return config.own.loss or config.make_loss(beta)
 
-    def largest_error(self, phase: str) -> float:
-        """Return the loss of a click above which training has diverged."""
-        return EXPLODED * math.log(self.train_data.num_items + 1)
-
-    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
-        """Return the network and its batches; a short last one is kept, as in the original."""
+    def trained(self, phase: str, net: Any) -> tuple[Any, Loader]:
+        """Return the network and its batches; the last may be short, as in the original."""
         rows = self.matrix(phase)
         size = self.config.rows_of_a_step(rows.shape[0])
         return net, train_loader(rows, size, self.config.seed, self.batchify, "keep")
 
     def evaluations(self, phase: str) -> dict[str, RankingEvaluation]:
-        """Return what measures the test and the validation users."""
+        """Return the evaluations of the test and the validation users."""
         clicks, parts = self.train_data, {}
         if clicks.heldout_users:
             parts["test"] = clicks.test
@@ -87,12 +94,13 @@ class RankingExperiment(Experiment):
                 self.batchify,
                 with_loss=self.config.logits,
                 cut_offs=self.config.at,
+                train=clicks.train,
             )
             for name, part in parts.items()
         }
 
     def baseline(self, test: RankingEvaluation) -> dict[str, Any]:
-        """Return the test NDCG@100 of popularity; nothing for this itself."""
+        """Return the test NDCG@100 of popularity, or {} if the run's model is popularity."""
         if self.config.is_baseline:
             return {}
 
@@ -100,16 +108,37 @@ class RankingExperiment(Experiment):
         return {"baseline": "popularity", "baseline_test_ndcg@100": scores["ndcg@100"]}
 
     def describe(self) -> dict[str, Any]:
-        """Return what result.json says beside the metrics."""
+        """Return the entries for result.json other than metrics."""
         [example_user] = self.train_data.user_ids[:1].tolist()
-        return {**self.train_data.counts(), "example_user": example_user}
+        repeated = self.train_data.dropped.get(REPEATS, 0)
+        counts = self.train_data.counts()
+        return {**counts, "repeated_clicks": repeated, "example_user": example_user}
 
 
-def load_clicks(config: ClickModel) -> Clicks:
-    """Read the clicks that the options ask for."""
-    ratings = read_or_load(config, implicit=True)
+def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = None) -> Clicks:
+    """Return the clicks that the options ask for, or `newer` ones, after those of `start`."""
+    config.check_single()
+    ratings = read_or_load(config, implicit=True) if newer is None else newer
+    threshold, known = config.threshold, None
+    if start:
+        threshold = usual_threshold(ratings) if threshold is None else threshold
+        clicks = ratings.part(ratings.values >= threshold)
+        clicks = replace(clicks, values=np.ones(len(clicks)), scale=(1.0, 1.0))
+        [ratings], threshold = following(start.ratings, [clicks]), 1.0
+        known = Known(*(start.metrics[name] for name in Known._fields))
+        if config.split != "users" or sum(known[:3]) != start.ratings.num_users:
+            raise ConfigError(
+                "`from_` goes on with clicks that are split by users alone: leave `split` out, or "
+                "begin a new run with all clicks"
+            )
+
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
-        users = Fold(numbered(config.fold), config.folds)
+        users = Fold(int(config.fold), config.folds)
     fewest = config.min_user_clicks, config.min_item_clicks
-    return prepare_clicks(ratings, config.threshold, *fewest, users, config.validation_users)
+    by_time: dict[str, Callable] = {
+        "leave-last-out": leave_last_out,
+        "time": partial(time_split, test_ratio=config.test_ratio),
+    }
+    split, validation = by_time.get(config.split), config.validation_users
+    return prepare_clicks(ratings, threshold, *fewest, users, validation, split, known)

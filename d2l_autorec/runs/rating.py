@@ -1,6 +1,5 @@
 """Runs of models that predict held-out ratings: split, batches, evaluation and baseline."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +15,20 @@ from ..data.readers import read_ratings, read_train_and_test
 from ..data.sources import load_official_fold, load_ratings
 from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
-from ..models.kinds import SPLITS_BY_SHARE, RatingModel, RunConfig, numbered
+from ..models.kinds import OFFICIAL_FOLDS, SPLITS_BY_SHARE, RatingModel, RunConfig
 from ..models.sparse_autorec import CodeAutoencoder, codes
 from ..support.seeds import Purpose, generator
-from ..training.loaders import DenseRows, Pairs, eval_loader, train_loader
-from .experiment import EXPLODED, Experiment
+from ..support.terminal import remark_once
+from ..training.loaders import DenseRows, Loader, Pairs, eval_loader, train_loader
+from .experiment import Experiment
+
+FEWEST_NEWER = 10  # least validation ratings of a run that goes on from another
 
 
 class RatingParts(NamedTuple):
     """Ratings that are split already, over the same index maps; no rating is in two of them.
 
-    `test` may be empty. Without `validation`, `val_ratio` of `train` are taken.
+    `test` may be empty. Without `validation`, a share `val_ratio` of `train` is taken for it.
     """
 
     train: Ratings
@@ -40,8 +42,9 @@ class RatingExperiment(Experiment):
     Attributes
     ----------
     train_data, test : Ratings
+        The training data, including the validation part, and the test part.
     fitting, validation : Ratings or None
-        The parts of `train_data` that early stopping needs; without it all and None.
+        The two parts of `train_data` for early stopping; without it, all ratings and None.
     """
 
     def _take(self, data: RatingParts | None) -> None:
@@ -52,29 +55,37 @@ class RatingExperiment(Experiment):
                 {"train": data.train, "validation": data.validation, "test": data.test}
             )
 
+        seen = 0  # first ratings, which are not for validation
+        if self.start:
+            parts = [part for part in data if part is not None]
+            newer, data = data, RatingParts(*splits.following(self.start.ratings, parts))
+            seen = 0 if self.config.anew else len(data.train) - len(newer.train)
         self.train_data = self.fitting = data.train
         self.test, self.validation = data.test, data.validation
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
+            if seen and self.config.val_ratio * (len(self.train_data) - seen) < FEWEST_NEWER:
+                remark_once("few newer ratings: all ratings validate, and training will be short")
+                seen = 0
             self.fitting, self.validation = splits.validation_split(
-                self.train_data, self.config.val_ratio, rng
+                self.train_data, self.config.val_ratio, rng, seen
             )
         self.num_ratings = len(self.train_data) + len(self.test)
+        self.tested_ids = self.test.user_ids
+        self.ignorance = max(map(abs, self.train_data.bounds))
 
         users, items = self.train_data.num_users, self.train_data.num_items
         self.matrix_shape = (users, items) if self.config.based == "user" else (items, users)
-        if self._reads_pairs:
+        if self.config.reads == "pairs":
             self.matrix_shape = Pairs.of(self.fitting).shape
         self.initializer = mx.init.Normal(self.config.init_sigma)
 
-    @property
-    def _reads_pairs(self) -> bool:
-        return self.config.reads == "pairs"
+    _rows: tuple[str, Any] = ("", None)  # of a phase
 
     def about_data(self) -> dict[str, Any]:
-        """Return what config.json says of the data."""
+        """Return the description of the data for config.json."""
         return {
             "name": self.train_data.name,
             **self.counts(),
@@ -94,21 +105,21 @@ class RatingExperiment(Experiment):
         }
 
     def save_data(self, path: Path) -> None:
-        """Write all ratings, and which of them are inputs."""
+        """Write all ratings, and which of them the trained network reads."""
         known, is_input = self.known()
         known.save(path, is_input)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """Return all ratings, and those of them that the trained network is given."""
+        """Return all ratings, and those of them that the trained network reads."""
         known, is_input = self.known()
         return known, known.part(is_input)
 
     def known(self) -> tuple[Ratings, np.ndarray]:
-        """Return all ratings, and which of them are inputs of the network that is served.
+        """Return all ratings, and a mask of those that the served network reads.
 
-        Test ratings, and validation ratings without a refit, were no inputs of
-        what was measured, so they are none of what is served; but the user has
-        rated those items.
+        It does not read test ratings, nor validation ratings without a refit, as the network
+        that was measured did not. But the user has rated those items, and they are not
+        recommended.
         """
         known, inputs = self.train_data, len(self.train_data)
         if self.validation is not None and not self.config.refit:
@@ -123,32 +134,33 @@ class RatingExperiment(Experiment):
         """Return the ratings that a phase trains on."""
         return self.train_data if phase.startswith("refit") else self.fitting
 
+    def _table(self, phase: str) -> sparse.csr_matrix:
+        """Return the matrix of a phase, which is made once for its steps and evaluations."""
+        if self._rows[0] != phase:
+            self._rows = phase, self.part(phase).to_csr(self.config.based)
+        return self._rows[1]
+
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """Return the users x items matrix that a closed-form model is fitted to."""
         return self.part(phase).to_csr("user")
 
     def loss(self, phase: str, trainer: gluon.Trainer) -> Callable:
-        """Return the loss function: (prediction, label) to one loss a row."""
+        """Return the loss function: (prediction, label) to one number for each row."""
         if stage_of(phase) > 1:
             return gluon.loss.L2Loss()
         return self.config.own.loss or self.config.make_loss()
 
-    def largest_error(self, phase: str) -> float:
-        """Return the error above which training has diverged; infinite for hidden units."""
-        highest = math.inf if stage_of(phase) > 1 else max(map(abs, self.train_data.bounds))
-        return EXPLODED * highest
-
-    def trained(self, phase: str, net: Any) -> tuple[Any, gluon.data.DataLoader]:
+    def trained(self, phase: str, net: Any) -> tuple[Any, Loader]:
         """Return the part of the network that a phase trains, and its batches.
 
         Greedy layer-wise pretraining goes from the outside in:
 
         ratings -> AutoRec of the first layer                       'pretrain-1'
         its hidden units -> autoencoder of the next pair of layers  'pretrain-2', ...
-        all layers together, begun with these                       'search', or 'refit'
+        all layers together, beginning with these                   'search', or 'refit'
         """
         train = self.part(phase)
-        table: Any = Pairs.of(train) if self._reads_pairs else train.to_csr(self.config.based)
+        table: Any = Pairs.of(train) if self.config.reads == "pairs" else self._table(phase)
         batchify = self.batchify
         depth = stage_of(phase) - 1
         if depth > 0:
@@ -160,29 +172,34 @@ class RatingExperiment(Experiment):
         return net, train_loader(table, size, self.config.seed, batchify)
 
     def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
-        """Return what measures the test and the validation part after each epoch."""
-        parts = {"test": self.test, "validation": self.validation}
-        if phase.startswith("refit"):
-            del parts["validation"]
-
-        return {
-            name: RatingEvaluation(
-                self.part(phase),
-                ratings,
-                self.devices,
-                self.config.based,
-                self.config.clip,
-                self.batchify,
-                reconstruct=self.config.split == "held-out-rows",
-                beside_means=name == "validation" and self.config.begins_with_means,
+        """Return the evaluations of the test and the validation part, for each epoch."""
+        inputs, matrix = self.part(phase), self._table(phase)
+        found = {}
+        if self.test:
+            found["test"] = self._evaluation(inputs, self.test, matrix=matrix)
+        if self.validation and not phase.startswith("refit"):
+            found["validation"] = self._evaluation(
+                inputs, self.validation, beside_means=self.begins_with_means, matrix=matrix
             )
-            for name, ratings in parts.items()
-            if ratings
-        }
+        if found:
+            inputs.means()  # while there is no network: of 20 million ratings they take a gigabyte
+        return found
+
+    def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
+        config = self.config
+        held_out = config.split == "held-out-rows"
+        return RatingEvaluation(
+            inputs, test, self.devices, config.based, config.clip, self.batchify, held_out, **more
+        )
+
+    def of_start(self, net: Any, test: RatingEvaluation) -> dict[str, float]:
+        """Return the test metrics of the model that the run goes on from; `net` is its network."""
+        known = self.start.inputs.over(self.train_data.user_ids, self.train_data.item_ids)
+        return self._evaluation(known, self.test)(net)
 
     def baseline(self, test: RatingEvaluation) -> dict[str, Any]:
-        """Return the test RMSE of user and item means; nothing for these themselves."""
-        if self._reads_pairs and self.config.at_once:  # these means themselves
+        """Return the test RMSE of user and item means, or {} if the run's model is such means."""
+        if self.config.reads == "pairs" and self.config.at_once:  # the model is these means
             return {}
         return {
             "baseline": "user and item means",
@@ -191,8 +208,8 @@ class RatingExperiment(Experiment):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return what result.json says beside the metrics."""
-        based = {} if self._reads_pairs else {"based": self.config.based}
+        """Return the entries for result.json other than metrics."""
+        based = {} if self.config.reads == "pairs" else {"based": self.config.based}
         [example_user] = self.train_data.user_ids[self.train_data.users[:1]].tolist()
 
         return {
@@ -207,9 +224,9 @@ class RatingExperiment(Experiment):
 
 def load_and_split(config: RatingModel) -> splits.Split:
     """Read the training and test `Ratings` that the options ask for."""
-    if config.train and config.test:  # one is not had without the other
+    if config.train and config.test:  # the options allow neither alone
         return read_train_and_test(Path(config.train), Path(config.test), **_layout(config))
-    if config.split in splits.OFFICIAL_FOLDS:
+    if config.split in OFFICIAL_FOLDS:
         return load_official_fold(config.split, config.data_dir, not config.quiet)
     return split_ratings(config, read_or_load(config))
 
@@ -222,23 +239,26 @@ def read_or_load(config: RunConfig, implicit: bool = False) -> Ratings:
 
 
 def _layout(config: RunConfig) -> dict[str, Any]:
-    """Return the options of a file of ratings, as the readers take them."""
-    names = ("columns", "separator", "duplicates", "quotes")
+    """Return the options on the layout of a ratings file, as the readers take them."""
+    names = ("columns", "separator", "duplicates", "quotes", "titles")
     return {"scale": config.rating_scale(), **{name: getattr(config, name) for name in names}}
 
 
 def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
-    """Split as the options ask for; no test part with a `test_ratio` of 0."""
+    """Split ratings as the options ask for; with a `test_ratio` of 0, the test part is empty."""
+    config.check_single()
     rng = generator(config.seed, Purpose.SPLIT)
 
     if not config.test_ratio and config.split in SPLITS_BY_SHARE:
         return splits.all_to_train(ratings)
     if config.split == "seq-aware":
         return splits.seq_aware_split(ratings)
+    if config.split == "leave-last-out":
+        return splits.leave_last_out(ratings)
     if config.split == "time":
         return splits.time_split(ratings, config.test_ratio)
     if config.split == "k-fold":
-        return splits.k_folds(ratings, config.folds, rng)[numbered(config.fold) - 1]
+        return splits.k_folds(ratings, config.folds, rng)[int(config.fold) - 1]
     if config.split == "held-out-rows":
         return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
     return splits.random_split(ratings, config.test_ratio, rng)

@@ -1,4 +1,4 @@
-"""What result.json holds, and what is said of it.
+"""The content of result.json, and how it is reported to the user.
 
 Without a test part (`test_ratio=0`, `heldout_users=0`) there is no key that begins with test_
 but for the sizes of that part, and no baseline.
@@ -13,6 +13,8 @@ Every run:
   epoch whose parameters are kept
 - `baseline`: user and item means, or popularity; on the same test part it has `baseline_test_rmse`
   or `baseline_test_ndcg@100`; of ratings also `global_mean_test_rmse`
+- `start`, the run that it goes on from, `start_train_seconds` of that and `start_test_rmse` or
+  `start_test_ndcg@100`: its error on the same test part, before
 - `serves_means` where validation chose the user and item means that a network begins with
 - `files`: SHA-256 of every other file
 
@@ -33,18 +35,23 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
 
 - `test_ndcg@K`, `test_recall@K` (hits over min(K, held-out clicks), Liang et al. 2018),
   `test_plain_recall@K` (hits over held-out clicks), `test_precision@K`, `test_hit_rate@K`,
-  `test_mrr@K`, `test_map@K`, each with its standard error over users, `test_ndcg@K_se`;
-  `test_coverage@K`: share of the items that are among anybody's first K
+  `test_mrr@K`, `test_map@K`, each with its standard error over users, `test_ndcg@K_se`
+- beyond accuracy, of everybody's first K items: `test_novelty@K` (mean of -log2 of the share of
+  training users who clicked an item, in bits) and `test_diversity@K` (mean of 1 - cosine of two
+  items' clicks), with standard errors; `test_coverage@K`: share of all items that are there for
+  anybody; `test_gini@K`: of how often an item is, from 0 (all alike) to 1 (always the same one)
 - `test_loss`, `test_loss_se`: negative log likelihood of the held-out clicks
 - `train_users`, `validation_users`, `heldout_users` for the test, `test_users` of them that are
-  measured, `test_users_without_held_out`, which are not
+  measured, `test_users_without_held_out`, which are not; of a split by time all are trained on
 - `train_clicks`; of validation and test users those that are shown, `validation_tr_clicks` and
   `test_tr_clicks`, and those held out, `validation_te_clicks` and `test_te_clicks`
+- `repeated_clicks` on the same item by the same user, which count once
 - `chosen`: options that a model chose by validation (EASE)
 - `validation_ndcg@100` of the best epoch; `best_beta` of a Mult-VAE
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,73 +62,84 @@ from ..models.kinds import RunConfig
 from ..models.options import shown
 from ..support.files import telling_damage
 from ..support.machine import DISTRIBUTED
-from ..support.terminal import remark
+from ..support.terminal import remark, wrapped
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
 from ..training.history import label_of
 from .options import own_options
 
-Block: TypeAlias = list[tuple[str, str]]  # lines that end a run: a label, and what it is of
-MEASURES = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map", "coverage")
-OF_THE_TEST = ("test_ratio", "heldout_users", "validation_users", "split", "folds", "fold")
+Block: TypeAlias = list[tuple[str, str]]  # the lines that end a run: a label and its text
+ACCURACY = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map")
+MEASURES = (*ACCURACY, "coverage", "novelty", "diversity", "gini")
+OF_THE_TEST = ("test_ratio", "heldout_users", "validation_users", "split", "folds", "fold", "seeds")
 
 
 def tell(config: RunConfig, result: dict[str, Any]) -> None:
-    """Print a result, in words or as JSON; what else is to be said goes to stderr.
+    """Print a result, in words or as JSON; remarks go to stderr.
 
     Parameters
     ----------
     config : RunConfig
+        The options of the run.
     result : dict
-        What result.json holds, and 'run', the folder.
+        The content of result.json, and the folder as 'run'.
     """
     with telling_damage(Path(result["run"]) / "result.json"):  # of a run that was finished before
         remarks = [*_about_length(config, result), *_about_result(result)]
+        if config.from_ and config.at_once:
+            remarks.append(f"`model={config.model}` is computed at once: it was fitted anew to all")
         table = _by_cut_off(result)
-        block = [*_summary(result), *_about_training(config, result), ("run folder", result["run"])]
+        block = [*_summary(result), *_about_training(config, result), *_about_start(config, result)]
+        block.append(("run folder", result["run"]))
         closing = closing_block(block, config, result, result["run"])
 
-    for text in remarks:
-        remark(with_flags(text))
-    if config.json:
-        print(f"run folder: {result['run']}", file=sys.stderr)
-        print(json.dumps(result))
-        return
-    print(f"{table}\n\n{closing}" if table else closing)
+    _say(config, result, remarks, table, closing)
 
 
-def tell_folds(config: RunConfig, summary: dict[str, Any]) -> None:
-    """Print what the folds came to, in words or as JSON; remarks go to stderr.
+def tell_several(config: RunConfig, summary: dict[str, Any]) -> None:
+    """Print the results of several folds or seeds, in words or as JSON; remarks go to stderr.
 
     Parameters
     ----------
     config : RunConfig
+        The options of the runs.
     summary : dict
-        What `train_folds` returns.
+        The result of `train_several`.
     """
-    folder = summary["run"]
-    first = summary["folds"][0]
+    folder, (word, numbers), name = summary["run"], config.repeats, config.score.metric
+    results = summary[f"{word}s"]
+    first = results[0]
     told_before = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
-    for text in _about_result({**first, **summary, **told_before}):
+    remarks = _about_result({**first, **summary, **told_before})
+
+    label = f"test {label_of(name)}"
+    titles = {f"test_{name}": label, f"baseline_test_{name}": summary.get("baseline", "")}
+    columns = {metric: title for metric, title in titles.items() if metric in summary}
+    lines = [[word, *columns.values()]]
+    for number, result in zip(numbers, results):
+        lines.append([str(number), *(f"{result[metric]:.4f}" for metric in columns)])
+
+    block = _summary(first)[:1]
+    if columns:
+        score = f"{summary[f'test_{name}']:.4f} ± {summary[f'test_{name}_sd']:.4f} over "
+        score += f"{len(results)} {word}s{against_baseline(summary, name)}"
+        block.append((label, score))
+    block.append(("run folders", folder))
+    closing = closing_block(block, config, first, f"{folder}/{word}-{numbers[0]}")
+    _say(config, summary, remarks, aligned(lines, left=1) if columns else "", closing)
+
+
+def _say(
+    config: RunConfig, result: dict[str, Any], remarks: list[str], table: str, closing: str
+) -> None:
+    """Print remarks on stderr, and the result in words or as JSON."""
+    for text in remarks:
         remark(with_flags(text))
     if config.json:
-        print(f"run folders: {folder}", file=sys.stderr)
-        print(json.dumps(summary))
+        folders = "run folder" if len(config.repeats[1]) == 1 else "run folders"
+        print(f"{folders}: {result['run']}", file=sys.stderr)
+        print(json.dumps(result))
         return
-
-    metric, label = f"test_{config.score.metric}", f"test {label_of(config.score.metric)}"
-    columns = {metric: label}
-    if "baseline" in summary:
-        columns[f"baseline_{metric}"] = summary["baseline"]
-    lines = [["fold", *columns.values()]]
-    for number, result in enumerate(summary["folds"], 1):
-        lines.append([str(number), *(f"{result[name]:.4f}" for name in columns)])
-
-    score = f"{summary[metric]:.4f} ± {summary[f'{metric}_sd']:.4f} over {len(summary['folds'])} "
-    score += f"folds{against_baseline(summary, config.score.metric)}"
-    data, *_ = _summary(first)
-    block = [data, (label, score), ("run folders", folder)]
-    closing = closing_block(block, config, first, f"{folder}/fold-1")
-    print(f"{aligned(lines, left=1)}\n\n{closing}")
+    print(f"{table}\n\n{closing}" if table else closing)
 
 
 def against_baseline(result: dict[str, Any], metric: str) -> str:
@@ -132,12 +150,12 @@ def against_baseline(result: dict[str, Any], metric: str) -> str:
     value = result[f"test_{metric}"]
     other = result[f"baseline_test_{metric}"]
     name = f"{result['baseline']} ({other:.4f})"
-    if other in (0, value):
+    if math.isclose(value, other, rel_tol=1e-4):
         return f", beside {name}"
 
     side = "above" if value > other else "below"
-    share = 100 * abs(value - other) / other
-    return f", {significant(share, 2)} % {side} {name}"
+    share = f"{significant(100 * abs(value - other) / other, 2)} % " if other else ""
+    return f", {share}{side} {name}"
 
 
 def shortfall(result: dict[str, Any]) -> list[str]:
@@ -145,6 +163,8 @@ def shortfall(result: dict[str, Any]) -> list[str]:
     metric, whose = "test_rmse", "the user and item means, whose test RMSE"
     if "test_rmse" not in result:
         metric, whose = "test_ndcg@100", "popularity, whose test NDCG@100"
+    if result.get("global_mean_test_rmse") == 0:
+        return ["all ratings are equal: if each row is a click, rank items with `model=ease`"]
     if result.get("serves_means"):
         return ["validation found nothing beyond user and item means: they are what is served"]
     if "baseline" not in result:
@@ -183,7 +203,7 @@ def _about_result(result: dict[str, Any]) -> list[str]:
 
 
 def _summary(result: dict[str, Any]) -> Block:
-    """Return the data and how well they are predicted."""
+    """Return the lines on the data and the test errors."""
     source = data_shown(result["dataset"])
     if "train_users" in result:
         return _summary_of_clicks(result, source)
@@ -203,12 +223,13 @@ def _summary(result: dict[str, Any]) -> Block:
 
 
 def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
-    """Return data, who is held out, and test metrics with standard errors over users."""
-    train, held_out = result["train_users"], result["heldout_users"]
-    validation = result.get("validation_users", held_out)
+    """Return the lines on the data, the held-out users, and test metrics with standard errors."""
+    users, train = result["users"], result["train_users"]
+    validation, held_out = result["validation_users"], result["heldout_users"]
     clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
-    source += f": {train + validation + held_out:,} users, {result['items']:,} items"
-    parts = f"{train:,} to train, {validation:,} to validate, {held_out:,} to test"
+    source += f": {users:,} users, {result['items']:,} items"
+    of_them = " of them" * (train + validation + held_out > users)
+    parts = f"{train:,} to train, {validation:,}{of_them} to validate, {held_out:,} to test"
     block = [("data set", f"{source}, {clicks:,} clicks"), ("users", parts)]
     if not held_out:
         return block
@@ -220,7 +241,7 @@ def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
 
 
 def _by_cut_off(result: dict[str, Any]) -> str:
-    """Return a line for each cut-off of a ranking, below a head; '' without one."""
+    """Return a table with a line for each cut-off of a ranking; '' if there is none."""
     if "cut_offs" not in result:
         return ""
 
@@ -239,11 +260,16 @@ def closing_block(block: Block, config: RunConfig, result: dict[str, Any], folde
         final = final_command(config, result)
         block = [*block, *([("final run", final)] if final else [])]
         block += [("next", as_command("recommend", folder, user=user))]
-    return aligned(block, left=2)
+    indent = 2 + max(len(label) for label, _ in block)
+    lines = [
+        wrapped(line, sys.stdout, indent, " \\" * value.startswith("python "))
+        for line, (_, value) in zip(aligned(block, left=2).splitlines(), block)
+    ]
+    return "\n".join(lines)
 
 
 def final_command(config: RunConfig, result: dict[str, Any]) -> str:
-    """Return a command that trains the same on all data, without a test; '' where there is none."""
+    """Return a command that trains the same model on all data, without a test, or ''."""
     is_tested = result.get("test_ratings") or result.get("heldout_users")
     two_files = "train" in config.own_files()
     if not is_tested or two_files or config.kvstore in DISTRIBUTED:
@@ -269,7 +295,7 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
 
 
 def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
-    """Return how long and how fast it was trained, and which epoch is kept."""
+    """Return the line on how long and how fast the run was trained, and which epoch is kept."""
     devices = ", ".join(result["devices"])
     if result["train_loss"] is None:
         seconds = seconds_shown(result["train_seconds"])
@@ -286,12 +312,30 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
     return block
 
 
+def _about_start(config: RunConfig, result: dict[str, Any]) -> Block:
+    """Return lines that compare a run with the one it goes on from, and say how to train anew."""
+    if not result.get("start"):
+        return []
+
+    metric = config.score.metric
+    text = f"{result['start']}, trained in {seconds_shown(result['start_train_seconds'])} s"
+    if f"start_test_{metric}" in result:
+        before = result[f"start_test_{metric}"]
+        text += f", whose test {label_of(metric)} is {before:.4f}"
+
+    own = own_options(config)
+    data = [name for name in own if config.__dataclass_fields__[name].metadata["group"] == "data"]
+    options = {name: shown(own[name]) for name in data if name not in config.warm}
+    anew = as_command("run", **options, anew=True)
+    return [("went on from", text), ("to compare", anew)]
+
+
 def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
     """Return a remark if more epochs may be better."""
     if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
         return []
     if config.at_once or config.eval_every >= result["best_epoch"]:
-        return []  # a single evaluation is the best and the last, and shows no trend
+        return []  # a single evaluation shows no trend
 
     name = "epochs" if vars(config).get("updates") is None else "updates"
     return [

@@ -1,7 +1,6 @@
-"""Runs from their options to their folders: a single one, and those of all folds."""
+"""Runs from their options to their folders: a single one, and those of several folds or seeds."""
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from ..models.kinds import RunConfig
 from ..support.errors import ConfigError, stopped_with
 from ..support.files import locked, write_json
 from ..support.machine import DISTRIBUTED
+from ..support.terminal import remark
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
 from .experiment import Experiment
-from .folder import FOLDS, RunFolder, new_folder
+from .folder import REPEATS, RunFolder, new_folder
 from .ranking import RankingExperiment
 from .rating import RatingExperiment
 
@@ -30,35 +30,38 @@ def run_training(
     resume: Path | None = None,
     in_runs: bool = True,
 ) -> Experiment:
-    """Train, into a folder or without one.
+    """Train a run, in a folder or without one, and return it.
 
-    Switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
-    sparse kernels `config.threads` CPU threads, or those that the run began with.
+    This switches MXNet to NumPy semantics (`npx.set_np()`), and gives it and the
+    sparse kernels `config.threads` CPU threads, or as many as the run began with.
 
     Parameters
     ----------
     config : RunConfig
+        The options.
     data, devices : optional
         See `Experiment`.
     resume : Path, optional
         The folder of a run to go on with.
     in_runs : bool
-        Where `config.out` names no folder: write a new one in runs/, or nothing.
+        Whether to make a new folder in runs/ if `config.out` names none; otherwise nothing is
+        written.
 
     Returns
     -------
     Experiment
-        Without a result in every worker but the first.
+        The run; in every worker but the first it has no result.
 
     Raises
     ------
     UserError
         If data, devices or folder cannot be used; nothing is written then.
     NumericalError
-        If the training diverges; the last good parameters are kept.
+        If the training diverges; the best parameters, or the last checkpoint, are kept.
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
+    config.check_single()
     mx.npx.set_np()
     threads = RunFolder.read(resume).about["threads"] if resume else config.threads
     start_mxnet(threads, cpus=len(devices or ()) or config.cpus or 1)
@@ -74,59 +77,74 @@ def run_training(
     return experiment
 
 
-def train_folds(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
-    """Train on each fold's training part; what is finished is not trained again.
+def run_in(path: Path, config: RunConfig) -> dict[str, Any]:
+    """Return the result of a run in a folder, which is resumed or begun if it has not finished.
+
+    The result is the content of result.json, and the folder as 'run'.
+    """
+    if (path / "result.json").exists():
+        return {**RunFolder.read(path).finished(), "run": str(path)}
+
+    resume = path if (path / "config.json").exists() else None
+    return run_training(replace(config, out=str(path)).with_own(config.own), resume=resume).told
+
+
+def train_several(config: RunConfig, folder: Path, resumed: bool = False) -> dict[str, Any]:
+    """Train a run for each fold, or each seed; finished ones are not trained again.
 
     Parameters
     ----------
     config : RunConfig
-        With `fold=all`.
+        The options, with `fold=all` or several `seeds`.
     folder : Path
-        It will hold fold-1, fold-2, ... and folds.json.
+        The folder for fold-1, fold-2, ..., or seed-0, seed-1, ..., and runs.json.
     resumed : bool
         Whether the folder is one to go on with.
 
     Returns
     -------
     dict
-        'folds', the result of each, and mean (`test_rmse`) and standard deviation
-        (`test_rmse_sd`) over them of each figure of the test and of the baseline; 'run', the
-        folder.
+        The result of each under 'folds' or 'seeds'; for each number of the test and the baseline
+        the mean (`test_rmse`) and standard deviation (`test_rmse_sd`) over them; and the folder as
+        'run'.
 
     Raises
     ------
     UserError, NumericalError, Interrupted
-        As `run_training`.
+        For the reasons of `run_training`.
     """
+    word, values = config.repeats
     if config.kvstore in DISTRIBUTED:
+        several = "fold=all" if word == "fold" else f"seeds={config.seeds}"
         raise ConfigError(
-            f"`fold=all` and `kvstore={config.kvstore}` exclude each other: workers are started "
-            "for one run; train the folds one by one"
+            f"`{several}` and `kvstore={config.kvstore}` exclude each other: workers are started "
+            f"for one run; train the {word}s one by one"
         )
 
     with locked(folder, new=not resumed):
         if not resumed:
-            write_json(folder / FOLDS, {"options": asdict(config)})
+            write_json(folder / REPEATS, {"options": asdict(config)})
 
         with stopped_with(f"go on with `train_model(resume={folder})`"):
-            results = [_train_fold(config, folder, k) for k in range(1, config.folds + 1)]
+            results = [_train_one(config, folder, number) for number in values]
 
-        summary = {"folds": results, **_over_folds(results)}
-        write_json(folder / FOLDS, {"options": asdict(config), "result": summary})
+        summary = {f"{word}s": results, **_over_runs(results)}
+        write_json(folder / REPEATS, {"options": asdict(config), "result": summary})
     return {**summary, "run": str(folder)}
 
 
-def _train_fold(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
-    path = folder / f"fold-{number}"
+def _train_one(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
+    word, values = config.repeats
+    path = folder / f"{word}-{number}"
     if not config.quiet and not config.json:
-        print(f"fold {number} of {config.folds}", file=sys.stderr, flush=True)
+        remark(f"{word} {number}, run {values.index(number) + 1} of {len(values)}")
 
-    resume = path if (path / "config.json").exists() else None
-    return run_training(replace(config, fold=number, out=str(path)), resume=resume).told
+    changed: dict[str, Any] = {"seeds": 1, word: number}
+    return run_in(path, replace(config, **changed).with_own(config.own))
 
 
-def _over_folds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return means and standard deviations (n - 1) of the figures of several results."""
+def _over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return means and standard deviations (n - 1) of the numbers in several results."""
     found = {name: results[0][name] for name in ("baseline",) if name in results[0]}
     for name in results[0]:
         values: list[Any] = [result.get(name) for result in results]

@@ -1,4 +1,4 @@
-"""What a search varies of each model, and the presets that it begins with."""
+"""The options of each model that a search varies, and the presets that it begins with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,8 +10,8 @@ from ..models.registry import build_config, has_option, make_config, model_class
 from ..support.errors import ConfigError
 from ..support.machine import DISTRIBUTED
 
-NOT_SEARCHED = ("out", "quiet", "json")  # what a search has itself
-DIGITS = 3  # of a number that is tried
+NOT_SEARCHED = ("out", "quiet", "json")  # options of the search itself
+DIGITS = 3  # significant digits of a number that is tried
 
 Space: TypeAlias = Span | Among
 
@@ -23,12 +23,13 @@ class Candidate:
     Parameters
     ----------
     model : str
+        The model's name.
     fixed : dict
-        Options that are not searched: those that were given, and what every trial needs.
+        Options that are not searched: those that were given, and those that every trial needs.
     base : RunConfig
         The preset that the search starts from, with the fixed options.
     spaces : dict
-        Option to what is tried of it.
+        Name of an option to the values that are tried for it.
     """
 
     model: str
@@ -42,7 +43,7 @@ class Candidate:
         return list(dict.fromkeys([self.base.preset, *others]))
 
     def preset_parameters(self) -> dict[str, Any]:
-        """Return the base as a point of the space; without what lies outside of it."""
+        """Return the base as a point of the space, without options that lie outside of it."""
         point = {}
         for name, space in self.spaces.items():
             value = _single(getattr(self.base, name))
@@ -54,7 +55,7 @@ class Candidate:
         return point
 
     def parameter(self, option: str) -> str:
-        """Return an option's name in the study, where models have options of equal names."""
+        """Return an option's name in the study, which tells models apart."""
         return f"{self.model}.{option}"
 
     def options_of(self, trial: Any, preset: str | None = None) -> Options:
@@ -83,25 +84,25 @@ class Candidate:
 
 
 def _single(value: Any) -> Any:
-    """Return the number of a tuple of one, else the value."""
+    """Return the number in a tuple of one, and any other value as it is."""
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candidate]:
-    """Return the models of a search, as the given options name them.
+    """Return the models of a search, as the given options ask for.
 
     Parameters
     ----------
     given : mapping
-        Options as `make_config` takes them, of one of the models at least; they are fixed.
-        `model` may name several, separated by commas.
+        Options as `make_config` takes them, which are fixed. At least one of the models must have
+        each. `model` may name several, separated by commas.
     kind : {'rating', 'ranking'}
-        Which models where `model` names none.
+        The kind of the models if `model` names none.
 
     Raises
     ------
     ConfigError
-        If an option is of none of the models, or has no effect on any.
+        If none of the models has an option, or it has an effect on none.
     """
     options = {name: value for name, value in given.items() if name not in NOT_SEARCHED}
     if options.get("kvstore") in DISTRIBUTED:
@@ -121,12 +122,12 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
 
 
 def searched(kind: str) -> list[str]:
-    """Return the models of a kind that a search tries: those that a report compares."""
+    """Return the names of a kind's models that a search tries: those that a report compares."""
     return [name for name, config in models(kind).items() if config.compared != {}]
 
 
 def _named(text: str) -> list[str]:
-    """Return the models that a text names."""
+    """Return the models that a text names, separated by commas."""
     named = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if len({model_class(model).task for model in named}) > 1:
         raise ConfigError(
@@ -137,7 +138,7 @@ def _named(text: str) -> list[str]:
 
 
 def _candidate(model: str, given: Options) -> Candidate:
-    """Return a model with the given options that it has."""
+    """Return a model of a search, with those of the given options that it has."""
     config = model_class(model)
     fixed = {name: value for name, value in given.items() if has_option(config, name)}
     fixed["model"] = model
@@ -160,7 +161,7 @@ def _candidate(model: str, given: Options) -> Candidate:
 
 def _spaces(base: RunConfig, fixed: Options) -> dict[str, Space]:
     """Return the search space of every option that is not fixed and has an effect."""
-    closed = {*fixed, *(other for option, other in base.in_other_units if option in fixed)}
+    closed = {*fixed, *(other for option, other in base.in_other_units.items() if option in fixed)}
     return {
         spec.name: spec.metadata["space"]
         for spec in fields(base)

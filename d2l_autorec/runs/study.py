@@ -1,28 +1,25 @@
 """The folder of a search: its study, and whether other processes are at work there.
 
-The study is a journal of Optuna's, a line of JSON for each change, with a checksum that goes on
-from the line before. A line that a kill cut off is dropped by the next one.
+The study is a journal of Optuna's, with a line of JSON for each change.
 """
 
 import fcntl
 import json
-import os
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ..support.errors import ConfigError, DataError
-from ..support.files import LOCK, claim, holding, read_json, write_json
+from ..support.errors import ConfigError
+from ..support.files import LOCK, claim, holding, read_json, telling_damage, write_json
 
 STUDY, ABOUT = "study.log", "tune.json"
 AT_WORK = ".at-work"  # every process holds this file as long as it is at work
-DIGITS = 8  # of a line's checksum, at its end
+WAY_OUT = "restore it from a copy, or begin a new search with `out`"
 
 
 def load_optuna() -> Any:
-    """Import Optuna, silenced; it is slow to load, and most commands do not need it.
+    """Import Optuna without its messages; it is slow to load, and most commands do not need it.
 
     Raises
     ------
@@ -40,47 +37,28 @@ def load_optuna() -> Any:
     return optuna
 
 
-class Journal:
-    """The file behind Optuna's JournalStorage, which processes share.
+class StudyLock:
+    """The lock that Optuna takes to write the study; unlike Optuna's own, it ends with its process.
 
-    Optuna's own class leaves a lock behind when its process is killed, and joins a line that was
-    cut off to the next one.
+    Parameters
+    ----------
+    path : Path
+        The file of the study.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.touch()
+        self._held: Any = None
 
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """Return the entries from a number on; raise DataError if the file is damaged."""
-        entries: list[bytes] = []
-        checksum = 0
-        for line in self._path.read_bytes().split(b"\n")[:-1]:
-            entry, found = line[:-DIGITS], line[-DIGITS:]
-            checksum = zlib.crc32(entry, checksum)
-            if found != b"%08x" % checksum:
-                raise DataError(
-                    f"{self._path} is damaged in line {len(entries) + 1}: restore it from a copy, "
-                    "or begin a new search with `out`"
-                )
-            entries.append(entry)
-        return [json.loads(entry) for entry in entries[log_number_from:]]
+    def acquire(self) -> bool:
+        """Take the lock, after waiting until no other process holds it; return True."""
+        self._held = self._path.open("ab")
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        return True
 
-    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Write entries."""
-        with holding(self._path), open(self._path, "rb+") as file:
-            end = file.read().rfind(b"\n") + 1
-            file.truncate(end)
-            file.seek(max(0, end - 1 - DIGITS))
-            checksum = int(file.read(DIGITS) or b"0", 16)
-
-            file.seek(end)
-            for log in logs:
-                entry = json.dumps(log).encode()
-                checksum = zlib.crc32(entry, checksum)
-                file.write(b"%s%08x\n" % (entry, checksum))
-            file.flush()
-            os.fsync(file.fileno())
+    def release(self) -> None:
+        """Release the lock for other processes."""
+        self._held.close()
 
 
 class SharedFolder:
@@ -89,9 +67,9 @@ class SharedFolder:
     Parameters
     ----------
     path : Path
-        New or empty, or of the same search.
+        A folder that is new or empty, or belongs to the same search.
     about : mapping
-        What is searched, and of which data: what every process must say alike.
+        A description of the search and its data, which must be the same in every process.
 
     Raises
     ------
@@ -111,11 +89,11 @@ class SharedFolder:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Stop being at work here."""
+        """Note that this process is no longer at work here."""
         self._presence.close()
 
     def holding(self) -> AbstractContextManager[None]:
-        """Hold the list of trials, after waiting for other processes."""
+        """Lock the list of trials for the block, after waiting for other processes."""
         return holding(self._path / LOCK)
 
     def is_alone(self) -> bool:
@@ -129,10 +107,24 @@ class SharedFolder:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
     def open_study(self, direction: str, pruner: Any) -> Any:
-        """Open the study, or create it; call it while holding the list."""
+        """Open the study, or create it; call it while holding the list.
+
+        Raises
+        ------
+        DataError
+            If the study is damaged.
+        """
         optuna = load_optuna()
+        path = self._path / STUDY
+        if path.exists() and self.is_alone():
+            with path.open("rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)  # drops a line that a kill cut off
+
+        with telling_damage(path, WAY_OUT):
+            backend = optuna.storages.journal.JournalFileBackend(str(path), StudyLock(path))
+            storage = optuna.storages.JournalStorage(backend)
         return optuna.create_study(
-            storage=optuna.storages.JournalStorage(Journal(self._path / STUDY)),
+            storage=storage,
             study_name="tune",
             direction=direction,
             load_if_exists=True,
@@ -141,12 +133,11 @@ class SharedFolder:
 
 
 def _check_same(path: Path, about: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the search in the folder is this one."""
+    """Raise ConfigError unless the folder holds this search."""
     began = read_json(path / ABOUT)
     for name, now in json.loads(json.dumps(about)).items():  # with lists for tuples, as there
         if began.get(name) != now:
             raise ConfigError(
-                f"{path} holds another search ({name} was {began.get(name)}, and now is "
-                f"{now}): give the same options and ratings to go on with it, or name "
-                "another folder with `out`"
+                f"{path} holds another search, with other {name}: give the same options and "
+                "ratings to go on with it, or name another folder with `out`"
             )

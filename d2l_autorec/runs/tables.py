@@ -1,7 +1,7 @@
-"""Tables of the report: which runs, what was published, and what the figures bear out.
+"""The tables of a report: their runs, the published values, and the conclusions.
 
 published.json holds the tables of the book and the papers: a row is a label, the options of its
-runs and, where there is one, the published value.
+runs and, if there is one, the published value.
 """
 
 import json
@@ -13,16 +13,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..models.kinds import RatingModel
 from ..models.registry import compared_rows
 from ..support.texts import markdown
 
-SURE = 0.95  # of a difference that is called one
-METRICS = {  # of a task, as result.json and as a table name them; the first decides
+SURE = 0.95  # confidence with which a difference is reported as one
+METRICS = {  # for each task, names in result.json and in tables; the first metric decides
     "rating": {"test_rmse": "test RMSE", "test_mae": "MAE"},
     "ranking": {
         "test_ndcg@100": "test NDCG@100",
         "test_recall@20": "Recall@20",
         "test_recall@50": "Recall@50",
+        "test_coverage@10": "Coverage@10",
+        "test_novelty@10": "Novelty@10",
+        "test_diversity@10": "Diversity@10",
+        "test_gini@10": "Gini@10",
     },
 }
 
@@ -34,10 +39,11 @@ class Row:
     Parameters
     ----------
     label : str
+        The name of the model.
     options : mapping
-        Of its runs, beside the table's.
+        The options of its runs, beside the table's.
     published : str
-        What was published, in words.
+        The published value, in words.
     value : float, optional
         The published value of the table's first metric.
     """
@@ -55,17 +61,19 @@ class Table:
     Parameters
     ----------
     name, title, data : str
-        File name; heading; what the data are and what varies.
+        Name of its files; heading; a text on the data and what varies between runs.
     options : mapping
-        Of every run.
+        The options of every run.
     rows : sequence of Row
+        The models.
     vary : str
         The option that differs between the runs of a row.
     values : sequence
-        Its values.
+        The values of that option.
     task : {'rating', 'ranking'}
+        What the models do.
     reference : str
-        Whose figures the published ones are.
+        The source of the published values.
     """
 
     name: str
@@ -80,17 +88,22 @@ class Table:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of its columns, as result.json names them; the first decides."""
+        """The names, in result.json, of the metrics that are columns; the first decides."""
         return tuple(METRICS[self.task])
 
     @property
+    def is_of_own_data(self) -> bool:
+        """Whether the table compares models on a user's own data."""
+        return self.name == "models"
+
+    @property
     def metric_label(self) -> str:
-        """The first metric in words."""
+        """The name of the first metric for people."""
         return METRICS[self.task][self.metrics[0]]
 
     @property
     def sign(self) -> int:
-        """What a difference of two metrics is multiplied by, for more to be better."""
+        """The factor, 1 or -1, that makes a higher first metric better."""
         return 1 if self.task == "ranking" else -1
 
 
@@ -102,33 +115,38 @@ def published_tables() -> dict[str, Table]:
     return {table.name: table for table in tables}
 
 
-def models_table(task: str, data: Mapping[str, Any], folds: int, source: str) -> Table:
-    """Return the table that compares the models of a task on the folds of some data.
+def models_table(task: str, data: Mapping[str, Any], source: str) -> Table:
+    """Return the table that compares the models of a task on folds of some data, or on one split.
 
     Parameters
     ----------
     task : {'rating', 'ranking'}
+        What the models do.
     data : mapping
-        Options that say what the data are.
-    folds : int
+        Options that name the data and their split, by default into 5 folds.
     source : str
-        What the data are called.
+        The name of the data.
     """
+    options = {"split": "k-fold", **data}
+    vary, values, splits = "split", [options["split"]], f"{options['split']} split"
+    if options["split"] == "k-fold":
+        folds = options.setdefault("folds", RatingModel.folds)
+        vary, values, splits = "fold", [*range(1, folds + 1)], f"{folds} folds"
     return Table(
         "models",
         f"Which model for {source}",
-        f"The same {folds} folds for every model; each chooses its epochs, where it has any, on "
+        f"The same {splits} for every model; each chooses its epochs, where it has any, on "
         "validation data of its own.",
-        {**data, "split": "k-fold", "folds": folds},
-        [Row(label, options) for label, options in compared_rows(task).items()],
-        "fold",
-        range(1, folds + 1),
+        options,
+        [Row(label, own) for label, own in compared_rows(task).items()],
+        vary,
+        values,
         task,
     )
 
 
 class Line(NamedTuple):
-    """A row of a table with what result.json holds of each of its runs."""
+    """A row of a table, with the content of result.json for each of its runs."""
 
     row: Row
     results: list[dict[str, Any]]
@@ -142,15 +160,12 @@ class Line(NamedTuple):
         return sum(self.values(metric)) / len(self.results)
 
     def deviation(self, metric: str) -> float | None:
-        """Return the standard deviation over the runs (n - 1); None for a single one."""
-        count = len(self.results)
-        if count < 2:
-            return None
-        mean = self.mean(metric)
-        return math.sqrt(sum((value - mean) ** 2 for value in self.values(metric)) / (count - 1))
+        """Return the standard deviation over the runs (n - 1); None for a single run."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else None
 
     def shown(self, metric: str) -> str:
-        """Return '0.9067 ± 0.0050', and in parentheses the standard error over users."""
+        """Return a text like '0.9067 ± 0.0050', for rankings with a standard error over users."""
         text = f"{self.mean(metric):.4f}"
         deviation = self.deviation(metric)
         if deviation is not None:
@@ -161,31 +176,45 @@ class Line(NamedTuple):
 
 
 def section(table: Table, lines: Sequence[Line]) -> str:
-    """Return a table in Markdown; compared models end with a conclusion."""
+    """Return a section of the report: the table in Markdown, and for own data a conclusion."""
     titles = METRICS[table.task].values()
-    if table.vary == "fold":
+    if not table.is_of_own_data:
+        head = ["runs", table.reference]
+        cells = [[str(len(line.results)), line.row.published] for line in lines]
+    elif table.vary == "fold":
         head, apart = ["difference to the best ± its standard error"], behind_best(table, lines)
         cells = [[f"{d.mean:+.4f} ± {d.error:.4f}" if d else ""] for d in apart]
     else:
-        head = ["runs", table.reference]
-        cells = [[str(len(line.results)), line.row.published] for line in lines]
+        head, cells = [], [[]] * len(lines)
 
     figures = [
         [line.row.label, *map(line.shown, table.metrics), *more]
         for line, more in zip(lines, cells, strict=True)
     ]
     blocks = [f"## {table.title}", table.data, markdown([["model", *titles, *head], *figures])]
-    if table.vary == "fold":
+    if table.is_of_own_data:
         blocks.append(conclusion(table, lines))
     blocks.append(f"![{table.title}]({table.name}.png)")
     return "\n\n".join(blocks) + "\n"
 
 
 def behind_best(table: Table, lines: Sequence[Line]) -> "list[Difference | None]":
-    """Return how far each model is behind the best; None for this itself."""
-    best, metric = best_of(table, lines), table.metrics[0]
-    of_best = best.values(metric)
-    return [None if line == best else difference(line.values(metric), of_best) for line in lines]
+    """Return how far each model is behind the best; None for the best."""
+    return behind([line.values(table.metrics[0]) for line in lines], table.sign)
+
+
+def behind(values: Sequence[Sequence[float]], sign: int) -> "list[Difference | None]":
+    """Return each model's paired difference to the model with the best mean; None for that one.
+
+    Parameters
+    ----------
+    values : sequence of sequence of float
+        A metric on the same folds, or for the same users, for each model.
+    sign : {1, -1}
+        1 if a higher metric is better, -1 if a lower one is.
+    """
+    best = max(range(len(values)), key=lambda place: sign * statistics.fmean(values[place]))
+    return [None if k == best else difference(one, values[best]) for k, one in enumerate(values)]
 
 
 def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -194,11 +223,10 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `model`; `dataset` and `options`, with which it was run (JSON, as a file of options for
-        `run`); `runs`; of each metric the mean, the standard deviation over runs (`_sd`) and, of
-        rankings, the standard error over users (`_se`); of the first metric the value of
-        each run (`_of_runs`); `published`, in words, and `published_value`.
-        None where there is nothing to say.
+        The columns are `model`; `dataset`; `options`, those of the runs (JSON, as a file of options
+        for `run`); `runs`; for each metric the mean, the standard deviation over runs (`_sd`) and,
+        for rankings, the standard error over users (`_se`); for the first metric the value of
+        each run (`_of_runs`); `published`, in words, and `published_value`. An empty cell is None.
     """
     first = table.metrics[0]
     rows = []
@@ -224,7 +252,7 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 class Difference(NamedTuple):
-    """A paired difference over folds: its mean, standard error, and whether it is one."""
+    """A paired difference over folds or users: its mean, standard error, and whether it is sure."""
 
     mean: float
     error: float
@@ -232,37 +260,34 @@ class Difference(NamedTuple):
 
 
 def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
-    """Return the paired difference of `one` and `other` over folds.
+    """Return the paired difference of `one` and `other` over folds, or users.
 
-    The standard error is that of independent folds. They share training data, so that it is
+    The standard error is that of independent differences. Folds share training data, so that it is
     rather too small (Nadeau and Bengio, Inference for the generalization error, 2003).
     """
     differences = [a - b for a, b in zip(one, other, strict=True)]
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences))
 
-    from scipy import stats  # here: it is slow to load
+    from scipy import stats  # imported here, as it is slow to load
 
     quantile = float(stats.t.ppf((1 + SURE) / 2, len(differences) - 1))
     return Difference(mean, error, abs(mean) > quantile * error)
 
 
-def best_of(table: Table, lines: Sequence[Line]) -> Line:
-    """Return the model with the best mean; the first of equal ones."""
-    return max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
-
-
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
     """Return the conclusion in a sentence or two; the first line is the baseline."""
-    best, baseline = best_of(table, lines), lines[0].row.label
-    labels = [line.row.label for line in lines]
-    behind = {label: d for label, d in zip(labels, behind_best(table, lines)) if d}
-
+    best = max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
+    baseline = lines[0].row.label
     figure = f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
     text = f"{best.row.label} is best ({figure})"
     if best.row.label == baseline:
         text = f"No model beats {baseline} ({figure}) on these data"
+    if table.vary != "fold":
+        return f"{text}; one split does not say how sure that is."
 
+    labels = [line.row.label for line in lines]
+    behind = {label: d for label, d in zip(labels, behind_best(table, lines)) if d}
     unsure = [name for name, apart in behind.items() if not apart.is_sure]
     if unsure:
         return f"{text}, but these folds do not tell it from {', '.join(unsure)}."

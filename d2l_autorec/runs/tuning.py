@@ -3,7 +3,8 @@
     options -> candidates -> trials, each a training measured by validation -> the best options
 
 Optuna proposes (TPE) and prunes; the first trials are the presets. Validation ratings, or
-validation users, decide; the test part is never looked at here.
+validation users, decide; the test part is never read here. If the validation users are few, a trial
+is trained on several folds of users, and the mean decides.
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ..data import splits
-from ..data.clicks import Clicks
+from ..data.clicks import PIECES, Clicks, Fold, prepare_clicks
 from ..data.ratings import Ratings
 from ..models.kinds import RunConfig
 from ..models.options import Options, computing_options, shown
@@ -41,34 +42,36 @@ from .runner import KINDS
 from .search_space import Candidate, candidates_of
 from .study import SharedFolder, load_optuna
 
-TRIALS = 30  # by default
-REPORTS = 20  # of a trial to the pruner, at most
+TRIALS = 30  # the default
+REPORTS = 20  # the most that a trial reports to the pruner
 # Half-way a trial with a high rate, or one that hides much of its input, is behind those that it
 # beats at its end: only the worst quarter is pruned, and none in its first half.
 PRUNED_BELOW, UNPRUNED = 75.0, 10
 # The winner repeats its trial, with the test beside it, and is then refitted.
 WINNER_FACTOR, WINNER_SECONDS = 1.2, 2.0
+FEW_USERS, MOST_FOLDS = 200, 5  # with fewer validation users a trial has folds, at most this many
 MANY_MINUTES = 1e6
+ENDED = ("COMPLETE", "PRUNED")  # states of trials
 PAUSE = 0.5  # seconds between two looks at what other processes do
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search has found.
+    """The result of a search.
 
     Parameters
     ----------
     options : dict
-        Of the best trial, as `make_config` takes them.
+        The options of the best trial, as `make_config` takes them.
     config : RunConfig
-        The same, to be trained with `train_model`.
+        The same options as a configuration, to be trained with `train_model`.
     trial : int
         The best trial's number, from 1.
     validation : float
-        Its validation score.
+        The best trial's validation score.
     trials : DataFrame
-        A row for each trial that has ended, in their order: number, state, model, preset,
-        validation, best_epoch, epochs, seconds, options.
+        A row for each trial that has ended, in their order, with the columns trial, state, model,
+        preset, validation, best_epoch, epochs, seconds and options.
     is_last : bool
         Whether no other process is still at work in the search's folder.
     """
@@ -82,21 +85,18 @@ class Tuned:
 
 
 class Limits(NamedTuple):
-    """When a search ends.
+    """The limits of a search, which ends at the first that is reached.
 
     Parameters
     ----------
     trials : float
-        After so many, of all processes.
+        The largest number of trials, of all processes.
     end : float
-        At this time, of `time.monotonic`.
-    reserves : bool
-        Whether time is kept for the winner's training.
+        The time, of `time.monotonic`, by which the winner is to be trained, too.
     """
 
     trials: float = TRIALS
     end: float = math.inf
-    reserves: bool = False
 
 
 def tune(
@@ -113,47 +113,47 @@ def tune(
     Parameters
     ----------
     config : RunConfig or mapping, optional
-        Options as `make_config` takes them: they are fixed, and the others of the model are
-        searched. Of a configuration, those count that differ from its preset. By default
-        AutoRec, matrix factorization and means are searched; of clicks all models that a report
+        Options as `make_config` takes them, which are fixed; the others of the model are
+        searched. In a configuration, the options that differ from its preset are fixed. By default
+        AutoRec, matrix factorization and means are searched; for clicks, all models that a report
         compares. `model` may name several, as in "autorec,mf".
     train : Ratings or Clicks, optional
-        Without the test part. By default the training part of the data that `config` names.
+        The data to search on, without a test part. By default the training part of the data that
+        `config` names.
     validation : Ratings, optional
-        What decides, and none of `train`. By default a tenth of `train`, or `val_ratio`.
+        Ratings by which the search decides, which must not be in `train`. By default a tenth of
+        `train`, or `val_ratio`.
     trials : int, optional
-        How many trainings, 30 by default.
+        How many trials to train, by default 30.
     minutes : float, optional
-        How long to search, in the place of `trials`.
+        How long to search, in place of `trials`, including the winner's training.
     devices : sequence of Context, optional
-        By default those that `config` names.
+        Where to train; by default on the devices that `config` names.
     out : path, optional
         A folder for the study: a search in the same folder goes on with it, and several
-        processes share it. By default it is kept until the search ends.
+        processes share it. By default it is removed when the search ends.
 
     Returns
     -------
     Tuned
-        `train_model(tuned.config, train, test)` then trains the best.
+        The best options; `train_model(tuned.config, train, test)` trains with them.
 
     Raises
     ------
     UserError
-        If parameters do not fit each other, or no trial could be trained.
+        If arguments do not fit each other, or no trial could be trained.
     Interrupted
         If SIGINT or SIGTERM asked to stop.
     """
     kind = "ranking" if isinstance(train, Clicks) else "rating"
     given = own_options(config) if isinstance(config, RunConfig) else config or {}
     candidates = candidates_of(given, kind)
-    limits = limits_of(trials, minutes, time.monotonic(), reserves=False)
+    limits = limits_of(trials, minutes, time.monotonic())
     return Search(candidates, train, validation, devices).run(limits, Path(out) if out else None)
 
 
-def limits_of(
-    trials: int | None, minutes: float | None, begin: float, reserves: bool = True
-) -> Limits:
-    """Return when a search that began at `begin` ends.
+def limits_of(trials: int | None, minutes: float | None, begin: float) -> Limits:
+    """Return the limits of a search that began at `begin`, a time of `time.monotonic`.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def limits_of(
 
     if not 0 < minutes <= MANY_MINUTES:
         raise ConfigError(f"`minutes` is {minutes!r}: it must be above 0 and at most 1e6")
-    return Limits(math.inf, begin + 60 * minutes, reserves)
+    return Limits(math.inf, begin + 60 * minutes)
 
 
 class Search:
@@ -180,17 +180,13 @@ class Search:
     ----------
     candidates : sequence of Candidate
         The models.
-    train : Ratings or Clicks, optional
-        Without the test part. By default that of the data that the options name.
-    validation : Ratings, optional
-        None of the ratings of `train`. By default `val_ratio` of them.
-    devices : sequence of Context, optional
-        By default those that the options name.
-    say : callable, optional
-        Is told of each trial in a line.
+    train, validation, devices : optional
+        See `tune`.
 
     Attributes
     ----------
+    say : callable
+        (line) to None; it is called with a line on each trial.
     score : Score
         The metric that decides.
 
@@ -206,15 +202,16 @@ class Search:
         train: Ratings | Clicks | None = None,
         validation: Ratings | None = None,
         devices: Sequence[mx.Context] | None = None,
-        say: Callable[[str], None] | None = None,
     ) -> None:
+        self.say: Callable[[str], None] = lambda line: None
         self._optuna = load_optuna()  # says how to get it before data are read
         self._states = self._optuna.trial.TrialState
         self.candidates = {candidate.model: candidate for candidate in candidates}
+        self._varied = [name for name, one in self.candidates.items() if one.spaces]
         self._first = candidates[0].base
+        self._first.check_single()
         self.score = self._first.score
         self._devices = devices
-        self._say = say
         mx.npx.set_np()
         start_mxnet(self._first.threads, cpus=len(devices or ()) or self._first.cpus or 1)
 
@@ -222,27 +219,28 @@ class Search:
         self._study: Any = None
 
     def _identity(self) -> dict[str, Any]:
-        """Return what tells this search from others."""
+        """Return a description of this search and its data that tells it from others."""
         fixed = {}
         for model, one in self.candidates.items():
             computing = {"preset", *computing_options(one.base)} - {"threads"}
             fixed[model] = {name: shown(one.fixed[name]) for name in computing & {*one.fixed}}
 
         data: Any = self._data
-        parts = [data] if isinstance(data, Clicks) else [data.train, data.validation]
+        parts = data if isinstance(data[0], Clicks) else [data[0].train, data[0].validation]
         return {"options": fixed, "data": [part.fingerprint for part in parts if part]}
 
     def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
-        """Try until a limit is reached; return what this and other processes have found.
+        """Search until a limit is reached; return what this and other processes have found.
 
-        Optuna's `ask` and `tell`, and not its `optimize`, which has no place for a lock: of
-        several processes none may count the trials while another one begins one.
+        It calls Optuna's `ask` and `tell` instead of its `optimize`, which has no place for a lock:
+        no process may count the trials while another one begins one.
 
         Parameters
         ----------
         limits : Limits
+            When to stop.
         folder : Path, optional
-            Where the study is kept; by default in a temporary folder.
+            The folder for the study; by default a temporary one.
 
         Raises
         ------
@@ -262,7 +260,7 @@ class Search:
             return self._search(shared, limits, watch)
 
     def _search(self, shared: SharedFolder, limits: Limits, watch: SignalWatch) -> Tuned:
-        """Try until a limit is reached, together with other processes."""
+        """Train trials until a limit is reached, together with other processes."""
         direction = "maximize" if self.score.higher_is_better else "minimize"
         pruner = self._optuna.pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
         with shared.holding():
@@ -273,7 +271,7 @@ class Search:
                 alone = shared.is_alone()
                 trial = self._next_trial(limits, alone)
                 if trial is None and (alone or self._best() is not None):
-                    shared.close()  # while the list is held: of two that end, one is the last
+                    shared.close()  # while the list is locked, so that one process is the last
                     return self._tuned(alone)
 
             if trial is None:
@@ -282,51 +280,64 @@ class Search:
                 self._try(trial, limits, watch)
             watch.check()
 
+    def so_far(self) -> tuple[int, float | None]:
+        """Return how many trials of all processes have ended, and the best score or None."""
+        best = self._best()
+        return len(self._trials(*ENDED)), best and best.value
+
     def _trials(self, *states: str) -> list[Any]:
         """Return the trials in these states, in the order of their numbers."""
         wanted = tuple(self._states[state] for state in states)
         return self._study.get_trials(deepcopy=False, states=wanted)
 
     def _next_trial(self, limits: Limits, alone: bool) -> Any:
-        """Return a trial with its options in its attributes; None where the search is over."""
-        if alone:  # whoever ran these is gone: they are begun again, as if they never had
+        """Return the next trial, with its options in its attributes; None if the search is over."""
+        if alone:  # the processes of running trials are gone: these trials are begun again
             for lost in self._trials("RUNNING"):
                 self._study.tell(lost.number, state=self._states.FAIL)
-        if self._is_over(limits):
+        ended, running = self._trials(*ENDED), self._trials("RUNNING")
+        is_late = bool(ended) and time.monotonic() > self._deadline(limits)
+        if is_late or len(ended) + len(running) >= limits.trials:
             return None
 
-        begun = self._trials("COMPLETE", "PRUNED", "RUNNING")
-        there = {tuple(trial.user_attrs.get("start", ())) for trial in begun}
-        self._study.sampler = self._sampler(len(begun))
+        there = {tuple(trial.user_attrs.get("start", ())) for trial in [*ended, *running]}
         start = next((start for start in self._starts() if start not in there), None)
-        if start is not None and not self._trials("WAITING"):
+        if start is not None:
             self._enqueue(*start)
+        elif not self._varied:
+            return None
 
+        self._study.sampler = self._sampler(len(ended) + len(running))
         trial = self._study.ask()
-        names = list(self.candidates)
-        model = trial.suggest_categorical("model", names) if len(names) > 1 else names[0]
+        model = trial.user_attrs.get("start", self._varied)[0]
+        if model in self._varied and len(self._varied) > 1:
+            model = trial.suggest_categorical("model", self._varied)
         options = self.candidates[model].options_of(trial, trial.user_attrs.get("preset"))
         trial.set_user_attr("model", model)
         trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
         return trial
 
     def _starts(self) -> Iterator[tuple[str, str]]:
-        """Yield model and preset: the bases of all models first, then their other presets."""
-        presets = [[(model, name) for name in c.presets()] for model, c in self.candidates.items()]
+        """Yield pairs of model and preset: first the bases of all models, then their other presets.
+
+        Models that are computed at once come first: they take the least time.
+        """
+        cheap_first = sorted(self.candidates.items(), key=lambda of: not of[1].base.at_once)
+        presets = [[(model, name) for name in c.presets()] for model, c in cheap_first]
         return filter(None, chain.from_iterable(zip_longest(*presets)))
 
     def _enqueue(self, model: str, preset: str) -> None:
         """Make the next trial start from a preset."""
         candidate = self.candidates[model]
         point = candidate.preset_parameters() if preset == candidate.base.preset else {}
-        if len(self.candidates) > 1:
+        if len(self._varied) > 1 and model in self._varied:
             point["model"] = model
         self._study.enqueue_trial(point, user_attrs={"start": [model, preset], "preset": preset})
 
     def _sampler(self, begun: int) -> Any:
-        """Return TPE whose choices depend on seed and trials before it, and on nothing else.
+        """Return a TPE sampler whose choices depend only on the seed and the trials before.
 
-        Above all not on trials that were lost, so that a search that was killed goes on as it
+        They do not depend on trials that were lost, so that a search that was killed goes on as it
         would have.
         """
         seeds = np.random.SeedSequence([self._first.seed, begun])
@@ -339,24 +350,19 @@ class Search:
                 constant_liar=True,
             )
 
-    def _is_over(self, limits: Limits) -> bool:
-        """Return whether no more trials are to begin."""
-        ended, running = self._trials("COMPLETE", "PRUNED"), self._trials("RUNNING")
-        is_late = bool(ended) and time.monotonic() > self._deadline(limits)
-        return is_late or len(ended) + len(running) >= limits.trials
-
     def _deadline(self, limits: Limits) -> float:
-        """Return when a trial has to end to leave time for the winner."""
+        """Return the time at which a trial must end, to leave time for the winner's training."""
         best = self._best()
-        if best is None or not limits.reserves:
+        if best is None:
             return limits.end
 
         found = best.user_attrs
         share = 1 + found["best_epoch"] / found["epochs"]
-        return limits.end - (WINNER_FACTOR * found["seconds"] * share + WINNER_SECONDS)
+        seconds = found["seconds"] / len(self._data)
+        return limits.end - (WINNER_FACTOR * seconds * share + WINNER_SECONDS)
 
     def _best(self) -> Any:
-        """Return the best complete trial; None where there is none."""
+        """Return the best complete trial; None if there is none."""
         sign = -1 if self.score.higher_is_better else 1
         complete = self._trials("COMPLETE")
         return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
@@ -364,25 +370,31 @@ class Search:
     def _try(self, trial: Any, limits: Limits, watch: SignalWatch) -> None:
         """Train a trial, tell the study its result, and report it."""
         options = trial.user_attrs["options"]
-        deadline = self._deadline(limits) if self._best() else math.inf  # one is to be complete
+        deadline = self._deadline(limits) if self._best() else math.inf  # one must be complete
         pruning = Pruning(trial, self.score, deadline)
         begin = time.perf_counter()
         value = None
 
         try:
             config = make_config({**options, "quiet": True})
-            experiment = KINDS[config.task](config, self._data, self._devices)
-            pruning.epochs = experiment.most_epochs()
-            history = experiment.validate(watch, [pruning])
+            values = []
+            for data in self._data:
+                experiment = KINDS[config.task](config, data, self._devices)
+                pruning.epochs = experiment.most_epochs()
+                history = experiment.validate(watch, [pruning])
+                best = best_epoch(history, self.score) or len(history)
+                values.append(history[best - 1].validation[self.score.metric])
         except (self._optuna.TrialPruned, NumericalError, UserError, MemoryError) as error:
             outcome = str(error)
             found: dict[str, Any] = {"why": outcome}
         else:
-            best = best_epoch(history, self.score) or len(history)
-            value = history[best - 1].validation[self.score.metric]
+            value = float(np.mean(values))
             found = {"best_epoch": best, "epochs": len(history)}
             label = label_of(self.score.metric)
-            outcome = f"validation {label} {value:.4f} at epoch {best} of {len(history)}"
+            where = f"at epoch {best} of {len(history)}"
+            if len(values) > 1:
+                where = f"in the mean of {len(values)} folds of users"
+            outcome = f"validation {label} {value:.4f} {where}"
 
         seconds = time.perf_counter() - begin
         for name, what in {**found, "seconds": seconds}.items():
@@ -390,17 +402,15 @@ class Search:
         state = self._states.PRUNED if value is None else self._states.COMPLETE
         self._study.tell(trial, value, state)
 
-        if self._say is None:
-            return
         fixed = {*self.candidates[options["model"]].fixed, "preset"}
         own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
         what = ", ".join([options["model"], options["preset"], *own])
-        self._say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
+        self.say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
 
     def _tuned(self, is_last: bool) -> Tuned:
-        """Return what was found; raise DataError if no trial could be trained."""
+        """Return the search's result; raise DataError if no trial could be trained."""
         best = self._best()
-        trials = self._trials("COMPLETE", "PRUNED")
+        trials = self._trials(*ENDED)
         if best is None:
             why = trials[0].user_attrs.get("why", "")
             raise DataError(f"none of the {len(trials)} trials could be trained: {why}")
@@ -411,19 +421,21 @@ class Search:
 
 
 class Pruning(Callback):
-    """Callback that ends a trial if it is worse than others were, or when time is up.
+    """A callback that ends a trial if it is worse than others were, or when time is up.
 
     Parameters
     ----------
     trial : optuna.Trial
+        The trial.
     score : Score
+        The metric that decides.
     deadline : float
-        When time is up, of `time.monotonic`.
+        The time, of `time.monotonic`, at which the trial ends.
 
     Attributes
     ----------
     epochs : int
-        How many the trial has at most.
+        The largest number of epochs of the trial.
     """
 
     def __init__(self, trial: Any, score: Score, deadline: float) -> None:
@@ -465,10 +477,34 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
     )
 
 
+def folds_of(clicks: Clicks) -> list[Clicks]:
+    """Return the clicks as they are or, if few users validate, folds of all but the test users.
+
+    Each fold has as many validation users, and other ones, until there are `FEW_USERS` in all.
+    Clicks that were held out by time stay as they are: no fold of users would be like their test.
+    """
+    size = clicks.validation_users
+    of = (clicks.num_train_users + size) // size
+    count = min(-(-FEW_USERS // size), MOST_FOLDS, of)
+    if clicks.weak or count < 2 or of < 3:
+        return [clicks]
+
+    known, empty, found = clicks.interactions(PIECES[:3]), np.empty((0, 2), np.int32), []
+    for number in range(1, count + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first split has told what all folds drop
+            fold = prepare_clicks(known, 1.0, 0, 0, Fold(number, of), 0)
+        train, fold_in, held_out = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
+        pairs = dict(zip(PIECES, (train, fold_in, held_out, empty, empty)))
+        users = fold.heldout_users
+        found.append(replace(fold, pairs=pairs, validation_users=users, heldout_users=0))
+    return found
+
+
 def _trial_data(
     config: RunConfig, train: Ratings | Clicks | None, validation: Ratings | None
-) -> RatingParts | Clicks:
-    """Return the data of every trial, without a test part."""
+) -> list[RatingParts] | list[Clicks]:
+    """Return the data on which each trial is trained, one or several, without a test part."""
     given: Any = config  # of one of the two kinds
     ranks = config.task == "ranking"
     if train is None:
@@ -480,9 +516,9 @@ def _trial_data(
         )
 
     if not isinstance(train, Clicks):
-        return RatingParts(*splits.all_to_train(train), validation)
+        return [RatingParts(*splits.all_to_train(train), validation)]
     if not train.validation_users:
         raise ConfigError(
             "validation users decide a search, and there are none: add `validation_users=0.1`"
         )
-    return train
+    return folds_of(train)

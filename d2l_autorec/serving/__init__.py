@@ -1,1 +1,1 @@
-"""What a trained model answers."""
+"""Answers of a trained model: in Python, over HTTP, and as files for other programs."""

@@ -1,124 +1,150 @@
-"""The HTTP API of a trained model, and its page; imports no MXNet.
+"""The HTTP API of a trained model, and its page. Nothing here imports MXNet.
 
-request -> Guard -> types of `schema` -> `Answers`, of large requests in another thread -> JSON
+request -> middleware -> types of `schema` -> `Answers`, for large requests in a thread -> JSON
 """
 
 import asyncio
-import ipaddress
 import mimetypes
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-import anyio
-from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Query, Response
 from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..support.errors import UnknownIdError, UserError
+from ..support.errors import UnknownIdError
 from . import schema
-from .new_user import positions_and_values, predict_new_user, recommend_new_user
+from .filters import Selection
+from .middleware import MISTAKES, TRAINED, Guard, Posts, answer_error, metrics_text
+from .new_user import predict_new_user, rated_by, recommend_new_user
 from .predictor import Predictor, Scored, shortage
 
-# Users and items of the model, times what is given and asked for: some milliseconds. A request of
-# few is answered sooner than it is handed to another thread.
+# The number of the model's users and items, times that of what is given and asked for. This many
+# take some milliseconds; a smaller request is answered sooner than it is handed to a thread.
 AT_ONCE = 1_000_000
-MOST_BYTES = 1 << 20  # of a request's body
-LOOPBACK = "localhost"
-CLOSE = {"connection": "close"}  # what is left of the request is not read
 PAGE = Path(__file__).parent / "page"
-# Nothing comes from elsewhere, nothing is framed, and after an upgrade a browser asks anew.
+# The page loads nothing from elsewhere, and is not framed; browsers ask anew after an upgrade.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+TAGS = {
+    "recommend": "What users, or people with these ratings, would like",
+    "items": "Items by their titles, and those like another",
+    "server": "What is served, and how it does",
+}
 PROBLEMS = (400, 404, 413, 415, 421, 422, 500, 503)
 Given = Mapping[Any, float] | Sequence[Any] | None
 
 
+@dataclass
 class Answers:
-    """Answers of a model as JSON's types.
+    """The answers of a model, in types that JSON has.
 
-    Someone is a user that the model knows, or ratings of a person that training did not see.
+    The methods answer for a user that the model knows, or for a person that training did not see,
+    by that person's `ratings`.
 
     Parameters
     ----------
     predictor : Predictor
+        The model.
     result : mapping
-        What result.json holds.
+        The content of result.json.
+    fallback : {'popularity'}, optional
+        What an unknown user gets in place of an error.
+    trained : float
+        When the run was finished, in seconds since 1970.
     """
 
-    def __init__(self, predictor: Predictor, result: Mapping[str, Any]) -> None:
-        self._predictor = predictor
-        self._result = result
-        predictor.prepare()
+    predictor: Predictor
+    result: Mapping[str, Any]
+    fallback: str | None = None
+    trained: float = 0
 
-    def recommend(self, user: Any, ratings: Given, n: int) -> dict[str, Any]:
-        """Return the best unseen items of someone, and why."""
-        predictor = self._predictor
+    def __post_init__(self) -> None:
+        self.known = self.predictor.ratings.num_users + self.predictor.ratings.num_items
+        self.predictor.prepare()
+
+    def recommend(self, user: Any, ratings: Given, asked: schema.Filtered) -> dict[str, Any]:
+        """Return the best unseen items for a person, with reasons."""
+        predictor = self.predictor
         remarks: list[str] = []
+        selection = asked.selection(remarks.append)
         if ratings is None:
-            found = predictor.recommend(user, n, remarks.append)
-            rated = predictor.inputs_of(predictor.users.positions([user])[0])
+            found = predictor.recommend(user, selection, self.fallback)
+            rated = predictor.inputs_of(predictor.users.find([user])[0])
         else:
-            rated = positions_and_values(predictor, ratings)
-            found = recommend_new_user(predictor, *rated, n)
+            rated = rated_by(predictor, ratings)
+            found = recommend_new_user(predictor, rated, selection)
 
         positions = predictor.items.positions([scored.item for scored in found])
-        reasons = predictor.reasons(positions, *rated)
+        reasons = predictor.reasons(positions, rated)
         rows = [
             {**row, "because": _rows(reason, "similarity")}
             for row, reason in zip(_rows(found), reasons)
         ]
-        if len(found) < n:
-            remarks.append(shortage(len(found), n))
+        if len(found) < asked.n:
+            remarks.append(shortage(len(found), asked.n))
         return {"recommendations": rows, "remarks": remarks}
 
+    def recommend_each(self, asked: schema.Users) -> dict[str, Any]:
+        """Return the recommendations for each of the users, or an error for an unknown one."""
+        answers = []
+        for user in asked.users:
+            try:
+                answer = self.recommend(user, None, asked)
+            except UnknownIdError as error:
+                answer = {"error": str(error)}
+            answers.append({"user": user, **answer})
+        return {"answers": answers}
+
     def predict(self, user: Any, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
-        """Return what someone would give to each of `items`."""
-        predictor = self._predictor
+        """Return a person's predicted ratings, or scores, of `items`."""
+        predictor = self.predictor
         if ratings is None:
             return {"predictions": _rows(predictor.score(user, items))}
 
-        scores = predict_new_user(predictor, *positions_and_values(predictor, ratings))
+        scores = predict_new_user(predictor, rated_by(predictor, ratings))
         wanted = predictor.items.positions(items)
         return {"predictions": _rows(predictor.scored(wanted, predictor.shown(scores[wanted])))}
 
     def similar_items(self, item: Any, n: int) -> dict[str, Any]:
-        """Return the items most like an item."""
+        """Return the items that are most like an item."""
         remarks: list[str] = []
-        found = self._predictor.similar_items(item, n, remarks.append)
+        found = self.predictor.similar_items(item, Selection(n, remark=remarks.append))
         return {"items": _rows(found, "similarity"), "remarks": remarks}
 
     def search(self, text: str, n: int) -> dict[str, Any]:
         """Return items whose title or id contains the words of `text`, popular ones first."""
-        found = self._predictor.search(text, n)
-        return {"items": [{"item": i, "title": t, "ratings": int(count)} for i, t, count in found]}
+        found = self.predictor.search(text, n)
+        return {"items": [{"item": i, "title": t, "ratings": count} for i, t, _, count in found]}
 
     def about(self) -> dict[str, Any]:
-        """Return what result.json says, and what is asked for and answered."""
-        ratings = self._predictor.ratings
+        """Return a description of the model, with the content of result.json."""
+        ratings = self.predictor.ratings
         return {
-            "kind": self._predictor.config.task,
+            "kind": self.predictor.config.task,
             "scale": list(ratings.bounds),
             "users": ratings.num_users,
             "items": ratings.num_items,
-            "result": dict(self._result),
+            "trained": datetime.fromtimestamp(self.trained, timezone.utc).isoformat(),
+            "result": dict(self.result),
         }
 
 
 def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]:
-    return [{"item": item, "title": title, score: value} for item, title, value in found]
+    return [
+        {"item": item, "title": title, score: value, "ratings": ratings}
+        for item, title, value, ratings in found
+    ]
 
 
 def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> FastAPI:
@@ -127,184 +153,107 @@ def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> F
     Parameters
     ----------
     answers : Answers
+        The answers to begin with.
     seconds : float
-        For reading a request and answering it.
+        Time limit for reading a request and answering it.
     hosts : collection of str
-        Names that this server is called by, beside localhost and addresses.
+        Names by which this server may be called, beside localhost and addresses.
     """
     app = FastAPIOffline(
         redoc_url=None,
         title="d2l_autorec",
         version=__version__,
-        description="What a trained model recommends.",
+        description="What a trained model recommends. /metrics is for Prometheus.",
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         responses=dict.fromkeys(PROBLEMS, {"model": schema.Problem}),
         redirect_slashes=False,
     )
+    use(app, answers)
+
+    for kind in (*MISTAKES, Exception):
+        app.add_exception_handler(kind, answer_error)
+    _add_routes(app)
+    _add_routes_of_server(app)
+    app.add_middleware(Posts, routes=app.routes)
     app.add_middleware(Guard, seconds=seconds, hosts=hosts)
 
-    _answer_errors(app)
-    _add_routes(app, answers)
     for file in PAGE.iterdir():
         _add_page(app, file)
     return app
 
 
-def problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return an error as the API answers it: one line."""
-    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
-    return JSONResponse({"error": line}, status, headers)
+def use(app: FastAPI, answers: Answers) -> None:
+    """Let the application use these answers from now on."""
+    app.state.answers = answers
+    TRAINED.set(answers.trained)
 
 
-class Guard:
-    """Refusal of requests that are for another host, too large or too slow.
+def _add_routes(app: FastAPI) -> None:
+    thread = ThreadPoolExecutor(1)  # a long computation there keeps no small request waiting
 
-    Parameters
-    ----------
-    app : ASGIApp
-    seconds : float
-        For reading a request and answering it.
-    hosts : collection of str
-        Names that are served beside localhost. An address is always served: a page of another
-        site, whose name leads to this machine (DNS rebinding), asks by that name.
-    """
-
-    def __init__(self, app: ASGIApp, seconds: float, hosts: Collection[str]) -> None:
-        self._app = app
-        self._seconds = seconds
-        self._hosts = {LOOPBACK, *(host.lower().partition(":")[0] for host in hosts)}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, by the application where it is not refused."""
-        refused = self._refusal(scope, Headers(scope=scope))
-        if refused is not None:
-            await refused(scope, receive, send)
-            return
-
-        if scope["method"] == "HEAD":  # the server leaves out the body
-            scope = {**scope, "method": "GET"}
-        size = 0
-        is_answered = False
-
-        async def read() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MOST_BYTES:
-                raise HTTPException(413, f"the body is larger than {MOST_BYTES} bytes", CLOSE)
-            return message
-
-        async def write(message: Message) -> None:
-            nonlocal is_answered
-            is_answered = True
-            await send(message)
-
-        with anyio.move_on_after(self._seconds) as limit:
-            await self._app(scope, read, write)
-        if limit.cancelled_caught and not is_answered:
-            text = f"not done within {self._seconds:g} seconds: try again later"
-            await problem(503, text, CLOSE)(scope, receive, send)
-
-    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
-        """Return the answer to a request that is not to be read."""
-        host = headers.get("host") or LOOPBACK  # every browser says one
-        kind, _, _ = headers.get("content-type", "").partition(";")
-        if not self._is_served(host):
-            return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
-        if scope["method"] == "POST" and kind.strip().lower() != "application/json":
-            return problem(415, "send JSON, with content-type: application/json", CLOSE)
-        if scope["method"] == "POST" and scope["query_string"]:
-            return problem(422, "a POST takes no parameters in the address, only JSON", CLOSE)
-        return None
-
-    def _is_served(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            return name in self._hosts or bool(ipaddress.ip_address(name))
-        except ValueError:
-            return False
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Answer every error by one line of JSON."""
-
-    @app.exception_handler(UserError)
-    async def of_the_library(_: Request, error: UserError) -> JSONResponse:
-        return problem(404 if isinstance(error, UnknownIdError) else 422, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def of_a_type(_: Request, error: RequestValidationError) -> JSONResponse:
-        # where a value may be of several types, the error of the nearest one
-        deepest = max(error.errors(), key=lambda one: len(one["loc"]))
-        if deepest["type"] == "json_invalid":
-            return problem(400, f"the body is no JSON: {deepest['ctx']['error']}")
-
-        # a type that the value was tried as has brackets, as list[...]
-        names = [str(name) for name in deepest["loc"][1:] if "[" not in str(name)]
-        message = deepest["msg"].removeprefix("Value error, ")
-        return problem(422, f"{'.'.join(names) or 'the body'}: {message}")
-
-    @app.exception_handler(HTTPException)
-    async def of_http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def of_ours(_: Request, __: Exception) -> JSONResponse:
-        return problem(500, "internal error; see the server's log")
-
-
-def _add_routes(app: FastAPI, answers: Answers) -> None:
-    about = answers.about()
-    known = about["users"] + about["items"]
-    thread = ThreadPoolExecutor(1)  # what takes long there keeps no other request waiting
-
-    async def ask(size: int, question: Callable[..., Any], *arguments: Any) -> Response:
-        """Return the answer to a question; `size` counts what is given and asked for."""
-        if size * known <= AT_ONCE:
-            content = question(*arguments)
+    async def ask(asked: schema.Asked, question: Callable[[Answers], Any]) -> Response:
+        """Return the answer to a question."""
+        answers = app.state.answers
+        if asked.size() * answers.known <= AT_ONCE:
+            content = question(answers)
         else:
             loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(thread, question, *arguments)
+            content = await loop.run_in_executor(thread, question, answers)
         return Response(to_json(content), media_type="application/json")
 
-    @app.get("/recommend", response_model=schema.Recommendations)
+    @app.get("/recommend", response_model=schema.Recommendations, tags=["recommend"])
     async def recommend(asked: Annotated[schema.OfUser, Query()]) -> Response:
         """Recommend unseen items to a user that the model knows."""
-        return await ask(asked.n, answers.recommend, asked.user, None, asked.n)
+        return await ask(asked, lambda answers: answers.recommend(asked.user, None, asked))
 
-    @app.post("/recommend", response_model=schema.Recommendations)
+    @app.post("/recommend", response_model=schema.Recommendations, tags=["recommend"])
     async def recommend_new_user(asked: schema.NewUser) -> Response:
         """Recommend items to someone whom training did not see.
 
-        `ratings` are ratings by item id; of a model that ranks, a list of item ids.
+        `ratings` are ratings by item id; for a model that ranks, a list of item ids.
         """
-        size = len(asked.ratings) + asked.n
-        return await ask(size, answers.recommend, None, asked.ratings, asked.n)
+        return await ask(asked, lambda answers: answers.recommend(None, asked.ratings, asked))
 
-    @app.post("/predict", response_model=schema.Predictions)
+    @app.post("/recommend/batch", response_model=schema.OfEach, tags=["recommend"])
+    async def recommend_each(asked: schema.Users) -> Response:
+        """Recommend unseen items to several users at once.
+
+        The answer to a user that the model does not know is an error in place of recommendations.
+        """
+        return await ask(asked, lambda answers: answers.recommend_each(asked))
+
+    @app.post("/predict", response_model=schema.Predictions, tags=["recommend"])
     async def predict(asked: schema.Wanted) -> Response:
-        """Predict what a user, or someone with these ratings, would give to each item."""
-        size = len(asked.items) + len(asked.ratings or ())
-        return await ask(size, answers.predict, asked.user, asked.ratings, asked.items)
+        """Predict how a user, or someone with these ratings, would rate each item."""
+        return await ask(
+            asked, lambda answers: answers.predict(asked.user, asked.ratings, asked.items)
+        )
 
-    @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems)
+    @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems, tags=["items"])
     async def similar_items(item: str, asked: Annotated[schema.OfItem, Query()]) -> Response:
-        """Find the items most like an item."""
-        return await ask(asked.n, answers.similar_items, item, asked.n)
+        """Find the items that are most like an item."""
+        return await ask(asked, lambda answers: answers.similar_items(item, asked.n))
 
-    @app.get("/items", response_model=schema.FoundItems)
+    @app.get("/items", response_model=schema.FoundItems, tags=["items"])
     async def search(asked: Annotated[schema.Words, Query()]) -> Response:
         """Find items whose title or id contains every word, popular ones first."""
-        return await ask(asked.n, answers.search, asked.search, asked.n)
+        return await ask(asked, lambda answers: answers.search(asked.search, asked.n))
 
-    @app.get("/model")
+
+def _add_routes_of_server(app: FastAPI) -> None:
+    @app.get("/model", tags=["server"])
     async def model() -> dict[str, Any]:
-        """Describe the model: its kind (rating or ranking), its scale, what result.json holds."""
-        return about
+        """Describe the model: its kind (rating or ranking), its scale and its result.json."""
+        return app.state.answers.about()
 
-    @app.get("/health")
+    @app.get("/health", tags=["server"])
     async def health() -> dict[str, str]:
         """Say that the server answers."""
         return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(metrics_text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_page(app: FastAPI, file: Path) -> None:

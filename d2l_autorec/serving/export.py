@@ -1,4 +1,4 @@
-"""A trained model as arrays, and as files that load without this package: ONNX, tables.
+"""The export of a trained model: as arrays, and as files that load without this package.
 
 network -> parts -> Predictor, or tables.npz, by which any model is served
         -> ONNX graph, compared with the network
@@ -15,32 +15,34 @@ from mxnet import npx
 from scipy import sparse
 
 from ..data.ratings import Ratings
+from ..kernels.csr import CSRBatch
 from ..models.kinds import RunConfig
 from ..models.sparse_autorec import row_model
 from ..models.vectors import Vectors
 from ..runs.folder import RunFolder
 from ..support.errors import ConfigError, DataError
 from ..support.files import PART, digest_of
-from ..training.loaders import SparseRows
 from . import tables
 from .predictor import Parts, RowScorer
 
 if TYPE_CHECKING:
     from ..trained_model import TrainedModel
 
-TOLERANCE = 1e-4  # largest difference of a prediction, in rating units
+TOLERANCE = 1e-4  # largest difference of predictions that is allowed, in rating units
 ENCODE_ROWS = 1024  # rows that are encoded at a time
 
 
 def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
-    """Return the tables of a network, and its rows' scores where MXNet makes them.
+    """Return a network's parts: its vectors, and where MXNet computes scores a function for that.
 
     Parameters
     ----------
     net : Model
+        The trained network.
     config : RunConfig
+        The options of its run.
     inputs : Ratings
-        What the network is given.
+        The ratings that the network reads.
     """
     net = row_model(net)
     scorer = net.scorer()
@@ -60,10 +62,20 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
 
 
 def encode(net: Any, matrix: sparse.csr_matrix) -> Vectors:
-    """Return hidden vectors of the rows of a matrix, shape (rows, H), and their biases."""
+    """Return the hidden vectors of the rows of a matrix, shape (rows, H), and their biases."""
     npx.set_np()
-    rows_at = SparseRows(matrix)
-    return net.row_vectors(rows_at(list(range(matrix.shape[0]))))
+    return net.row_vectors(CSRBatch.of(matrix))
+
+
+def user_vectors(net: Any, parts: Parts, inputs: Ratings) -> Vectors | None:
+    """Return the vectors and biases of all users; None if the model has none."""
+    if parts.users is not None or parts.items is None:
+        return parts.users
+
+    matrix = inputs.to_csr("user")
+    if parts.fold_in is None:
+        return _encode_all(row_model(net), matrix)
+    return Vectors(parts.fold_in.vectors(matrix), np.zeros(matrix.shape[0], dtype=np.float32))
 
 
 def _encode_all(net: Any, matrix: sparse.csr_matrix) -> Vectors:
@@ -87,22 +99,24 @@ def _row_scorer(net: Any, columns: Vectors | None) -> RowScorer:
 
 
 def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list[Path]:
-    """Write a network's ONNX file, tables.npz and metadata.json; those of a former export go.
+    """Write model.onnx, tables.npz and metadata.json, in place of those of a former export.
 
-    Switches MXNet to NumPy semantics (`npx.set_np()`).
+    A model.onnx is written only for networks that map rows. This switches MXNet to NumPy semantics
+    (`npx.set_np()`).
 
     Parameters
     ----------
     run : TrainedModel
+        The model.
     folder : Path
-        Made when missing.
+        The folder for the files, which is made if it is missing.
     given : str
-        What the caller calls the folder, for errors.
+        The parameter that names the folder, for messages.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
 
     Raises
     ------
@@ -117,6 +131,7 @@ def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as unfinished:
             files = _write_files(run, Path(unfinished))
+            (folder / tables.NETWORK).unlink(missing_ok=True)
             return [path.replace(folder / path.name) for path in files]  # once all are whole
     except OSError as error:
         raise ConfigError(
@@ -131,9 +146,10 @@ def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
         written.append(folder / tables.NETWORK)
         _write_network(run, folder / tables.NETWORK)
     written.append(folder / tables.TABLES)
-    tables.save_tables(run.parts(), folder / tables.TABLES)
+    documented = tables.save_tables(run.parts(), folder / tables.TABLES)
 
-    about = describe(run) | {"files": {path.name: digest_of(path) for path in written}}
+    files = {path.name: digest_of(path) for path in written}
+    about = describe(run) | {"tables": documented, "files": files}
     text = json.dumps(about, ensure_ascii=False, indent=1)
     (folder / tables.METADATA).write_text(text + "\n", encoding="utf-8")
     return [*written, folder / tables.METADATA]
@@ -146,10 +162,10 @@ def _write_network(run: "TrainedModel", path: Path) -> None:
     except ImportError as error:
         raise ConfigError(f"an export needs onnx ({error}): {tables.HOW_TO_INSTALL}") from error
 
-    rows = _sample(run)
-    expected = run.net(mxnp.array(rows)).asnumpy()
+    rows = _sample(run.inputs.to_csr(run.config.based))
     save_graph(run.net, rows.shape[1], path)
-    found = tables.open_session(path)(tables.of_length_1(rows) if run.config.unit_rows else rows)
+    expected = run.net(mxnp.array(rows.toarray())).asnumpy()
+    found = tables.NetworkScorer(path.read_bytes(), run.config.unit_rows)(rows)
 
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
@@ -159,16 +175,15 @@ def _write_network(run: "TrainedModel", path: Path) -> None:
         )
 
 
-def _sample(run: "TrainedModel") -> np.ndarray:
-    """Return rows to compare on: the five with the most ratings, the last, an empty one."""
-    matrix = run.inputs.to_csr(run.config.based)
+def _sample(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return rows for the comparison: the five with most ratings, the last, and an empty one."""
     fullest = np.argsort(-np.diff(matrix.indptr), kind="stable")[:5]
-    dense = matrix[[*fullest, -1]].toarray()
-    return np.vstack([dense, np.zeros_like(dense[:1])]).astype(np.float32)
+    empty = sparse.csr_matrix((1, matrix.shape[1]), dtype=np.float32)
+    return sparse.vstack([matrix[[*fullest, -1]], empty], format="csr")
 
 
 def describe(run: "TrainedModel") -> dict[str, Any]:
-    """Return what metadata.json holds: everything that serving needs beside the network."""
+    """Return the content of metadata.json: all that serving needs beside arrays and network."""
     config, ratings = run.config, run.ratings
     steps: dict[str, str] = {}
     if config.maps_rows:

@@ -14,7 +14,7 @@ from ..support.errors import ConfigError
 from .tables import INPUT
 
 OUTPUT = "predictions"
-# Of 2022: runtimes from onnxruntime 1.13 on read them.
+# These versions are of 2022: onnxruntime reads them from 1.13 on.
 OPERATORS = 17
 FORMAT = 8
 ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
@@ -47,14 +47,14 @@ def save_graph(net: Any, columns: int, path: Path) -> None:
 
 
 class _Graph:
-    """Nodes and constants, in the order in which they are added."""
+    """An ONNX graph that grows: nodes and constants, in the order in which they are added."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
     def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> str:
-        """Add a node and return its output's name; an input is such a name, or a constant."""
+        """Add a node and return its output's name; each input is such a name, or a constant."""
         name = f"{operator}-{len(self._nodes)}"
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
         self._nodes.append(helper.make_node(operator, names, [name], **attributes))
@@ -85,16 +85,14 @@ class _Graph:
         return name
 
     def model(self, output: str, columns: int) -> onnx.ModelProto:
-        """Return the model whose predictions are the output of that name."""
+        """Return the ONNX model, whose predictions are the output with this name."""
         self._nodes.append(helper.make_node("Identity", [output], [OUTPUT]))
 
-        of_input, of_output = (
+        ends = [
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", columns])
             for name in (INPUT, OUTPUT)
-        )
-        graph = helper.make_graph(
-            self._nodes, "autoencoder", [of_input], [of_output], self._constants
-        )
+        ]
+        graph = helper.make_graph(self._nodes, "net", ends[:1], ends[1:], self._constants)
 
         operators = [helper.make_opsetid("", OPERATORS)]
         return helper.make_model(graph, opset_imports=operators, ir_version=FORMAT)
@@ -115,7 +113,7 @@ def _layers(graph: _Graph, net: Any, x: str) -> str:
 
 
 def _operator(activation: nn.HybridBlock) -> str:
-    """Return the operator of an activation's layer."""
+    """Return the ONNX operator of an activation's layer; raise ConfigError if there is none."""
     name = activation._alias()
     if name not in ACTIVATIONS:
         raise ConfigError(f"an export knows no layer {name}")
@@ -123,13 +121,16 @@ def _operator(activation: nn.HybridBlock) -> str:
 
 
 def _centered(graph: _Graph, centering: Centering) -> tuple[str, str]:
-    """Add what `Centering` does with a batch: inputs of the encoder, and row biases."""
+    """Add the operations of `Centering`; return the names of encoder inputs and row biases."""
     observed = graph("Abs", graph("Sign", INPUT))
     counts = graph("ReduceSum", observed, [1], keepdims=1)
 
     left = graph("Mul", graph("Sub", INPUT, centering.column_means()), observed)
     total = graph("ReduceSum", left, [1], keepdims=1)
-    row_biases = graph("Div", total, graph("Add", counts, centering.row_damping()))
+    damping, slope = centering.row_prior()
+    expected = graph("Mul", graph("Log", graph("Max", counts, 1.0)), slope)
+    total = graph("Sub", total, graph("Mul", counts, expected))
+    row_biases = graph("Add", expected, graph("Div", total, graph("Add", counts, damping)))
     left = graph("Sub", left, graph("Mul", row_biases, observed))
     left = graph("Div", left, centering.unit_of_ratings())
 

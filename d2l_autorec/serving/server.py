@@ -1,4 +1,4 @@
-"""Worker processes of granian, which share one loaded application and one port."""
+"""The server: worker processes of granian, which share one loaded application and one port."""
 
 import ctypes
 import gc
@@ -11,9 +11,9 @@ import signal
 import socket
 import threading
 import time
-import warnings
-from collections.abc import Callable
+from argparse import Namespace
 from contextlib import closing
+from functools import partial
 from typing import Any, NoReturn
 
 from granian import Granian
@@ -21,15 +21,19 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from ..support.errors import ConfigError, DataWarning, Interrupted
+from ..support.errors import ConfigError, Interrupted, warn
+from ..support.terminal import SIGNALS
+from .renewal import Renewal
 
-CONNECTIONS = 4096  # of a worker; more wait until others are closed
-HEADER_SECONDS = 10  # for the headers of a request, and between two requests of a connection
+CONNECTIONS = 4096  # connections of a worker; more wait until others are closed
+HEADER_SECONDS = 10  # limit for the headers of a request, and between two on one connection
 MOST_HEADER_BYTES = 1 << 16
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DRAINING = 0.5  # seconds in which each answer closes its connection, before all are closed
 SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl
-TO_STDERR = {name: {"class": "logging.StreamHandler"} for name in ("console", "access")}
+LOGS = {
+    "console": {"class": "logging.StreamHandler"},  # to stderr
+    "access": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"},
+}
 
 
 def reserve(host: str, port: int) -> socket.socket:
@@ -38,7 +42,7 @@ def reserve(host: str, port: int) -> socket.socket:
     Raises
     ------
     ConfigError
-        If the host is none of this machine's, or the port is taken.
+        If the host is not one of this machine's addresses, or the port is taken.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -53,49 +57,43 @@ def reserve(host: str, port: int) -> socket.socket:
             "name another one with `port`, or another address of this machine's with `host`"
         ) from error
 
-    # only now: with it, a port on which another granian listens could be bound
+    # set only now, as it would let us bind a port on which another granian listens
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     address = reserved.getsockname()[0]
     if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-        warnings.warn(
-            f"whoever reaches {address} is answered, unencrypted and without a password",
-            DataWarning,
-            stacklevel=2,
-        )
+        warn(f"whoever reaches {address} is answered, unencrypted and without a password")
     return reserved
 
 
 def url_of(reserved: socket.socket) -> str:
-    """Return the address for a browser."""
+    """Return the socket's address as a URL for a browser."""
     host, port, *_ = reserved.getsockname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(
-    app: Any,
-    reserved: socket.socket,
-    workers: int,
-    seconds: int,
-    when_ready: Callable[[], None],
+    app: Any, reserved: socket.socket, renewal: Renewal, greeting: str, options: Namespace
 ) -> NoReturn:
-    """Answer until a signal says stop; requests in hand are answered.
+    """Serve an application until a signal says stop; requests in hand are still answered.
 
     Parameters
     ----------
     app : ASGI application
+        The application, with its model loaded.
     reserved : socket
-        From `reserve`.
-    workers : int
-        Number of processes.
-    seconds : int
-        That a request may take.
-    when_ready : callable
-        Called once a worker listens.
+        The socket that `reserve` returned.
+    renewal : Renewal
+        The watch for newer runs.
+    greeting : str
+        A line that is printed once a worker listens.
+    options : Namespace
+        workers, the number of processes; timeout, the seconds that a request may take; access_log,
+        whether each request is written to stdout.
 
     Raises
     ------
     Interrupted
-        At the end.
+        When a signal has stopped the server.
     """
     host, port, *_ = reserved.getsockname()
     server = Granian(
@@ -103,20 +101,21 @@ def serve(
         host,
         port,
         interface=Interfaces.ASGINL,
-        workers=workers,
+        workers=options.workers,
         http=HTTPModes.http1,
         websockets=False,
         loop=Loops.asyncio,
         backpressure=CONNECTIONS,
         http1_settings=HTTP1Settings(1000 * HEADER_SECONDS, max_buffer_size=MOST_HEADER_BYTES),
         log_level=LogLevels.error,
-        log_dictconfig={"handlers": TO_STDERR},
+        log_dictconfig={"handlers": LOGS},
+        log_access=options.access_log,
         respawn_failed_workers=True,
-        workers_kill_timeout=seconds + 5,
+        workers_kill_timeout=options.timeout + 5,
     )
     received: list[int] = []
     is_stopping = mmap.mmap(-1, 1)  # the workers see what the parent writes
-    ignored = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_IGN]
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
 
     def stop(number: int, _: Any) -> None:
         received.append(number)
@@ -126,27 +125,33 @@ def serve(
 
     @server.on_startup
     def begin() -> None:
-        for number in STOPPING:  # granian has set handlers of its own, also under nohup
+        for number in SIGNALS:  # granian has set handlers of its own, also under nohup
             signal.signal(number, signal.SIG_IGN if number in ignored else stop)
-        threading.Thread(target=_tell_when_ready, args=(reserved, when_ready), daemon=True).start()
+        threading.Thread(target=_greet, args=(reserved, greeting), daemon=True).start()
+        threading.Thread(target=renewal.watch, daemon=True).start()
 
     multiprocessing.set_start_method("fork", force=True)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # of open files: often 1,024 at first
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.collect()
-    gc.freeze()  # a worker's collector would write to each object, and so copy what is shared
+    gc.freeze()  # a worker's garbage collector would write to shared objects, and so copy them
 
-    server.serve(target_loader=lambda: _in_worker(app, is_stopping), wrap_loader=False)
+    load = partial(_in_worker, app, is_stopping, renewal, os.getpid())
+    server.serve(target_loader=load, wrap_loader=False)
     raise Interrupted(received[0])
 
 
-def _in_worker(app: Any, is_stopping: mmap.mmap) -> Any:
-    """Return the application, in a process that ends with its parent and not by the terminal."""
-    os.setpgrp()  # Ctrl-C reaches the parent alone, which says what it means
-    ctypes.CDLL(None).prctl(SIGNAL_OF_PARENTS_DEATH, signal.SIGTERM)
+def _in_worker(app: Any, is_stopping: mmap.mmap, renewal: Renewal, parent: int) -> Any:
+    """Return the application for a worker, a process that ends with its parent, not by Ctrl-C."""
+    os.setpgrp()  # Ctrl-C reaches only the parent, which stops the workers
+    # SIGKILL: a worker that is starting still has its parent's handler of SIGTERM
+    ctypes.CDLL(None).prctl(SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # the parent has died before
+    threading.Thread(target=renewal.take_up, daemon=True).start()
 
     async def drained(scope: Any, receive: Any, send: Any) -> None:
-        """Have clients close their connections, so that no request comes as they are closed."""
+        """Call the application; while stopping, tell clients to close their connections."""
 
         async def write(message: Any) -> None:
             if is_stopping[0] and message["type"] == "http.response.start":
@@ -158,9 +163,9 @@ def _in_worker(app: Any, is_stopping: mmap.mmap) -> Any:
     return drained
 
 
-def _tell_when_ready(reserved: socket.socket, when_ready: Callable[[], None]) -> None:
-    """Call `when_ready` once somebody listens at the address."""
+def _greet(reserved: socket.socket, greeting: str) -> None:
+    """Print the greeting once a worker listens at the address."""
     with closing(socket.socket(reserved.family)) as client:
         while client.connect_ex(reserved.getsockname()):
             time.sleep(0.01)
-    when_ready()
+    print(greeting, flush=True)

@@ -1,10 +1,10 @@
-"""A model that answers without MXNet, by the files of an export: tables.npz and model.onnx.
+"""Models that answer without MXNet, by the files of an export: tables.npz and model.onnx.
 
 run folder and export folder -> load_served -> Predictor
 """
 
 import json
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,46 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ..models.kinds import RunConfig
 from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors
 from ..runs.folder import RunFolder
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import ConfigError, DataError
 from ..support.files import digest_of
-from .predictor import Parts, Predictor, RowScorer
+from .predictor import Parts, Predictor
 
 TABLES, NETWORK, METADATA = "tables.npz", "model.onnx", "metadata.json"
-ORIGINS = ("ratings.npz", "clicks.npz", "model.params")  # what a model's answers depend on
+ORIGINS = ("ratings.npz", "clicks.npz", "model.params")  # files that a model's answers depend on
 HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
-INPUT = "data"  # the name that HybridBlock.export gives it
-TINY = 1e-12  # as in the network: a row without a click stays zero
+INPUT = "data"  # the input's name, as HybridBlock.export would give it
+TINY = 1e-12  # the least length to divide by, as in the network: an empty row stays zero
 
 
-RowFunction = Callable[[np.ndarray], np.ndarray]
+DOCUMENTED = {  # texts for metadata.json; H is the number of hidden units, or factors
+    "items_weights": "vectors of item_ids, (items, H)",
+    "items_biases": "biases of item_ids, (items,)",
+    "users_weights": "vectors of user_ids, (users, H)",
+    "users_biases": "biases of user_ids, (users,): a prediction, before output_name and "
+    "postprocessing, is users_weights[u] @ items_weights[i] + users_biases[u] + items_biases[i]",
+    "output_name": "activation of predictions; sigmoid and tanh are stretched to output_ends",
+    "linear_weights": "scores of a user's row are row @ linear_weights + linear_biases; with "
+    "linear_weights_columns and _rows these are data, indices and indptr of a CSR matrix",
+    "linear_biases": "(items,)",
+    "fold_in": "penalty and weight of what is not clicked, by which a user's vector is solved for: "
+    "see d2l_autorec.models.vectors.FoldIn",
+}
 
 
 class NotExportedError(DataError):
-    """A run without tables of it as it is now."""
+    """A run that has no export, or only one of an earlier state."""
 
 
 def origins_of(record: RunFolder) -> dict[str, str]:
-    """Return the SHA-256, by name, of the files of a run that its answers depend on."""
+    """Return the SHA-256 of the files of a run that its answers depend on, by name."""
     return {name: record.digests[name] for name in ORIGINS if name in record.digests}
 
 
-def save_tables(parts: Parts, path: Path) -> None:
-    """Write all of a model's parts but a network that scores rows."""
+def save_tables(parts: Parts, path: Path) -> dict[str, str]:
+    """Write a model's parts, but not `score_rows`; return a description of each array by name."""
     arrays: dict[str, Any] = {}
     for name, table in (("items", parts.items), ("users", parts.users), ("linear", parts.linear)):
         if table is not None:
@@ -53,10 +64,11 @@ def save_tables(parts: Parts, path: Path) -> None:
         arrays["output_name"] = np.array(parts.output.name)
         arrays["output_ends"] = np.array([parts.output.low, parts.output.high])
     save_arrays(path, arrays.items())
+    return {name: text for name, text in DOCUMENTED.items() if name in arrays}
 
 
 def _arrays_of(name: str, weights: Any) -> dict[str, np.ndarray]:
-    """Return weights, dense or sparse or none, as arrays of float32 by name."""
+    """Return weights, which are dense, sparse or None, as arrays by name."""
     if weights is None:
         return {}
 
@@ -67,7 +79,7 @@ def _arrays_of(name: str, weights: Any) -> dict[str, np.ndarray]:
 
 
 def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
-    """Return what `_arrays_of` was given."""
+    """Return the weights that `_arrays_of` was given."""
     weights, rows = arrays.get(name), arrays.get(f"{name}_rows")
     if rows is None:
         return weights
@@ -77,7 +89,7 @@ def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
 
 
 def read_tables(path: Path) -> Parts:
-    """Read what `save_tables` wrote."""
+    """Read the parts that `save_tables` wrote."""
     arrays = load_arrays(path)
 
     def table(kind: type, name: str) -> Any:
@@ -93,47 +105,53 @@ def read_tables(path: Path) -> Parts:
     return Parts(table(Vectors, "items"), table(Vectors, "users"), output, table(Linear, "linear"))
 
 
-def open_session(path: Path) -> RowFunction:
-    """Load model.onnx, float32 (batch_size, columns) -> (batch_size, columns).
+class NetworkScorer:
+    """A function that scores rows by the content of a model.onnx; it can be pickled.
+
+    Parameters
+    ----------
+    network : bytes
+        The content, a model of float32 (batch_size, columns) -> (batch_size, columns).
+    unit_rows : bool
+        Whether that model reads rows of Euclidean length 1.
 
     Raises
     ------
     ConfigError
         If onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(f"{path.name} needs onnxruntime ({error}): {HOW_TO_INSTALL}") from error
 
-    # one thread: a pool of them would not outlive the fork of a server's workers
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda rows: session.run(None, {INPUT: rows})[0]
+    def __init__(self, network: bytes, unit_rows: bool) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ConfigError(f"{NETWORK} needs onnxruntime ({error}): {HOW_TO_INSTALL}") from error
 
+        # one thread: a pool of them would not outlive the fork of a server's workers
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            network, options, providers=["CPUExecutionProvider"]
+        )
+        self._made_of = network, unit_rows
 
-def row_scorer(path: Path, config: RunConfig) -> RowScorer:
-    """Return the function that scores users' rows by model.onnx."""
-    session = open_session(path)
+    def __reduce__(self) -> tuple[type, tuple[bytes, bool]]:
+        return type(self), self._made_of
 
-    def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
+    def __call__(self, matrix: sparse.csr_matrix) -> np.ndarray:
+        """Return the scores of rows, float32, in the same shape."""
         rows = matrix.toarray().astype(np.float32)
-        return session(of_length_1(rows) if config.unit_rows else rows)
-
-    return score_rows
-
-
-def of_length_1(rows: np.ndarray) -> np.ndarray:
-    """Divide rows by their Euclidean length, which a network of clicks reads."""
-    lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    return rows / np.maximum(lengths, TINY)
+        _, unit_rows = self._made_of
+        if unit_rows:
+            lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+            rows /= np.maximum(lengths, TINY)
+        return self._session.run(None, {INPUT: rows})[0]
 
 
 def load_served(
     path: str | Path, export: str | Path | None = None
 ) -> tuple[Predictor, dict[str, Any]]:
-    """Open a run folder without MXNet, by the tables that `export` wrote of it.
+    """Open a run folder without MXNet, by the files of its export.
 
     Parameters
     ----------
@@ -145,15 +163,16 @@ def load_served(
     Returns
     -------
     Predictor
+        The model.
     dict
-        What result.json holds.
+        The content of result.json.
 
     Raises
     ------
     NotExportedError
-        If there are no tables of the run as it is now.
+        If there is no export of the run as it is now.
     DataError
-        If it is no finished run, or one of its files is damaged.
+        If the folder holds no finished run, or one of its files is damaged.
     """
     record = RunFolder.read(Path(path))
     result = record.finished()
@@ -165,21 +184,19 @@ def load_served(
 
     parts = read_tables(folder / TABLES)
     if config.encodes_users:
-        parts = replace(parts, score_rows=row_scorer(folder / NETWORK, config))
+        scorer = NetworkScorer((folder / NETWORK).read_bytes(), config.unit_rows)
+        parts = replace(parts, score_rows=scorer)
     ratings, inputs, _ = record.known()
     if config.task == "rating":
-        inputs.means()  # once, before a server's workers are forked
+        inputs.means()  # computes them once, before a server's workers are forked
     return Predictor(config, ratings, inputs, parts), result
 
 
 def _check_current(record: RunFolder, folder: Path, names: list[str]) -> None:
-    """Raise NotExportedError unless the files are those of an export of the run as it is."""
-    try:
+    """Raise NotExportedError unless the files are an export of the run as it is now."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         metadata = json.loads((folder / METADATA).read_bytes())
         found = {name: digest_of(folder / name) for name in names}
-        is_current = metadata["run"] == origins_of(record)
-        is_current = is_current and found.items() <= metadata["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        is_current = False
-    if not is_current:
-        raise NotExportedError(f"{folder} is no export of the run as it is now")
+        if metadata["run"] == origins_of(record) and found.items() <= metadata["files"].items():
+            return
+    raise NotExportedError(f"{folder} is no export of the run as it is now")

@@ -7,14 +7,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-NAMES = "names"  # of all arrays: one flipped bit of a zip archive's list can hide some of them
+NAMES = "names"  # lists all arrays: one flipped bit of a zip archive's list can hide some of them
 
 
 def save_arrays(path: Path, arrays: Iterable[tuple[str, Any]]) -> None:
     """Write arrays one by one, without a copy of them.
 
-    Not compressed: of 20 million ratings that took half a minute, and reading them twice as long.
-    `numpy.savez` leaves its file open where the disk is full, and Python then complains of it.
+    They are not compressed: to compress 20 million ratings took half a minute, and reading them
+    took twice as long. `numpy.savez` is not used because it leaves its file open where the disk
+    is full, and Python then complains of it.
     """
     names = []
     with zipfile.ZipFile(path, "w") as archive:
@@ -30,7 +31,10 @@ def _write(archive: zipfile.ZipFile, name: str, array: Any) -> None:
 
 
 def load_arrays(source: Path | BinaryIO) -> dict[str, np.ndarray]:
-    """Read what `save_arrays` wrote; of damaged bytes anything is raised: see `telling_damage`."""
+    """Read what `save_arrays` wrote.
+
+    Damaged bytes can raise any exception; `telling_damage` makes one kind of them.
+    """
     with np.load(source, allow_pickle=False) as stored:
         arrays = dict(stored)
 

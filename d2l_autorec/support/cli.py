@@ -1,7 +1,6 @@
 """The frame of every command: its parser, one-line errors, exit codes and warnings."""
 
 import argparse
-import copy
 import gc
 import os
 import re
@@ -10,45 +9,44 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
 from .errors import NumericalError, UserError, did_you_mean, shortened
-from .terminal import SignalWatch, discard, prepare_streams
+from .terminal import SignalWatch, discard, prepare_streams, wrapped
 from .texts import with_flags
 
 USER_ERROR, DIVERGED, BROKEN_PIPE = 2, 3, 141  # exit codes
-WIDTH = 79  # of a help's description
+WIDTH = 79  # characters in a line of a help's description
+WARNING = "warning"
+YELLOW, PLAIN = "\x1b[33m", "\x1b[0m"  # codes of a terminal
+Arguments: TypeAlias = Sequence[str] | None  # None stands for those of sys.argv
+Command: TypeAlias = Callable[[Arguments], Any]
 OUT_OF_MEMORY = re.compile("out of memory|failed to allocate|cudaMalloc failed", re.IGNORECASE)
 
 
-class FirstHelp(argparse.RawDescriptionHelpFormatter):
-    """Help that is brief, and leaves out what is rarely needed."""
+class Help(argparse.RawDescriptionHelpFormatter):
+    """A formatter of help texts that breaks lines between words only."""
 
-    def add_argument(self, action: argparse.Action) -> None:
-        """Show an option, in the words of its attribute `brief` where it has any."""
-        shown = copy.copy(action)
-        shown.help = getattr(action, "brief", action.help)
-
-        if shown.help != "":
-            super().add_argument(shown)
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and whose help keeps its layout.
 
-    An option whose attribute `brief` is a text is shown with it by --help; where
-    that is empty, the option is left to --help-all.
+    Where an option has an attribute `brief`, --help shows that text in place of the whole one;
+    where `brief` is empty, only --help-all shows the option.
 
     Parameters
     ----------
     command : str
-        What stands behind "python -m ".
+        The words behind "python -m ", in the usage line.
     about : str
         The command's docstring: its first two paragraphs are shown above the options, the
         others below.
     usage : str
-        What stands behind the command.
+        The words behind the command, in the usage line.
     """
 
     def __init__(self, command: str, about: str | None, usage: str = "[options]") -> None:
@@ -56,28 +54,29 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"python -m {command}",
             usage=f"%(prog)s {usage}",
-            description=textwrap.fill(" ".join(paragraphs[:2]), WIDTH),
+            description=textwrap.fill(" ".join(paragraphs[:2]), WIDTH, break_on_hyphens=False),
             epilog="\n\n".join(paragraphs[2:]),
-            formatter_class=FirstHelp,
+            formatter_class=Help,
             allow_abbrev=False,
         )
         self.add_argument("--version", action="version", version=f"d2l_autorec {__version__}")
         self._words: list[str] = []
 
     def add_help_all(self) -> None:
-        """Give the parser --help-all, where --help leaves options out."""
+        """Add the option --help-all, for a parser whose --help leaves options out."""
         text = "show every option (of a model: --model NAME --help)"
         self.add_argument("--help-all", action="help", help=text)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """Parse as argparse does; a mistyped option comes with what was meant."""
+        """Parse as argparse does, with short help texts unless --help-all asks for the whole."""
         self._words = list(sys.argv[1:] if args is None else args)
-        if "--help-all" in self._words:
-            self.formatter_class = argparse.RawDescriptionHelpFormatter
+        if "--help-all" not in self._words:
+            for action in self._actions:
+                action.help = getattr(action, "brief", action.help) or argparse.SUPPRESS
         return super().parse_args(self._words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise UserError, with what may be meant by a word that is no option."""
+        """Raise UserError; for a mistyped option, its message says what may have been meant."""
         known = self._option_string_actions
         if re.search("required|unrecognized|ignored explicit", message):  # -hidden is -h idden
             for word in self._words:
@@ -90,10 +89,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def run_command(
-    name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None = None
-) -> int:
-    """Run `command(argv)`; what a user or a machine can do becomes one line and an exit code.
+def run_command(name: str, command: Command, argv: Arguments = None) -> int:
+    """Run `command(argv)`, and make one line and an exit code of an error that is no bug.
 
     Parameters
     ----------
@@ -124,11 +121,9 @@ def run_command(
         return code
 
 
-def _exit_code(
-    name: str, command: Callable[[Sequence[str] | None], Any], argv: Sequence[str] | None
-) -> int:
+def _exit_code(name: str, command: Command, argv: Arguments) -> int:
     try:
-        with SignalWatch():  # not while an error is told, which would be lost
+        with SignalWatch():  # it ends before an error is printed, or a signal could swallow that
             command(argv)
     except SystemExit as request:  # --help
         return int(request.code or 0)
@@ -144,14 +139,12 @@ def _exit_code(
 
 
 def explain(error: BaseException) -> tuple[str | None, int]:
-    """Return the line and the exit code of what users and machines do; no line for a bug."""
+    """Return the line and the exit code for an error; the line is None for a bug."""
     if isinstance(error, KeyboardInterrupt):
         return f"stopped: {str(error) or 'SIGINT'}", getattr(error, "exit_code", 130)
-    if isinstance(error, NumericalError):
-        return f"error: {error}", DIVERGED
 
     text = None
-    if isinstance(error, UserError):
+    if isinstance(error, (UserError, NumericalError)):
         text = str(error)
     elif isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
@@ -162,12 +155,16 @@ def explain(error: BaseException) -> tuple[str | None, int]:
         text = f"out of memory ({error}): take a smaller model or batch"
     elif type(error).__name__ == "MXNetError" and OUT_OF_MEMORY.search(str(error)):
         text = "a device is out of memory: take a smaller --batch-size or --hidden"
-    return text and f"error: {text}", USER_ERROR
+    code = DIVERGED if isinstance(error, NumericalError) else USER_ERROR
+    return text and f"error: {text}", code
 
 
 def _print_error(name: str, line: str) -> None:
     # at once: between a line and its end, as print writes them, a signal may end this process
-    sys.stderr.write(f"{name}: {' '.join(with_flags(line).split())}\n")
+    text = wrapped(f"{name}: {' '.join(with_flags(line).split())}", sys.stderr)
+    if name == WARNING and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        text = f"{YELLOW}{WARNING}:{PLAIN}{text.removeprefix(WARNING + ':')}"
+    sys.stderr.write(text + "\n")
 
 
 @contextmanager
@@ -176,20 +173,20 @@ def _own_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: _print_error("warning", str(message))
+        warnings.showwarning = lambda message, *_, **__: _print_error(WARNING, str(message))
         yield
 
 
 def leave(code: int) -> NoReturn:
-    """End this process; a worker that failed at once.
+    """End this process with an exit code; a worker that has failed ends at once.
 
-    At the interpreter's exit an open store waits until every worker is done,
-    and those wait for this one: nobody would ever learn of its failure.
+    At the interpreter's exit an open key-value store waits until every worker is done, and
+    those wait for this one: nobody would ever learn of its failure.
     """
     if code and os.environ.get("DMLC_ROLE") == "worker":
         sys.stdout.flush()
         os._exit(code)
-    if code:  # all is said: MXNet, where it was only half loaded, has something to add
+    if code:  # all is said, but a half-loaded MXNet would print more
         discard(2)
-    gc.freeze()  # else the interpreter looks through all of the libraries once more
+    gc.freeze()  # else the interpreter's last garbage collection goes through all libraries
     sys.exit(code)

@@ -1,13 +1,14 @@
-"""What a user did wrong, in one line: the value, what is allowed, the way out."""
+"""Errors and warnings for users, in one line: the value, what is allowed, the way out."""
 
 import difflib
 import signal
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
-LONGEST = 60  # of a value that is quoted
+LONGEST = 60  # characters of a value that a message quotes
 MXNET_IS_MISSING = (
     "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
     "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
@@ -15,11 +16,11 @@ MXNET_IS_MISSING = (
 
 
 class UserError(ValueError):
-    """A mistake of the user's; the commands print it as one line and exit with 2."""
+    """A mistake of the user's; the commands print it as one line and exit with code 2."""
 
 
 class ConfigError(UserError):
-    """An option, or a combination of options, that cannot be run."""
+    """An option, or a combination of options, that is not possible."""
 
 
 class DataError(UserError):
@@ -31,15 +32,23 @@ class UnknownIdError(DataError):
 
 
 class DataWarning(UserWarning):
-    """Something was dropped, changed or replaced; the run goes on and says so."""
+    """A warning that something in the data or options was dropped, changed or replaced."""
 
 
 class NumericalError(ArithmeticError):
-    """A training has diverged; the commands print it as one line and exit with 3."""
+    """A training that has diverged; the commands print it as one line and exit with code 3."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the command to end: it says how to go on, and exits with 128 + signal."""
+    """A signal that asked to stop; the message says how to go on.
+
+    Parameters
+    ----------
+    signal_number : int
+        The signal; the commands exit with 128 plus this number, which is `exit_code`.
+    advice : str
+        How to go on, for the message.
+    """
 
     def __init__(self, signal_number: int, advice: str = "") -> None:
         name = signal.Signals(signal_number).name
@@ -47,9 +56,14 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
+def warn(text: str) -> None:
+    """Warn with a DataWarning that points to the line which called the library."""
+    warnings.warn(text, DataWarning, stacklevel=4)
+
+
 @contextmanager
 def stopped_with(advice: str) -> Iterator[None]:
-    """Have the message of a signal in the block say how to go on with the whole."""
+    """Replace the message of a signal that comes in the block by one that has this advice."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -58,7 +72,7 @@ def stopped_with(advice: str) -> Iterator[None]:
 
 
 def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:
-    """Raise ConfigError unless a parameter is a whole number, not too low and not too high."""
+    """Raise ConfigError unless a parameter is a whole number within its bounds."""
     is_whole = isinstance(value, Integral)
     if is_whole and int(value) >= at_least and (at_most is None or int(value) <= at_most):
         return
@@ -68,32 +82,32 @@ def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None
 
 
 def can_be_heldout(wanted: int | float) -> bool:
-    """Return whether this is a number of users to hold out, or a fraction of them."""
+    """Return whether this can be a number of users to hold out, or a fraction of them."""
     is_fraction = 0 < wanted < 0.5
     is_count = wanted >= 0 and float(wanted).is_integer()
     return is_fraction or is_count
 
 
 def shortened(text: str) -> str:
-    """Cut a text that is too long for a line."""
+    """Cut a text that is longer than `LONGEST` characters."""
     return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ', did you mean ...?' where a word is close to a known one, else nothing."""
+    """Return '; did you mean ...?' where a word is close to a known one, else ''."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
-    """Raise ConfigError for a value that an unset shell variable leaves.
+    """Raise ConfigError for an empty value, such as an unset shell variable leaves.
 
     Parameters
     ----------
     name, value : str
-        Of an option.
+        An option's name, and the value it was given.
     white_space : bool
-        Whether blanks are a value.
+        Whether blanks alone are allowed.
     """
     if not value or (value.isspace() and not white_space):
         raise ConfigError(

@@ -13,17 +13,17 @@ from typing import Any
 
 from .errors import ConfigError, DataError
 
-PART = ".d2l_autorec-part-"  # begins the name of every temporary file, and of nothing else
+PART = ".d2l_autorec-part-"  # how the names of temporary files begin, and no others
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
 BEGIN_ANEW = "restore it from a copy, or begin a new run"
-BEGUN = ("config.json", "folds.json", "tune.json")  # of a run, its folds, a search: begun there
+BEGUN = ("config.json", "runs.json", "tune.json")  # show that a run, several or a search began
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file of the same suffix, to be written in the block.
+    """Yield the path of a temporary file with the same suffix, to be written in the block.
 
-    At the end it is flushed to the disk and renamed into place, with the mode
+    At the end the file is flushed to the disk and renamed into place, with the mode
     of the file that it replaces; a symbolic link stays, and its target is
     replaced. After an error the temporary file is gone, and what stood at
     `path` stays.
@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     ConfigError
-        If the folder is missing or read-only, the disk full, or `path` no
-        regular file.
+        If the folder is missing or read-only, the disk is full, or `path` is not
+        a regular file.
     """
     target = Path(os.path.realpath(path))
     unfinished = target.parent / f"{PART}{secrets.token_hex(4)}{target.suffix[:9]}"
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
         _sync(unfinished)
         unfinished.replace(target)
-        with suppress(OSError):  # the file is in place; some shared mounts sync no folders
+        with suppress(OSError):  # the file is in place; some shared mounts cannot sync folders
             _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
         raise ConfigError(
@@ -55,12 +55,12 @@ def replacing(path: Path) -> Iterator[Path]:
             "choose another folder; what was there before is unharmed"
         ) from error
     finally:
-        with suppress(OSError):  # the folder has become read-only: what is wrong is said already
+        with suppress(OSError):  # the folder has become read-only, which is reported already
             unfinished.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, on the disk."""
+    """Flush the content of a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -70,9 +70,10 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def telling_damage(path: Path, way_out: str = BEGIN_ANEW) -> Iterator[None]:
-    """Raise DataError, which names the file, for what goes wrong in the block.
+    """Raise DataError, which names the file, for any exception in the block.
 
-    Too little memory is no damage, nor is what cannot be written.
+    Two pass unchanged, as they are no damage: MemoryError, and ConfigError for a file that
+    cannot be written.
     """
     try:
         yield
@@ -91,7 +92,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in a folder of this package's."""
+    """Remove the temporary files that a killed process of this package left in a folder."""
     for path in folder.glob(f"{PART}*"):
         path.unlink()
 
@@ -108,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the file is missing, or holds none.
+        If the file is missing, or holds no JSON object.
     """
     with telling_damage(path):
         content = json.loads(path.read_bytes().decode("utf-8"))
@@ -129,7 +130,7 @@ def digest_of(path: Path) -> str:
 
 
 def check_digests(folder: Path, files: Mapping[str, str]) -> None:
-    """Raise DataError unless every file is there, as it was when its digest was taken."""
+    """Raise DataError unless every file is there and still has the SHA-256 that is given."""
     for name, digest in files.items():
         with telling_damage(folder / name):
             if digest_of(folder / name) != digest:
@@ -138,7 +139,7 @@ def check_digests(folder: Path, files: Mapping[str, str]) -> None:
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold a file, made where it is missing, in the block; waits while another process does."""
+    """Lock a file for the block, after waiting for other processes; make it where missing."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -147,7 +148,13 @@ def holding(path: Path) -> Iterator[None]:
 def claim(folder: Path, given: str = "out") -> None:
     """Mark a folder as one that this package writes a run into.
 
-    What a run left there that was killed before it began is replaced.
+    The folder may hold what was left by a run that was killed before it began.
+
+    Parameters
+    ----------
+    folder : Path
+    given : str
+        The parameter that names the folder, for messages.
 
     Raises
     ------
@@ -174,9 +181,9 @@ def claim(folder: Path, given: str = "out") -> None:
 
 @contextmanager
 def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None]:
-    """Hold a run folder for this process in the block.
+    """Lock a run folder for this process in the block.
 
-    The lock is the operating system's: it ends with the process, however that ends.
+    The operating system holds the lock: it ends with the process, however that ends.
 
     Parameters
     ----------
@@ -184,12 +191,13 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
     new : bool
         Whether to `claim` it for a run that begins.
     given : str
-        The parameter that names the folder.
+        The parameter that names the folder, for messages.
 
     Raises
     ------
     ConfigError
-        If the folder cannot be made or written, holds other files, or another process holds it.
+        If the folder cannot be made or written, another process has locked it, or, where it
+        is `new`, it holds other files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -211,3 +219,18 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
 
     with file:
         yield
+
+
+def table_writer(path: Path, schema: Any) -> Any:
+    """Return a writer of Arrow tables: to Parquet, Feather or else csv, by the file's suffix.
+
+    A csv file may be compressed, as .csv.gz or .csv.zst.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    if path.suffix == ".parquet":
+        return parquet.ParquetWriter(path, schema, compression="zstd")
+    if path.suffix == ".feather":
+        return pa.ipc.new_file(path, schema)
+    return csv.CSVWriter(pa.output_stream(str(path)), schema)

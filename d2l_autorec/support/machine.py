@@ -8,19 +8,19 @@ from .errors import ConfigError
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 GIB = 2**30
-DISTRIBUTED = ("dist_sync", "dist_async")  # kinds of MXNet's parameter server
+DISTRIBUTED = ("dist_sync",)  # values of `kvstore` that need MXNet's parameter server
 NUMBERS = ("DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER")
-MAX_THREADS = 512  # far more, and OpenMP crashes
+MAX_THREADS = 512  # OpenMP crashes with far more
 
 
 def omp_threads() -> int | None:
-    """Return the first number of OMP_NUM_THREADS; None where there is none."""
+    """Return the first number of OMP_NUM_THREADS, from 1 to `MAX_THREADS`; None without one."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(max(1, int(first)), MAX_THREADS) if first.isdecimal() else None
 
 
 def check_role() -> None:
-    """Raise ConfigError where MXNet would serve, not train, as soon as it is imported."""
+    """Raise ConfigError where importing MXNet would make this process a server, not a worker."""
     role = os.environ.get("DMLC_ROLE", "worker")
     if role != "worker":
         raise ConfigError(
@@ -30,7 +30,7 @@ def check_role() -> None:
 
 
 def check_parameter_server(kvstore: str) -> None:
-    """Raise ConfigError unless the variables are set by which MXNet joins a parameter server."""
+    """Raise ConfigError unless all variables are set that MXNet's parameter server needs."""
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         value = os.environ.get(name, "")
         if not value or (name in NUMBERS and not value.isdecimal()):
@@ -42,34 +42,30 @@ def check_parameter_server(kvstore: str) -> None:
 
 
 def available_threads() -> int:
-    """Return the CPUs that this process may run on, at most as many as its container allows."""
-    count = len(os.sched_getaffinity(0))
-    quota = cpu_quota()
-    return count if quota is None else max(1, min(count, math.ceil(quota)))
-
-
-def cpu_quota() -> float | None:
-    """Return the CPUs' worth of time that a container allows; None where there is no limit."""
-    limits = [_words(group / "cpu.max") for group in _control_groups()]
-    quotas = [int(words[0]) / int(words[1]) for words in limits if words and words[0].isdecimal()]
-    return min(quotas, default=None)
+    """Return how many CPUs this process may run on, at most as many as its container allows."""
+    counts = [len(os.sched_getaffinity(0))]
+    for group in _control_groups():
+        quota, *period = _words(group / "cpu.max") or [""]
+        if quota.isdecimal():
+            counts.append(math.ceil(int(quota) / int(period[0])))
+    return max(1, min(counts))
 
 
 def idle_cpus() -> int | None:
-    """Return the CPUs on which no other thread computes now; None where nothing says."""
-    running = _number(PROC / "stat", "procs_running")  # this thread among them
+    """Return on how many CPUs no other thread computes now; None where that is unknown."""
+    running = _number(PROC / "stat", "procs_running")  # this thread is one of them
     return None if running is None else max(0, (os.cpu_count() or 1) - (running - 1))
 
 
 def check_fits(needed: int, available: int | None, what: str, way_out: str) -> None:
-    """Raise ConfigError, before anything is allocated, for what cannot fit.
+    """Raise ConfigError, before anything is allocated, for what cannot fit into memory.
 
     Parameters
     ----------
     needed : int
-        Bytes.
+        Bytes that are needed.
     available : int or None
-        Bytes; None is no known limit.
+        Bytes that are available; None where no limit is known.
     what, way_out : str
         Subject of the message, and its advice.
     """
@@ -81,16 +77,16 @@ def check_fits(needed: int, available: int | None, what: str, way_out: str) -> N
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process can still have; None where nothing says.
+    """Return the bytes that this process can still have; None where that is unknown.
 
-    The least of what the machine and its control groups (a container's limit) leave.
+    This is the least of what the machine and its control groups (a container's limit) leave.
     """
     limits = [_number(PROC / "meminfo", "MemAvailable:", 1024), *map(_left_in, _control_groups())]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _left_in(group: Path) -> int | None:
-    """Return what a control group leaves; what it caches of files can be freed."""
+    """Return the bytes that a control group leaves, or None; cached files count as free."""
     most, used = _words(group / "memory.max"), _words(group / "memory.current")
     if not used or not most or most == ["max"]:
         return None
@@ -107,7 +103,7 @@ def _control_groups() -> list[Path]:
 
 
 def _number(path: Path, name: str, unit: int = 1) -> int | None:
-    """Return the number behind a name in a file of the kernel's; None where it is not there."""
+    """Return the number behind a name in a file of the system's, times `unit`, or None."""
     words = _words(path)
     return int(words[words.index(name) + 1]) * unit if name in words[:-1] else None
 

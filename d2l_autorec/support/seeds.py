@@ -1,4 +1,7 @@
-"""The random streams of a run, each derived from (seed, purpose, epoch); dropout has keys."""
+"""The random streams of a run, each derived from (seed, purpose, epoch).
+
+Dropout has keys in their place: see `kernels.dropout`.
+"""
 
 from enum import IntEnum
 
@@ -8,26 +11,31 @@ from .errors import check_whole
 
 
 class Purpose(IntEnum):
-    """What random numbers are for. A value, once given, stays: runs are repeatable by it."""
+    """What random numbers are for. Its values must never change, or runs would not repeat."""
 
     SPLIT = 1
     VALIDATION = 2
     GENERATED_RATINGS = 3
     INITIAL_VALUES = 4
     ROW_ORDER = 5
-    # 6 was dropout's, which now has a key of its own: see kernels.dropout
+    # 6 was once dropout's and stays unused
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
-    """Return NumPy's generator for a purpose; no two purposes or epochs share one.
+    """Return NumPy's generator for a purpose; no two purposes or epochs share a stream.
 
     Parameters
     ----------
     seed : int
-        The run's, from 0 to 2^31 - 1.
+        The run's seed, from 0.
     purpose : Purpose
     epoch : int
-        0 where a run needs the stream once.
+        The epoch, or 0 where a run needs the stream only once.
+
+    Raises
+    ------
+    ConfigError
+        If `seed` is not a whole number, or below 0.
     """
     check_whole("seed", seed, at_least=0)
     return np.random.default_rng(_sequence(seed, purpose, epoch))

@@ -1,22 +1,22 @@
-"""One look for every picture: colours, line styles, resolution, and what matplotlib is to draw."""
+"""One look for every picture: colours, line styles, resolution and other matplotlib settings."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-# Okabe and Ito, Color Universal Design: told apart with any kind of colour vision, and dark
-# enough for thin lines on white, which their yellow is not
+# The palette of Okabe and Ito (Color Universal Design) can be told apart with any kind of colour
+# vision. Its yellow is left out: thin lines of it are too pale on white
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 BLACK, GREY = "#000000", "#595959"
 COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 
-# what is measured on which part, in every picture
+# the lines of what is measured on each part of the data, in every picture
 COLOR_OF = {"train": BLUE, "validation": GREEN, "test": VERMILLION}
 STYLE_OF = {"train": "-", "validation": ":", "test": "--"}
-LINE_STYLES = ("-", "--", "-.", ":")  # of several runs; also tells them apart in print
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of points of several kinds
+LINE_STYLES = ("-", "--", "-.", ":")  # tell several runs apart, in black and white, too
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # tell kinds of points apart
 DPI = 120
-SETTINGS: Any = {  # matplotlib's
+SETTINGS: Any = {  # matplotlib's settings
     "axes.prop_cycle": f"cycler(color={COLORS})",
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -32,13 +32,13 @@ SETTINGS: Any = {  # matplotlib's
     "lines.linewidth": 1.6,
     "savefig.dpi": DPI,
 }
-Points: TypeAlias = Sequence[tuple[int, float]]  # epochs and values
+Points: TypeAlias = Sequence[tuple[int, float]]  # pairs of epoch and value
 
 
 def use_style() -> None:
     """Make pyplot draw as this package does: colour-blind safe colours, a light grid, no frame.
 
-    For notebooks and programs. The lines of an axes take the colours in turn
+    Use it in notebooks and programs. The lines of an axes take the colours in turn
     (`"C0"` to `"C6"`); what was drawn before is not changed.
 
     Examples
@@ -54,7 +54,7 @@ def use_style() -> None:
 def in_style() -> Any:
     """Return a context in which figures have the package's style.
 
-    Texts are shown as they are: a data set or a folder may have a dollar sign in its name.
+    A dollar sign in a text, as in the name of a data set or a folder, begins no formula.
     """
     import matplotlib
 
@@ -64,7 +64,7 @@ def in_style() -> Any:
 def settled_limits(
     curves: Sequence[Points], levels: Sequence[float] = ()
 ) -> tuple[float | None, float | None]:
-    """Return limits of a value axis that show what curves settle to, and not how they begin.
+    """Return limits of a value axis that show what curves settle to, not how they begin.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def settled_limits(
     Returns
     -------
     low, high : float or None
-        None where everything is shown.
+        Both None where everything is to be shown.
     """
     settled = [*levels, *(value for points in curves for _, value in points[len(points) // 5 :])]
     everything = [*settled, *(value for points in curves for _, value in points)]

@@ -1,25 +1,28 @@
-"""The terminal of a command: its streams, what is said on the way, and the signals from it."""
+"""The terminal of a command: its streams, messages on progress, and the signals from it."""
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from .errors import Interrupted
 
-CLEAR_LINE = "\r\x1b[K"  # of a terminal
+CLEAR_LINE = "\r\x1b[K"  # a terminal's code
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _shown = False
+_said: set[str] = set()  # steps and remarks that this command has printed
 
 
 def prepare_streams() -> None:
-    """Let the standard streams take any character, and open to nowhere those that are closed."""
+    """Let the standard streams take any character, and open /dev/null for those that are closed."""
     for name in ("stdin", "stdout", "stderr"):  # in the order of their descriptors
         stream = getattr(sys, name)
         if stream is None:
@@ -29,35 +32,71 @@ def prepare_streams() -> None:
 
 
 def discard(descriptor: int) -> None:
-    """Let what is written to `descriptor` vanish: Python writes what it has left at its end."""
+    """Let what is written to `descriptor` vanish, as what Python still flushes at its end."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
 
 
 def show_steps(wanted: bool) -> None:
-    """From now on tell each step, if `wanted` and where a person reads stderr."""
+    """Let `step` print from now on, if `wanted` and if stderr is a terminal."""
     global _shown
     _shown = wanted and sys.stderr.isatty()
+    _said.clear()
 
 
 def step(what: str) -> None:
-    """Say what begins now, in a line; in the place of a bar that has not moved yet."""
-    if _shown:
-        print(f"{CLEAR_LINE}{what} ...", file=sys.stderr, flush=True)
+    """Print what begins now, once for each text, over a progress bar that has not moved yet."""
+    if _shown and what not in _said:
+        _said.add(what)
+        print(CLEAR_LINE + wrapped(f"{what} ...", sys.stderr), file=sys.stderr, flush=True)
 
 
 def remark(text: str) -> None:
-    """Say a sentence on stderr."""
-    print(text, file=sys.stderr)
+    """Print a sentence to stderr."""
+    print(wrapped(text, sys.stderr), file=sys.stderr, flush=True)
+
+
+def remark_once(text: str) -> None:
+    """Print a sentence to stderr, if this command has not printed it yet."""
+    if text not in _said:
+        _said.add(text)
+        remark(text)
+
+
+def wrapped(text: str, stream: TextIO, indent: int = 0, end: str = "") -> str:
+    """Break a text between words for a terminal, which would break it within them.
+
+    Parameters
+    ----------
+    text : str
+    stream : text file
+        Where the text goes; it is broken only for a terminal.
+    indent : int
+        Blanks before the second line and those that follow it.
+    end : str
+        What each line but the last ends with: a backslash in a command for a shell.
+    """
+    if not stream.isatty():
+        return text
+
+    columns = shutil.get_terminal_size().columns - len(end)
+    lines = textwrap.wrap(
+        text,
+        columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{end}\n".join(lines)
 
 
 class SignalWatch:
-    """Make an `Interrupted` of a signal: at once, or where `deferring` between two steps.
+    """A block in which a signal raises `Interrupted`: at once, or while `deferring` at `check`.
 
-    Of several at once the second is raised at once. One that a library has
-    swallowed is raised at the next `check`, at the end of the block at the latest.
-    A signal that is ignored, as by nohup, stays so.
+    A second signal is raised at once in any case. An exception that a library has
+    swallowed is raised again at the next `check`, at the end of the block at the latest.
+    A signal that is ignored, as under nohup, stays ignored.
 
     Parameters
     ----------
@@ -85,7 +124,7 @@ class SignalWatch:
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
-        """In this block let a signal wait for `check`, or for the end of the block."""
+        """Let a signal in this block wait for `check`, or for the end of the block."""
         self._defers = True
         try:
             yield

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
-# Errors and warnings of the library name parameters in backticks, and quote nothing else so:
+# Errors and warnings of the library put parameters in backticks, and nothing else:
 # `batch_size`, `kernel=dense`, and `train_model(resume=FOLDER)` for a training to go on with. A
-# command prints --batch-size and --kernel dense. A quote stands between blanks or punctuation: no
-# backtick in a name or a path of the user's.
+# command prints --batch-size and --kernel dense for them. Only backticks beside blanks or
+# punctuation count: a name or a path of the user's may have some, too.
 QUOTED = re.compile(
     r"""(?<![^\s(])`
     (?: train_model\(resume=(?P<resumed>.*?)\)
@@ -23,7 +23,7 @@ Lines = Sequence[Sequence[str]]  # a head and its rows, all of equal length
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Round a number to so many significant digits: '0.00312', '61.4', '337,000'."""
+    """Return a number rounded to `digits` significant digits: '0.00312', '61.4', '337,000'."""
     if not math.isfinite(value):
         return str(value)
 
@@ -42,14 +42,14 @@ def seconds_shown(seconds: float) -> str:
 
 
 def aligned(lines: Lines, left: int) -> str:
-    """Align columns for a terminal, two blanks apart.
+    """Return lines with aligned columns for a terminal, two blanks apart.
 
     Parameters
     ----------
     lines : sequence of sequence of str
         The head, then the rows.
     left : int
-        How many columns stand to the left; the others, which are numbers, to the right.
+        How many columns, from the first, are aligned to the left; the others to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines)]
 
@@ -64,16 +64,16 @@ def aligned(lines: Lines, left: int) -> str:
 
 
 def markdown(lines: Lines) -> str:
-    """Write a table in Markdown; its first line is the head."""
+    """Return a table in Markdown; the first of `lines` is the head."""
     head, *rows = lines
     rule = ["---"] * len(head)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows as csv: each name that a row has is a column, None is empty."""
+    """Return rows as csv: each name that a row has becomes a column, and None an empty field."""
     rows = list(rows)
-    names = {name: None for row in rows for name in row}  # in order; rows may lack some
+    names = {name: None for row in rows for name in row}  # in order; a row may lack some
 
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
@@ -83,12 +83,15 @@ def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def flag(name: str) -> str:
-    """Return the option of a parameter: num_hidden is --num-hidden, and n is -n."""
-    return f"-{name}" if len(name) == 1 else "--" + name.replace("_", "-")
+    """Return a parameter's option on the command line: num_hidden has --num-hidden, n has -n.
+
+    The underscore at the end of from_ is left out: --from.
+    """
+    return f"-{name}" if len(name) == 1 else "--" + name.rstrip("_").replace("_", "-")
 
 
 def as_command(name: str, *arguments: str, **options: str | bool) -> str:
-    """Return a command of this package, to be pasted into a shell.
+    """Return a command of this package as text that can be pasted into a shell.
 
     Examples
     --------
@@ -105,7 +108,7 @@ def as_words(options: Mapping[str, str | bool]) -> list[str]:
     for option, value in options.items():
         if isinstance(value, bool):
             words.append(flag(option if value else f"no_{option}"))
-        elif value.startswith("-"):  # behind a blank it would be an option
+        elif value.startswith("-"):  # after a blank it would be taken for an option
             words.append(f"{flag(option)}={quote(value)}")
         else:
             words += [flag(option), quote(value)]
@@ -113,15 +116,16 @@ def as_words(options: Mapping[str, str | bool]) -> list[str]:
 
 
 def with_flags(text: str) -> str:
-    """Replace the parameters in a text of the library by options."""
+    """Replace the parameters in a text of the library by options of the command line."""
     return QUOTED.sub(_as_option, text)
 
 
 def _as_option(quoted: re.Match[str]) -> str:
     if quoted["resumed"] is not None:
-        return f"python -m d2l_autorec.run --resume {quoted['resumed']}"
+        return f"python -m d2l_autorec.run --resume {quote(quoted['resumed'])}"
     if quoted["value"] == "False":
         return f"--no-{quoted['name']}"
-    if quoted["value"] is not None:
-        return f"{flag(quoted['name'])} {quoted['value']}"
-    return flag(quoted["name"])
+    value = quoted["value"] or ""
+    shown = value if value.startswith("'") else quote(value)  # some values are quoted already
+    between = "=" if value.startswith("-") else " "  # after a blank, -1,10 would be an option
+    return flag(quoted["name"]) + f"{between}{shown}" * bool(value)

@@ -1,1 +1,1 @@
-"""The loop and what it takes: loaders, losses, devices, schedules, checkpoints."""
+"""Training: the loop, and its loaders, losses, devices, schedules and checkpoints."""

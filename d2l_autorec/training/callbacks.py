@@ -1,27 +1,31 @@
-"""What happens around the steps and epochs of a training; see `loop.fit`."""
+"""Callbacks, which `loop.fit` calls before and after the steps and epochs of a training."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as onp
 
 from ..kernels.dropout import dropout_key
 from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
 from ..support.terminal import SignalWatch
-from .checkpoint import are_finite
+from .checkpoint import Arrays, are_finite, lent_parameters, parameters_of
 from .history import EpochRecord, Score, should_stop
 
 if TYPE_CHECKING:
     from .loop import Training
 
+DECAY = 7  # an epoch's weight in an average grows with the seventh power of its number
+
 
 class Callback:
-    """Base class of what is told of a training's progress; each call may raise, and so end it.
+    """The base of callbacks, which are called as a training goes on; any call may raise to end it.
 
     Examples
     --------
-    Losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
+    This one writes losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
 
     >>> from tensorboardX import SummaryWriter
     >>> class TensorBoard(Callback):
@@ -35,7 +39,7 @@ class Callback:
     ...             for name, value in getattr(record, part).items():
     ...                 self.writer.add_scalar(f"{part}/{name}", value, record.epoch)
 
-    The same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
+    This one does the same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
 
     >>> import mlflow
     >>> class MLflow(Callback):
@@ -47,30 +51,30 @@ class Callback:
     ...                 metrics[f"{part}_{name}".replace("@", "_at_")] = value
     ...         mlflow.log_metrics(metrics, step=record.epoch)
 
-    Both are given to a training, and the log is closed when it is over:
+    Here both are given to a training, and the log is closed when it is over:
 
         with SummaryWriter("logs") as writer, mlflow.start_run():
             train_model(config, train, test, callbacks=[TensorBoard(writer), MLflow()])
     """
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Do something before an epoch: `training.history` has those before it."""
+        """Do something before an epoch; `training.history` has the epochs before it."""
 
     def on_step_begin(self, training: "Training", rows: int) -> None:
-        """Do something before a step on so many rows; `training.steps` has those of its epoch."""
+        """Do something before a step on `rows` rows; `training.steps` has the epoch's others."""
 
     def on_step_end(self, training: "Training") -> None:
-        """Do something after an update."""
+        """Do something after a step, which has updated the parameters."""
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Do something after an epoch, which is the last of `training.history`."""
+        """Do something after an epoch, whose record is the last in `training.history`."""
 
 
 class StepSeed(Callback):
-    """Random numbers of each step (dropout), seeded from (seed, epoch, step, row).
+    """A callback that seeds the random numbers of each step, by (seed, epoch, step, row).
 
-    A step then depends on nothing before it but parameters and optimizer: a resumed training goes
-    on from between any two steps.
+    A step then depends only on parameters and optimizer, not on the random numbers before it, so
+    that a training can be resumed between any two steps.
     """
 
     def __init__(self, seed: int) -> None:
@@ -81,7 +85,7 @@ class StepSeed(Callback):
         row_model(training.net).begin_epoch(len(training.history) + 1)
 
     def on_step_begin(self, training: "Training", rows: int) -> None:
-        """Seed the network."""
+        """Seed the network's random numbers, as those of dropout."""
         epoch = len(training.history) + 1
         key = dropout_key(self._seed, epoch, len(training.steps))
 
@@ -89,67 +93,95 @@ class StepSeed(Callback):
 
 
 class LearningRate(Callback):
-    """The learning rate of each epoch, a function of the epochs before it."""
+    """A callback that sets the learning rate of each epoch, by the epochs before it."""
 
     def __init__(self, rate: Callable[[Sequence[EpochRecord]], float]) -> None:
         self._rate = rate
 
     def on_epoch_begin(self, training: "Training") -> None:
-        """Set the rate."""
+        """Set the learning rate of the epoch."""
         training.trainer.set_learning_rate(self._rate(training.history))
 
 
-class Evaluation(Callback):
-    """Metrics in the record of an epoch; of every epoch, or of every few and the last.
+class Averaging(Callback):
+    """A callback that averages parameters over about the last eighth of the epochs.
 
-    Worker 0 measures, and the others hear of it, so that all decide alike.
+    While the learning rate is high, the averages are less noisy than the last parameters.
+
+    Parameters
+    ----------
+    averages : dict
+        Name of a parameter to its average so far, which is updated in place; empty at first.
+
+    References
+    ----------
+    Shamir and Zhang, Stochastic Gradient Descent for Non-smooth Optimization, ICML 2013,
+    polynomial-decay averaging.
+    """
+
+    def __init__(self, averages: Arrays) -> None:
+        self._averages = averages
+
+    def on_epoch_end(self, training: "Training") -> None:
+        """Add the epoch's parameters to the averages."""
+        weight = (DECAY + 1) / (len(training.history) + DECAY)
+        for name, value in parameters_of(training.net).items():
+            average = self._averages.get(name)
+            if average is not None:
+                value -= average
+                value *= onp.float32(weight)
+                value += average
+            self._averages[name] = value
+
+
+@dataclass(eq=False)
+class Evaluation(Callback):
+    """A callback that adds metrics to the records of epochs.
+
+    Worker 0 measures and tells the others, so that all decide alike.
 
     Parameters
     ----------
     metrics : mapping
-        'test', and perhaps 'validation', to a function of the network to its
-        metrics by name.
+        'test', and perhaps 'validation', to a function: (network) to a dict of metrics by name.
     every : int
-        Epochs from one evaluation to the next.
+        Number of epochs from one evaluation to the next.
     last : int
-        The epoch that is evaluated in any case.
+        The epoch from which on each is evaluated.
     beta : callable, optional
-        The weight of a KL divergence after the epoch, where there is one.
+        Returns the weight of a KL divergence after the epoch, if there is one.
+    averages : dict
+        Parameters that are measured in place of the network's own, unless it is empty.
     """
 
-    def __init__(
-        self,
-        metrics: Mapping[str, Callable[[Any], dict[str, float]]],
-        every: int = 1,
-        last: int = 0,
-        beta: Callable[[], float] | None = None,
-    ) -> None:
-        self._metrics = metrics
-        self._every = every
-        self._last = last
-        self._beta = beta
+    metrics: Mapping[str, Callable[[Any], dict[str, float]]]
+    every: int = 1
+    last: int = 0
+    beta: Callable[[], float] | None = None
+    averages: Arrays = field(default_factory=dict)
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Measure, where it is time, and add what was found to the record."""
+        """Measure the network if this epoch is evaluated, and add the metrics to its record."""
         record = training.history[-1]
-        if self._beta is not None:
-            record = replace(record, beta=self._beta())
+        if self.beta is not None:
+            record = replace(record, beta=self.beta())
 
-        if record.epoch % self._every == 0 or record.epoch >= self._last:
-            measures = {} if training.workers.rank else self._metrics
-            found = {name: measure(training.net) for name, measure in measures.items()}
+        if record.epoch % self.every == 0 or record.epoch >= self.last:
+            measures = {} if training.workers.rank else self.metrics
+            with lent_parameters(training.net, self.averages):
+                found = {name: measure(training.net) for name, measure in measures.items()}
             record = replace(record, **training.workers.agree(found))
 
         training.history[-1] = record
 
 
 class FiniteMetrics(Callback):
-    """A NumericalError where parameters or a metric are not finite, or an error is too large."""
+    """A callback that ends a training whose parameters or metrics have diverged."""
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Raise NumericalError unless all are finite and no error is too large."""
+        """Raise NumericalError if parameters or metrics are not finite, or an RMSE is too large."""
         record = training.history[-1]
-        if not are_finite(training.net):  # clipped predictions may be
+        if not are_finite(training.net):  # clipped predictions may be finite all the same
             raise NumericalError(
                 f"the parameters are not finite after epoch {record.epoch}: try `lr` ten times "
                 "lower"
@@ -166,26 +198,27 @@ class FiniteMetrics(Callback):
 
 
 class EarlyStopping(Callback):
-    """The end of a training once `patience` epochs have brought no better validation score."""
+    """A callback that ends a training once `patience` epochs have brought no better score."""
 
     def __init__(self, patience: int, score: Score) -> None:
         self._patience = patience
         self._score = score
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Stop where the last epochs were no better."""
+        """Tell the training to stop if the last epochs were no better."""
         if should_stop(training.history, self._patience, self._score):
             training.stopping = True
 
 
 class Signals(Callback):
-    """The end of a training between two steps where a signal asks for it.
+    """A callback that ends a training between two steps if a signal asks for it.
 
     Parameters
     ----------
     watch : SignalWatch
+        The watch that notes signals.
     keep : callable
-        Called first, with the training: it may write where the training is.
+        (training) to None; it is called before the end, to write a checkpoint.
     """
 
     def __init__(self, watch: SignalWatch, keep: Callable[["Training"], None]) -> None:
@@ -193,7 +226,7 @@ class Signals(Callback):
         self._keep = keep
 
     def on_step_end(self, training: "Training") -> None:
-        """Keep what was reached and raise where a signal has come."""
+        """Keep what was reached and raise Interrupted if a signal has come."""
         if self._watch.received is not None:
             self._keep(training)
         self._watch.check()

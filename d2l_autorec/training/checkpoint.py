@@ -1,19 +1,20 @@
-"""Atomic checkpoints and exact resume.
+"""Checkpoints, which are written atomically, and from which a run is resumed exactly.
 
-A checkpoint is one file of arrays: `about`, which is JSON (the run, what its epochs measured), and
-parameters, optimizer and loader. Nothing in it is ever unpickled.
+A checkpoint is one file of arrays: `about`, which is JSON (the run and its epochs' metrics), and
+the state of parameters, optimizer and loader. Nothing in it is ever unpickled.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as onp
-from mxnet import nd
+from mxnet import nd, np
 
 from ..kernels.csr import numpy_view
 from ..support.arrays import load_arrays, save_arrays
@@ -29,16 +30,16 @@ NamedArrays = Iterable[tuple[str, onp.ndarray]]
 
 @dataclass
 class EpochUnderWay:
-    """The steps that are done of an epoch that is not over.
+    """The part of an epoch that is done, where the epoch is not over.
 
     Parameters
     ----------
     steps : list of StepSums
-        Of each step.
+        The sums of each step that is done.
     rows : int
-        That were trained on.
+        Number of rows that these steps trained on.
     seconds : float
-        That they took.
+        Time that these steps took.
     """
 
     steps: list[StepSums] = field(default_factory=list)
@@ -48,26 +49,28 @@ class EpochUnderWay:
 
 @dataclass
 class Checkpoint:
-    """A run after an epoch, or between two steps of one.
+    """The state of a run after an epoch, or between two steps of one.
 
     Parameters
     ----------
     run : str
-        Identifies the run, so that another run's checkpoint is refused.
+        Digest that identifies the run, so that another run's checkpoint is refused.
     phase : str
-        As 'search' (with validation or without) or 'refit'.
+        Name of the phase, as 'search' (with validation or without) or 'refit'.
     history : list of EpochRecord
-        Of this phase.
+        The epochs of this phase that are over.
     under_way : EpochUnderWay
-        Of the epoch after those.
+        The epoch after those.
     arrays : dict
-        What was read of parameters, optimizer and loader: see `live_arrays`.
+        The state of parameters, optimizer and loader: see `live_arrays`.
     best : dict
         Parameters of the best epoch so far; empty without validation.
+    averages : dict
+        Parameters averaged over the epochs so far; empty if they are not averaged.
     start : dict
-        Parameters that earlier phases leave this one to begin with.
+        Parameters from earlier phases that this one begins with.
     done : dict
-        Name to the epochs of each phase before this one.
+        Name of each phase before this one to its epochs.
     """
 
     run: str
@@ -76,36 +79,39 @@ class Checkpoint:
     under_way: EpochUnderWay = field(default_factory=EpochUnderWay)
     arrays: Arrays = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
+    averages: Arrays = field(default_factory=dict)
     start: Arrays = field(default_factory=dict)
     done: dict[str, list[EpochRecord]] = field(default_factory=dict)
 
     @property
     def phases(self) -> dict[str, list[EpochRecord]]:
-        """Name to the epochs of each phase so far, with this one."""
+        """A dict of the name of each phase so far, this one included, to its epochs."""
         return {**self.done, self.phase: self.history}
 
     def next(self, phase: str, start: Arrays) -> "Checkpoint":
-        """Return the beginning of the phase that follows this one."""
+        """Return the checkpoint at the beginning of the next phase."""
         return Checkpoint(self.run, phase, start=start, done=self.phases)
 
     def save(self, path: Path, arrays: NamedArrays = ()) -> None:
-        """Write atomically, with these arrays for its own; see `replacing` for errors."""
-        about = dataclasses.asdict(dataclasses.replace(self, arrays={}, best={}, start={}))
+        """Write the checkpoint atomically, with `arrays` as its own; see `replacing` for errors."""
+        kept = {part: getattr(self, part).items() for part in ("best", "averages", "start")}
+        empty = dataclasses.replace(self, arrays={}, best={}, averages={}, start={})
+        about = dataclasses.asdict(empty)
         text = onp.frombuffer(json.dumps(about).encode(), dtype=onp.uint8)
 
-        parts = ("arrays", arrays), ("best", self.best.items()), ("start", self.start.items())
+        parts = ("arrays", arrays), *kept.items()
         named = ((f"{part}/{name}", array) for part, own in parts for name, array in own)
         with replacing(path) as unfinished:
             save_arrays(unfinished, chain([("about", text)], named))
 
     @classmethod
     def read(cls, file: BinaryIO, path: Path, run: str) -> "Checkpoint":
-        """Read the checkpoint of the run `run` that `file` holds, which is that of `path`.
+        """Read a checkpoint of the run `run` from `file`, which was opened at `path`.
 
         Raises
         ------
         DataError
-            If it is truncated, altered, or of another run.
+            If the file is truncated or altered, or belongs to another run.
         """
         with telling_damage(path, WAY_OUT):
             arrays = load_arrays(file)
@@ -141,32 +147,59 @@ def parameters_of(net: Any) -> Arrays:
 
 
 def set_parameters(net: Any, arrays: Arrays) -> None:
-    """Give a network the parameters of `parameters_of`, on every device."""
+    """Give a network the parameters that `parameters_of` returned, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
-        value = nd.array(arrays[f"parameter/{name}"]).as_np_ndarray()
+        value = arrays[f"parameter/{name}"]
 
-        for data in parameter.list_data():  # set_data refuses where servers update
-            data[:] = value.as_in_ctx(data.ctx)
+        for data in parameter.list_data():
+            if has_memory_here(data):
+                numpy_view(data, write=True)[...] = value
+            else:
+                data[:] = np.array(value, ctx=data.ctx)
+
+
+@contextmanager
+def lent_parameters(net: Any, arrays: Arrays) -> Iterator[None]:
+    """Give a network other parameters in the block; with no arrays, it keeps its own."""
+    if not arrays:
+        yield
+        return
+
+    own = parameters_of(net)
+    set_parameters(net, arrays)
+    yield
+    set_parameters(net, own)
+
+
+def extended(arrays: Arrays, known: Arrays) -> Arrays:
+    """Write the arrays of `known` into the first rows and columns of `arrays`, and return these."""
+    for name, values in known.items():
+        arrays[name][tuple(map(slice, values.shape))] = values
+    return arrays
 
 
 def forget_state(trainer: Any) -> None:
-    """Free what a trainer's optimizer remembers, which lives as long as the network's parameters.
+    """Free the state of a trainer's optimizer.
 
-    They know their trainer.
+    It would live as long as the network's parameters, as these refer to their trainer.
     """
     for updater in trainer._updaters:
         updater.states.clear()
 
 
 def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, onp.ndarray]]:
-    """Yield all that the next step depends on, by name: of CPUs the memory itself, no copy.
+    """Yield the names and arrays of all that the next step depends on.
+
+    On CPUs the arrays are MXNet's own memory, without a copy.
 
     Parameters
     ----------
     net : Block
+        The network.
     trainer : gluon.Trainer
+        The trainer, with the optimizer's state.
     loader : dict
-        `loader_state` at the beginning of the epoch.
+        What `loader_state` returned at the beginning of the epoch.
     """
     for name, parameter in net._collect_params_with_prefix().items():
         yield f"parameter/{name}", on_host(parameter.list_data()[0])
@@ -183,22 +216,28 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
 
 
 def are_finite(net: Any) -> bool:
-    """Return whether every parameter is a number."""
+    """Return whether every parameter is finite."""
     return all(
-        onp.isfinite(on_host(parameter.list_data()[0]).sum(dtype=onp.float64))  # without a copy
+        onp.isfinite(on_host(parameter.list_data()[0]).sum())  # a sum needs no copy
         for parameter in net.collect_params().values()
     )
 
 
 def on_host(array: Any) -> onp.ndarray:
-    """Return an MXNet array as NumPy's: on a CPU its own memory, which it must not outlive."""
-    if array.context.device_type == "cpu" and array.dtype == onp.float32:
-        return numpy_view(array)
-    return array.asnumpy()
+    """Return an MXNet array as NumPy's; one on a CPU shares its memory, and must not outlive it."""
+    return numpy_view(array) if has_memory_here(array) else array.asnumpy()
+
+
+def has_memory_here(array: Any) -> bool:
+    """Return whether `numpy_view` can give the memory of an MXNet array: float32 on a CPU."""
+    return array.context.device_type == "cpu" and array.dtype == onp.float32
 
 
 def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) -> None:
-    """Set what `live_arrays` yielded, on every device; `done` steps of the next epoch are done."""
+    """Set the state that `live_arrays` yielded, on every device.
+
+    The next pass of the loader leaves out its first `done` batches.
+    """
     set_parameters(net, arrays)
     restore_loader(loader, arrays, done)
 

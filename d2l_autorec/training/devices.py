@@ -1,4 +1,4 @@
-"""Devices: which MXNet contexts to use, and how a batch is spread over them."""
+"""Devices: which MXNet contexts are used, and how a batch is spread over them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,10 +9,10 @@ from ..support.errors import ConfigError
 
 
 def try_all_gpus() -> list[mx.Context]:
-    """Return every visible GPU, or `[cpu()]` where there is none.
+    """Return every visible GPU, or `[cpu()]` if there is none.
 
-    d2l 1.0.3's function of this name promises the same in its docstring but
-    returns `[]` without a GPU; the chapter's listing then divides by zero.
+    The docstring of d2l 1.0.3's function promises the same, but it
+    returns `[]` without a GPU, and the chapter's listing then divides by zero.
     """
     return [mx.gpu(i) for i in range(mx.context.num_gpus())] or [mx.cpu()]
 
@@ -24,9 +24,9 @@ def resolve_devices(gpus: str | None = None, cpus: int | None = None) -> list[mx
     ----------
     gpus : str, optional
         Comma-separated GPU numbers, 'all' or 'none'. By default every visible
-        GPU, and the CPU where there is none.
+        GPU, or the CPU if there is none.
     cpus : int, optional
-        Number of CPU contexts. Several behave as several devices.
+        Number of CPU contexts; several behave as several devices.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def _gpu_numbers(text: str) -> list[int]:
 
 
 def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
-    """Return who adds up gradients of one process: None, 'local' (the CPU) or 'device' (the GPUs).
+    """Return who adds up a process's gradients: None, 'local' (the CPU) or 'device' (the GPUs).
 
     Raises
     ------
     ConfigError
-        If it should be nobody, and there are several devices.
+        If `asked` is 'none', and there are several devices.
     """
     if len(devices) == 1:
         return None
@@ -86,16 +86,16 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
 
 
 def free_memory(gpu: mx.Context) -> int:
-    """Return the free bytes of a GPU."""
+    """Return how many bytes of a GPU's memory are free."""
     free, _ = mx.context.gpu_memory_info(gpu.device_id)
     return free
 
 
 class Shard(NamedTuple):
-    """A device's part of a batch."""
+    """A device's part of a batch: features and, last, the label, and their weight."""
 
     arrays: list[Any]
-    weight: float  # 1, or 0 for a stand-in row
+    weight: float  # 1; 0 if it is a stand-in row
 
 
 def split_and_load(
@@ -103,8 +103,8 @@ def split_and_load(
 ) -> list[Shard]:
     """Spread a batch over the devices; every device gets at least one row.
 
-    Rows go out as evenly as they divide. `gluon.utils.split_and_load` raises
-    when they do not (its default), or when there are fewer rows than devices.
+    Rows are divided as evenly as possible. `gluon.utils.split_and_load` raises an error
+    if their number is no multiple (its default), or if there are fewer rows than devices.
 
     A device that is left without a row gets row 0 with weight 0: its gradient
     is then a true zero. Without it, the gradient of its last step would stand
@@ -113,15 +113,16 @@ def split_and_load(
     Parameters
     ----------
     arrays : sequence of ndarray
-        Features and, last, the label; same number of rows.
+        Features and, last, the label, of MXNet or NumPy, with the same number of rows.
     devices : sequence of Context
+        The devices.
     weight : float
-        Of the batch: 0 where it is a stand-in itself.
+        Weight of the batch: 0 if it is a stand-in itself.
 
     Returns
     -------
     list of Shard
-        One per device, in order.
+        One for each device, in order.
     """
     rows = len(arrays[0])
     shards = []
@@ -138,9 +139,9 @@ def parts_on(arrays: Sequence[Any], devices: Sequence[mx.Context]) -> list[list[
 
 
 def rows_of(place: int, places: int, rows: int) -> tuple[slice, bool]:
-    """Return the rows of one of several places, and whether it has any; else row 0 stands in.
+    """Return the rows for one of several places, and True; row 0 and False if none is left for it.
 
-    Places without a row come last: a stand-in row then takes no random numbers of another.
+    Places without a row come last, so that their row takes no random numbers from others.
     """
     if place >= rows:
         return slice(0, 1), False

@@ -1,4 +1,4 @@
-"""How MXNet starts: CPU threads and engine, which it reads once, when it is imported."""
+"""The start of MXNet, which reads its CPU threads and its engine once, when it is imported."""
 
 import ctypes
 import os
@@ -12,35 +12,37 @@ from .. import kernels
 from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.machine import DISTRIBUTED, available_threads, check_role, omp_threads
 
-CPU = 1  # MXNet's number of this kind of device
+CPU = 1  # MXNet's number for this kind of device
+SPINS = "10000"  # they take half a millisecond, or less
 
 
 def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1) -> None:
     """Give MXNet and the sparse kernels `threads` CPU threads, and import MXNet.
 
-    Left alone, MXNet takes half of the CPUs, 1 of 2. Both thread pools are OpenMP's and work in
-    turn, never at once. They sleep while they have nothing to do, unless OMP_WAIT_POLICY or
-    GOMP_SPINCOUNT says otherwise: a thread that spins takes a CPU that another process needs.
-    Sums depend on the number of threads in the last bits. Where MXNet is imported already, its
-    threads are changed, and those of the kernels, and nothing else.
+    By default MXNet would use half of the CPUs. Both thread pools are OpenMP's and work in
+    turn, never at the same time. Idle threads spin for about the time between two steps,
+    and then sleep, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT says otherwise: a thread that spins
+    takes a CPU that another process needs, and one that sleeps is late.
+    The last bits of sums depend on the number of threads. If MXNet is imported already, only the
+    threads of MXNet and of the kernels are changed.
 
     Parameters
     ----------
     threads : int, optional
-        By default OMP_NUM_THREADS where it is set, else `available_threads()`.
+        Number of threads; by default OMP_NUM_THREADS if it is set, else `available_threads()`.
     one_cpu : bool
-        Training will be on a single CPU context. MXNet then runs each operator
+        Whether training will be on a single CPU context. MXNet then runs each operator
         in the calling thread (its NaiveEngine), unless MXNET_ENGINE_TYPE says
         otherwise: steps are short, and handing each operator to another thread
         took a third of their time.
     cpus : int
-        CPU contexts that will be used. Each has a thread of MXNet's, with a
-        number of its own.
+        Number of CPU contexts that will be used. Each has a thread of MXNet's, with a
+        number of OpenMP threads of its own.
 
     Raises
     ------
     ConfigError
-        If DMLC_ROLE or OMP_NUM_THREADS asks for what cannot be, or MXNet cannot be loaded.
+        If DMLC_ROLE is not that of a worker, or MXNet cannot be loaded.
     """
     count = threads or omp_threads() or available_threads()
     kernels.set_threads(count)
@@ -52,8 +54,8 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
     check_role()
 
     os.environ["OMP_NUM_THREADS"] = str(count)
-    if "GOMP_SPINCOUNT" not in os.environ:  # the GNU library's own, which goes first
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     os.environ.setdefault("NUMBA_NUM_THREADS", str(count))
@@ -65,7 +67,7 @@ def start_mxnet(threads: int | None = None, one_cpu: bool = False, cpus: int = 1
 
 def _import_mxnet() -> None:
     try:
-        # the engine announces itself on stderr
+        # the engine prints a line about itself to stderr
         with _without_stderr():
             import mxnet
 
@@ -105,13 +107,13 @@ def _set_omp_threads(count: int, cpus: int) -> None:
 
 
 def has_gpu() -> bool:
-    """Return whether an NVIDIA driver shows a device: a guess that does not need MXNet."""
+    """Return whether an NVIDIA driver shows a device, which is a guess that needs no MXNet."""
     return Path("/dev/nvidiactl").exists()
 
 
 def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
-    """Return whether one CPU context alone will train, as the options of a run say."""
-    if kvstore in DISTRIBUTED:  # MXNet sends and receives in its other threads
+    """Return whether these options of a run make it train on a single CPU context."""
+    if kvstore in DISTRIBUTED:  # MXNet then sends and receives in other threads
         return False
     if cpus:
         return cpus == 1

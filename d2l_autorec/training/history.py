@@ -1,7 +1,7 @@
-"""What the epochs of a training measured, and what follows: its end, learning rates, beta.
+"""The records of epochs, and what is decided by them: early stopping, learning rates and beta.
 
-Rates and decisions are functions of the epochs so far, and beta, the weight of a KL divergence, of
-the number of updates, so that a resumed run has those of an uninterrupted one. No MXNet is loaded.
+Rates and decisions depend only on the epochs so far, and beta, the weight of a KL divergence, on
+the number of updates, so that they are the same in a resumed run. Importing this loads no MXNet.
 """
 
 import math
@@ -23,26 +23,26 @@ class Score(NamedTuple):
 
 
 RMSE, NDCG = Score("rmse", False), Score("ndcg@100", True)
-CUT_OFFS = (5, 10, 20, 50, 100)  # at which a test ranking is measured, by default
-SCHEDULES = ("original", "recotour", "constant")  # of beta
+CUT_OFFS = (5, 10, 20, 50, 100)  # ranks at which a test ranking is measured by default
+SCHEDULES = ("original", "recotour", "constant")  # values of `anneal`
 ORIGINAL_STEPS = 200_000
-ANNEALED_SHARE = 0.85  # of a run's updates: 170 of RecoTour's 200 epochs
+ANNEALED_SHARE = 0.85  # share of a run's updates, as 170 of RecoTour's 200 epochs
 
 
 def label_of(metric: str) -> str:
-    """Return a metric's name as people write it: RMSE, NDCG@100."""
+    """Return a metric's name as people write it, such as RMSE or NDCG@100."""
     return metric.upper() if metric.startswith(("rmse", "mae", "ndcg")) else metric
 
 
 class StepSums(NamedTuple):
-    """Sums over the rows of a step, or of several.
+    """Sums over the rows of a step, or of several steps.
 
     Parameters
     ----------
     loss : float
-        Of the rows' losses.
+        Sum of the rows' losses.
     squared_error : float
-        Over observed ratings; 0 where the loss compares no ratings.
+        Sum over observed ratings; 0 if the loss does not compare ratings.
     ratings : float
         Number of observed ratings.
     """
@@ -59,26 +59,27 @@ class StepSums(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch measured.
+    """The record of one epoch.
 
     Parameters
     ----------
     epoch : int
-        From 1.
+        Number of the epoch, from 1.
     train_loss : float or None
         Mean of the loss over the rows of the epoch; None without training.
     train_rmse : float or None
-        Over the observed ratings of the epoch, while training (dropout on).
+        RMSE over the observed ratings of the epoch, with dropout as in training; None if the loss
+        does not compare ratings.
     ratings : int
-        Observed ratings that were trained on.
+        Number of observed ratings that were trained on.
     seconds : float
-        Training alone, without evaluation.
+        Time of the training alone, without evaluation.
     test, validation : dict
         Metric name to value, after the epoch; `validation` may be empty.
     lr : float
         The learning rate of the epoch.
     beta : float or None
-        The weight of a KL divergence after the epoch, where there is one.
+        The weight of a KL divergence after the epoch, if there is one.
     """
 
     epoch: int
@@ -93,9 +94,9 @@ class EpochRecord:
 
 
 def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
-    """Return evaluated epochs and their validation scores, negated where higher is better.
+    """Return the evaluated epochs with their costs: validation scores, negated if higher is better.
 
-    A score with a 'margin', its standard error, counts with it: see `best_epoch`.
+    A 'margin' in the metrics, a standard error, is added to the score: see `best_epoch`.
     """
     sign = -1 if score.higher_is_better else 1
     return [
@@ -108,9 +109,9 @@ def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float
 def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
     """Return the first epoch with the best validation score, from 1; None without validation.
 
-    Of a network that begins with user and item means the score is the upper end of its RMSE, one
-    standard error of the difference to the means above it. The means themselves have no such
-    error, so that chance among few validation ratings does not decide against them.
+    For a network that begins with user and item means, the standard error of its difference to the
+    means is added to the RMSE. The means themselves have no such error, so that chance among few
+    validation ratings does not decide against them.
     """
     scores = costs(history, score)
     return min(scores, key=lambda pair: pair[1])[0] if scores else None
@@ -119,7 +120,7 @@ def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | Non
 def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
     """Return whether the last `patience` epochs brought no better validation score.
 
-    Only after an epoch that was evaluated: the others cannot bring one.
+    It is False after an epoch that was not evaluated.
     """
     best = best_epoch(history, score)
     if best is None or not history[-1].validation:
@@ -128,13 +129,13 @@ def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RM
 
 
 def learning_rate(config: "RunConfig", history: Sequence[EpochRecord], epochs: int) -> float:
-    """Return the rate of the epoch that follows `history`, of `epochs` in all.
+    """Return the learning rate of the epoch that follows `history`, of `epochs` in all.
 
-    'constant'; 'step': times `lr_factor` after every `lr_step` epochs (Gluon's
-    FactorScheduler); 'cosine': from 0, in the first epoch, straight to the rate within a
-    share `lr_warmup` of the epochs, then half a cosine to 0 at the last epoch (Gluon's
-    CosineScheduler); 'plateau': times `lr_factor` whenever `lr_step` epochs
-    brought no better validation score.
+    By `config.lr_schedule` the rate is constant ('constant'); it is multiplied by `lr_factor`
+    after every `lr_step` epochs ('step', Gluon's FactorScheduler), or whenever `lr_step` epochs
+    brought no better validation score ('plateau'); or it grows straight from 0 in the first epoch
+    to its full value within a share `lr_warmup` of the epochs, and then follows half a cosine to
+    0 ('cosine', Gluon's CosineScheduler).
     """
     from mxnet import lr_scheduler  # here, as configurations name the schedules without MXNet
 
@@ -156,7 +157,7 @@ def learning_rate(config: "RunConfig", history: Sequence[EpochRecord], epochs: i
 
 
 def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
-    """Return how many times `patience` epochs brought no better score."""
+    """Return how many times `patience` epochs in a row brought no better score."""
     best = math.inf
     last = 0  # epoch of the best score, or of the last plateau's end
     count = 0
@@ -174,45 +175,56 @@ def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> in
 
 @dataclass(frozen=True)
 class Anneal:
-    """The weight of a KL divergence by update: min(cap, slope * update).
+    """A schedule of beta, the weight of a KL divergence: min(cap, slope * update).
 
     Parameters
     ----------
     cap : float
         The highest beta.
     slope : float
-        Growth of beta with each update; infinite where beta is `cap` throughout.
+        Growth of beta with each update; infinite if beta is always `cap`.
     """
 
     cap: float
     slope: float = math.inf
 
     def __call__(self, update: int) -> float:
-        """Return the beta of the update that comes after `update` others."""
+        """Return beta for the update that comes after `update` others."""
         return self.cap if self.slope == math.inf else min(self.cap, self.slope * update)
 
 
 def anneal_schedule(
     schedule: str, cap: float, anneal_steps: int = ORIGINAL_STEPS, total_updates: int = 0
 ) -> Anneal:
-    """Return the schedule that `anneal` names.
+    """Return a schedule of beta, the weight of the KL divergence in Mult-VAE's loss.
 
     Parameters
     ----------
     schedule : {'original', 'recotour', 'constant'}
-        'original': beta would reach 1 after `anneal_steps` updates, whatever the cap
-        (Liang et al.'s notebook). 'recotour': beta reaches the cap at 85 % of
-        `total_updates` (RecoTour). 'constant': the cap throughout.
+        How beta grows. 'original': it would reach 1 after `anneal_steps` updates, whatever the
+        cap. 'recotour': it reaches the cap at 85 % of `total_updates`. 'constant': it is always
+        the cap.
     cap : float
+        The highest beta, at least 0.
     anneal_steps : int
-        For 'original'.
+        Number of updates for 'original'.
     total_updates : int
-        For 'recotour': updates of the whole run.
+        Number of updates of the whole run, for 'recotour'.
+
+    Returns
+    -------
+    callable
+        (number of updates before this one) to beta.
 
     Raises
     ------
     ConfigError
         If there is no such schedule, or the cap is out of range.
+
+    Notes
+    -----
+    Sources: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018, with
+    the notebook that the authors published; for 'recotour', J. R. Zaurin's RecoTour on GitHub.
     """
     if schedule not in SCHEDULES:
         raise ConfigError(f"`anneal` is {schedule!r}: choose one of {', '.join(SCHEDULES)}")
@@ -227,15 +239,15 @@ def anneal_schedule(
 
 
 def second_pass(schedule: Anneal, history: Iterable[tuple[float, float]]) -> Anneal:
-    """Return the schedule of the second pass: up to the best beta of the first, with its slope.
+    """Return the schedule of the second pass: with the first's slope, up to its best beta.
 
     Parameters
     ----------
     schedule : Anneal
-        Of the first pass.
+        The schedule of the first pass.
     history : iterable of (float, float)
-        Beta and validation NDCG@100 at each evaluation of the first pass; of equal ones the
-        earliest counts.
+        Beta and validation score, the higher the better, at each evaluation of the first pass; of
+        equal scores the earliest counts.
     """
     beta, _ = max(history, key=lambda pair: pair[1])
     return replace(schedule, cap=beta)

@@ -1,95 +1,102 @@
-"""Gluon DataLoaders of rating vectors: roll-over batches, shuffling seeded for each epoch."""
+"""Loaders of batches, of rating vectors or of pairs; each epoch has an order of its own."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import mxnet as mx
 import numpy as onp
-from mxnet import gluon, np
+from mxnet import np
 from scipy import sparse
 
-from .. import kernels
 from ..data.ratings import Ratings
-from ..kernels.csr import CSRBatch
+from ..kernels.csr import ChosenRows, CSRBatch
 from ..support.seeds import Purpose, generator
 
 
-class EpochShuffle(gluon.data.Sampler):
-    """Row numbers 0..length-1 in an order that (seed, epoch) determines.
+@dataclass(eq=False)
+class Loader:
+    """An iterable of batches of rows, in order, or in an order that (seed, epoch) determines.
 
-    MXNet's random state cannot be read back; an order that depends on the
-    epoch alone makes a resumed run see the rows that the stopped one would have.
+    MXNet's random state cannot be read back. An order that depends only on seed and
+    epoch gives a resumed run the rows that the stopped one would have had.
 
     Parameters
     ----------
+    batchify : callable
+        (row numbers, an ndarray of int64) to a batch.
     length : int
-    seed : int
+        Number of rows.
+    batch_size : int
+        Rows in a batch.
+    seed : int, optional
+        Seed of the orders; without one, rows come in the order of their numbers.
+    last_batch : {'keep', 'rollover'}
+        Whether rows left over at the end of an epoch are a short batch, or open the next epoch.
 
     Attributes
     ----------
     epoch : int
-        The epoch that the next pass belongs to; grows by one with each pass.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        self._length = length
-        self._seed = seed
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[int]:
-        random = generator(self._seed, Purpose.ROW_ORDER, self.epoch)
-        self.epoch += 1
-        return iter(random.permutation(self._length).tolist())
-
-    def __len__(self) -> int:
-        return self._length
-
-
-class Batches(gluon.data.BatchSampler):
-    """Row numbers of each batch; a training that goes on in mid-epoch skips those it has done.
-
-    Attributes
-    ----------
+        The epoch that the next pass belongs to; it grows by one with each pass.
+    rolled_over : ndarray of int64
+        The rows that open that epoch.
     skipped : int
-        How many batches the next pass leaves out.
+        How many batches the next pass leaves out, as a training that is resumed within an epoch
+        has done them.
     """
 
-    skipped = 0
+    batchify: Callable
+    length: int
+    batch_size: int
+    seed: int | None = None
+    last_batch: str = "keep"
+    epoch: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        done = self.skipped
-        self.skipped = 0
-        return islice(super().__iter__(), done, None)
+    def __post_init__(self) -> None:
+        self.rolled_over = onp.empty(0, dtype=onp.int64)
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = onp.arange(self.length)
+        if self.seed is not None:
+            rows = generator(self.seed, Purpose.ROW_ORDER, self.epoch).permutation(self.length)
+        rows = onp.concatenate([self.rolled_over, rows])
+
+        size, first = self.batch_size, self.skipped
+        end = len(rows) if self.last_batch == "keep" else len(rows) // size * size
+        self.epoch, self.skipped, self.rolled_over = self.epoch + 1, 0, rows[end:]
+
+        for start in range(first * size, end, size):
+            yield self.batchify(rows[start : min(start + size, end)])
 
 
 class SparseRows:
-    """Batchify function: row numbers to a CSRBatch."""
+    """A function of row numbers to a CSRBatch, for `Loader.batchify`."""
 
     def __init__(self, matrix: sparse.csr_matrix) -> None:
-        self._matrix = matrix
+        self._whole = CSRBatch.of(matrix)
 
-    def __call__(self, rows: list[int]) -> CSRBatch:
-        """Return the rows of these numbers."""
-        matrix, chosen = self._matrix, onp.array(rows, dtype=onp.int64)
-        indptr, indices, data = kernels.take_rows(
-            matrix.indptr, matrix.indices, matrix.data, chosen
-        )
-        return CSRBatch(indptr, indices, data, matrix.shape[1])
+    def __call__(self, rows: onp.ndarray) -> ChosenRows:
+        """Return the rows with these numbers."""
+        return ChosenRows(self._whole, rows)
 
 
 class DenseRows:
-    """Batchify function: row numbers to a dense batch, so that only one batch is ever dense."""
+    """A function of row numbers to a dense batch, for `Loader.batchify`.
+
+    Only one batch of the matrix is dense at a time.
+    """
 
     def __init__(self, matrix: sparse.csr_matrix) -> None:
         self._matrix = matrix
 
-    def __call__(self, rows: list[int]) -> np.ndarray:
-        """Return the rows of these numbers, (batch_size, columns)."""
+    def __call__(self, rows: onp.ndarray) -> np.ndarray:
+        """Return the rows with these numbers, shape (batch_size, columns)."""
         return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
 class Pairs(NamedTuple):
-    """Ratings as rows (user, item, value): the input of matrix factorization."""
+    """Ratings as rows of user, item and value: what a matrix factorization is trained on."""
 
     users: onp.ndarray
     items: onp.ndarray
@@ -97,30 +104,33 @@ class Pairs(NamedTuple):
 
     @classmethod
     def of(cls, ratings: Ratings) -> "Pairs":
-        """Return indices and values, with the offset that keeps 0 free."""
+        """Return users, items and values plus `ratings.offset`, which leaves 0 free."""
         values = ratings.values + onp.float32(ratings.offset)
         return cls(ratings.users, ratings.items, values)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Numbers of rows and columns."""
+        """The numbers of rows and columns, (n, 3)."""
         return len(self.users), len(self)
 
 
+class OnHost(onp.ndarray):
+    """A NumPy array that goes to a device as MXNet's do."""
+
+    def as_in_ctx(self, ctx: mx.Context) -> np.ndarray:
+        """Return MXNet's array of the same numbers on `ctx`."""
+        return np.array(self, dtype=self.dtype, ctx=ctx)
+
+
 class PairRows:
-    """Batchify function: row numbers to users, items and values, each of shape (batch_size,)."""
+    """A function of row numbers to users, items and values, for `Loader.batchify`."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
 
-    def __call__(self, rows: list[int]) -> list[np.ndarray]:
-        """Return users, items and values of the rows of these numbers."""
-        pairs = self._pairs
-        return [
-            np.array(pairs.users[rows], dtype="int32"),
-            np.array(pairs.items[rows], dtype="int32"),
-            np.array(pairs.values[rows], dtype="float32"),
-        ]
+    def __call__(self, rows: onp.ndarray) -> list[OnHost]:
+        """Return users, items (int32) and values (float32), each of shape (batch_size,)."""
+        return [part[rows].view(OnHost) for part in self._pairs]
 
 
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}
@@ -132,44 +142,28 @@ def train_loader(
     seed: int,
     batchify: Callable = DenseRows,
     last_batch: str = "rollover",
-) -> gluon.data.DataLoader:
-    """Return shuffled batches; rows left over at the end of an epoch open the next one.
-
-    With `last_batch` 'keep' they are a short batch of their own.
-    """
-    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
-    shuffle = EpochShuffle(matrix.shape[0], seed)
-    batches = Batches(shuffle, batch_size, last_batch)
-
-    return gluon.data.DataLoader(rows, batch_sampler=batches, batchify_fn=batchify(matrix))
+) -> Loader:
+    """Return a loader of shuffled batches of a matrix; see `Loader`."""
+    return Loader(batchify(matrix), matrix.shape[0], batch_size, seed, last_batch)
 
 
 def eval_loader(
     matrix: sparse.csr_matrix | Pairs, batch_size: int = 1024, batchify: Callable = DenseRows
-) -> gluon.data.DataLoader:
-    """Return batches of every row once, in order."""
-    rows = gluon.data.SimpleDataset(range(matrix.shape[0]))
-
-    return gluon.data.DataLoader(
-        rows, batch_size=batch_size, shuffle=False, last_batch="keep", batchify_fn=batchify(matrix)
-    )
+) -> Loader:
+    """Return a loader of batches that have every row once, in order."""
+    return Loader(batchify(matrix), matrix.shape[0], batch_size)
 
 
-def loader_state(loader: gluon.data.DataLoader) -> dict[str, onp.ndarray]:
-    """Return what a loader's next pass depends on: its epoch and the rows rolled over.
+def loader_state(loader: Any) -> dict[str, onp.ndarray]:
+    """Return the state on which a loader's next pass depends: its epoch and the rows rolled over.
 
-    Read it before the pass begins, which changes both.
+    It must be read before the pass begins, which changes both.
     """
-    batches = loader._batch_sampler
-    return {
-        "loader/epoch": onp.array(batches._sampler.epoch),
-        "loader/rolled_over": onp.array(batches._prev, dtype=onp.int64),
-    }
+    return {"loader/epoch": onp.array(loader.epoch), "loader/rolled_over": loader.rolled_over}
 
 
-def restore_loader(loader: gluon.data.DataLoader, state: dict[str, Any], skipped: int = 0) -> None:
+def restore_loader(loader: Any, state: dict[str, Any], skipped: int = 0) -> None:
     """Set a loader's state; the next pass leaves out its first `skipped` batches."""
-    batches = loader._batch_sampler
-    batches.skipped = skipped
-    batches._sampler.epoch = int(state["loader/epoch"])
-    batches._prev = state["loader/rolled_over"].tolist()
+    loader.epoch = int(state["loader/epoch"])
+    loader.rolled_over = state["loader/rolled_over"]
+    loader.skipped = skipped

@@ -1,4 +1,4 @@
-"""Training: fit -> one epoch -> one step. It knows no model by name."""
+"""The training loop: fit -> one epoch -> one step. It knows no model by name."""
 
 import math
 import time
@@ -20,26 +20,26 @@ from .losses import observed_errors
 from .parameter_server import Workers
 
 ALONE = Workers()
-Step: TypeAlias = StepSums | np.ndarray  # of shape (3,), which may still be being computed
+Step: TypeAlias = StepSums | np.ndarray  # an array of shape (3,) may not be computed yet
 
 
 def train_step(training: "Training", batch: Sequence[Any]) -> Step:
-    """Compute predictions, gradients and the update of one batch, spread over the devices.
+    """Take a step on a batch that is spread over the devices: predict, differentiate, update.
 
     Parameters
     ----------
     training : Training
+        The training, whose parameters are updated.
     batch : sequence of ndarray
-        Features and, last, the label; `[values]` is both.
+        Features and, last, the label; a single array is both.
 
     Returns
     -------
     StepSums or ndarray, shape (3,)
-        Of this worker's rows. An array is MXNet's, with the same sums, which
-        may still be being computed.
+        The sums over this worker's rows. An array is MXNet's, and may not be
+        computed yet.
     """
-    workers = training.workers
-    share, weight = workers.share(batch)
+    share, weight = training.workers.share(batch)
     shards = split_and_load(share, training.devices, weight)
 
     outputs, losses = [], []
@@ -50,21 +50,15 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
         for output, shard in zip(outputs, shards):
             losses.append(training.loss(output, shard.arrays[-1]) * shard.weight)
 
-    if workers.asynchronous:  # servers apply each gradient alone, and are not told its rows
-        mean = 1 / len(share[0])
-        autograd.backward(losses, [np.full_like(part, mean) for part in losses])
-        training.trainer.step(1)
-    else:
-        autograd.backward(losses)
-        training.trainer.step(len(batch[0]))
-
+    autograd.backward(losses)
+    training.trainer.step(len(batch[0]))
     return _added(training, outputs, shards, losses)
 
 
 def _added(
     training: "Training", outputs: Sequence[Any], shards: Sequence[Shard], losses: Sequence[Any]
 ) -> Step:
-    """Add up all shards; dense ones on a device, so that the host waits for one array."""
+    """Add up the sums of all shards; those of dense ones on a device, as a single array."""
     parts: list[Any] = []
     for output, shard, row_losses in zip(outputs, shards, losses):
         sums = _sums(training.predicts_ratings, output, shard.arrays[-1], row_losses)
@@ -78,15 +72,15 @@ def _added(
 
 
 def _sums(predicts_ratings: bool, output: Any, label: Any, losses: Any) -> onp.ndarray | np.ndarray:
-    """Return what `StepSums` holds, of one shard, shape (3,)."""
-    if isinstance(label, CSRBatch):  # the CPU has it all at hand: no need to queue operators
-        with onp.errstate(over="ignore", invalid="ignore"):  # a diverged loss is told by its step
+    """Return the sums over one shard, in the order of `StepSums`, shape (3,)."""
+    if isinstance(label, CSRBatch):  # all is in the CPU's memory, and NumPy is quicker
+        with onp.errstate(over="ignore", invalid="ignore"):  # divergence is reported by the step
             errors = numpy_view(output) - label.data if predicts_ratings else onp.zeros(1)
             return onp.array([numpy_view(losses).sum(), errors @ errors, len(label.data)])
 
     squared, count = np.zeros((), ctx=label.ctx), label.sum()
     if predicts_ratings:
-        prediction = output[0] if isinstance(output, tuple) else output  # beside a penalty
+        prediction = output[0] if isinstance(output, tuple) else output  # the rest is a penalty
         errors, count = observed_errors(prediction, label)
         squared = np.square(errors).sum()
     return np.stack([losses.sum(), squared, count])
@@ -94,36 +88,39 @@ def _sums(predicts_ratings: bool, output: Any, label: Any, losses: Any) -> onp.n
 
 @dataclass
 class Training:
-    """A training under way: what its steps need, and what its epochs measured.
+    """A training under way: what its steps need, and the records of its epochs.
 
     Parameters
     ----------
     net : Block
+        The network.
     loader : iterable
         The batches of an epoch: an ndarray, or a list of features and, last, the label.
     loss : callable
-        (prediction, label) to one loss a row.
+        (prediction, label) to one number for each row.
     trainer : gluon.Trainer
+        The optimizer of the network's parameters.
     devices : sequence of Context
+        The devices that each worker spreads its rows over.
     workers : Workers
         The processes that each batch is spread over first.
     predicts_ratings : bool
-        Whether what the loss compares are ratings, so that there is a train RMSE.
+        Whether the loss compares ratings, so that there is a train RMSE.
     limit : float
-        The largest error of a rating (root mean square; else loss of a click) in a step of a
-        training that has not diverged.
+        The error of a step (the RMSE of ratings, or the loss of a click) above which the training
+        has diverged.
     history : list of EpochRecord
-        Epochs that are done.
+        The epochs that are done.
     step : callable
-        What makes a step, of the training and a batch: `train_step`, or one that computes the same.
+        (training, batch) to the step's sums: `train_step`, or a function that computes the same.
     steps : list of Step
-        Sums of the steps that are done of the epoch under way.
+        The sums of the steps that are done in the epoch under way.
     rows : int
-        That those steps trained on.
+        Number of rows that those steps trained on.
     seconds : float
-        That they took, without callbacks.
+        Time that those steps took, without callbacks.
     stopping : bool
-        Set by a callback: the epoch that is over was the last.
+        Whether a callback has said that the epoch which is over was the last.
     """
 
     net: Any
@@ -142,11 +139,11 @@ class Training:
     stopping: bool = False
 
     def sums(self) -> list[StepSums]:
-        """Return the sums of each step of the epoch under way, once they are computed."""
+        """Wait for the steps in the epoch under way, and return their sums."""
         return [_to_host(step) for step in self.steps]
 
     def error_of(self, step: StepSums) -> float:
-        """Return the error of a rating in a step, or the loss of a click."""
+        """Return a step's error: the RMSE of its ratings, or the mean loss of a click."""
         return step.rmse if self.predicts_ratings else step.loss / max(step.ratings, 1)
 
     def has_diverged(self, step: StepSums) -> bool:
@@ -155,18 +152,18 @@ class Training:
 
 
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:
-    """Pass over the batches once, from the step that is next; a callback may end it by raising.
+    """Pass over the batches once, beginning with the next step; a callback may raise to end it.
 
     Raises
     ------
     NumericalError
-        At the step whose loss is not finite or has exploded; of dense batches one step later,
-        and of several workers, which end together, after the epoch.
+        If the loss of a step is not finite or has exploded. With dense batches it is raised one
+        step later; with several workers, which end together, after the epoch.
 
     Notes
     -----
-    At most two steps are under way: MXNet's engine has no limit of its own,
-    and would hold every batch of the epoch, densified, at once.
+    At most two steps are under way at a time: MXNet's engine has no limit of its own,
+    and would hold all dense batches of the epoch at once.
     """
     steps = training.steps
     begin = time.perf_counter()
@@ -203,7 +200,7 @@ def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> Epoch
 
 
 def _total(training: Training) -> StepSums:
-    """Return the sums of an epoch over all workers; raise NumericalError if a step diverged."""
+    """Return an epoch's sums over all workers; raise NumericalError if a step has diverged."""
     flat = training.workers.sum(onp.array(training.sums()).ravel())
     table = flat.reshape(-1, 3)  # (steps, sums)
     _check_steps(training, [StepSums(*step) for step in table.tolist()])
@@ -212,7 +209,7 @@ def _total(training: Training) -> StepSums:
 
 
 def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> None:
-    """Raise NumericalError for a step from number `since` on, as far as they are on the host."""
+    """Raise NumericalError if a step from number `since` on has diverged, as far as known."""
     for batch in range(since, len(steps) + 1):
         step = steps[batch - 1]
         if not isinstance(step, StepSums) or not training.has_diverged(step):
@@ -229,7 +226,7 @@ def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> N
 
 
 def _to_host(step: Step) -> StepSums:
-    """Return the sums of a step, once they are computed."""
+    """Wait for a step, and return its sums."""
     if isinstance(step, StepSums):
         return step
     return StepSums(*step.asnumpy().tolist())
@@ -238,26 +235,27 @@ def _to_host(step: Step) -> StepSums:
 def fit(
     training: Training, num_epochs: int, callbacks: Sequence[Callback] = ()
 ) -> list[EpochRecord]:
-    """Train up to `num_epochs` epochs; those of `training.history` are done already.
+    """Train until there are `num_epochs` epochs, with those in `training.history`.
 
     Parameters
     ----------
     training : Training
+        The training.
     num_epochs : int
+        Number of epochs in all.
     callbacks : sequence of Callback
-        Evaluation, checkpoints, learning rate, signals, progress: called in this order.
+        Evaluation, learning rate, checkpoints and so on, which are called in this order.
 
     Returns
     -------
     list of EpochRecord
-        All epochs: `training.history`.
+        The records of all epochs, `training.history`.
     """
     while len(training.history) < num_epochs and not training.stopping:
         for callback in callbacks:
             callback.on_epoch_begin(training)
 
         record = train_epoch(training, callbacks)
-        training.workers.collect(training.trainer)
         training.history.append(replace(record, lr=training.trainer.learning_rate))
 
         for callback in callbacks:

@@ -1,4 +1,4 @@
-"""Losses over observed ratings; of dense batches and of sparse ones."""
+"""Losses over observed ratings, or over clicks, for dense and sparse batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +14,17 @@ def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
 
     Parameters
     ----------
-    prediction : ndarray, shape (batch_size, columns) or, of a CSRBatch, (entries,)
+    prediction : ndarray, shape (batch_size, columns) or, for a CSRBatch, (entries,)
+        The predictions.
     label : ndarray or CSRBatch, (batch_size, columns)
-        0 is no label.
+        The labels; 0 is none.
 
     Returns
     -------
     errors : ndarray, shape of `prediction`
+        The errors, 0 where there is no label.
     count : ndarray, shape ()
+        The number of labels.
     """
     if isinstance(label, CSRBatch):
         return prediction - label.values, np.array(len(label.data), ctx=label.ctx)
@@ -31,16 +34,16 @@ def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
 
 
 class MaskedL2Loss:
-    """Half the mean over all columns of a row's squared errors: the chapter's loss.
+    """The chapter's loss: half the mean of a row's squared errors, over all columns.
 
-    `gluon.loss.L2Loss` on masked predictions, for dense and sparse batches.
+    It is `gluon.loss.L2Loss` on masked predictions, for dense and sparse batches.
 
-    Shape: (batch_size, columns), (batch_size, columns) -> (batch_size,);
-    of a CSRBatch the sum over rows -> ().
+    Shape: (batch_size, columns), (batch_size, columns) -> (batch_size,); for a CSRBatch
+    (entries,), (batch_size, columns) -> (), the sum over rows.
     """
 
     def __call__(self, prediction: Any, label: Any) -> Any:
-        """Return the loss of each row."""
+        """Return the loss of each row, or for a CSRBatch their sum."""
         scale = 0.5 / label.shape[1]
         if isinstance(label, CSRBatch):
             errors = prediction - label.values
@@ -51,7 +54,7 @@ class MaskedL2Loss:
 
 
 class PenalizedL2Loss:
-    """Half the squared error of each rating, plus its penalty where there is one.
+    """The loss of matrix factorization: half the squared error of each rating, plus its penalty.
 
     Shape: predictions (batch_size,), or a pair of them and penalties (batch_size,); label
     (batch_size,) -> (batch_size,).
@@ -64,10 +67,10 @@ class PenalizedL2Loss:
 
 
 class MaskedRootLoss:
-    """Root of the sum of squared errors over a batch's observed ratings.
+    """The root of the sum of squared errors over a batch's observed ratings.
 
-    The loss of a PyTorch AutoRec tutorial (its MRMSELoss in 'sum' mode). It is one
-    number for the batch; every row gets it, so that `trainer.step(rows)`,
+    It is the loss of a PyTorch AutoRec tutorial (its MRMSELoss in 'sum' mode), a single
+    number for the batch. Every row gets that number, so that `trainer.step(rows)`,
     which divides by the rows, applies its gradient unscaled.
 
     Shape: (batch_size, columns), (batch_size, columns) -> (batch_size,).
@@ -76,12 +79,12 @@ class MaskedRootLoss:
     def __call__(self, prediction: Any, label: Any) -> Any:
         """Return the loss of the batch, for each row."""
         errors, _ = observed_errors(prediction, label)
-        root = np.sqrt(np.square(errors).sum() + 1e-12)  # finite gradient where nothing is wrong
+        root = np.sqrt(np.square(errors).sum() + 1e-12)  # the gradient at 0 stays finite
         return np.broadcast_to(root, (label.shape[0],))
 
 
 class MultinomialLoss:
-    """Each row's negative log likelihood of its clicks, plus beta times its KL divergence.
+    """The negative log likelihood of each row's clicks, plus beta times its KL divergence.
 
     -sum_i x_i log softmax(logits)_i + beta KL (Liang et al. 2018, equations 3 and 7).
     It is not averaged: `trainer.step(rows)` divides by the rows, once.
@@ -89,8 +92,8 @@ class MultinomialLoss:
     Parameters
     ----------
     beta : callable, optional
-        Called without arguments for each batch; see `history.Anneal`. Without one there is no
-        penalty, as where the prediction is logits alone.
+        Returns the weight of the KL divergence; it is called without arguments for each batch.
+        Without it, or if the prediction is logits alone, there is no such term.
 
     Shape: logits (batch_size, columns), or a pair of them and the KL divergences (batch_size,);
     label (batch_size, columns), an ndarray or a CSRBatch -> (batch_size,).

@@ -1,8 +1,8 @@
-"""The workers of one run, which part of a batch is whose, and what the servers do for them.
+"""The workers of one run: their rows of a batch, and what the parameter servers do for them.
 
-Every worker walks through the same global batches and takes its rows of each.
-So every worker takes the same number of steps, and a run of several workers
-computes what one process does with the whole batches.
+Every worker goes through the same global batches and takes its rows of each.
+So every worker takes the same number of steps, and several workers
+compute what one process does with the whole batches.
 """
 
 import json
@@ -10,7 +10,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
 
 import mxnet as mx
 import numpy as onp
@@ -18,162 +19,109 @@ from mxnet.base import _LIB, check_call
 
 from ..support.cli import leave
 from ..support.machine import DISTRIBUTED, check_parameter_server
-
-# A server unpickles `ServerOptimizer`, and so loads this module, while MXNet is still being
-# imported: mx.np is not there yet.
-if TYPE_CHECKING:
-    from mxnet import np
+from .devices import rows_of
 
 WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
-FIRST_KEY = 1 << 20  # below it are a trainer's parameters
+FIRST_KEY = 1 << 20  # smaller keys are those of a trainer's parameters
 
 
-_OPENED: list[Any] = []  # a store that is freed waits for all workers, so no failure frees one
+_OPENED: list[Any] = []  # keeps stores alive: to free one would wait for all workers
 
 
-class ServerOptimizer(mx.optimizer.Optimizer):
-    """What the servers of dist_async do with what they are sent; they unpickle it.
+class Workers(AbstractContextManager):
+    """The processes of a run, of which this is one; by default it is the only one.
 
-    A trainer's optimizer for its parameters; a plain sum for the workers' own keys.
-
-    Parameters
-    ----------
-    inner : Optimizer, optional
-        None until there is a trainer: its parameters come after it.
-    """
-
-    def __init__(self, inner: Any = None) -> None:
-        super().__init__()
-        self._inner = inner
-
-    def create_state_multi_precision(self, index: int, weight: Any) -> Any:
-        """Return the inner optimizer's state, and none for a worker's own key."""
-        if index >= FIRST_KEY:
-            return None
-        return self._inner.create_state_multi_precision(index, weight)
-
-    def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
-        """Add, or update by the inner optimizer."""
-        if index >= FIRST_KEY:
-            weight[:] = weight + grad
-        else:
-            self._inner.update_multi_precision(index, weight, grad, state)
-
-
-class Workers:
-    """A run's processes, of which this is one; by default the only one.
-
-    All methods but `share` are for every worker to call, in the same order. A
-    context manager, which closes itself unless the block fails; a process
-    that failed is to be left by `leave`.
+    Every worker must call the methods other than `share` and `first_row` in the same order. As a
+    context manager it closes itself unless the block fails; a process
+    that has failed must end by `leave`.
 
     Parameters
     ----------
     store : KVStore, optional
         MXNet's parameter server. Without one the run is this process alone.
     rank : int, optional
-        From 0. By default the number that the store gave, which differs from
+        Number of this worker, from 0. By default the one that the store gave, which differs from
         run to run.
 
     Attributes
     ----------
     rank, size : int
-    asynchronous : bool
-        Whether the servers update parameters, with each worker's gradient by
-        itself, as soon as it comes.
+        Number of this worker, and how many there are.
     store : KVStore or None
-        For `gluon.Trainer`; see `begin`.
+        The store, for `gluon.Trainer`; see `begin`.
     """
 
     def __init__(self, store: Any = None, rank: int | None = None) -> None:
         self.store = store
         self.size = 1
         self.rank = rank or 0
-        self.asynchronous = False
         self._keys: dict[int, int] = {}
         self._begun = False
 
         if store is not None:
             self.size = store.num_workers
             self.rank = store.rank if rank is None else rank
-            self.asynchronous = "async" in store.type
-            if self.asynchronous:
-                store.set_optimizer(ServerOptimizer())
 
     def share(self, arrays: Sequence[Any]) -> tuple[list[Any], float]:
         """Return this worker's rows of a global batch, and their weight.
 
-        Rows go out as evenly as they divide. A worker that is left without one
-        gets row 0 with weight 0: it makes the step like all others, and its
+        Rows are divided as evenly as possible. A worker that is left without one
+        gets row 0 with weight 0: it takes the step like all others, and its
         gradient is a true zero.
 
         Parameters
         ----------
         arrays : sequence of ndarray or CSRBatch
-            Same number of rows.
+            The batch; all have the same number of rows.
 
         Returns
         -------
         arrays : list
+            This worker's rows of each.
         weight : float
             1, or 0 for a stand-in row.
         """
         if self.size == 1:
             return list(arrays), 1.0
 
-        rows = len(arrays[0])
-        part = slice(self.first_row(rows), (self.rank + 1) * rows // self.size)
-        if part.start == part.stop:
-            return [array[:1] for array in arrays], 0.0
-        return [array[part] for array in arrays], 1.0
+        part, has_rows = rows_of(self.rank, self.size, len(arrays[0]))
+        return [array[part] for array in arrays], float(has_rows)
 
     def first_row(self, rows: int) -> int:
-        """Return the position in a global batch of so many rows of this worker's first."""
-        return self.rank * rows // self.size
+        """Return the position of this worker's first row in a global batch of `rows` rows."""
+        return rows_of(self.rank, self.size, rows)[0].start
 
     def begin(self, trainer: Any) -> None:
-        """Give the store a trainer's parameters, once, before the first step.
+        """Give the store a trainer's parameters, before the first step.
 
-        Left to the first step, MXNet 1.9.1 reads the initial parameters back
+        Otherwise MXNet 1.9.1 does it in the first step: it reads the initial parameters back
         while gradients are sent already, and at times gets a gradient instead.
         """
         if self.store is None:
             return
 
         trainer._init_kvstore()
-        if self.asynchronous:
-            self.store.set_optimizer(ServerOptimizer(trainer.optimizer))
-
-        if self._begun:  # only gradients are summed under the keys, which are there already
+        if self._begun:  # the keys exist already, and only gradients are summed under them
             trainer._params_to_init = []
         trainer._init_params()
 
         mx.npx.waitall()
         self._begun = True
 
-    def collect(self, trainer: Any) -> None:
-        """Read the servers' parameters, where they are what trains, once all have come so far."""
-        if not self.asynchronous:
-            return
-
-        mx.npx.waitall()
-        self.barrier()
-
-        for key, parameter in enumerate(trainer._params):
-            self.store.pull(key, out=parameter.list_data())
-
-        mx.npx.waitall()
-        self.barrier()  # nobody trains on before all have read
-
     def sum(self, values: onp.ndarray) -> onp.ndarray:
         """Return the sum of all workers' `values`, in float64, the same to the bit on every worker.
 
-        The store itself adds in float32, in the order in which workers arrive;
-        so it only carries the values here, and each worker adds them by rank.
+        The store itself adds in float32, in the order in which workers arrive.
+        So here it only carries the values, and each worker adds them by rank.
 
         Parameters
         ----------
         values : ndarray, shape (n,)
+            This worker's values.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
         """
         own = onp.asarray(values, dtype=onp.float64)
         if self.store is None or not own.size:
@@ -188,17 +136,17 @@ class Workers:
         return onp.sum(rows, axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
-        """Return what worker 0 gives, on every worker; that of the others is ignored."""
+        """Return worker 0's `content` on every worker; that of the others is ignored."""
         if self.store is None:
             return content
 
         own = b"" if self.rank else content
         length = int(self.sum(onp.array([len(own)]))[0])
-        packed = _pack(own.ljust(length, b"\0"))  # zeros, where the store only adds
+        packed = _pack(own.ljust(length, b"\0"))  # others send zeros, as the store adds
         return _unpack(self._add(packed), length)
 
     def agree(self, value: Any) -> Any:
-        """Return worker 0's value, which JSON can hold, on every worker."""
+        """Return worker 0's `value`, which JSON must be able to hold, on every worker."""
         if self.store is None:
             return value
 
@@ -206,16 +154,13 @@ class Workers:
         return json.loads(text)
 
     def _add(self, values: onp.ndarray) -> onp.ndarray:
-        """Return the store's sum, in float32."""
+        """Return the store's sum of all workers' values, in float32."""
         if not values.size:
             return values
 
         own = mx.np.array(values, dtype="float32")
         total = mx.np.zeros(values.shape, dtype="float32")
-        if self.asynchronous:
-            return self._add_once(own, total)
-
-        if values.size not in self._keys:  # a key has one shape for ever
+        if values.size not in self._keys:  # a key cannot change its shape
             self._keys[values.size] = FIRST_KEY + len(self._keys)
             self.store.init(self._keys[values.size], total)
         key = self._keys[values.size]
@@ -223,29 +168,11 @@ class Workers:
         self.store.pushpull(key, own, out=total)
         return total.asnumpy()
 
-    def _add_once(self, values: "np.ndarray", total: "np.ndarray") -> onp.ndarray:
-        """Return the sum where servers never wait for all: by a new key, after a barrier."""
-        key = FIRST_KEY + len(self._keys)
-        self._keys[len(self._keys)] = key
-
-        self.store.init(key, total)
-        self.store.push(key, values)
-        mx.npx.waitall()
-        self.barrier()
-
-        self.store.pull(key, out=total)
-        return total.asnumpy()
-
-    def barrier(self) -> None:
-        """Wait until every worker is here."""
-        if self.store is not None:
-            self.store._barrier()
-
     def close(self) -> None:
         """Wait until every worker is done; the servers then end by themselves.
 
-        Left to Python, the store may outlive the interpreter (a trainer is in
-        reference cycles), and its threads then abort the process.
+        Python alone would not free the store in time, as trainers are in reference cycles: it
+        may outlive the interpreter, and its threads then abort the process.
         """
         if self.store is None:
             return
@@ -256,23 +183,20 @@ class Workers:
         self.store = None
         check_call(_LIB.MXKVStoreFree(handle))
 
-    def __enter__(self) -> "Workers":
-        return self
-
     def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:  # after a failure it would wait for workers that wait for this one
+        if kind is None:  # after a failure, close would wait for workers that wait for this one
             self.close()
 
 
 def connect(kvstore: str | None = None) -> Workers:
-    """Join the parameter server that the environment tells of; does nothing for one process.
+    """Join the parameter server that the environment names, if `kvstore` asks for one.
 
-    An uncaught exception then ends this process at once, see `leave`.
+    After that, an uncaught exception ends this process at once: see `leave`.
 
     Parameters
     ----------
     kvstore : str, optional
-        'dist_sync' or 'dist_async'; anything else is a single process.
+        'dist_sync'; any other value stands for a single process.
 
     Raises
     ------
@@ -297,7 +221,7 @@ def _leave_with_traceback(*error: Any) -> NoReturn:
 
 
 def _pack(content: bytes) -> onp.ndarray:
-    """Return three bytes a number, which float32 holds exactly: the store adds nothing else."""
+    """Return bytes as float32 numbers, three in each, which the store can add exactly."""
     count = -(-len(content) // 3)
     whole = content.ljust(count * 3, b"\0")
 

@@ -1,6 +1,8 @@
-"""What a person sees while a model trains: a bar, or in a notebook the animated curve."""
+"""What a person sees while a model is trained: a bar or lines, or the chapter's animated curve."""
 
 import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,57 +14,55 @@ if TYPE_CHECKING:
     from .loop import Training
 
 
-class Bar(Callback):
-    """A tqdm bar over epochs with the latest scores; where stderr is no terminal, lines."""
+@dataclass(eq=False)
+class Bar(Callback, AbstractContextManager):
+    """A callback that shows a bar over epochs, or lines if stderr is no terminal, with scores."""
 
-    def __init__(
-        self,
-        num_epochs: int,
-        disable: bool = False,
-        done: int = 0,
-        label: str = "",
-        metric: str = "rmse",
-    ) -> None:
-        tqdm = import_module("tqdm.auto" if in_notebook() else "tqdm")  # the first loads slowly
-        self._epochs = num_epochs
-        self._label = label
-        self._metric = metric
-        self._lines = not disable and not sys.stderr.isatty() and not in_notebook()
+    num_epochs: int
+    disable: bool = False
+    done: int = 0
+    label: str = ""
+    metric: str = "rmse"
+
+    def __post_init__(self) -> None:
+        tqdm = import_module("tqdm.auto" if in_notebook() else "tqdm")  # tqdm.auto loads slowly
+        self._lines = not self.disable and not sys.stderr.isatty() and not in_notebook()
         self._bar = tqdm.tqdm(
-            total=num_epochs,
-            initial=done,
-            desc=label or None,
-            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-            disable=disable or self._lines,
+            total=self.num_epochs,
+            initial=self.done,
+            desc=self.label or None,
+            bar_format="{desc}{bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            disable=self.disable or self._lines,
             dynamic_ncols=True,
         )
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Move on by one epoch."""
+        """Move the bar on by one epoch, or print a line."""
         record = training.history[-1]
         scores = {
-            "train": record.train_rmse if self._metric == "rmse" else None,
-            "validation": record.validation.get(self._metric),
-            "test": record.test.get(self._metric),
+            "train": record.train_rmse if self.metric == "rmse" else None,
+            "validation": record.validation.get(self.metric),
+            "test": record.test.get(self.metric),
         }
-        label = label_of(self._metric)
+        label = label_of(self.metric)
         text = ", ".join(f"{name} {label} {v:.4f}" for name, v in scores.items() if v is not None)
 
         if self._lines:
-            line = f"{self._label} epoch {record.epoch}/{self._epochs}: {text}"
+            line = f"{self.label} epoch {record.epoch}/{self.num_epochs}: {text}"
             print(line.strip(), file=sys.stderr, flush=True)
-        self._bar.set_postfix_str(text, refresh=False)
+        brief = " ".join(f"{name[:5]} {v:.4f}" for name, v in scores.items() if v is not None)
+        self._bar.set_postfix_str(f"{label} {brief}", refresh=False)
         self._bar.update()
-
-    def __enter__(self) -> "Bar":
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self._bar.close()
 
 
-class Curve(Callback):
-    """The chapter's animated figure, for a notebook: the last values are in its legend."""
+class Curve(Callback, AbstractContextManager):
+    """A callback that draws the chapter's animated figure in a notebook.
+
+    The legend has the last values.
+    """
 
     def __init__(self, num_epochs: int) -> None:
         from d2l import mxnet as d2l
@@ -74,7 +74,7 @@ class Curve(Callback):
         self._animator.config_axes = self._configure
 
     def on_epoch_end(self, training: "Training") -> None:
-        """Draw one more epoch."""
+        """Add the epoch to the figure and draw it."""
         record = training.history[-1]
         values = {"train": record.train_rmse, "test": record.test["rmse"]}
         for part, value in values.items():
@@ -93,10 +93,7 @@ class Curve(Callback):
         [axes] = self._animator.axes
         limits = [1, self._epochs], settled_limits(list(self._lines.values()))
         self._set_axes(axes, "epoch", "RMSE (rating units)", *limits, "linear", "linear", legend)
-        axes.grid(True)  # d2l's call turns off one that is there
-
-    def __enter__(self) -> "Curve":
-        return self
+        axes.grid(True)  # d2l's call toggles the grid, and so turns off the style's
 
     def __exit__(self, *_: Any) -> None:
         pass

@@ -60,8 +60,11 @@ def test_of_clicks(in_process, tmp_path, model):
     process = in_process("run", "--model", model, *SMALL, *OF_CLICKS, *epochs)
     result = read_json(tmp_path / "out" / "result.json")
     table, text = process.stdout.split("\n\n")
-    assert table.split()[0] == "at"
     said = block(text)
+    head, *rows = table.splitlines()
+    assert head.split()[:3] == ["at", "NDCG", "recall"]
+    assert [row.split()[0] for row in rows] == ["5", "10", "20", "50", "100"]
+    assert rows[-1].split()[1] == said["test NDCG@100"].split()[0]
 
     users = result["train_users"] + 2 * result["heldout_users"]
     assert f": {users} users, {result['items']} items, " in said["data set"]

@@ -3,8 +3,11 @@
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from helpers import assert_user_error, finish, train_run, words_in
+from scipy import stats
 
 from d2l_autorec.compare import draw, read_run
 from d2l_autorec.models.registry import make_config
@@ -29,11 +32,11 @@ def runs(tmp_path_factory):
 def test_table(runs, in_process):
     process = in_process("compare", str(runs / "a"), str(runs / "b"))
     assert process.returncode == 0 and process.stderr == "", process.stderr
-    head, *lines = process.stdout.splitlines()
-    assert head.split("  ")[0] == "run" and head.endswith("seconds")
+    head, *lines = process.stdout.split("\n\n")[0].splitlines()
+    assert head.split("  ")[0] == "run" and head.endswith("seconds   behind the best")
     for name, line in zip("ab", lines):
         result = json.loads((runs / name / "result.json").read_text())
-        assert line.split() == [
+        assert line.split()[:8] == [
             str(runs / name),
             "autorec",
             f"({result['based']}-based)",
@@ -45,37 +48,62 @@ def test_table(runs, in_process):
         ]
 
 
+def test_runs_are_paired_over_users(runs, in_process):
+    """By scipy's test of the files of users, which say what result.json says."""
+    users = [pd.read_csv(runs / name / "users.csv") for name in "ab"]
+    for name, frame in zip("ab", users):
+        result = json.loads((runs / name / "result.json").read_text())
+        assert frame.rmse.mean() == pytest.approx(result["test_user_mean_rmse"])
+        squares = (frame.rmse**2 * frame.ratings).sum() / frame.ratings.sum()
+        assert np.sqrt(squares) == pytest.approx(result["test_rmse"])
+    assert users[0].user.tolist() == users[1].user.tolist()
+
+    behind, best = sorted((frame.rmse for frame in users), key=np.mean, reverse=True)
+    paths = [str(runs / name) for name in "ab"]
+    [found] = filter(None, (row["behind"] for row in rows_of(in_process, *paths)))
+    assert found["mean"] == pytest.approx((behind - best).mean())
+    assert found["error"] == pytest.approx(stats.sem(behind - best))
+    assert found["is_sure"] == (stats.ttest_rel(behind, best).pvalue < 0.05)
+    text = in_process("compare", *paths).stdout
+    sign = "" if found["is_sure"] else "~ "
+    assert f"{sign}{found['mean']:+.4f} ± {found['error']:.4f}\n" in text
+    assert "behind the best: mean difference of the users' RMSE ± its standard error" in text
+
+
+def rows_of(in_process, *paths):
+    return json.loads(in_process("compare", *paths, "--json").stdout)
+
+
+def test_rankings_are_paired_too(in_process, tmp_path):
+    for name, model in (("a", "popularity"), ("b", "item-knn")):
+        options = dict(dataset="synthetic:300x60x6000", model=model, threshold=4.0, quiet=True)
+        train_run(make_config({**options, "out": str(tmp_path / name)}))
+    rows = rows_of(in_process, "a", "b")
+    values = [row["test_ndcg@100"] for row in rows]
+    worse = min((0, 1), key=values.__getitem__)
+    assert rows[1 - worse]["behind"] is None
+    assert rows[worse]["behind"]["mean"] == pytest.approx(min(values) - max(values))
+
+
 def test_json_and_figure(runs, in_process, tmp_path):
     figure = tmp_path / "c.png"
     process = in_process(
         "compare", str(runs / "a"), str(runs / "b"), "--json", "--figure", str(figure)
     )
     first, second = json.loads(process.stdout)
-    assert list(first) == [
-        "run",
-        "model",
-        "dataset",
-        "epochs",
-        "test_rmse",
-        "test_mae",
-        "train_seconds",
-    ]
+    names = "run model dataset epochs test_rmse test_mae train_seconds behind"
+    assert list(first) == names.split()
     assert (first["epochs"], second["epochs"]) == (3, 1)
     assert process.stderr == f"figure: {figure}\n"
     assert figure.read_bytes().startswith(b"\x89PNG") and list(tmp_path.iterdir()) == [figure]
 
 
-def test_figure_is_of_the_curves(runs, tmp_path):
+def test_figure_shows_each_run_by_its_folders_name(runs, drawn, tmp_path):
     finished = [read_run(runs / name) for name in ("a", "b")]
     assert [epoch for epoch, _ in finished[0].curve] == [1, 2, 3]
     assert finished[0].curve[-1][1] == finished[0].result["test_rmse"]
     draw(finished, tmp_path / "c.svg")
     assert "<svg" in (tmp_path / "c.svg").read_text()
-
-
-def test_figure_shows_each_run_by_its_folders_name(runs, drawn, tmp_path):
-    finished = [read_run(runs / name) for name in ("a", "b")]
-    draw(finished, tmp_path / "c.png")
     [figure] = drawn
     first, second = figure.axes[0].get_lines()
     assert list(zip(first.get_xdata(), first.get_ydata())) == finished[0].curve

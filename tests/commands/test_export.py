@@ -9,7 +9,7 @@ import sys
 
 import numpy as onp
 import pytest
-from helpers import TESTS, assert_user_error, finish, own_file
+from helpers import TESTS, assert_user_error, finish_own
 from mxnet import np
 
 import d2l_autorec as d2l
@@ -23,17 +23,7 @@ needs_onnx = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=["item", "user"])
 def run(request, tmp_path_factory):
-    """String ids, a scale with 0, clipped."""
-    folder = tmp_path_factory.mktemp("own")
-    return finish(
-        folder / "run",
-        dataset="auto",
-        preset="chapter",
-        ratings=str(own_file(folder, zero=True)),
-        based=request.param,
-        clip=True,
-        scale="0,4",
-    )
+    return finish_own(tmp_path_factory.mktemp("own"), request.param)
 
 
 def names(folder):
@@ -46,7 +36,10 @@ def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
     import onnxruntime
 
     process = in_process("export", str(run.path), "--out", str(tmp_path / "e"))
-    assert process.returncode == 0 and process.stderr == "", process.stderr
+    assert process.returncode == 0, process.stderr
+    item_based = run.config.based == "item"
+    assert process.stderr.startswith("model.onnx reads an item's ratings") == item_based
+    assert bool(process.stderr) == item_based
     written = [tmp_path / "e" / name for name in ("model.onnx", "tables.npz", "metadata.json")]
     assert process.stdout.splitlines() == [str(path) for path in written]
     assert names(tmp_path / "e") == sorted(path.name for path in written)
@@ -78,6 +71,17 @@ def test_default_folder_and_metadata(run, in_process):
     )
     assert "0 = unobserved; add 1 to each rating" in meta["preprocessing"]
     assert "; subtract 1; clip to 0..4" in meta["postprocessing"]
+
+    arrays = onp.load(folder / "tables.npz")
+    assert {"names", *meta["tables"]} == set(arrays.files)
+    if run.config.based == "item":  # a known user's predictions, by what metadata.json says
+        predicted = arrays["users_weights"] @ arrays["items_weights"].T
+        predicted += arrays["users_biases"][:, None] + arrays["items_biases"]
+        assert "users_weights[u] @ items_weights[i]" in meta["tables"]["users_biases"]
+        users, items = onp.indices(predicted.shape).reshape(2, -1)
+        found = run.predict(run.ratings.user_ids[users], run.ratings.item_ids[items])
+        expected = onp.clip(predicted[users, items] - meta["offset"], *meta["scale"])
+        onp.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @needs_onnx
@@ -113,7 +117,10 @@ def test_serving_example(run, in_process, tmp_path):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (lambda path: lambda rows: rows + 9.0, "model.onnx was not kept: its predictions differ"),
+        (
+            lambda *_: lambda rows: rows.toarray() + 9,
+            "model.onnx was not kept: its predictions differ",
+        ),
         (None, "cannot be written .No space left on device"),
     ],
 )
@@ -125,10 +132,17 @@ def test_an_earlier_export_is_kept(run, tmp_path, monkeypatch, wrong, message):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(tables, "open_session", wrong or full)
+    monkeypatch.setattr(tables, "NetworkScorer", wrong or full)
     with pytest.raises(d2l.UserError, match=message):
         run.export(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_network_of_an_earlier_export_goes(run, tmp_path):
+    run.export(tmp_path)
+    bias = d2l.train_model(d2l.BiasConfig(), run.ratings)
+    assert tmp_path / "model.onnx" not in bias.export(tmp_path)
+    assert names(tmp_path) == ["metadata.json", "tables.npz"]
 
 
 def test_user_errors(run, in_process, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ def test_every_help_fits_into_a_terminal(in_process, monkeypatch, verb, option):
     usage, blank, *_ = process.stdout.splitlines()
     assert usage.startswith(f"usage: python -m d2l_autorec.{verb} ") and blank == ""
     assert max(map(len, process.stdout.splitlines())) <= 80
+    assert not [line for line in process.stdout.splitlines() if line.endswith("-")]
 
 
 def test_the_first_screen_of_run(in_process, monkeypatch):
@@ -84,7 +85,8 @@ def test_version(in_process, verb):
 @pytest.mark.parametrize(
     "verb, typed, meant",
     [
-        ("run", ["--epoch", "3"], "--epochs"),
+        ("run", ["--epoch=3"], "--epochs"),
+        ("run", ["--optimizer", "adm"], "adam"),
         ("run", ["-hidden", "3"], "--hidden"),
         ("recommend", ["runs/mine", "--user", "3", "--item", "3"], "--items"),
         ("export", ["runs/mine", "--uot", "mine"], "--out"),

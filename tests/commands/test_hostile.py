@@ -22,7 +22,7 @@ NUMBERS = ["0", "-1", "2", "inf", "nan", "1e300", "1e-300", "9" * 30, "", "x", "
 OPTIONS = ["lr", "wd", "epochs", "batch-size", "dropout", "seed", "test-ratio", "val-ratio"]
 OPTIONS += ["patience", "eval-every", "hidden", "threads", "cpus", "gpus", "scale", "fold"]
 JSON_VALUES = st.sampled_from([None, True, -1, 0, 1e308, "x", "", [], {}, [[]], "\ud800", 10**30])
-TIMES = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TIMES = dict(suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = ["--dataset", "synthetic:20x30x200", "--quiet"]
 
 

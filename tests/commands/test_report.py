@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import shutil
 import signal
 
 import numpy as onp
@@ -14,7 +13,7 @@ from helpers import assert_user_error
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.report import configs_of, name_of
 from d2l_autorec.runs import runner
-from d2l_autorec.runs.tables import Line, Row, published_tables, rows_of, section
+from d2l_autorec.runs.tables import METRICS, Line, Row, published_tables, rows_of, section
 from d2l_autorec.support.errors import Interrupted
 from d2l_autorec.support.texts import csv_text
 
@@ -67,16 +66,6 @@ def test_ctrl_c_names_the_report(in_process, tmp_path, monkeypatch):
         "stopped: SIGTERM; go on with python -m d2l_autorec.report --quick --table chapter "
         "--out 'my out'\n"
     )
-
-
-def test_another_run_in_the_folder_of_the_expected_name(in_process, tmp_path):
-    """A finished run of other options is not taken for the one that is wanted."""
-    in_process("report", *QUICK)
-    one, two = sorted(tmp_path.glob("out/runs/autorec-*"))[:2]
-    shutil.rmtree(one)
-    shutil.copytree(two, one)
-    process = in_process("report", *QUICK)
-    assert_user_error(process, f"{one.name} holds another run than its name says", "--out")
 
 
 def options_of(**given):
@@ -140,33 +129,18 @@ def test_csv_has_every_digit_of_the_table(tmp_path):
     assert first["test_rmse"] == pytest.approx(onp.mean(values), abs=1e-15)
     assert first["test_mae_sd"] == pytest.approx(onp.std(values, ddof=1) / 2, abs=1e-15)
     assert (first["published"], first["published_value"]) == ("0.898 (the book)", 0.898)
-    missing = written.columns[written.iloc[1].isna()]
-    assert set(missing) == {
-        "test_rmse_sd",
-        "test_mae_sd",
-        "published",
-        "published_value",
-    }
+    missing = {*written.columns[written.iloc[1].isna()]}
+    assert missing == {"test_rmse_sd", "test_mae_sd", "published", "published_value"}
 
 
 def test_standard_errors_of_rankings_by_hand():
-    table, row = TABLES["ranking"], Row("a model", {})
-    line = Line(
-        row,
-        [
-            {
-                f"test_{name}{end}": v
-                for name in ("ndcg@100", "recall@20", "recall@50")
-                for end, v in (("", value), ("_se", 0.02))
-            }
-            for value in (0.4, 0.5)
-        ],
-    )
+    names = METRICS["ranking"]
+    errors = {f"{name}_se": 0.02 for name in names}
+    results = [{"dataset": "x", **dict.fromkeys(names, v), **errors} for v in (0.4, 0.5)]
+    line = Line(Row("a model", {}), results)
     assert line.shown("test_ndcg@100") == "0.4500 ± 0.0707 (0.0200)"
-    assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(table, [line])
-    [written] = rows_of(
-        table, [line._replace(results=[{"dataset": "x", **r} for r in line.results])]
-    )
+    assert "| a model | 0.4500 ± 0.0707 (0.0200) |" in section(TABLES["ranking"], [line])
+    [written] = rows_of(TABLES["ranking"], [line])
     assert written["test_ndcg@100_se"] == 0.02
 
 
@@ -174,7 +148,7 @@ def test_quick_report_of_rankings(in_process, tmp_path):
     process = in_process("report", "--quick", "--table", "ranking-1m", "--out", "out")
     assert process.returncode == 0, process.stderr
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| model | test NDCG@100 | Recall@20 | Recall@50 | runs |" in text
+    assert "| Recall@50 | Coverage@10 | Novelty@10 | Diversity@10 | Gini@10 | runs |" in text
     for row in TABLES["ranking-1m"].rows:
         assert f"| {row.label} |" in text
     assert (tmp_path / "out" / "ranking-1m.png").stat().st_size > 5000

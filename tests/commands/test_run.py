@@ -1,6 +1,5 @@
 """`python -m d2l_autorec.run` as a user calls it."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -8,10 +7,9 @@ import sys
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import WITHOUT_MXNET, assert_user_error, train_run
+from helpers import WITHOUT_MXNET, assert_user_error, epochs_of, train_run
 
 from d2l_autorec import AutoRec
-from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.models.registry import make_config
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
@@ -23,19 +21,13 @@ def test_run_folder(command, tmp_path):
     assert process.returncode == 0, process.stderr
     assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.glob("[!.]*")) == [
-        "config.json",
-        "curve.png",
-        "metrics.csv",
-        "model.params",
-        "ratings.npz",
-        "result.json",
-    ]
+    files = "config.json curve.png metrics.csv model.params ratings.npz result.json users.csv"
+    assert {path.name for path in out.glob("[!.]*")} == {*files.split()}
     config = json.loads((out / "config.json").read_text())
     assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
     assert config["versions"]["mxnet"] == mx.__version__
-    rows = list(csv.DictReader(open(out / "metrics.csv")))
+    rows = epochs_of(out)
     result = json.loads((out / "result.json").read_text())
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["test_rmse"]) == result["test_rmse"]
@@ -84,6 +76,13 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
         (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
         (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
         (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
+        (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
+        (["--factors", "3"], ["--factors is an option of --model mf and ials: --model autorec"]),
+        (
+            ["--model", "mf", "--preset", "paper"],
+            ["--preset paper is not for --model mf: choose one of chapter, best"],
+        ),
+        (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
     ],
 )
 def test_user_errors(in_process, tmp_path, arguments, fragments):
@@ -129,26 +128,6 @@ def test_without_mxnet_one_line_names_the_extras():
 
 
 @pytest.mark.parametrize(
-    "arguments, fragments",
-    [
-        (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
-        (
-            ["--factors", "3"],
-            ["--factors is an option of --model mf and ials: --model autorec"],
-        ),
-        (
-            ["--model", "mf", "--preset", "paper"],
-            ["--preset paper is not for --model mf: choose one of chapter, best"],
-        ),
-        (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
-    ],
-)
-def test_user_errors_of_models(in_process, tmp_path, arguments, fragments):
-    assert_user_error(in_process("run", "--dataset", "synthetic", *arguments), *fragments)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
     "options, expected",
     [
         (dict(preset="paper"), 100 / (60 * 80)),
@@ -158,23 +137,9 @@ def test_user_errors_of_models(in_process, tmp_path, arguments, fragments):
     ],
 )
 def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
-    """The preset's lambda on a file of its own size, not on the book's 943 x 1682."""
-    ratings = load_ratings("synthetic:60x80x900")
-    mine = tmp_path / "mine.csv"
-    rows = zip(ratings.users, ratings.items, ratings.values)
-    mine.write_text("".join(f"{user},{item},{value:g}\n" for user, item, value in rows))
-    config = make_config(
-        {
-            "ratings": str(mine),
-            "quiet": True,
-            "cpus": 1,
-            "epochs": 1,
-            "hidden": (4,),
-            "out": str(tmp_path / "out"),
-            **options,
-        }
-    )
-    result = train_run(config)
+    """The preset's lambda on a set of its own size, not on the book's 943 x 1682."""
+    small = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, epochs=1, hidden=(4,))
+    result = train_run(make_config({**small, "out": str(tmp_path / "out"), **options}))
     assert result["weight_decay"] == pytest.approx(expected)
 
 
@@ -182,9 +147,7 @@ def test_runs_of_the_same_second_have_folders_of_their_own(in_process, tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.strftime", lambda *_: "now")
     for _ in range(3):
-        process = in_process(
-            "run", "--dataset", "synthetic:60x80x900", "--epochs", "1", "--hidden", "4", "--quiet"
-        )
+        process = in_process("run", *QUICK[:-2], "--quiet")
         assert process.returncode == 0, process.stderr
     names = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert names == [f"autorec-synthetic-now{end}" for end in ("", "-2", "-3")]

@@ -1,6 +1,8 @@
 """Ranking data: the published preparation number for number, filters, mistakes, files."""
 
 import hashlib
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,12 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.data.clicks import PIECES, Clicks, Fold, prepare_clicks
+from d2l_autorec.data.clicks import PIECES, REPEATS, Clicks, Fold, clicks_of_parts, prepare_clicks
 from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.readers import read_ratings
 from d2l_autorec.data.sources import load_ratings, synthetic_ratings
+from d2l_autorec.data.splits import leave_last_out, random_split, time_split
 from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+COLUMNS = ["user", "item", "rating"]
 SHA256 = {
     "train": "23693562f2fef13a",
     "validation_tr": "3f94bc457cfeb746",
@@ -34,6 +39,7 @@ def test_counts_on_ml100k(ml100k):
         "train_users": 738,
         "validation_users": 100,
         "heldout_users": 100,
+        "users": 938,
         "items": 1415,
         "train_clicks": 43_606,
         "validation_tr_clicks": 4839,
@@ -41,7 +47,6 @@ def test_counts_on_ml100k(ml100k):
         "test_tr_clicks": 4612,
         "test_te_clicks": 1105,
     }
-    assert len(ml100k.user_ids) == 938
     assert ml100k.user_ids[:3].tolist() == [849, 336, 232]
     assert ml100k.item_ids[:3].tolist() == [474, 465, 1014]
     lost = ml100k.dropped["items of no training user"]
@@ -63,7 +68,7 @@ def test_no_global_random_state():
     np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([1, 3, 4]),
@@ -73,13 +78,8 @@ def test_no_global_random_state():
 )
 def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "user": rng.integers(0, 30, 300),
-            "item": rng.integers(0, 20, 300),
-            "rating": rng.integers(1, 6, 300),
-        }
-    ).drop_duplicates(["user", "item"])
+    columns = [rng.integers(0, 30, 300), rng.integers(0, 20, 300), rng.integers(1, 6, 300)]
+    frame = pd.DataFrame(dict(zip(COLUMNS, columns))).drop_duplicates(["user", "item"])
     rows = [row for row in frame.itertuples() if row.rating >= threshold]
     for column, fewest in (("item", min_item), ("user", min_user)):
         seen = [getattr(row, column) for row in rows]
@@ -113,10 +113,8 @@ def test_equals_a_plain_one(seed, threshold, min_user, min_item, heldout):
 
 def by_names(size=40):
     """Users 'u9', 'u10', ... whose clicks need no filter."""
-    return pd.DataFrame(
-        [(f"u{u}", f"i{(u + k) % 7}", 1.0) for u in range(size) for k in range(6)],
-        columns=["user", "item", "rating"],
-    )
+    rows = [(f"u{u}", f"i{(u + k) % 7}", 1.0) for u in range(size) for k in range(6)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def test_string_ids_are_ordered_as_strings_and_numbers_as_numbers():
@@ -148,20 +146,10 @@ def test_nothing_left():
 
 
 def test_dropped_rows_are_counted_and_said():
-    frame = pd.concat(
-        [
-            by_names(),
-            pd.DataFrame(
-                [("poor", "i1", 1.0), ("u1", "rare", 1.0)], columns=["user", "item", "rating"]
-            ),
-        ]
-    )
-    ratings = Ratings.from_frame(frame.reset_index(drop=True))
-    with pytest.warns(
-        DataWarning,
-        match=r"242 .*1 \(items with few clicks\), "
-        r"1 \(users with few clicks\)",
-    ):
+    rare = pd.DataFrame([("poor", "i1", 1.0), ("u1", "rare", 1.0)], columns=COLUMNS)
+    ratings = Ratings.from_frame(pd.concat([by_names(), rare], ignore_index=True))
+    said = r"242 .*1 \(items with few clicks\), 1 \(users with few clicks\)"
+    with pytest.warns(DataWarning, match=said):
         clicks = prepare_clicks(ratings, min_item_clicks=2, heldout_users=5)
     assert clicks.dropped["items with few clicks"] == 1
 
@@ -170,18 +158,7 @@ def test_dropped_rows_are_counted_and_said():
 def test_save_and_load(tmp_path, frame):
     whole = Ratings.from_frame(frame)
     titles = {whole.item_ids[0]: "Amélie"}
-    clicks = prepare_clicks(
-        Ratings(
-            whole.users,
-            whole.items,
-            whole.values,
-            whole.user_ids,
-            whole.item_ids,
-            titles=titles,
-            name="mine",
-        ),
-        heldout_users=5,
-    )
+    clicks = prepare_clicks(replace(whole, titles=titles, name="mine"), heldout_users=5)
     clicks.save(tmp_path / "c.npz")
     again = Clicks.load(tmp_path / "c.npz")
     assert again.fingerprint == clicks.fingerprint and again.name == "mine"
@@ -203,3 +180,84 @@ def test_in_five_folds_each_user_is_tested_once():
     assert sorted(user for f in folds for user in f.test.user_ids) == sorted(ratings.user_ids)
     with pytest.raises(ConfigError, match="there must be at least 3"):
         prepare_clicks(ratings, heldout_users=Fold(1, 2))
+
+
+# Clicks of three users by time; item "new" is clicked last of all, and user "z" comes late.
+LOG = [("x", item, time) for time, item in enumerate("abcd", 1)]
+LOG += [("y", item, time) for time, item in enumerate("bcda", 3)] + [("z", "a", 9)]
+LOG += [("y", "new", 10), ("z", "b", 11)]
+
+
+def log_of(rows=LOG):
+    frame = pd.DataFrame(rows, columns=["user", "item", "time"])
+    return Ratings.from_frame(frame, rating=None, timestamp="time")
+
+
+def by_ids(clicks, piece):
+    return {f"{clicks.user_ids[u]}{clicks.item_ids[i]}" for u, i in clicks.pairs[piece].tolist()}
+
+
+def test_leaving_the_last_out_by_hand():
+    """y's last item has no training click; z's other click is the only one, and trained on."""
+    clicks = prepare_clicks(log_of(), min_user_clicks=1, split=leave_last_out)
+    assert by_ids(clicks, "train") == {"xa", "xb", "yb", "yc", "yd", "za"}
+    assert by_ids(clicks, "validation_te") == {"xc", "ya"}
+    assert by_ids(clicks, "test_te") == {"xd", "zb"}
+    assert clicks.dropped["users or items without training clicks"] == 1
+
+
+def test_a_split_by_time_by_hand(tmp_path):
+    """Tested from time 6 on, where only a is known of y, and nothing of z; validated from 4 on."""
+    split = partial(time_split, test_ratio=0.3)
+    clicks = prepare_clicks(log_of(), min_user_clicks=1, split=split)
+    clicks.save(tmp_path / "c.npz")
+    again = Clicks.load(tmp_path / "c.npz")
+    assert again.fingerprint == clicks.fingerprint
+    for found in (clicks, again):
+        assert by_ids(found, "train") == {"xa", "xb", "xc", "yb"}
+        assert by_ids(found, "validation_te") == {"yc"} and by_ids(found, "test_te") == {"ya"}
+        assert found.test.user_ids.tolist() == found.validation.user_ids.tolist() == ["y"]
+        fold_in = {part: getattr(found, part).fold_in.indices for part in ("validation", "test")}
+        assert found.item_ids[fold_in["validation"]].tolist() == ["b"]
+        assert sorted(found.item_ids[fold_in["test"]]) == ["b", "c"]  # with the validation click
+        known = found.interactions(found.inputs)
+        assert len(known) == 5 and len(found.interactions()) == 6
+    assert clicks.counts()["train_users"] == clicks.counts()["users"] == 2
+
+
+def test_nothing_known_is_held_out():
+    with pytest.raises(DataError, match="of 3 held-out clicks none is of a user and an item that"):
+        prepare_clicks(log_of(), min_user_clicks=1, split=partial(time_split, test_ratio=0.2))
+
+
+def test_clicks_of_parts():
+    """Ratings that are split become clicks by the threshold; a tenth of training validates."""
+    train, test = random_split(synthetic_ratings(60, 40, 1200), 0.2, 0)
+    clicks = clicks_of_parts(train, test, threshold=3)
+    found = {piece: len(clicks.pairs[piece]) for piece in ("train", "validation_te")}
+    assert sum(found.values()) == (train.values >= 3).sum()
+    assert 0.05 < found["validation_te"] / found["train"] < 0.2
+    assert len(clicks.pairs["test_te"]) == (test.values >= 3).sum()
+    with pytest.raises(DataError, match="test: user .* and in train; .* pairs are in both"):
+        clicks_of_parts(train, train, threshold=3)
+
+
+def test_repeats_of_files_frames_and_ratings_are_merged_alike(tmp_path):
+    """The earliest of those that reach the threshold counts, wherever it stands."""
+    rows = [(f"u{u}", f"i{(u + k) % 7}", 4, 10 + k) for u in range(9) for k in range(5)]
+    once = pd.DataFrame(rows, columns=["user", "item", "rating", "time"])
+    more = [("u1", "i1", 5, 30), ("u1", "i1", 4, 2), ("u2", "i2", 1, 1)]
+    frame = pd.concat([once, pd.DataFrame(more, columns=once.columns)], ignore_index=True)
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    columns = "user=user,item=item,rating=rating,timestamp=time"
+
+    of_file = read_ratings(tmp_path / "log.csv", columns, implicit=True)
+    of_frame = Ratings.from_frame(frame, timestamp="time", implicit=True)
+    given = {name: getattr(of_frame, name) for name in ("users", "items", "values", "timestamps")}
+    of_arrays = Ratings(**given, user_ids=of_frame.user_ids, item_ids=of_frame.item_ids)
+    for ratings in (of_file, of_frame, of_arrays):
+        with pytest.warns(DataWarning, match="of 48 ratings were dropped 2 .repeated clicks"):
+            clicks = prepare_clicks(ratings, 4, split=leave_last_out)
+        assert clicks.dropped[REPEATS] == 2
+        assert len(clicks.interactions()) == 45 and clicks.train.max() == 1
+        assert "u1i5" in by_ids(clicks, "test_te") and "u1i1" in by_ids(clicks, "train")

@@ -1,6 +1,5 @@
 """Where ratings come from: files at hand, downloads whole, broken and impossible."""
 
-import dataclasses
 import functools
 import hashlib
 import http.server
@@ -30,11 +29,10 @@ def make_zip(files):
 GOOD_ZIP = make_zip({"ml-100k/u.data": U_DATA, "ml-100k/README": "hello"})
 
 
-def expect(monkeypatch, archive):
-    """Have ml-100k be a small zip file of ours."""
+def expect(monkeypatch, archive, name="ml-100k"):
+    """Have a data set be a small zip file of ours."""
     digest = "sha256:" + hashlib.sha256(archive).hexdigest()
-    record = dataclasses.replace(sources.DATASETS["ml-100k"], digest=digest)
-    monkeypatch.setitem(sources.DATASETS, "ml-100k", record)
+    monkeypatch.setitem(sources.DATASETS, name, sources.DATASETS[name]._replace(digest=digest))
 
 
 @pytest.fixture
@@ -158,9 +156,7 @@ def test_ml20m_is_downloaded_and_parsed(server, tmp_path, monkeypatch):
     (server / "ml-20m.zip").write_bytes(archive)
     with pytest.raises(DataError, match="ml-20m is not in"):  # not what the publisher made
         load_ratings("ml-20m", tmp_path / "other")
-    digest = "sha256:" + hashlib.sha256(archive).hexdigest()
-    record = dataclasses.replace(sources.DATASETS["ml-20m"], digest=digest)
-    monkeypatch.setitem(sources.DATASETS, "ml-20m", record)
+    expect(monkeypatch, archive, "ml-20m")
     ratings = load_ratings("ml-20m", tmp_path / "cache")
     assert ratings.name == "ml-20m" and ratings.scale == (0.5, 5.0)
     assert ratings.item_ids[ratings.items].tolist() == [2, 29]

@@ -1,13 +1,16 @@
 """Classes of files and frames that are easily misread: each is refused, or read and said."""
 
+import re
+import shlex
 import subprocess
 import sys
+import uuid
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, written
 from pyarrow import parquet
 
 from d2l_autorec.data.ratings import Ratings
@@ -23,51 +26,49 @@ def head(names, *values):
     return "\n".join([names, *values]) + "\n"
 
 
+NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
+TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
-# name: (content, options, what the error holds)
+# name: (content, what the error holds)
 REFUSED = {
     # roles by position
     "wide matrix": (
         head("user_id,1,2,3", "7,3,,5", "8,1,2,"),
-        {},
         "no column for item among 'user_id', '1', '2', '3'; say which is which with "
-        "`columns=user=user_id,item=1,rating=2`; or is it a matrix, a row a user and a column an "
-        "item? Then melt it to lines user,item,rating",
+        "`columns=user=user_id,item=1` and `model=ease`, which ranks clicks; or is it a matrix or "
+        "lists, a row a user? Then melt it to lines user,item,rating",
     ),
-    "Jester": (rows(lambda k: "99,-1.5,7.2,99,3.1,0.2", 9), {}, "6 columns without names"),
+    "Jester": (rows(lambda k: "99,-1.5,7.2,99,3.1,0.2", 9), "6 columns without names"),
     "saved index": (
         rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5}"),
-        {},
         "column 0 counts the rows (0, 1, ...), as a saved index does: say "
         "`columns=user=1,item=2,rating=3`; or `columns=user=0,item=1,rating=2` if these are users",
     ),
+    "two columns and separators at the end": (
+        head("7,2,", "7,3,"),
+        "no column for rating among '7', '2', ''; say which is which with",
+    ),
     "one known name": (
         head("user,thing,4", "ann,x,3"),
-        {},
         "no column for item among 'user', 'thing', '4'; say which is which with `columns=",
+    ),
+    "dates for items": (
+        rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.5\t{k % 5}"),
+        "column 1 would be the item, and holds dates; say which is which with `columns=user=0,",
     ),
     # all rows fail
     "words": (
         head("user,item,rating", "a,x,like", "b,y,dislike"),
-        {},
         f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}write them as "
         "4.5, or remove them; else name another column, as with `columns=user=user,"
-        "item=item` for a model that ranks clicks",
+        "item=item` and `model=ease`, which ranks clicks",
     ),
-    "percent": (rows(lambda k: f"{k % 7},{k},80 %"), {}, f"{WRONG}write them as 4.5"),
-    "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), {}, f"{WRONG}write them as 4.5"),
+    "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), f"{WRONG}write them as 4.5"),
     "dates of another form": (
         head("user,item,rating,timestamp", "a,x,3,01/02/2020", "b,y,4,02/02/2020"),
-        {},
         f"'01/02/2020' is not a number; all 2 rows are affected, {WRONG}write them as 1580472000, "
         "or as 2020-01-31 12:00:00, or remove them; else leave it out: say `columns=user=user,"
         "item=item,rating=rating`",
-    ),
-    "one date of another form": (
-        head("user,item,rating,timestamp", "a,x,3,2020-01-01", "b,y,4,noon"),
-        {},
-        "line 3: the timestamp 'noon' is not a number; 1 of 2 rows are affected: write them as "
-        "1580472000, or as 2020-01-31 12:00:00",
     ),
     # the columns to paste
     "values that repeat": (
@@ -75,129 +76,188 @@ REFUSED = {
             "review_id,who,place,points,timestamp",
             *rows(lambda k: f"r{k},{k % 3},{k % 4},5,{k}").split(),
         ),
-        {},
         "say which is which with `columns=user=who,item=place,rating=points,timestamp=timestamp`",
+    ),
+    "no column of numbers": (
+        head("visitorid,event,itemid,transactionid", "7,view,5,", "7,view,6,"),
+        "say which is which with `columns=user=visitorid,item=itemid` and `model=ease`, which",
+    ),
+    "names that are no usual ones": (
+        head("brewery_id,overall,profilename", "3,4,ann", "3,5,ann"),
+        "say which is which with `columns=user=profilename,item=brewery_id,rating=overall`",
+    ),
+    "one of many numbers": (
+        head(
+            "brewery_id,review_time,review_overall,palate,review_profilename,beer_style,beer_beerid",
+            *(f"{k % 3},14000000{k % 9},{k % 5 + 1},2,u{k % 4},Ale,{k % 6}" for k in range(30)),
+        ),
+        "with `columns=user=review_profilename,item=beer_beerid,rating=review_overall`",
+    ),
+    "dates and ids are no ratings": (
+        head(
+            "t_dat,customer_id,article_id,sales_channel_id,price",
+            *(f"2018-09-20,00{k % 3},06637{k % 5},{k % 2},0.0{k % 7}" for k in range(20)),
+        ),
+        "no column for rating among 't_dat', 'customer_id', 'article_id', 'sales_channel_id', "
+        "'price'; say which is which with `columns=user=customer_id,item=article_id,rating=price`",
+    ),
+    "degrees are no ids": (
+        rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
+        "5 columns without names; say which is which with `columns=user=0,item=4,rating=2`",
+    ),
+    "two times": (
+        head(
+            "user_id,video_id,play_duration,time,timestamp,watch_ratio",
+            *(f"{k % 7},{k % 5},4381,2020-07-05,15938{k % 3},1.{k}" for k in range(20)),
+        ),
+        "rating=watch_ratio,timestamp=time`",
+    ),
+    "ids and times are no ratings": (
+        rows(lambda k: f"{k % 7},{2268318 + k % 5},{2520377 + k % 3},pv,{1511544070 + k}"),
+        "say which is which with `columns=user=0,item=1` and `model=ease`, which ranks clicks",
+    ),
+    "a rating stays one": (
+        head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
+        "name another column, as with `columns=user=who,item=item_id,rating=rating`",
+    ),
+    "double tabs": (
+        rows(lambda k: f"{k % 7}\t\t{k % 5}\t\t-3.{k}"),
+        "5 columns without names; say which is which with `columns=user=0,item=2,rating=4`",
+    ),
+    "dates are no ratings": (
+        rows(lambda k: f"{k % 7},2014-04-07T10:51:{k:02}Z,{k % 5},S"),
+        "say which is which with `columns=user=0,item=2` and `model=ease`, which ranks clicks",
+    ),
+    "purchases": (
+        rows(lambda k: f"{k % 7},Game {k % 5},play,{k % 9}.5,0"),
+        "5 columns without names; say which is which with `columns=user=0,item=1,rating=3`",
     ),
     # ids
     **{
         f"id {text}": (
             rows(lambda k: f"u{k},i,3") + f"{text},j,3\n",
-            {},
             f"line 41: the user id {text!r} is missing; 1 of 41 rows are affected",
         )
         for text in ("NULL", "\\N", "NA", "nan", "None")
     },
     "one id in two forms": (
         head("12,x,3", "12.0,x,4"),
-        {},
         "line 2: user '12' rated item 'x' 4, and 3 in line 1",
     ),
     # beginnings
-    "Excel": (b"PK\x03\x04\x14\0[Content_Types].xml", {}, "is an Excel file: save it as csv"),
-    "HTML": (head("", "<!DOCTYPE html>", "<p>404"), {}, "is a web page, perhaps the error of a"),
-    "sep=": (head("sep=;", "1;2;3"), {}, "begins with Excel's line sep=: delete this line"),
-    "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), {}, "is a pointer of Git LFS"),
-    "JSON array": (head("[", '  {"user": 1}', "]"), {}, "is one JSON array"),
-    "MatrixMarket": (
-        head("%%MatrixMarket matrix coordinate", "3 3 1"),
-        {},
-        "as files of Matrix",
-    ),
-    "KONECT": (head("% sym weighted", "1 2 5"), {}, "begins with a comment, as files of"),
-    "Netflix": (head("1:", "1488844,3,2005-09-06"), {}, "has Netflix's blocks"),
+    "Excel": (b"PK\x03\x04\x14\0[Content_Types].xml", "is an Excel file: save it as csv"),
+    "HTML": (head("", "<!DOCTYPE html>", "<p>404"), "is a web page, perhaps the error of a"),
+    "sep=": (head("sep=;", "1;2;3"), "begins with Excel's line sep=: delete this line"),
+    "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
+    "JSON array": (head("[", '  {"user": 1}', "]"), "is one JSON array"),
+    "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "as files of Matrix"),
+    "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
+    "xz": (b"\xfd7zXZ\x00", "is an archive: unpack it"),
+    "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
     # quotes
-    "quotes in a field": (
-        head('u1\t5" nails\t3', "u2\tbig nail\t4"),
-        {},
-        "line 1: a quote is not closed; each line must be one rating: correct the quotes, or say "
-        "`quotes=False` if they are part of the text",
+    "quotes of a name": (
+        head('u1\t"big" nail\t3', "u2\tx\t4"),
+        "line 1: a quoted field does not end with its quote; each line must be one rating: say "
+        "`quotes=False` if quotes are part of the text, else correct them, or save the file",
+    ),
+    "text of two lines": (
+        head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
+        "line 2: a quoted field does not end with its quote",
     ),
     # values
     "-1 for not rated": (
         head("user_id,anime_id,rating", *(f"{k % 7},{k},{k % 11 or -1}" for k in range(1, 40))),
-        {},
         "the rating -1 is far from the others, 1..10; 3 of 39 rows are affected: remove them if "
         "they mean 'not rated'; else say `scale=-1,10`",
     ),
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
-        {},
         "ratings up to 100000, half of them 3 or less, look like counts of plays or purchases: "
         "train a model of clicks, as `model=ease`, or write logarithms of them",
     ),
+    # a header is never data, and data never a header
+    "names with blanks to paste": (
+        "the user,the item,c\n1,2,3\n",
+        "`columns='user=the user,item=the item,rating=c'`",
+    ),
+    "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),
+    "bad first rating, unasked": (
+        "1,10,bad\n2,20,3\n3,30,4\n",
+        "line 1: the rating 'bad' is not a number; 1 of 3 rows are affected",
+    ),
+    # no row is swallowed or cut
+    "stray quote": (
+        TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),
+        "line 41: a quoted field does not end with its quote",
+    ),
+    "field too many with :: later": (
+        "1::2::3::4\n1::3::3::4\n1::9::x::3::4\n",
+        "line 3: 5 fields where the first line has 4",
+    ),
+    "comment": ("# mine\n1,10,4\n", "begins with a comment"),
+    "mixed separators": ("1,10,4\n2,20,3\n2;30;3\n", "line 3: 1 fields where the first line"),
+    "utf-16": (NUMBERS.encode("utf-16"), "is not text in UTF-8"),
+    # no silent choice between candidates
+    "two ratings": (
+        "user,item,rating,score\n1,2,3,4\n",
+        "'rating' and 'score' may each be the "
+        "rating; say which is which with `columns=user=user,item=item,rating=rating`",
+    ),
+    # ids keep their meaning
+    "line separator": ("a\u2028b,x,3\nc,x,4\n", "line 1: the user id 'a\\u2028b' has a"),
+    "long id": (
+        "a,x,3\n" + "a" * 501 + ",x,3\n",
+        "aaa...' has a control character, or more than 500 characters",
+    ),
+    "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
+    # values are plausible
+    "1e30": (NUMBERS + "9,9,1e30\n", "line 41: the rating 1e+30 is outside the scale 1,16777216"),
+    "times before ratings": (
+        "1,2,881250949,3\n1,3,881250950,4\n",
+        "if they are times, say `columns=user=0,item=1,rating=3,timestamp=2`",
+    ),
+    "times for ratings": (
+        "1,2,881250949\n1,3,881250950\n",
+        "if they are times, say `columns=user=0,item=1,timestamp=2` and `model=ease`, which ranks",
+    ),
+    "ids for ratings": (
+        "".join(f"1,{k},{k * 7}\n" for k in range(300)),
+        "300 different whole numbers as ratings look like times or ids",
+    ),
+    **{
+        f"sentinel {code}": (
+            NUMBERS + f"9,9,{code}\n",
+            f"line 41: the rating {code} is far from the others, 1..5; 1 of 41 rows are affected",
+        )
+        for code in (-9999, -99, -9, -1, 99, 999, 9999)
+    },
 }
-
-
-def written(folder, content):
-    path = folder / "mine.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(tmp_path, case):
-    content, options, fragment = REFUSED[case]
+    content, fragment = REFUSED[case]
     with pytest.raises(DataError) as caught:
-        read_ratings(written(tmp_path, content), **options)
-    assert fragment in str(caught.value) and "\n" not in str(caught.value)
-
-
-# name: (content, options, user ids, timestamps)
-READ = {
-    "dates": (
-        head("user,item,rating,timestamp", "a,x,3,2020-01-01", "b,y,4,1970-01-02 00:00:01.5"),
-        {},
-        ["a", "b"],
-        [1577836800, 86401],
-    ),
-    "dates with and without zone": (
-        head("user,item,rating,timestamp", "a,x,3,1970-01-01T00:01:00Z", "b,y,4,1970-01-01T00:01"),
-        {},
-        ["a", "b"],
-        [60, 60],
-    ),
-    "Yelp": (
-        head("review_id,user_id,business_id,stars", "r1,u1,b1,4", "r2,u2,b1,5"),
-        {},
-        ["u1", "u2"],
-        None,
-    ),
-    "Book-Crossing": (
-        head('"User-ID";"ISBN";"Book-Rating"', '"7";"034545104X";"5"', '"8";"034545104X";"9"'),
-        {},
-        [7, 8],
-        None,
-    ),
-    "separators at the end": (head("7,2,3,", "7,3,4,", "8,3,5,"), {}, [7, 7, 8], None),
-    "two bars": (head("7||2||3", "8||3||4"), {}, [7, 8], None),
-    "control character": (head("7\x012\x013", "8\x013\x014"), {}, [7, 8], None),
-    "no quotes": (
-        head('u1\t5" nails\t3', 'u2\t"big" nail\t4'),
-        {"quotes": False},
-        ["u1", "u2"],
-        None,
-    ),
-    "counts of clicks": (
-        rows(lambda k: f"7,{k},{[1, 2, 3, 50, 100000][k % 5]}", 10),
-        {"implicit": True},
-        [7] * 10,
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize("case", READ)
-def test_read(tmp_path, case):
-    content, options, users, times = READ[case]
-    ratings = read_ratings(written(tmp_path, content), **options)
-    assert ratings.user_ids[ratings.users].tolist() == users
-    assert times is None or ratings.timestamps.tolist() == times
+        read_ratings(written(tmp_path, content))
+    error = str(caught.value)
+    assert fragment in error and "\n" not in error
+    assert "mine.csv" in error or "`columns=" in error
 
 
 def test_zeros_that_may_mean_not_rated_are_said(tmp_path):
     path = written(tmp_path, rows(lambda k: f"{k % 7},{k},{[0, 0, 0, 1, 2, 3, 4, 5][k % 8]}"))
     with pytest.warns(DataWarning, match="15 of 40 ratings are 0: if 0 means 'not rated'"):
         read_ratings(path)
+
+
+def test_the_advice_for_blocks_of_netflix_works(tmp_path):
+    path = written(tmp_path, head("1:", "7,3,2005-09-06", "8,4,2005-09-07", "2:", "7,5,2005-09-08"))
+    with pytest.raises(DataError, match="has Netflix's blocks") as caught:
+        read_ratings(path)
+    advice = re.search("as (awk .*) does", str(caught.value))[1]
+    lines = subprocess.run([*shlex.split(advice), path], capture_output=True, check=True).stdout
+    ratings = read_ratings(written(tmp_path, lines)).to_frame()
+    assert ratings[["user", "item", "rating"]].values.tolist() == [[7, 1, 3], [8, 1, 4], [7, 2, 5]]
 
 
 def test_urls():
@@ -224,14 +284,9 @@ def test_one_rule_for_csv_json_parquet_and_frames(tmp_path):
         assert read_ratings(tmp_path / name, columns).fingerprint == expected, name
 
     floats = FRAME.astype({"user": float, "item": "category"})
-    told = Ratings.from_frame(floats, timestamp="when")
-    assert told.fingerprint == expected
-    assert told.origin.endswith("user ids are floats, read as whole numbers")
-    assert (
-        Ratings.from_frame(FRAME.astype({"user": "Int64"}), timestamp="when").fingerprint
-        == expected
-    )
-    assert Ratings.from_frame(pa.Table.from_pandas(FRAME), timestamp="when").fingerprint == expected
+    for frame in (floats, FRAME.astype({"user": "Int64"}), pa.Table.from_pandas(FRAME)):
+        assert Ratings.from_frame(frame, timestamp="when").fingerprint == expected
+    assert Ratings.from_frame(floats).origin.endswith("ids are floats, read as whole numbers")
 
 
 def test_polars(tmp_path):
@@ -239,30 +294,44 @@ def test_polars(tmp_path):
     frame = polars.DataFrame(FRAME.to_dict("list"))
     expected = Ratings.from_frame(FRAME, timestamp="when").fingerprint
     assert Ratings.from_frame(frame, timestamp="when").fingerprint == expected
+    with pytest.raises(DataError, match="df is a LazyFrame: give a frame in memory, of pandas, po"):
+        Ratings.from_frame(frame.lazy())
 
 
 @pytest.mark.parametrize(
-    "frame, options, message",
+    "frame, message",
     [
         (
             FRAME[["user", "item"]],
-            {},
             "must have one column of this name, but has user, item; rating=None if each",
         ),
-        (FRAME.set_index(["user", "item"]), {}, r"give df.reset_index\(\), as it is in the index"),
-        (pd.concat({"a": FRAME}, axis=1), {}, "one column of this name, but has .'a', 'user'."),
-        (FRAME.assign(rating=True), {}, "the rating True is not a number; all 3 rows"),
-        (FRAME.assign(user=[7, None, 7]), {}, "row 1: the user id None must be a text or"),
-        (FRAME.assign(user=pd.array([7, None, 7], "Int64")), {}, "the user id None is missing"),
-        (FRAME.assign(user=["a", "NULL", None]), {}, "row 1: the user id 'NULL' is missing; 2 of"),
-        (FRAME.assign(user=[2.0**53, 8, 7]), {}, "must be a text or a whole number; 1 of 3"),
-        (FRAME.assign(user=[True, False, True]), {}, "the user id True must be .* all 3 rows"),
-        (FRAME.assign(user=[7.5, 8, 7]), {}, "the user id 7.5 must be a text or a whole number"),
+        (FRAME.set_index(["user", "item"]), r"give df.reset_index\(\), as it is in the index"),
+        (pd.concat({"a": FRAME}, axis=1), "one column of this name, but has .'a', 'user'."),
+        (FRAME.assign(rating=True), "the rating True is not a number; all 3 rows"),
+        (FRAME.assign(user=[7, None, 7]), "row 1: the user id None must be a text or"),
+        (FRAME.assign(user=pd.array([7, None, 7], "Int64")), "the user id None is missing"),
+        (FRAME.assign(user=["a", "NULL", None]), "row 1: the user id 'NULL' is missing; 2 of"),
+        (FRAME.assign(user=[2.0**53, 8, 7]), "must be a text or a whole number; 1 of 3"),
+        (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
+        (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
+        (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),
+        (FRAME.assign(user=[uuid.UUID(int=k) for k in range(3)]), "must be a text or a whole"),
+        (FRAME.assign(user=pd.interval_range(0, 3)), "must be a text or a whole number"),
+        (FRAME.assign(rating=[b"3", b"4", b"5"]), "the rating b'3' is not a number"),
+        (FRAME.assign(rating=np.array([2**63] * 3, np.uint64)), "look like times or ids"),
+        (FRAME["user"], "df is a Series: give a frame in memory"),
+        ([[1, 2, 3]], "df is a list: give a frame in memory"),
     ],
 )
-def test_frames_that_are_refused(frame, options, message):
+def test_frames_that_are_refused(frame, message):
     with pytest.raises(DataError, match=message):
-        Ratings.from_frame(frame, **options)
+        Ratings.from_frame(frame)
+
+
+@pytest.mark.parametrize("times", [[True] * 3, pd.to_timedelta([1, 2, 3], unit="s")])
+def test_columns_that_are_no_times(times):
+    with pytest.raises(DataError, match="the timestamp .* is not a number; all 3 rows"):
+        Ratings.from_frame(FRAME.assign(timestamp=times), timestamp="timestamp")
 
 
 def test_clicks_of_a_frame():
@@ -283,7 +352,7 @@ def test_dates_of_parquet_and_a_damaged_file(tmp_path):
 def test_the_command_knows_files_without_quotes(in_process, tmp_path):
     path = written(tmp_path, rows(lambda k: f'u{k % 7},"i{k},{1 + k % 5}'))
     arguments = ("--model", "mean", "--ratings", str(path), "--out", str(tmp_path / "out"))
-    assert_user_error(in_process("run", *arguments), "or say --no-quotes if they are part of")
+    assert_user_error(in_process("run", *arguments), "say --no-quotes if quotes are part of")
     assert in_process("run", *arguments, "--no-quotes").returncode == 0
 
 

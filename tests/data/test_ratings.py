@@ -15,32 +15,18 @@ def from_frame(frame):
     return Ratings.from_frame(frame, timestamp="timestamp")
 
 
-IDS = st.one_of(st.integers(-5, 40), st.text("abc019-", min_size=1, max_size=3))
+IDS = st.one_of(st.integers(-5, 40).map(str), st.text("abc019-", min_size=1, max_size=3))
+PAIRS = st.tuples(IDS, IDS)
+LEVELS = st.sampled_from([0.5, 1, 2.5, 4, 5])
 
 
 @st.composite
 def frames(draw, min_size=1):
     """Frames of different (user, item) pairs; times are distinct powers, so that no tie is full."""
-    pairs = draw(
-        st.lists(
-            st.tuples(IDS, IDS),
-            min_size=min_size,
-            max_size=40,
-            unique_by=lambda pair: (str(pair[0]), str(pair[1])),
-        )
-    )
-    pairs = [(str(user), str(item)) for user, item in pairs]
-    values = draw(
-        st.lists(st.sampled_from([0.5, 1, 2.5, 4, 5]), min_size=len(pairs), max_size=len(pairs))
-    )
-    return pd.DataFrame(
-        {
-            "user": [p[0] for p in pairs],
-            "item": [p[1] for p in pairs],
-            "rating": values,
-            "timestamp": [2**k for k in range(len(pairs))],
-        }
-    )
+    pairs = draw(st.lists(PAIRS, min_size=min_size, max_size=40, unique=True))
+    frame = pd.DataFrame(pairs, columns=["user", "item"])
+    values = draw(st.lists(LEVELS, min_size=len(pairs), max_size=len(pairs)))
+    return frame.assign(rating=values, timestamp=2 ** np.arange(len(pairs)))
 
 
 @given(frames())
@@ -140,15 +126,8 @@ def test_held_out_rows_are_whole_rows(frame, based, seed):
     ],
 )
 def test_wrong_arrays_are_errors(change, message):
-    arrays = dict(
-        users=[0, 1],
-        items=[0, 1],
-        values=[1, 5],
-        user_ids=[7, 8],
-        item_ids=[3, 4],
-        timestamps=[1, 2],
-        scale=(1, 5),
-    )
+    cells = dict(users=[0, 1], items=[0, 1], values=[1, 5], timestamps=[1, 2])
+    arrays = dict(cells, user_ids=[7, 8], item_ids=[3, 4], scale=(1, 5))
     with pytest.raises(DataError, match=message):
         Ratings(**{**arrays, **change})
 
@@ -159,3 +138,16 @@ def test_ratings_cannot_be_changed():
         ratings.values[0] = 5
     with pytest.raises(AttributeError):
         ratings.values = None
+
+
+@settings(max_examples=20)
+@given(frames())
+def test_its_frame_has_the_ratings_that_it_was_made_of(frame):
+    made = from_frame(frame).to_frame().astype({"user": str, "item": str, "rating": float})
+    found, wanted = (sorted(table.itertuples(index=False)) for table in (made, frame))
+    assert list(map(tuple, found)) == list(map(tuple, wanted))
+
+
+def test_it_is_shown_in_a_line():
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": ["a", "b", "a"], "rating": [3, 4, 5]})
+    assert repr(Ratings.from_frame(frame)) == "Ratings(frame: 3 ratings of 2 users x 2 items)"

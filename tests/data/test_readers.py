@@ -6,23 +6,20 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, written
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.readers import read_ratings, read_train_and_test
 from d2l_autorec.support.errors import DataError, DataWarning
 
+NAMES = ["user", "item", "rating", "timestamp"]
 ROWS = [("ann", "x", 4.5, 30), ("bob", "y", 1.0, 20), ("ann", "y", 3.0, 10)]
+REVERSED = [row[::-1] for row in ROWS]
 
 
 def triples(ratings):
-    return list(
-        zip(
-            ratings.user_ids[ratings.users],
-            ratings.item_ids[ratings.items],
-            ratings.values.tolist(),
-        )
-    )
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    return list(zip(users, items, ratings.values.tolist()))
 
 
 def text_of(separator, header=None, rows=ROWS):
@@ -37,179 +34,148 @@ LAYOUTS = {
     "blanks": (text_of("  "), {}),
     "blank lines": (text_of(",").replace("\n", "\n\n"), {}),
     "windows line ends": (text_of(",").replace("\n", "\r\n"), {}),
-    "byte order mark": ("\ufeff" + text_of(",", ["user", "item", "rating", "time"]), {}),
+    "byte order mark": ("\ufeff" + text_of(",", NAMES), {}),
     "quoted fields": (text_of(",").replace("ann", '"ann"'), {}),
     "own names": (
         text_of(",", ["who", "what", "stars!", "when"]),
         {"columns": "user=who,item=what,rating=stars!,timestamp=when"},
     ),
-    "other order": (text_of(",", ["time", "rating", "item", "user"], [r[::-1] for r in ROWS]), {}),
-    "numbers": (
-        text_of(",", None, [r[::-1] for r in ROWS]),
-        {"columns": "user=3,item=2,rating=1,timestamp=0"},
-    ),
+    "other order": (text_of(",", NAMES[::-1], REVERSED), {}),
+    "numbers": (text_of(",", None, REVERSED), {"columns": "user=3,item=2,rating=1,timestamp=0"}),
     "given separator": (text_of("~"), {"separator": "~"}),
-    "further columns": (
-        text_of(
-            ",", ["user", "item", "rating", "timestamp", "text"], [(*r, "so so") for r in ROWS]
-        ),
-        {},
-    ),
+    "further columns": (text_of(",", [*NAMES, "text"], [(*row, "so so") for row in ROWS]), {}),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(tmp_path, layout):
     text, options = LAYOUTS[layout]
-    path = tmp_path / "r.csv"
-    path.write_bytes(text.encode())
-    ratings = read_ratings(path, **options)
+    ratings = read_ratings(written(tmp_path, text), **options)
     assert triples(ratings) == [row[:3] for row in ROWS]
     assert ratings.timestamps.tolist() == [30, 20, 10]
-    zipped = tmp_path / "r.csv.gz"
-    zipped.write_bytes(gzip.compress(text.encode()))
+    zipped = written(tmp_path, gzip.compress(text.encode()))
     assert read_ratings(zipped, **options).fingerprint == ratings.fingerprint
 
 
 @pytest.mark.parametrize(
     "ids, kind",
     [
-        (["7", "12", "100000000000"], "integer"),
-        (["007", "7", "8"], "string"),
-        (["1", "b", "2"], "string"),
-        (["-3", "0", "5"], "integer"),
-        (["1.5", "2", "3"], "string"),
-        (["na", "nil", "Nan"], "string"),
+        (["7", "12", "100000000000"], int),
+        (["007", "7", "8"], str),
+        (["1", "b", "2"], str),
+        (["-3", "0", "5"], int),
+        (["1.5", "2", "3"], str),
+        (["na", "nil", "Nan"], str),
     ],
 )
 def test_ids_keep_their_form(tmp_path, ids, kind):
-    path = tmp_path / "r.csv"
-    path.write_text("".join(f"{name},x,3\n" for name in ids))
-    ratings = read_ratings(path)
-    found = ratings.user_ids[ratings.users].tolist()
-    assert found == ([int(name) for name in ids] if kind == "integer" else ids)
+    ratings = read_ratings(written(tmp_path, "".join(f"{name},x,3\n" for name in ids)))
+    assert ratings.user_ids[ratings.users].tolist() == list(map(kind, ids))
 
 
 GOOD = "user,item,rating,timestamp\n1,10,4,100\n2,20,3,200\n3,10,5,300\n"
 PLAIN = "1,10,4\n2,20,3\n3,10,5\n"
-# name: (file content, options, what the one line must hold)
+NUMBERED = b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973) for k in range(30000))
+# name: (file content, options, what the one line must hold, ...)
 MALFORMED = {
-    "empty file": ("", [], ["is empty", "each line must hold"]),
-    "only a header": ("user,item,rating\n", [], ["Empty CSV file"]),
-    "one column": ("1\n2\n3\n", [], ["line 1: 1 column ", "--separator"]),
-    "unknown header": ("a,b,c\n1,10,4\n", [], ["line 1: no column for user", "--columns"]),
+    "empty file": ("", "", "is empty", "each line must hold"),
+    "only a header": ("user,item,rating\n", "", "no line follows the header"),
+    "a header without a line end": ("user,item,rating", "", "no line follows the header"),
+    "blanks after a header": ("user,item,rating\n\n \n", "", "no line follows the header"),
+    "one column": ("1\n2\n3\n", "", "line 1: 1 column ", "--separator"),
+    "unknown header": ("a,b,c\n1,10,4\n", "", "line 1: no column for user", "--columns"),
     "column not in header": (
         GOOD,
-        ["--columns", "user=who,item=item,rating=rating"],
-        ["line 1: no column 'who' for user", "'timestamp'"],
+        "--columns user=who,item=item,rating=rating",
+        "line 1: no column 'who' for user among 'user', 'item', 'rating', 'timestamp'",
+    ),
+    "a column twice": (
+        "user,item,x,x\n1,2,3,4\n",
+        "--columns user=user,item=item,rating=x",
+        "'x' and 'x' may each be the rating; say which is which with --columns user=user,item=item,"
+        "rating=2",
     ),
     "columns without rating": (
         GOOD,
-        ["--columns", "user=user,item=item"],
-        ["with user, item, rating, each once"],
+        "--columns user=user,item=item",
+        "with user, item, rating, each once",
     ),
     "rating is a word": (
         PLAIN + "4,20,good\n",
-        [],
-        ["line 4: the rating 'good' is not a number", "1 of 4 rows"],
+        "",
+        "line 4: the rating 'good' is not a number; 1 of 4 rows",
     ),
-    "rating is nan": (
-        PLAIN + "4,20,nan\n",
-        [],
-        ["line 4: the rating 'nan' is not a number"],
-    ),
-    "user is empty": (PLAIN + ",20,3\n", [], ["line 4: the user id '' is missing; 1 of 4 rows"]),
-    "line too long": (GOOD + "4,20,3,400,5\n", [], ["line 5: 5 fields", "4"]),
-    "timestamp is a word": (GOOD + "4,20,3,noon\n", [], ["line 5: the timestamp 'noon'"]),
+    "rating is nan": (PLAIN + "4,20,nan\n", "", "line 4: the rating 'nan' is not a number"),
+    "user is empty": (PLAIN + ",20,3\n", "", "line 4: the user id '' is missing; 1 of 4 rows"),
+    "line too long": (GOOD + "4,20,3,400,5\n", "", "line 5: 5 fields where the first line has 4"),
+    "timestamp is a word": (GOOD + "4,20,3,noon\n", "", "line 5: the timestamp 'noon'"),
     "duplicate pair": (
         GOOD + "1,10,2,400\n",
-        [],
-        [
-            "line 5: user '1' rated item '10' 2, and 4 in line 2",
-            "1 ratings are repeated",
-            "--duplicates last or mean",
-        ],
+        "",
+        "line 5: user '1' rated item '10' 2, and 4 in line 2; 1 ratings are repeated",
+        "--duplicates last or mean",
     ),
-    "outside the scale": (
-        PLAIN,
-        ["--scale", "1,4"],
-        ["line 3: the rating 5 is outside the scale 1,4"],
-    ),
-    "scale upside down": (PLAIN, ["--scale", "5,1"], ["--scale is 5,1"]),
+    "outside the scale": (PLAIN, "--scale 1,4", "line 3: the rating 5 is outside the scale 1,4"),
+    "scale upside down": (PLAIN, "--scale 5,1", "--scale is 5,1"),
     "latin-1 bytes far down": (
-        b"".join(b"%d,10,4\n" % k for k in range(9000)) + b"Jos\xe9,20,3\n",
-        [],
-        ["line 9001: bytes that are not UTF-8"],
+        NUMBERED + b"Jos\xe9,20,3\n",
+        "",
+        "line 30001: bytes that are not UTF-8",
+        "as iconv -f latin1 -t utf-8 does",
     ),
-    "zip archive": (b"PK\x03\x04rest", [], ["is a zip archive: unpack it"]),
-    "gzip truncated far down": (
-        gzip.compress(b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973) for k in range(30000)))[:-2000],
-        [],
-        ["is damaged", "get it anew"],
-    ),
+    "zip archive": (b"PK\x03\x04rest", "", "is an archive: unpack it"),
+    "gzip truncated far down": (gzip.compress(NUMBERED)[:-2000], "", "is damaged", "get it anew"),
     "no timestamps for time": (
         PLAIN,
-        ["--split", "time"],
-        ["has no timestamps, which a split by time needs"],
+        "--split time",
+        "has no timestamps, which a split by time needs",
     ),
     "constant timestamps": (
-        "1,10,4,0\n2,20,3,0\n3,10,5,0\n",
-        ["--split", "time"],
-        ["bad.csv has no different timestamps"],
+        "1,10,4,0\n2,20,3,0\n",
+        "--split time",
+        "bad.csv has no different timestamps",
     ),
-    "more folds than ratings": (
-        PLAIN,
-        ["--split", "k-fold", "--folds", "9"],
-        ["9 folds of 3 ratings"],
-    ),
+    "more folds than ratings": (PLAIN, "--split k-fold --folds 9", "9 folds of 3 ratings"),
     "nothing left to train on": (
         PLAIN,
-        ["--test-ratio", "0.999999"],
-        ["leaves 0 for training and 3 for testing"],
+        "--test-ratio 0.999999",
+        "leaves 0 to train on and 3 to test with",
     ),
 }
 
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_malformed_input_is_one_line(in_process, tmp_path, case):
-    content, options, fragments = MALFORMED[case]
-    path = tmp_path / "bad.csv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    process = in_process("run", "--ratings", str(path), "--out", str(tmp_path / "out"), *options)
+    content, options, *fragments = MALFORMED[case]
+    path = written(tmp_path, content, "bad.csv")
+    given = ["--ratings", str(path), "--out", str(tmp_path / "out"), *options.split()]
+    process = in_process("run", *given)
     assert_user_error(process, *fragments)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.csv"]
 
 
-@pytest.mark.parametrize(
-    "arguments, fragments",
-    [
-        (["--ratings", "none.csv"], ["none.csv cannot be read (No such file or directory)"]),
-        (["--ratings", "."], [". cannot be read (Is a directory)"]),
-        (["--ratings", "a.csv", "--test", "b.csv"], ["give either --ratings FILE"]),
-        (["--train", "a", "--test", "b", "--split", "time"], ["--split time and --train a excl"]),
-        (
-            ["--ratings", "a.csv", "--split", "u1"],
-            ["--split u1 and --ratings a.csv exclude each other"],
-        ),
-        (
-            ["--dataset", "ml-1m", "--split", "ua"],
-            ["--split ua and --dataset ml-1m exclude each other"],
-        ),
-        (["--split", "k-fold", "--fold", "6"], ["--fold is 6: it must be from 1 to --folds 5"]),
-        (["--dataset", "netflix"], ["no data set 'netflix': choose auto, synthetic, ml-100k"]),
-        (["--dataset", "synthetic:9"], ["--dataset is synthetic:9", "synthetic:943x1682x100000"]),
-        (["--dataset", "synthetic:9x9x99"], ["99 generated ratings of 9 users and 9 items"]),
-    ],
-)
-def test_wrong_combinations(in_process, tmp_path, monkeypatch, arguments, fragments):
-    monkeypatch.chdir(tmp_path)
-    assert_user_error(in_process("run", *arguments), *fragments)
+WRONG = {
+    "--ratings none.csv": "none.csv cannot be read (No such file or directory)",
+    "--ratings .": ". cannot be read (Is a directory)",
+    "--ratings a.csv --test b.csv": "give either --ratings FILE",
+    "--train a --test b --split time": "--split time and --train a exclude each other",
+    "--ratings a.csv --split u1": "--split u1 and --ratings a.csv exclude each other",
+    "--dataset ml-1m --split ua": "--split ua and --dataset ml-1m exclude each other",
+    "--split k-fold --fold 6": "--fold is 6: it must be from 1 to --folds 5",
+    "--dataset netflix": "no data set 'netflix': choose auto, synthetic, ml-100k",
+    "--dataset synthetic:9": "synthetic:USERSxITEMSxRATINGS, as in synthetic:943x1682x100000",
+    "--dataset synthetic:9x9x99": "99 generated ratings of 9 users and 9 items",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_wrong_combinations(in_process, tmp_path, arguments):
+    assert_user_error(in_process("run", *arguments.split()), WRONG[arguments])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_duplicates_are_merged_and_said(tmp_path):
-    path = tmp_path / "r.csv"
-    path.write_text("1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
+    path = written(tmp_path, "1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
     with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(`duplicates=last`\)"):
         last = read_ratings(path, duplicates="last")
     assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)]
@@ -259,11 +225,8 @@ AMAZON = [
 
 
 def json_lines(tmp_path, lines):
-    path = tmp_path / "reviews_5.json"
-    path.write_text(
-        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
-    )
-    return path
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    return written(tmp_path, "\n".join(texts) + "\n", "reviews_5.json")
 
 
 def test_amazon_json_lines(tmp_path):
@@ -271,8 +234,7 @@ def test_amazon_json_lines(tmp_path):
     ratings = read_ratings(path)
     assert triples(ratings) == [("A1", "0005", 5), ("A2", "0005", 3), ("A1", "B00X", 1)]
     assert ratings.timestamps.tolist() == [1203984000, 1203984001, 1203984002]
-    zipped = tmp_path / "reviews_5.json.gz"
-    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    zipped = written(tmp_path, gzip.compress(path.read_bytes()))
     assert read_ratings(zipped).fingerprint == ratings.fingerprint
 
 
@@ -289,10 +251,7 @@ def test_json_lines_with_own_keys_and_without_ratings(tmp_path):
 @pytest.mark.parametrize(
     "line, message",
     [
-        (
-            '{"reviewerID": "A3", "asin": ',
-            "line 3: JSON parse error: Invalid value.; fix or remove the line",
-        ),
+        ('{"reviewerID": "A3", "asin": ', "line 3: JSON parse error: Invalid value.; fix or re"),
         ("[1, 2]", "line 3: JSON parse error: .* changed from object to array"),
         ({"reviewerID": "A3", "asin": "0005"}, "line 3: the rating is missing; 1 of 2 rows"),
         ({**AMAZON[0], "overall": "good"}, "line 3: JSON parse error: .*overall. changed from num"),
@@ -319,11 +278,8 @@ def test_malformed_json_line(tmp_path, line, message):
     ],
 )
 def test_implicit_layouts(tmp_path, text, options):
-    path = tmp_path / "clicks.csv"
-    path.write_text(text)
-    assert triples(read_ratings(path, implicit=True, **options)) == [
-        ("ann", "x", 1),
-        ("bob", "y", 1),
-    ]
+    path = written(tmp_path, text)
+    clicks = read_ratings(path, implicit=True, **options)
+    assert triples(clicks) == [("ann", "x", 1), ("bob", "y", 1)]
     with pytest.raises(DataError, match="rating"):
         read_ratings(path, **options)

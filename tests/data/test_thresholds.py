@@ -55,7 +55,8 @@ def test_what_is_a_click(name):
 def test_another_scale_is_asked_about(name):
     ratings = Ratings.from_frame(of_levels(UNKNOWN[name]))
     low, high = min(UNKNOWN[name]), max(UNKNOWN[name])
-    text = f"frame: which of the ratings {low:g}..{high:g} are clicks.*`threshold={high:g}`"
+    half = np.median(UNKNOWN[name])
+    text = f"frame: which of the ratings {low:g}..{high:g} are clicks.*`threshold={half:g}`"
     with pytest.raises(ConfigError, match=text):
         prepare_clicks(ratings)
     clicks = prepare_clicks(ratings, low, heldout_users=2)
@@ -78,4 +79,6 @@ def test_the_command_prints_it_and_speaks_of_clicks(tmp_path, in_process):
 
     of_levels([1, 10]).to_csv(tmp_path / "ten.csv", index=False)
     process = in_process("run", *given, "ten.csv", "--quiet")
-    assert_user_error(process, "which of the ratings 1..10 are clicks", "--threshold 10")
+    assert_user_error(
+        process, "which of the ratings 1..10 are clicks", "--threshold 5.5, which half"
+    )

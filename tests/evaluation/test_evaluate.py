@@ -6,9 +6,13 @@ import pytest
 from mxnet import np
 from scipy import sparse
 
-from d2l_autorec import evaluator
+from d2l_autorec import evaluator, random_split
 from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.sources import synthetic_ratings
+from d2l_autorec.evaluation import rating
 from d2l_autorec.evaluation.rating import RatingEvaluation, predict_at
+from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.training.loaders import SparseRows
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")
@@ -42,6 +46,23 @@ def test_other_number_of_rows_is_an_error(rows):
         predict_at(double, batches(2), wanted, [mx.cpu()])
 
 
+@pytest.mark.parametrize("based", ["item", "user"])
+@pytest.mark.parametrize("options", [{}, {"center": True, "input_scale": 0.5}], ids=str)
+def test_the_compiled_pass_predicts_what_the_network_does(monkeypatch, based, options):
+    """One hidden layer on a CPU, without an operator of MXNet's."""
+    train, test = random_split(synthetic_ratings(50, 70, 900, seed=1), 0.2, seed=0)
+    config = AutoRecConfig(based=based, hidden=(9,), **options)
+    net = config.build(train)
+    net.initialize(init=mx.init.Normal(0.5))
+    if config.center:
+        net.decoder.weight.set_data(np.random.normal(size=net.decoder.weight.shape))
+
+    dense = RatingEvaluation(train, test, [mx.cpu()], based).measured(net)
+    monkeypatch.setattr(rating, "predict_at", None)
+    compiled = RatingEvaluation(train, test, [mx.cpu()], based, batchify=SparseRows).measured(net)
+    onp.testing.assert_allclose(compiled, dense, rtol=1e-5, atol=1e-5)
+
+
 def parts(offset=0.0):
     """Users 0..3, items 0..3; user 3 and item 3 have no training rating."""
     maps = dict(user_ids=range(4), item_ids=range(4), scale=(1 + offset, 5 + offset))
@@ -66,7 +87,7 @@ def test_cold_ratings_get_the_fallback(based, offset, devices):
     expected = dict(zip([(1, 1), (0, 3), (3, 0), (3, 3)], [seven, *by_means]))
     cells = test.to_csr(based).tocoo()
     pairs = zip(cells.col, cells.row) if based == "item" else zip(cells.row, cells.col)
-    predictions = evaluation.predict(lambda x: 0 * x + 7)
+    predictions = evaluation._with_means(evaluation.measured(lambda x: 0 * x + 7))
     onp.testing.assert_allclose(predictions, [expected[pair] for pair in pairs], rtol=1e-6)
     report = evaluation.report(lambda x: 0 * x + 7)
     errors = onp.array([seven, *by_means]) - test.values

@@ -12,8 +12,12 @@ from scipy import sparse as sp
 from d2l_autorec.evaluation.metrics import (
     METRICS,
     coverage_at,
+    diversity_at,
+    gini_at,
     hits_at,
+    likeness_to_better,
     mean_and_error,
+    novelty_at,
     top_items,
 )
 from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
@@ -59,7 +63,7 @@ def rankings(draw):
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(rankings(), st.integers(1, 50))
 def test_metrics_equal_the_plain_ones(problem, k):
     scores, fold_in, held_out = problem
@@ -76,7 +80,7 @@ def test_metrics_equal_the_plain_ones(problem, k):
         np.testing.assert_allclose(metric(hits, relevant, k), wanted, rtol=1e-12, err_msg=name)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rankings(), st.integers(1, 50))
 def test_top_items_with_ties(problem, k):
     scores = problem[0]
@@ -95,26 +99,51 @@ def test_ndcg_and_recall_by_hand():
     np.testing.assert_allclose(METRICS["recall"](hits, relevant, 2), [0.5, np.nan, 1])
 
 
-def test_other_metrics_by_hand():
-    """Hits at ranks 2 and 3 of four relevant items; none; one relevant item, found at once."""
-    hits = np.array([[False, True, True], [False, False, False], [True, False, False]])
-    relevant = np.array([4, 3, 1])
-    by_hand = {
-        "plain_recall": [2 / 4, 0, 1],
-        "precision": [2 / 3, 0, 1 / 3],
-        "hit_rate": [1, 0, 1],
-        "mrr": [1 / 2, 0, 1],
-        "map": [(1 / 2 + 2 / 3) / 3, 0, 1],
-    }
-    for name, expected in by_hand.items():
-        np.testing.assert_allclose(METRICS[name](hits, relevant, 3), expected, err_msg=name)
-
-
 def test_coverage_by_hand():
     """Of ten items, the first two of each user are 1, 2 and 3; a user may have only one."""
     ranked = np.array([[1, 2, 7], [2, 3, 8], [3, -1, -1]])
     assert coverage_at(ranked, 10, 2) == 0.3
     assert coverage_at(ranked, 10, 100) == 0.5
+
+
+# Items 0 to 3 are clicked by all four users, by the first two, by the last and by the first.
+TRAIN = sp.csr_matrix(np.array([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0]], "float32"))
+RANKED = np.array([[0, 1, 2], [3, 1, -1], [2, -1, -1]])
+
+
+def test_novelty_by_hand():
+    """Bits of the items are log2 of 4/4, 4/2, 4/1 and 4/1."""
+    np.testing.assert_allclose(novelty_at(RANKED, TRAIN, 1), [0, 2, 2])
+    np.testing.assert_allclose(novelty_at(RANKED, TRAIN, 3), [(0 + 1 + 2) / 3, (2 + 1) / 2, 2])
+    assert np.isnan(novelty_at(np.array([[-1]]), TRAIN, 1)).all()
+
+
+@pytest.mark.parametrize(
+    "ranked, k, expected",
+    [
+        ([[0, 1], [2, 3]], 2, 0),  # each once
+        ([[2, 0], [2, 1], [2, -1]], 1, 1),  # always the same
+        ([[0, 1, 2], [0, 1, 3], [0, -1, -1]], 3, (-3 * 1 - 1 * 1 + 1 * 2 + 3 * 3) / (7 * 3)),
+    ],
+)
+def test_gini_by_hand(ranked, k, expected):
+    """Of four items; in the last case the counts are 1, 1, 2, 3."""
+    assert gini_at(np.array(ranked), 4, k) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rankings(), st.integers(1, 50))
+def test_diversity_equals_a_plain_one(problem, k):
+    scores, fold_in, train = problem
+    ranked = rank(scores.copy(), fold_in, k)
+    columns = train.toarray().T
+    found = diversity_at(likeness_to_better(ranked, train), ranked, k)
+    for items, value in zip(ranked, found):
+        chosen = columns[items[items >= 0]].astype(float)
+        lengths = np.maximum(np.linalg.norm(chosen, axis=1), 1)
+        cosines = chosen @ chosen.T / np.outer(lengths, lengths)
+        distances = 1 - cosines[np.triu_indices(len(chosen), 1)]
+        assert value == pytest.approx(distances.mean() if len(distances) else 0, abs=1e-6)
 
 
 def test_mean_and_standard_error():
@@ -178,6 +207,8 @@ def test_a_report_has_every_metric_at_every_cut_off(clicks):
             error = np.std(values) / math.sqrt(34)
             assert report[f"test_{name}@{k}_se"] == pytest.approx(error), (name, k)
         assert 0 < report[f"test_coverage@{k}"] <= 1
+        assert 0 < report[f"test_gini@{k}"] < 1 and report[f"test_novelty@{k}"] > 0
+        assert (report[f"test_diversity@{k}"] > 0) == (k > 1)
     assert report["test_coverage@1000"] == 1
 
 

@@ -6,7 +6,6 @@ import sys
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import train_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
@@ -17,18 +16,23 @@ from d2l_autorec import AutoRec, kernels
 from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.fused_step import ACTIVATIONS as FUSED_ACTIVATIONS
-from d2l_autorec.models.base import Model
-from d2l_autorec.models.catalog.autorec import ACTIVATIONS, AutoRecConfig
+from d2l_autorec.models.base import Model, as_csr
+from d2l_autorec.models.catalog.autorec import ACTIVATIONS
 from d2l_autorec.models.deep_autorec import DeepAutoRec
+from d2l_autorec.models.mf import MF
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
-from d2l_autorec.training import loaders
 from d2l_autorec.training.callbacks import Callback, StepSeed
-from d2l_autorec.training.fused import FusedSteps
-from d2l_autorec.training.loaders import BATCHES, train_loader
+from d2l_autorec.training.fused import AutoRecSteps, FactorSteps
+from d2l_autorec.training.loaders import BATCHES, PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import Training, fit
-from d2l_autorec.training.losses import MaskedL2Loss, MaskedRootLoss, MultinomialLoss
+from d2l_autorec.training.losses import (
+    MaskedL2Loss,
+    MaskedRootLoss,
+    MultinomialLoss,
+    PenalizedL2Loss,
+)
 
 
 @st.composite
@@ -52,18 +56,14 @@ def problems(draw):
     )
 
 
-def batch_of(matrix, ctx=None):
-    return CSRBatch(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], ctx)
-
-
 close = dict(rtol=2e-5, atol=2e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_kernels_equal_numpy(problem):
     matrix, weight, bias, column_bias, hidden = problem
-    batch, x = batch_of(matrix), matrix.toarray()
+    batch, x = CSRBatch.of(matrix), matrix.toarray()
     rows, columns = matrix.nonzero()
     out = onp.empty_like(hidden)
     kernels.weighted_columns(*batch.groups, matrix.data, weight, bias, out)
@@ -76,12 +76,12 @@ def test_kernels_equal_numpy(problem):
     onp.testing.assert_allclose(gradient, x.T @ hidden, **close)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(problems(), st.sampled_from([0.1, 1, 300]))
 def test_multinomial_likelihood_equals_that_of_dense_rows(problem, spread):
     matrix, weight, _, _, hidden = problem
     dense, losses, gradients = np.array(matrix.toarray()), [], []
-    for label in (dense, batch_of(matrix)):
+    for label in (dense, CSRBatch.of(matrix)):
         logits = np.array(hidden @ weight.T * spread)
         logits.attach_grad()
         with autograd.record():
@@ -93,19 +93,17 @@ def test_multinomial_likelihood_equals_that_of_dense_rows(problem, spread):
     onp.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(problems(), st.data())
-def test_taking_rows(problem, data):
+def test_rows_that_are_chosen_of_a_matrix(problem, data):
     matrix = problem[0]
-    rows = onp.array(data.draw(st.lists(st.integers(0, matrix.shape[0] - 1), min_size=1)))
-    taken = kernels.take_rows(matrix.indptr, matrix.indices, matrix.data, rows)
-    onp.testing.assert_array_equal(
-        sp.csr_matrix((taken[2], taken[1], taken[0]), (len(rows), matrix.shape[1])).toarray(),
-        matrix[rows].toarray(),
-    )
+    numbers = onp.array(data.draw(st.lists(st.integers(0, matrix.shape[0] - 1), min_size=1)))
+    rows = BATCHES["sparse"](matrix)(numbers)
+    assert rows.indptr.dtype == rows.indices.dtype == "int32"
+    onp.testing.assert_array_equal(as_csr(rows).toarray(), matrix[numbers].toarray())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(problems())
 def test_gradients_equal_the_dense_ones(problem):
     """Of a scalar function of both layers, by autograd through ordinary operators between."""
@@ -113,34 +111,13 @@ def test_gradients_equal_the_dense_ones(problem):
     net = AutoRec(hidden.shape[1], matrix.shape[1], dropout=0)
     net.initialize(init=mx.init.Normal(0.5))
     gradients = []
-    for x in (np.array(matrix.toarray()), batch_of(matrix)):
+    for x in (np.array(matrix.toarray()), CSRBatch.of(matrix)):
         with autograd.record():
             loss = MaskedL2Loss()(predict(net, x), x).sum()
         loss.backward()
         gradients.append([p.grad().asnumpy() for p in net.collect_params().values()])
     for dense, sparse in zip(*gradients):
         onp.testing.assert_allclose(sparse, dense, **close)
-
-
-@pytest.mark.parametrize("used", [1, 3])
-@pytest.mark.parametrize("tied", [False, True])
-def test_several_forwards_in_one_step(used, tied):
-    """Gradients add up over batches, and a forward that the loss does not use changes none."""
-    matrix, found = synthetic_ratings(12, 9, 50).to_csr(), []
-    for kind in ("sparse", "dense"):
-        mx.random.seed(7)
-        net = DeepAutoRec((5,), matrix.shape[1], 0.0, tied=tied)
-        net.initialize(init=mx.init.Normal(0.3))
-        batches = [BATCHES[kind](matrix)(list(range(k, 9))) for k in range(4)]
-        with autograd.record():
-            losses = [
-                MaskedL2Loss()(predict(net, x), x).sum() * (k + 1) for k, x in enumerate(batches)
-            ]
-            total = sum(losses[1:used], losses[0])
-        total.backward()
-        found.append([p.grad().asnumpy() for p in net.collect_params().values()])
-    for sparse, dense in zip(*found):
-        onp.testing.assert_allclose(sparse, dense, rtol=1e-4, atol=1e-5)
 
 
 class Losses(Callback):
@@ -153,163 +130,93 @@ class Losses(Callback):
         self.values.append(float(training.steps[-1][0]))
 
 
-def trained(  # noqa: PLR0913
-    kernel,
-    matrix,
-    devices=1,
-    dropout=0.05,
-    epochs=5,
-    optimizer="adam",
-    loss=None,
-    num_hidden=(20,),
-    lr=0.01,
-    batch_size=32,
-    **network,
-):
-    contexts = [mx.cpu(i) for i in range(devices)]
+def trained(kernel, matrix, root=False, optimizer="adam", dropout=0.05, lr=0.001, **network):
+    """Parameters, losses and history of five epochs."""
     mx.random.seed(11)
-    net = DeepAutoRec(num_hidden, matrix.shape[1], dropout, **network)
-    net.initialize(init=mx.init.Normal(0.05), ctx=contexts)
+    net = DeepAutoRec(network.pop("hidden", (20,)), matrix.shape[1], dropout, **network)
+    net.initialize(init=mx.init.Normal(0.05))
     net.hybridize()
-    options = {"learning_rate": lr, "wd": 1e-5}
-    trainer = gluon.Trainer(net.collect_params(), optimizer, options)
+    trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": lr, "wd": 1e-5})
 
-    batchify = BATCHES["sparse"]
-    if kernel == "dense":
-        batchify = BATCHES["dense"]
-    loader = train_loader(matrix, batch_size, 0, batchify)
-    training = Training(net, loader, loss or MaskedL2Loss(), trainer, contexts)
+    loader = train_loader(matrix, 32, 0, BATCHES["dense" if kernel == "dense" else "sparse"])
+    loss = MaskedRootLoss() if root else MaskedL2Loss()
+    training = Training(net, loader, loss, trainer, [mx.cpu()])
     if kernel == "fused":
-        training.step = FusedSteps(SparseAutoRec(net).one_hidden(), "root" if loss else "l2")
+        training.step = AutoRecSteps(SparseAutoRec(net).one_hidden(), "root" if root else "l2")
 
     recorded = Losses()
-    history = fit(training, epochs, [StepSeed(5), recorded])
-    parameters = [p.data(contexts[0]).asnumpy() for p in net.collect_params().values()]
-    return parameters, recorded.values, history
-
-
-def assert_same(ours, theirs, tolerance=1e-4):
-    onp.testing.assert_allclose(ours[1], theirs[1], rtol=tolerance)
-    for a, b in zip(ours[0], theirs[0]):
-        assert onp.abs(a - b).max() <= tolerance * onp.abs(b).max()
-    for a, b in zip(ours[2], theirs[2]):
-        assert a.train_rmse == pytest.approx(b.train_rmse, rel=tolerance)
-        assert a.train_loss == pytest.approx(b.train_loss, rel=tolerance)
-        assert a.ratings == b.ratings
+    history = fit(training, 5, [StepSeed(5), recorded])
+    return [p.data().asnumpy() for p in net.collect_params().values()], recorded.values, history
 
 
 @pytest.mark.parametrize("based", ["item", "user"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
-def test_parity_with_the_dense_network(based, optimizer):
-    """Dropout on, the same masks: losses of every step, parameters after five epochs."""
-    matrix = synthetic_ratings(70, 110, 1800).to_csr(based)
-    dense = trained("dense", matrix, optimizer=optimizer)
-
-    assert_same(trained("sparse", matrix, optimizer=optimizer), dense)
-    if optimizer == "adam":
-        assert_same(trained("fused", matrix), dense)
-
-
-@pytest.mark.parametrize("activation", FUSED_ACTIVATIONS)
-def test_parity_of_the_fused_step(activation):
-    matrix = synthetic_ratings(70, 110, 1800).to_csr()
-    options = dict(lr=0.001, encoder_activation=activation)
-    assert_same(trained("fused", matrix, **options), trained("dense", matrix, **options))
-
-
-def test_parity_with_the_root_loss():
-    matrix = synthetic_ratings(70, 110, 1800).to_csr()
-    dense = trained("dense", matrix, loss=MaskedRootLoss(), dropout=0)
-
-    assert_same(trained("sparse", matrix, loss=MaskedRootLoss(), dropout=0), dense, 5e-4)
-    assert_same(trained("fused", matrix, loss=MaskedRootLoss(), dropout=0), dense, 5e-4)
-
-
 @pytest.mark.parametrize(
-    "network",
+    "others, options",
     [
-        dict(num_hidden=(20, 10, 20)),
-        dict(tied=True),
-        dict(num_hidden=(12, 5, 12), tied=True),
+        (["sparse", "fused"], dict(lr=0.01)),
+        (["sparse"], dict(lr=0.01, optimizer="sgd")),
+        (["sparse"], dict(lr=0.01, optimizer="rmsprop")),
+        (["sparse", "fused"], dict(root=True, dropout=0.0)),
+        (["sparse"], dict(hidden=(20, 10, 20))),
+        (["sparse"], dict(hidden=(12, 5, 12), tied=True)),
+        *((["fused"], dict(encoder_activation=name)) for name in FUSED_ACTIVATIONS),
         *(
-            dict(encoder_activation=name, decoder_activation=other)
+            (["sparse"], dict(encoder_activation=name, decoder_activation=other, dropout=0.0))
             for name, other in zip(ACTIVATIONS, (*ACTIVATIONS[2:], *ACTIVATIONS[:2]))
         ),
     ],
     ids=str,
 )
-def test_parity_of_deep_tied_and_other_networks(network):
-    """First and last layer are the kernels', whatever is between and behind them."""
-    matrix = synthetic_ratings(70, 110, 1800).to_csr()
-    options = dict(lr=0.001, dropout=0, epochs=3, **network)
-    assert_same(trained("sparse", matrix, **options), trained("dense", matrix, **options))
+def test_every_kernel_trains_the_same_network(based, others, options):
+    """Dropout on, the same masks: losses of every step, parameters after five epochs."""
+    matrix = synthetic_ratings(70, 110, 1800).to_csr(based)
+    dense = trained("dense", matrix, **options)
+    tolerance = 5e-4 if options.get("root") else 1e-4
+    for kernel in others:
+        found = trained(kernel, matrix, **options)
+        onp.testing.assert_allclose(found[1], dense[1], rtol=tolerance)
+        for ours, theirs in zip(found[0], dense[0]):
+            assert onp.abs(ours - theirs).max() <= tolerance * onp.abs(theirs).max()
+        for ours, theirs in zip(found[2], dense[2]):
+            assert ours.train_rmse == pytest.approx(theirs.train_rmse, rel=tolerance)
+            assert ours.train_loss == pytest.approx(theirs.train_loss, rel=tolerance)
+            assert ours.ratings == theirs.ratings
 
 
-def test_deep_run_uses_the_kernels_for_first_and_last_layer(monkeypatch, tmp_path):
-    """Both functions run; no dense batch is made."""
-    calls = []
+def factorized(compiled, optimizer, wd, penalty, centred):
+    """Parameters and losses of three epochs of a factorization."""
+    mx.random.seed(11)
+    ratings = synthetic_ratings(70, 110, 1800)
+    net = MF(7, 70, 110, ratings.means() if centred else None, penalty)
+    net.initialize(init=mx.init.Normal(0.1))
+    trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.01, "wd": wd})
 
-    def counted(name, kernel):
-        def call(*args):
-            calls.append((name, len(args)))
-            return kernel(*args)
-
-        return call
-
-    for name in ("weighted_columns", "masked_products", "weight_gradient"):
-        monkeypatch.setattr(kernels, name, counted(name, getattr(kernels, name)))
-    monkeypatch.setattr(loaders, "DenseRows", None)
-    train_run(
-        AutoRecConfig(
-            dataset="synthetic:60x80x900",
-            hidden=(10, 5, 10),
-            epochs=2,
-            batch_size=40,
-            out=str(tmp_path / "run"),
-            quiet=True,
-        )
-    )
-    names = [name for name, _ in calls]
-    steps = 4  # 80 rows in batches of 40, two epochs; an evaluation an epoch, and the result's
-    assert names.count("weight_gradient") == 2 * steps  # encoder and decoder
-    assert names.count("masked_products") == steps + 3
-    assert names.count("weighted_columns") == 2 * steps + 3
+    loader = train_loader(Pairs.of(ratings), 256, 0, PairRows)
+    training = Training(net, loader, PenalizedL2Loss(), trainer, [mx.cpu()])
+    if compiled:
+        training.step = FactorSteps(net)
+    recorded = Losses()
+    fit(training, 3, [recorded])
+    return [p.data().asnumpy() for p in net.collect_params().values()], recorded.values
 
 
-@pytest.mark.parametrize("devices", [2, 3, 5])
-def test_parity_on_several_devices(devices):
-    matrix = synthetic_ratings(40, 33, 400).to_csr()  # 33 rows of 32: one row is left, and waits
-    assert_same(
-        trained("sparse", matrix, devices, dropout=0, epochs=2),
-        trained("dense", matrix, 1, dropout=0, epochs=2),
-    )
+@pytest.mark.parametrize("optimizer, wd", [("adam", 0.0), ("adam", 1e-2), ("rprop", 1e-2)])
+@pytest.mark.parametrize("penalty, centred", [(0.0, False), (0.3, True)])
+def test_the_compiled_factorization_is_that_of_autograd(
+    optimizer, wd, penalty, centred, monkeypatch
+):
+    options = optimizer, wd, penalty, centred
+    expected, losses = factorized(False, *options)
+    found, compiled_losses = factorized(True, *options)
+    onp.testing.assert_allclose(compiled_losses, losses, rtol=1e-4)
+    for ours, theirs in zip(found, expected):
+        assert onp.abs(ours - theirs).max() <= 1e-4 * onp.abs(theirs).max()
 
-
-def test_a_failed_backward_pass_is_an_error_and_no_hang():
-    """In a process of its own: MXNet's engine raises the error again wherever it is next used."""
-    code = """
-from d2l_autorec import AutoRec, kernels
-import mxnet as mx
-mx.npx.set_np()
-from d2l_autorec.kernels.csr import CSRBatch
-from d2l_autorec.models.sparse_autorec import predict
-import numpy, scipy.sparse
-kernels.weight_gradient = lambda *_: 1 / 0
-net = AutoRec(2, 3)
-net.initialize()
-trainer = mx.gluon.Trainer(net.collect_params(), 'adam')
-m = scipy.sparse.csr_matrix(numpy.ones((4, 3), "float32"))
-with mx.autograd.record():
-    loss = predict(net, CSRBatch(m.indptr, m.indices, m.data, 3)).sum()
-mx.autograd.backward([loss])
-trainer.step(4)
-net.decoder.bias.data().asnumpy()
-"""
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
-    )
-    assert process.returncode != 0
-    assert "ZeroDivisionError" in process.stdout  # where MXNet prints what a callback raised
+    monkeypatch.setattr("d2l_autorec.kernels.fused_step.WORTH_A_THREAD", 1)
+    for threads in (1, 2):
+        monkeypatch.setattr(kernels, "_threads", threads)
+        for ours, others in zip(factorized(True, *options)[0], found):
+            assert (ours == others).all()  # to the bit
 
 
 FORKED = """
@@ -358,26 +265,3 @@ def test_choice_of_kernel():
         choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):
         assert choose_kernel("auto", Plain(), [mx.cpu()])[0] == "dense"
-
-
-def test_compiled_kernels_are_cached_on_disk():
-    """A second process loads them: no compilation, no warning."""
-    code = """
-import warnings
-from numba.core.errors import NumbaWarning
-warnings.simplefilter("error", NumbaWarning)
-import numpy as np
-from d2l_autorec import kernels
-groups = (*kernels.group_by_column(np.array([0, 1], "int32"), np.array([0], "int32"), 1), 2)
-one, row = np.ones((1, 1), "float32"), np.ones(1, "float32")
-kernels.weighted_columns(*groups, row, one, row, one)
-kernels.masked_products(*groups, one, one, row, row)
-kernels.weight_gradient(*groups, row, one, one)
-used = (kernels.weighted_columns, kernels.masked_products, kernels.weight_gradient)
-print(sum(len(kernel.stats.cache_misses) for kernel in used))
-"""
-    for _ in range(2):
-        process = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-        )
-    assert process.stdout.strip() == "0"

@@ -1,5 +1,6 @@
-"""Popularity and EASE against the measured reference and the plain formula."""
+"""Popularity and EASE against a reference and the formula; runs of all closed-form models."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import mxnet as mx
@@ -13,20 +14,24 @@ from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.evaluation.ranking import RankingEvaluation
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.models.base import Fitted
-from d2l_autorec.models.catalog import ease
+from d2l_autorec.models.catalog import ease, ials, item_knn
 from d2l_autorec.models.catalog.ease import EASEConfig, gram_matrix, solve
 from d2l_autorec.models.catalog.popularity import PopularityConfig
+from d2l_autorec.models.options import shown
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.runs.result import final_command
+from d2l_autorec.serving.export import export_run
+from d2l_autorec.serving.filters import Selection
+from d2l_autorec.serving.tables import load_served
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.trained_model import load_run
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 
 
 @pytest.mark.realdata
-@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_popularity_on_ml100k(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     scorer = Fitted(PopularityConfig()).fit(clicks.train)
@@ -43,7 +48,6 @@ def test_popularity_on_ml100k(data_dir):
 
 
 @pytest.mark.realdata
-@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
     clicks = prepare_clicks(load_ratings("ml-100k", data_dir), threshold=4, heldout_users=100)
     evaluation = RankingEvaluation(clicks.test.fold_in, clicks.test.held_out, [mx.cpu()])
@@ -53,32 +57,18 @@ def test_ease_on_ml100k_ranks_far_better_than_popularity(data_dir):
 
 
 @pytest.mark.parametrize("block", [1, 7, 30, 1024])
-def test_ease_equals_the_formula(monkeypatch, block):
+@pytest.mark.parametrize("dropout", [0, 0.33, 0.5])
+def test_ease_and_edlae_equal_the_formula(monkeypatch, block, dropout):
+    """Dropout adds p / (1 - p) times an item's clicks to lambda, on the diagonal."""
     monkeypatch.setattr(ease, "BLOCK", block)
-    dense = CLICKS.toarray().astype(float)
-    inverse = np.linalg.inv(dense.T @ dense + 3 * np.eye(30))
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0)
-    model, rows = Fitted(EASEConfig(penalty=3.0)).fit(CLICKS), CLICKS[:5]
-    batches = (
-        mx.np.array(rows.toarray()),
-        rows,
-        CSRBatch(rows.indptr, rows.indices, rows.data, 30),
-    )
-    for batch in batches:
-        np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
-
-
-@pytest.mark.parametrize("dropout", [0.33, 0.5])
-def test_edlae_adds_clicks_to_the_penalty(dropout):
-    """p / (1 - p) times an item's clicks, beside lambda, on the diagonal."""
     dense = CLICKS.toarray().astype(float)
     penalty = np.diag(3 + dropout / (1 - dropout) * dense.sum(axis=0))
     inverse = np.linalg.inv(dense.T @ dense + penalty)
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    linear = EASEConfig(penalty=3.0, dropout=dropout).fit(CLICKS)
-    np.testing.assert_allclose(linear.weights, weights, atol=1e-10)
+    model, rows = Fitted(EASEConfig(penalty=3.0, dropout=dropout)).fit(CLICKS), CLICKS[:5]
+    for batch in (mx.np.array(rows.toarray()), rows, CSRBatch.of(rows)):
+        np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
 
 
 def test_lambda_and_dropout_are_chosen_by_the_score():
@@ -95,36 +85,68 @@ def test_lambda_and_dropout_are_chosen_by_the_score():
     assert given.choose(CLICKS, None) is given
 
 
-@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
-def test_what_was_chosen_is_told_and_fitted_again(tmp_path):
-    options = dict(
-        model="ease", dataset="synthetic:200x80x6000", quiet=True, out=str(tmp_path / "run")
-    )
-    result = train_run(make_config(options))
-    config = make_config({**options, "quiet": False})
-    penalty, dropout = result["chosen"]["penalty"], result["chosen"]["dropout"]
-    assert f"--penalty {penalty} --dropout {dropout:g}" in final_command(config, result)
+CHOICES = {
+    "ease": {"penalty": ease.PENALTIES, "dropout": ease.DROPOUTS},
+    "ials": {"regularization": ials.PENALTIES, "unobserved": ials.WEIGHTS},
+    "item-knn": {"neighbors": item_knn.NEIGHBORS, "weighting": item_knn.WEIGHTINGS},
+}
 
-    model = load_run(tmp_path / "run")
-    _, _, clicks = RunFolder.read(tmp_path / "run").known()
-    again = EASEConfig(penalty=penalty, dropout=dropout).fit(clicks.train)
-    np.testing.assert_array_equal(model.net.scorer().weights, again.weights)
+
+@pytest.fixture(scope="module", params=CHOICES)
+def run(request, tmp_path_factory):
+    """A run whose options were chosen, opened again."""
+    out = tmp_path_factory.mktemp(request.param) / "run"
+    options = dict(dataset="synthetic:200x80x5000", heldout_users=30, quiet=True, cpus=1)
+    train_run(make_config({"model": request.param, "out": str(out), **options}))
+    return load_run(out)
+
+
+def test_what_was_chosen_is_told_and_best(run):
+    """On the validation users, against the ends of the grid."""
+    chosen, choices = run.metrics["chosen"], CHOICES[run.config.model]
+    assert chosen.keys() == choices.keys()
+    for name, values in choices.items():
+        assert chosen[name] == getattr(run.config, name) and chosen[name] in values
+    command = final_command(replace(run.config, quiet=False), run.metrics)
+    assert all(f"--{name} {shown(value)}" in command for name, value in chosen.items())
+
+    _, _, clicks = RunFolder.read(run.path).known()
+    part = clicks.validation
+    evaluation = RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])
     found = [
-        RankingEvaluation(clicks.validation.fold_in, clicks.validation.held_out, [mx.cpu()])(
-            Fitted(EASEConfig(penalty=other, dropout=dropout)).fit(clicks.train)
-        )["ndcg@100"]
-        for other in (penalty, 10.0, 5000.0)
+        evaluation(Fitted(replace(run.config, **options)).fit(clicks.train))["ndcg@100"]
+        for options in (chosen, {name: values[0] for name, values in choices.items()})
     ]
-    assert found[0] >= max(found)
+    assert found[0] == evaluation(run.net)["ndcg@100"] >= max(found)
 
 
-def test_weights_solve_the_problem_they_are_said_to():
-    """Column j regresses item j on all others: the gradient of that ridge problem vanishes."""
-    dense, model = CLICKS.toarray().astype(float), Fitted(EASEConfig(penalty=3.0)).fit(CLICKS)
-    weights = model(np.eye(30))
-    residual = dense.T @ (dense - dense @ weights) - 3 * weights
-    np.fill_diagonal(residual, 0)
-    np.testing.assert_allclose(residual, 0, atol=1e-9)
+def assert_same(found, wanted):
+    """The tables are float32."""
+    assert [each.item for each in found] == [each.item for each in wanted]
+    scores = [each.score for each in wanted]
+    assert len(found) == 5 and [each.score for each in found] == pytest.approx(scores, rel=1e-6)
+
+
+def test_exported_tables_answer_as_the_library(run):
+    export_run(run, run.path / "export")
+    served, _ = load_served(run.path)
+    known = run.ratings.to_csr("user")
+
+    for user in range(0, 160, 20):
+        name = run.ratings.user_ids[user]
+        found = served.recommend(name, Selection(5))
+        assert_same(found, run.recommend(name, 5))
+        clicked = set(run.ratings.item_ids[known[user].indices].tolist())
+        assert not clicked & {each.item for each in found}
+
+    some = run.ratings.item_ids[:4].tolist()
+    assert_same(served.similar_items(some[0], Selection(5)), run.similar_items(some[0], 5))
+    row = sp.csr_matrix((np.ones(4, "float32"), ([0] * 4, range(4))), shape=known[0].shape)
+    scores = run.net.scorer().scores(row)[0]
+    scores[:4] = -np.inf
+    best = np.argsort(-scores, kind="stable")[:5]
+    found = [each.item for each in run.recommend_new_user(some, 5)]
+    assert found == run.ratings.item_ids[best].tolist()
 
 
 def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):

@@ -8,7 +8,7 @@ from mxnet import np
 from scipy import sparse
 
 import d2l_autorec as d2l
-from d2l_autorec.data.means import Means, fit_means
+from d2l_autorec.data.means import Means, Prior, fit_means
 from d2l_autorec.kernels.csr import CSRBatch
 from d2l_autorec.kernels.dropout import dropout_at, dropout_key, dropout_mask
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
@@ -35,15 +35,14 @@ def split(name="synthetic:60x80x900"):
 
 
 def batch_of(dense):
-    matrix = sparse.csr_matrix(dense)
-    return CSRBatch(
-        matrix.indptr.astype(onp.int32), matrix.indices.astype(onp.int32), matrix.data, X.shape[1]
-    )
+    return CSRBatch.of(sparse.csr_matrix(dense))
 
 
 @pytest.fixture
 def network():
-    means = Means(3.0, onp.zeros(3), onp.array([1, 0.5, -1, -0.5]), 5.0, 2.0, 0.8)
+    means = Means(
+        3.0, onp.zeros(3), onp.array([1, 0.5, -1, -0.5]), Prior(5.0, 0.4), Prior(2.0), 0.8
+    )
     net = CenteredAutoRec((3,), 4, means)
     net.initialize(init="normal")
     for parameter in (net.encoder.weight, net.decoder.weight):
@@ -60,7 +59,8 @@ def by_hand(net, x):
     for row in x:
         rated = row > 0
         count = rated.sum()
-        bias = (row - columns)[rated].sum() / (count + 5)
+        line = 0.4 * onp.log(max(count, 1))  # five ratings of the row are on it
+        bias = ((row - columns)[rated].sum() + 5 * line) / (count + 5)
         left = onp.where(rated, (row - columns - bias) / unit, 0)
         inputs = (left + rated) * 20 / max(count, 1) ** 0.5
         hidden = 1 / (1 + onp.exp(-(inputs @ encoder)))

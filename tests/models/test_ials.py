@@ -1,20 +1,13 @@
-"""iALS against dense solutions, and against itself: threads, seeds, an export."""
-
-import json
+"""iALS against dense solutions, and against itself: threads and seeds."""
 
 import numpy as np
 import pytest
-from helpers import train_run
 from scipy import sparse as sp
 
 from d2l_autorec import kernels
 from d2l_autorec.models.catalog import ials
 from d2l_autorec.models.catalog.ials import IALSConfig
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.models.vectors import FoldIn
-from d2l_autorec.serving.export import export_run
-from d2l_autorec.serving.tables import load_served
-from d2l_autorec.trained_model import load_run
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
 SMALL = dict(factors=6, regularization=0.02, unobserved=0.3, sweeps=3)
@@ -95,41 +88,3 @@ def test_what_is_not_given_is_chosen(monkeypatch):
     assert {size for *_, size in tried} == {ials.TRIED_FACTORS} and chosen.sweeps == 16
     given = IALSConfig(**SMALL)
     assert given.choose(CLICKS, score) is given
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    out = tmp_path_factory.mktemp("ials") / "run"
-    options = dict(dataset="synthetic:200x80x5000", heldout_users=30, quiet=True, cpus=1)
-    train_run(make_config({"model": "ials", "factors": 8, "out": str(out), **options}))
-    return out
-
-
-def test_a_run_says_what_was_chosen(run):
-    chosen = json.loads((run / "result.json").read_text())["chosen"]
-    assert chosen["regularization"] in ials.PENALTIES and chosen["unobserved"] in ials.WEIGHTS
-    assert load_run(run).config.regularization == chosen["regularization"]
-
-
-def test_exported_tables_answer_as_the_library(run):
-    model = load_run(run)
-    export_run(model, run / "export")
-    served, _ = load_served(run)
-    known = model.ratings.to_csr("user")
-
-    for user in range(0, 160, 20):
-        name = model.ratings.user_ids[user]
-        found = served.recommend(name, 5)
-        assert found == model.recommend(name, 5) and len(found) == 5
-        clicked = set(model.ratings.item_ids[known[user].indices].tolist())
-        assert not clicked & {each.item for each in found}
-
-    some = model.ratings.item_ids[:4].tolist()
-    assert served.similar_items(some[0], 5) == model.similar_items(some[0], 5)
-    new = model.recommend_new_user(some, 5)
-    assert not set(some) & {each.item for each in new} and len(new) == 5
-    row = sp.csr_matrix((np.ones(4, "float32"), ([0] * 4, range(4))), shape=known[0].shape)
-    scores = model.net.scorer().scores(row)[0]
-    scores[:4] = -np.inf
-    best = np.argsort(-scores, kind="stable")[:5]
-    assert [each.item for each in new] == model.ratings.item_ids[best].tolist()

@@ -8,15 +8,13 @@ import pytest
 from helpers import train_run
 from mxnet import autograd, gluon, np
 
-from d2l_autorec.data.means import Means, fit_means
+from d2l_autorec.data.means import Means, Prior, fit_means
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.models.catalog.means import BiasConfig, MeanConfig
 from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.mf import MF, ClosedForm
 from d2l_autorec.trained_model import load_run
-from d2l_autorec.training.loaders import PairRows, Pairs, train_loader
-from d2l_autorec.training.loop import Training, fit
 
 USERS, ITEMS = onp.array([0, 1, 1]), onp.array([2, 0, 2])
 P, Q = onp.array([[1.0, 2], [3, 4]]), onp.array([[0.5, 1], [0, 0], [-1, 2]])
@@ -24,7 +22,7 @@ USER_BIAS, ITEM_BIAS = onp.array([0.1, 0.2]), onp.array([1.0, 2, 3])
 
 
 def make_net(mean=0.0):
-    means = Means(mean, onp.zeros(2), onp.zeros(3), 1.0, 1.0, 1.0)
+    means = Means(mean, onp.zeros(2), onp.zeros(3), Prior(1.0), Prior(1.0), 1.0)
     net = MF(2, 2, 3, means if mean else None)
     net.initialize()
     for table, values in (
@@ -108,27 +106,6 @@ def test_factors_begin_with_the_means_and_pay_for_each_rating():
     onp.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5)
     squares = (P**2).sum(axis=1) + (Q**2).sum(axis=1)
     onp.testing.assert_allclose(penalties.asnumpy(), 0.15 * means.unit**2 * squares, rtol=1e-5)
-
-
-def trained(devices, batch_size=7):
-    contexts = [mx.cpu(i) for i in range(devices)]
-    mx.random.seed(3)
-    pairs = Pairs.of(synthetic_ratings(30, 20, 95))  # 95 ratings in batches of 7: 4 roll over
-    net = MF(4, 30, 20)
-    net.initialize(mx.init.Normal(0.1), ctx=contexts)
-    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.01, "wd": 1e-4})
-    loader = train_loader(pairs, batch_size, 0, PairRows)
-    fit(Training(net, loader, gluon.loss.L2Loss(), trainer, contexts), 3)
-    return {
-        name: p.data(contexts[0]).asnumpy() for name, p in net._collect_params_with_prefix().items()
-    }
-
-
-@pytest.mark.parametrize("devices", [2, 3, 5])
-def test_several_devices_are_one(devices):
-    one, several = trained(1), trained(devices)
-    for name in one:
-        onp.testing.assert_allclose(several[name], one[name], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -90,16 +90,8 @@ def test_the_rule_by_hand(limit, error, ratings):
 DENSE = {**BASE, "kernel": "dense", "epochs": 3}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that nothing breaks."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    train_run(make_config({**DENSE, "out": str(path)}))
-    return path
-
-
 class Broken(MaskedL2Loss):
-    """NaN from a call on."""
+    """NaN from a call on; with 60 rows in batches of 16 the 4th is of the second epoch."""
 
     calls = 0
     since = 0
@@ -110,32 +102,47 @@ class Broken(MaskedL2Loss):
         return value * math.nan if Broken.calls >= Broken.since else value
 
 
-@pytest.mark.parametrize("since", [2, 4, 5, 8])
-@pytest.mark.parametrize("every", ["0.000001s", 1])
-def test_what_is_kept_is_followed_by_a_finite_step(since, every, whole, tmp_path, monkeypatch):
-    """The run that is resumed makes the step after its checkpoint, whenever it diverged."""
+def break_run(config, since, message):
+    """Train until the loss is NaN."""
+    Broken.calls, Broken.since = 0, since
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
+        with pytest.raises(NumericalError, match=message):
+            train_run(config)
+
+
+def assert_alike(one, other):
+    """Two folders have the same parameters."""
+    kept, expected = parameters(one), parameters(other)
+    assert kept.keys() == expected.keys()
+    for name in expected:
+        onp.testing.assert_array_equal(kept[name], expected[name])
+
+
+def test_the_best_parameters_in_memory_are_kept(tmp_path):
+    options = {**DENSE, "val_ratio": 0.1, "lr": 1e-4}
+    config = make_config({**options, "out": str(tmp_path / "broken")})
+    break_run(config, 9, "the parameters of the best epoch, 2, are kept in")
+    train_run(make_config({**options, "epochs": 2, "out": str(tmp_path / "two")}))
+    assert_alike(tmp_path / "broken", tmp_path / "two")
+
+
+def test_without_a_checkpoint_nothing_is_kept(tmp_path):
+    config = make_config({**DENSE, "out": str(tmp_path / "run")})
+    break_run(config, 9, "no checkpoint was due, so no parameters are kept")
+    assert not (tmp_path / "run" / "model.params").exists()
+
+
+@pytest.mark.parametrize("every, since, epochs", [("0.000001s", 6, 1), (1, 5, 1), (1, 9, 2)])
+def test_the_last_checkpoint_is_kept(every, since, epochs, tmp_path, monkeypatch):
+    """The run that is resumed, when what broke it is gone, ends as if nothing had been."""
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     path = tmp_path / "run"
     config = make_config({**DENSE, "checkpoint_every": every, "out": str(path)})
+    break_run(config, since, "the last checkpoint is kept: .*checkpoint.bin")
+    about = json.loads(load_arrays(path / "checkpoint.bin")["about"].tobytes())
+    assert len(about["history"]) == epochs and bool(about["under_way"]["steps"]) == (every != 1)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
-        Broken.calls, Broken.since = 0, since
-        with pytest.raises(NumericalError):
-            train_run(config)
-
-    steps = [3, 4, 4]  # of 60 rows in batches of 16; what is left rolls over
-    if (path / "checkpoint.bin").exists():
-        arrays = load_arrays(path / "checkpoint.bin")
-        about = json.loads(arrays["about"].tobytes())
-        done = sum(steps[: len(about["history"])]) + len(about["under_way"]["steps"])
-        assert done + 1 < since
-        if every != 1:
-            assert done + 2 == since
-        for name, array in parameters(path).items():
-            onp.testing.assert_array_equal(array, arrays[f"arrays/parameter/{name}"])
-
-    train_run(RunFolder.read(path).config, resume=path)  # as what broke it is gone
-    for name, array in parameters(whole).items():
-        onp.testing.assert_array_equal(array, parameters(path)[name])
-    assert not list(path.glob("checkpoint*"))
+    train_run(RunFolder.read(path).config, resume=path)
+    train_run(make_config({**DENSE, "out": str(tmp_path / "whole")}))
+    assert_alike(path, tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Every fold in turn: each is the run of that fold, and the figures are their means."""
+"""Every fold or seed in turn: each is that run alone, and the figures are their means."""
 
 import json
 import signal
@@ -11,29 +11,39 @@ import pytest
 from helpers import assert_user_error, train_run
 
 from d2l_autorec.models.registry import make_config
+from d2l_autorec.runs.tuning import tune
 from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.trained_model import train_model
 
 SET = "synthetic:60x80x900"
 SMALL = ("--dataset", SET, "--hidden", "8", "--epochs", "2", "--cpus", "1", "--quiet")
 FOLDS = (*SMALL, "--split", "k-fold", "--folds", "3", "--fold", "all")
 
 
-def test_the_mean_of_the_runs(in_process, tmp_path):
-    process = in_process("run", *FOLDS, "--json", "--out", "folds")
+@pytest.mark.parametrize(
+    "words, option, values",
+    [(FOLDS, "fold", (1, 2, 3)), ((*SMALL, "--seed", "4", "--seeds", "2"), "seed", (4, 5))],
+)
+def test_the_mean_of_the_runs(words, option, values, in_process, tmp_path):
+    process = in_process("run", *words, "--json", "--out", "several")
     assert process.returncode == 0, process.stderr
     summary = json.loads(process.stdout)
-    options = dict(dataset=SET, hidden=(8,), epochs=2, cpus=1, quiet=True, split="k-fold", folds=3)
+    options = dict(dataset=SET, hidden=(8,), epochs=2, cpus=1, quiet=True)
+    if option == "fold":
+        options.update(split="k-fold", folds=3)
     alone = [
-        train_run(make_config({**options, "fold": k, "out": str(tmp_path / f"alone-{k}")}))
-        for k in (1, 2, 3)
+        train_run(make_config({**options, option: value, "out": str(tmp_path / f"alone-{value}")}))
+        for value in values
     ]
-    assert [fold["test_rmse"] for fold in summary["folds"]] == [run["test_rmse"] for run in alone]
+    several = summary[f"{option}s"]
+    assert [run["test_rmse"] for run in several] == [run["test_rmse"] for run in alone]
     for name in ("test_rmse", "test_mae", "baseline_test_rmse"):
-        values = [run[name] for run in alone]
-        assert summary[name] == pytest.approx(np.mean(values))
-        assert summary[f"{name}_sd"] == pytest.approx(np.std(values, ddof=1))
-    tested = sum(fold["test_ratings"] for fold in summary["folds"])
-    assert tested == 900  # each rating once
+        found = [run[name] for run in alone]
+        assert summary[name] == pytest.approx(np.mean(found))
+        assert summary[f"{name}_sd"] == pytest.approx(np.std(found, ddof=1))
+    tested = sum(run["test_ratings"] for run in several)
+    assert (tested == 900) == (option == "fold")  # each rating once
+    assert (tmp_path / "several" / f"{option}-{values[1]}" / "result.json").is_file()
 
 
 def test_what_is_printed(in_process, tmp_path):
@@ -51,8 +61,17 @@ def test_what_is_printed(in_process, tmp_path):
         "fold-1",
         "fold-2",
         "fold-3",
-        "folds.json",
+        "runs.json",
     ]
+
+
+def test_several_without_a_test(in_process):
+    """It ended in a KeyError."""
+    words = ("--model", "mean", "--dataset", SET, "--seeds", "2", "--test-ratio", "0")
+    process = in_process("run", *words, "--out", "seeds")
+    assert process.returncode == 0, process.stderr
+    labels = [line.split("  ")[0] for line in process.stdout.splitlines()]
+    assert labels == ["data set", "run folders", "next"]
 
 
 def test_stopped_and_gone_on_with(in_process, tmp_path):
@@ -66,7 +85,7 @@ def test_stopped_and_gone_on_with(in_process, tmp_path):
     process = subprocess.Popen(
         [*words, "--out", "cut"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    while b"fold 2 of 3" not in process.stderr.readline():
+    while b"fold 2, run 2 of 3" not in process.stderr.readline():
         pass
     while b"epoch 5" not in process.stderr.readline():
         pass
@@ -100,14 +119,22 @@ def test_folds_that_are_none(given, message):
         make_config(given)
 
 
-def test_all_folds_are_several_runs():
-    import d2l_autorec as d2l
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"split": "k-fold", "fold": "all"}, "`fold=all` is a training for each fold"),
+        ({"seeds": 2}, "`seeds=2` is a training for each seed"),
+    ],
+)
+def test_several_runs_are_no_model(given, message):
+    given = {"dataset": SET, **given}
+    with pytest.raises(ConfigError, match=message):
+        train_model(make_config(given))
+    with pytest.raises(ConfigError, match=message):
+        tune(make_config(given), trials=1)
 
-    config = make_config({"dataset": SET, "split": "k-fold", "fold": "all"})
-    with pytest.raises(ConfigError, match="`fold=all` is a training for each fold"):
-        d2l.train_model(config)
 
-
-def test_workers_train_one_fold(in_process):
-    process = in_process("run", *FOLDS, "--kvstore", "dist_sync", "--out", "folds")
-    assert_user_error(process, "--fold all and --kvstore dist_sync exclude each other")
+@pytest.mark.parametrize("words", ["--kvstore dist_sync", "--seeds 2"])
+def test_what_excludes_folds(words, in_process):
+    process = in_process("run", *FOLDS, *words.split(), "--out", "folds")
+    assert_user_error(process, f"--fold all and {words} exclude each other")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from helpers import assert_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,23 +38,6 @@ def test_an_empty_text_from_python_is_an_error(name):
         config(**{name: ""})
 
 
-@pytest.mark.parametrize(
-    "arguments, meant",
-    [
-        (["--epoch", "3"], "--epochs"),
-        (["--epoch=3"], "--epochs"),
-        (["--batchsize", "3"], "--batch-"),
-        (["-epochs", "3"], "--epochs"),
-        (["--optimizer", "adm"], "adam"),
-        (["--model", "mult_vae"], "mult-vae"),
-        (["--split", "kfold"], "k-fold"),
-        (["--dataset", "ml100k"], "ml-100k"),
-    ],
-)
-def test_what_was_meant(in_process, arguments, meant):
-    assert_user_error(in_process("run", *arguments), f"did you mean {meant}")
-
-
 WITHOUT_EFFECT = [
     ("fold", {"fold": 2}, "`split=random` has no use"),
     ("folds", {"folds": 5}, "add `split=k-fold`"),
@@ -71,7 +53,7 @@ WITHOUT_EFFECT = [
     ("patience", {"patience": 3}, "add `val_ratio=0.1`"),
     ("duplicates", {"duplicates": "last"}, "name one with `ratings`"),
     ("columns", {"columns": "user=0,item=1"}, "name one with `ratings`"),
-    ("kernel", {"model": "mf", "kernel": "sparse"}, "`model=mf` reads no rows"),
+    ("kernel", {"model": "bias", "kernel": "sparse"}, "`model=bias` is computed at once"),
     ("anneal_cap", {"model": "mult-vae", "search_beta": True, "anneal_cap": 0.2}, "`search_beta`"),
     (
         "anneal_steps",
@@ -126,7 +108,7 @@ HOSTILE = [*HOSTILE.split(), "٣", " 5", "a\x00b", "\udcff", "%s", "{0}", "9" * 
 NUMERIC = [name for name, spec in FIELDS.items() if spec.type not in (str, bool, type(None) | str)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(FIELDS)),
     st.sampled_from(sorted(models())),
@@ -155,7 +137,7 @@ def test_any_value_is_valid_or_one_line(name, model, value):
             assert set(value) <= set("0123456789.,-+eE") and not value.startswith("+")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(FIELDS)),
     st.sampled_from(sorted(models())),

@@ -28,12 +28,11 @@ TWO_FILES = {"train": "a.csv", "test": "b.csv"}
         ({**OWN, "based": "user"}, "best"),
         ({**OWN, "model": "mf"}, "best"),
         ({**OWN, "model": "bias"}, "chapter"),
-        ({**OWN, "model": "mult-vae"}, "chapter"),
+        ({**OWN, "model": "mult-vae"}, "best"),
         ({**OWN, "preset": "chapter"}, "chapter"),
         ({**OWN, "split": "held-out-rows"}, "chapter"),
         ({**OWN, "loss": "root"}, "chapter"),
         ({**OWN, "decoder_activation": "sigmoid"}, "chapter"),
-        ({**OWN, "kvstore": "dist_async"}, "chapter"),
     ],
 )
 def test_own_files_get_the_best_preset_where_it_can_be_had(given, expected):

@@ -1,12 +1,9 @@
 """Greedy layer-wise pretraining: what each phase trains, and on what."""
 
-import csv
-import itertools
-
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import train_run
+from helpers import epochs_of, train_run
 
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.registry import make_config
@@ -31,11 +28,8 @@ LAYERS = {1: ("encoder", "decoder"), 2: ("inner.0.0", "inner.3.0"), 3: ("inner.1
 
 
 def epochs_by_phase(folder):
-    with open(folder / "metrics.csv") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        phase: list(lines) for phase, lines in itertools.groupby(rows, key=lambda row: row["phase"])
-    }
+    phases = dict.fromkeys(row["phase"] for row in epochs_of(folder))
+    return {phase: epochs_of(folder, phase) for phase in phases}
 
 
 @pytest.fixture

@@ -1,22 +1,21 @@
 """The commands with models that rank clicks: runs, resumes, options, use, export, comparison."""
 
-import csv
 import json
 import warnings
 from dataclasses import replace
 
 import numpy as onp
 import pytest
-from helpers import assert_user_error, outcome, parameters, train_run
+from helpers import assert_user_error, epochs_of, history_of, outcome, parameters, train_run
 from mxnet import np
 
 from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
 from d2l_autorec.models.registry import make_config
+from d2l_autorec.runs import experiment
+from d2l_autorec.runs.figures import save_curve
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.trained_model import load_run
-from d2l_autorec.training import checkpoint
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.history import EpochRecord
 
 MODELS, BASELINES = ["mult-vae", "mult-dae"], ["popularity", "ease"]
 SMALL = dict(dataset="synthetic:200x80x5000", heldout_users=30, quiet=True, cpus=1)
@@ -33,21 +32,17 @@ def finish(out, model, **options):
     return train_run(make_config({"model": model, "out": str(out), **given}))
 
 
-def rows_of(folder, phase=None):
-    rows = list(csv.DictReader(open(folder / "metrics.csv")))
-    return [row for row in rows if phase in (None, row["phase"])]
-
-
 def column(folder, name, phase=None):
-    return [float(row[name]) for row in rows_of(folder, phase) if row[name]]
+    return [float(row[name]) for row in epochs_of(folder, phase) if row[name]]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A finished run of each model."""
     folder = tmp_path_factory.mktemp("ranking")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        patch.setattr(experiment, "save_curve", save_curve)  # it is looked for
         for model in (*MODELS, *BASELINES):
             finish(folder / model, model)
     return folder
@@ -56,27 +51,15 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("model", [*MODELS, *BASELINES])
 def test_run_folder(runs, model):
     folder, trained = runs / model, model in MODELS
-    assert sorted(path.name for path in folder.glob("[!.]*")) == [
-        "clicks.npz",
-        "config.json",
-        "curve.png",
-        "metrics.csv",
-        *(["model.params"] if trained else []),
-        "result.json",
-    ]
-    rows, result = rows_of(folder), json.loads((folder / "result.json").read_text())
+    files = "clicks.npz config.json curve.png metrics.csv result.json users.csv".split()
+    files += ["model.params"] * trained
+    assert {path.name for path in folder.glob("[!.]*")} == {*files}
+    rows, result = epochs_of(folder), json.loads((folder / "result.json").read_text())
     suffixes = SUFFIXES if trained else SUFFIXES[:3]
     beta = ["beta"] if model == "mult-vae" else []
-    assert list(rows[0]) == [
-        "phase",
-        "epoch",
-        "lr",
-        "train_loss",
-        *beta,
-        "ratings",
-        "seconds",
-        *(f"{part}_{name}" for part in ("validation", "test") for name in suffixes),
-    ]
+    measured = [f"{part}_{name}" for part in ("validation", "test") for name in suffixes]
+    first = ["phase", "epoch", "lr", "train_loss", *beta, "ratings", "seconds"]
+    assert list(rows[0]) == [*first, *measured]
     assert len(rows) == (6 if trained else 1) == result["epochs"]
     ndcg = column(folder, "validation_ndcg@100")
     assert result["best_epoch"] == 1 + ndcg.index(max(ndcg))
@@ -88,21 +71,6 @@ def test_run_folder(runs, model):
     assert ("best_beta" in result) == (model == "mult-vae")
     data = json.loads((folder / "config.json").read_text())["data"]
     assert data["train_users"] + 2 * 30 <= 200 and data["train_clicks"] == result["train_clicks"]
-
-
-@pytest.mark.parametrize("model", [*MODELS, *BASELINES])
-def test_what_is_printed(in_process, tmp_path, model):
-    options = QUICK if model in MODELS else ARGUMENTS
-    process = in_process("run", "--model", model, *options, "--out", str(tmp_path / "run"))
-    assert process.returncode == 0, process.stderr
-    table, closing = process.stdout.split("\n\n")
-    [ndcg] = [line for line in closing.splitlines() if line.startswith("test NDCG@100 ")]
-    assert ndcg.split()[2].startswith("0.") and " ± 0." in ndcg
-
-    head, *rows = table.splitlines()
-    assert head.split()[:3] == ["at", "NDCG", "recall"]
-    assert [row.split()[0] for row in rows] == ["5", "10", "20", "50", "100"]
-    assert rows[-1].split()[1] == ndcg.split()[2]  # NDCG@100
 
 
 def test_beta_grows_with_the_updates(runs, tmp_path):
@@ -118,22 +86,10 @@ def test_beta_grows_with_the_updates(runs, tmp_path):
     assert column(tmp_path / "constant", "beta") == [0.1] * 6
 
 
-SEARCH = dict(search_beta=True, anneal="recotour", epochs=8, seed=1)
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    """A finished run of two phases."""
-    folder = tmp_path_factory.mktemp("search") / "run"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        finish(folder, "mult-vae", **SEARCH)
-    return folder
-
-
-def test_search_beta(search):
+def test_search_beta(tmp_path):
     """The second phase goes up to the best beta with the slope of the first."""
-    result = json.loads((search / "result.json").read_text())
+    search = tmp_path / "run"
+    result = finish(search, "mult-vae", search_beta=True, anneal="recotour", epochs=8, seed=1)
     first, second = (column(search, "beta", phase) for phase in ("search", "best-beta"))
     ndcg = column(search, "validation_ndcg@100", "search")
     best = ndcg.index(max(ndcg))
@@ -146,74 +102,15 @@ def test_search_beta(search):
     assert result["validation_ndcg@100"] == max(again) >= max(ndcg)
 
 
-class Killed(BaseException):
-    """The end of a process, as far as a test can feign it."""
-
-
-def kill_at_save(monkeypatch, number):
-    """The process ends right after the checkpoint `number`."""
-    save, calls = checkpoint.Checkpoint.save, []
-
-    def ending(self, *arguments):
-        save(self, *arguments)
-        calls.append(arguments)
-        if len(calls) == number:
-            raise Killed
-
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", ending)
-
-
-def stop_and_resume(out, monkeypatch, number, model, options):
-    with monkeypatch.context() as patched:
-        kill_at_save(patched, number)
-        with pytest.raises(Killed):
-            finish(out, model, checkpoint_every=1, **options)
-    assert not (out / "result.json").exists()
-    train_run(RunFolder.read(out).config, resume=out)
-
-
-@pytest.mark.parametrize("number", [3, 8, 9, 12])
-def test_resume_to_the_bit_in_either_phase(search, tmp_path, monkeypatch, number):
-    """Stopped in the search, at its end, between the phases, and in the second one."""
-    stop_and_resume(tmp_path / "run", monkeypatch, number, "mult-vae", SEARCH)
-    assert outcome(tmp_path / "run") == outcome(search)
-
-
-# Each of these is the task's or the kernel's, which know of the two models only whether there is
-# noise: one model each.
-@pytest.mark.parametrize(
-    "model, options",
-    [
-        ("mult-vae", {"kernel": "dense"}),
-        ("mult-dae", {"cpus": 2}),
-        ("mult-vae", {"lr_schedule": "plateau", "lr_step": 1}),
-        (
-            "mult-dae",
-            {"eval_every": 2, "early_stopping": "loss", "dropout": (0.5, 0.1, 0.1, 0.1)},
-        ),
-    ],
-)
-def test_resume_to_the_bit_with_options(tmp_path, monkeypatch, model, options):
-    finish(tmp_path / "whole", model, **options)
-    stop_and_resume(tmp_path / "run", monkeypatch, 3, model, options)
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
-
-
 @pytest.mark.parametrize("name, choose", [("ndcg@100", max), ("loss", min)])
-def test_early_stopping(tmp_path, name, choose):
+def test_early_stopping(curves, tmp_path, name, choose):
     result = finish(tmp_path / "run", "mult-dae", early_stopping=name, patience=3, epochs=60)
+    assert (tmp_path / "run" / "curve.png").exists()
     scores = column(tmp_path / "run", f"validation_{name}")
     best = 1 + scores.index(choose(scores))
     assert len(scores) == best + 3 == result["epochs"] < 60 and result["best_epoch"] == best
     assert result[f"validation_{name}"] == scores[best - 1]
     assert result["test_ndcg@100"] == column(tmp_path / "run", "test_ndcg@100")[best - 1]
-
-
-def history_of(metric, scores):
-    return [
-        EpochRecord(k + 1, 0.0, None, 1, 0.0, validation={} if s is None else {metric: s})
-        for k, s in enumerate(scores)
-    ]
 
 
 def test_plateau_maximises_ndcg():
@@ -222,13 +119,13 @@ def test_plateau_maximises_ndcg():
     better, worse = [0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]
     for metric, good, bad in (("ndcg@100", better, worse), ("loss", worse, better)):
         chosen = replace(config, early_stopping=metric)
-        assert histories.learning_rate(chosen, history_of(metric, good), chosen.epochs) == 1.0
-        assert histories.learning_rate(chosen, history_of(metric, bad), chosen.epochs) == 0.25
+        assert histories.learning_rate(chosen, history_of(good, metric), chosen.epochs) == 1.0
+        assert histories.learning_rate(chosen, history_of(bad, metric), chosen.epochs) == 0.25
 
 
 def test_eval_every(tmp_path):
     result = finish(tmp_path / "run", "mult-vae", eval_every=3, epochs=8)
-    rows = rows_of(tmp_path / "run")
+    rows = epochs_of(tmp_path / "run")
     evaluated = [row["epoch"] for row in rows if row["validation_ndcg@100"]]
     assert evaluated == [row["epoch"] for row in rows if row["test_loss"]] == ["3", "6", "8"]
     assert all(row["beta"] and row["train_loss"] for row in rows) and len(rows) == 8
@@ -240,9 +137,9 @@ def test_it_stops_only_where_it_was_evaluated():
     config = MultDAEConfig(patience=1, eval_every=3)
     scores = [None, None, 0.1, None, None, 0.2, None, None, 0.15]
     for done in range(1, 9):
-        history = history_of("ndcg@100", scores[:done])
+        history = history_of(scores[:done], "ndcg@100")
         assert not histories.should_stop(history, config.patience, config.score)
-    assert histories.should_stop(history_of("ndcg@100", scores), config.patience, config.score)
+    assert histories.should_stop(history_of(scores, "ndcg@100"), config.patience, config.score)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +159,14 @@ def test_it_stops_only_where_it_was_evaluated():
             "--heldout-users 100 and --validation-users 100 hold out 100 and 100 of the 176 users",
         ),
         (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
+        (
+            ["--model", "ease", "--split", "leave-last-out", "--test-ratio", "0.2"],
+            "--test-ratio has no effect: --split leave-last-out has no use for it",
+        ),
+        (
+            ["--model", "ease", "--split", "time", "--heldout-users", "9"],
+            "--heldout-users has no effect: --split time has no use for it",
+        ),
     ],
 )
 def test_user_errors(in_process, tmp_path, arguments, message):
@@ -271,24 +176,26 @@ def test_user_errors(in_process, tmp_path, arguments, message):
     assert not out.exists()
 
 
-def clicks_file(folder, header="user,item"):
+def clicks_file(folder):
     """Clicks without ratings: u0.. of 'a,0'.., in a file of one's own."""
     cells = onp.random.default_rng(3).choice(60 * 30, 700, replace=False)
     lines = [f'u{cell // 30},"a,{cell % 30}"' for cell in cells]
     path = folder / "clicks.csv"
-    path.write_text("\n".join([header, *lines]) + "\n")
+    path.write_text("\n".join(["user,item", *lines]) + "\n")
     return path
 
 
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
 def test_own_clicks(tmp_path, in_process, model):
     path, out = clicks_file(tmp_path), tmp_path / "run"
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     network = QUICK[-6:] if model == "mult-vae" else ()
     given = ("--model", model, "--ratings", str(path), "--out", str(out), "--quiet")
     process = in_process("run", *given, *network)
     assert process.returncode == 0, process.stderr
     result = json.loads((out / "result.json").read_text())
     assert (result["heldout_users"], result["items"], result["train_users"]) == (6, 30, 48)
+    assert result["repeated_clicks"] == 1 and "1 (repeated clicks," in process.stderr
     process = in_process("recommend", str(out), "--user", "u3", "-n", "4", "--json")
     seen = {
         line.split(",", 1)[1].strip('"')
@@ -297,6 +204,37 @@ def test_own_clicks(tmp_path, in_process, model):
     }
     found = [row["item"] for row in json.loads(process.stdout)]
     assert len(found) == 4 and not set(found) & seen
+
+
+@pytest.mark.parametrize("model", ["mult-vae", "ease"])
+def test_clicks_held_out_by_time(tmp_path, in_process, model):
+    """All are trained on; what is loaded measures alike, and recommends no known click."""
+    out, network = tmp_path / "run", QUICK[-6:] if model == "mult-vae" else ()
+    given = ("--dataset", "synthetic:200x80x5000", "--split", "leave-last-out", "--out", str(out))
+    process = in_process("run", "--model", model, *given, *network)
+    assert process.returncode == 0, process.stderr
+    result = json.loads((out / "result.json").read_text())
+    users = result["users"]
+    assert f"users           {users} to train, {users} of them to validate" in process.stdout
+    assert users == result["train_users"] == result["heldout_users"] == result["test_te_clicks"]
+    assert "--heldout-users 0" in process.stdout and "--split" not in process.stdout
+
+    run = load_run(out)
+    clicks = RunFolder.read(out).known()[2]
+    again = run.evaluate(clicks)
+    for name in ("test_ndcg@100", "test_novelty@10", "test_diversity@10", "test_gini@10"):
+        assert result[name] == pytest.approx(again[name], rel=1e-5)
+    user = clicks.user_ids[3]
+    [known] = onp.flatnonzero(run.ratings.user_ids == user)
+    seen = run.ratings.item_ids[run.ratings.items[run.ratings.users == known]]
+    assert not {each.item for each in run.recommend(user, 80 - len(seen))} & {*seen}
+
+
+def test_clicks_without_times(tmp_path, in_process):
+    given = ("--ratings", str(clicks_file(tmp_path)), "--model", "ease", "--split", "time")
+    process = in_process("run", *given, "--out", str(tmp_path / "run"))
+    assert_user_error(process, "clicks.csv has no timestamps, which a split by time needs: leave")
+    assert not (tmp_path / "run").exists()
 
 
 def test_recommend_a_known_user(runs, in_process):
@@ -325,18 +263,6 @@ def test_similar_items(runs, in_process):
     process = in_process("recommend", str(run.path), *words)
     items = [row["item"] for row in json.loads(process.stdout)]
     assert items == run.ratings.item_ids[expected].tolist()
-
-
-def test_similar_items_of_a_linear_model(runs):
-    """Those that a click on the item speaks for most."""
-    run = load_run(runs / "ease")
-    scores = run.net(onp.eye(run.ratings.num_items, dtype="float32")[7:8])[0]
-    scores[7] = -onp.inf
-    nearest = onp.argsort(-scores, kind="stable")[:3]
-
-    found = run.similar_items(run.ratings.item_ids[7], 3)
-    assert [each.item for each in found] == run.ratings.item_ids[nearest].tolist()
-    onp.testing.assert_allclose([each.score for each in found], scores[nearest], rtol=1e-6)
 
 
 def test_popularity_knows_no_similar_items(runs, in_process):

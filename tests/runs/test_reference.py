@@ -7,8 +7,6 @@ from helpers import train_run
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.sources import load_official_fold, load_ratings
-from d2l_autorec.models.registry import make_config
-from d2l_autorec.runs.tables import published_tables
 from d2l_autorec.support.errors import DataWarning
 
 
@@ -97,22 +95,3 @@ def test_string_ids_in_any_order_give_the_same_rmse(data_dir, tmp_path):
     )
     for name in ("test_rmse", "test_mae", "train_rmse", "cold_test_ratings"):
         assert own[name] == real[name]
-
-
-@pytest.mark.realdata
-@pytest.mark.slow
-def test_rprop_reaches_the_papers_linear_encoders_and_depth(data_dir, tmp_path):
-    """One split of ML-1M; published are 0.872, 0.852, and a deep network below the single layer."""
-    tables = {name: published_tables()[name] for name in ("activations", "depth")}
-    found = {}
-    for table in tables.values():
-        for row in table.rows:
-            options = {**table.options, **row.options, "data_dir": str(data_dir), "quiet": True}
-            if options.get("optimizer") == "rprop":
-                out = str(tmp_path / row.label)
-                found[row.label] = train_run(make_config({**options, "out": out}))["test_rmse"]
-
-    print(found)
-    assert found["f identity, g identity"] < 0.872
-    assert found["f sigmoid, g identity"] < 0.852
-    assert found["500-250-500"] < found["500"] < 0.84

@@ -1,11 +1,11 @@
 """Stopping, resuming and failing: nothing is lost, nothing is half written, all is exact."""
 
-import csv
 import errno
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,26 +15,18 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, outcome, train_run
+from helpers import assert_user_error, epochs_of, history_of, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support import files
-from d2l_autorec.support.arrays import load_arrays
-from d2l_autorec.support.errors import (
-    DataError,
-)
-from d2l_autorec.support.files import (
-    locked,
-    read_json,
-    write_json,
-)
+from d2l_autorec.support.errors import DataError
+from d2l_autorec.support.files import locked, read_json, write_json
 from d2l_autorec.training import checkpoint
 from d2l_autorec.training import history as histories
 from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
-from d2l_autorec.training.history import EpochRecord
 from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
 from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss
@@ -60,48 +52,29 @@ def start(folder, *arguments):
     )
 
 
-def kill_and_resume(tmp_path, options, kills, longest):
-    """Kill runs with SIGKILL at random moments, resuming each time; let the last one end.
-
-    A run that ends before it is killed makes room for another. Returns their folders.
-    """
-    clock, killed, folders = random.Random(kills), 0, [tmp_path / "run-0"]
-    while killed < kills or not (folders[-1] / "result.json").exists():
-        if (folders[-1] / "result.json").exists():
-            folders.append(tmp_path / f"run-{len(folders)}")
-        begun = (folders[-1] / "config.json").exists()
-        process = start(
-            tmp_path,
-            *(("--resume", str(folders[-1])) if begun else (*options, "--out", str(folders[-1]))),
-        )
+@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
+def test_killed_runs_resume_to_the_bit(tmp_path, thirty_epochs, kills):
+    """By SIGKILL at random moments; a run that ends before makes room for another."""
+    clock, killed, folder = random.Random(kills), 0, tmp_path / "run"
+    whole, longest = thirty_epochs
+    while killed < kills or not (folder / "result.json").exists():
+        words = (*THIRTY_EPOCHS, "--out", "run")
+        if (folder / "result.json").exists():
+            assert outcome(folder) == whole
+            shutil.rmtree(folder)
+        elif (folder / "config.json").exists():
+            words = ("--resume", "run")
+        process = start(tmp_path, *words)
         try:
-            process.communicate(timeout=clock.uniform(0.5, longest) if killed < kills else None)
+            timeout = clock.uniform(0.5, longest) if killed < kills else None
+            _, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             killed += 1
         else:
-            assert process.returncode == 0
-    return folders
-
-
-def check_kills(tmp_path, kills, options):
-    began = time.monotonic()
-    whole = start(tmp_path, *options, "--out", "whole")
-    assert whole.wait() == 0, whole.stderr.read()
-    for folder in kill_and_resume(tmp_path, options, kills, time.monotonic() - began):
-        assert outcome(folder) == outcome(tmp_path / "whole")
-
-
-def test_killed_runs_resume_to_the_bit(tmp_path):
-    check_kills(tmp_path, 3, (*RUN, "--epochs", "40", "--checkpoint-every", "1"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("extra, every", [((), "1"), ((), "0.01s"), (("--refit",), "1")])
-def test_25_kills(tmp_path, extra, every):
-    options = ("--epochs", "100", "--patience", "60", "--checkpoint-every", every)
-    check_kills(tmp_path, 25, (*RUN[:-2], *extra, *options))
+            assert process.returncode == 0, errors
+    assert outcome(folder) == whole
 
 
 THIRTY_EPOCHS = (*RUN[:-2], "--epochs", "30", "--patience", "30", "--checkpoint-every", "1")
@@ -124,10 +97,10 @@ sys.exit(run_command("d2l_autorec.run", main, sys.argv[2:]))
 
 @pytest.fixture(scope="module")
 def thirty_epochs(tmp_path_factory):
-    """The outcome of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("thirty")
+    """The outcome of a run that nothing stopped, and its seconds."""
+    folder, began = tmp_path_factory.mktemp("thirty"), time.monotonic()
     assert start(folder, *THIRTY_EPOCHS, "--out", "whole").wait() == 0
-    return outcome(folder / "whole")
+    return outcome(folder / "whole"), time.monotonic() - began
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -144,7 +117,7 @@ def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, thirty_epochs
     last = process.stderr.splitlines()[-1]
     assert "go on with python -m d2l_autorec.run --resume run" in last
     assert start(tmp_path, "--resume", "run").wait() == 0
-    assert outcome(tmp_path / "run") == thirty_epochs
+    assert outcome(tmp_path / "run") == thirty_epochs[0]
 
 
 # What an optimizer remembers depends on it alone, and how it is stored on kernel and devices: every
@@ -245,7 +218,7 @@ def test_other_data_is_refused(tmp_path, in_process):
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "r.csv").write_text("".join(rows[1:]))
     process = in_process("run", "--resume", str(tmp_path / "run"))
-    assert_user_error(process, "the ratings are not those that the run in")
+    assert_user_error(process, "the ratings, or what it went on from, are not those that the run")
 
 
 def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
@@ -291,13 +264,6 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def history_of(scores):
-    return [
-        EpochRecord(k + 1, 0.0, 0.0, 1, 0.0, validation={"rmse": score})
-        for k, score in enumerate(scores)
-    ]
-
-
 @pytest.mark.parametrize(
     "scores, best, stop",
     [([3], 1, False), ([3, 2, 4], 2, False), ([3, 2, 4, 2], 2, True), ([3, 2, 4, 4, 1], 5, False)],
@@ -341,12 +307,11 @@ REFITTED = AutoRecConfig(
 
 def test_refit_trains_on_all_ratings_for_the_best_number_of_epochs(tmp_path):
     result = train_run(replace(REFITTED, out=str(tmp_path / "run")))
-    rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
-    search = [float(r["validation_rmse"]) for r in rows if r["phase"] == "search"]
-    refit = [r for r in rows if r["phase"] == "refit"]
+    epochs, refit = (epochs_of(tmp_path / "run", phase) for phase in ("search", "refit"))
+    search = [float(row["validation_rmse"]) for row in epochs]
     assert result["best_epoch"] == 1 + search.index(min(search)) == len(refit) == result["epochs"]
     assert len(search) == result["best_epoch"] + 3 < 60
-    assert int(refit[-1]["ratings"]) > int(rows[1]["ratings"]) * 1.1
+    assert int(refit[-1]["ratings"]) > int(epochs[1]["ratings"]) * 1.1
     assert result["test_rmse"] == float(refit[-1]["test_rmse"])
 
 
@@ -354,23 +319,10 @@ def test_plateau_and_refit(tmp_path):
     """The refit goes through the learning rates of the search."""
     plateau = dict(lr_schedule="plateau", lr_step=1, patience=4)
     train_run(replace(REFITTED, **plateau, out=str(tmp_path / "run")))
-    rows = list(csv.DictReader(open(tmp_path / "run" / "metrics.csv")))
-    rates = {phase: [r["lr"] for r in rows if r["phase"] == phase] for phase in ("search", "refit")}
-    assert rates["refit"] == rates["search"][: len(rates["refit"])]
-    assert len(set(rates["search"])) > 1
-
-
-def test_a_signal_saves_what_was_not_yet_due(tmp_path):
-    options = (*RUN[:-2], "--epochs", "100000", "--patience", "100000")
-    process = start(tmp_path, *options, "--out", "run")
-    while "epoch 3/" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == 143
-    arrays = load_arrays(tmp_path / "run" / "checkpoint.bin")
-    about = json.loads(arrays["about"].tobytes())
-    assert len(about["history"]) >= 3 and about["under_way"]["steps"]
+    search, refit = (
+        [row["lr"] for row in epochs_of(tmp_path / "run", phase)] for phase in ("search", "refit")
+    )
+    assert refit == search[: len(refit)] and len(set(search)) > 1
 
 
 def test_other_devices_are_refused(tmp_path, in_process):

@@ -24,8 +24,8 @@ def test_a_difference_is_a_paired_t_test(values, seed):
     assert found.is_sure == (expected.pvalue < 0.05)
 
 
-RATINGS = models_table("rating", {}, 3, "x")
-CLICKS = models_table("ranking", {}, 3, "x")
+RATINGS = models_table("rating", {"folds": 3}, "x")
+CLICKS = models_table("ranking", {"folds": 3}, "x")
 
 
 def line(label, values, metric="test_rmse"):
@@ -56,7 +56,7 @@ def test_nothing_beats_the_means():
     assert text.startswith("No model beats means (test RMSE 0.9500) on these data; the next, A,")
 
 
-def test_a_report_of_an_own_file(in_process, tmp_path):
+def test_a_report_of_an_own_file(in_process, brief, tmp_path):
     """Four models on the same folds; again, nothing is run anew; another content, all is."""
     path = own_file(tmp_path)
     first = in_process("report", "--ratings", path.name, "--folds", "3")
@@ -80,7 +80,14 @@ def test_a_report_of_an_own_file(in_process, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_report_of_clicks(in_process, tmp_path):
+def test_a_single_split_has_no_errors():
+    table = models_table("ranking", {"split": "time"}, "x")
+    assert table.values == ["time"] and table.options["split"] == "time"
+    text = conclusion(table, [line("A", [0.3], "test_ndcg@100"), line("B", [0.4], "test_ndcg@100")])
+    assert text == "B is best (test NDCG@100 0.4000); one split does not say how sure that is."
+
+
+def test_a_report_of_clicks(in_process, brief, tmp_path):
     own_file(tmp_path)
     process = in_process(
         *("report", "--ratings", "mine.csv", "--task", "ranking", "--folds", "3"),
@@ -93,7 +100,7 @@ def test_a_report_of_clicks(in_process, tmp_path):
     assert "NDCG@100" in text
 
 
-def test_a_report_of_tuned_models(in_process, tmp_path):
+def test_a_report_of_tuned_models(in_process, brief, tmp_path):
     own_file(tmp_path)
     process = in_process(
         *("report", "--ratings", "mine.csv", "--folds", "2", "--tune", "--trials", "2"),
@@ -109,7 +116,7 @@ def test_a_report_of_tuned_models(in_process, tmp_path):
     [
         (["--tune"], ["--tune has no effect on the published tables", "--ratings FILE"]),
         (["--folds", "3"], ["--folds has no effect on the published tables"]),
-        (["--ratings", "mine.csv", "--quick"], ["--quick has no effect on your own data"]),
+        (["--ratings", "mine.csv", "--quick"], ["--quick has no effect on your own data: l"]),
         (["--ratings", "mine.csv", "--table", "paper"], ["--table has no effect on your own data"]),
         (["--ratings", "mine.csv", "--trials", "3"], ["--trials has no effect", "--tune"]),
         (["--ratings", "mine.csv", "--folds", "1"], ["--folds is 1", "from 2 to 1000"]),

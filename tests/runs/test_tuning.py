@@ -2,7 +2,6 @@
 
 import fcntl
 import itertools
-import json
 import resource
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 
+import mxnet as mx
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +17,10 @@ import pytest
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.sources import load_ratings
+from d2l_autorec.evaluation.ranking import RankingEvaluation
+from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
+from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import rating, tuning
 from d2l_autorec.runs.experiment import Experiment
@@ -34,6 +37,15 @@ SMALL = {"model": "autorec", "hidden": (8,), "updates": 20, "cpus": 1}
 def train():
     ratings = load_ratings(SET)
     return splits.random_split(ratings, seed=0)[0]
+
+
+MF = {"model": "mf,bias", "epochs": 2, "batch_size": 2048, "cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train):
+    """A search of 14 trials that nothing stopped."""
+    return tune(MF, train, trials=14)
 
 
 def own(trials):
@@ -93,10 +105,10 @@ def test_what_cannot_be_searched(given, message):
 
 
 def test_three_trials(train):
-    """The presets come first; the best validation score wins; numbers are in their spaces."""
+    """The presets come first, what is computed at once before all; the best validation wins."""
     tuned = tune({"cpus": 1, "updates": 20}, train, trials=6)
-    assert list(tuned.trials.preset)[:3] == ["best", "best", "chapter"]
-    assert list(tuned.trials.model)[:3] == ["autorec", "mf", "bias"]
+    assert list(tuned.trials.preset)[:3] == ["chapter", "best", "best"]
+    assert list(tuned.trials.model)[:3] == ["bias", "autorec", "mf"]
 
     complete = tuned.trials[tuned.trials.state == "complete"]
     assert tuned.validation == complete.validation.min()
@@ -148,11 +160,49 @@ def test_own_validation_ratings(train):
 
 
 def test_rankings():
+    """What is computed at once comes first; what has no options to vary is tried once."""
     clicks = prepare_clicks(load_ratings(SET), threshold=3, heldout_users=12)
-    tuned = tune({"cpus": 1}, clicks, trials=7)
-    assert set(tuned.trials.model) >= {"mult-dae", "ease", "ials", "item-knn", "popularity"}
+    given = {"epochs": 4, "regularization": 0.01, "unobserved": 0.1, "sweeps": 3}
+    tuned = tune({"model": "mult-dae,ease,ials,popularity", **given}, clicks, trials=8)
+    assert list(tuned.trials.model)[:4] == ["ease", "ials", "popularity", "mult-dae"]
+    assert set(tuned.trials.model[4:]) == {"ials", "mult-dae"}
     complete = tuned.trials[tuned.trials.state == "complete"]
     assert tuned.validation == complete.validation.max()
+    assert len(tune({"model": "ease,popularity"}, clicks, trials=8).trials) == 2
+
+
+def test_few_validation_users_are_folds():
+    """Each validates with others and trains on the rest; the test users are in none."""
+    clicks = prepare_clicks(load_ratings("synthetic:300x80x9000"), 3, heldout_users=45)
+    folds = tuning.folds_of(clicks)
+    validating = [set(fold.validation.user_ids) for fold in folds]
+    users = clicks.num_train_users + 45
+    assert [len(one) for one in validating] == [users // 5] * 5
+    assert len(set.union(*validating)) == 5 * (users // 5)
+    assert {len(fold.user_ids) for fold in folds} == {users}
+    assert not set.union(*validating) & set(clicks.test.user_ids)
+
+    scores = []
+    for fold in folds:
+        assert set(fold.user_ids[: fold.num_train_users]).isdisjoint(fold.validation.user_ids)
+        part = fold.validation
+        assert part.fold_in.nnz > part.held_out.nnz > 0 == part.fold_in.multiply(part.held_out).nnz
+        measure = RankingEvaluation(part.fold_in, part.held_out, [mx.cpu()])
+        scores.append(measure(Fitted(PopularityConfig()).fit(fold.train))["ndcg@100"])
+    found = tune({"model": "popularity"}, clicks, trials=1).validation
+    assert found == pytest.approx(np.mean(scores), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        (SET, {"split": splits.leave_last_out}),
+        ("synthetic:700x80x20000", {"heldout_users": 200}),  # many enough
+    ],
+)
+def test_clicks_that_are_no_folds(name, options):
+    clicks = prepare_clicks(load_ratings(name), 3, **options)
+    assert tuning.folds_of(clicks) == [clicks]
 
 
 def test_no_trial_could_be_trained(train):
@@ -188,9 +238,9 @@ def test_a_search_goes_on(train, tmp_path):
 def test_another_search_in_the_folder(train, tmp_path):
     tune(SMALL, train, trials=1, out=tmp_path / "t")
     before = (tmp_path / "t" / "study.log").read_bytes()
-    with pytest.raises(ConfigError, match="holds another search .options was .*name another"):
+    with pytest.raises(ConfigError, match="another search, with other options: .*name another"):
         tune({**SMALL, "hidden": (9,)}, train, trials=2, out=tmp_path / "t")
-    with pytest.raises(ConfigError, match="holds another search .data was "):
+    with pytest.raises(ConfigError, match="holds another search, with other data: "):
         tune(SMALL, train.part(train.users < 50), trials=2, out=tmp_path / "t")
     assert (tmp_path / "t" / "study.log").read_bytes() == before
 
@@ -221,19 +271,17 @@ def cut_off(monkeypatch, cuts):
 
 
 @pytest.mark.parametrize("cuts", [{1}, {2, 3}, {11, 14}, {5, 12, 13}])
-def test_lost_trials_change_nothing(cuts, train, tmp_path, monkeypatch):
+def test_lost_trials_change_nothing(cuts, train, undisturbed, tmp_path, monkeypatch):
     """A search proposes what it would have, however often it was killed, and where."""
-    given = {"model": "mf,bias", "epochs": 2, "cpus": 1}
-    whole = tune(given, train, trials=14)
     cut_off(monkeypatch, cuts)
     for _ in cuts:
         with pytest.raises(Killed):
-            tune(given, train, trials=14, out=tmp_path / "t")
-    found = tune(given, train, trials=14, out=tmp_path / "t")
+            tune(MF, train, trials=14, out=tmp_path / "t")
+    found = tune(MF, train, trials=14, out=tmp_path / "t")
 
-    frames = [one.trials.drop(columns=["trial", "seconds"]) for one in (found, whole)]
+    frames = [one.trials.drop(columns=["trial", "seconds"]) for one in (found, undisturbed)]
     pd.testing.assert_frame_equal(*frames)
-    assert found.options == whole.options
+    assert found.options == undisturbed.options
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
         ".at-work",
         ".lock",
@@ -273,25 +321,18 @@ def test_a_search_without_room(train, tmp_path):
     assert list(found.trials.validation) == list(whole.trials.validation)
 
 
-@pytest.mark.parametrize("damage", ["a byte", "a line", "another file"])
-def test_a_damaged_study_is_told(damage, train, tmp_path):
+@pytest.mark.parametrize("right, wrong", [(b"op_code", b"op_cods"), (b'{"', b"no study")])
+def test_a_damaged_study_is_told(right, wrong, train, tmp_path):
     tune(SMALL, train, trials=2, out=tmp_path / "t")
     path = tmp_path / "t" / "study.log"
-    content = path.read_bytes()
-    lines = content.splitlines(keepends=True)
-    damaged = {
-        "a byte": content.replace(b"op_code", b"op_cods", 1),
-        "a line": b"".join(lines[:3] + lines[4:]),
-        "another file": b"no study\n",
-    }
-    path.write_bytes(damaged[damage])
-    with pytest.raises(DataError, match="study.log is damaged in line"):
+    path.write_bytes(path.read_bytes().replace(right, wrong, 1))
+    with pytest.raises(DataError, match="study.log is missing or damaged .*begin a new search"):
         tune(SMALL, train, trials=3, out=tmp_path / "t")
 
 
 def start(folder, trials, out="t"):
     """`tune` as a process of its own, its lines to be read."""
-    words = f"--model autorec --dataset {SET} --hidden 8 --updates 400 --cpus 1 --trials {trials}"
+    words = f"--model autorec --dataset {SET} --hidden 8 --updates 100 --cpus 1 --trials {trials}"
     return subprocess.Popen(
         [sys.executable, "-m", "d2l_autorec.tune", *words.split(), "--out", out],
         cwd=folder,
@@ -299,32 +340,6 @@ def start(folder, trials, out="t"):
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def test_a_killed_search_loses_no_trial(tmp_path):
-    """SIGKILL in the middle of the third trial: it is begun again, and the others stay."""
-    killed = start(tmp_path, 5)
-    lines = []
-    while len(lines) < 2:
-        line = killed.stderr.readline()
-        assert line, lines
-        if line.startswith("trial "):
-            lines.append(line)
-    time.sleep(0.15)
-    killed.kill()
-    killed.communicate()
-
-    rest = start(tmp_path, 5)
-    out, err = rest.communicate(timeout=300)
-    assert rest.returncode == 0, err
-    told = [line for line in err.splitlines() if line.startswith("trial ")]
-    assert len(told) in (2, 3)  # the third may have ended just before the kill
-
-    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
-    assert len(trials) == 5
-    assert f"validation RMSE {trials.validation[0]:.4f}" in lines[0]
-    assert len({json.dumps(options) for options in trials.options}) == 5
-    assert "test RMSE" in out and len([*(tmp_path / "t").glob("winner-*")]) == 1
 
 
 def test_two_processes_share_a_search(tmp_path):

@@ -14,11 +14,8 @@ SET = "synthetic:60x80x900"
 SIZES = {"test_ratings", "test_tr_clicks", "test_te_clicks"}
 
 
-def test_figures(result) -> set[str]:
+def figures_of_a_test(result) -> set[str]:
     return {name for name in result if name.startswith(("test_", "baseline"))} - SIZES
-
-
-test_figures.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def ratings():
 @pytest.mark.parametrize("options", [{}, {"val_ratio": 0.2}, {"val_ratio": 0.2, "refit": True}])
 def test_all_ratings_are_trained_on(ratings, options, tmp_path):
     model = d2l.train_model(d2l.AutoRecConfig(**SMALL, **options), ratings)
-    assert not test_figures(model.metrics) and model.metrics["test_ratings"] == 0
+    assert not figures_of_a_test(model.metrics) and model.metrics["test_ratings"] == 0
     assert not [name for name in model.history if name.startswith("test")]
     assert model.metrics["train_ratings"] == len(model.ratings) == len(ratings)
 
@@ -71,7 +68,7 @@ def test_all_users_are_trained_on(ratings, options, validation, tmp_path):
     clicks = d2l.prepare_clicks(ratings, 4, 1, heldout_users=0, validation_users=validation)
     config = d2l.make_config({**options, "quiet": True, "cpus": 1})
     model = d2l.train_model(config, clicks, out=tmp_path / "run")
-    assert not test_figures(model.metrics)
+    assert not figures_of_a_test(model.metrics)
     assert model.metrics["train_users"] == len(clicks.user_ids) - validation
     assert (model.metrics["validation_ndcg@100"] is not None) == (validation > 0)
 
@@ -112,7 +109,7 @@ def test_parts_that_share_ratings_are_refused(ratings):
     assert d2l.train_model(config, train, test, validation) is not None
 
 
-def test_command_and_its_readers(tmp_path, in_process):
+def test_command_and_its_readers(tmp_path, in_process, curves):
     file = own_file(tmp_path)
     options = ["--ratings", str(file), "--epochs", "2", "--hidden", "8", "--val-ratio", "0.2"]
     tested = in_process("run", *options, "--no-center", "--out", "tested")
@@ -124,7 +121,7 @@ def test_command_and_its_readers(tmp_path, in_process):
     final = in_process("run", *words[5:], "--out", "final")
     assert final.returncode == 0, final.stderr
     result = json.loads((tmp_path / "final" / "result.json").read_text())
-    assert not test_figures(result) and "none to test" in final.stdout
+    assert not figures_of_a_test(result) and "none to test" in final.stdout
     assert "RMSE" not in final.stdout.replace("validation RMSE", "")
     assert "final run" not in final.stdout
     assert (tmp_path / "final" / "curve.png").is_file()

@@ -8,6 +8,10 @@ import pytest
 from helpers import Server, train_run
 
 from d2l_autorec.models.registry import make_config
+from d2l_autorec.serving.filters import Selection
+from d2l_autorec.serving.new_user import rated_by, recommend_new_user
+from d2l_autorec.serving.renewal import load_shared, save_shared
+from d2l_autorec.serving.tables import load_served
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.trained_model import load_run
 
@@ -58,9 +62,14 @@ def client(run):
         yield client
 
 
+def items_of(run):
+    """Items that someone has rated, or clicked, whom training did not see."""
+    return run.ratings.item_ids[[3, 1, 7, 20]].tolist()
+
+
 def rated(run):
-    """Ratings, or clicks, of someone whom training did not see."""
-    items = run.ratings.item_ids[[3, 1, 7, 20]].tolist()
+    """Their ratings."""
+    items = items_of(run)
     if "threshold" in vars(run.config):
         return items
     return dict(zip(map(str, items), [5, 1, 4, 2]))
@@ -119,36 +128,42 @@ def test_similar_items(run, name, client):
 
 
 def test_reasons_are_rated_and_near(run, name, client):
-    """Of the rated items the most similar one comes first where all ratings are alike."""
-    items = [int(item) for item in rated(run)]
-    ratings = items
-    if isinstance(rated(run), dict):
-        ratings = {str(item): 5 for item in items}
+    """Where all ratings are alike, in the order of the library's cosines, or of EASE's weights."""
+    known = run.ratings.item_ids.tolist()
+    rated = dict.fromkeys(map(str, items_of(run)), 5)
+    ratings = list(rated) if "threshold" in vars(run.config) else rated
     found = client.post("/recommend", json={"ratings": ratings}).json()["recommendations"]
 
     assert found
-    for row in found:
-        assert {reason["item"] for reason in row["because"]} <= set(items)
-        assert len(row["because"]) <= 3
-        similarities = [reason["similarity"] for reason in row["because"]]
-        assert similarities == sorted(similarities, reverse=True)
-        assert all(similarity > 0 for similarity in similarities)
-    assert any(row["because"] for row in found) == (name not in WITHOUT_REASONS)
-
-
-def test_similarities_of_reasons_are_the_library_s(run, name, client):
-    """The cosines of `similar_items`, or the weights of EASE."""
-    known = run.ratings.item_ids.tolist()
-    found = client.post("/recommend", json={"ratings": rated(run)}).json()["recommendations"]
-
     for row in found:
         expected = {}
         if name == "ease":
             expected = dict(zip(known, run.net.scorer().weights[:, known.index(row["item"])]))
         elif name not in WITHOUT_VECTORS:
             expected = {near.item: near.score for near in run.similar_items(row["item"], 80)}
-        for reason in row["because"]:
-            assert reason["similarity"] == pytest.approx(float(expected[reason["item"]]), **CLOSE)
+        similarities = [reason["similarity"] for reason in row["because"]]
+        wanted = [float(expected[reason["item"]]) for reason in row["because"]]
+
+        assert {str(reason["item"]) for reason in row["because"]} <= rated.keys()
+        assert len(similarities) <= 3 and min(similarities, default=1) > 0
+        assert similarities == sorted(similarities, reverse=True)
+        assert similarities == pytest.approx(wanted, **CLOSE)
+    assert any(row["because"] for row in found) == (name not in WITHOUT_REASONS)
+
+
+def test_what_processes_share_answers_alike(run, tmp_path):
+    """Every model can be handed to a worker, arrays as they are mapped: read-only."""
+    predictor, _ = load_served(run.path)
+    predictor.prepare()
+    save_shared(tmp_path / "model", predictor)
+    shared = load_shared(tmp_path / "model")
+    user, five = run.ratings.user_ids[5], Selection(5)
+    for answers in (
+        lambda each: each.recommend(user, five),
+        lambda each: recommend_new_user(each, rated_by(each, rated(run)), five),
+        lambda each: each.reasons(np.array([2, 4]), each.inputs_of(5)),
+    ):
+        assert answers(shared) == answers(predictor)
 
 
 def test_model_is_what_the_run_says(run, client):
@@ -176,3 +191,24 @@ def test_health_and_no_path_of_the_machine(run, client):
     assert client.get("/health").json() == {"status": "ok"}
     for path in ("/model", "/health", "/openapi.json", "/items", "/recommend?user=x"):
         assert str(run.path.parent) not in client.get(path).text
+
+
+def test_vectors_by_id_are_what_scores_are_made_of(run, name):
+    if name in (*WITHOUT_VECTORS, "ease"):
+        with pytest.raises(ConfigError, match=f"`model={name}` has no vectors"):
+            _ = run.user_vectors
+        return
+
+    users, items = run.user_vectors, run.item_vectors
+    assert users.index.tolist() == run.ratings.user_ids.tolist() and users.index.name == "user_id"
+    assert items.index.tolist() == run.ratings.item_ids.tolist()
+    assert len(users.columns) == len(items.columns) and users.columns[-1] == "bias"
+    if name == "bounded and clipped":
+        return
+    found = users.drop(columns="bias") @ items.drop(columns="bias").T
+    found = found.add(users.bias, axis=0).add(items.bias, axis=1)
+    for user in run.ratings.user_ids[[0, 5, 59]].tolist():
+        best = run.recommend(user, 7)
+        scores = [scored.score for scored in best]
+        expected = found.loc[user, [scored.item for scored in best]].tolist()
+        assert scores == pytest.approx(expected, rel=1e-4, abs=1e-4)

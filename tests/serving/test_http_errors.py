@@ -15,7 +15,7 @@ import pytest
 from helpers import Server
 
 import d2l_autorec as d2l
-from d2l_autorec.serving.app import MOST_BYTES
+from d2l_autorec.serving.middleware import MOST_BYTES
 
 ODD = ["a/b", "x/similar", "50%", "日本", "q?#&=+", "...", "Amélie", "10", "%2F", "é"]
 TITLES = {"a/b": "Amélie (2001)", "10": "Star Wars (1977)", "...": "Matrix, The (1999)"}
@@ -73,32 +73,27 @@ def post(client, body, path="/recommend", **headers):
 
 
 RATINGS = {
-    "unknown": ('{"foo": 5}', 404, "item 'foo' is not among the 10 items of this run; the nearest"),
+    "unknown": ('{"foo": 5}', 404, "item 'foo' is not among the 10 items of this run; its ids"),
     "NUL": ('{"\\u0000": 5}', 404, "item '\\x00' is not"),
-    "half a sign": ('{"\\ud800": 5}', 404, "item '\\ud800' is not"),
+    "half a sign": ('{"\\ud800": 5}', 400, "the body is no JSON: unexpected end of hex escape"),
     "above the scale": ('{"10": 6}', 422, "ratings: 6 for item '10' is outside the scale 1..5"),
-    "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "There was an error parsing the body"),
+    "too huge": ('{"10": 1' + 5000 * "0" + "}", 400, "the body is no JSON: number out of range"),
     "text": ('{"10": "5"}', 422, "ratings.10: Input should be a valid number"),
     "same item": ('{"10": 5, " 10": 1}', 422, "item ' 10' is given more than once"),
     "cold": ('{"é": 5}', 422, "none of the rated items has a training rating in this run"),
     "none": ("{}", 422, "ratings is empty: give at least one item"),
     "ids alone": ('["10"]', 422, "ratings holds items alone: give a dict of item to rating"),
-    "deep": ("[" * 100_000, 400, "There was an error parsing the body"),
+    "deep": ("[" * 100_000, 400, "the body is no JSON: recursion limit exceeded"),
 }
 
 
-@pytest.mark.parametrize("name", RATINGS)
-def test_ratings_of_a_new_user(client, name):
-    text, status, error = RATINGS[name]
-    assert_problem(post(client, f'{{"ratings": {text}, "n": 3}}'), status, error)
-
-
 BODIES = {
-    "empty": ("", 422, "the body: Field required"),
-    "half": ('{"ratings"', 400, "the body is no JSON: Expecting ':' delimiter"),
+    **{name: (f'{{"ratings": {text}, "n": 3}}', *rest) for name, (text, *rest) in RATINGS.items()},
+    "empty": ("", 400, "the body is no JSON: EOF while parsing a value at line 1 column 0"),
+    "half": ('{"ratings"', 400, "the body is no JSON: EOF while parsing an object at line 1"),
     "no ratings": ("{}", 422, "ratings: Field required"),
     "unknown name": ('{"ratings": {"10": 5}, "m": 3}', 422, "m: Extra inputs are not permitted"),
-    "no text": (b'{"ratings": {"\xff": 5}}', 400, "There was an error parsing the body"),
+    "no text": (b'{"ratings": {"\xff": 5}}', 400, "the body is no JSON: invalid unicode"),
     "n of 0": (
         '{"ratings": {"10": 5}, "n": 0}',
         422,
@@ -106,12 +101,6 @@ BODIES = {
     ),
     "n a text": ('{"ratings": {"10": 5}, "n": "3"}', 422, "n: Input should be a valid integer"),
 }
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_bodies(client, name):
-    body, status, error = BODIES[name]
-    assert_problem(post(client, body), status, error)
 
 
 PREDICTIONS = {
@@ -128,17 +117,30 @@ PREDICTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", PREDICTIONS)
-def test_predictions(client, name):
-    body, status, error = PREDICTIONS[name]
-    assert_problem(post(client, body, "/predict"), status, error)
+@pytest.mark.parametrize("name", [*BODIES, *PREDICTIONS])
+def test_bodies(client, name):
+    path = "/predict" if name in PREDICTIONS else "/recommend"
+    body, status, error = {**BODIES, **PREDICTIONS}[name]
+    assert_problem(post(client, body, path), status, error)
+
+
+def test_a_batch_answers_each_user(run, client):
+    """As alone, and an unknown one does not take the others along."""
+    answer = post(client, '{"users": ["u1", "x", "u9"], "n": 3}', "/recommend/batch")
+    known, unknown, cold = answer.json()["answers"]
+    assert known == {"user": "u1", **client.get("/recommend?user=u1&n=3").json()}
+    assert cold == {"user": "u9", **client.get("/recommend?user=u9&n=3").json()}
+    assert unknown == {"user": "x", **client.get("/recommend?user=x").json()}
+
+    answer = post(client, f'{{"users": {["u1"] * 101}}}'.replace("'", '"'), "/recommend/batch")
+    assert_problem(answer, 422, "users: List should have at most 100 items")
 
 
 ADDRESSES = {
     "/recommend": (422, "user: Field required"),
-    "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; the nearest ids"),
+    "/recommend?user=x": (404, "user 'x' is not among the 10 users of this run; its ids are like"),
     "/recommend?user=u1&n=0": (422, "n: Input should be greater than or equal to 1"),
-    "/recommend?user=u1&n=1e3": (422, "n: Input should be a whole number, from 1 to 1000"),
+    "/recommend?user=u1&n=1e3": (422, "n: Input should be a valid integer"),
     "/recommend?user=u1&n=" + "9" * 30: (422, "n: Input should be less than or equal to 1000"),
     "/recommend?user=u1&N=3": (422, "N: Extra inputs are not permitted"),
     "/items/x/similar": (404, "item 'x' is not among the 10 items"),
@@ -212,7 +214,9 @@ def test_fewer_items_than_asked_for_are_remarked_on(client):
 
     answer = post(client, json.dumps({"ratings": {**rated, ODD[8]: 1}})).json()
     assert answer["recommendations"] == []
-    assert answer["remarks"] == ["every item is rated already: there is nothing to recommend"]
+    assert answer["remarks"] == [
+        "every item is rated already or left out by a filter: there is nothing to recommend"
+    ]
 
 
 # What httpx does not send.

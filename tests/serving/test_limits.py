@@ -8,23 +8,21 @@ import httpx
 import pytest
 
 import d2l_autorec
-from d2l_autorec.serving.app import make_app
+from d2l_autorec.serving.app import Answers, make_app
 
 SLOW = "/recommend?user=1"
 
 
-class Stub:
+class Stub(Answers):
     """Answers that wait for the test, or fail."""
 
-    users = 1_000_000  # of so many, everything is computed in another thread
+    known = 1_000_000  # of so many, everything is computed in another thread
+    trained = 0
 
     def __init__(self):
         self.go_on = threading.Event()
 
-    def about(self):
-        return {"users": self.users, "items": 100}
-
-    def recommend(self, user, ratings, n):
+    def recommend(self, *_):
         self.go_on.wait(20)
         return {"recommendations": [], "remarks": []}
 
@@ -72,12 +70,15 @@ def test_a_mistake_of_ours_tells_nothing_of_the_machine(stub, caplog):
 
 
 def test_the_api_is_described_without_anything_from_elsewhere(stub):
-    page, description = asked(stub, "/docs", "/openapi.json")
+    page, answer = asked(stub, "/docs", "/openapi.json")
     assert "http://" not in page.text and "https://" not in page.text
 
-    paths = description.json()["paths"]
+    description = answer.json()
+    assert description["info"]["version"] == d2l_autorec.__version__
+    paths = description["paths"]
     assert {path: sorted(verbs) for path, verbs in paths.items()} == {
         "/recommend": ["get", "post"],
+        "/recommend/batch": ["post"],
         "/predict": ["post"],
         "/items/{item}/similar": ["get"],
         "/items": ["get"],
@@ -88,6 +89,7 @@ def test_the_api_is_described_without_anything_from_elsewhere(stub):
     for verbs in paths.values():
         for operation in verbs.values():
             assert operation["description"]
+            assert operation["tags"][0] in ("recommend", "items", "server")
             errors = {
                 status: answer["content"]["application/json"]["schema"]
                 for status, answer in operation["responses"].items()
@@ -95,12 +97,6 @@ def test_the_api_is_described_without_anything_from_elsewhere(stub):
             }
             statuses = ("400", "404", "413", "415", "421", "422", "500", "503")
             assert errors == dict.fromkeys(statuses, problem)
-
-
-def test_the_description_has_version_and_bounds(stub):
-    (answer,) = asked(stub, "/openapi.json")
-    description = answer.json()
-    assert description["info"]["version"] == d2l_autorec.__version__
 
     of_query = [
         parameter["schema"]

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from helpers import finish
+from scipy import sparse
 
-from d2l_autorec.serving.new_user import positions_and_values, ridge_solution
+import d2l_autorec as d2l
+from d2l_autorec.evaluation.metrics import rmse
+from d2l_autorec.serving.new_user import predict_new_user, rated_by, ridge_solution
 from d2l_autorec.serving.predictor import predictor_of
 from d2l_autorec.support.errors import DataError
 
@@ -36,13 +39,57 @@ def test_both_systems_solve_the_normal_equations(count):
 )
 def test_ratings_that_are_none(run, ratings, message):
     with pytest.raises(DataError) as refused:
-        positions_and_values(predictor_of(run), ratings)
+        rated_by(predictor_of(run), ratings)
     assert str(refused.value) == message
 
 
 def test_numbers_of_numpy_are_ratings(run):
-    items, values = positions_and_values(
-        predictor_of(run), {np.int64(1): np.float32(4.5), 2: np.int8(3)}
-    )
+    items, values = rated_by(predictor_of(run), {np.int64(1): np.float32(4.5), 2: np.int8(3)})
     assert values.tolist() == [4.5, 3]
     assert run.ratings.item_ids[items].tolist() == [1, 2]
+
+
+GIVEN = (1, 2, 4, 8, 16, 32)  # ratings of a new user
+TANH = dict(encoder_activation="tanh", hidden=(100, 50))
+BEST = dict(preset="best", val_ratio=0.0, updates=300)
+MODELS = {
+    "chapter": d2l.AutoRecConfig(quiet=True),
+    "best": d2l.AutoRecConfig(**BEST, hidden=(100,), quiet=True),
+    "paper": d2l.AutoRecConfig(preset="paper", hidden=(100,), lr=2e-3, epochs=40, quiet=True),
+    "tanh": d2l.AutoRecConfig(**BEST, **TANH, quiet=True),
+    "scaled": d2l.AutoRecConfig(**BEST, hidden=(100,), input_scale=10.0, quiet=True),
+    "tanh by users": d2l.AutoRecConfig(**BEST, **TANH, based="user", quiet=True),
+    "mf": d2l.MFConfig(preset="best", val_ratio=0.0, updates=2000, quiet=True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", MODELS)
+def test_new_users_of_ml100k_are_known_better_by_each_rating(data_dir, name):
+    """150 users kept out of training: 32 ratings of each tell more than user and item means."""
+    ratings = d2l.load_ratings("ml-100k", data_dir)
+    new = np.random.default_rng(1).permutation(ratings.num_users)[:150]
+    model = d2l.train_model(MODELS[name], ratings.part(~np.isin(ratings.users, new)))
+    predictor, means = predictor_of(model), model.inputs.means()
+
+    errors = {count: [] for count in GIVEN}
+    of_means = []
+    rng = np.random.default_rng(5)
+    for user in new:
+        mine = np.flatnonzero((ratings.users == user) & ~predictor.cold_items[ratings.items])
+        if len(mine) < 52:
+            continue
+        mine = rng.permutation(mine)
+        asked = mine[32:]
+        for count in GIVEN:
+            items, values = ratings.items[mine[:count]], ratings.values[mine[:count]]
+            found = np.clip(predict_new_user(predictor, (items, values)), 1, 5)
+            errors[count].append(ratings.values[asked] - found[ratings.items[asked]])
+        row = sparse.csr_matrix((values, (0 * items, items)), shape=(1, ratings.num_items))
+        expected = np.clip(means.mean + means.columns + means.of_rows(row)[0], 1, 5)
+        of_means.append(ratings.values[asked] - expected[ratings.items[asked]])
+
+    of_counts = [rmse(np.concatenate(errors[count]), 0) for count in GIVEN]
+    assert sorted(of_counts, reverse=True) == of_counts
+    assert of_counts[-1] < rmse(np.concatenate(of_means), 0)

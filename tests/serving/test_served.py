@@ -1,4 +1,4 @@
-"""What is served is what was measured: result.json again, from the run folder alone."""
+"""What is served is what was measured, from the run folder alone; and nothing rated is."""
 
 import math
 
@@ -56,11 +56,22 @@ def finished(options, folder):
     return result, load_run(folder)
 
 
+def assert_nothing_rated_is_recommended(run, ratings):
+    """Nor what a user has rated in the validation part, or in the test part."""
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    rated = set(zip(users.tolist(), items.tolist()))
+    for user in ratings.user_ids[::4].tolist():
+        found = {(user, scored.item) for scored in run.recommend(user, 80)}
+        assert found and not found & rated
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", RATING_RUNS)
 def test_predictions_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RATING_RUNS[name], tmp_path / "run")
-    _, test = load_and_split(run.config)
+    train, test = load_and_split(run.config)
+    assert_nothing_rated_is_recommended(run, train)
+    assert_nothing_rated_is_recommended(run, test)
     served = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)
     assert mae(test.values, served) == pytest.approx(result["test_mae"], abs=1e-6)
@@ -71,6 +82,7 @@ def test_predictions_are_those_that_were_measured(name, tmp_path):
 def test_rankings_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RANKING_RUNS[name], tmp_path / "run")
     clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
+    assert_nothing_rated_is_recommended(run, clicks.interactions())
     first = len(clicks.user_ids) - clicks.heldout_users
     scores = predictor_of(run).unclipped(np.arange(first, len(clicks.user_ids)))
 

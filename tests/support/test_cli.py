@@ -100,13 +100,14 @@ def shell(tmp_path, line):
 
 @pytest.mark.parametrize("verb", ["run", "serve"])
 def test_help_into_a_closed_stream_and_without_a_reader(tmp_path, verb):
-    for line in (
-        f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}",
-        f"PY.{verb} --help >&-",
-        f"PY.{verb} --help 2>&- < /dev/null",
+    for line, codes in (
+        # argparse keeps a broken pipe to itself in newer releases of Python, and not in 3.11.2
+        (f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}", (0, 141)),
+        (f"PY.{verb} --help >&-", (0,)),
+        (f"PY.{verb} --help 2>&- < /dev/null", (0,)),
     ):
         process = shell(tmp_path, line)
-        assert process.returncode == 0 and process.stderr == "", line
+        assert process.returncode in codes and process.stderr == "", line
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import resource
 import signal
 import stat
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -49,32 +50,29 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     assert link.is_symlink() and target.read_text() == "again"
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o755])
-def test_the_mode_of_a_file_stays(tmp_path, mode):
-    path = tmp_path / "file"
-    path.write_text("old")
-    path.chmod(mode)
-    write_atomically(path, b"new")
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-
-
-def test_a_new_file_has_the_mode_that_umask_leaves(tmp_path):
+def test_the_mode_of_a_file_stays_and_a_new_one_has_what_umask_leaves(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.touch(0o755)
     before = os.umask(0o027)
     try:
-        write_atomically(tmp_path / "file", b"new")
+        write_atomically(old, b"new")
+        write_atomically(new, b"new")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (old, new)] == [0o755, 0o640]
 
 
 def test_what_is_no_file_is_not_replaced(run, in_process, tmp_path):
-    for name in ("/dev/full", str(tmp_path)):
+    (tmp_path / "null.csv").symlink_to("/dev/full")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("null.csv", "folder.csv"):
         assert_user_error(in_process("recommend", str(run.path), "--all", name), "is no file")
 
 
 def test_names_that_are_too_long(run, in_process):
     name = "a" * 256
-    assert_user_error(in_process("recommend", str(run.path), "--all", name), "File name too long")
+    process = in_process("recommend", str(run.path), "--all", f"{name}.csv")
+    assert_user_error(process, "File name too long")
     assert_user_error(in_process("run", *QUICK, "--out", name), "File name too long", "--out")
 
 
@@ -103,62 +101,44 @@ def test_too_little_memory_is_no_damage(run, monkeypatch):
         read_tables(run.path / "tables.npz")
 
 
-@pytest.mark.parametrize("limit", [100, 3000])
-def test_arrays_without_room_are_one_line(run, tmp_path, capfd, limit):
-    """Nothing that Python ignores is told when the file is forgotten."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(ConfigError, match="r.npz cannot be written .File too large"):
-            with replacing(tmp_path / "r.npz") as unfinished:
-                run.ratings.save(unfinished)
-        gc.collect()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == [] and capfd.readouterr().err == ""
-
-
 # Room.
 
 
-@pytest.mark.parametrize("limit", [0, 3000])
-def test_a_file_that_the_system_cuts_is_not_kept(tmp_path, limit):
+@contextmanager
+def room(limit):
     """A real limit of the operating system's, under which writes fail in the middle."""
-    path, (soft, hard) = tmp_path / "file", resource.getrlimit(resource.RLIMIT_FSIZE)
-    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(ConfigError, match="file cannot be written .File too large"):
-            write_atomically(path, bytes(5000))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert path.read_bytes() == b"old" and names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("limit", [10, 1000])
-def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit):
+@pytest.mark.parametrize("limit", [0, 100, 3000])
+@pytest.mark.parametrize("kind", ["bytes", "arrays"])
+def test_a_file_that_the_system_cuts_is_not_kept(run, tmp_path, capfd, limit, kind):
+    """Nothing that Python ignores is told when the file is forgotten."""
+    path = tmp_path / "r.npz"
+    path.write_bytes(b"old")
+    with room(limit), pytest.raises(ConfigError, match="r.npz cannot be written .File too large"):
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(bytes(5000)) if kind == "bytes" else run.ratings.save(unfinished)
+    gc.collect()
+    assert path.read_bytes() == b"old" and names(tmp_path) == ["r.npz"]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("limit, hidden", [(10, 5), (1000, 5), (20_000, 500)])
+def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit, hidden):
     """MXNet itself cannot write: one line, no result, and the run ends well once there is room."""
-    write, (soft, hard) = experiment.write_parameters, resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limited(folder, net):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
-            write(folder, net)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
+    write = experiment.write_parameters
     with monkeypatch.context() as patched:
-        patched.setattr(experiment, "write_parameters", limited)
-        process = in_process("run", *QUICK, "--checkpoint-every", "1", "--out", "run")
+        patched.setattr(experiment, "write_parameters", room(limit)(write))
+        words = (*QUICK, "--hidden", str(hidden), "--checkpoint-every", "1")
+        process = in_process("run", *words, "--out", "run")
     assert_user_error(process, "model.params cannot be written")
-    assert names(tmp_path / "run") == [
-        ".lock",
-        "checkpoint-former.bin",
-        "checkpoint.bin",
-        "config.json",
-        "metrics.csv",
-        "ratings.npz",
-    ]
+    assert not {"model.params", "result.json"} & set(names(tmp_path / "run"))
     again = in_process("run", "--resume", str(tmp_path / "run"))
     assert again.returncode == 0 and "model.params" in names(tmp_path / "run")
 
@@ -232,7 +212,7 @@ def test_a_signal_leaves_no_temporary_file(run, tmp_path, monkeypatch, capsys, n
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No room"), RuntimeError("")])
-def test_a_figure_that_fails_is_one_warning(in_process, tmp_path, monkeypatch, error):
+def test_a_figure_that_fails_is_one_warning(in_process, curves, tmp_path, monkeypatch, error):
     from matplotlib.figure import Figure
 
     def fail(*_, **__):

@@ -18,7 +18,6 @@ from d2l_autorec.support.machine import (
     available_memory,
     available_threads,
     check_fits,
-    cpu_quota,
     idle_cpus,
 )
 
@@ -43,9 +42,6 @@ def machine(tmp_path, monkeypatch):
 
 def test_what_the_machine_has(machine):
     assert available_memory() == 8 * GIB
-
-
-def test_nothing_says(machine):
     machine(proc__meminfo="nonsense")
     assert available_memory() is None
     check_fits(2**70, None, "x", "")
@@ -71,20 +67,19 @@ def test_the_limit_of_a_container(machine):
 
 
 @pytest.mark.parametrize(
-    "text, quota, threads",
+    "text, threads",
     [
-        ("max 100000\n", None, 8),
-        ("200000 100000\n", 2.0, 2),
-        ("150000 100000\n", 1.5, 2),  # rounded up
-        ("10000 100000\n", 0.1, 1),
-        ("1600000 100000\n", 16.0, 8),  # more than there are
-        ("nonsense", None, 8),
+        ("max 100000\n", 8),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),  # rounded up
+        ("10000 100000\n", 1),
+        ("1600000 100000\n", 8),  # more than there are
+        ("nonsense", 8),
     ],
 )
-def test_the_quota_of_a_container(machine, monkeypatch, text, quota, threads):
+def test_the_quota_of_a_container(machine, monkeypatch, text, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     machine(proc__self__cgroup="0::/a\n", cg__a__cpu_DOT_max=text)
-    assert cpu_quota() == quota
     assert available_threads() == threads
 
 
@@ -111,42 +106,6 @@ def test_idle_cpus(machine, monkeypatch, text, idle):
     machine(proc__stat=text)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert idle_cpus() == idle
-
-
-def check(network, batch_shape=(1, 1), devices=1, **demand):
-    check_network(
-        network, Demand(batch_shape, **demand), [mx.cpu(k) for k in range(devices)], "hidden"
-    )
-
-
-def test_a_network_by_hand(monkeypatch):
-    """Weight, gradient and two moments on each device; the weights of the best epoch."""
-    parameters = 2 * 50 * 20 + 50 + 20
-    for devices in (1, 3):
-        enough = network_size.BESIDE
-        enough += 4 * (4 * devices + 1) * parameters + 4 * 4 * devices * 5 * 70
-        monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough)
-        check(AutoRec(20, 50), (5 * devices, 70), devices)
-        monkeypatch.setattr(network_size, "available_memory", lambda enough=enough: enough - 1)
-        with pytest.raises(
-            ConfigError,
-            match="needs 0.1 GiB, and 0.1 GiB are available: choose a "
-            "smaller `hidden` or `batch_size`",
-        ):
-            check(AutoRec(20, 50), (5 * devices, 70), devices)
-
-
-def test_what_a_fused_step_and_no_validation_save(monkeypatch):
-    """No gradients, and no best epoch; the matrices count, too."""
-    parameters = 2 * 50 * 20 + 50 + 20
-    enough = network_size.BESIDE + 4 * 3 * parameters + 4 * 4 * 1 + 20 * 1000
-    demand = dict(ratings=1000, gradients=False, keeps_best=False)
-
-    monkeypatch.setattr(network_size, "available_memory", lambda: enough)
-    check(AutoRec(20, 50), **demand)
-    monkeypatch.setattr(network_size, "available_memory", lambda: enough - 1)
-    with pytest.raises(ConfigError, match="are available"):
-        check(AutoRec(20, 50), **demand)
 
 
 MEASURED = f"""
@@ -200,9 +159,9 @@ def test_of_a_gpu_its_own_memory_counts(monkeypatch):
 def test_more_than_mxnet_can_index(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: None)
     with pytest.raises(ConfigError, match="matrix of 2829000000 numbers.* smaller `hidden`"):
-        check(AutoRec(3_000_000, 943))
+        check_network(AutoRec(3_000_000, 943), Demand((1, 1)), [mx.cpu()], "hidden")
     with pytest.raises(ConfigError, match="matrix of 10000000000 numbers.*`batch_size`"):
-        check(AutoRec(3, 943), (10**5, 10**5))
+        check_network(AutoRec(3, 943), Demand((10**5, 10**5)), [mx.cpu()], "hidden")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,10 @@
 
 import itertools
 
-import mxnet as mx
 import pytest
 
-from d2l_autorec.data.sources import load_ratings, synthetic_ratings
-from d2l_autorec.models.catalog.autorec import AutoRecConfig
-from d2l_autorec.runs.rating import RatingExperiment
 from d2l_autorec.support.seeds import Purpose, generator, mxnet_seed
-from d2l_autorec.training.loaders import EpochShuffle
+from d2l_autorec.training.loaders import Loader
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
@@ -35,21 +31,8 @@ def test_streams_stay_as_they_are():
 
 def test_the_split_is_not_the_order_of_the_first_epoch():
     """`default_rng(s)` and `default_rng([s, 0])` are one stream: they were, once."""
-    shuffle = EpochShuffle(1000, 5)
+    loader = Loader(list, 1000, 1000, seed=5)
     for _ in range(3):
-        order = list(shuffle)
+        [order] = loader
         assert order != generator(5, Purpose.SPLIT).permutation(1000).tolist()
         assert order != generator(5, Purpose.VALIDATION).permutation(1000).tolist()
-
-
-def test_what_a_run_draws_comes_from_its_own_streams():
-    config = AutoRecConfig(dataset="synthetic:50x40x900", val_ratio=0.3, seed=4, quiet=True)
-    ratings = load_ratings(config.dataset, seed=4)
-    task = RatingExperiment(config, devices=[mx.cpu()])
-
-    is_test = generator(4, Purpose.SPLIT).uniform(size=900) >= 0.9
-    assert task.test.values.tolist() == ratings.values[is_test].tolist()
-
-    draws = generator(4, Purpose.VALIDATION).uniform(size=len(task.train_data))
-    assert task.validation.values.tolist() == task.train_data.values[draws >= 0.7].tolist()
-    assert not (synthetic_ratings(50, 40, 900, seed=5).values == ratings.values).all()

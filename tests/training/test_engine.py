@@ -9,14 +9,10 @@ import numpy as onp
 import pytest
 from helpers import PACKAGE, parameters
 
-from d2l_autorec import kernels
 from d2l_autorec.kernels import cache
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import DataWarning
 from d2l_autorec.support.machine import omp_threads
-from d2l_autorec.training import engine
-
-QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "8", "--out", "out")
 
 
 @pytest.mark.parametrize("value, number", [("600", 512), ("4,2", 4), ("x", None), (None, None)])
@@ -26,26 +22,6 @@ def test_numbers_of_threads_that_may_stand(monkeypatch, value, number):
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert omp_threads() == number
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--model", "mult-vae", "--heldout-users", "5", "--min-user-clicks", "1"),
-        ("--kernel", "sparse", "--dropout", "0.3"),
-    ],
-)
-def test_code_just_compiled_and_code_from_the_cache_train_alike(command, tmp_path, options):
-    """The first run after an installation, and those that follow, to the bit."""
-    about = ("--dataset", "synthetic:60x333x3000", "--epochs", "3", "--hidden", "8", "--quiet")
-    for out in ("first", "second"):
-        done = command(
-            "run", *about, *options, "--out", out, NUMBA_CACHE_DIR=str(tmp_path / "cache")
-        )
-        assert done.returncode == 0, done.stderr
-    first, second = parameters(tmp_path / "first"), parameters(tmp_path / "second")
-    for name in first:
-        onp.testing.assert_array_equal(first[name], second[name])
 
 
 TRAIN = """
@@ -81,32 +57,6 @@ def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
             onp.testing.assert_array_equal(values, theirs[name])
         for folder in (kernel, f"python-1-{kernel}"):
             assert RunFolder.read(tmp_path / folder).about["threads"] == 1
-
-
-def test_threads_reach_the_threads_of_mxnet():
-    """OpenMP keeps the number for each thread; MXNet computes in threads of its own."""
-    import ctypes
-
-    import mxnet as mx
-
-    omp = ctypes.CDLL("libgomp.so.1")
-    seen, before = [], omp_threads() or 1
-
-    try:
-        for count in (3, 1):
-            engine.start_mxnet(count)
-            assert omp.omp_get_max_threads() == count == kernels.threads()
-            work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(
-                lambda *_: seen.append(omp.omp_get_max_threads())
-            )
-            context = (ctypes.c_int * 3)(engine.CPU, 0, 0)
-            mx.base._LIB.MXEnginePushSync(
-                work, None, None, context, None, 0, None, 0, None, ctypes.c_int(0), b"look"
-            )
-            mx.npx.waitall()
-        assert seen == [3, 1]
-    finally:
-        engine.start_mxnet(before)
 
 
 def triple(x):
@@ -145,12 +95,11 @@ def test_a_read_only_installation_without_a_home(tmp_path):
     environment.pop("XDG_CACHE_HOME", None)
     environment.pop("NUMBA_CACHE_DIR", None)
     try:
-        for options, warned in (((), 1), (("--model", "mean"), 0)):
+        for options, warned in (("mult-dae --epochs 1 --hidden 8", 1), ("mean", 0)):
             out = ("--out", f"out-{warned}", "--quiet")
-            fitting = ("--epochs", "1", "--hidden", "8", "--batch-size", "16") if warned else ()
-            words = ("-m", "d2l_autorec.run", "--dataset", "synthetic:60x80x900")
+            words = ("-m", "d2l_autorec.run", "--dataset", "synthetic:60x80x900", "--model")
             process = subprocess.run(
-                [*unprivileged, sys.executable, *words, *fitting, *options, *out],
+                [*unprivileged, sys.executable, *words, *options.split(), *out],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,

@@ -32,7 +32,7 @@ from ..registry import register
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "selu")
 SEARCHED = ("sigmoid", "tanh", "relu", "identity")
-PRETRAIN = "pretrain-"  # as in pretrain-1: names of phases
+PRETRAIN = "pretrain-"  # how the names of phases begin, such as pretrain-1
 LENGTHS = Check(
     lambda v: len(v) == 2 and all(1 <= n <= 1_000_000 for n in v),
     "two whole numbers from 1 to 1000000",
@@ -41,7 +41,7 @@ DEEP = Need(lambda c: len(c.hidden) > 1, "there is one hidden layer", "add anoth
 # Sedhain et al. (2015), section 4: 500 hidden units, weights decay and biases do not, predictions
 # are clipped to the scale; lambda is the authors' for ML-1M. They optimise with L-BFGS and RProp;
 # here it is Adam unless RProp is asked for, as Adam's validation RMSE on ML-1M is lower (0.8335
-# to 0.8378) after as many passes. Rates, epochs and batches were chosen on that, too.
+# against 0.8378) after as many passes. Rates, epochs and batches were chosen by it, too.
 PAPER = dict(dropout=(0.0,), decay="weights", clip=True, lr_schedule="cosine", regularization=100.0)
 PAPER_ROWS = {
     "item": dict(lr=5e-4, batch_size=64, epochs=80),
@@ -49,7 +49,7 @@ PAPER_ROWS = {
 }
 PAPER_BY_RPROP = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=90)
 # Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
-# users and 3,000 items with 10 of each user, item-based and user-based: see
+# users and 3,000 items with 10 ratings by each user, item-based and user-based: see
 # notebooks/measured.ipynb.
 BEST = dict(
     center=True,
@@ -59,12 +59,13 @@ BEST = dict(
     lr=1e-3,
     refit=True,
     lr_schedule="cosine",
-    lr_warmup=0.1,  # the first epoch is one of the means alone, where nothing is better
+    lr_warmup=0.1,  # the first epoch still predicts about the means, for data with no more in it
     patience=100,
     regularization=70.0,
     decay="weights",
     dropout=(0.3,),
     clip=True,
+    average=True,
 )
 
 
@@ -77,10 +78,17 @@ def stage_of(phase: str) -> int:
 @register("autorec")
 @dataclass(frozen=True)
 class AutoRecConfig(RatingModel):
-    """AutoRec with the settings of the d2l chapter."""
+    """The options of AutoRec; their defaults are the settings of the d2l chapter.
+
+    Sources: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, WWW 2015; d2l,
+    section "AutoRec: Rating Prediction with Autoencoders".
+    """
 
     based: str = option(
-        "item", "whose ratings are a row", one_of(("item", "user")), space=Among(("item", "user"))
+        "item",
+        "whose ratings are a row; user: an export answers new users",
+        one_of(("item", "user")),
+        space=Among(("item", "user")),
     )
     hidden: Sizes = option(
         (500,), "layer sizes", SIZES, common=True, space=Among(((100,), (250,), (500,), (1000,)))
@@ -121,26 +129,23 @@ class AutoRecConfig(RatingModel):
     )
 
     sized_by = "hidden"
+    warm = {**RatingModel.warm, "pretrain": False}
     presets = {"paper": PAPER, "best": BEST}
-    # what a validation part, a refit or the means of `best` exclude
+    # options that exclude a validation part, a refit or the means, which `best` needs
     not_best = {**RatingModel.not_best, "loss": ("root",), "decoder_activation": ACTIVATIONS[1:]}
-    in_other_units = (
-        ("wd", "regularization"),
-        ("regularization", "wd"),
-        *RatingModel.in_other_units,
-    )
+    in_other_units = {"wd": "regularization", "regularization": "wd", **RatingModel.in_other_units}
     compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
 
     @property
     def phases(self) -> list[str]:
-        """The parts of a run, one after the other; the last is served."""
+        """The names of a run's phases, in order; the last one's network is served."""
         count = len(self.hidden) // 2 + 1 if self.pretrain else 0
         stages = [f"{PRETRAIN}{k + 1}" for k in range(count)]
         refits = [*(f"{REFITTED}{stage}" for stage in stages), "refit"] if self.refit else []
         return [*stages, "search", *refits]
 
     def of_phase(self, phase: str) -> "AutoRecConfig":
-        """Return the options by which a phase trains."""
+        """Return the options with which a phase is trained."""
         stage = stage_of(phase)
         if not stage:
             return self
@@ -148,16 +153,16 @@ class AutoRecConfig(RatingModel):
         first, others = self.pretrain_epochs
         own = {"hidden": self.hidden[:1], "epochs": first} if stage == 1 else {"epochs": others}
         lr = self.pretrain_lr or self.lr
-        return replace(self, lr=lr, pretrain=False, updates=None, **own)
+        return replace(self, lr=lr, pretrain=False, updates=None, average=False, **own)
 
     def weight_decay(self, data: Any, phase: str) -> float:
-        """Return what the optimizer of a phase is given, for an interaction matrix of this size.
+        """Return the optimizer's weight decay in a phase: `wd`, or one that `regularization` makes.
 
         The chapter's objective is the sum of squared errors over observed ratings
         plus lambda |weights|^2; its loss is half that sum divided by users x items,
-        and so its weight decay is lambda divided by them. (The paper's equation 3
+        and so its weight decay is lambda divided by users x items. (The paper's equation 3
         has lambda / 2: the same penalty is twice the lambda there.) Where 1 in the network stands
-        for `unit` in ratings, errors are in that unit, and squares in its square.
+        for `unit` in ratings, the errors are in that unit, and lambda is multiplied by its square.
         """
         if self.regularization is None:
             return self.wd
@@ -166,7 +171,7 @@ class AutoRecConfig(RatingModel):
         if self.based == "item":
             rows, columns = columns, rows
         stage, unit = stage_of(phase), 1.0
-        if stage > 1:  # of rows of hidden units
+        if stage > 1:  # its rows are hidden units
             columns = self.hidden[stage - 2]
         elif self.center:
             unit = data.means().unit
@@ -174,7 +179,7 @@ class AutoRecConfig(RatingModel):
 
     @classmethod
     def options_of_preset(cls, name: str, given: Mapping[str, Any]) -> Options:
-        """Return what a preset sets; the paper's depends on the rows and the optimizer."""
+        """Return the options of a preset; the paper's depend on `based` and `optimizer`."""
         if name != "paper":
             return super().options_of_preset(name, given)
 
@@ -182,7 +187,7 @@ class AutoRecConfig(RatingModel):
         return {**PAPER, **PAPER_ROWS.get(given.get("based", "item"), {}), **rprop}
 
     def network(self, data: Any) -> Any:
-        """Return the chapter's network, or one with what the chapter's has not."""
+        """Return the chapter's network, or one that has what the chapter's lacks."""
         from ..autorec import AutoRec
         from ..centered_autorec import CenteredAutoRec
         from ..deep_autorec import DeepAutoRec
@@ -217,7 +222,7 @@ class AutoRecConfig(RatingModel):
         )
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
-        """Return (prediction, label) to one loss a row."""
+        """Return the loss: (prediction, label) to one number for each row."""
         if self.loss == "l2":
             return super().make_loss(beta)
 
@@ -226,11 +231,15 @@ class AutoRecConfig(RatingModel):
         return MaskedRootLoss()
 
     def fused_loss(self) -> str:
-        """Return the loss, which the compiled steps know."""
+        """Return the name of the loss; the compiled steps know both."""
         return self.loss
 
     def check_data(self, data: Any, devices: int) -> None:
-        """Raise ConfigError for a loss of several devices, or a decoder scaled to one rating."""
+        """Raise ConfigError where the loss or the decoder cannot work.
+
+        The loss 'root' needs a single device; a decoder that is scaled to the ratings needs a
+        scale of more than one value.
+        """
         if self.loss == "root" and devices > 1:
             raise ConfigError(
                 f"`loss=root` is one number for a whole batch, but there are "

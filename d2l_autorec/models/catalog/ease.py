@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
     from ..vectors import Linear
 
-PENALTIES = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)  # to choose from
+PENALTIES = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)  # the grid for lambda
 DROPOUTS = (0.0, 0.33, 0.5, 0.67, 0.8)
-USUAL = 500.0  # lambda, where nothing can be chosen: that of the paper on ML-20M
-BLOCK = 1024  # items whose products are in sparse form at once
+USUAL = 500.0  # lambda where nothing can be chosen: the paper's on ML-20M
+TRIED_ITEMS = 1000  # `choose` tries on this many of the most clicked items, or on half if more
+BLOCK = 1024  # items whose products are held in sparse form at once
 
 
 @register("ease")
 @dataclass(frozen=True)
 class EASEConfig(ClickModel):
-    """Linear autoencoder without self-similarity: scores X B, in closed form.
+    """The options of EASE, a linear autoencoder in closed form: scores X B, B with diagonal 0.
 
-    G = X'X + penalty I; P = inverse of G; B_ij = -P_ij / P_jj, and 0 on the diagonal.
+    G = X'X + penalty I; P = inverse of G; B_ij = -P_ij / P_jj, and 0 on the diagonal. With a
+    `dropout` it is EDLAE: see `solve`.
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, equation 8.
     """
@@ -51,37 +53,46 @@ class EASEConfig(ClickModel):
         """Raise ConfigError if there are too many items for the memory."""
         super().check_data(data, devices)
         items = data.num_items
-        needed = 8 * items * items + 24 * BLOCK * items  # float64 of items x items, and a block
+        needed = 8 * items * items + 24 * BLOCK * items  # float64: items x items, and a block
         way_out = ": drop rare items with `min_item_clicks`, or leave EASE out"
         check_fits(needed, available_memory(), f"EASE of {items} items", way_out)
 
     def choose(self, matrix: Any, score: Callable[["Linear"], float]) -> "EASEConfig":
-        """Return the options with the best score of those on a grid.
+        """Return the options with the penalty and dropout of a grid that score best.
 
-        They are tried in float32, which takes a fifth of the time.
+        They are tried on the most clicked items in float32: half of the items cost an eighth.
         """
         if self.penalty is not None:
             return self
 
-        dropouts = DROPOUTS if self.dropout is None else (self.dropout,)
-        gram = gram_matrix(matrix, "float32")
+        import numpy as np
+
+        from ..vectors import Linear
+
+        items = matrix.shape[1]
+        by_clicks = np.argsort(-np.bincount(matrix.indices, minlength=items), kind="stable")
+        common = np.sort(by_clicks[: max(TRIED_ITEMS, items // 2)])
+        gram = gram_matrix(matrix[:, common], "float32")
+        weights, biases = np.zeros((items, items), "float32"), np.zeros(items, "float32")
 
         def score_of(penalty: float, dropout: float) -> float:
-            return score(solve(gram.copy(), penalty, dropout))
+            weights[np.ix_(common, common)] = solve(gram.copy(), penalty, dropout).weights
+            return score(Linear(weights, biases))
 
+        dropouts = DROPOUTS if self.dropout is None else (self.dropout,)
         penalty, dropout = climb(score_of, PENALTIES, dropouts)
         return replace(self, penalty=penalty, dropout=dropout)
 
     def fit(self, matrix: Any) -> "Linear":
-        """Return the weights; X is `matrix`, of shape (users, items)."""
+        """Return the weights B for `matrix`, the X of shape (users, items)."""
         return solve(gram_matrix(matrix), self.penalty or USUAL, self.dropout or 0.0)
 
 
 def solve(gram: "np.ndarray", penalty: float, dropout: float) -> "Linear":
-    """Return the weights of a Gram matrix X'X, which is overwritten.
+    """Return the weights B for a Gram matrix X'X, shape (items, items), which is overwritten.
 
-    EDLAE hides a share p of the clicks from the input, and none from the target: in the mean
-    that is a penalty of p / (1 - p) clicks of the item, beside lambda.
+    EDLAE hides a share p of the clicks from the input, and none from the target. On average
+    that adds p / (1 - p) times the item's clicks to its penalty, lambda.
 
     Source: Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 3.
     """
@@ -98,7 +109,7 @@ def solve(gram: "np.ndarray", penalty: float, dropout: float) -> "Linear":
 
 
 def gram_matrix(train: Any, dtype: str = "float64") -> "np.ndarray":
-    """Return X'X, a block of items at a time."""
+    """Return X'X, shape (items, items), computed a block of items at a time."""
     import numpy as np
 
     by_user = train.astype(dtype)
@@ -113,12 +124,12 @@ def gram_matrix(train: Any, dtype: str = "float64") -> "np.ndarray":
 
 
 def _inverse(gram: "np.ndarray") -> "np.ndarray":
-    """Return the inverse of a symmetric positive definite matrix, in its own memory."""
+    """Return the inverse of a symmetric positive definite matrix, which is overwritten."""
     import numpy as np
     from scipy import linalg
 
     factorize, invert = linalg.lapack.get_lapack_funcs(("potrf", "potri"), (gram,))
-    factor, _ = factorize(gram.T, lower=1, overwrite_a=1)  # .T: LAPACK's order
+    factor, _ = factorize(gram.T, lower=1, overwrite_a=1)  # .T gives LAPACK's memory order
     inverse, _ = invert(factor, lower=1, overwrite_c=1)
 
     for first in range(0, len(inverse), BLOCK):  # only the lower triangle is computed

@@ -13,20 +13,22 @@ if TYPE_CHECKING:
 
     from ..vectors import FoldIn
 
-PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # to choose from
+PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # the grid, with that of the weights
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0)
 USUAL_PENALTY, USUAL_WEIGHT = 0.003, 0.1  # where nothing can be chosen: the paper's on ML-20M
-TRIED_FACTORS, TRIED_SWEEPS = 32, 5  # at most, while the two are chosen
-SPREAD = 0.1  # of initial factors, times the square root of their number
+TRIED_FACTORS, TRIED_SWEEPS = 32, 5  # limits while penalty and weight are chosen
+SPREAD = 0.1  # standard deviation of initial factors, times the square root of their number
 
 
 @register("ials")
 @dataclass(frozen=True)
 class IALSConfig(ClickModel):
-    """Factors of users and items by alternating least squares; a click is a 1, all else a weak 0.
+    """The options of iALS: factors of users and items, by alternating least squares.
 
-    They minimise the sum over clicks of (1 - s)^2, a weight times the sum over all cells of s^2,
-    and a penalty on their squares in proportion to those terms; s is the product of both.
+    A click is a 1, and everything else a 0 of little weight. With s the product of a user's and
+    an item's factors, they minimise the sum over clicks of (1 - s)^2, plus `unobserved` times the
+    sum over all cells of s^2, plus `regularization` times the squared factors of each user and
+    item, each multiplied by its clicks plus `unobserved` times its cells.
 
     Sources: Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM
     2008; Rendle et al., Revisiting the Performance of iALS on Item Recommendation Benchmarks,
@@ -53,9 +55,9 @@ class IALSConfig(ClickModel):
     compared = {"iALS": {}}
 
     def choose(self, matrix: Any, score: Callable[["FoldIn"], float]) -> "IALSConfig":
-        """Return the options with the best score of those on a grid.
+        """Return the options with the penalty and weight of a grid that score best.
 
-        They are tried with fewer factors and sweeps, where there are many.
+        They are tried with at most `TRIED_FACTORS` factors and `TRIED_SWEEPS` sweeps.
         """
         penalties = PENALTIES if self.regularization is None else (self.regularization,)
         weights = WEIGHTS if self.unobserved is None else (self.unobserved,)
@@ -73,7 +75,7 @@ class IALSConfig(ClickModel):
         return replace(self, regularization=penalty, unobserved=weight)
 
     def fit(self, matrix: Any) -> "FoldIn":
-        """Return the items' factors, with what a user's are solved by."""
+        """Return the items' factors, with the numbers that a user's factors are solved with."""
         import numpy as np
 
         from ...support.seeds import Purpose, generator
@@ -94,12 +96,12 @@ class IALSConfig(ClickModel):
 
 
 def solved(rows: Any, factors: "np.ndarray", penalty: float, weight: float) -> "np.ndarray":
-    """Return the factors of rows by those of columns, which stay as they are."""
+    """Return the factors of rows, shape (rows, factors), for given factors of the columns."""
     import numpy as np
 
     from ... import kernels
 
-    kernels.load()  # its threads
+    kernels.load()  # sets the number of threads
     from ...kernels import numba_als
 
     threads = kernels.threads()

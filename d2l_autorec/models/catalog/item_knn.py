@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ..vectors import Linear
 
 WEIGHTINGS = ("bm25", "cosine")
-NEIGHBORS = (20, 50, 100, 200, 500)  # to choose from
-USUAL = 100  # where nothing can be chosen
+NEIGHBORS = (20, 50, 100, 200, 500)  # the numbers to choose from
+USUAL = 100  # neighbours, where nothing can be chosen
 SATURATION, BY_LENGTH = 1.2, 0.2  # k1 and b of BM25
 CELLS = 1 << 24  # similarities held at a time: 64 MiB
 
@@ -23,10 +23,12 @@ CELLS = 1 << 24  # similarities held at a time: 64 MiB
 @register("item-knn")
 @dataclass(frozen=True)
 class ItemKNNConfig(ClickModel):
-    """Item-based k-nearest neighbours: an item's score is the sum of its similarities to clicks.
+    """The options of item-based k-nearest neighbours.
 
-    Source: Sarwar et al., Item-based Collaborative Filtering Recommendation Algorithms, WWW 2001;
-    each item keeps the items that are most like it.
+    An item's score is the sum of its similarities to the items that a user clicked. Each item
+    keeps the similarities to those that are most like it; the others are 0.
+
+    Source: Sarwar et al., Item-based Collaborative Filtering Recommendation Algorithms, WWW 2001.
     """
 
     neighbors: int | None = option(
@@ -47,7 +49,7 @@ class ItemKNNConfig(ClickModel):
     compared = {"item-kNN": {}}
 
     def choose(self, matrix: Any, score: Callable[["Linear"], float]) -> "ItemKNNConfig":
-        """Return the options with the best score of those on a grid."""
+        """Return the options with the neighbours and the weighting of a grid that score best."""
         sizes = NEIGHBORS if self.neighbors is None else (self.neighbors,)
         weightings = WEIGHTINGS if self.weighting is None else (self.weighting,)
         if len(sizes) == len(weightings) == 1:
@@ -62,17 +64,17 @@ class ItemKNNConfig(ClickModel):
         return replace(self, neighbors=neighbors, weighting=weighting)
 
     def fit(self, matrix: Any) -> "Linear":
-        """Return the similarities, of which an item's column has those of its neighbors."""
+        """Return the similarities; an item's column holds those to its neighbours, else 0."""
         size = self.neighbors or USUAL
         clicks = weighted(matrix, self.weighting or WEIGHTINGS[0])
         return linear(neighbors_of(clicks, size), size, matrix.shape[1])
 
 
 def weighted(clicks: Any, weighting: str) -> "sparse.csr_matrix":
-    """Return clicks, users x items, whose columns have the similarities as products.
+    """Return weighted clicks, users x items: the product of two columns is their similarity.
 
-    BM25 takes a user for a term and an item for a document: a click of a user with few of them
-    says more, and one of many on an item says less.
+    BM25 takes a user for a term and an item for a document: a click counts more if its user has
+    few, and less if its item has many.
     """
     import numpy as np
     from scipy import sparse
@@ -90,12 +92,14 @@ def weighted(clicks: Any, weighting: str) -> "sparse.csr_matrix":
 
 
 class Neighbors(NamedTuple):
-    """The nearest neighbors of all items, by item, and then by rank.
+    """The nearest neighbours of all items, sorted by item, and then by rank.
 
     Parameters
     ----------
     items, others, ranks : ndarray of int, shape (n,)
+        Position of an item and of a neighbour, and the neighbour's rank from 0.
     similarities : ndarray of float32, shape (n,)
+        How similar the two are.
     """
 
     items: Any
@@ -105,7 +109,7 @@ class Neighbors(NamedTuple):
 
 
 def neighbors_of(matrix: "sparse.csr_matrix", size: int) -> Neighbors:
-    """Return the `size` nearest of each column: only a block of columns is dense at a time."""
+    """Return the `size` nearest neighbours of each column, made dense a block at a time."""
     import numpy as np
 
     rows = max(1, CELLS // matrix.shape[1])
@@ -116,7 +120,10 @@ def neighbors_of(matrix: "sparse.csr_matrix", size: int) -> Neighbors:
 
 
 def nearest(products: "sparse.csr_matrix", start: int, size: int) -> Neighbors:
-    """Return the highest products of each row, the first of equal ones; `start` is its number."""
+    """Return the `size` highest products of each row, the first of equal ones.
+
+    The rows are items from position `start` on.
+    """
     import numpy as np
 
     similarities = products.toarray().astype(np.float32)
@@ -127,7 +134,7 @@ def nearest(products: "sparse.csr_matrix", start: int, size: int) -> Neighbors:
 
     items, others = np.nonzero((similarities >= last[:, None]) & (similarities > 0))
     values = similarities[items, others]
-    order = np.lexsort((-values, items))  # of equal ones the first comes first
+    order = np.lexsort((-values, items))  # equal ones stay in order
     items, others, values = items[order], others[order], values[order]
     ranks = np.arange(len(items)) - np.searchsorted(items, items)
 
@@ -136,7 +143,7 @@ def nearest(products: "sparse.csr_matrix", start: int, size: int) -> Neighbors:
 
 
 def linear(found: Neighbors, size: int, items: int) -> "Linear":
-    """Return the scores by the `size` nearest of each item."""
+    """Return the linear scores by the `size` nearest neighbours of each item."""
     import numpy as np
     from scipy import sparse
 

@@ -1,4 +1,4 @@
-"""User and item means, and the global mean: in closed form."""
+"""User and item means, and the global mean: options of baselines that are computed at once."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..registry import register
 @register("bias")
 @dataclass(frozen=True)
 class BiasConfig(RatingModel):
-    """User and item means, shrunk towards the global mean."""
+    """The options of user and item means, which are shrunk towards the global mean."""
 
     damping: float | None = option(
         None,
@@ -27,7 +27,7 @@ class BiasConfig(RatingModel):
     compared = {"user and item means": {"clip": True}}
 
     def network(self, data: Any) -> Any:
-        """Return the biases of a matrix factorization, which are computed."""
+        """Return a matrix factorization without factors, whose biases are computed at once."""
         from ..mf import ClosedForm
 
         return ClosedForm(data.num_users, data.num_items, self.damping)
@@ -36,14 +36,14 @@ class BiasConfig(RatingModel):
 @register("mean")
 @dataclass(frozen=True)
 class MeanConfig(RatingModel):
-    """The global mean."""
+    """The options of the global mean, which is predicted for every pair of user and item."""
 
     about = "the global mean"
     reads, at_once = "pairs", True
     compared = {}
 
     def network(self, data: Any) -> Any:
-        """Return a matrix factorization of nothing but the mean."""
+        """Return a matrix factorization whose only parameter other than 0 is the mean."""
         from ..mf import ClosedForm
 
         return ClosedForm(data.num_users, data.num_items, math.inf)

@@ -11,14 +11,17 @@ from ..registry import register
 @register("mf")
 @dataclass(frozen=True)
 class MFConfig(RatingModel):
-    """Biased matrix factorization with the settings of the d2l chapter on it."""
+    """The options of biased matrix factorization; their defaults are the d2l chapter's settings.
+
+    Sources: d2l, section "Matrix Factorization"; Koren, Bell, Volinsky, Matrix Factorization
+    Techniques for Recommender Systems, IEEE Computer 42(8), 2009.
+    """
 
     factors: int = option(
         30, "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
     )
     center: bool = option(
-        False,
-        "begin with user and item means; the factors predict what they leave",
+        False, "begin with user and item means; the factors predict what they leave"
     )
     penalty: float = training_option(
         0.0,
@@ -53,8 +56,12 @@ class MFConfig(RatingModel):
         )
     }
 
+    def fused_loss(self) -> str:
+        """Return the name of the loss, which the compiled steps know."""
+        return "l2"
+
     def network(self, data: Any) -> Any:
-        """Return the factorization."""
+        """Return the factorization, which begins with the data's means if `center` says so."""
         from ..mf import MF
 
         means = data.means() if self.center else None

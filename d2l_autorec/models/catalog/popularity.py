@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 @register("popularity")
 @dataclass(frozen=True)
 class PopularityConfig(ClickModel):
-    """Items by number of clicks."""
+    """The options of the baseline that ranks items by their number of clicks."""
 
     at_once = True
     is_baseline = True
 
     def fit(self, matrix: Any) -> "Linear":
-        """Return the numbers of clicks of a matrix, the same scores for every user."""
+        """Return each item's number of clicks as its score for every user."""
         import numpy as np
 
         from ..vectors import Linear

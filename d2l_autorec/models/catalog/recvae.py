@@ -33,10 +33,14 @@ LAYER_AND_CODE = Check(
 @register("recvae")
 @dataclass(frozen=True)
 class RecVAEConfig(ClickModel):
-    """RecVAE with the sizes of its authors, whose epoch is four of these.
+    """The options of RecVAE, with its authors' layer sizes; four epochs here are one of theirs.
 
-    Rate and batches were chosen on validation users of ML-1M: its decoder has one epoch of four,
-    and so few updates with the 5e-4 and 500 of the authors, who had 20 times the users.
+    Learning rate and batch size were chosen on validation users of ML-1M. The decoder is trained
+    in one epoch of four, and has too few updates there with the authors' 5e-4 and 500: they had
+    20 times the users.
+
+    Source: Shenbin et al., RecVAE: a New Variational Autoencoder for Top-N Recommendations with
+    Implicit Feedback, WSDM 2020.
     """
 
     lr: float = redefault(RunConfig, "lr", 1e-3)
@@ -70,7 +74,7 @@ class RecVAEConfig(ClickModel):
     compared = {"RecVAE": {}}
 
     def network(self, data: Any) -> Any:
-        """Return the network of so many items."""
+        """Return the uninitialised network, sized for the data's items."""
         from ..recvae import RecVAE
 
         turns = self.encoder_epochs, self.decoder_epochs
@@ -79,5 +83,5 @@ class RecVAEConfig(ClickModel):
     def beta_schedule(
         self, updates: int, search: "Sequence[EpochRecord] | None"
     ) -> Callable[[int], float]:
-        """Return `gamma` throughout: the network multiplies divergences by clicks."""
+        """Return `gamma` for every update: the network multiplies divergences by clicks."""
         return Anneal(self.gamma)

@@ -7,6 +7,7 @@ const FOUND = 8;
 const POPULAR = 8;
 const PAUSE = 150; // milliseconds without a key, before a search
 const REASONS = 2; // that are shown of each recommendation
+const FEW = 10; // with fewer ratings of an item, their number is shown
 
 const byId = (id) => document.getElementById(id);
 const nameOf = (item) => item.title || item.item;
@@ -119,9 +120,16 @@ function numberBox(entry, low, high) {
   const box = element("input", { type: "number", step: "any", min, max, value: entry.value ?? "" });
   box.placeholder = `${min} to ${max}`;
   box.ariaLabel = `Rating, ${min} to ${max}`;
+  const typed = () => (box.value !== "" && box.validity.valid ? box.valueAsNumber : undefined);
+  let timer;
+  box.oninput = () => { // the card stays where it is: moved, it would lose the place in the number
+    entry.value = typed();
+    clearTimeout(timer);
+    timer = setTimeout(recommend, PAUSE);
+  };
   box.onchange = () => {
-    const isRating = box.value !== "" && box.validity.valid;
-    rate(entry, isRating ? box.valueAsNumber : undefined);
+    clearTimeout(timer);
+    rate(entry, typed());
     box.reportValidity();
   };
   return box;
@@ -209,7 +217,8 @@ function showPopular() {
 // Recommendations.
 
 const recommend = latestOnly(async (signal) => {
-  const rated = chosen.filter((entry) => entry.value !== undefined);
+  const all = new Set([...chosen, ...entries.values()]); // also one that is being typed
+  const rated = [...all].filter((entry) => entry.value !== undefined);
   keep(rated);
   if (rated.length === 0) {
     showRecommendations([], `They appear here with your first ${noun}.`);
@@ -224,8 +233,8 @@ const recommend = latestOnly(async (signal) => {
   try {
     const answer = await ask("recommend", { method: "POST", headers, body, signal });
     const found = answer.recommendations;
-    const first = found.length ? `first ${nameOf(found[0])}` : "nothing is left";
-    showRecommendations(found, `From ${count(rated.length, noun)}: ${first}.`);
+    const based = `Based on your ${count(rated.length, noun)}`;
+    showRecommendations(found, found.length ? based : `${based}: nothing is left.`);
   } catch (error) {
     if (!signal.aborted) showRecommendations([], "");
     throw error;
@@ -233,16 +242,21 @@ const recommend = latestOnly(async (signal) => {
 });
 
 function showRecommendations(found, text) {
-  byId("recommendations").replaceChildren(...found.map(recommendation));
+  const reasons = found.flatMap(({ because }) => because).map(({ item }) => item);
+  const tellsApart = ({ item }) => reasons.filter((other) => other === item).length <= found.length / 2;
+
+  const rows = found.map((item) => recommendation(item, item.because.filter(tellsApart)));
+  byId("recommendations").replaceChildren(...rows);
   byId("status").textContent = text;
 }
 
-function recommendation(item) {
-  const what = element("div", {}, isolated(nameOf(item)), reason(item.because.slice(0, REASONS)));
+function recommendation(item, because) {
+  const what = element("div", {}, isolated(nameOf(item)), reason(because.slice(0, REASONS)));
   const score = element("span", { className: "score" });
   if (about.kind === "rating") {
     score.append(item.score.toFixed(digits()), element("small", {}, "predicted"));
   }
+  if (item.ratings < FEW) score.append(element("small", {}, `${count(item.ratings, noun)} in all`));
 
   const text = about.kind === "ranking" ? "I like it" : "Rate";
   const button = element("button", { type: "button" }, text);

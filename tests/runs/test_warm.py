@@ -1,0 +1,293 @@
+"""Next week's ratings: a run that goes on from another one."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_user_error, finish, outcome
+from hypothesis import given
+from hypothesis import strategies as st
+
+import d2l_autorec as d2l
+from d2l_autorec.data.splits import following
+from d2l_autorec.models.kinds import Own
+from d2l_autorec.models.registry import make_config
+from d2l_autorec.runs.folder import RunFolder
+from d2l_autorec.runs.runner import run_training
+from d2l_autorec.support import files
+from d2l_autorec.support.errors import ConfigError, DataError
+from d2l_autorec.training.checkpoint import parameters_of
+
+ROWS = st.dictionaries(
+    st.tuples(st.sampled_from("abcdef"), st.integers(0, 6)), st.integers(1, 5), min_size=1
+)
+STILL = 1e-30  # a learning rate that moves nothing
+
+
+def ratings_of(rows, scale=(1, 5)):
+    users, items = zip(*rows)
+    frame = pd.DataFrame({"user": users, "item": items, "rating": list(rows.values())})
+    return d2l.Ratings.from_frame(frame, scale=scale)
+
+
+def rows_of(ratings):
+    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+    return dict(zip(zip(users.tolist(), items.tolist()), ratings.values.tolist()))
+
+
+@given(ROWS, ROWS, st.integers(0, 40))
+def test_a_later_rating_replaces_the_earlier(earlier, newer, count):
+    old, new = ratings_of(earlier), ratings_of(newer)
+    first = np.arange(len(new)) < count
+    train, test = following(old, [new.part(first), new.part(~first)])
+    trained, tested = rows_of(new.part(first)), rows_of(new.part(~first))
+    assert rows_of(test) == tested
+    kept = {pair: value for pair, value in earlier.items() if pair not in tested}
+    assert rows_of(train) == {**kept, **trained} and len(train) == len({**kept, **trained})
+    assert train.user_ids[: old.num_users].tolist() == old.user_ids.tolist()
+    assert train.item_ids[: old.num_items].tolist() == old.item_ids.tolist()
+
+
+def test_ids_of_another_kind():
+    old, new = ratings_of({("a", 1): 3}), ratings_of({("a", "x"): 2, ("b", "1"): 4})
+    [train] = following(old, [new])
+    assert train.item_ids.tolist() == ["1", "x"] and train.user_ids.tolist() == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory):
+    """A run on most of some ratings, and a file of the others, with users and items of their own.
+
+    Returns the folder of both.
+    """
+    folder = tmp_path_factory.mktemp("weeks")
+    frame = d2l.load_ratings("synthetic:60x80x1500")
+    rows = pd.DataFrame({"user": frame.users, "item": frame.items, "rating": frame.values})
+    is_old = (rows.user < 50) & (rows.item < 70) & (np.arange(1500) % 4 > 0)
+    rows[is_old].to_csv(folder / "old.csv", index=False)
+    rows[~is_old].to_csv(folder / "new.csv", index=False)
+    finish(folder / "old", dataset="auto", ratings=str(folder / "old.csv"), preset="chapter")
+    return folder
+
+
+def newer(weeks):
+    return d2l.random_split(d2l.read_ratings(weeks / "new.csv"), 0.3)
+
+
+GO_ON = ("--from", "old", "--ratings", "new.csv", "--quiet")
+
+
+@pytest.fixture
+def at_home(weeks, in_process, tmp_path):
+    """A command in a folder that has the run and the newer ratings."""
+    shutil.copytree(weeks, tmp_path, dirs_exist_ok=True)
+    return lambda *arguments: in_process("run", *arguments)
+
+
+def test_a_week_later(at_home, tmp_path):
+    process = at_home(*GO_ON, "--epochs", "40", "--lr", "0.01", "--out", "next")
+    assert process.returncode == 0, process.stderr
+    run = d2l.load_run(tmp_path / "next")
+    assert run.config.hidden == (8,) and run.config.batch_size == 16  # as the start
+    validation = run.history.validation_rmse
+    assert len(validation) == int(validation.argmin()) + 1 + 3 < 40  # until it no longer fell
+    assert run.metrics["start_train_seconds"] == d2l.load_run("old").metrics["train_seconds"]
+    [told] = re.findall("went on from +old, .* whose test RMSE is (.*)", process.stdout)
+    assert float(told) == pytest.approx(run.metrics["start_test_rmse"], abs=1e-4)
+    old, new = (d2l.read_ratings(name) for name in ("old.csv", "new.csv"))
+    assert rows_of(run.ratings) == rows_of(old) | rows_of(new)
+    # what is tested and validated with is new to the start
+    held_out = set(rows_of(run.ratings)) - set(rows_of(run.inputs))
+    assert held_out < set(rows_of(new))
+
+    [anew] = re.findall("to compare +python -m d2l_autorec.run (.*)", process.stdout)
+    assert anew == "--ratings new.csv --from old --anew"
+    process = at_home(*anew.split(), "--quiet", "--out", "anew")
+    assert process.returncode == 0 and "went on from" not in process.stdout
+    other = d2l.load_run("anew")
+    assert other.config.epochs == 3 and "start" not in other.metrics
+    for name in ("train_ratings", "test_ratings", "users", "items"):
+        assert other.metrics[name] == run.metrics[name]
+    about = [files.read_json(tmp_path / name / "config.json")["data"] for name in ("next", "anew")]
+    assert about[0]["train_sha256"] == about[1]["train_sha256"]
+
+
+def test_killed_and_resumed(at_home, tmp_path):
+    """From a checkpoint, or before the first, with the start's parameters; else not at all."""
+    options = (*GO_ON, "--epochs", "6", "--patience", "6", "--checkpoint-every", "1")
+    assert at_home(*options, "--out", "whole").returncode == 0
+
+    class Stop(d2l.training.callbacks.Callback):
+        def on_epoch_end(self, training):
+            if len(training.history) == self.epochs:
+                raise KeyboardInterrupt
+
+    for Stop.epochs in (1, 3):
+        cut = tmp_path / f"cut-{Stop.epochs}"
+        record = RunFolder.read(tmp_path / "whole")
+        config = replace(record.config, out=str(cut))
+        start = d2l.load_run("old")
+        with pytest.raises(KeyboardInterrupt):
+            run_training(config.with_own(Own(callbacks=[Stop()], start=start)))
+        assert (cut / "checkpoint.bin").exists() == (Stop.epochs == 3)
+        assert at_home("--resume", cut.name).returncode == 0
+        assert outcome(cut) == outcome(tmp_path / "whole")
+
+        (cut / "result.json").unlink()
+    finish(tmp_path / "other", dataset="auto", ratings="old.csv", preset="chapter", seed=1)
+    shutil.rmtree("old")
+    shutil.move("other", "old")
+    assert_user_error(at_home("--resume", "cut-3"), "or what it went on from, are not those")
+    shutil.rmtree("old")
+    assert_user_error(at_home("--resume", "cut-3"), "old is not a run folder")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--from", "old"), "--from goes on with newer ratings: name them, as in --ratings FILE"),
+        ((*GO_ON, "--model", "mf"), "--model mf cannot go on from a run of --model autorec"),
+        ((*GO_ON, "--hidden", "9"), "encoder.weight had the shape (50, 8), and now (60, 9)"),
+        ((*GO_ON, "--scale", "1,10"), "new.csv has ratings 1..10, and the run that it is to go on"),
+        (("--from", "new", *GO_ON[2:]), "new is not a run folder"),
+        (("--ratings", "new.csv", "--anew"), "--anew has no effect: it goes with --from"),
+        (
+            (*GO_ON, "--split", "held-out-rows", "--val-ratio", "0"),
+            "--from old and --split held-out-rows exclude each other",
+        ),
+    ],
+)
+def test_what_cannot_go_on(at_home, tmp_path, arguments, message):
+    assert_user_error(at_home(*arguments, "--out", "next"), message)
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_start_that_has_not_finished(at_home, tmp_path):
+    (tmp_path / "old" / "result.json").unlink()
+    process = at_home(*GO_ON, "--out", "next")
+    assert_user_error(process, "old holds a run that has not finished: finish it with")
+    assert not (tmp_path / "next").exists()
+
+
+def test_newer_ratings_are_not_forgotten(weeks):
+    with pytest.raises(d2l.ConfigError, match="^train is missing: give it beside start, test and"):
+        d2l.train_model(None, start=d2l.load_run(weeks / "old"))
+
+
+def test_another_model_or_scale(weeks):
+    start = d2l.load_run(weeks / "old")
+    train, test = newer(weeks)
+    with pytest.raises(ConfigError, match="`model=mf` cannot go on from a run of `model=autorec`"):
+        d2l.train_model(d2l.MFConfig(), train, test, start=start)
+    tenfold = replace(train, values=train.values * 2, scale=(2, 10))
+    with pytest.raises(DataError, match="has ratings 2..10, and the run .* has 1..5"):
+        d2l.train_model(None, tenfold, start=start)
+
+
+def test_what_is_computed_at_once_is_fitted_anew(at_home, tmp_path):
+    assert at_home("--ratings", "old.csv", "--model", "bias", "--out", "bias").returncode == 0
+    process = at_home("--from", "bias", *GO_ON[2:], "--test-ratio", "0", "--out", "next")
+    assert "--model bias is computed at once: it was fitted anew to all" in process.stderr
+    found = d2l.load_run("next")
+    whole = d2l.train_model(replace(found.config, out=None, from_=None), found.ratings)
+    users, items = found.ratings.users[:50], found.ratings.items[:50]
+    pairs = found.ratings.user_ids[users], found.ratings.item_ids[items]
+    np.testing.assert_allclose(found.predict(*pairs), whole.predict(*pairs), rtol=1e-5)
+
+
+def test_who_is_held_out_stays_so(weeks):
+    """Of clicks: the same users are tested; new ones are trained on."""
+    config = make_config(model="mult-dae", hidden=(6,), epochs=3, threshold=3.0, quiet=True)
+    old, new = (d2l.read_ratings(weeks / name) for name in ("old.csv", "new.csv"))
+    clicks = d2l.prepare_clicks(old, 3.0, heldout_users=5, validation_users=7, min_item_clicks=3)
+    start = d2l.train_model(config, clicks)
+    model = d2l.train_model(type(config)(lr=STILL, min_user_clicks=4), new, start=start)
+    found = model.ratings
+    assert found.item_ids[: clicks.num_items].tolist() == clicks.item_ids.tolist()
+    assert set(found.user_ids[-5:]) == set(clicks.test.user_ids)
+    assert set(found.user_ids[-12:-5]) == set(clicks.validation.user_ids)
+    assert set(found.user_ids[:-12]) > set(clicks.user_ids[:-12])
+    assert model.metrics["heldout_users"] == 5 and model.metrics["validation_users"] == 7
+
+    above = {pair for pair, value in rows_of(new).items() if value >= 3}
+    counts = pd.Series([user for user, _ in above]).value_counts()
+    known = set(clicks.user_ids.tolist())
+    kept = {pair for pair in above if pair[0] in known or counts[pair[0]] >= 4}
+    held_out = set(found.user_ids[-12:].tolist())
+    trained = {item for user, item in kept if user not in held_out} | set(clicks.item_ids.tolist())
+    kept = {pair for pair in kept if pair[1] in trained}
+    assert set(rows_of(found)) == kept | set(rows_of(clicks.interactions()))
+    check_taken_over(start, model)
+
+
+@pytest.mark.slow
+def test_a_tenth_more_of_ml_100k(data_dir):
+    """In time order: a third of the time of training anew at most, and as good."""
+    ratings = d2l.load_ratings("ml-100k", data_dir)
+    frame = pd.DataFrame(
+        {
+            "user": ratings.user_ids[ratings.users],
+            "item": ratings.item_ids[ratings.items],
+            "rating": ratings.values,
+            "timestamp": ratings.timestamps,
+        }
+    ).sort_values("timestamp", kind="stable")
+    old, new = (
+        d2l.Ratings.from_frame(part, timestamp="timestamp")
+        for part in (frame[:80_000], frame[80_000:])
+    )
+    train, test = d2l.time_split(new, 0.5)
+    start = d2l.train_model(d2l.AutoRecConfig(preset="best", test_ratio=0.0), old)
+    anew = d2l.train_model(d2l.AutoRecConfig(anew=True), train, test, start=start)
+    warm = d2l.train_model(None, train, test, start=start)
+    assert warm.metrics["train_seconds"] < anew.metrics["train_seconds"] / 3
+    assert warm.metrics["test_rmse"] < anew.metrics["test_rmse"] + 0.002
+    assert warm.metrics["test_rmse"] < warm.metrics["start_test_rmse"]
+
+
+def check_taken_over(start, model):
+    before, after = parameters_of(start.net), parameters_of(model.net)
+    assert before.keys() == after.keys()
+    for name, known in before.items():
+        taken = after[name][tuple(map(slice, known.shape))]
+        np.testing.assert_allclose(taken, known, rtol=0, atol=1e-25)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden": (6,)},
+        {"based": "user", "hidden": (6, 3, 6), "tied": True, "pretrain": True},
+        {"hidden": (6,), "center": True, "val_ratio": 0.1, "refit": True},
+        {"model": "mf", "factors": 4},
+        {"model": "mf", "factors": 4, "center": True},
+    ],
+)
+def test_what_is_taken_over(weeks, options):
+    """Untrained, the known rows are those of the start, and so are its answers."""
+    config = make_config({"preset": "chapter", "epochs": 3, "quiet": True, "cpus": 1, **options})
+    old = d2l.read_ratings(weeks / "old.csv")
+    start = d2l.train_model(config, old)
+    train, test = newer(weeks)
+    model = d2l.train_model(type(config)(lr=STILL, epochs=2, wd=0.0), train, test, start=start)
+    assert model.ratings.user_ids[: old.num_users].tolist() == old.user_ids.tolist()
+    check_taken_over(start, model)
+
+    is_known = np.isin(test.user_ids[test.users], old.user_ids)
+    known = test.part(is_known & np.isin(test.item_ids[test.items], old.item_ids))
+    apart = d2l.train_model(type(config)(lr=STILL, epochs=1), train, known, start=start)
+    expected = start.evaluate(known)["test_rmse"]
+    assert apart.metrics["start_test_rmse"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_few_newer_ratings(weeks, in_process):
+    """Too few to validate: a new user is known after a short training all the same."""
+    (weeks / "few.csv").write_text("user,item,rating\n999,1,5\n999,2,4\n")
+    words = ("--from", str(weeks / "old"), "--ratings", str(weeks / "few.csv"))
+    words += ("--test-ratio", "0", "--val-ratio", "0.1", "--out", str(weeks / "few"))
+    process = in_process("run", *words)
+    assert "few newer ratings: all ratings validate" in process.stderr
+    assert d2l.load_run(weeks / "few").recommend(999, n=1)

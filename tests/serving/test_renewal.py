@@ -1,0 +1,138 @@
+"""A newer run is taken up by every worker, and a broken one is not; all of it is measured."""
+
+import os
+import re
+import shutil
+from collections import Counter
+
+import httpx
+import numpy as np
+import pytest
+from helpers import Server, finish, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+from d2l_autorec.serving.filters import Selection
+from d2l_autorec.serving.renewal import load_shared, newest_run, save_shared
+from d2l_autorec.serving.tables import load_served
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two exported runs of other data, user-based: their network is ONNX."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, dataset in (("first", "synthetic:60x80x900"), ("second", "synthetic:61x80x900")):
+        model = finish(folder / name, based="user", dataset=dataset)
+        model.export(model.path / "export")
+    return folder
+
+
+def users_of(url):
+    """How many users each of the workers has; each request may reach another one."""
+    return {httpx.get(f"{url}/model").json()["users"] for _ in range(20)}
+
+
+def metrics_of(url):
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return [sample for family in families for sample in family.samples]
+
+
+def requests_of(url):
+    """Number of requests by method, path and status."""
+    found = Counter()
+    for sample in metrics_of(url):
+        if sample.name == "http_request_duration_seconds_count":
+            found[tuple(sample.labels[name] for name in ("method", "path", "status"))] = (
+                sample.value
+            )
+    return found
+
+
+def trained(url):
+    (found,) = [sample.value for sample in metrics_of(url) if "trained" in sample.name]
+    return found
+
+
+def test_workers_take_up_what_a_link_leads_to(runs, tmp_path):
+    link = tmp_path / "current"
+    link.symlink_to(runs / "first")
+    with Server(link, "--workers", "2") as server:
+        assert users_of(server.url) == {60}
+        finished = (runs / "first" / "result.json").stat().st_mtime
+        assert trained(server.url) == pytest.approx(finished)
+
+        (tmp_path / "new").symlink_to(runs / "second")
+        (tmp_path / "new").replace(link)
+        wait_until(lambda: users_of(server.url) == {61})
+        finished = (runs / "second" / "result.json").stat().st_mtime
+        assert trained(server.url) == pytest.approx(finished)
+
+        answer = httpx.get(f"{server.url}/recommend?user=3&n=5").json()["recommendations"]
+        best = load_served(runs / "second")[0].recommend(3, Selection(5))
+        assert [row["item"] for row in answer] == [scored.item for scored in best]
+        assert server.stop() == 143
+    first, second = server.log.read_text().splitlines()
+    assert first == f"{runs / 'second'} is served from now on"
+    assert second == "d2l_autorec.serve: stopped: SIGTERM"
+
+
+def test_of_a_folder_of_runs_the_latest_is_served_and_a_broken_one_is_not(runs, tmp_path):
+    shutil.copytree(runs / "first", tmp_path / "1")
+    with Server(tmp_path) as server:
+        shutil.copytree(runs / "second", tmp_path / "2", ignore=shutil.ignore_patterns("*.params"))
+        os.utime(tmp_path / "2" / "result.json")
+        wait_until(server.log.read_text)
+        assert users_of(server.url) == {60}
+        assert re.fullmatch(
+            r"not taken up, the model before it answers on: \S+/2/model.params is missing or "
+            r"damaged .*\n",
+            server.log.read_text(),
+        )
+
+        shutil.copy(runs / "second" / "model.params", tmp_path / "2")
+        wait_until(lambda: users_of(server.url) == {61})
+
+
+def test_the_latest_finished_run(runs, tmp_path):
+    assert newest_run(runs / "first") == runs / "first"
+    (tmp_path / "unfinished").mkdir()
+    assert newest_run(tmp_path) == tmp_path
+
+    for name, seconds in (("a", 20), ("b", 30), ("c", 10)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").touch()
+        os.utime(tmp_path / name / "result.json", (seconds, seconds))
+    assert newest_run(tmp_path) == tmp_path / "b"
+
+
+def test_arrays_are_mapped(tmp_path):
+    arrays = [np.arange(n, dtype=np.float32) for n in (0, 1, 1000)]
+    save_shared(tmp_path / "arrays", arrays)
+    for array, found in zip(arrays, load_shared(tmp_path / "arrays")):
+        assert found.tobytes() == array.tobytes()
+        assert found.ctypes.data % 64 == 0 and not found.flags.writeable
+
+
+def test_metrics_are_of_all_workers_together(runs):
+    with Server(runs / "first", "--workers", "2") as server:
+        for _ in range(30):  # each by another connection
+            httpx.get(f"{server.url}/recommend?user=3")
+        httpx.get(f"{server.url}/items/5/similar")
+        httpx.post(f"{server.url}/recommend", json={"ratings": {}})
+        httpx.get(f"{server.url}/whatever")
+        httpx.get(f"{server.url}/health", headers={"host": "evil.example"})
+        assert requests_of(server.url) == {
+            ("GET", "/recommend", "200"): 30,
+            ("GET", "/items/{item:path}/similar", "200"): 1,
+            ("POST", "/recommend", "422"): 1,
+            ("GET", "other", "404"): 1,
+            ("GET", "other", "421"): 1,
+        }
+
+
+def test_access_log(runs):
+    with Server(runs / "first", "--access-log") as server:
+        httpx.get(f"{server.url}/recommend?user=3")
+        line = server.process.stdout.readline()
+    assert re.fullmatch(
+        r'\[\S+ \S+ \S+\] 127.0.0.1 - "GET /recommend HTTP/1.1" 200 \d+\.\d+\n', line
+    )
