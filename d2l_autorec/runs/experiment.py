@@ -51,7 +51,7 @@ from ..training.progress import Bar
 from .checkpoints import CHECKPOINT, Checkpointing, write_parameters
 from .figures import save_curve, warning_of_figure
 from .folder import RunFolder
-from .network_size import Demand, check_network
+from .network_size import check_network
 from .options import check_same_options
 
 EXPLODED = 1000.0  # a loss is too large at this many times that of a network that knows nothing
@@ -167,8 +167,12 @@ class Experiment(ABC):
         """Set `train_data` and the other parts; read and split the data if none are given."""
 
     @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return the sizes of the data."""
+
+    @abstractmethod
     def about_data(self) -> dict[str, Any]:
-        """Return the description of the data for config.json, without how they were understood."""
+        """Return what config.json says of the data beside name, sizes and training digest."""
 
     @abstractmethod
     def save_data(self, path: Path) -> None:
@@ -212,7 +216,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return the data's entries for result.json."""
+        """Return the data's entries for result.json, beside the sizes."""
 
     # the network
 
@@ -237,17 +241,15 @@ class Experiment(ABC):
             pairs = {(m, n) for m, n in zip(was, is_now) if m != n}
             if len(was) != len(is_now) or not pairs <= grown:
                 raise ConfigError(
-                    f"these options make another network than that of the run to go on from "
-                    f"({name} had the shape {was}, and now {is_now}): leave out what changes it, "
-                    "or add `anew`"
+                    f"the run to go on from has another network ({name} had the shape {was}, and "
+                    f"now {is_now}): leave out what changes it, or add `anew`"
                 )
 
     def fused_steps(self, network: Model) -> FusedSteps | None:
         """Return the compiled steps for a network; None if there are none for it."""
         loss = self.config.fused_loss()
         alone = len(self.devices) == 1 and not self.workers.store
-        known = self.config.optimizer in RULES
-        if loss is None or not alone or not known or self.kernel != "sparse":
+        if not (loss and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
             return None
 
         if type(network) is MF:
@@ -263,14 +265,13 @@ class Experiment(ABC):
             kernels.load()  # says what is wrong with it
         if config.sized_by:
             rows, columns = self.matrix_shape
-            size = getattr(config, config.sized_by)  # numbers of a row, beside its predictions
-            numbers = sum(size) if isinstance(size, tuple) else size
+            size = int(np.sum(getattr(config, config.sized_by)))  # of one layer, or several
             if self.kernel == "dense" and config.reads == "rows":
-                numbers += columns
-            shape = config.rows_of_a_step(rows), numbers
+                size += columns  # its predictions
+            shape, numbers = (config.rows_of_a_step(rows), size), self.num_ratings
             copies = config.validated + 2 * config.average  # the average, and what it stands for
-            demand = Demand(shape, self.num_ratings, fused is None, copies)
-            check_network(network, demand, self.devices, config.sized_by)
+            option = config.sized_by
+            check_network(network, self.devices, option, shape, numbers, fused is None, copies)
         if fused:
             fused.load()
 
@@ -285,11 +286,11 @@ class Experiment(ABC):
 
     def about(self) -> dict[str, Any]:
         """Return the description, for config.json, of the data and the model gone on from."""
-        if not self.inherited:
-            return self.about_data()
-
-        content = b"".join(array.tobytes() for array in self.inherited.values())
-        return {**self.about_data(), "start_sha256": hashlib.sha256(content).hexdigest()}
+        data, about = self.train_data, {**self.counts(), **self.about_data()}
+        if self.inherited:
+            content = b"".join(array.tobytes() for array in self.inherited.values())
+            about["start_sha256"] = hashlib.sha256(content).hexdigest()
+        return {"name": data.name, "train_sha256": data.fingerprint, **about}
 
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
@@ -308,11 +309,11 @@ class Experiment(ABC):
                 "began with: bring them back, or begin a new run"
             )
 
-        now = {"devices": self.device_names(), "kernel": self.kernel}
-        before = {"devices": began["devices"], "kernel": began["kernel"].get("chosen")}
+        now = self.device_names(), self.kernel
+        before = began["devices"], began["kernel"].get("chosen")
         if now != before:
             raise ConfigError(
-                f"the run in {path} began with {before}, and here there are {now}: "
+                f"the run in {path} began with devices and kernel {before}, and here are {now}: "
                 "resume it on a machine like the first, or begin a new run"
             )
         return folder
@@ -505,13 +506,11 @@ class Experiment(ABC):
         seconds = time.perf_counter() - start
 
         metrics = {name: measure(self.net) for name, measure in measures.items()}
-        test, validation = metrics.get("test", {}), metrics.get("validation", {})
-        record = EpochRecord(1, None, None, train.nnz, seconds, test, validation)
-        self.checkpoint.history = [record]
+        self.checkpoint.history = [EpochRecord(1, None, None, train.nnz, seconds, **metrics)]
 
     def _fit(self, measures: Mapping[str, Any]) -> None:
         """Train the network; keep what was reached if training ends early."""
-        config, phase, leads = self.config, self.checkpoint.phase, self.workers.rank == 0
+        config, phase = self.config, self.checkpoint.phase
         training, (epochs, rate) = self._training(), self._schedule()
         if should_stop(training.history, config.patience, config.score):
             epochs = len(training.history)
@@ -519,7 +518,7 @@ class Experiment(ABC):
         keeper = Checkpointing(self.checkpoint, self.folder, config.score, config.checkpoint_every)
         averages, beta = self.checkpoint.averages, getattr(training.loss, "beta", None)
         label = phase if len(config.phases) > 1 else ""
-        hidden = config.quiet or config.json or not leads
+        hidden = config.quiet or config.json or self.workers.rank > 0
         with Bar(epochs, hidden, len(training.history), label, config.score.metric) as bar:
             told: list[callbacks.Callback] = [
                 callbacks.StepSeed(config.seed),
@@ -532,15 +531,13 @@ class Experiment(ABC):
                 *config.own.callbacks,
                 *(self._of_search if phase == "search" else ()),
             ]
-            if leads:  # the history alone decides when the others stop
+            if not self.workers.rank:  # the history alone decides when the others stop
                 told += [keeper, bar]
 
             try:
                 with self._watch.deferring():
                     fit(training, epochs, told)
             except NumericalError as error:
-                if not leads:
-                    raise
                 raise keeper.keep_last_good(training, error) from error
 
         self.checkpoint.history = training.history
@@ -552,26 +549,21 @@ class Experiment(ABC):
     def _training(self) -> Training:
         """Return the training of a phase, restored from its checkpoint."""
         config, workers, phase = self.config, self.workers, self.checkpoint.phase
-        trained, loader = self.trained(phase, self.net)
+        net, loader = self.trained(phase, self.net)
         decay = config.weight_decay(self.train_data, phase)
-        trainer = make_trainer(trained, config, self.devices, workers, decay)
+        trainer = make_trainer(net, config, self.devices, workers, decay)
 
+        loss, history = self.loss(phase, trainer), list(self.checkpoint.history)
+        limit = math.inf if stage_of(phase) > 1 else EXPLODED * self.ignorance
+        rates = config.task == "rating"
         training = Training(
-            trained,
-            loader,
-            self.loss(phase, trainer),
-            trainer,
-            self.devices,
-            workers,
-            config.task == "rating",
-            math.inf if stage_of(phase) > 1 else EXPLODED * self.ignorance,
-            list(self.checkpoint.history),
+            net, loader, loss, trainer, self.devices, workers, rates, limit, history
         )
         training.step = self.fused_steps(self.net) or training.step
 
         if arrays := self.checkpoint.arrays:
             under_way = self.checkpoint.under_way
-            checkpoint.restore(trained, trainer, loader, arrays, len(under_way.steps))
+            checkpoint.restore(net, trainer, loader, arrays, len(under_way.steps))
             self.checkpoint.arrays = {}
             training = replace(training, **vars(under_way))
 
@@ -626,6 +618,7 @@ class Experiment(ABC):
             "model": config.model,
             "preset": config.preset,
             "dataset": self.train_data.name,
+            **self.counts(),
             **self.describe(),
             "kernel": self.kernel,
             "devices": self.device_names(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import mxnet as mx
 
@@ -18,11 +18,25 @@ BESIDE = 100_000_000  # bytes of everything else, as compiled kernels and a figu
 OF_A_RATING = 20  # bytes of a rating in a CSR matrix, and while the matrix is made
 
 
-class Demand(NamedTuple):
-    """The sizes of all that a training needs memory for.
+def check_network(
+    network: Any,
+    devices: Sequence[mx.Context],
+    option: str,
+    batch_shape: tuple[int, int] = (1, 1),
+    ratings: int = 0,
+    gradients: bool = True,
+    copies: int = 1,
+) -> None:
+    """Raise ConfigError for a network that cannot be trained here.
 
     Parameters
     ----------
+    network : HybridBlock
+        The network, which need not be initialised: only the shapes of its parameters are read.
+    devices : sequence of Context
+        The devices to train on.
+    option : str
+        The option that sets how large the network is.
     batch_shape : (int, int)
         Rows of a step, over all devices, and how many numbers are computed for each row.
     ratings : int
@@ -31,27 +45,6 @@ class Demand(NamedTuple):
         Whether the gradient of each parameter is written out.
     copies : int
         Number of further copies of the parameters, such as those of the best epoch.
-    """
-
-    batch_shape: tuple[int, int]
-    ratings: int = 0
-    gradients: bool = True
-    copies: int = 1
-
-
-def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], option: str) -> None:
-    """Raise ConfigError for a network that cannot be trained here.
-
-    Parameters
-    ----------
-    network : HybridBlock
-        The network, which need not be initialised: only the shapes of its parameters are read.
-    demand : Demand
-        What needs memory beside it.
-    devices : sequence of Context
-        The devices to train on.
-    option : str
-        The option that sets how large the network is.
 
     Raises
     ------
@@ -60,25 +53,21 @@ def check_network(network: Any, demand: Demand, devices: Sequence[mx.Context], o
         needed than there is. The message has both numbers.
     """
     sizes = [prod(parameter.shape) for parameter in network.collect_params().values()]
-    parameters, (rows, columns) = sum(sizes), demand.batch_shape
-    numbers = (WEIGHT_AND_MOMENTS + demand.gradients) * parameters
+    parameters, (rows, columns) = sum(sizes), batch_shape
+    numbers = (WEIGHT_AND_MOMENTS + gradients) * parameters
     on_each = FLOAT32 * (numbers + OF_A_BATCH * -(-rows // len(devices)) * columns)
 
     gpus = [device for device in devices if device.device_type == "gpu"]
-    host = BESIDE + (len(devices) - len(gpus)) * on_each + OF_A_RATING * demand.ratings
-    host += FLOAT32 * parameters * demand.copies
-    needs = [(host, available_memory()), *((on_each, free_memory(gpu)) for gpu in gpus)]
-    for needed, available in needs:
-        check_fits(
-            needed,
-            available,
-            "the network with its optimizer and batches",
-            f": choose a smaller `{option}` or `batch_size`",
-        )
+    host = BESIDE + (len(devices) - len(gpus)) * on_each + OF_A_RATING * ratings
+    host += FLOAT32 * parameters * copies
+    way_out = f": choose a smaller `{option}` or `batch_size`"
+    for needed, available in [
+        (host, available_memory()),
+        *((on_each, free_memory(g)) for g in gpus),
+    ]:
+        check_fits(needed, available, "the network with its optimizer and batches", way_out)
 
     largest = max(*sizes, rows * columns)
     if largest > LARGEST:
-        raise ConfigError(
-            f"there is a matrix of {largest} numbers, and MXNet can index {LARGEST}: choose a "
-            f"smaller `{option}` or `batch_size`"
-        )
+        why = f"there is a matrix of {largest} numbers, and MXNet can index {LARGEST}"
+        raise ConfigError(why + way_out)

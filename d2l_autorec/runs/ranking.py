@@ -40,15 +40,13 @@ class RankingExperiment(Experiment):
         self.tested_ids = self.train_data.test.user_ids
         self.ignorance = math.log(self.train_data.num_items + 1)
 
+    def counts(self) -> dict[str, int]:
+        """Return the sizes of the data."""
+        return self.train_data.counts()
+
     def about_data(self) -> dict[str, Any]:
-        """Return the description of the data for config.json."""
-        return {
-            "name": self.train_data.name,
-            **self.train_data.counts(),
-            "dropped": self.train_data.dropped,
-            "train_sha256": self.train_data.fingerprint,
-            "test_sha256": self.train_data.fingerprint,
-        }
+        """Return what config.json says of the data beside name, sizes and training digest."""
+        return {"dropped": self.train_data.dropped, "test_sha256": self.train_data.fingerprint}
 
     def save_data(self, path: Path) -> None:
         """Write the clicks of all users, by pieces."""
@@ -81,22 +79,15 @@ class RankingExperiment(Experiment):
 
     def evaluations(self, phase: str) -> dict[str, RankingEvaluation]:
         """Return the evaluations of the test and the validation users."""
-        clicks, parts = self.train_data, {}
-        if clicks.heldout_users:
-            parts["test"] = clicks.test
-        if clicks.validation_users:
-            parts["validation"] = clicks.validation
+        clicks, config = self.train_data, self.config
+        parts = {"test": clicks.test, "validation": clicks.validation}
+        more: dict[str, Any] = {"with_loss": config.logits, "cut_offs": config.at}
         return {
             name: RankingEvaluation(
-                part.fold_in,
-                part.held_out,
-                self.devices,
-                self.batchify,
-                with_loss=self.config.logits,
-                cut_offs=self.config.at,
-                train=clicks.train,
+                part.fold_in, part.held_out, self.devices, self.batchify, train=clicks.train, **more
             )
             for name, part in parts.items()
+            if len(part.user_ids)
         }
 
     def baseline(self, test: RankingEvaluation) -> dict[str, Any]:
@@ -108,11 +99,10 @@ class RankingExperiment(Experiment):
         return {"baseline": "popularity", "baseline_test_ndcg@100": scores["ndcg@100"]}
 
     def describe(self) -> dict[str, Any]:
-        """Return the entries for result.json other than metrics."""
+        """Return the data's entries for result.json, beside the sizes."""
         [example_user] = self.train_data.user_ids[:1].tolist()
         repeated = self.train_data.dropped.get(REPEATS, 0)
-        counts = self.train_data.counts()
-        return {**counts, "repeated_clicks": repeated, "example_user": example_user}
+        return {"repeated_clicks": repeated, "example_user": example_user}
 
 
 def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = None) -> Clicks:
@@ -128,8 +118,7 @@ def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = N
         known = Known(*(start.metrics[name] for name in Known._fields))
         if config.split != "users" or sum(known[:3]) != start.ratings.num_users:
             raise ConfigError(
-                "`from_` goes on with clicks that are split by users alone: leave `split` out, or "
-                "begin a new run with all clicks"
+                "`from_` goes on with clicks only if they are split by users: leave `split` out"
             )
 
     users: float | Fold = config.heldout_users

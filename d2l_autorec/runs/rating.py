@@ -51,27 +51,24 @@ class RatingExperiment(Experiment):
         if data is None:
             data = RatingParts(*load_and_split(self.config))
         else:
-            splits.check_apart(
-                {"train": data.train, "validation": data.validation, "test": data.test}
-            )
+            parts = {"train": data.train, "validation": data.validation, "test": data.test}
+            splits.check_apart(parts)
 
         seen = 0  # first ratings, which are not for validation
         if self.start:
-            parts = [part for part in data if part is not None]
-            newer, data = data, RatingParts(*splits.following(self.start.ratings, parts))
+            given = [part for part in data if part is not None]
+            newer, data = data, RatingParts(*splits.following(self.start.ratings, given))
             seen = 0 if self.config.anew else len(data.train) - len(newer.train)
         self.train_data = self.fitting = data.train
         self.test, self.validation = data.test, data.validation
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
-        elif self.config.val_ratio:
+        elif share := self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
-            if seen and self.config.val_ratio * (len(self.train_data) - seen) < FEWEST_NEWER:
+            if seen and share * (len(data.train) - seen) < FEWEST_NEWER:
                 remark_once("few newer ratings: all ratings validate, and training will be short")
                 seen = 0
-            self.fitting, self.validation = splits.validation_split(
-                self.train_data, self.config.val_ratio, rng, seen
-            )
+            self.fitting, self.validation = splits.validation_split(data.train, share, rng, seen)
         self.num_ratings = len(self.train_data) + len(self.test)
         self.tested_ids = self.test.user_ids
         self.ignorance = max(map(abs, self.train_data.bounds))
@@ -85,15 +82,9 @@ class RatingExperiment(Experiment):
     _rows: tuple[str, Any] = ("", None)  # of a phase
 
     def about_data(self) -> dict[str, Any]:
-        """Return the description of the data for config.json."""
-        return {
-            "name": self.train_data.name,
-            **self.counts(),
-            "scale": list(self.train_data.scale or ()),
-            "offset": self.train_data.offset,
-            "train_sha256": self.train_data.fingerprint,
-            "test_sha256": self.test.fingerprint,
-        }
+        """Return what config.json says of the data beside name, sizes and training digest."""
+        scale, offset = list(self.train_data.scale or ()), self.train_data.offset
+        return {"scale": scale, "offset": offset, "test_sha256": self.test.fingerprint}
 
     def counts(self) -> dict[str, int]:
         """Return the sizes of the data."""
@@ -106,15 +97,15 @@ class RatingExperiment(Experiment):
 
     def save_data(self, path: Path) -> None:
         """Write all ratings, and which of them the trained network reads."""
-        known, is_input = self.known()
+        known, is_input = self._known()
         known.save(path, is_input)
 
     def served(self) -> tuple[Ratings, Ratings]:
         """Return all ratings, and those of them that the trained network reads."""
-        known, is_input = self.known()
+        known, is_input = self._known()
         return known, known.part(is_input)
 
-    def known(self) -> tuple[Ratings, np.ndarray]:
+    def _known(self) -> tuple[Ratings, np.ndarray]:
         """Return all ratings, and a mask of those that the served network reads.
 
         It does not read test ratings, nor validation ratings without a refit, as the network
@@ -173,24 +164,22 @@ class RatingExperiment(Experiment):
 
     def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
         """Return the evaluations of the test and the validation part, for each epoch."""
-        inputs, matrix = self.part(phase), self._table(phase)
+        inputs, matrix, means = self.part(phase), self._table(phase), self.begins_with_means
         found = {}
         if self.test:
-            found["test"] = self._evaluation(inputs, self.test, matrix=matrix)
+            found["test"] = self._evaluation(inputs, self.test, matrix)
         if self.validation and not phase.startswith("refit"):
-            found["validation"] = self._evaluation(
-                inputs, self.validation, beside_means=self.begins_with_means, matrix=matrix
-            )
+            found["validation"] = self._evaluation(inputs, self.validation, matrix, means)
         if found:
             inputs.means()  # while there is no network: of 20 million ratings they take a gigabyte
         return found
 
-    def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
+    def _evaluation(
+        self, inputs: Ratings, test: Ratings, matrix: Any = None, beside_means: bool = False
+    ) -> RatingEvaluation:
         config = self.config
-        held_out = config.split == "held-out-rows"
-        return RatingEvaluation(
-            inputs, test, self.devices, config.based, config.clip, self.batchify, held_out, **more
-        )
+        fixed = config.based, config.clip, self.batchify, config.split == "held-out-rows"
+        return RatingEvaluation(inputs, test, self.devices, *fixed, beside_means, matrix)
 
     def of_start(self, net: Any, test: RatingEvaluation) -> dict[str, float]:
         """Return the test metrics of the model that the run goes on from; `net` is its network."""
@@ -208,13 +197,12 @@ class RatingExperiment(Experiment):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return the entries for result.json other than metrics."""
+        """Return the data's entries for result.json, beside the sizes."""
         based = {} if self.config.reads == "pairs" else {"based": self.config.based}
         [example_user] = self.train_data.user_ids[self.train_data.users[:1]].tolist()
 
         return {
             **based,
-            **self.counts(),
             "example_user": example_user,
             "split": self.config.split,
             "weight_decay": self.config.weight_decay(self.train_data, "search"),
@@ -249,16 +237,15 @@ def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
     config.check_single()
     rng = generator(config.seed, Purpose.SPLIT)
 
-    if not config.test_ratio and config.split in SPLITS_BY_SHARE:
+    share = config.test_ratio
+    if not share and config.split in SPLITS_BY_SHARE:
         return splits.all_to_train(ratings)
-    if config.split == "seq-aware":
-        return splits.seq_aware_split(ratings)
-    if config.split == "leave-last-out":
-        return splits.leave_last_out(ratings)
-    if config.split == "time":
-        return splits.time_split(ratings, config.test_ratio)
-    if config.split == "k-fold":
-        return splits.k_folds(ratings, config.folds, rng)[int(config.fold) - 1]
-    if config.split == "held-out-rows":
-        return splits.held_out_rows_split(ratings, config.test_ratio, rng, config.based)
-    return splits.random_split(ratings, config.test_ratio, rng)
+    ways: dict[str, Callable[[], splits.Split]] = {
+        "random": lambda: splits.random_split(ratings, share, rng),
+        "seq-aware": lambda: splits.seq_aware_split(ratings),
+        "leave-last-out": lambda: splits.leave_last_out(ratings),
+        "time": lambda: splits.time_split(ratings, share),
+        "k-fold": lambda: splits.k_folds(ratings, config.folds, rng)[int(config.fold) - 1],
+        "held-out-rows": lambda: splits.held_out_rows_split(ratings, share, rng, config.based),
+    }
+    return ways[config.split]()

@@ -11,7 +11,7 @@ from helpers import PEAK, assert_user_error
 from d2l_autorec.data import sources
 from d2l_autorec.models.autorec import AutoRec
 from d2l_autorec.runs import network_size
-from d2l_autorec.runs.network_size import Demand, check_network
+from d2l_autorec.runs.network_size import check_network
 from d2l_autorec.support import machine as limits
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.support.machine import (
@@ -151,17 +151,17 @@ def test_the_estimate_is_what_a_run_takes(options, tmp_path):
 def test_of_a_gpu_its_own_memory_counts(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: 10**9)
     monkeypatch.setattr(network_size, "free_memory", lambda device: 10**6 * (1 + device.device_id))
-    check_network(AutoRec(20, 50), Demand((1, 1)), [mx.gpu(0), mx.gpu(1)], "hidden")
+    check_network(AutoRec(20, 50), [mx.gpu(0), mx.gpu(1)], "hidden")
     with pytest.raises(ConfigError, match="are available"):
-        check_network(AutoRec(2000, 50), Demand((1, 1)), [mx.gpu(1), mx.gpu(0)], "hidden")
+        check_network(AutoRec(2000, 50), [mx.gpu(1), mx.gpu(0)], "hidden")
 
 
 def test_more_than_mxnet_can_index(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: None)
     with pytest.raises(ConfigError, match="matrix of 2829000000 numbers.* smaller `hidden`"):
-        check_network(AutoRec(3_000_000, 943), Demand((1, 1)), [mx.cpu()], "hidden")
+        check_network(AutoRec(3_000_000, 943), [mx.cpu()], "hidden")
     with pytest.raises(ConfigError, match="matrix of 10000000000 numbers.*`batch_size`"):
-        check_network(AutoRec(3, 943), Demand((10**5, 10**5)), [mx.cpu()], "hidden")
+        check_network(AutoRec(3, 943), [mx.cpu()], "hidden", (10**5, 10**5))
 
 
 @pytest.mark.parametrize(
