@@ -11,7 +11,7 @@ exit codes: 0 done; 2 user error; 3 training diverged; 129 to 143 by a signal
 """
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,15 @@ from .training.engine import on_one_cpu, start_mxnet
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
-    configs = models()
-    model = options.model_of_help(argv)
-    if model is not None:
-        configs = {model: model_class(model)}
-
-    given = vars(_parser(configs).parse_args(argv))
-    folder = given.pop("resume")
-    file = given.pop("options")
+    given = vars(_parser(options.model_of_help(argv)).parse_args(argv))
+    folder, file, threads = given.pop("resume"), given.pop("options"), None
     if file is not None:
         given = options.overridden(options.read_options(file), given)
 
     if folder is None:
         config = _new_config(given)
-        threads = config.threads
     elif several := read_repeats(folder):
         config = resumed_config(several, folder, given)
-        threads = config.threads
     else:
         record = RunFolder.read(folder)
         config = resumed_config(record.config, folder, given)
@@ -52,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     show_steps(not config.quiet and not config.json)
     step("loading MXNet")
-    start_mxnet(threads, on_one_cpu(config.gpus, config.cpus, config.kvstore))
+    start_mxnet(threads or config.threads, on_one_cpu(config.gpus, config.cpus, config.kvstore))
     from .runs.result import tell
     from .runs.runner import run_training
 
@@ -92,13 +84,13 @@ def _train_several(config: RunConfig, folder: Path | None) -> None:
     tell_several(config, train_several(config, path, resumed=folder is not None))
 
 
-def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
+def _parser(model: str | None = None) -> Parser:
+    """Return the parser with the options of every model, or of the one whose help is asked for."""
     parser = Parser("d2l_autorec.run", __doc__)
-    options.add_options(parser, configs or models())
+    options.add_options(parser, models() if model is None else {model: model_class(model)})
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
-    parser.add_argument(
-        "--options", type=Path, metavar="FILE", help="a file of them, as tune's best.json"
-    )
+    about = "a file of them, as tune's best.json"
+    parser.add_argument("--options", type=Path, metavar="FILE", help=about)
     return parser
 
 

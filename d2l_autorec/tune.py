@@ -16,18 +16,17 @@ fixed, all others are searched.
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .models.kinds import RunConfig
 from .models.registry import TASKS, make_config, models
 from .runs.figures import draw_trials, warning_of_figure
 from .runs.folder import new_folder
-from .runs.options import add_options, model_of_help, parser_of, shown
+from .runs.options import add_options, as_texts, model_of_help, parser_of
 from .runs.search_space import candidates_of, searched
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
@@ -46,12 +45,7 @@ SHOWN = 10  # trials in the table
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, search, train the winner, and print what was found."""
-    configs = models()
-    names = model_of_help(argv)
-    if names is not None:
-        configs = {found.model: type(found.base) for found in candidates_of({"model": names})}
-
-    given = vars(_parser(configs).parse_args(argv))
+    given = vars(_parser(model_of_help(argv)).parse_args(argv))
     trials, minutes, task = (given.pop(name) for name in ("trials", "minutes", "task"))
     out, quiet, as_json = (given.pop(name, None) for name in ("out", "quiet", "json"))
     if "model" in given and task:
@@ -64,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_steps(not hidden)
     step("loading MXNet")
     start_mxnet(base.threads, on_one_cpu(base.gpus, base.cpus, base.kvstore))
-    from .runs.tuning import TRIALS, Search, limits_of
+    from .runs.tuning import Search, limits_of
 
-    ends = limits_of(trials, minutes, BEGIN)
+    limits = limits_of(trials, minutes, BEGIN)
     step("reading the data")
     search = Search(candidates)
     step("searching: a line for each trial")
     folder = Path(out) if out else new_folder(f"tune-{base.source_name()}")
-    with nullcontext() if hidden else _telling(search, trials or TRIALS, minutes):
-        tuned = search.run(ends, folder)
+    with nullcontext() if hidden else _telling(search, limits[0], minutes):
+        tuned = search.run(folder, *limits)
 
     step("drawing the trials")
     _write(tuned, folder, search.score)
@@ -83,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _telling(search: "Search", trials: int, minutes: float | None) -> Iterator[None]:
+def _telling(search: "Search", trials: float, minutes: float | None) -> Iterator[None]:
     """Print a line for each trial in the block; in a terminal, also a bar with the best so far."""
     from tqdm import tqdm
 
@@ -108,27 +102,19 @@ def _telling(search: "Search", trials: int, minutes: float | None) -> Iterator[N
         yield
 
 
-def _parser(configs: Mapping[str, type[RunConfig]] | None = None) -> Parser:
-    parser = Parser("d2l_autorec.tune", __doc__)
-    parser.add_argument(
-        "--trials",
-        type=parser_of(int),
-        metavar="N",
-        help="how many trainings, of all processes [30]",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=parser_of(float),
-        metavar="M",
-        help="instead of --trials: how long to search, the winner's training included",
-    )
+def _parser(names: str | None = None) -> Parser:
+    """Return the parser with the options of every model, or of those whose help is asked for."""
+    parser, configs = Parser("d2l_autorec.tune", __doc__), models()
+    if names is not None:
+        configs = {found.model: type(found.base) for found in candidates_of({"model": names})}
+    add, about = parser.add_argument, "how many trainings, of all processes [30]"
+    add("--trials", type=parser_of(int), metavar="N", help=about)
+    about = "instead of --trials: how long to search, the winner's training included"
+    add("--minutes", type=parser_of(float), metavar="M", help=about)
     listed = "; ".join(f"{task}: {', '.join(searched(task))}" for task in TASKS)
-    parser.add_argument(
-        "--task",
-        choices=TASKS,
-        help=f"which models where --model names none: {listed} [rating]",
-    )
-    add_options(parser, configs or models())
+    about = f"which models where --model names none: {listed} [rating]"
+    add("--task", choices=TASKS, help=about)
+    add_options(parser, configs)
     return parser
 
 
@@ -136,13 +122,12 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     """Write best.json, trials.csv and the figure of the trials."""
     write_json(folder / "best.json", tuned.options)
 
-    table = tuned.trials.copy()
-    table["options"] = [json.dumps(options) for options in table["options"]]
+    table = tuned.trials.assign(options=tuned.trials["options"].map(json.dumps))
     write_atomically(folder / "trials.csv", table.to_csv(index=False).encode())
 
-    data = tuned.config.source_name()
-    with warning_of_figure(folder / "history.png"):
-        draw_trials(tuned.trials, score, data, folder / "history.png")
+    data, path = tuned.config.source_name(), folder / "history.png"
+    with warning_of_figure(path):
+        draw_trials(tuned.trials, score, data, path)
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:
@@ -158,12 +143,13 @@ def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> 
         told = run_in(path, config)
 
     if as_json:
-        found = {"options": tuned.options, "trials": len(tuned.trials)}
-        print(json.dumps({**found, "result": told}))
+        found = {"options": tuned.options, "trials": len(tuned.trials), "result": told}
+        print(json.dumps(found))
         return
 
     print(table_of(tuned))
-    print(wrapped(f"best: {' '.join(_as_words(tuned.options))}", sys.stdout, indent=6))
+    best = " ".join(as_words(as_texts(tuned.options)))
+    print(wrapped(f"best: {best}", sys.stdout, indent=6))
     tell(replace(config, quiet=hidden), told)
     remark(f"again: {as_command('run', options=str(folder / 'best.json'))}")
 
@@ -176,15 +162,8 @@ def table_of(tuned: "Tuned") -> str:
 
     table = best[["model", "preset", "trial", "validation", "best_epoch", "epochs", "seconds"]]
     table = table.fillna({"preset": ""}).astype({"best_epoch": int, "epochs": int})
-    return table.to_string(
-        index=False, formatters={"validation": "{:.4f}".format, "seconds": seconds_shown}
-    )
-
-
-def _as_words(options: dict[str, Any]) -> list[str]:
-    """Return options as words of a command line; those that are None are left out."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return as_words({name: v if isinstance(v, bool) else shown(v) for name, v in given.items()})
+    shown: dict[Any, Any] = {"validation": "{:.4f}".format, "seconds": seconds_shown}
+    return table.to_string(index=False, formatters=shown)
 
 
 class _Command(ModuleType):

@@ -3,7 +3,6 @@
 import argparse
 import copy
 import dataclasses
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +26,14 @@ from ..models.options import (
 from ..models.registry import build_config
 from ..support.cli import Parser
 from ..support.errors import ConfigError
-from ..support.files import telling_damage
+from ..support.files import read_json
 from ..support.texts import flag
 
 SOURCES = ("dataset", "ratings", "train", "test")
 OF_A_RUN = (*SOURCES, "from_", "anew")  # options that a run does not inherit from another
 OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale", "titles")
-NUMBERS: dict[object, str] = {int: "N", int | None: "N", float: "X", float | None: "X"}
-METAVARS = {**NUMBERS, Sizes: "N,...", Shares: "X,..."}
+METAVARS: dict[object, str] = {int: "N", int | None: "N", float: "X", float | None: "X"}
+METAVARS |= {Sizes: "N,...", Shares: "X,..."}
 NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 
 
@@ -54,14 +53,18 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 def own_options(config: RunConfig) -> Options:
     """Return a configuration's model and options that differ from its preset, but for output."""
-    usual = type(config)(preset=config.preset)
-    differing = {
-        spec.name: getattr(config, spec.name)
-        for spec in dataclasses.fields(config)
-        if getattr(config, spec.name) not in (None, getattr(usual, spec.name))
-        and spec.metadata["group"] != "output"
-    }
-    return {"model": config.model, **differing}
+    usual, own = type(config)(preset=config.preset), {"model": config.model}
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if spec.metadata["group"] != "output" and value not in (None, getattr(usual, spec.name)):
+            own[spec.name] = value
+    return own
+
+
+def as_texts(options: Options) -> dict[str, str | bool]:
+    """Return options as `as_command` takes them, without those that are None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: v if isinstance(v, bool) else shown(v) for name, v in given.items()}
 
 
 def read_options(path: Path) -> Options:
@@ -72,11 +75,7 @@ def read_options(path: Path) -> Options:
     DataError
         If the file cannot be read, or holds no JSON object.
     """
-    with telling_damage(path, "name a file of options, as best.json of d2l_autorec.tune"):
-        options = json.loads(path.read_bytes().decode("utf-8"))
-        if not isinstance(options, dict):
-            raise ValueError("it holds no JSON object")
-    return options
+    return read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
 
 
 def overridden(options: Options, given: Options) -> Options:
@@ -96,15 +95,13 @@ def going_on(began: RunConfig, given: Mapping[str, Any], model: str) -> RunConfi
     """
     if model != began.model:
         raise ConfigError(
-            f"`model={model}` cannot go on from a run of `model={began.model}`: leave one of "
-            "`model` and `from_` out"
+            f"`model={model}` cannot go on from a run of `model={began.model}`: leave one out"
         )
 
-    options = {**own_options(began), "preset": began.preset}
-    options = {name: value for name, value in options.items() if name not in OF_A_RUN}
+    own = {**own_options(began), "preset": began.preset}
+    options = {name: value for name, value in own.items() if name not in OF_A_RUN}
     if not (began.at_once or given.get("anew")):
         options |= began.warm
-
     return build_config({**options, **given})
 
 
@@ -153,16 +150,10 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
         if own:
             about.append(head + "; ".join(f"{n}: {text}" if text else n for n, text in own.items()))
 
+    common, check = "of ratings: {}; of clicks: {}".format(*names), one_of(tuple(configs))
+    more = dict(help=". ".join(about), common=common, check=check, metavar="NAME")
     spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
-    spec.metadata = MappingProxyType(
-        {
-            **spec.metadata,
-            "help": ". ".join(about),
-            "common": "of ratings: {}; of clicks: {}".format(*names),
-            "metavar": "NAME",
-            "check": one_of(tuple(configs)),
-        }
-    )
+    spec.metadata = MappingProxyType({**spec.metadata, **more})
     return spec
 
 
@@ -187,16 +178,14 @@ def add_option_of(
 
 def _add_option(group: argparse._ActionsContainer, specs: Fields, models: int) -> Any:
     spec = next(iter(specs.values()))
-    given: dict[str, Any] = {
-        "dest": spec.name,
-        "default": argparse.SUPPRESS,
-        "help": _help(specs, _described(specs, models)),
-    }
+    given: dict[str, Any] = {"dest": spec.name, "default": argparse.SUPPRESS}
     if spec.type is bool:
-        return group.add_argument(flag(spec.name), action=argparse.BooleanOptionalAction, **given)
-
-    given |= {"type": parser_of(spec.type), "metavar": spec.metadata.get("metavar", _metavar(spec))}
-    return group.add_argument(flag(spec.name), **given)
+        given["action"] = argparse.BooleanOptionalAction
+    else:
+        metavar = spec.metadata.get("metavar", _metavar(spec))
+        given |= {"type": parser_of(spec.type), "metavar": metavar}
+    help = _help(specs, _described(specs, models))
+    return group.add_argument(flag(spec.name), help=help, **given)
 
 
 def _help(specs: Fields, text: str) -> str:
@@ -244,27 +233,22 @@ def _metavar(spec: dataclasses.Field) -> str:
 
 def parser_of(annotation: Any) -> Callable[[str], Any]:
     """Return the function by which argparse parses a value of this type."""
-    parsers: dict[Any, Callable[[str], Any]] = {
-        int: _whole_number,
-        int | None: _whole_number,
-        int | str: lambda text: int(text) if _is_whole(text) else text,
-        float: _number,
-        float | None: _number,
-        Sizes: lambda text: tuple(map(_whole_number, text.split(","))),
-        Shares: lambda text: tuple(map(_number, text.split(","))),
-    }
-    return parsers.get(annotation, str)
+    if annotation == int | str:
+        return lambda text: int(text) if _is_whole(text) else text
+    if annotation in (Sizes, Shares):
+        one = _whole_number if annotation == Sizes else _number
+        return lambda text: tuple(map(one, text.split(",")))
+    return {"N": _whole_number, "X": _number}.get(METAVARS.get(annotation, ""), str)
 
 
 def whole_number(check: Check) -> Callable[[str], int]:
     """Return the function by which argparse parses a whole number that must pass `check`."""
 
     def parse(text: str) -> int:
-        if not _is_whole(text) or not check.accepts(int(text)):
-            raise argparse.ArgumentTypeError(
-                f"it is {brief(text)!r}: it must be a whole number, {check.allowed}"
-            )
-        return int(text)
+        if _is_whole(text) and check.accepts(int(text)):
+            return int(text)
+        allowed = f"it must be a whole number, {check.allowed}"
+        raise argparse.ArgumentTypeError(f"it is {brief(text)!r}: {allowed}")
 
     return parse
 

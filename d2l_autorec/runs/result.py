@@ -59,13 +59,12 @@ from typing import Any, TypeAlias
 from ..data.clicks import PIECES
 from ..data.sources import data_shown
 from ..models.kinds import RunConfig
-from ..models.options import shown
 from ..support.files import telling_damage
 from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark, wrapped
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
 from ..training.history import label_of
-from .options import own_options
+from .options import as_texts, own_options
 
 Block: TypeAlias = list[tuple[str, str]]  # the lines that end a run: a label and its text
 ACCURACY = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map")
@@ -87,10 +86,9 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
         remarks = [*_about_length(config, result), *_about_result(result)]
         if config.from_ and config.at_once:
             remarks.append(f"`model={config.model}` is computed at once: it was fitted anew to all")
-        table = _by_cut_off(result)
         block = [*_summary(result), *_about_training(config, result), *_about_start(config, result)]
         block.append(("run folder", result["run"]))
-        closing = closing_block(block, config, result, result["run"])
+        table, closing = _by_cut_off(result), closing_block(block, config, result, result["run"])
 
     _say(config, result, remarks, table, closing)
 
@@ -108,24 +106,21 @@ def tell_several(config: RunConfig, summary: dict[str, Any]) -> None:
     folder, (word, numbers), name = summary["run"], config.repeats, config.score.metric
     results = summary[f"{word}s"]
     first = results[0]
-    told_before = {"cold_test_ratings": 0, "test_users_without_held_out": 0}
-    remarks = _about_result({**first, **summary, **told_before})
+    remarks = shortfall({**first, **summary})
 
-    label = f"test {label_of(name)}"
+    label, block, table = f"test {label_of(name)}", _summary(first)[:1], ""
     titles = {f"test_{name}": label, f"baseline_test_{name}": summary.get("baseline", "")}
-    columns = {metric: title for metric, title in titles.items() if metric in summary}
-    lines = [[word, *columns.values()]]
-    for number, result in zip(numbers, results):
-        lines.append([str(number), *(f"{result[metric]:.4f}" for metric in columns)])
-
-    block = _summary(first)[:1]
-    if columns:
+    if columns := {metric: title for metric, title in titles.items() if metric in summary}:
+        lines = [[word, *columns.values()]]
+        for number, result in zip(numbers, results):
+            lines.append([str(number), *(f"{result[metric]:.4f}" for metric in columns)])
+        table = aligned(lines, left=1)
         score = f"{summary[f'test_{name}']:.4f} ± {summary[f'test_{name}_sd']:.4f} over "
-        score += f"{len(results)} {word}s{against_baseline(summary, name)}"
-        block.append((label, score))
+        block.append((label, f"{score}{len(results)} {word}s{against_baseline(summary, name)}"))
+
     block.append(("run folders", folder))
     closing = closing_block(block, config, first, f"{folder}/{word}-{numbers[0]}")
-    _say(config, summary, remarks, aligned(lines, left=1) if columns else "", closing)
+    _say(config, summary, remarks, table, closing)
 
 
 def _say(
@@ -144,11 +139,10 @@ def _say(
 
 def against_baseline(result: dict[str, Any], metric: str) -> str:
     """Return how a metric compares to the baseline: ', 4.6 % below popularity (0.2551)'."""
-    if "baseline" not in result:
+    if f"baseline_test_{metric}" not in result:
         return ""
 
-    value = result[f"test_{metric}"]
-    other = result[f"baseline_test_{metric}"]
+    value, other = result[f"test_{metric}"], result[f"baseline_test_{metric}"]
     name = f"{result['baseline']} ({other:.4f})"
     if math.isclose(value, other, rel_tol=1e-4):
         return f", beside {name}"
@@ -160,9 +154,6 @@ def against_baseline(result: dict[str, Any], metric: str) -> str:
 
 def shortfall(result: dict[str, Any]) -> list[str]:
     """Return a remark if the model is no better than the baseline."""
-    metric, whose = "test_rmse", "the user and item means, whose test RMSE"
-    if "test_rmse" not in result:
-        metric, whose = "test_ndcg@100", "popularity, whose test NDCG@100"
     if result.get("global_mean_test_rmse") == 0:
         return ["all ratings are equal: if each row is a click, rank items with `model=ease`"]
     if result.get("serves_means"):
@@ -170,32 +161,32 @@ def shortfall(result: dict[str, Any]) -> list[str]:
     if "baseline" not in result:
         return []
 
-    value, other = result[metric], result[f"baseline_{metric}"]
-    if value < other if metric == "test_rmse" else value > other:
+    ranks = "test_rmse" not in result
+    metric, whose = ("ndcg@100", "popularity") if ranks else ("rmse", "the user and item means")
+    value, other = result[f"test_{metric}"], result[f"baseline_test_{metric}"]
+    if value > other if ranks else value < other:
         return []
 
     advice = "these ratings may hold no more than means"
-    if metric == "test_ndcg@100":
+    if ranks:
         ease = "try another `penalty`" if result["model"] == "ease" else "try `model=ease`"
         advice = f"{ease}, or more clicks"
     elif result.get("split") == "held-out-rows":  # for which no preset was chosen
         advice = "try another `lr`, or more `epochs`"
     elif result["preset"] != "best":
         advice = "try `preset=best`"
-    return [f"no better than {whose} is {other:.4f}: {advice}"]
+    return [f"no better than {whose}, whose test {label_of(metric)} is {other:.4f}: {advice}"]
 
 
 def _about_result(result: dict[str, Any]) -> list[str]:
     """Return remarks on the test metrics."""
     remarks = shortfall(result)
-    if result.get("cold_test_ratings"):
-        remark = (
-            f"{result['cold_test_ratings']} of {result['test_ratings']} test ratings are of a "
-            "user or item without training ratings and were predicted by a mean"
-        )
+    if cold := result.get("cold_test_ratings"):
+        text = f"{cold} of {result['test_ratings']} test ratings are of a user or item without "
+        text += "training ratings and were predicted by a mean"
         if result["test_without_cold_rmse"] is not None:
-            remark += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
-        remarks.append(remark)
+            text += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
+        remarks.append(text)
 
     if count := result.get("test_users_without_held_out"):
         remarks.append(f"{count} test users have no held-out click and were left out")
@@ -205,21 +196,21 @@ def _about_result(result: dict[str, Any]) -> list[str]:
 def _summary(result: dict[str, Any]) -> Block:
     """Return the lines on the data and the test errors."""
     source = data_shown(result["dataset"])
+    source += f": {result['users']:,} users, {result['items']:,} items"
     if "train_users" in result:
         return _summary_of_clicks(result, source)
 
     parts = f"{result['train_ratings']:,} to train"
     if result.get("validation_ratings"):
         parts += f" ({result['validation_ratings']:,} of them to validate)"
-    block = [("data set", f"{source}: {result['users']:,} users, {result['items']:,} items")]
     if not result["test_ratings"]:
-        return [*block, ("ratings", f"{parts}, none to test")]
+        return [("data set", source), ("ratings", f"{parts}, none to test")]
 
     parts += f", {result['test_ratings']:,} to test"
     score = f"{result['test_rmse']:.4f}{against_baseline(result, 'rmse')}"
     if "baseline" in result:
         score += f", mean {result['global_mean_test_rmse']:.4f}"
-    return [*block, ("ratings", parts), ("test RMSE", score)]
+    return [("data set", source), ("ratings", parts), ("test RMSE", score)]
 
 
 def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
@@ -227,17 +218,14 @@ def _summary_of_clicks(result: dict[str, Any], source: str) -> Block:
     users, train = result["users"], result["train_users"]
     validation, held_out = result["validation_users"], result["heldout_users"]
     clicks = sum(result[f"{piece}_clicks"] for piece in PIECES)
-    source += f": {users:,} users, {result['items']:,} items"
     of_them = " of them" * (train + validation + held_out > users)
     parts = f"{train:,} to train, {validation:,}{of_them} to validate, {held_out:,} to test"
     block = [("data set", f"{source}, {clicks:,} clicks"), ("users", parts)]
-    if not held_out:
-        return block
-
-    labels = {"ndcg@100": "NDCG@100", "recall@20": "Recall@20", "recall@50": "Recall@50"}
-    scores = {n: f"{result[f'test_{n}']:.4f} ± {result[f'test_{n}_se']:.4f}" for n in labels}
-    scores["ndcg@100"] += against_baseline(result, "ndcg@100")
-    return [*block, *((f"test {label}", scores[name]) for name, label in labels.items())]
+    for name in ("NDCG@100", "Recall@20", "Recall@50") if held_out else ():
+        metric = name.lower()
+        score = f"{result[f'test_{metric}']:.4f} ± {result[f'test_{metric}_se']:.4f}"
+        block.append((f"test {name}", score + against_baseline(result, metric)))
+    return block
 
 
 def _by_cut_off(result: dict[str, Any]) -> str:
@@ -276,11 +264,7 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
         return ""
 
     own = own_options(config) | {"preset": config.preset} | result.get("chosen", {})
-    options = {
-        name: value if isinstance(value, bool) else shown(value)
-        for name, value in own.items()
-        if name not in OF_THE_TEST
-    }
+    options = as_texts({name: value for name, value in own.items() if name not in OF_THE_TEST})
     if config.default_preset(options) == config.preset:
         del options["preset"]
     if config.model == RunConfig.model:
@@ -325,23 +309,20 @@ def _about_start(config: RunConfig, result: dict[str, Any]) -> Block:
 
     own = own_options(config)
     data = [name for name in own if config.__dataclass_fields__[name].metadata["group"] == "data"]
-    options = {name: shown(own[name]) for name in data if name not in config.warm}
+    options = as_texts({name: own[name] for name in data if name not in config.warm})
     anew = as_command("run", **options, anew=True)
     return [("went on from", text), ("to compare", anew)]
 
 
 def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
     """Return a remark if more epochs may be better."""
-    if not result["best_epoch"] or result["best_epoch"] != result.get("most_epochs"):
-        return []
-    if config.at_once or config.eval_every >= result["best_epoch"]:
+    best = result["best_epoch"] or 0
+    if config.at_once or config.eval_every >= best or best != result.get("most_epochs"):
         return []  # a single evaluation shows no trend
 
     name = "epochs" if vars(config).get("updates") is None else "updates"
-    return [
-        f"the validation {label_of(config.score.metric)} was still improving at epoch "
-        f"{result['best_epoch']}, the last: raise `{name}`"
-    ]
+    improving = f"{label_of(config.score.metric)} was still improving at epoch {best}, the last"
+    return [f"the validation {improving}: raise `{name}`"]
 
 
 def _about_best(config: RunConfig, result: dict[str, Any]) -> str:

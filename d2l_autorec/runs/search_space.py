@@ -47,11 +47,10 @@ class Candidate:
         point = {}
         for name, space in self.spaces.items():
             value = _single(getattr(self.base, name))
-            if isinstance(space, Span):
-                if space.low <= value <= space.high:
-                    point[self.parameter(name)] = value
-            elif value in map(_single, space.values):
+            if isinstance(space, Among) and value in map(_single, space.values):
                 point[self.parameter(name)] = shown(value)
+            elif isinstance(space, Span) and space.low <= value <= space.high:
+                point[self.parameter(name)] = value
         return point
 
     def parameter(self, option: str) -> str:
@@ -105,14 +104,11 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
         If none of the models has an option, or it has an effect on none.
     """
     options = {name: value for name, value in given.items() if name not in NOT_SEARCHED}
-    if options.get("kvstore") in DISTRIBUTED:
-        raise ConfigError(
-            f"`kvstore={options['kvstore']}` and a search exclude each other: a trial is a "
-            "training of one process"
-        )
+    if (kvstore := options.get("kvstore")) in DISTRIBUTED:
+        why = "a trial is a training of one process"
+        raise ConfigError(f"`kvstore={kvstore}` and a search exclude each other: {why}")
 
-    text = options.pop("model", None)
-    wanted = searched(kind) if text is None else _named(text)
+    wanted = _named(options.pop("model")) if "model" in options else searched(kind)
     found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}
     for name, value in options.items():
@@ -131,8 +127,7 @@ def _named(text: str) -> list[str]:
     named = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if len({model_class(model).task for model in named}) > 1:
         raise ConfigError(
-            f"`model={text}` names models of ratings and models of clicks, which have no score in "
-            "common: search them apart"
+            f"`model={text}` names models of ratings and models of clicks: search them apart"
         )
     return named
 
@@ -149,10 +144,8 @@ def _candidate(model: str, given: Options) -> Candidate:
         fixed = {"val_ratio": 0.1, "refit": True, **fixed}
         for name, value in (("split", "held-out-rows"), ("val_ratio", 0)):
             if fixed.get(name) == value:
-                raise ConfigError(
-                    f"`{name}={value}` leaves no validation ratings, which decide a search: choose "
-                    "another, or leave it out"
-                )
+                why = "leaves no validation ratings, which decide a search"
+                raise ConfigError(f"`{name}={value}` {why}: leave it out")
 
     base = build_config({"preset": config.best_preset(fixed), **fixed})
     fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}

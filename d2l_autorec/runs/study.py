@@ -29,9 +29,8 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError(
-            f"a search needs Optuna ({error}): pip install 'd2l_autorec[tune]'"
-        ) from error
+        why = f"a search needs Optuna ({error}): pip install 'd2l_autorec[tune]'"
+        raise ConfigError(why) from error
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
@@ -84,7 +83,13 @@ class SharedFolder:
             if not (path / ABOUT).exists():
                 claim(path)
                 write_json(path / ABOUT, about)
-            _check_same(path, about)
+            began = read_json(path / ABOUT)
+            for name, now in json.loads(json.dumps(about)).items():  # with lists for tuples
+                if began.get(name) != now:
+                    raise ConfigError(
+                        f"{path} holds another search, with other {name}: go on with it by the "
+                        "same options and ratings, or name another folder with `out`"
+                    )
             self._presence = open(path / AT_WORK, "ab")
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
@@ -106,8 +111,8 @@ class SharedFolder:
         finally:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
-    def open_study(self, direction: str, pruner: Any) -> Any:
-        """Open the study, or create it; call it while holding the list.
+    def open_study(self, **options: Any) -> Any:
+        """Open the study, or create it with these options; call it while holding the list.
 
         Raises
         ------
@@ -123,21 +128,5 @@ class SharedFolder:
         with telling_damage(path, WAY_OUT):
             backend = optuna.storages.journal.JournalFileBackend(str(path), StudyLock(path))
             storage = optuna.storages.JournalStorage(backend)
-        return optuna.create_study(
-            storage=storage,
-            study_name="tune",
-            direction=direction,
-            load_if_exists=True,
-            pruner=pruner,
-        )
-
-
-def _check_same(path: Path, about: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the folder holds this search."""
-    began = read_json(path / ABOUT)
-    for name, now in json.loads(json.dumps(about)).items():  # with lists for tuples, as there
-        if began.get(name) != now:
-            raise ConfigError(
-                f"{path} holds another search, with other {name}: give the same options and "
-                "ratings to go on with it, or name another folder with `out`"
-            )
+        known = dict(storage=storage, study_name="tune", load_if_exists=True)
+        return optuna.create_study(**known, **options)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -84,21 +84,6 @@ class Tuned:
     is_last: bool = True
 
 
-class Limits(NamedTuple):
-    """The limits of a search, which ends at the first that is reached.
-
-    Parameters
-    ----------
-    trials : float
-        The largest number of trials, of all processes.
-    end : float
-        The time, of `time.monotonic`, by which the winner is to be trained, too.
-    """
-
-    trials: float = TRIALS
-    end: float = math.inf
-
-
 def tune(
     config: RunConfig | Mapping[str, Any] | None = None,
     train: Ratings | Clicks | None = None,
@@ -148,29 +133,28 @@ def tune(
     kind = "ranking" if isinstance(train, Clicks) else "rating"
     given = own_options(config) if isinstance(config, RunConfig) else config or {}
     candidates = candidates_of(given, kind)
-    limits = limits_of(trials, minutes, time.monotonic())
-    return Search(candidates, train, validation, devices).run(limits, Path(out) if out else None)
+    folder, limits = Path(out) if out else None, limits_of(trials, minutes, time.monotonic())
+    return Search(candidates, train, validation, devices).run(folder, *limits)
 
 
-def limits_of(trials: int | None, minutes: float | None, begin: float) -> Limits:
-    """Return the limits of a search that began at `begin`, a time of `time.monotonic`.
+def limits_of(trials: int | None, minutes: float | None, begin: float) -> tuple[float, float]:
+    """Return the limits of a search that began at `begin`: see `Search.run`.
 
     Raises
     ------
     ConfigError
         If both limits are given, or one is out of range.
     """
-    if trials is not None and minutes is not None:
-        raise ConfigError("`trials` and `minutes` exclude each other: give one of them")
-    if trials is not None:
-        check_whole("trials", trials, at_least=1)
-        return Limits(trials)
     if minutes is None:
-        return Limits()
+        trials = TRIALS if trials is None else trials
+        check_whole("trials", trials, at_least=1)
+        return trials, math.inf
 
+    if trials is not None:
+        raise ConfigError("`trials` and `minutes` exclude each other: give one of them")
     if not 0 < minutes <= MANY_MINUTES:
         raise ConfigError(f"`minutes` is {minutes!r}: it must be above 0 and at most 1e6")
-    return Limits(math.inf, begin + 60 * minutes)
+    return math.inf, begin + 60 * minutes
 
 
 class Search:
@@ -229,7 +213,7 @@ class Search:
         parts = data if isinstance(data[0], Clicks) else [data[0].train, data[0].validation]
         return {"options": fixed, "data": [part.fingerprint for part in parts if part]}
 
-    def run(self, limits: Limits, folder: Path | None = None) -> Tuned:
+    def run(self, folder: Path | None, trials: float, end: float = math.inf) -> Tuned:
         """Search until a limit is reached; return what this and other processes have found.
 
         It calls Optuna's `ask` and `tell` instead of its `optimize`, which has no place for a lock:
@@ -237,10 +221,12 @@ class Search:
 
         Parameters
         ----------
-        limits : Limits
-            When to stop.
-        folder : Path, optional
-            The folder for the study; by default a temporary one.
+        folder : Path or None
+            The folder for the study; None stands for a temporary one.
+        trials : float
+            The largest number of trials, of all processes.
+        end : float
+            The time, of `time.monotonic`, by which the winner is to be trained, too.
 
         Raises
         ------
@@ -249,6 +235,7 @@ class Search:
         Interrupted
             If SIGINT or SIGTERM asked to stop.
         """
+        self._most_trials, self._end = trials, end
         with ExitStack() as stack:
             advice = f"the same command with `out={folder}` goes on"
             if folder is None:
@@ -257,19 +244,19 @@ class Search:
 
             shared = stack.enter_context(closing(SharedFolder(folder, self._identity())))
             watch = stack.enter_context(SignalWatch(advice))
-            return self._search(shared, limits, watch)
+            return self._search(shared, watch)
 
-    def _search(self, shared: SharedFolder, limits: Limits, watch: SignalWatch) -> Tuned:
+    def _search(self, shared: SharedFolder, watch: SignalWatch) -> Tuned:
         """Train trials until a limit is reached, together with other processes."""
         direction = "maximize" if self.score.higher_is_better else "minimize"
         pruner = self._optuna.pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
         with shared.holding():
-            self._study = shared.open_study(direction, pruner)
+            self._study = shared.open_study(direction=direction, pruner=pruner)
 
         while True:
             with shared.holding():
                 alone = shared.is_alone()
-                trial = self._next_trial(limits, alone)
+                trial = self._next_trial(alone)
                 if trial is None and (alone or self._best() is not None):
                     shared.close()  # while the list is locked, so that one process is the last
                     return self._tuned(alone)
@@ -277,7 +264,7 @@ class Search:
             if trial is None:
                 time.sleep(PAUSE)  # another process is at the first trial
             else:
-                self._try(trial, limits, watch)
+                self._try(trial, watch)
             watch.check()
 
     def so_far(self) -> tuple[int, float | None]:
@@ -290,14 +277,14 @@ class Search:
         wanted = tuple(self._states[state] for state in states)
         return self._study.get_trials(deepcopy=False, states=wanted)
 
-    def _next_trial(self, limits: Limits, alone: bool) -> Any:
+    def _next_trial(self, alone: bool) -> Any:
         """Return the next trial, with its options in its attributes; None if the search is over."""
         if alone:  # the processes of running trials are gone: these trials are begun again
             for lost in self._trials("RUNNING"):
                 self._study.tell(lost.number, state=self._states.FAIL)
         ended, running = self._trials(*ENDED), self._trials("RUNNING")
-        is_late = bool(ended) and time.monotonic() > self._deadline(limits)
-        if is_late or len(ended) + len(running) >= limits.trials:
+        is_late = bool(ended) and time.monotonic() > self._deadline()
+        if is_late or len(ended) + len(running) >= self._most_trials:
             return None
 
         there = {tuple(trial.user_attrs.get("start", ())) for trial in [*ended, *running]}
@@ -340,26 +327,25 @@ class Search:
         They do not depend on trials that were lost, so that a search that was killed goes on as it
         would have.
         """
-        seeds = np.random.SeedSequence([self._first.seed, begun])
+        [seed] = np.random.SeedSequence([self._first.seed, begun]).generate_state(1).tolist()
+        how = dict(multivariate=True, group=True, constant_liar=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `group`, for models with options of their own, is new
-            return self._optuna.samplers.TPESampler(
-                seed=int(seeds.generate_state(1)[0]),
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
+            return self._optuna.samplers.TPESampler(seed=seed, **how)
 
-    def _deadline(self, limits: Limits) -> float:
-        """Return the time at which a trial must end, to leave time for the winner's training."""
+    def _deadline(self) -> float:
+        """Return the time at which a trial must end, to leave time for the winner's training.
+
+        The first complete trial has all the time that it needs.
+        """
         best = self._best()
         if best is None:
-            return limits.end
+            return math.inf
 
         found = best.user_attrs
         share = 1 + found["best_epoch"] / found["epochs"]
         seconds = found["seconds"] / len(self._data)
-        return limits.end - (WINNER_FACTOR * seconds * share + WINNER_SECONDS)
+        return self._end - (WINNER_FACTOR * seconds * share + WINNER_SECONDS)
 
     def _best(self) -> Any:
         """Return the best complete trial; None if there is none."""
@@ -367,13 +353,10 @@ class Search:
         complete = self._trials("COMPLETE")
         return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
 
-    def _try(self, trial: Any, limits: Limits, watch: SignalWatch) -> None:
+    def _try(self, trial: Any, watch: SignalWatch) -> None:
         """Train a trial, tell the study its result, and report it."""
-        options = trial.user_attrs["options"]
-        deadline = self._deadline(limits) if self._best() else math.inf  # one must be complete
-        pruning = Pruning(trial, self.score, deadline)
-        begin = time.perf_counter()
-        value = None
+        options, value, begin = trial.user_attrs["options"], None, time.perf_counter()
+        pruning = Pruning(trial, self.score, self._deadline())
 
         try:
             config = make_config({**options, "quiet": True})
@@ -390,22 +373,22 @@ class Search:
         else:
             value = float(np.mean(values))
             found = {"best_epoch": best, "epochs": len(history)}
-            label = label_of(self.score.metric)
             where = f"at epoch {best} of {len(history)}"
             if len(values) > 1:
                 where = f"in the mean of {len(values)} folds of users"
-            outcome = f"validation {label} {value:.4f} {where}"
+            outcome = f"validation {label_of(self.score.metric)} {value:.4f} {where}"
 
-        seconds = time.perf_counter() - begin
-        for name, what in {**found, "seconds": seconds}.items():
+        found["seconds"] = time.perf_counter() - begin
+        for name, what in found.items():
             trial.set_user_attr(name, what)
         state = self._states.PRUNED if value is None else self._states.COMPLETE
         self._study.tell(trial, value, state)
 
         fixed = {*self.candidates[options["model"]].fixed, "preset"}
         own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
+        seconds = seconds_shown(found["seconds"])
         what = ", ".join([options["model"], options["preset"], *own])
-        self.say(f"trial {trial.number + 1}: {outcome}, {seconds_shown(seconds)} s ({what})")
+        self.say(f"trial {trial.number + 1}: {outcome}, {seconds} s ({what})")
 
     def _tuned(self, is_last: bool) -> Tuned:
         """Return the search's result; raise DataError if no trial could be trained."""
@@ -463,18 +446,14 @@ class Pruning(Callback):
 
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
     """Return the trials as a frame; see `Tuned`."""
-    found = ("best_epoch", "epochs", "seconds", "options")
-    return pd.DataFrame(
-        {
-            "trial": trial.number + 1,
-            "state": trial.state.name.lower(),
-            "model": trial.user_attrs["model"],
-            "preset": trial.user_attrs.get("preset"),
-            "validation": trial.value if trial.state.name == "COMPLETE" else None,
-            **{name: trial.user_attrs.get(name) for name in found},
-        }
-        for trial in trials
-    )
+    rows, found = [], ("best_epoch", "epochs", "seconds", "options")
+    for trial in trials:
+        state, about = trial.state.name.lower(), trial.user_attrs
+        value = trial.value if state == "complete" else None
+        row = {"trial": trial.number + 1, "state": state, "model": about["model"]}
+        row |= {"preset": about.get("preset"), "validation": value}
+        rows.append({**row, **{name: about.get(name) for name in found}})
+    return pd.DataFrame(rows)
 
 
 def folds_of(clicks: Clicks) -> list[Clicks]:
@@ -494,9 +473,8 @@ def folds_of(clicks: Clicks) -> list[Clicks]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the first split has told what all folds drop
             fold = prepare_clicks(known, 1.0, 0, 0, Fold(number, of), 0)
-        train, fold_in, held_out = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
-        pairs = dict(zip(PIECES, (train, fold_in, held_out, empty, empty)))
-        users = fold.heldout_users
+        parts = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
+        pairs, users = dict(zip(PIECES, [*parts, empty, empty])), fold.heldout_users
         found.append(replace(fold, pairs=pairs, validation_users=users, heldout_users=0))
     return found
 
@@ -511,14 +489,11 @@ def _trial_data(
         train = load_clicks(given) if ranks else load_and_split(given)[0]
     if ranks != isinstance(train, Clicks):
         wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
-        raise ConfigError(
-            f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
-        )
+        why = f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
+        raise ConfigError(why)
 
     if not isinstance(train, Clicks):
         return [RatingParts(*splits.all_to_train(train), validation)]
     if not train.validation_users:
-        raise ConfigError(
-            "validation users decide a search, and there are none: add `validation_users=0.1`"
-        )
+        raise ConfigError("a search needs validation users: add `validation_users=0.1`")
     return folds_of(train)

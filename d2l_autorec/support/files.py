@@ -103,15 +103,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, text.encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, way_out: str = BEGIN_ANEW) -> dict[str, Any]:
+    """Read a JSON object; `way_out` is the advice in an error.
 
     Raises
     ------
     DataError
         If the file is missing, or holds no JSON object.
     """
-    with telling_damage(path):
+    with telling_damage(path, way_out):
         content = json.loads(path.read_bytes().decode("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
