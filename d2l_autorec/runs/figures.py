@@ -6,19 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..models.registry import model_class
 from ..support import style
-from ..support.errors import DataWarning, UserError
+from ..support.errors import UserError, warn
 from ..support.files import replacing
-from ..training.history import label_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..training.history import EpochRecord, Score
-    from .tables import Line, Table
+from ..training.history import EpochRecord, Score, label_of
+from .tables import Line, Table
 
 RECONSTRUCTION = "reconstruction"  # the word for errors on rows that the network was given
 WIDTH, LETTERS = 8, 91  # width of a figure in inches, and letters in a line of its title
@@ -49,11 +44,7 @@ def warning_of_figure(
         raise
     except Exception as error:
         reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
-        warnings.warn(
-            f"the figure {path} was not drawn ({reason}); the numbers are not affected",
-            DataWarning,
-            stacklevel=4,
-        )
+        warn(f"the figure {path} was not drawn ({reason}); the numbers are not affected")
 
 
 @contextmanager
@@ -129,7 +120,7 @@ def look_of(place: int) -> tuple[str, str]:
 
 
 def save_curve(
-    history: "Sequence[EpochRecord]", result: dict[str, Any], path: Path, metric: str
+    history: Sequence[EpochRecord], result: dict[str, Any], path: Path, metric: str
 ) -> None:
     """Draw a metric of training (RMSE only), validation and test over the epochs of a run.
 
@@ -144,22 +135,16 @@ def save_curve(
     metric : str
         The name of the metric.
     """
-    measured: dict[str, list[Any]] = {
-        "train": [record.train_rmse if metric == "rmse" else None for record in history],
-        "validation": [record.validation.get(metric) for record in history],
-        "test": [record.test.get(metric) for record in history],
-    }
-    names, notes = {part: part for part in measured}, []
+    names, notes, series = {"test": "test"}, [], []
     if is_reconstruction(result):
         names["test"] = f"held-out {result['based']}s"
-        notes.append(f"held-out {result['based']}s are reconstructed from their own ratings")
+        notes.append(f"{names['test']} are reconstructed from their own ratings")
 
-    series = []
-    for part, values in measured.items():
-        points = [(one.epoch, value) for one, value in zip(history, values) if value is not None]
-        look = style.COLOR_OF[part], style.STYLE_OF[part]
-        if points:
-            series.append(series_of_run(names[part], points, look, result))
+    for part, color in style.COLOR_OF.items():
+        measured = [(one.epoch, _of_part(one, part).get(metric)) for one in history]
+        if points := [(epoch, value) for epoch, value in measured if value is not None]:
+            look = color, style.STYLE_OF[part]
+            series.append(series_of_run(names.get(part, part), points, look, result))
 
     if not series:  # nothing was measured
         return
@@ -167,13 +152,16 @@ def save_curve(
         level = [(history[-1].epoch, result[f"baseline_test_{metric}"])]
         series.append(Series(result["baseline"], level, style.GREY, ":", is_level=True))
     if result.get("best_epoch") and not history[-1].validation:
-        notes.append(
-            f"refitted on all training ratings for {len(history)} epochs, as many as were best "
-            "on validation ratings"
-        )
+        epochs = f"{len(history)} epochs, as many as were best on validation ratings"
+        notes.append(f"refitted on all training ratings for {epochs}")
     based = f" ({result['based']}-based)" if "based" in result else ""
     title = f"{result['model']}{based} on {result['dataset']}"
     draw_runs(series, path, title, value_label(metric, [result]), notes)
+
+
+def _of_part(record: EpochRecord, part: str) -> dict[str, Any]:
+    """Return the metrics of an epoch on a part of the data; of training there is the RMSE alone."""
+    return {"rmse": record.train_rmse} if part == "train" else getattr(record, part)
 
 
 def is_reconstruction(result: dict[str, Any]) -> bool:
@@ -240,7 +228,7 @@ def _draw(axes: Any, one: Series) -> None:
         axes.plot(*one.kept, "o", color=one.color)
 
 
-def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
+def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
     """Draw a row for each line: mean, standard deviation and, below, the published value.
 
     Parameters
@@ -251,23 +239,16 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
         A PNG file.
     """
     metric = table.metrics[0]
-    published = [
-        (line.row.value, place + 0.25)  # a quarter of a row below
-        for place, line in enumerate(lines)
-        if line.row.value is not None
-    ]
+    means = [line.mean(metric) for line in lines]
+    errors = [line.deviation(metric) or 0 for line in lines]
+    published = {place + 0.25: line.row.value for place, line in enumerate(lines) if line.row.value}
 
     with figure_at(path, 1.8 + 0.45 * len(lines), table.title, [made_of(lines)]) as axes:
-        axes.errorbar(
-            [line.mean(metric) for line in lines],
-            range(len(lines)),
-            xerr=[line.deviation(metric) or 0 for line in lines],
-            fmt="o",
-            color=style.BLUE,
-            label="here",
-        )
-        if published:
-            axes.plot(*zip(*published, strict=True), "x", color=style.BLACK, label=table.reference)
+        look = dict(fmt="o", color=style.BLUE, label="here")
+        axes.errorbar(means, range(len(lines)), xerr=errors, **look)
+        if published:  # a quarter of a row below
+            look = dict(color=style.BLACK, label=table.reference)
+            axes.plot([*published.values()], [*published], "x", **look)
 
         axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
@@ -275,7 +256,7 @@ def draw_table(table: "Table", lines: "Sequence[Line]", path: Path) -> None:
         axes.figure.legend(loc="outside lower center", ncols=2)
 
 
-def made_of(lines: "Sequence[Line]") -> str:
+def made_of(lines: Sequence[Line]) -> str:
     """Return the data and runs behind a figure: 'ml-1m, split random: mean ± sd of 3 runs'."""
     results = [result for line in lines for result in line.results]
     data = dict.fromkeys(result["dataset"] for result in results)
@@ -285,7 +266,7 @@ def made_of(lines: "Sequence[Line]") -> str:
     return f"{', '.join([*data, *splits])}: {'one run each' if counts == [1] else runs}"
 
 
-def draw_trials(trials: "pd.DataFrame", score: "Score", data: str, path: Path) -> None:
+def draw_trials(trials: Any, score: Score, data: str, path: Path) -> None:
     """Draw the validation score of each trial of a search, and the best so far.
 
     Parameters

@@ -68,10 +68,8 @@ def run_training(
 
     with connect(config.kvstore) as workers:
         experiment = KINDS[config.task](config, data, devices, workers)
-        path = resume
-        if config.out and not resume:
-            path = Path(config.out)
-        elif not resume and in_runs and not workers.rank:
+        path = resume or (Path(config.out) if config.out else None)
+        if path is None and in_runs and not workers.rank:
             path = new_folder(f"{config.model}-{experiment.train_data.name}")
         experiment.train(path, resumed=resume is not None)
     return experiment
@@ -116,31 +114,25 @@ def train_several(config: RunConfig, folder: Path, resumed: bool = False) -> dic
     word, values = config.repeats
     if config.kvstore in DISTRIBUTED:
         several = "fold=all" if word == "fold" else f"seeds={config.seeds}"
-        raise ConfigError(
-            f"`{several}` and `kvstore={config.kvstore}` exclude each other: workers are started "
-            f"for one run; train the {word}s one by one"
-        )
+        why = f"train the {word}s one by one"
+        raise ConfigError(f"`{several}` and `kvstore={config.kvstore}` exclude each other: {why}")
 
     with locked(folder, new=not resumed):
         if not resumed:
             write_json(folder / REPEATS, {"options": asdict(config)})
 
+        results: list[dict[str, Any]] = []
         with stopped_with(f"go on with `train_model(resume={folder})`"):
-            results = [_train_one(config, folder, number) for number in values]
+            for number in values:
+                if not config.quiet and not config.json:
+                    remark(f"{word} {number}, run {len(results) + 1} of {len(values)}")
+                changed: dict[str, Any] = {"seeds": 1, word: number}
+                one = replace(config, **changed).with_own(config.own)
+                results.append(run_in(folder / f"{word}-{number}", one))
 
         summary = {f"{word}s": results, **_over_runs(results)}
         write_json(folder / REPEATS, {"options": asdict(config), "result": summary})
     return {**summary, "run": str(folder)}
-
-
-def _train_one(config: RunConfig, folder: Path, number: int) -> dict[str, Any]:
-    word, values = config.repeats
-    path = folder / f"{word}-{number}"
-    if not config.quiet and not config.json:
-        remark(f"{word} {number}, run {values.index(number) + 1} of {len(values)}")
-
-    changed: dict[str, Any] = {"seeds": 1, word: number}
-    return run_in(path, replace(config, **changed).with_own(config.own))
 
 
 def _over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

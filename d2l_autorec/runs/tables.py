@@ -18,6 +18,7 @@ from ..models.registry import compared_rows
 from ..support.texts import markdown
 
 SURE = 0.95  # confidence with which a difference is reported as one
+
 METRICS = {  # for each task, names in result.json and in tables; the first metric decides
     "rating": {"test_rmse": "test RMSE", "test_mae": "MAE"},
     "ranking": {
@@ -132,17 +133,9 @@ def models_table(task: str, data: Mapping[str, Any], source: str) -> Table:
     if options["split"] == "k-fold":
         folds = options.setdefault("folds", RatingModel.folds)
         vary, values, splits = "fold", [*range(1, folds + 1)], f"{folds} folds"
-    return Table(
-        "models",
-        f"Which model for {source}",
-        f"The same {splits} for every model; each chooses its epochs, where it has any, on "
-        "validation data of its own.",
-        options,
-        [Row(label, own) for label, own in compared_rows(task).items()],
-        vary,
-        values,
-        task,
-    )
+    rows = [Row(label, own) for label, own in compared_rows(task).items()]
+    about = f"The same {splits} for every model; each chooses its epochs on validation data."
+    return Table("models", f"Which model for {source}", about, options, rows, vary, values, task)
 
 
 class Line(NamedTuple):
@@ -167,8 +160,7 @@ class Line(NamedTuple):
     def shown(self, metric: str) -> str:
         """Return a text like '0.9067 ± 0.0050', for rankings with a standard error over users."""
         text = f"{self.mean(metric):.4f}"
-        deviation = self.deviation(metric)
-        if deviation is not None:
+        if (deviation := self.deviation(metric)) is not None:
             text += f" ± {deviation:.4f}"
         if f"{metric}_se" in self.results[0]:
             text += f" ({self.mean(f'{metric}_se'):.4f})"
@@ -177,25 +169,21 @@ class Line(NamedTuple):
 
 def section(table: Table, lines: Sequence[Line]) -> str:
     """Return a section of the report: the table in Markdown, and for own data a conclusion."""
-    titles = METRICS[table.task].values()
+    cells = [[line.row.label, *map(line.shown, table.metrics)] for line in lines]
+    head = ["model", *METRICS[table.task].values()]
     if not table.is_of_own_data:
-        head = ["runs", table.reference]
-        cells = [[str(len(line.results)), line.row.published] for line in lines]
+        head += ["runs", table.reference]
+        for row, line in zip(cells, lines):
+            row += [str(len(line.results)), line.row.published]
     elif table.vary == "fold":
-        head, apart = ["difference to the best ± its standard error"], behind_best(table, lines)
-        cells = [[f"{d.mean:+.4f} ± {d.error:.4f}" if d else ""] for d in apart]
-    else:
-        head, cells = [], [[]] * len(lines)
+        head.append("difference to the best ± its standard error")
+        for row, apart in zip(cells, behind_best(table, lines)):
+            row.append(f"{apart.mean:+.4f} ± {apart.error:.4f}" if apart else "")
 
-    figures = [
-        [line.row.label, *map(line.shown, table.metrics), *more]
-        for line, more in zip(lines, cells, strict=True)
-    ]
-    blocks = [f"## {table.title}", table.data, markdown([["model", *titles, *head], *figures])]
+    blocks = [f"## {table.title}", table.data, markdown([head, *cells])]
     if table.is_of_own_data:
         blocks.append(conclusion(table, lines))
-    blocks.append(f"![{table.title}]({table.name}.png)")
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([*blocks, f"![{table.title}]({table.name}.png)"]) + "\n"
 
 
 def behind_best(table: Table, lines: Sequence[Line]) -> "list[Difference | None]":
@@ -231,22 +219,16 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
     first = table.metrics[0]
     rows = []
     for line in lines:
-        row: dict[str, Any] = {
-            "model": line.row.label,
-            "dataset": line.results[0]["dataset"],
-            "options": json.dumps({**table.options, **line.row.options}),
-            "runs": len(line.results),
-        }
+        options = json.dumps({**table.options, **line.row.options})
+        row: dict[str, Any] = {"model": line.row.label, "dataset": line.results[0]["dataset"]}
+        row |= {"options": options, "runs": len(line.results)}
         for metric in table.metrics:
             row |= {metric: line.mean(metric), f"{metric}_sd": line.deviation(metric)}
             if f"{metric}_se" in line.results[0]:
                 row[f"{metric}_se"] = line.mean(f"{metric}_se")
 
-        row |= {
-            f"{first}_of_runs": " ".join(map(repr, line.values(first))),
-            "published": line.row.published,
-            "published_value": line.row.value,
-        }
+        row[f"{first}_of_runs"] = " ".join(map(repr, line.values(first)))
+        row |= {"published": line.row.published, "published_value": line.row.value}
         rows.append(row)
     return rows
 
@@ -278,23 +260,18 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
     """Return the conclusion in a sentence or two; the first line is the baseline."""
     best = max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
-    baseline = lines[0].row.label
-    figure = f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
-    text = f"{best.row.label} is best ({figure})"
-    if best.row.label == baseline:
-        text = f"No model beats {baseline} ({figure}) on these data"
+    name, figure = best.row.label, f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
+    text = f"{name} is best ({figure})"
+    if best is lines[0]:
+        text = f"No model beats {name} ({figure}) on these data"
     if table.vary != "fold":
         return f"{text}; one split does not say how sure that is."
 
     labels = [line.row.label for line in lines]
     behind = {label: d for label, d in zip(labels, behind_best(table, lines)) if d}
-    unsure = [name for name, apart in behind.items() if not apart.is_sure]
-    if unsure:
+    if unsure := [name for name, apart in behind.items() if not apart.is_sure]:
         return f"{text}, but these folds do not tell it from {', '.join(unsure)}."
 
-    nearest = min(behind, key=lambda name: abs(behind[name].mean))
-    apart = behind[nearest]
-    return (
-        f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
-        "(standard error over folds)."
-    )
+    nearest, apart = min(behind.items(), key=lambda pair: abs(pair[1].mean))
+    difference = f"{abs(apart.mean):.4f} ± {apart.error:.4f} (standard error over folds)"
+    return f"{text}; the next, {nearest}, is behind by {difference}."
