@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 from matplotlib.figure import Figure
 
-from d2l_autorec import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig
+from d2l_autorec import AutoRecConfig, MFConfig, MultDAEConfig, MultVAEConfig, RecVAEConfig
 from d2l_autorec.runs import experiment, figures
 from d2l_autorec.support.cli import run_command
 
@@ -123,6 +123,7 @@ def brief(monkeypatch):
         monkeypatch.setitem(config.presets["best"], "updates", 20)
     for config in (MultDAEConfig, MultVAEConfig):
         monkeypatch.setitem(config.presets["best"], "epochs", 2)
+    monkeypatch.setattr(RecVAEConfig, "compared", {"RecVAE": {"epochs": 2}})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,20 +23,11 @@ MEANS = {"baseline": "user and item means", "baseline_test_rmse": 0.95}
 
 def history_of(test, validation=None, train=None, metric="rmse"):
     """Epochs with these metrics."""
-    count = len(test)
-    validation = validation or [None] * count
-    train = train or [None] * count
+    nothing = [None] * len(test)
+    columns = zip(test, validation or nothing, train or nothing)
     return [
-        EpochRecord(
-            epoch=place + 1,
-            train_loss=1.0,
-            train_rmse=train[place],
-            ratings=10,
-            seconds=1.0,
-            test={metric: test[place]},
-            validation={metric: validation[place]} if validation[place] else {},
-        )
-        for place in range(count)
+        EpochRecord(k + 1, 1.0, rmse, 10, 1.0, {metric: t}, {metric: v} if v else {})
+        for k, (t, v, rmse) in enumerate(columns)
     ]
 
 

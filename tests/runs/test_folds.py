@@ -1,6 +1,7 @@
 """Every fold or seed in turn: each is that run alone, and the figures are their means."""
 
 import json
+import shlex
 import signal
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ from d2l_autorec.trained_model import train_model
 SET = "synthetic:60x80x900"
 SMALL = ("--dataset", SET, "--hidden", "8", "--epochs", "2", "--cpus", "1", "--quiet")
 FOLDS = (*SMALL, "--split", "k-fold", "--folds", "3", "--fold", "all")
+LOUD = tuple(word for word in FOLDS if word != "--quiet")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_the_mean_of_the_runs(words, option, values, in_process, tmp_path):
 
 
 def test_what_is_printed(in_process, tmp_path):
-    process = in_process("run", *FOLDS, "--out", "folds")
+    process = in_process("run", *LOUD, "--out", "folds")
     table, closing = (part.splitlines() for part in process.stdout.split("\n\n"))
     assert table[0].split() == ["fold", "test", "RMSE", "user", "and", "item", "means"]
     values = [float(line.split()[1]) for line in table[1:]]
@@ -56,13 +58,12 @@ def test_what_is_printed(in_process, tmp_path):
     assert float(last.split()[2]) == pytest.approx(statistics.fmean(values), abs=1e-4)
     assert "over 3 folds" in last and "user and item means" in last
     assert "no better than the user and item means" in process.stderr  # after two epochs
-    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == [
-        ".lock",
-        "fold-1",
-        "fold-2",
-        "fold-3",
-        "runs.json",
-    ]
+    left = {path.name for path in (tmp_path / "folds").iterdir()}
+    assert left == {".lock", "fold-1", "fold-2", "fold-3", "runs.json"}
+
+    _, *words = shlex.split(closing[-1])
+    assert words[:4] == ["python", "-m", "d2l_autorec.recommend", "folds/fold-1"]
+    assert in_process("recommend", *words[3:]).returncode == 0
 
 
 def test_several_without_a_test(in_process):
@@ -76,14 +77,15 @@ def test_several_without_a_test(in_process):
 
 def test_stopped_and_gone_on_with(in_process, tmp_path):
     """Ctrl-C in the second fold; --resume of the folder ends as if never stopped."""
-    words = [sys.executable, "-m", "d2l_autorec.run", *FOLDS[:-1], "all", "--epochs", "60"]
-    words = [word for word in words if word != "--quiet"]
-    del words[words.index("--epochs") : words.index("--epochs") + 2]
-    whole = subprocess.run([*words, "--out", "whole"], cwd=tmp_path, capture_output=True, text=True)
+    words = (*LOUD, "--epochs", "60")
+    whole = in_process("run", *words, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
 
     process = subprocess.Popen(
-        [*words, "--out", "cut"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "d2l_autorec.run", *words, "--out", "cut"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     while b"fold 2, run 2 of 3" not in process.stderr.readline():
         pass

@@ -19,13 +19,13 @@ from helpers import assert_user_error, epochs_of, history_of, outcome, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.sources import synthetic_ratings
+from d2l_autorec.models.kinds import Own
 from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support import files
 from d2l_autorec.support.errors import DataError
 from d2l_autorec.support.files import locked, read_json, write_json
-from d2l_autorec.training import checkpoint
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.callbacks import StepSeed
+from d2l_autorec.training.callbacks import Callback, StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
 from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
 from d2l_autorec.training.loop import Training, fit
@@ -104,7 +104,9 @@ def thirty_epochs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, thirty_epochs, number, code):
+def test_signals_stop_between_steps_and_say_how_to_go_on(
+    tmp_path, in_process, thirty_epochs, number, code
+):
     """Right after its first checkpoint: from outside, on a busy machine, it may be too late."""
     process = subprocess.run(
         [sys.executable, "-c", SIGNALLED, str(int(number)), *THIRTY_EPOCHS, "--out", "run"],
@@ -116,7 +118,7 @@ def test_signals_stop_between_steps_and_say_how_to_go_on(tmp_path, thirty_epochs
     assert "Traceback" not in process.stderr
     last = process.stderr.splitlines()[-1]
     assert "go on with python -m d2l_autorec.run --resume run" in last
-    assert start(tmp_path, "--resume", "run").wait() == 0
+    assert in_process("run", "--resume", "run").returncode == 0
     assert outcome(tmp_path / "run") == thirty_epochs[0]
 
 
@@ -163,18 +165,30 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+class Stop(Callback):
+    """Ends a training after its first epoch, as Ctrl-C does."""
+
+    def on_epoch_end(self, training):
+        if training.history[1:]:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
-def stopped_run(tmp_path_factory):
-    """A run folder with a checkpoint, as after a kill."""
+def one_epoch(tmp_path_factory):
+    """A run folder with a checkpoint after the first epoch, and the file of its ratings."""
     folder = tmp_path_factory.mktemp("stopped")
-    options = "--epochs 100000 --patience 100000 --checkpoint-every 1".split()
-    process = start(folder, *RUN[:-2], *options, "--quiet", "--out", "run")
-    while not (folder / "run" / "checkpoint.bin").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    return folder / "run"
+    synthetic_ratings(30, 40, 300).to_frame().to_csv(folder / "r.csv", index=False)
+    given = dict(ratings=str(folder / "r.csv"), out=str(folder / "run"), checkpoint_every=1)
+    config = AutoRecConfig(preset="chapter", hidden=16, quiet=True, **given)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config.with_own(Own(callbacks=[Stop()])))
+    return folder
+
+
+@pytest.fixture
+def stopped_run(one_epoch, tmp_path):
+    """A copy of it, to be damaged."""
+    return shutil.copytree(one_epoch / "run", tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "bit flipped", "swapped"])
@@ -182,8 +196,7 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
     path = stopped_run / "checkpoint.bin"
     good = path.read_bytes()
     middle = len(good) // 2  # in an array: the headers of a zip file have no checksum
-    other = Checkpoint("another run")
-    other.save(path)
+    Checkpoint("another run").save(path)
     changed = {
         "truncated": good[:-100],
         "empty": b"",
@@ -191,33 +204,30 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
         "bit flipped": good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
     }[damage]
     path.write_bytes(changed)
-    try:
-        process = in_process("run", "--resume", str(stopped_run))
-        assert_user_error(
-            process,
-            str(path),
-            "another run" if damage == "swapped" else "is missing or damaged",
-        )
-        assert path.read_bytes() == changed
-    finally:
-        path.write_bytes(good)
+    said = "another run" if damage == "swapped" else "is missing or damaged"
+    assert_user_error(in_process("run", "--resume", "run"), "run/checkpoint.bin", said)
+    assert path.read_bytes() == changed
 
 
 def test_contradicting_options_are_listed(stopped_run, in_process):
     options = "--lr 0.1 --epochs 7 --hidden 16 --quiet".split()
     process = in_process("run", "--resume", str(stopped_run), *options)
-    assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 100000)")
+    assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 25)")
     assert "hidden" not in process.stderr
 
 
-def test_other_data_is_refused(tmp_path, in_process):
-    rows = [f"{u},{i},{1 + (u * i) % 5}\n" for u in range(9) for i in range(9)]
-    (tmp_path / "r.csv").write_text("".join(rows))
-    options = "--ratings r.csv --out run --epochs 1 --batch-size 9 --quiet".split()
-    assert in_process("run", *options).returncode == 0
-    (tmp_path / "run" / "result.json").unlink()
-    (tmp_path / "r.csv").write_text("".join(rows[1:]))
-    process = in_process("run", "--resume", str(tmp_path / "run"))
+def test_other_devices_are_refused(stopped_run, in_process):
+    config = read_json(stopped_run / "config.json")
+    write_json(stopped_run / "config.json", {**config, "devices": ["gpu(0)"]})
+    process = in_process("run", "--resume", str(stopped_run))
+    assert_user_error(process, "gpu(0)", "on a machine like the first")
+
+
+def test_other_data_is_refused(one_epoch, stopped_run, in_process):
+    rows = (one_epoch / "r.csv").read_text()
+    (one_epoch / "r.csv").write_text(rows[: rows.rstrip().rfind("\n") + 1])
+    process = in_process("run", "--resume", str(stopped_run))
+    (one_epoch / "r.csv").write_text(rows)
     assert_user_error(process, "the ratings, or what it went on from, are not those that the run")
 
 
@@ -243,24 +253,22 @@ def test_disk_full_in_mid_run(tmp_path, in_process, monkeypatch):
     """The third checkpoint fails: one line; the second is whole, and the run goes on from it."""
     save, calls = Checkpoint.save, []
 
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def failing(self, *arguments):
         calls.append(arguments)
-        if len(calls) == 3:
-            monkeypatch.setattr(
-                files.os,
-                "fsync",
-                lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
-            )
-        save(self, *arguments)
+        with monkeypatch.context() as patch:
+            if len(calls) == 3:
+                patch.setattr(files.os, "fsync", full)
+            save(self, *arguments)
 
-    sync = files.os.fsync
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", failing)
+    monkeypatch.setattr(Checkpoint, "save", failing)
     options = (*RUN, "--epochs", "5", "--quiet", "--checkpoint-every", "1")
-    process = in_process("run", *options, "--out", str(tmp_path / "run"))
+    process = in_process("run", *options, "--out", "run")
     assert_user_error(process, "checkpoint.bin cannot be written (No space left on device)")
-    monkeypatch.setattr(files.os, "fsync", sync)
-    assert in_process("run", "--resume", str(tmp_path / "run"), "--quiet").returncode == 0
-    assert in_process("run", *options, "--out", str(tmp_path / "whole")).returncode == 0
+    assert in_process("run", "--resume", "run", "--quiet").returncode == 0
+    assert in_process("run", *options, "--out", "whole").returncode == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
@@ -323,17 +331,6 @@ def test_plateau_and_refit(tmp_path):
         [row["lr"] for row in epochs_of(tmp_path / "run", phase)] for phase in ("search", "refit")
     )
     assert refit == search[: len(refit)] and len(set(search)) > 1
-
-
-def test_other_devices_are_refused(tmp_path, in_process):
-    out = tmp_path / "run"
-    assert in_process("run", *RUN, "--epochs", "1", "--out", str(out), "--quiet").returncode == 0
-    (out / "result.json").unlink()
-    config = read_json(out / "config.json")
-    write_json(out / "config.json", {**config, "devices": ["gpu(0)"]})
-    assert_user_error(
-        in_process("run", "--resume", str(out)), "gpu(0)", "on a machine like the first"
-    )
 
 
 def test_unpickling_is_never_tried(tmp_path):

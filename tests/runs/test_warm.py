@@ -18,7 +18,6 @@ from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.runs.runner import run_training
 from d2l_autorec.support import files
-from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.training.checkpoint import parameters_of
 
 ROWS = st.dictionaries(
@@ -175,16 +174,6 @@ def test_a_start_that_has_not_finished(at_home, tmp_path):
 def test_newer_ratings_are_not_forgotten(weeks):
     with pytest.raises(d2l.ConfigError, match="^train is missing: give it beside start, test and"):
         d2l.train_model(None, start=d2l.load_run(weeks / "old"))
-
-
-def test_another_model_or_scale(weeks):
-    start = d2l.load_run(weeks / "old")
-    train, test = newer(weeks)
-    with pytest.raises(ConfigError, match="`model=mf` cannot go on from a run of `model=autorec`"):
-        d2l.train_model(d2l.MFConfig(), train, test, start=start)
-    tenfold = replace(train, values=train.values * 2, scale=(2, 10))
-    with pytest.raises(DataError, match="has ratings 2..10, and the run .* has 1..5"):
-        d2l.train_model(None, tenfold, start=start)
 
 
 def test_what_is_computed_at_once_is_fitted_anew(at_home, tmp_path):
