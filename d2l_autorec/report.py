@@ -50,7 +50,6 @@ OF_DATA = (*OF_FILES, *OF_CLICKS, "split", "folds", "test_ratio")
 OF_OWN_DATA = (*OF_DATA, "task", "tune")
 Plan: TypeAlias = list[tuple[Table, list[list[RunConfig]]]]  # the configurations of each row
 SMOKE = "**A smoke run: two epochs on generated ratings. No figure here is a result.**"
-FIGURES = "Mean ± standard deviation over runs (in parentheses: standard error over users)."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,7 +79,8 @@ def _report(plan: Plan, options: argparse.Namespace, out: Path) -> None:
         for row, configs in zip(table.rows, rows):
             results = []
             for config in configs:
-                begun, value = begun + 1, getattr(config, table.vary)
+                begun += 1
+                value = getattr(config, table.vary)
                 if options.tune:
                     given = {**table.options, **row.options, table.vary: value}
                     config = _tuned(config, given, options, out)
@@ -98,33 +98,54 @@ def _report(plan: Plan, options: argparse.Namespace, out: Path) -> None:
 
 def _parser() -> Parser:
     parser = Parser("d2l_autorec.report", __doc__)
-    add, known = parser.add_argument, ", ".join(published_tables())
-    about = f"which tables, separated by commas [{known}]"
-    add("--table", type=_published, metavar="LIST", help=about)
-    about = "runs of each model, where a table has no folds (default: as each table says)"
-    add("--seeds", type=whole_number(within(1, 1000)), metavar="N", help=about)
-    about = "two epochs, one run each, on generated ratings: shows that it works, no more"
-    add("--quick", action="store_true", help=about)
-    about = "where runs, report.md, csv files and figures go [runs/report, or runs/report-NAME]"
-    add("--out", metavar="DIR", help=about)
+    parser.add_argument(
+        "--table",
+        type=_published,
+        metavar="LIST",
+        help=f"which tables, separated by commas [{', '.join(published_tables())}]",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=whole_number(within(1, 1000)),
+        metavar="N",
+        help="runs of each model, where a table has no folds (default: as each table says)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="two epochs, one run each, on generated ratings: shows that it works, no more",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where runs, report.md, tables as csv and figures go [runs/report; of your own data "
+        "runs/report-NAME]",
+    )
     for name in ("data_dir", "threads"):
         add_option_of(parser, RunConfig, name)
 
     models = parser.add_argument_group("which model for your data")
-    add = models.add_argument
     for name in OF_FILES:
         add_option_of(models, RunConfig, name)
     add_option_of(models, RatingModel, "folds")
     for name in (*OF_CLICKS, "test_ratio"):
         add_option_of(models, ClickModel, name)
-    about = "of run, as leave-last-out or time, in place of folds"
-    add("--split", metavar="NAME", help=about)
+    models.add_argument(
+        "--split", metavar="NAME", help="of run, as leave-last-out or time, in place of folds"
+    )
     compared = "; ".join(f"{task}: {', '.join(compared_rows(task))}" for task in TASKS)
-    add("--task", choices=TASKS, help=f"{compared} [rating]")
-    about = "search for each model's options on the training part of each fold"
-    add("--tune", action="store_true", help=about)
-    about = "of such a search, for each model and fold [20]"
-    add("--trials", type=whole_number(AT_LEAST_1), metavar="N", help=about)
+    models.add_argument("--task", choices=TASKS, help=f"{compared} [rating]")
+    models.add_argument(
+        "--tune",
+        action="store_true",
+        help="search for each model's options on the training part of each fold",
+    )
+    models.add_argument(
+        "--trials",
+        type=whole_number(AT_LEAST_1),
+        metavar="N",
+        help="of such a search, for each model and fold [20]",
+    )
     return parser
 
 
@@ -198,8 +219,10 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunC
 
     make = build_config if options.quick else make_config  # some models have no use for epochs
     configs = [make({**table.options, **row.options, table.vary: value}) for value in values]
-    here = dict(data_dir=options.data_dir, threads=options.threads, quiet=True)
-    return [dataclasses.replace(config, **here) for config in configs]
+    return [
+        dataclasses.replace(config, data_dir=options.data_dir, threads=options.threads, quiet=True)
+        for config in configs
+    ]
 
 
 def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
@@ -246,8 +269,11 @@ def heading(quick: bool) -> str:
     named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     processor = named[1] if named else platform.machine()
     warning = f"\n{SMOKE}\n" if quick else ""
-    head = f"# Reproduction report\n{warning}\n{time.strftime('%Y-%m-%d')}, {processor}; {listed}."
-    return f"{head} {FIGURES}\n"
+    return (
+        f"# Reproduction report\n{warning}\n"
+        f"{time.strftime('%Y-%m-%d')}, {processor}; {listed}. Mean ± standard deviation "
+        "over runs; in parentheses, of rankings, the standard error over users.\n"
+    )
 
 
 if __name__ == "__main__":

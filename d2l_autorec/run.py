@@ -29,10 +29,12 @@ from .training.engine import on_one_cpu, start_mxnet
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse `argv`, and train or resume."""
     given = vars(_parser(options.model_of_help(argv)).parse_args(argv))
-    folder, file, threads = given.pop("resume"), given.pop("options"), None
+    folder = given.pop("resume")
+    file = given.pop("options")
     if file is not None:
         given = options.overridden(options.read_options(file), given)
 
+    threads = None
     if folder is None:
         config = _new_config(given)
     elif several := read_repeats(folder):
@@ -89,8 +91,9 @@ def _parser(model: str | None = None) -> Parser:
     parser = Parser("d2l_autorec.run", __doc__)
     options.add_options(parser, models() if model is None else {model: model_class(model)})
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
-    about = "a file of them, as tune's best.json"
-    parser.add_argument("--options", type=Path, metavar="FILE", help=about)
+    parser.add_argument(
+        "--options", type=Path, metavar="FILE", help="a file of them, as tune's best.json"
+    )
     return parser
 
 

@@ -104,16 +104,28 @@ def _telling(search: "Search", trials: float, minutes: float | None) -> Iterator
 
 def _parser(names: str | None = None) -> Parser:
     """Return the parser with the options of every model, or of those whose help is asked for."""
-    parser, configs = Parser("d2l_autorec.tune", __doc__), models()
+    configs = models()
     if names is not None:
         configs = {found.model: type(found.base) for found in candidates_of({"model": names})}
-    add, about = parser.add_argument, "how many trainings, of all processes [30]"
-    add("--trials", type=parser_of(int), metavar="N", help=about)
-    about = "instead of --trials: how long to search, the winner's training included"
-    add("--minutes", type=parser_of(float), metavar="M", help=about)
+    parser = Parser("d2l_autorec.tune", __doc__)
+    parser.add_argument(
+        "--trials",
+        type=parser_of(int),
+        metavar="N",
+        help="how many trainings, of all processes [30]",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=parser_of(float),
+        metavar="M",
+        help="instead of --trials: how long to search, the winner's training included",
+    )
     listed = "; ".join(f"{task}: {', '.join(searched(task))}" for task in TASKS)
-    about = f"which models where --model names none: {listed} [rating]"
-    add("--task", choices=TASKS, help=about)
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help=f"which models where --model names none: {listed} [rating]",
+    )
     add_options(parser, configs)
     return parser
 
@@ -125,9 +137,9 @@ def _write(tuned: "Tuned", folder: Path, score: "Score") -> None:
     table = tuned.trials.assign(options=tuned.trials["options"].map(json.dumps))
     write_atomically(folder / "trials.csv", table.to_csv(index=False).encode())
 
-    data, path = tuned.config.source_name(), folder / "history.png"
+    path = folder / "history.png"
     with warning_of_figure(path):
-        draw_trials(tuned.trials, score, data, path)
+        draw_trials(tuned.trials, score, tuned.config.source_name(), path)
 
 
 def _train_winner(tuned: "Tuned", folder: Path, hidden: bool, as_json: bool) -> None:
@@ -162,8 +174,9 @@ def table_of(tuned: "Tuned") -> str:
 
     table = best[["model", "preset", "trial", "validation", "best_epoch", "epochs", "seconds"]]
     table = table.fillna({"preset": ""}).astype({"best_epoch": int, "epochs": int})
-    shown: dict[Any, Any] = {"validation": "{:.4f}".format, "seconds": seconds_shown}
-    return table.to_string(index=False, formatters=shown)
+    return table.to_string(
+        index=False, formatters={"validation": "{:.4f}".format, "seconds": seconds_shown}
+    )
 
 
 class _Command(ModuleType):

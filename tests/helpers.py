@@ -108,6 +108,19 @@ def by_hand(run: TrainedModel) -> onp.ndarray:
     return out - ratings.offset
 
 
+def started(folder: Path, verb: str, *arguments: str) -> subprocess.Popen:
+    """`python -m d2l_autorec.VERB ARGUMENTS` in a folder, as a process whose output can be read."""
+    words = [sys.executable, "-m", f"d2l_autorec.{verb}", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+
+
+def succeeded(process: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+    """The same process, whose exit code is 0."""
+    assert process.returncode == 0, process.stderr
+    return process
+
+
 def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> None:
     """One line on stderr with every fragment, exit code 2, no output, no traceback."""
     assert process.returncode == 2, process.stderr

@@ -116,7 +116,8 @@ class Checkpointing(Callback):
         if self._folder is None or training.workers.size > 1:
             return
         steps = training.sums()
-        if checkpoint.are_finite(training.net) and not training.has_diverged(steps[-1]):
+        is_good = checkpoint.are_finite(training.net) and not training.has_diverged(steps[-1])
+        if is_good:  # if not, the divergence is reported next
             self._save(training, EpochUnderWay(steps, training.rows, training.seconds))
 
     def _save(self, training: Training, under_way: EpochUnderWay) -> None:

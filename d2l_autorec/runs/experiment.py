@@ -268,10 +268,15 @@ class Experiment(ABC):
             size = int(np.sum(getattr(config, config.sized_by)))  # of one layer, or several
             if self.kernel == "dense" and config.reads == "rows":
                 size += columns  # its predictions
-            shape, numbers = (config.rows_of_a_step(rows), size), self.num_ratings
-            copies = config.validated + 2 * config.average  # the average, and what it stands for
-            option = config.sized_by
-            check_network(network, self.devices, option, shape, numbers, fused is None, copies)
+            check_network(
+                network,
+                self.devices,
+                config.sized_by,
+                batch_shape=(config.rows_of_a_step(rows), size),
+                ratings=self.num_ratings,
+                gradients=fused is None,
+                copies=config.validated + 2 * config.average,  # the average, and what it replaces
+            )
         if fused:
             fused.load()
 
@@ -286,11 +291,11 @@ class Experiment(ABC):
 
     def about(self) -> dict[str, Any]:
         """Return the description, for config.json, of the data and the model gone on from."""
-        data, about = self.train_data, {**self.counts(), **self.about_data()}
+        about = {"name": self.train_data.name, "train_sha256": self.train_data.fingerprint}
         if self.inherited:
             content = b"".join(array.tobytes() for array in self.inherited.values())
             about["start_sha256"] = hashlib.sha256(content).hexdigest()
-        return {"name": data.name, "train_sha256": data.fingerprint, **about}
+        return {**about, **self.counts(), **self.about_data()}
 
     def identity(self) -> str:
         """Return a digest of what the run computes; it ties a checkpoint to its run."""
@@ -549,21 +554,26 @@ class Experiment(ABC):
     def _training(self) -> Training:
         """Return the training of a phase, restored from its checkpoint."""
         config, workers, phase = self.config, self.workers, self.checkpoint.phase
-        net, loader = self.trained(phase, self.net)
+        trained, loader = self.trained(phase, self.net)
         decay = config.weight_decay(self.train_data, phase)
-        trainer = make_trainer(net, config, self.devices, workers, decay)
+        trainer = make_trainer(trained, config, self.devices, workers, decay)
 
-        loss, history = self.loss(phase, trainer), list(self.checkpoint.history)
-        limit = math.inf if stage_of(phase) > 1 else EXPLODED * self.ignorance
-        rates = config.task == "rating"
         training = Training(
-            net, loader, loss, trainer, self.devices, workers, rates, limit, history
+            trained,
+            loader,
+            self.loss(phase, trainer),
+            trainer,
+            self.devices,
+            workers,
+            config.task == "rating",
+            math.inf if stage_of(phase) > 1 else EXPLODED * self.ignorance,
+            list(self.checkpoint.history),
         )
         training.step = self.fused_steps(self.net) or training.step
 
         if arrays := self.checkpoint.arrays:
             under_way = self.checkpoint.under_way
-            checkpoint.restore(net, trainer, loader, arrays, len(under_way.steps))
+            checkpoint.restore(trained, trainer, loader, arrays, len(under_way.steps))
             self.checkpoint.arrays = {}
             training = replace(training, **vars(under_way))
 

@@ -135,11 +135,13 @@ def save_curve(
     metric : str
         The name of the metric.
     """
-    names, notes, series = {"test": "test"}, [], []
+    names = {"test": "test"}
+    notes: list[str] = []
     if is_reconstruction(result):
         names["test"] = f"held-out {result['based']}s"
         notes.append(f"{names['test']} are reconstructed from their own ratings")
 
+    series = []
     for part, color in style.COLOR_OF.items():
         measured = [(one.epoch, _of_part(one, part).get(metric)) for one in history]
         if points := [(epoch, value) for epoch, value in measured if value is not None]:
@@ -152,8 +154,10 @@ def save_curve(
         level = [(history[-1].epoch, result[f"baseline_test_{metric}"])]
         series.append(Series(result["baseline"], level, style.GREY, ":", is_level=True))
     if result.get("best_epoch") and not history[-1].validation:
-        epochs = f"{len(history)} epochs, as many as were best on validation ratings"
-        notes.append(f"refitted on all training ratings for {epochs}")
+        notes.append(
+            f"refitted on all training ratings for {len(history)} epochs, as many as were best "
+            "on validation ratings"
+        )
     based = f" ({result['based']}-based)" if "based" in result else ""
     title = f"{result['model']}{based} on {result['dataset']}"
     draw_runs(series, path, title, value_label(metric, [result]), notes)
@@ -239,16 +243,23 @@ def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
         A PNG file.
     """
     metric = table.metrics[0]
-    means = [line.mean(metric) for line in lines]
-    errors = [line.deviation(metric) or 0 for line in lines]
-    published = {place + 0.25: line.row.value for place, line in enumerate(lines) if line.row.value}
+    published = [
+        (line.row.value, place + 0.25)  # a quarter of a row below
+        for place, line in enumerate(lines)
+        if line.row.value is not None
+    ]
 
     with figure_at(path, 1.8 + 0.45 * len(lines), table.title, [made_of(lines)]) as axes:
-        look = dict(fmt="o", color=style.BLUE, label="here")
-        axes.errorbar(means, range(len(lines)), xerr=errors, **look)
-        if published:  # a quarter of a row below
-            look = dict(color=style.BLACK, label=table.reference)
-            axes.plot([*published.values()], [*published], "x", **look)
+        axes.errorbar(
+            [line.mean(metric) for line in lines],
+            range(len(lines)),
+            xerr=[line.deviation(metric) or 0 for line in lines],
+            fmt="o",
+            color=style.BLUE,
+            label="here",
+        )
+        if published:
+            axes.plot(*zip(*published, strict=True), "x", color=style.BLACK, label=table.reference)
 
         axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)

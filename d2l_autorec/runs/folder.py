@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,17 @@ REPEATS = "runs.json"  # describes several seeds or folds, in the folder that ha
 
 def new_folder(begins: str) -> Path:
     """Make a new folder in runs/, whose name is `begins` and the time, and return its path."""
-    name, number = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}", 1
-    while True:
+    name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in count(1):
         path = Path("runs", name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir(parents=True)
-            return path
         except FileExistsError:  # another run has begun in the same second
-            number += 1
+            continue
+        except OSError:
+            break  # locked says what is wrong
+        break
+    return path
 
 
 @dataclass
@@ -105,8 +109,10 @@ class RunFolder:
     def finished(self) -> dict[str, Any]:
         """Return the result; raise DataError if the run has not finished."""
         if self.result is None:
-            way_out = f"finish it with `train_model(resume={self.path})`"
-            raise DataError(f"{self.path} holds a run that has not finished: {way_out}")
+            raise DataError(
+                f"{self.path} holds a run that has not finished: finish it with "
+                f"`train_model(resume={self.path})`"
+            )
         return self.result
 
     def known(self) -> "tuple[Ratings, Ratings, Clicks | None]":
@@ -145,8 +151,8 @@ class RunFolder:
 
     def write_metrics(self, phases: Mapping[str, Sequence[EpochRecord]]) -> None:
         """Write metrics.csv: a row for each epoch of each phase, a column for each metric."""
-        content = metrics_text(phases)
-        self.write("metrics.csv", lambda path: path.write_bytes(content.encode()))
+        content = metrics_text(phases).encode()
+        self.write("metrics.csv", lambda path: path.write_bytes(content))
 
     def finish(self, phases: Mapping[str, Sequence[EpochRecord]], result: dict[str, Any]) -> None:
         """Write the metrics and, last, result.json."""
@@ -179,15 +185,18 @@ def config_of(about: dict[str, Any], path: Path) -> RunConfig:
         options = dict(about["options"])
         model = str(options["model"])
     if model not in models():
-        why = f"`model={model}`, which nothing here registers: install its package"
-        raise DataError(f"{path} is of {why}")
+        raise DataError(
+            f"{path} is of `model={model}`, which nothing here registers: install its package"
+        )
 
     known = {spec.name: spec.default for spec in fields(model_class(model))}
     try:  # an option that the version of the run had not is what it was then: no preset's
         return model_class(model)(**{**known, **options})
     except ConfigError as error:
-        why = f"was edited, or written by another version of d2l_autorec ({error})"
-        raise DataError(f"{path} {why}: {files.BEGIN_ANEW}") from error
+        raise DataError(
+            f"{path} was edited, or written by another version of d2l_autorec ({error}): "
+            f"{files.BEGIN_ANEW}"
+        ) from error
 
 
 def read_repeats(folder: Path) -> RunConfig | None:

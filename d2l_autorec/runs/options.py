@@ -53,7 +53,8 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 def own_options(config: RunConfig) -> Options:
     """Return a configuration's model and options that differ from its preset, but for output."""
-    usual, own = type(config)(preset=config.preset), {"model": config.model}
+    usual = type(config)(preset=config.preset)
+    own = {"model": config.model}
     for spec in dataclasses.fields(config):
         value = getattr(config, spec.name)
         if spec.metadata["group"] != "output" and value not in (None, getattr(usual, spec.name)):
@@ -150,10 +151,16 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
         if own:
             about.append(head + "; ".join(f"{n}: {text}" if text else n for n, text in own.items()))
 
-    common, check = "of ratings: {}; of clicks: {}".format(*names), one_of(tuple(configs))
-    more = dict(help=". ".join(about), common=common, check=check, metavar="NAME")
     spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
-    spec.metadata = MappingProxyType({**spec.metadata, **more})
+    spec.metadata = MappingProxyType(
+        {
+            **spec.metadata,
+            "help": ". ".join(about),
+            "common": "of ratings: {}; of clicks: {}".format(*names),
+            "metavar": "NAME",
+            "check": one_of(tuple(configs)),
+        }
+    )
     return spec
 
 
@@ -247,8 +254,9 @@ def whole_number(check: Check) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if _is_whole(text) and check.accepts(int(text)):
             return int(text)
-        allowed = f"it must be a whole number, {check.allowed}"
-        raise argparse.ArgumentTypeError(f"it is {brief(text)!r}: {allowed}")
+        raise argparse.ArgumentTypeError(
+            f"it is {brief(text)!r}: it must be a whole number, {check.allowed}"
+        )
 
     return parse
 

@@ -81,10 +81,15 @@ class RankingExperiment(Experiment):
         """Return the evaluations of the test and the validation users."""
         clicks, config = self.train_data, self.config
         parts = {"test": clicks.test, "validation": clicks.validation}
-        more: dict[str, Any] = {"with_loss": config.logits, "cut_offs": config.at}
         return {
             name: RankingEvaluation(
-                part.fold_in, part.held_out, self.devices, self.batchify, train=clicks.train, **more
+                part.fold_in,
+                part.held_out,
+                self.devices,
+                self.batchify,
+                with_loss=config.logits,
+                cut_offs=config.at,
+                train=clicks.train,
             )
             for name, part in parts.items()
             if len(part.user_ids)

@@ -51,8 +51,9 @@ class RatingExperiment(Experiment):
         if data is None:
             data = RatingParts(*load_and_split(self.config))
         else:
-            parts = {"train": data.train, "validation": data.validation, "test": data.test}
-            splits.check_apart(parts)
+            splits.check_apart(
+                {"train": data.train, "validation": data.validation, "test": data.test}
+            )
 
         seen = 0  # first ratings, which are not for validation
         if self.start:
@@ -83,8 +84,11 @@ class RatingExperiment(Experiment):
 
     def about_data(self) -> dict[str, Any]:
         """Return what config.json says of the data beside name, sizes and training digest."""
-        scale, offset = list(self.train_data.scale or ()), self.train_data.offset
-        return {"scale": scale, "offset": offset, "test_sha256": self.test.fingerprint}
+        return {
+            "scale": list(self.train_data.scale or ()),
+            "offset": self.train_data.offset,
+            "test_sha256": self.test.fingerprint,
+        }
 
     def counts(self) -> dict[str, int]:
         """Return the sizes of the data."""
@@ -164,12 +168,14 @@ class RatingExperiment(Experiment):
 
     def evaluations(self, phase: str) -> dict[str, RatingEvaluation]:
         """Return the evaluations of the test and the validation part, for each epoch."""
-        inputs, matrix, means = self.part(phase), self._table(phase), self.begins_with_means
+        inputs, matrix = self.part(phase), self._table(phase)
         found = {}
         if self.test:
             found["test"] = self._evaluation(inputs, self.test, matrix)
         if self.validation and not phase.startswith("refit"):
-            found["validation"] = self._evaluation(inputs, self.validation, matrix, means)
+            found["validation"] = self._evaluation(
+                inputs, self.validation, matrix, self.begins_with_means
+            )
         if found:
             inputs.means()  # while there is no network: of 20 million ratings they take a gigabyte
         return found
@@ -177,9 +183,17 @@ class RatingExperiment(Experiment):
     def _evaluation(
         self, inputs: Ratings, test: Ratings, matrix: Any = None, beside_means: bool = False
     ) -> RatingEvaluation:
-        config = self.config
-        fixed = config.based, config.clip, self.batchify, config.split == "held-out-rows"
-        return RatingEvaluation(inputs, test, self.devices, *fixed, beside_means, matrix)
+        return RatingEvaluation(
+            inputs,
+            test,
+            self.devices,
+            self.config.based,
+            self.config.clip,
+            self.batchify,
+            self.config.split == "held-out-rows",
+            beside_means,
+            matrix,
+        )
 
     def of_start(self, net: Any, test: RatingEvaluation) -> dict[str, float]:
         """Return the test metrics of the model that the run goes on from; `net` is its network."""

@@ -88,7 +88,8 @@ def tell(config: RunConfig, result: dict[str, Any]) -> None:
             remarks.append(f"`model={config.model}` is computed at once: it was fitted anew to all")
         block = [*_summary(result), *_about_training(config, result), *_about_start(config, result)]
         block.append(("run folder", result["run"]))
-        table, closing = _by_cut_off(result), closing_block(block, config, result, result["run"])
+        table = _by_cut_off(result)
+        closing = closing_block(block, config, result, result["run"])
 
     _say(config, result, remarks, table, closing)
 
@@ -108,7 +109,9 @@ def tell_several(config: RunConfig, summary: dict[str, Any]) -> None:
     first = results[0]
     remarks = shortfall({**first, **summary})
 
-    label, block, table = f"test {label_of(name)}", _summary(first)[:1], ""
+    label = f"test {label_of(name)}"
+    block = _summary(first)[:1]
+    table = ""
     titles = {f"test_{name}": label, f"baseline_test_{name}": summary.get("baseline", "")}
     if columns := {metric: title for metric, title in titles.items() if metric in summary}:
         lines = [[word, *columns.values()]]
@@ -116,7 +119,8 @@ def tell_several(config: RunConfig, summary: dict[str, Any]) -> None:
             lines.append([str(number), *(f"{result[metric]:.4f}" for metric in columns)])
         table = aligned(lines, left=1)
         score = f"{summary[f'test_{name}']:.4f} ± {summary[f'test_{name}_sd']:.4f} over "
-        block.append((label, f"{score}{len(results)} {word}s{against_baseline(summary, name)}"))
+        score += f"{len(results)} {word}s{against_baseline(summary, name)}"
+        block.append((label, score))
 
     block.append(("run folders", folder))
     closing = closing_block(block, config, first, f"{folder}/{word}-{numbers[0]}")
@@ -182,8 +186,10 @@ def _about_result(result: dict[str, Any]) -> list[str]:
     """Return remarks on the test metrics."""
     remarks = shortfall(result)
     if cold := result.get("cold_test_ratings"):
-        text = f"{cold} of {result['test_ratings']} test ratings are of a user or item without "
-        text += "training ratings and were predicted by a mean"
+        text = (
+            f"{cold} of {result['test_ratings']} test ratings are of a user or item without "
+            "training ratings and were predicted by a mean"
+        )
         if result["test_without_cold_rmse"] is not None:
             text += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
         remarks.append(text)
@@ -321,8 +327,10 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
         return []  # a single evaluation shows no trend
 
     name = "epochs" if vars(config).get("updates") is None else "updates"
-    improving = f"{label_of(config.score.metric)} was still improving at epoch {best}, the last"
-    return [f"the validation {improving}: raise `{name}`"]
+    return [
+        f"the validation {label_of(config.score.metric)} was still improving at epoch {best}, "
+        f"the last: raise `{name}`"
+    ]
 
 
 def _about_best(config: RunConfig, result: dict[str, Any]) -> str:

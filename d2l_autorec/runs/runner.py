@@ -114,8 +114,10 @@ def train_several(config: RunConfig, folder: Path, resumed: bool = False) -> dic
     word, values = config.repeats
     if config.kvstore in DISTRIBUTED:
         several = "fold=all" if word == "fold" else f"seeds={config.seeds}"
-        why = f"train the {word}s one by one"
-        raise ConfigError(f"`{several}` and `kvstore={config.kvstore}` exclude each other: {why}")
+        raise ConfigError(
+            f"`{several}` and `kvstore={config.kvstore}` exclude each other: train the {word}s "
+            "one by one"
+        )
 
     with locked(folder, new=not resumed):
         if not resumed:

@@ -104,9 +104,11 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
         If none of the models has an option, or it has an effect on none.
     """
     options = {name: value for name, value in given.items() if name not in NOT_SEARCHED}
-    if (kvstore := options.get("kvstore")) in DISTRIBUTED:
-        why = "a trial is a training of one process"
-        raise ConfigError(f"`kvstore={kvstore}` and a search exclude each other: {why}")
+    if options.get("kvstore") in DISTRIBUTED:
+        raise ConfigError(
+            f"`kvstore={options['kvstore']}` and a search exclude each other: a trial is a "
+            "training of one process"
+        )
 
     wanted = _named(options.pop("model")) if "model" in options else searched(kind)
     found = [_candidate(model, options) for model in wanted]
@@ -144,8 +146,10 @@ def _candidate(model: str, given: Options) -> Candidate:
         fixed = {"val_ratio": 0.1, "refit": True, **fixed}
         for name, value in (("split", "held-out-rows"), ("val_ratio", 0)):
             if fixed.get(name) == value:
-                why = "leaves no validation ratings, which decide a search"
-                raise ConfigError(f"`{name}={value}` {why}: leave it out")
+                raise ConfigError(
+                    f"`{name}={value}` leaves no validation ratings, which decide a search: "
+                    "leave it out"
+                )
 
     base = build_config({"preset": config.best_preset(fixed), **fixed})
     fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}

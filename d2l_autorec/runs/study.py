@@ -29,8 +29,9 @@ def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        why = f"a search needs Optuna ({error}): pip install 'd2l_autorec[tune]'"
-        raise ConfigError(why) from error
+        raise ConfigError(
+            f"a search needs Optuna ({error}): pip install 'd2l_autorec[tune]'"
+        ) from error
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
@@ -111,8 +112,8 @@ class SharedFolder:
         finally:
             fcntl.flock(self._presence, fcntl.LOCK_SH)
 
-    def open_study(self, **options: Any) -> Any:
-        """Open the study, or create it with these options; call it while holding the list.
+    def open_study(self, direction: str, pruner: Any) -> Any:
+        """Open the study, or create it; call it while holding the list.
 
         Raises
         ------
@@ -128,5 +129,10 @@ class SharedFolder:
         with telling_damage(path, WAY_OUT):
             backend = optuna.storages.journal.JournalFileBackend(str(path), StudyLock(path))
             storage = optuna.storages.JournalStorage(backend)
-        known = dict(storage=storage, study_name="tune", load_if_exists=True)
-        return optuna.create_study(**known, **options)
+        return optuna.create_study(
+            storage=storage,
+            study_name="tune",
+            direction=direction,
+            load_if_exists=True,
+            pruner=pruner,
+        )

@@ -133,9 +133,17 @@ def models_table(task: str, data: Mapping[str, Any], source: str) -> Table:
     if options["split"] == "k-fold":
         folds = options.setdefault("folds", RatingModel.folds)
         vary, values, splits = "fold", [*range(1, folds + 1)], f"{folds} folds"
-    rows = [Row(label, own) for label, own in compared_rows(task).items()]
-    about = f"The same {splits} for every model; each chooses its epochs on validation data."
-    return Table("models", f"Which model for {source}", about, options, rows, vary, values, task)
+    return Table(
+        "models",
+        f"Which model for {source}",
+        f"The same {splits} for every model; each chooses its epochs, where it has any, on "
+        "validation data of its own.",
+        options,
+        [Row(label, own) for label, own in compared_rows(task).items()],
+        vary,
+        values,
+        task,
+    )
 
 
 class Line(NamedTuple):
@@ -183,7 +191,8 @@ def section(table: Table, lines: Sequence[Line]) -> str:
     blocks = [f"## {table.title}", table.data, markdown([head, *cells])]
     if table.is_of_own_data:
         blocks.append(conclusion(table, lines))
-    return "\n\n".join([*blocks, f"![{table.title}]({table.name}.png)"]) + "\n"
+    blocks.append(f"![{table.title}]({table.name}.png)")
+    return "\n\n".join(blocks) + "\n"
 
 
 def behind_best(table: Table, lines: Sequence[Line]) -> "list[Difference | None]":
@@ -219,16 +228,22 @@ def rows_of(table: Table, lines: Sequence[Line]) -> list[dict[str, Any]]:
     first = table.metrics[0]
     rows = []
     for line in lines:
-        options = json.dumps({**table.options, **line.row.options})
-        row: dict[str, Any] = {"model": line.row.label, "dataset": line.results[0]["dataset"]}
-        row |= {"options": options, "runs": len(line.results)}
+        row: dict[str, Any] = {
+            "model": line.row.label,
+            "dataset": line.results[0]["dataset"],
+            "options": json.dumps({**table.options, **line.row.options}),
+            "runs": len(line.results),
+        }
         for metric in table.metrics:
             row |= {metric: line.mean(metric), f"{metric}_sd": line.deviation(metric)}
             if f"{metric}_se" in line.results[0]:
                 row[f"{metric}_se"] = line.mean(f"{metric}_se")
 
-        row[f"{first}_of_runs"] = " ".join(map(repr, line.values(first)))
-        row |= {"published": line.row.published, "published_value": line.row.value}
+        row |= {
+            f"{first}_of_runs": " ".join(map(repr, line.values(first))),
+            "published": line.row.published,
+            "published_value": line.row.value,
+        }
         rows.append(row)
     return rows
 
@@ -260,10 +275,10 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
     """Return the conclusion in a sentence or two; the first line is the baseline."""
     best = max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
-    name, figure = best.row.label, f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
-    text = f"{name} is best ({figure})"
+    figure = f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
+    text = f"{best.row.label} is best ({figure})"
     if best is lines[0]:
-        text = f"No model beats {name} ({figure}) on these data"
+        text = f"No model beats {best.row.label} ({figure}) on these data"
     if table.vary != "fold":
         return f"{text}; one split does not say how sure that is."
 
@@ -273,5 +288,7 @@ def conclusion(table: Table, lines: Sequence[Line]) -> str:
         return f"{text}, but these folds do not tell it from {', '.join(unsure)}."
 
     nearest, apart = min(behind.items(), key=lambda pair: abs(pair[1].mean))
-    difference = f"{abs(apart.mean):.4f} ± {apart.error:.4f} (standard error over folds)"
-    return f"{text}; the next, {nearest}, is behind by {difference}."
+    return (
+        f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
+        "(standard error over folds)."
+    )

@@ -133,8 +133,8 @@ def tune(
     kind = "ranking" if isinstance(train, Clicks) else "rating"
     given = own_options(config) if isinstance(config, RunConfig) else config or {}
     candidates = candidates_of(given, kind)
-    folder, limits = Path(out) if out else None, limits_of(trials, minutes, time.monotonic())
-    return Search(candidates, train, validation, devices).run(folder, *limits)
+    limits = limits_of(trials, minutes, time.monotonic())
+    return Search(candidates, train, validation, devices).run(Path(out) if out else None, *limits)
 
 
 def limits_of(trials: int | None, minutes: float | None, begin: float) -> tuple[float, float]:
@@ -251,7 +251,7 @@ class Search:
         direction = "maximize" if self.score.higher_is_better else "minimize"
         pruner = self._optuna.pruners.PercentilePruner(PRUNED_BELOW, n_warmup_steps=UNPRUNED)
         with shared.holding():
-            self._study = shared.open_study(direction=direction, pruner=pruner)
+            self._study = shared.open_study(direction, pruner)
 
         while True:
             with shared.holding():
@@ -327,20 +327,21 @@ class Search:
         They do not depend on trials that were lost, so that a search that was killed goes on as it
         would have.
         """
-        [seed] = np.random.SeedSequence([self._first.seed, begun]).generate_state(1).tolist()
-        how = dict(multivariate=True, group=True, constant_liar=True)
+        seeds = np.random.SeedSequence([self._first.seed, begun])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `group`, for models with options of their own, is new
-            return self._optuna.samplers.TPESampler(seed=seed, **how)
+            return self._optuna.samplers.TPESampler(
+                seed=int(seeds.generate_state(1)[0]),
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+            )
 
     def _deadline(self) -> float:
-        """Return the time at which a trial must end, to leave time for the winner's training.
-
-        The first complete trial has all the time that it needs.
-        """
+        """Return the time at which a trial must end, to leave time for the winner's training."""
         best = self._best()
         if best is None:
-            return math.inf
+            return self._end
 
         found = best.user_attrs
         share = 1 + found["best_epoch"] / found["epochs"]
@@ -355,8 +356,11 @@ class Search:
 
     def _try(self, trial: Any, watch: SignalWatch) -> None:
         """Train a trial, tell the study its result, and report it."""
-        options, value, begin = trial.user_attrs["options"], None, time.perf_counter()
-        pruning = Pruning(trial, self.score, self._deadline())
+        options = trial.user_attrs["options"]
+        deadline = self._deadline() if self._best() else math.inf  # one must be complete
+        pruning = Pruning(trial, self.score, deadline)
+        begin = time.perf_counter()
+        value = None
 
         try:
             config = make_config({**options, "quiet": True})
@@ -386,8 +390,8 @@ class Search:
 
         fixed = {*self.candidates[options["model"]].fixed, "preset"}
         own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
-        seconds = seconds_shown(found["seconds"])
         what = ", ".join([options["model"], options["preset"], *own])
+        seconds = seconds_shown(found["seconds"])
         self.say(f"trial {trial.number + 1}: {outcome}, {seconds} s ({what})")
 
     def _tuned(self, is_last: bool) -> Tuned:
@@ -446,14 +450,18 @@ class Pruning(Callback):
 
 def _frame(trials: Sequence[Any]) -> pd.DataFrame:
     """Return the trials as a frame; see `Tuned`."""
-    rows, found = [], ("best_epoch", "epochs", "seconds", "options")
-    for trial in trials:
-        state, about = trial.state.name.lower(), trial.user_attrs
-        value = trial.value if state == "complete" else None
-        row = {"trial": trial.number + 1, "state": state, "model": about["model"]}
-        row |= {"preset": about.get("preset"), "validation": value}
-        rows.append({**row, **{name: about.get(name) for name in found}})
-    return pd.DataFrame(rows)
+    found = ("best_epoch", "epochs", "seconds", "options")
+    return pd.DataFrame(
+        {
+            "trial": trial.number + 1,
+            "state": trial.state.name.lower(),
+            "model": trial.user_attrs["model"],
+            "preset": trial.user_attrs.get("preset"),
+            "validation": trial.value if trial.state.name == "COMPLETE" else None,
+            **{name: trial.user_attrs.get(name) for name in found},
+        }
+        for trial in trials
+    )
 
 
 def folds_of(clicks: Clicks) -> list[Clicks]:
@@ -473,8 +481,9 @@ def folds_of(clicks: Clicks) -> list[Clicks]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the first split has told what all folds drop
             fold = prepare_clicks(known, 1.0, 0, 0, Fold(number, of), 0)
-        parts = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
-        pairs, users = dict(zip(PIECES, [*parts, empty, empty])), fold.heldout_users
+        train, fold_in, held_out = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
+        pairs = dict(zip(PIECES, (train, fold_in, held_out, empty, empty)))
+        users = fold.heldout_users
         found.append(replace(fold, pairs=pairs, validation_users=users, heldout_users=0))
     return found
 
@@ -489,8 +498,9 @@ def _trial_data(
         train = load_clicks(given) if ranks else load_and_split(given)[0]
     if ranks != isinstance(train, Clicks):
         wanted = "Clicks, as prepare_clicks makes them" if ranks else "Ratings"
-        why = f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
-        raise ConfigError(why)
+        raise ConfigError(
+            f"train is a {type(train).__name__}: `model={config.model}` needs {wanted}"
+        )
 
     if not isinstance(train, Clicks):
         return [RatingParts(*splits.all_to_train(train), validation)]

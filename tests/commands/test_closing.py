@@ -4,6 +4,7 @@ import csv
 import shlex
 
 import pytest
+from helpers import succeeded
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.result import closing_block
@@ -55,8 +56,7 @@ def assert_it_works(in_process, command):
     """The next command recommends ten items."""
     python, flag, module, *words = shlex.split(command)
     assert (python, flag) == ("python", "-m")
-    process = in_process(module.removeprefix("d2l_autorec."), *words)
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process(module.removeprefix("d2l_autorec."), *words))
     assert len(process.stdout.splitlines()) == 11  # a head and ten items
 
 
@@ -94,7 +94,7 @@ def test_the_next_command_works(in_process, options):
     assert_it_works(in_process, block(in_process("run", *SMALL, *options).stdout)["next"])
 
 
-@pytest.mark.parametrize("ids", [["a b", "o'neil"], ["-7", "-8"], ["$x", "--user"], ["é", "x,y"]])
+@pytest.mark.parametrize("ids", [["$x", "o'neil"], ["-7", "é b"]])
 def test_ids_and_folders_are_quoted_for_the_shell(in_process, tmp_path, ids):
     with open(tmp_path / "mine.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -103,12 +103,11 @@ def test_ids_and_folders_are_quoted_for_the_shell(in_process, tmp_path, ids):
             writer.writerow([ids[number % 2], f"i{number // 2}", 1 + number % 5])
 
     words = ("--ratings", "mine.csv", "--model", "bias", "--out", "my runs/a&b")
-    process = in_process("run", *words)
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("run", *words))
     _, command = process.stdout.splitlines()[-1].split(maxsplit=1)
     _, _, _, *words = shlex.split(command)
     assert words[0] == "my runs/a&b"
-    assert in_process("recommend", *words).returncode == 0
+    succeeded(in_process("recommend", *words))
 
 
 def test_an_id_that_looks_like_an_option():

@@ -74,41 +74,13 @@ def hold_damaged(run_folder, folder, name, damage):
     assert {path.name for path in copy.iterdir()} <= before | {".lock"}
 
 
-def flipped(place, bit, cut):
-    def damage(content):
-        at = int(place * len(content))
-        if cut:
-            return content[:at]
-        return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
-
-    return damage
-
-
-@given(
-    name=st.sampled_from(
-        ["config.json", "result.json", "metrics.csv", "ratings.npz", "model.params"]
-    ),
-    place=st.floats(0, 1, exclude_max=True),
-    bit=st.integers(0, 7),
-    cut=st.booleans(),
-)
-@settings(max_examples=40, **TIMES)
-def test_damaged_run_files(run_folder, tmp_path, name, place, bit, cut):
-    hold_damaged(run_folder, tmp_path, name, flipped(place, bit, cut))
-
-
 def edited(key, value):
     """Put `value` in the place of a key, of any depth, that `key` from 0 to 1 points at."""
 
     def damage(content):
         document = json.loads(content)
-        places = [(document, name) for name in document]
-        places += [
-            (inner, name)
-            for inner in document.values()
-            if isinstance(inner, dict)
-            for name in inner
-        ]
+        inner = [value for value in document.values() if isinstance(value, dict)]
+        places = [(holder, name) for holder in (document, *inner) for name in holder]
         holder, name = places[int(key * len(places))]
         holder[name] = value
         return json.dumps(document).encode()

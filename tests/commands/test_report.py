@@ -8,7 +8,7 @@ import signal
 import numpy as onp
 import pandas as pd
 import pytest
-from helpers import assert_user_error, outcome
+from helpers import assert_user_error, outcome, succeeded
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.report import configs_of, name_of
@@ -23,8 +23,7 @@ QUICK = ("--quick", "--table", "chapter", "--out", "out")
 
 def test_quick_report_and_again(in_process, tmp_path):
     """Every row is there; no run is repeated, and one without its result goes on as it began."""
-    first = in_process("report", *QUICK)
-    assert first.returncode == 0, first.stderr
+    first = succeeded(in_process("report", *QUICK))
     text = (tmp_path / "out" / "report.md").read_text()
     assert "No figure here is a result" in text
     for row in TABLES["chapter"].rows:
@@ -139,8 +138,7 @@ def test_standard_errors_of_rankings_by_hand():
 
 
 def test_quick_report_of_rankings(in_process, tmp_path):
-    process = in_process("report", "--quick", "--table", "ranking-1m", "--out", "out")
-    assert process.returncode == 0, process.stderr
+    succeeded(in_process("report", "--quick", "--table", "ranking-1m", "--out", "out"))
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| Recall@50 | Coverage@10 | Novelty@10 | Diversity@10 | Gini@10 | runs |" in text
     for row in TABLES["ranking-1m"].rows:

@@ -5,7 +5,7 @@ import signal
 
 import pandas as pd
 import pytest
-from helpers import assert_user_error, own_file
+from helpers import assert_user_error, own_file, succeeded
 
 from d2l_autorec.runs import runner
 from d2l_autorec.runs.options import as_texts
@@ -18,8 +18,7 @@ SMALL = ("--dataset", SET, "--model", "autorec,bias", "--hidden", "8", "--update
 
 def test_three_trials(in_process, tmp_path):
     """The table, the files, a run of best.json that finds the same test RMSE; one more trial."""
-    process = in_process("tune", *SMALL, "--trials", "3", "--out", "t")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("tune", *SMALL, "--trials", "3", "--out", "t"))
     head, *rows = process.stdout.split("\nbest: ")[0].splitlines()
     assert head.split()[:4] == ["model", "preset", "trial", "validation"]
     assert len(rows) == 3
@@ -73,8 +72,9 @@ def test_a_winner_that_is_stopped_names_the_search(in_process, tmp_path, monkeyp
 def test_an_own_file_of_clicks(in_process, tmp_path):
     own_file(tmp_path)
     words = ("--model", "ease,popularity", "--threshold", "1", "--min-user-clicks", "1")
-    process = in_process("tune", "--ratings", "mine.csv", *words, "--trials", "4", "--out", "t")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(
+        in_process("tune", "--ratings", "mine.csv", *words, "--trials", "4", "--out", "t")
+    )
     assert "test NDCG@100" in process.stdout
 
 
@@ -85,7 +85,7 @@ def test_no_folder_is_two_things(in_process, tmp_path):
     search = ("tune", "--dataset", SET, "--model", "bias", "--trials", "1")
     made = {"one": run, "two": folds, "three": search}
     for out, words in made.items():
-        assert in_process(*words, "--out", out).returncode == 0
+        succeeded(in_process(*words, "--out", out))
 
     for words in made.values():
         for folder in made:
@@ -101,8 +101,6 @@ def test_no_folder_is_two_things(in_process, tmp_path):
         (["--trials", "0"], ["--trials is 0", "at least 1"]),
         (["--minutes", "-1"], ["--minutes is -1.0", "above 0"]),
         (["--trials", "3", "--minutes", "1"], ["--trials and --minutes exclude each other"]),
-        (["--model", "autorec,ease"], ["--model autorec,ease names models of ratings and"]),
-        (["--split", "held-out-rows"], ["leaves no validation ratings"]),
         (["--kvstore", "dist_sync"], ["--kvstore dist_sync and a search exclude each other"]),
     ],
 )
@@ -131,8 +129,7 @@ def test_other_ratings_replace_those_of_the_file(in_process, tmp_path):
     options = {"dataset": SET, "model": "bias", "damping": 2.0}
     (tmp_path / "best.json").write_text(json.dumps(options))
     words = ("--options", "best.json", "--ratings", "mine.csv", "--damping", "3", "--quiet")
-    process = in_process("run", *words, "--out", "r")
-    assert process.returncode == 0, process.stderr
+    succeeded(in_process("run", *words, "--out", "r"))
     began = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
     given = {"dataset": "auto", "ratings": "mine.csv", "model": "bias", "damping": 3.0}
     assert {name: began[name] for name in given} == given

@@ -15,6 +15,7 @@ from d2l_autorec.trained_model import train_model
 
 SET = "synthetic:60x80x900"
 SMALL = dict(dataset=SET, hidden=(4,), epochs=2, quiet=True, cpus=1)
+BASELINES = ("popularity", "ease")
 CLICKS = dict(dataset=SET, threshold=3.0, min_user_clicks=1, heldout_users=12, quiet=True)
 
 
@@ -79,11 +80,10 @@ def test_rows_that_training_never_saw_have_means_of_their_own(based, tmp_path):
     assert result["baseline_test_rmse"] == pytest.approx(rmse(test.values, predicted), rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("model", ["autorec", "mf"])
-def test_noise_is_predicted_by_means(model, seed, recwarn):
+def test_noise_is_predicted_by_means(model, recwarn):
     """Ratings drawn at random hold nothing beyond the global mean; chance may cost 0.5 %."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     cells = np.unravel_index(rng.choice(300 * 200, 3000, replace=False), (300, 200))
     values = rng.choice([1.0, 2, 3, 4, 5], 3000)
     ratings = Ratings(*cells, values, np.arange(300), np.arange(200), scale=(1.0, 5.0))
@@ -100,21 +100,25 @@ def test_noise_is_predicted_by_means(model, seed, recwarn):
 
 @pytest.mark.filterwarnings("ignore")
 def test_popularity(tmp_path):
-    names = ("popularity", "ease")
-    popularity, ease = (
-        train_run(make_config({**CLICKS, "model": name, "out": str(tmp_path / name)}))
-        for name in names
-    )
+    configs = [{**CLICKS, "model": name, "out": str(tmp_path / name)} for name in BASELINES]
+    popularity, ease = map(train_run, map(make_config, configs))
     assert "baseline" not in popularity
     assert ease["baseline"] == "popularity"
     assert ease["baseline_test_ndcg@100"] == pytest.approx(popularity["test_ndcg@100"])
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The options and the result of three epochs."""
+    out = str(tmp_path_factory.mktemp("runs") / "run")
+    config = make_config({**SMALL, "val_ratio": 0.2, "epochs": 3, "out": out})
+    return config, train_run(config)
+
+
 @pytest.mark.parametrize("preset, advice", [("chapter", "--preset best"), ("best", "than means")])
-def test_a_model_that_is_no_better_says_so(preset, advice, tmp_path, capsys):
-    config = make_config({**SMALL, "preset": preset, "out": str(tmp_path / "run")})
-    result = {**train_run(config), "baseline_test_rmse": 0.01, "serves_means": False}
-    tell(config, result)
+def test_a_model_that_is_no_better_says_so(run, preset, advice, capsys):
+    config, result = run
+    tell(config, {**result, "preset": preset, "baseline_test_rmse": 0.01})
     said = capsys.readouterr().err
     assert "no better than the user and item means, whose test RMSE is 0.0100" in said
     assert advice in said
@@ -135,10 +139,9 @@ def test_a_ranking_that_is_no_better_is_not_sent_to_itself(model, advice, tmp_pa
 
 
 @pytest.mark.parametrize("best, said", [(3, True), (2, False)])
-def test_a_best_epoch_that_is_the_last_is_said(best, said, tmp_path, capsys):
-    config = make_config({**SMALL, "val_ratio": 0.2, "epochs": 3, "out": str(tmp_path / "run")})
-    result = {**train_run(config), "best_epoch": best}
-    tell(config, result)
+def test_a_best_epoch_that_is_the_last_is_said(run, best, said, capsys):
+    config, result = run
+    tell(config, {**result, "best_epoch": best})
     found = "was still improving at epoch 3, the last: raise --epochs" in capsys.readouterr().err
     assert found == said
 

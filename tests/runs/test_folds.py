@@ -4,12 +4,10 @@ import json
 import shlex
 import signal
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, train_run
+from helpers import assert_user_error, started, succeeded, train_run
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.tuning import tune
@@ -27,8 +25,7 @@ LOUD = tuple(word for word in FOLDS if word != "--quiet")
     [(FOLDS, "fold", (1, 2, 3)), ((*SMALL, "--seed", "4", "--seeds", "2"), "seed", (4, 5))],
 )
 def test_the_mean_of_the_runs(words, option, values, in_process, tmp_path):
-    process = in_process("run", *words, "--json", "--out", "several")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("run", *words, "--json", "--out", "several"))
     summary = json.loads(process.stdout)
     options = dict(dataset=SET, hidden=(8,), epochs=2, cpus=1, quiet=True)
     if option == "fold":
@@ -63,14 +60,13 @@ def test_what_is_printed(in_process, tmp_path):
 
     _, *words = shlex.split(closing[-1])
     assert words[:4] == ["python", "-m", "d2l_autorec.recommend", "folds/fold-1"]
-    assert in_process("recommend", *words[3:]).returncode == 0
+    succeeded(in_process("recommend", *words[3:]))
 
 
 def test_several_without_a_test(in_process):
     """It ended in a KeyError."""
     words = ("--model", "mean", "--dataset", SET, "--seeds", "2", "--test-ratio", "0")
-    process = in_process("run", *words, "--out", "seeds")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("run", *words, "--out", "seeds"))
     labels = [line.split("  ")[0] for line in process.stdout.splitlines()]
     assert labels == ["data set", "run folders", "next"]
 
@@ -78,26 +74,18 @@ def test_several_without_a_test(in_process):
 def test_stopped_and_gone_on_with(in_process, tmp_path):
     """Ctrl-C in the second fold; --resume of the folder ends as if never stopped."""
     words = (*LOUD, "--epochs", "60")
-    whole = in_process("run", *words, "--out", "whole")
-    assert whole.returncode == 0, whole.stderr
+    whole = succeeded(in_process("run", *words, "--out", "whole"))
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "d2l_autorec.run", *words, "--out", "cut"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    while b"fold 2, run 2 of 3" not in process.stderr.readline():
-        pass
-    while b"epoch 5" not in process.stderr.readline():
-        pass
+    process = started(tmp_path, "run", *words, "--out", "cut")
+    for awaited in ("fold 2, run 2 of 3", "epoch 5"):
+        while awaited not in process.stderr.readline():
+            pass
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and not out
-    assert b"run --resume cut" in err and b"fold-2" not in err.splitlines()[-1]
+    assert "run --resume cut" in err and "fold-2" not in err.splitlines()[-1]
 
-    again = in_process("run", "--resume", "cut")
-    assert again.returncode == 0, again.stderr
+    again = succeeded(in_process("run", "--resume", "cut"))
     assert again.stdout.replace("cut", "whole") == whole.stdout
     assert_user_error(in_process("run", "--resume", "cut", "--hidden", "9"), "--hidden 9 (was 8)")
 

@@ -137,9 +137,7 @@ SHORT = dict(epochs=2, hidden=4, **QUIET)
     [
         (None, "best"),
         (AutoRecConfig(**SHORT), "best"),
-        (AutoRecConfig(**SHORT, preset="chapter"), "chapter"),
         (AutoRecConfig(**SHORT, decoder_activation="sigmoid"), "chapter"),
-        (d2l.MFConfig(epochs=2, factors=3, **QUIET), "best"),
         (d2l.BiasConfig(**QUIET), "chapter"),
     ],
 )

@@ -5,8 +5,17 @@ import warnings
 from dataclasses import replace
 
 import numpy as onp
+import pandas as pd
 import pytest
-from helpers import assert_user_error, epochs_of, history_of, outcome, parameters, train_run
+from helpers import (
+    assert_user_error,
+    epochs_of,
+    history_of,
+    outcome,
+    parameters,
+    succeeded,
+    train_run,
+)
 from mxnet import np
 
 from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
@@ -146,11 +155,6 @@ def test_it_stops_only_where_it_was_evaluated():
     "arguments, message",
     [
         (
-            ["--anneal-cap", "0.1"],
-            "--anneal-cap is an option of --model mult-vae: --model autorec has "
-            "no such thing; leave it out",
-        ),
-        (
             ["--model", "mult-vae", "--search-beta", "--anneal", "constant"],
             "--search-beta and --anneal constant exclude each other: it needs a beta that grows",
         ),
@@ -159,14 +163,6 @@ def test_it_stops_only_where_it_was_evaluated():
             "--heldout-users 100 and --validation-users 100 hold out 100 and 100 of the 176 users",
         ),
         (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
-        (
-            ["--model", "ease", "--split", "leave-last-out", "--test-ratio", "0.2"],
-            "--test-ratio has no effect: --split leave-last-out has no use for it",
-        ),
-        (
-            ["--model", "ease", "--split", "time", "--heldout-users", "9"],
-            "--heldout-users has no effect: --split time has no use for it",
-        ),
     ],
 )
 def test_user_errors(in_process, tmp_path, arguments, message):
@@ -179,10 +175,9 @@ def test_user_errors(in_process, tmp_path, arguments, message):
 def clicks_file(folder):
     """Clicks without ratings: u0.. of 'a,0'.., in a file of one's own."""
     cells = onp.random.default_rng(3).choice(60 * 30, 700, replace=False)
-    lines = [f'u{cell // 30},"a,{cell % 30}"' for cell in cells]
-    path = folder / "clicks.csv"
-    path.write_text("\n".join(["user,item", *lines]) + "\n")
-    return path
+    lines = [f'u{cell // 30},"a,{cell % 30}"\n' for cell in cells]
+    (folder / "clicks.csv").write_text("user,item\n" + "".join(lines))
+    return folder / "clicks.csv"
 
 
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
@@ -190,18 +185,14 @@ def test_own_clicks(tmp_path, in_process, model):
     path, out = clicks_file(tmp_path), tmp_path / "run"
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     network = QUICK[-6:] if model == "mult-vae" else ()
-    given = ("--model", model, "--ratings", str(path), "--out", str(out), "--quiet")
-    process = in_process("run", *given, *network)
-    assert process.returncode == 0, process.stderr
+    given = ("--model", model, "--ratings", str(path), "--out", "run", "--quiet")
+    process = succeeded(in_process("run", *given, *network))
     result = json.loads((out / "result.json").read_text())
     assert (result["heldout_users"], result["items"], result["train_users"]) == (6, 30, 48)
     assert result["repeated_clicks"] == 1 and "1 (repeated clicks," in process.stderr
-    process = in_process("recommend", str(out), "--user", "u3", "-n", "4", "--json")
-    seen = {
-        line.split(",", 1)[1].strip('"')
-        for line in path.read_text().splitlines()
-        if line.startswith("u3,")
-    }
+    process = in_process("recommend", "run", "--user", "u3", "-n", "4", "--json")
+    clicks = pd.read_csv(path)
+    seen = {*clicks.item[clicks.user == "u3"]}
     found = [row["item"] for row in json.loads(process.stdout)]
     assert len(found) == 4 and not set(found) & seen
 
@@ -211,8 +202,7 @@ def test_clicks_held_out_by_time(tmp_path, in_process, model):
     """All are trained on; what is loaded measures alike, and recommends no known click."""
     out, network = tmp_path / "run", QUICK[-6:] if model == "mult-vae" else ()
     given = ("--dataset", "synthetic:200x80x5000", "--split", "leave-last-out", "--out", str(out))
-    process = in_process("run", "--model", model, *given, *network)
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("run", "--model", model, *given, *network))
     result = json.loads((out / "result.json").read_text())
     users = result["users"]
     assert f"users           {users} to train, {users} of them to validate" in process.stdout
@@ -237,34 +227,6 @@ def test_clicks_without_times(tmp_path, in_process):
     assert not (tmp_path / "run").exists()
 
 
-def test_recommend_a_known_user(runs, in_process):
-    for model in (*MODELS, *BASELINES):
-        run = load_run(runs / model)
-        clicks = run.ratings.to_csr("user").toarray()
-        user = int(clicks.sum(axis=1).argmin())
-        net = run.net(np.array(clicks[user : user + 1]))
-        scores = onp.array(net.asnumpy() if hasattr(net, "asnumpy") else net)[0]
-        expected = onp.argsort(-onp.where(clicks[user] > 0, -onp.inf, scores), kind="stable")[:5]
-        words = ("--user", str(run.ratings.user_ids[user]), "-n", "5", "--json")
-        process = in_process("recommend", str(run.path), *words)
-        assert process.returncode == 0, process.stderr
-        found = json.loads(process.stdout)
-        assert [row["item"] for row in found] == run.ratings.item_ids[expected].tolist()
-        onp.testing.assert_allclose([row["score"] for row in found], scores[expected], atol=2e-5)
-
-
-def test_similar_items(runs, in_process):
-    run = load_run(runs / "mult-dae")
-    weights = run.net.column_vectors().weights
-    weights = weights - weights.mean(axis=0)
-    weights /= onp.linalg.norm(weights, axis=1, keepdims=True)
-    expected = onp.argsort(-(weights @ weights[7]), kind="stable")[1:4]
-    words = ("--similar-items", str(run.ratings.item_ids[7]), "-n", "3", "--json")
-    process = in_process("recommend", str(run.path), *words)
-    items = [row["item"] for row in json.loads(process.stdout)]
-    assert items == run.ratings.item_ids[expected].tolist()
-
-
 def test_popularity_knows_no_similar_items(runs, in_process):
     assert_user_error(
         in_process("recommend", str(runs / "popularity"), "--similar-items", "7"),
@@ -276,8 +238,7 @@ def test_popularity_knows_no_similar_items(runs, in_process):
 def test_export(runs, in_process, tmp_path, model):
     """The file gives the network's logits for rows of length 1, of any number."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    process = in_process("export", str(runs / model), "--out", str(tmp_path))
-    assert process.returncode == 0, process.stderr
+    succeeded(in_process("export", str(runs / model), "--out", str(tmp_path)))
     run = load_run(runs / model)
     rows = run.ratings.to_csr("user").toarray()
     unit = rows / onp.linalg.norm(rows, axis=1, keepdims=True)
@@ -292,16 +253,13 @@ def test_export(runs, in_process, tmp_path, model):
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
     options = {"model": "bias", "dataset": "synthetic:60x80x900", "quiet": True}
     train_run(make_config({**options, "out": str(tmp_path / "bias")}))
-    both = ("compare", str(runs / "ease"), str(tmp_path / "bias"))
+    both = ("compare", str(runs / "ease"), "bias")
     process = in_process(*both)
-    assert process.returncode == 0 and "test RMSE" in process.stdout
-    assert "NDCG@100" in process.stdout
-    process = in_process(*both, "--figure", str(tmp_path / "c.png"))
+    assert process.returncode == 0
+    assert "test RMSE" in process.stdout and "NDCG@100" in process.stdout
+    process = in_process(*both, "--figure", "c.png")
     assert process.returncode == 2 and not (tmp_path / "c.png").exists()
-    assert (
-        "the runs have no metric in common: draw them apart (some predict ratings and some rank"
-        in process.stderr.splitlines()[-1]
-    )
+    assert "the runs have no metric in common: draw them apart" in process.stderr
 
 
 # the dense kernel draws dropout alike for both

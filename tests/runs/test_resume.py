@@ -15,7 +15,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, epochs_of, history_of, outcome, train_run
+from helpers import assert_user_error, epochs_of, history_of, outcome, started, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.sources import synthetic_ratings
@@ -42,16 +42,6 @@ def state(net, trainer, loader):
     return dict(live_arrays(net, trainer, loader_state(loader)))
 
 
-def start(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "d2l_autorec.run", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_killed_runs_resume_to_the_bit(tmp_path, thirty_epochs, kills):
     """By SIGKILL at random moments; a run that ends before makes room for another."""
@@ -64,7 +54,7 @@ def test_killed_runs_resume_to_the_bit(tmp_path, thirty_epochs, kills):
             shutil.rmtree(folder)
         elif (folder / "config.json").exists():
             words = ("--resume", "run")
-        process = start(tmp_path, *words)
+        process = started(tmp_path, "run", *words)
         try:
             timeout = clock.uniform(0.5, longest) if killed < kills else None
             _, errors = process.communicate(timeout=timeout)
@@ -99,7 +89,7 @@ sys.exit(run_command("d2l_autorec.run", main, sys.argv[2:]))
 def thirty_epochs(tmp_path_factory):
     """The outcome of a run that nothing stopped, and its seconds."""
     folder, began = tmp_path_factory.mktemp("thirty"), time.monotonic()
-    assert start(folder, *THIRTY_EPOCHS, "--out", "whole").wait() == 0
+    assert started(folder, "run", *THIRTY_EPOCHS, "--out", "whole").wait() == 0
     return outcome(folder / "whole"), time.monotonic() - began
 
 

@@ -51,7 +51,7 @@ def runs(draw, model):
 
 
 @pytest.mark.parametrize("model", PHASES)
-@settings(max_examples=8, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_is_stated_is_of_the_served_model(model, data):
     config = make_config({**data.draw(runs(model)), "quiet": True, "cpus": 1})

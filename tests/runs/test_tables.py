@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, own_file
+from helpers import assert_user_error, own_file, succeeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from d2l_autorec.models.registry import make_config
+from d2l_autorec.report import name_of
 from d2l_autorec.runs.tables import Line, Row, conclusion, difference, models_table
 
 NDCG = "test_ndcg@100"
@@ -59,8 +61,7 @@ def test_nothing_beats_the_means():
 def test_a_report_of_an_own_file(in_process, brief, tmp_path):
     """Four models on the same folds; again, nothing is run anew; another content, all is."""
     path = own_file(tmp_path)
-    first = in_process("report", "--ratings", path.name, "--folds", "3")
-    assert first.returncode == 0, first.stderr
+    first = succeeded(in_process("report", "--ratings", path.name, "--folds", "3"))
     text = (tmp_path / "runs" / "report-mine" / "report.md").read_text()
     for label in ("user and item means", "matrix factorization", "I-AutoRec", "U-AutoRec"):
         assert f"| {label} |" in text and f"| {label} |" in first.stdout
@@ -74,9 +75,10 @@ def test_a_report_of_an_own_file(in_process, brief, tmp_path):
     assert again.stdout == first.stdout and again.stderr.count("\n") == 1
 
     lines = path.read_text().splitlines()
+    config = make_config(ratings=str(path))
+    before = name_of(config)
     path.write_text("\n".join(lines[:-1]) + "\n")
-    other = in_process("report", "--ratings", path.name, "--folds", "3")
-    assert other.returncode == 0 and other.stdout != first.stdout
+    assert name_of(config) != before
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -89,11 +91,8 @@ def test_a_single_split_has_no_errors():
 
 def test_a_report_of_clicks(in_process, brief, tmp_path):
     own_file(tmp_path)
-    process = in_process(
-        *("report", "--ratings", "mine.csv", "--task", "ranking", "--folds", "3"),
-        *("--min-user-clicks", "1", "--out", "out"),
-    )
-    assert process.returncode == 0, process.stderr
+    words = ("--ratings", "mine.csv", "--task", "ranking", "--min-user-clicks", "1")
+    succeeded(in_process("report", *words, "--folds", "3", "--out", "out"))
     text = (tmp_path / "out" / "report.md").read_text()
     for label in ("popularity", "EASE", "Mult-DAE", "Mult-VAE", "RecVAE"):
         assert f"| {label} |" in text
@@ -102,11 +101,8 @@ def test_a_report_of_clicks(in_process, brief, tmp_path):
 
 def test_a_report_of_tuned_models(in_process, brief, tmp_path):
     own_file(tmp_path)
-    process = in_process(
-        *("report", "--ratings", "mine.csv", "--folds", "2", "--tune", "--trials", "2"),
-        *("--out", "out"),
-    )
-    assert process.returncode == 0, process.stderr
+    words = ("--ratings", "mine.csv", "--folds", "2", "--tune", "--trials", "2")
+    succeeded(in_process("report", *words, "--out", "out"))
     # means choose their damping themselves: three models of two folds are searched
     assert len([*(tmp_path / "out" / "searches").glob("*/study.log")]) == 6
 

@@ -12,6 +12,7 @@ import mxnet as mx
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import started
 
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
@@ -308,15 +309,8 @@ def test_a_damaged_study_is_told(right, wrong, train, tmp_path):
 WORDS = f"--model autorec --dataset {SET} --hidden 8 --updates 50 --cpus 1 --out t".split()
 
 
-def start(folder, trials):
-    """`tune` as a process of its own, its lines to be read."""
-    words = [sys.executable, "-m", "d2l_autorec.tune", *WORDS, "--trials", str(trials)]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return subprocess.Popen(words, cwd=folder, text=True, **pipes)
-
-
 def test_two_processes_share_a_search(tmp_path):
-    pair = [start(tmp_path, 8), start(tmp_path, 8)]
+    pair = [started(tmp_path, "tune", *WORDS, "--trials", "8") for _ in range(2)]
     ended = [process.communicate(timeout=300) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], ended
 
@@ -332,7 +326,7 @@ def test_two_processes_share_a_search(tmp_path):
 
 
 def test_ctrl_c_and_again(tmp_path, in_process):
-    process = start(tmp_path, 50)
+    process = started(tmp_path, "tune", *WORDS, "--trials", "50")
     while not process.stderr.readline().startswith("trial 2"):
         pass
     process.send_signal(signal.SIGINT)
