@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.pop("resume")
     file = given.pop("options")
     if file is not None:
-        given = options.overridden(options.read_options(file), given)
+        given = options.overridden(file, given)
 
     threads = None
     if folder is None:

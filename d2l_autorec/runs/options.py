@@ -68,19 +68,15 @@ def as_texts(options: Options) -> dict[str, str | bool]:
     return {name: v if isinstance(v, bool) else shown(v) for name, v in given.items()}
 
 
-def read_options(path: Path) -> Options:
-    """Return the unchecked options in a JSON file, such as a search writes.
+def overridden(path: Path, given: Options) -> Options:
+    """Return a JSON file's options updated by those given; other ratings replace the file's.
 
     Raises
     ------
     DataError
         If the file cannot be read, or holds no JSON object.
     """
-    return read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
-
-
-def overridden(options: Options, given: Options) -> Options:
-    """Return a file's options updated by those given; other ratings replace the file's."""
+    options = read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
     if any(name in given for name in SOURCES):
         options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
     return {**options, **given}

@@ -171,28 +171,20 @@ class RatingExperiment(Experiment):
         inputs, matrix = self.part(phase), self._table(phase)
         found = {}
         if self.test:
-            found["test"] = self._evaluation(inputs, self.test, matrix)
+            found["test"] = self._evaluation(inputs, self.test, matrix=matrix)
         if self.validation and not phase.startswith("refit"):
             found["validation"] = self._evaluation(
-                inputs, self.validation, matrix, self.begins_with_means
+                inputs, self.validation, beside_means=self.begins_with_means, matrix=matrix
             )
         if found:
             inputs.means()  # while there is no network: of 20 million ratings they take a gigabyte
         return found
 
-    def _evaluation(
-        self, inputs: Ratings, test: Ratings, matrix: Any = None, beside_means: bool = False
-    ) -> RatingEvaluation:
+    def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
+        config = self.config
+        held_out = config.split == "held-out-rows"
         return RatingEvaluation(
-            inputs,
-            test,
-            self.devices,
-            self.config.based,
-            self.config.clip,
-            self.batchify,
-            self.config.split == "held-out-rows",
-            beside_means,
-            matrix,
+            inputs, test, self.devices, config.based, config.clip, self.batchify, held_out, **more
         )
 
     def of_start(self, net: Any, test: RatingEvaluation) -> dict[str, float]:

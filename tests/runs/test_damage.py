@@ -1,7 +1,6 @@
 """Damaged and edited run folders: one line that names the file; no traceback, no silence."""
 
 import functools
-import json
 import shutil
 
 import mxnet as mx
@@ -15,7 +14,7 @@ from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import ConfigError, DataError
-from d2l_autorec.support.files import read_json
+from d2l_autorec.support.files import read_json, write_json
 from d2l_autorec.trained_model import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
@@ -142,14 +141,6 @@ def test_every_command_verifies(folders, in_process, verb, file):
         )
 
 
-@pytest.fixture
-def unfinished(folders, tmp_path):
-    """A run folder without its result, as after a kill in the last epoch."""
-    shutil.copytree(folders["rating"], tmp_path / "run")
-    (tmp_path / "run" / "result.json").unlink()
-    return tmp_path / "run"
-
-
 @pytest.mark.parametrize(
     "change, fragment",
     [
@@ -161,16 +152,15 @@ def unfinished(folders, tmp_path):
         ({"momentum": 0.9}, "another version of d2l_autorec (momentum: AutoRecConfig has no such"),
     ],
 )
-def test_edited_options_are_named(unfinished, change, fragment):
-    folder = unfinished
+def test_edited_options_are_named(folders, tmp_path, change, fragment):
+    """In the folder of a run that was killed in its last epoch: no digest tells it."""
+    folder = shutil.copytree(folders["rating"], tmp_path / "run")
+    (folder / "result.json").unlink()
     config = read_json(folder / "config.json")
-    if "options" in change:
-        config.update(change)
-    else:
-        config["options"].update(change)
-    with Damaged(folder / "config.json", json.dumps(config).encode()):
-        with pytest.raises(DataError) as caught:
-            RunFolder.read(folder)
+    (config if "options" in change else config["options"]).update(change)
+    write_json(folder / "config.json", config)
+    with pytest.raises(DataError) as caught:
+        RunFolder.read(folder)
     assert fragment in str(caught.value)
 
 

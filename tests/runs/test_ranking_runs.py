@@ -220,13 +220,6 @@ def test_clicks_held_out_by_time(tmp_path, in_process, model):
     assert not {each.item for each in run.recommend(user, 80 - len(seen))} & {*seen}
 
 
-def test_clicks_without_times(tmp_path, in_process):
-    given = ("--ratings", str(clicks_file(tmp_path)), "--model", "ease", "--split", "time")
-    process = in_process("run", *given, "--out", str(tmp_path / "run"))
-    assert_user_error(process, "clicks.csv has no timestamps, which a split by time needs: leave")
-    assert not (tmp_path / "run").exists()
-
-
 def test_popularity_knows_no_similar_items(runs, in_process):
     assert_user_error(
         in_process("recommend", str(runs / "popularity"), "--similar-items", "7"),

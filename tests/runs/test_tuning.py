@@ -202,10 +202,11 @@ def test_clicks_that_are_no_folds(name, options):
     assert tuning.folds_of(clicks) == [clicks]
 
 
-def test_no_trial_could_be_trained(train):
+@pytest.mark.parametrize("limit", [{"trials": 2}, {"minutes": 0.001}])
+def test_no_trial_could_be_trained(limit, train):
     given = {**SMALL, "lr": 1e30, "lr_schedule": "constant"}
-    with pytest.raises(DataError, match="none of the 2 trials could be trained: .*has exploded"):
-        tune(given, train, trials=2)
+    with pytest.raises(DataError, match="none of the [12] trials could be trained: .*exploded"):
+        tune(given, train, **limit)
 
 
 def test_optuna_is_an_extra(train, monkeypatch):
