@@ -32,22 +32,17 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 # patterns of how other files begin, and what to say of such a file
 REFUSED = {
     rb"PK(?s:.)*?(xl/|\[Content_Types)|\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
-    rb"PK|7z\xbc\xaf|\xfd7zXZ|(?s:.{257})ustar": "is an archive: unpack it and name the ratings "
-    "file in it",
+    rb"PK|7z\xbc\xaf|\xfd7zXZ|(?s:.{257})ustar": "is an archive: unpack it and name the file in it",
     rb"\xff\xfe|\xfe\xff|[^\n]*\0": "is not text in UTF-8: save it as UTF-8 csv",
     rb"[^\n]*\r[^\n]": "has carriage returns for line ends: save it with those of Unix or Windows",
     rb"\s*\[\s*[{\]]": "is one JSON array: write one object a line, as jq -c '.[]' does",
-    rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps the error of a download: get the "
-    "file itself",
+    rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps of a failed download: get it anew",
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
-    rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and name the separator with "
-    "`separator`",
-    rb"[%#]": "begins with a comment, as files of MatrixMarket and KONECT: delete the lines that "
-    "begin with % or #, and MatrixMarket's line of sizes",
+    rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and give the `separator`",
+    rb"[%#]": "begins with a comment: delete lines with % or #, and MatrixMarket's line of sizes",
     rb"\d+:\s*\n": "has Netflix's blocks, a line '1:' above the ratings of film 1: write the film "
     """in each line, as awk -F'[:,]' '/:/{f=$1; next} {print $1","f","$2","$3}' does""",
-    rb"\s*\{\s*u?'": "has dicts of Python, not JSON: write each anew, as json.dumps("
-    "ast.literal_eval(line)) does",
+    rb"\s*\{\s*u?'": "has dicts of Python, not JSON: write json.dumps(ast.literal_eval(line))",
 }
 EXAMPLE = '{"user": "A1", "item": "B1", "rating": 5.0, "timestamp": 1400000000}'
 
@@ -114,19 +109,17 @@ def read_ratings(  # noqa: PLR0913  # what a person may give, by name
     return ratings_of(table, duplicates, scale, implicit)[0].with_titles(titles)
 
 
-def read_train_and_test(  # noqa: PLR0913  # as read_ratings
+def read_train_and_test(
     train: Path,
     test: Path,
-    columns: str | None = None,
-    separator: str | None = None,
     duplicates: str | None = None,
     scale: Scale = None,
-    quotes: bool = True,
     titles: Titles = None,
+    **layout: Any,
 ) -> tuple[Ratings, Ratings]:
     """Read a training and a test file; both parts have the index maps of the two together.
 
-    See `read_ratings` for the parameters.
+    See `read_ratings` for the parameters; `layout` may have columns, separator and quotes.
 
     Raises
     ------
@@ -135,7 +128,7 @@ def read_train_and_test(  # noqa: PLR0913  # as read_ratings
     """
     import pyarrow as pa
 
-    request = Request(ROLES[:3], columns, separator, quotes=quotes)
+    request = Request(ROLES[:3], **layout)
     first, second = (read_table(path, request) for path in (train, test))
     if set(first.columns) != set(second.columns):
         raise DataError(f"{train} and {test} differ: one has timestamps, and the other has none")
@@ -143,20 +136,18 @@ def read_train_and_test(  # noqa: PLR0913  # as read_ratings
     cut = len(first)
     both = {}
     for role in first.columns:
-        texts = [table.columns[role].cast(pa.string()) for table in (first, second)]
-        both[role] = pa.chunked_array([*texts[0].chunks, *texts[1].chunks], pa.string())
-    table = Table(
-        f"{train.name}+{test.name}",
-        both,
-        lambda row: first.locate(row) if row < cut else second.locate(row - cut),
-        f"{first.origin}; {second.origin}",
-        first.way_out,
-    )
+        chunks = [chunk for table in (first, second) for chunk in table.columns[role].chunks]
+        both[role] = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string())
 
+    def locate(row: int) -> str:
+        return first.locate(row) if row < cut else second.locate(row - cut)
+
+    name, origin = f"{train.name}+{test.name}", f"{first.origin}; {second.origin}"
+    table = Table(name, both, locate, origin, first.way_out)
     ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
     ratings = ratings.with_titles(titles)
     is_test = rows >= cut
-    told = f"{ratings.origin}; {int(is_test.sum()):,} of them in {test.name}"
+    told = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
     ratings = replace(ratings, origin=told)
     parts = ratings.part(~is_test), ratings.part(is_test)
     check_apart({"train": parts[0], "test": parts[1]})
@@ -195,9 +186,9 @@ def _beginning(path: Path) -> bytes:
             raise DataError(f"{path} is no file but a pipe or a device: copy it to a file")
         with path.open("rb") as file:
             return file.read(8)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read ({reason}): check its name and mode") from error
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}): check its name and mode"
+        raise DataError(f"{path} {reason}") from error
 
 
 def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -226,26 +217,19 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             while block := file.read(BLOCK_BYTES) + file.readline(BLOCK_BYTES):
                 if number == 1:
                     block = block.removeprefix(BYTE_ORDER_MARK)
-                    _check_kind(path, block[:2000])
+                    for pattern, reason in REFUSED.items():
+                        if re.match(pattern, block[:2000]):
+                            raise DataError(f"{path} {reason}")
 
                 block.decode()
                 yield number, block
                 number += np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))
     except UnicodeDecodeError as error:
         wrong = number + error.object.count(b"\n", 0, error.start)
-        raise DataError(
-            f"{path}, line {wrong}: bytes that are not UTF-8 text; save the file as UTF-8, "
-            "as iconv -f latin1 -t utf-8 does"
-        ) from error
+        what = "bytes that are not UTF-8 text; save the file as UTF-8, as iconv -f latin1 -t utf-8"
+        raise DataError(f"{path}, line {wrong}: {what} does") from error
     except OSError as error:
         raise DataError(f"{path} is damaged ({error}): get it anew") from error
-
-
-def _check_kind(path: Path, beginning: bytes) -> None:
-    """Raise DataError if a file begins like something other than lines of ratings."""
-    for pattern, reason in REFUSED.items():
-        if re.match(pattern, beginning):
-            raise DataError(f"{path} {reason}")
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -312,9 +296,8 @@ def _read_json(path: Path, request: Request) -> Table:
         row = re.search(r" in row (\d+)", str(error))
         place = locate(int(row[1]) + sum(map(len, parts))) if row else path
         reason = str(error).split(" in row")[0]
-        raise DataError(
-            f"{place}: {reason}; fix or remove the line: each must be like {EXAMPLE}"
-        ) from error
+        advice = f"fix or remove the line: each must be like {EXAMPLE}"
+        raise DataError(f"{place}: {reason}; {advice}") from error
 
     return _table_of(path, content, layout, locate, "JSON lines; ")
 
@@ -343,10 +326,8 @@ def read_titles(path: Path) -> dict[str, str]:
     for row, item in enumerate(map(str, ids[codes])):
         title = str(table.columns["title"][row].as_py() or "")
         if titles.setdefault(item, title) != title:
-            raise DataError(
-                f"{table.locate(row)}: id {item!r} has the title {title!r} here, and "
-                f"{titles[item]!r} above: keep one of them"
-            )
+            two = f"has the title {title!r} here, and {titles[item]!r} above: keep one of them"
+            raise DataError(f"{table.locate(row)}: id {item!r} {two}")
     return titles
 
 
@@ -375,11 +356,9 @@ def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
 
     for number, line in enumerate(lines, first):
         if '"' in line and not quoted_fields(line, character):
-            raise DataError(
-                f"{path}, line {number}: a quoted field does not end with its quote; each line "
-                "must be one rating: say `quotes=False` if quotes are part of the text, else "
-                "correct them, or save the file without the column of long texts"
-            )
+            advice = "say `quotes=False` if quotes are part of the text, else correct them"
+            what = "a quoted field does not end in its line"
+            raise DataError(f"{path}, line {number}: {what}: {advice}")
 
 
 def _plain_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
@@ -410,23 +389,19 @@ def _read_separated(path: Path, layout: Layout) -> Table:
         raise DataError(f"{path}: no line follows the header; each line must be one rating")
 
     try:
-        try:
-            content, uneven = _parsed(path, layout, pa.float64())
-        except pa.ArrowInvalid:  # these may be dates, or other texts that the rules decide on
-            content, uneven = _parsed(path, layout, pa.string())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: {error}; each line must be one rating") from error
+        content, uneven = _parsed(path, layout, pa.float64())
+    except pa.ArrowInvalid:  # these may be dates, or other texts that the rules decide on
+        content, uneven = _parsed(path, layout, pa.string())
 
     if uneven:
         quotes, separator = layout.request.quotes, layout.separator
         widths = ((n, len(fields_of(line, separator, quotes))) for n, line in lines_of(path))
         wrong = (pair for pair in widths if pair[1] != len(layout.names))
         number, width = next(wrong, (1, uneven[0]))
-        raise DataError(
-            f"{path}, line {number}: {width} fields where the first line has {len(layout.names)}; "
-            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: quote fields "
-            "that contain the separator, or fix the lines"
-        )
+        what = f"{width} fields where the first line has {len(layout.names)}"
+        affected = f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected"
+        advice = "quote fields that contain the separator, or fix the lines"
+        raise DataError(f"{path}, line {number}: {what}; {affected}: {advice}")
     return _table_of(path, content, layout, partial(_by_line, path, layout.header > 0))
 
 
@@ -454,19 +429,14 @@ def _parsed(path: Path, layout: Layout, numbers: Any) -> tuple["pa.Table", list[
             uneven.append(row.actual_columns)
         return "skip"
 
-    quote = '"' if layout.request.quotes else False
-    parsing = arrow_csv.ParseOptions(
-        delimiter=layout.character, quote_char=quote, invalid_row_handler=skip
-    )
+    split_by = {"delimiter": layout.character, "quote_char": layout.request.quotes and '"'}
+    parsing = arrow_csv.ParseOptions(**split_by, invalid_row_handler=skip)
     blocks = _plain_blocks(path, layout)
     begin = [*islice(blocks, 2)]
     # A short file is read at once: Arrow's threads, which may outlive Python, hold no object of it.
     is_short = len(begin) < 2
     source = pa.BufferReader(b"".join(begin)) if is_short else _Stream(chain(begin, blocks))
-    reading = arrow_csv.ReadOptions(
-        column_names=names, skip_rows=layout.header, block_size=3 * BLOCK_BYTES
-    )
-    typed = arrow_csv.ConvertOptions(
-        include_columns=list(kinds), column_types=kinds, null_values=[]
-    )
+    size, skipped = 3 * BLOCK_BYTES, layout.header
+    reading = arrow_csv.ReadOptions(block_size=size, skip_rows=skipped, column_names=names)
+    typed = arrow_csv.ConvertOptions(include_columns=[*kinds], column_types=kinds, null_values=[])
     return arrow_csv.read_csv(source, reading, parsing, typed), uneven

@@ -1,14 +1,13 @@
 """The one set of rules by which columns become `Ratings`: ids, values, times, duplicates."""
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..support.errors import ConfigError, DataError, DataWarning, did_you_mean, shortened
+from ..support.errors import ConfigError, DataError, did_you_mean, shortened, warn
 from .ids import plain_id
 from .layout import NUMBER
 from .ratings import LARGEST, Ratings
@@ -89,10 +88,8 @@ class Table:
         if count == len(bad) > 1:
             affected = f"all {count:,} rows are affected, so the column or the format is wrong"
             way_out = "; else ".join(filter(None, (way_out, self.way_out(role))))
-        raise DataError(
-            f"{self.locate(first)}: the {role} {what.format(shown)}; {affected}: "
-            f"{way_out or 'fix or remove them'}"
-        )
+        wrong = f"{self.locate(first)}: the {role} {what.format(shown)}"
+        raise DataError(f"{wrong}; {affected}: {way_out or 'fix or remove them'}")
 
 
 def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
@@ -110,31 +107,23 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
         try:
             df = pa.table(df).to_pandas()
         except (TypeError, ValueError) as error:
-            kind = type(df).__name__
             raise DataError(
-                f"df is a {kind}: give a frame in memory, of pandas, polars or Arrow"
+                f"df is a {type(df).__name__}: give a frame in memory, of pandas, polars or Arrow"
             ) from error
     names = list(df.columns)
     columns = {role: name for role, name in columns.items() if name is not None}
     for role, name in columns.items():
         if names.count(name) != 1:
-            advice = "; give df.reset_index(), as it is in the index" * (name in df.index.names)
-            clicks = "; rating=None if each row is a click" * (role == "rating")
-            raise DataError(
-                f"{role}={name!r}: the frame must have one column of this name, but has "
-                f"{', '.join(map(str, names))}{did_you_mean(str(name), map(str, names))}"
-                f"{advice}{clicks}"
-            )
+            found = ", ".join(map(str, names)) + did_you_mean(str(name), map(str, names))
+            found += "; give df.reset_index(), as it is in the index" * (name in df.index.names)
+            found += "; rating=None if each row is a click" * (role == "rating")
+            wanted = f"{role}={name!r}: the frame must have one column of this name"
+            raise DataError(f"{wanted}, but has {found}")
 
     if not len(df):
         raise DataError("the frame has no rows: each must be one rating")
-    return Table(
-        "frame",
-        {role: _column_of(df[name]) for role, name in columns.items()},
-        lambda row: f"frame, row {row}",
-        "frame",
-        lambda role: f"name the column that holds the {role.replace('times', 'rating')}s",
-    )
+    found = {role: _column_of(df[name]) for role, name in columns.items()}
+    return Table("frame", found, "frame, row {}".format, "frame", lambda _: "name another column")
 
 
 def _column_of(column: Any) -> "pa.ChunkedArray":
@@ -178,11 +167,7 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
-    codes = as_numpy(encoded.indices, -1)
-    try:
-        names = encoded.dictionary.cast(pa.string())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{table.name}: {role} ids are bytes that are no text of UTF-8") from error
+    codes, names = as_numpy(encoded.indices, -1), encoded.dictionary.cast(pa.string())
     if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
         return codes, as_numpy(names.cast(pa.int64()), 0), ""
 
@@ -334,34 +319,26 @@ def _refuse_missing_codes(table: Table, values: np.ndarray, different: np.ndarra
 def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implicit: bool) -> None:
     """Raise DataError for times, ids and counts; warn of zeros that may mean 'not rated'."""
     low, high = float(different[0]), float(different[-1])
-    what, way_out = "", table.way_out("times") + "; "
+    half = np.median(values) if high > HUGE else 0
+    what, way_out = "", table.way_out("times")
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
 
     if np.abs(different).min() >= HUGE:
         what = f"ratings of size {HUGE:g} or more look like times or ids"
     elif numbered and high - low > HUGE and (different % 1 == 0).all():
         what = f"{len(different)} different whole numbers as ratings look like times or ids"
-    elif not implicit and LARGEST >= high > HUGE and high > COUNTS * np.median(values) > 0:
-        what = (
-            f"ratings up to {high:g}, half of them {np.median(values):g} or less, look like counts "
-            "of plays or purchases"
-        )
-        way_out = "train a model of clicks, as `model=ease`, or write logarithms of them; "
+    elif not implicit and LARGEST >= high > COUNTS * half > 0:
+        what = f"ratings up to {high:g}, half of them {half:g} or less, look like counts of plays"
+        way_out = "train a model of clicks, as `model=ease`, or write logarithms of them"
     if what:
         meant = f"else say `scale={low:.9g},{high:.9g}` if they are meant so"
-        raise DataError(f"{table.locate(0)}: {what}: {way_out}{meant}")
+        raise DataError(f"{table.locate(0)}: {what}: {way_out}; {meant}")
 
     zeros = len(values) - np.count_nonzero(values)
     often = zeros > 2 * len(values) / len(different)
     if low == 0 and len(different) > 4 and different[1] >= 1 and often:
-        _warn(
-            f"{table.name}: {zeros:,} of {len(values):,} ratings are 0: if 0 means 'not rated', "
-            "remove these rows"
-        )
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, DataWarning, stacklevel=4)
+        told = f"{table.name}: {zeros:,} of {len(values):,} ratings are 0"
+        warn(f"{told}: if 0 means 'not rated', remove these rows")
 
 
 def ratings_of(
@@ -405,9 +382,7 @@ def ratings_of(
     table.columns.clear()  # half a gigabyte for 20 million rows
     pa.default_memory_pool().release_unused()
 
-    pairs = users.astype(np.int64)
-    pairs *= len(item_ids)
-    pairs += items
+    pairs = users.astype(np.int64) * len(item_ids) + items
     pairs[train_rows:] += len(user_ids) * len(item_ids) * bool(train_rows)
     count = len(pairs) - len(np.unique(pairs))
     rows = np.arange(len(pairs))
@@ -415,22 +390,20 @@ def ratings_of(
     merges = count and not (implicit and duplicates is None)
     if merges:
         _, first, pair_of = np.unique(pairs, return_index=True, return_inverse=True)
-        again = rows[first[pair_of] != rows]
-        row, before = int(again[0]), int(first[pair_of[again[0]]])
+        again = np.flatnonzero(first[pair_of] != rows)
+        before = first[pair_of[again]]
         if duplicates in (None, "error"):
-            other = int((values[again] != values[first[pair_of[again]]]).sum())
+            row, other = again[0], (values[again] != values[before]).sum()
             user, item = str(user_ids[users[row]]), str(item_ids[items[row]])
+            above = f"{values[before[0]]:g} in {table.locate(before[0]).split(', ')[-1]}"
+            rated = f"user {user!r} rated item {item!r} {values[row]:g}, and {above}"
             raise DataError(
-                f"{table.locate(row)}: user {user!r} rated item {item!r} {values[row]:g}, and "
-                f"{values[before]:g} in {table.locate(before).split(', ')[-1]}; {count} ratings "
-                f"are repeated, {other} of them with another value: choose `duplicates=last` or "
-                "mean, or delete them"
+                f"{table.locate(row)}: {rated}; {count} ratings are repeated, {other} of them with "
+                "another value: choose `duplicates=last` or mean, or delete them"
             )
 
-        _warn(
-            f"{count} repeated ratings of an item by the same user were merged "
-            f"(`duplicates={duplicates}`)"
-        )
+        repeated = f"{count} repeated ratings of an item by the same user were merged"
+        warn(f"{repeated} (`duplicates={duplicates}`)")
         last = np.empty(len(first), dtype=np.int64)
         last[pair_of] = rows
         if duplicates == "mean":
@@ -443,8 +416,7 @@ def ratings_of(
     exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
     users, user_ids = canonical(users, user_ids, exact, times)
     items, item_ids = canonical(items, item_ids, exact, times)
-    del exact
-    merged = f" merged ({duplicates})" if merges else ""
+    merged = f" merged ({duplicates})" * bool(merges)
     repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
     size = size_of(values, user_ids, item_ids, scale)
     origin = "; ".join(filter(None, [table.origin, f"{size}, {repeats}", *told, more]))
@@ -452,29 +424,27 @@ def ratings_of(
     ratings = Ratings(*columns, name=table.name, origin=origin)
 
     if ratings.offset and not implicit:
-        low, high = ratings.bounds
-        _warn(
-            f"{table.name}: the rating scale {low:g}..{high:g} includes 0 or below, and 0 means "
-            f"unobserved: trained on rating + {ratings.offset:g}, shifted back in every output"
-        )
+        shown = f"{table.name}: the rating scale {ratings.bounds[0]:g}..{ratings.bounds[1]:g}"
+        shifted = f"trained on rating + {ratings.offset:g}, shifted back in every output"
+        warn(f"{shown} includes 0 or below, and 0 means unobserved: {shifted}")
     return ratings, rows
 
 
 def canonical(
     codes: np.ndarray, ids: np.ndarray, exact: np.ndarray, times: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's position among the ids in canonical order, and these ids."""
-    codes = codes.astype(np.intp)  # bincount would convert them each time
-    counts = np.bincount(codes, minlength=len(ids))
-    keys = [np.arange(len(ids))]  # the last key decides first
-    if times is not None:
-        keys.append(np.bincount(codes, times))
-    keys += [np.bincount(codes, exact), -counts]
+    """Return each row's position among the ids in canonical order, and these ids.
 
-    order = np.lexsort(keys)
-    position = np.empty(len(order), dtype=np.int32)
-    position[order] = np.arange(len(order), dtype=np.int32)
-    return position[codes], ids[order]
+    Ids without a row, as a frame's column of categories may have, are left out.
+    """
+    codes = codes.astype(np.intp)  # bincount would convert them each time
+    weights = [exact] if times is None else [times, exact]
+    sums = [np.bincount(codes, weight, len(ids)) for weight in weights]
+    counts = np.bincount(codes, minlength=len(ids))
+
+    order = np.lexsort([*sums, -counts])  # the last key decides first
+    position = np.argsort(order).astype(np.int32)
+    return position[codes], ids[order[: np.count_nonzero(counts)]]
 
 
 def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scale: Scale) -> str:
@@ -482,7 +452,5 @@ def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scal
     low, high = scale or (values.min(), values.max())
     whence = "as found" if scale is None else "as given"
     equal = ", all ratings equal" * bool(values.min() == values.max())
-    return (
-        f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items, scale "
-        f"{low:g}..{high:g} ({whence}{equal})"
-    )
+    size = f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items"
+    return f"{size}, scale {low:g}..{high:g} ({whence}{equal})"

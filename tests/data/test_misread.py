@@ -146,23 +146,26 @@ REFUSED = {
     ),
     # beginnings
     "Excel": (b"PK\x03\x04\x14\0[Content_Types].xml", "is an Excel file: save it as csv"),
-    "HTML": (head("", "<!DOCTYPE html>", "<p>404"), "is a web page, perhaps the error of a"),
+    "HTML": (head("", "<!DOCTYPE html>", "<p>404"), "is a web page, perhaps of a failed"),
     "sep=": (head("sep=;", "1;2;3"), "begins with Excel's line sep=: delete this line"),
     "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "JSON array": (head("[", '  {"user": 1}', "]"), "is one JSON array"),
-    "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "as files of Matrix"),
+    "MatrixMarket": (
+        head("%%MatrixMarket matrix coordinate", "3 3 1"),
+        "and MatrixMarket's line",
+    ),
     "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
     "xz": (b"\xfd7zXZ\x00", "is an archive: unpack it"),
     "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
     # quotes
     "quotes of a name": (
         head('u1\t"big" nail\t3', "u2\tx\t4"),
-        "line 1: a quoted field does not end with its quote; each line must be one rating: say "
-        "`quotes=False` if quotes are part of the text, else correct them, or save the file",
+        "line 1: a quoted field does not end in its line: say `quotes=False` if quotes are part of "
+        "the text, else correct them",
     ),
     "text of two lines": (
         head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
-        "line 2: a quoted field does not end with its quote",
+        "line 2: a quoted field does not end in its line",
     ),
     # values
     "-1 for not rated": (
@@ -172,7 +175,7 @@ REFUSED = {
     ),
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
-        "ratings up to 100000, half of them 3 or less, look like counts of plays or purchases: "
+        "ratings up to 100000, half of them 3 or less, look like counts of plays: "
         "train a model of clicks, as `model=ease`, or write logarithms of them",
     ),
     # a header is never data, and data never a header
@@ -188,7 +191,7 @@ REFUSED = {
     # no row is swallowed or cut
     "stray quote": (
         TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),
-        "line 41: a quoted field does not end with its quote",
+        "line 41: a quoted field does not end in its line",
     ),
     "field too many with :: later": (
         "1::2::3::4\n1::3::3::4\n1::9::x::3::4\n",
@@ -314,7 +317,6 @@ def test_polars(tmp_path):
         (FRAME.assign(user=[2.0**53, 8, 7]), "must be a text or a whole number; 1 of 3"),
         (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
         (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
-        (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),
         (FRAME.assign(user=[uuid.UUID(int=k) for k in range(3)]), "must be a text or a whole"),
         (FRAME.assign(user=pd.interval_range(0, 3)), "must be a text or a whole number"),
         (FRAME.assign(rating=[b"3", b"4", b"5"]), "the rating b'3' is not a number"),
@@ -332,6 +334,11 @@ def test_frames_that_are_refused(frame, message):
 def test_columns_that_are_no_times(times):
     with pytest.raises(DataError, match="the timestamp .* is not a number; all 3 rows"):
         Ratings.from_frame(FRAME.assign(timestamp=times), timestamp="timestamp")
+
+
+def test_categories_without_a_row_are_no_ids():
+    frame = FRAME.assign(user=pd.Categorical([8, 8, 8], categories=[7, 8, 9]))
+    assert Ratings.from_frame(frame[1:]).user_ids.tolist() == [8]
 
 
 def test_clicks_of_a_frame():
