@@ -34,7 +34,6 @@ NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
 DATE = r"\d{4}-\d\d-\d\d"
-FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
@@ -82,10 +81,8 @@ class Request:
         asked = {role.strip(): name.strip() for role, _, name in parts}
         known = set(self.needed) <= set(asked) <= set(ROLES)
         if not known or not all(asked.values()) or len(asked) < len(parts):
-            raise DataError(
-                f"`columns` is {self.columns!r}: it must be like user=userId,item=movieId,"
-                f"rating=rating[,timestamp=time], with {', '.join(self.needed)}, each once"
-            )
+            form = f"user=ID,item=NAME and so on, with {', '.join(self.needed)}, each once"
+            raise DataError(f"`columns` is {self.columns!r}: it must be like {form}")
         return asked
 
 
@@ -177,8 +174,10 @@ class Layout:
 
     def wrong(self, what: str, more: str = "") -> DataError:
         """Return the error for columns that cannot be told apart."""
-        way_out = self.request.exactly or f"say which is which with {self.suggestion()}"
-        return DataError(f"{self.place}: {what}; {way_out}{more}")
+        is_one = len(self.names) == 1
+        way_out = self.request.exactly or "say with `separator` what is between fields" * is_one
+        advice = way_out or f"say which is which with {self.suggestion()}{more}"
+        return DataError(f"{self.place}: {what}; {advice}")
 
     def remedy(self, role: str) -> str:
         """Return advice on a column that is wrong for its role.
@@ -284,11 +283,14 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
 
     if len(names) >= len(request.needed) and _is_header(layout):
         return replace(layout, header=number)
-    _check_width(layout)
 
     layout = replace(layout, rows=rows)
-    if not request.asked:
-        _refuse_unnamed(layout)
+    width, asked = layout.filled(), request.asked
+    if width > len(request.roles) and not asked:
+        raise layout.wrong(f"{width} columns without names", MATRIX)
+    for role, at in layout.columns.items():
+        if role != "timestamp" and layout.holds(DATE, at) and not asked:
+            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
     return layout
 
 
@@ -310,22 +312,6 @@ def _separator(lines: Sequence[str], request: Request) -> str:
     return max(SEPARATORS, key=preference)
 
 
-def _check_width(layout: Layout) -> None:
-    """Raise DataError unless the first line has enough fields."""
-    request, width = layout.request, len(layout.names)
-    fewest = len(request.needed)
-    if width == fewest or (width > fewest and not request.exactly):
-        return
-
-    way_out = "name another separator with `separator` if that is the reason"
-    if request.needed[width:] == ("rating",):
-        way_out += "; `model=ease`, which ranks clicks, needs no rating"
-    raise DataError(
-        f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
-        f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"
-    )
-
-
 def _is_header(layout: Layout) -> bool:
     """Return whether the first line is a header, by the rule of `detect`, or raise DataError."""
     first, request = layout.names, layout.request
@@ -342,36 +328,10 @@ def _is_header(layout: Layout) -> bool:
     if request.asked or request.exactly or found_again:
         return False
 
-    raise DataError(
-        f"{layout.place}: {', '.join(map(repr, first))} may be the names of the columns or the "
-        f"first row: if names, say {replace(layout, header=1).suggestion()}; if a row, say "
-        f"`columns={_numbered(request.needed)}`"
-    )
-
-
-def _refuse_unnamed(layout: Layout) -> None:
-    """Raise DataError if columns without names are not user, item, rating in this order."""
-    request, width = layout.request, layout.filled()
-    if width > len(ROLES):
-        raise layout.wrong(f"{width} columns without names", MATRIX)
-    for role, at in layout.columns.items():
-        if role != "timestamp" and layout.holds(DATE, at):
-            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
-
-    first = [row[0].strip() for row in layout.rows]
-    counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
-    if len(first) >= FEWEST_COUNTED and width > len(request.needed) and first in counts:
-        with_index = _numbered(request.roles[: width - 1], 1)
-        raise DataError(
-            f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
-            f"index does: say `columns={with_index}`; or `columns={_numbered(request.needed)}` if "
-            "these are users"
-        )
-
-
-def _numbered(roles: Sequence[str], first: int = 0) -> str:
-    """Return the text of `columns` for roles in order, numbered from `first`."""
-    return ",".join(f"{role}={at}" for at, role in enumerate(roles, first))
+    what = f"{', '.join(map(repr, first))} may be the names of the columns or the first row"
+    if_names = replace(layout, header=1).suggestion()
+    if_row = layout.suggestion({role: at for at, role in enumerate(request.needed)})
+    raise DataError(f"{layout.place}: {what}: if names, say {if_names}; if a row, say {if_row}")
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:

@@ -39,11 +39,6 @@ REFUSED = {
         "lists, a row a user? Then melt it to lines user,item,rating",
     ),
     "Jester": (rows(lambda k: "99,-1.5,7.2,99,3.1,0.2", 9), "6 columns without names"),
-    "saved index": (
-        rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5}"),
-        "column 0 counts the rows (0, 1, ...), as a saved index does: say "
-        "`columns=user=1,item=2,rating=3`; or `columns=user=0,item=1,rating=2` if these are users",
-    ),
     "two columns and separators at the end": (
         head("7,2,", "7,3,"),
         "no column for rating among '7', '2', ''; say which is which with",

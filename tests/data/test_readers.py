@@ -82,7 +82,7 @@ MALFORMED = {
     "only a header": ("user,item,rating\n", "", "no line follows the header"),
     "a header without a line end": ("user,item,rating", "", "no line follows the header"),
     "blanks after a header": ("user,item,rating\n\n \n", "", "no line follows the header"),
-    "one column": ("1\n2\n3\n", "", "line 1: 1 column ", "--separator"),
+    "one column": ("1\n2\n3\n", "", "line 1: no column for item among '1'; say with --separator"),
     "unknown header": ("a,b,c\n1,10,4\n", "", "line 1: no column for user", "--columns"),
     "column not in header": (
         GOOD,
