@@ -9,7 +9,6 @@ times, it is weak (B. Marlin, Collaborative Filtering: A Machine Learning Perspe
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..support.errors import ConfigError, DataError, DataWarning, can_be_heldout, check_whole
+from ..support.errors import ConfigError, DataError, can_be_heldout, check_whole, warn
 from ..support.seeds import Purpose, generator
 from .ratings import Ratings, opened_archive, save_archive
 from .splits import Split, check_apart, pair_keys, random_split
@@ -108,11 +107,6 @@ class Clicks:
     weak : bool
         Whether validation and test users are training users, too. Then the fold-in pieces are
         empty: training clicks are folded in, for test users the validation clicks, too.
-
-    Raises
-    ------
-    DataError
-        If a position is out of range.
     """
 
     pairs: dict[str, np.ndarray]
@@ -130,14 +124,6 @@ class Clicks:
         clicks = sum(map(len, self.pairs.values()))
         size = f"{len(self.user_ids):,} users x {len(self.item_ids):,} items"
         return f"Clicks({self.name}: {clicks:,} clicks of {size})"
-
-    def __post_init__(self) -> None:
-        size = (len(self.user_ids), len(self.item_ids))
-        for piece in PIECES:
-            pairs = self.pairs[piece]
-            if pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= size).any()):
-                raise DataError(f"{self.name}: a position in {piece} is outside {size}")
-            pairs.flags.writeable = False
 
     @property
     def num_items(self) -> int:
@@ -175,10 +161,7 @@ class Clicks:
         return HeldOutUsers(self.user_ids[rows], self._matrix(fold_in)[rows], held_out[rows])
 
     def _matrix(self, pieces: Sequence[str]) -> sparse.csr_matrix:
-        users, items = np.concatenate([self.pairs[piece] for piece in pieces]).T
-        ones = np.ones(len(users), dtype=np.float32)
-
-        return sparse.csr_matrix((ones, (users, items)), (len(self.user_ids), self.num_items))
+        return self.interactions(pieces).to_csr("user")
 
     @property
     def inputs(self) -> list[str]:
@@ -209,9 +192,9 @@ class Clicks:
         sizes = f"{self.heldout_users} {self.validation_users} {self.weak}"
         digest = hashlib.sha256(sizes.encode())
 
-        for piece, pairs in ((piece, self.pairs[piece]) for piece in PIECES):
-            digest.update(f"{piece} {len(pairs)}".encode())
-            digest.update(np.ascontiguousarray(pairs).data)
+        for piece in PIECES:
+            digest.update(f"{piece} {len(self.pairs[piece])}".encode())
+            digest.update(np.ascontiguousarray(self.pairs[piece]).data)
         for ids in (self.user_ids, self.item_ids):
             digest.update("\0".join(map(str, ids.tolist())).encode())
         return digest.hexdigest()
@@ -317,16 +300,14 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
     test = heldout_users
     if isinstance(test, Fold):
-        number, of = test
-        if of < 3:
-            raise ConfigError(f"`folds` is {of}: there must be at least 3, the third to train on")
-        test = len(permuted) // of
+        check_whole("folds", test.of, at_least=3)
+        number, test = test.number, len(permuted) // test.of
         permuted = np.roll(permuted, test * (number - 1))
     validation = test if validation_users is None else validation_users
     if known:
         part = np.searchsorted(np.cumsum(known[:3]), permuted, side="right") % 3
         permuted = permuted[np.argsort(part, kind="stable")]
-        counts = int((part == 1).sum()), int((part == 2).sum())
+        counts = known.validation_users, known.heldout_users
     else:
         counts = _count_heldout(test, validation, len(permuted))
 
@@ -402,10 +383,8 @@ def _weak_clicks(
         cells = np.stack([new_users[part.users], new_items[part.items]], axis=1)
         pairs[piece] = cells[(cells >= 0).all(axis=1)]
         if not len(pairs[piece]):
-            raise DataError(
-                f"{train.name}: of {len(part)} held-out clicks none is of a user and an item that "
-                "have training clicks: hold out others by `split`, or users"
-            )
+            none = f"of {len(part)} held-out clicks none is of a user and an item that are trained"
+            raise DataError(f"{train.name}: {none} on: hold out others by `split`, or users")
 
     counts = [len(np.unique(pairs[piece][:, 0])) for piece in ("validation_te", "test_te")]
     lost = sum(map(len, parts)) - sum(map(len, pairs.values()))
@@ -421,8 +400,7 @@ def _tell(ratings: Ratings, rows: int, threshold: float, dropped: dict[str, int]
     """Warn of ratings that were dropped, but for the threshold; return the clicks' origin."""
     told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)
     if told:
-        text = f"{ratings.name}: of {rows} ratings were dropped {told}"
-        warnings.warn(text, DataWarning, stacklevel=3)
+        warn(f"{ratings.name}: of {rows} ratings were dropped {told}")
 
     clicks = rows - dropped["below the threshold"] - dropped[REPEATS]
     made = f"{rows:,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
@@ -447,10 +425,9 @@ def usual_threshold(ratings: Ratings) -> float:
     low, high = ratings.bounds
     if low in (0.5, 1) and high == 5:
         return 4.0
-    raise ConfigError(
-        f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
-        f"that is one, as in `threshold={np.median(ratings.values):g}`, which half of them reach"
-    )
+    lowest = f"the lowest that is one, as in `threshold={np.median(ratings.values):g}`"
+    question = f"which of the ratings {low:g}..{high:g} are clicks?"
+    raise ConfigError(f"{ratings.name}: {question} Give {lowest}, which half of them reach")
 
 
 def _filter(
@@ -469,11 +446,10 @@ def _filter(
     frequent = single.part((single.counts()[1] >= min_item_clicks)[single.items])
     kept = frequent.part((frequent.counts()[0] >= min_user_clicks)[frequent.users])
     if not len(kept):
-        raise DataError(
-            f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
-            f"(`threshold={threshold}`, `min_item_clicks={np.max(min_item_clicks)}`, "
-            f"`min_user_clicks={np.max(min_user_clicks)}`): lower one of them"
-        )
+        fewest = f"`min_item_clicks={np.max(min_item_clicks)}`"
+        fewest += f", `min_user_clicks={np.max(min_user_clicks)}`"
+        left = f"no clicks are left of the {len(ratings)} ratings of {ratings.name}"
+        raise DataError(f"{left} (`threshold={threshold}`, {fewest}): lower one of them")
 
     return kept, {
         "below the threshold": len(ratings) - len(above),
@@ -500,11 +476,10 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
     validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
-        raise DataError(
-            f"`heldout_users={test:g}` and `validation_users={validation:g}` hold out {tested} and "
-            f"{validating} of the {users} users that have clicks enough: choose from 1 to "
-            f"{max((users - 1) // 2, 1)}, or keep more with `min_user_clicks`; 0 holds out none"
-        )
+        given = f"`heldout_users={test:g}` and `validation_users={validation:g}`"
+        held_out = f"{tested} and {validating} of the {users} users that have clicks enough"
+        most = f"choose from 1 to {max((users - 1) // 2, 1)}"
+        raise DataError(f"{given} hold out {held_out}: {most}, or lower `min_user_clicks`")
     return validating, tested
 
 
@@ -513,16 +488,14 @@ def _split_heldout(cells: np.ndarray, begin: int, counts: tuple[int, int]) -> di
 
     `counts` are the numbers of validation users, which come first, and of test users.
     """
-    pairs = {}
+    pairs: dict[str, np.ndarray] = {}
     users, items = cells.T
 
     for part, count in zip(("validation", "test"), counts):
         clicks = cells[(users >= begin) & (users < begin + count) & (items >= 0)]
-        begin += count
-
         held_out = _choose_held_out(clicks[:, 0])
-        pairs[f"{part}_tr"] = clicks[~held_out]
-        pairs[f"{part}_te"] = clicks[held_out]
+        pairs |= {f"{part}_tr": clicks[~held_out], f"{part}_te": clicks[held_out]}
+        begin += count
 
     return pairs
 
@@ -547,10 +520,8 @@ def _choose_held_out(users: np.ndarray) -> np.ndarray:
     bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()
 
     for begin, end in zip(bounds, bounds[1:]):
-        clicks = end - begin
-        if clicks >= FEWEST_TO_SPLIT:
-            held_out = int(HELD_OUT_SHARE * clicks)
-            chosen = rng.choice(clicks, held_out, replace=False)
-            mask[begin + chosen] = True
+        held_out = int(HELD_OUT_SHARE * (end - begin))
+        if end - begin >= FEWEST_TO_SPLIT:
+            mask[begin + rng.choice(end - begin, held_out, replace=False)] = True
 
     return mask

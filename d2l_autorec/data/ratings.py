@@ -79,9 +79,8 @@ class Ratings:
         self._check()
 
         if self.scale is None and len(self):
-            low = float(self.values.min())
-            high = float(self.values.max())
-            object.__setattr__(self, "scale", (low, high))
+            scale = float(self.values.min()), float(self.values.max())
+            object.__setattr__(self, "scale", scale)
 
     def _check(self) -> None:
         lengths = [len(column) for column in self._columns().values()]
@@ -176,9 +175,7 @@ class Ratings:
             cells, shape = cells[::-1], shape[::-1]
 
         shifted = self.values + np.float32(self.offset)
-        matrix = sparse.csr_matrix((shifted, cells), shape=shape)
-        matrix.sort_indices()
-        return matrix
+        return sparse.csr_matrix((shifted, cells), shape=shape)
 
     def part(self, chosen: np.ndarray) -> "Ratings":
         """Return the ratings that a mask or an index array chooses, over the same index maps."""
@@ -297,17 +294,11 @@ class Ratings:
         source = titles if isinstance(titles, (str, Path)) else "titles"
         texts = dict(read_titles(Path(titles)) if isinstance(titles, (str, Path)) else titles)
 
-        found = IdMap(self.item_ids, "item").find(texts)
-        named = {
-            item: str(title)
-            for item, title, position in zip(self.item_ids[found].tolist(), texts.values(), found)
-            if position >= 0
-        }
+        ids, found = self.item_ids.tolist(), IdMap(self.item_ids, "item").find(texts)
+        named = {ids[at]: str(title) for at, title in zip(found, texts.values()) if at >= 0}
         if not named:
-            raise DataError(
-                f"{source}: none of its {len(texts)} ids is an item of {self.name}, whose ids are "
-                f"like {self.item_ids[0]}: give the same ids"
-            )
+            none = f"none of its {len(texts)} ids is an item of {self.name}"
+            raise DataError(f"{source}: {none}, whose ids are like {ids[0]}: give the same ids")
         told = f"{self.origin}; {len(named):,} of {self.num_items:,} items have a title"
         return replace(self, titles=named, origin=told.removeprefix("; "))
 
@@ -356,9 +347,8 @@ class Ratings:
         digest = hashlib.sha256()
         for array in (*self._columns().values(), self.user_ids, self.item_ids):
             is_text = array.dtype.kind in "OU"
-            digest.update(
-                "\0".join(array).encode() if is_text else np.ascontiguousarray(array).data
-            )
+            content = "\0".join(array).encode() if is_text else np.ascontiguousarray(array).data
+            digest.update(content)
 
         return digest.hexdigest()
 
@@ -394,10 +384,9 @@ def opened_archive(path: Path) -> Iterator[tuple[dict[str, np.ndarray], dict[str
     """
     with telling_damage(path):
         arrays = load_arrays(path)
-        user_ids, item_ids, title_ids = (
-            ids.astype(object) if ids.dtype.kind == "U" else ids
-            for ids in (arrays.pop("user_ids"), arrays.pop("item_ids"), arrays.pop("title_ids"))
-        )
-        titles = dict(zip(title_ids.tolist(), arrays.pop("title_texts").tolist()))
-        name = str(arrays.pop("name"))
-        yield arrays, {"user_ids": user_ids, "item_ids": item_ids, "titles": titles, "name": name}
+        titles = dict(zip(arrays.pop("title_ids").tolist(), arrays.pop("title_texts").tolist()))
+        about: dict[str, Any] = {"titles": titles, "name": str(arrays.pop("name"))}
+        for name in ("user_ids", "item_ids"):
+            ids = arrays.pop(name)
+            about[name] = ids.astype(object) if ids.dtype.kind == "U" else ids
+        yield arrays, about

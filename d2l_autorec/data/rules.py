@@ -122,8 +122,8 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
 
     if not len(df):
         raise DataError("the frame has no rows: each must be one rating")
-    found = {role: _column_of(df[name]) for role, name in columns.items()}
-    return Table("frame", found, "frame, row {}".format, "frame", lambda _: "name another column")
+    parts = {role: _column_of(df[name]) for role, name in columns.items()}
+    return Table("frame", parts, "frame, row {}".format, "frame", lambda _: "name another column")
 
 
 def _column_of(column: Any) -> "pa.ChunkedArray":

@@ -8,7 +8,6 @@ see the README in the data set.
 import os
 import re
 import tempfile
-import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..support.errors import DataError, DataWarning, did_you_mean
+from ..support.errors import DataError, did_you_mean, warn
 from ..support.machine import available_memory, check_fits
 from ..support.seeds import Purpose, generator
 from .layout import fields_of
@@ -118,36 +117,27 @@ def load_ratings(
         wanted = GENERATED if dataset == "synthetic" else dataset
         shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", wanted)
         if shape is None:
-            raise DataError(
-                f"`dataset` is {dataset}: a generated set is synthetic or "
-                f"synthetic:USERSxITEMSxRATINGS, as in {GENERATED}"
-            )
+            form = f"synthetic or synthetic:USERSxITEMSxRATINGS, as in {GENERATED}"
+            raise DataError(f"`dataset` is {dataset}: a generated set is {form}")
         num_users, num_items, num_ratings = map(int, shape.groups())
         return synthetic_ratings(num_users, num_items, num_ratings, seed)
 
     record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
     if record is None:
-        raise DataError(
-            f"no data set {dataset!r}: choose auto, synthetic, {', '.join(DATASETS)}, "
-            "or your own file with `ratings`"
-            f"{did_you_mean(dataset, ('auto', 'synthetic', *DATASETS))}"
-        )
+        known = ("auto", "synthetic", *DATASETS)
+        own = f"or your own file with `ratings`{did_you_mean(dataset, known)}"
+        raise DataError(f"no data set {dataset!r}: choose {', '.join(known)}, {own}")
 
     try:
         path = fetch(record, Path(data_dir or default_data_dir()), progress)
     except DataError as error:
         if dataset != "auto":
             raise
-        warnings.warn(
-            f"{error}. GENERATED ratings of the same shape are used instead: the test "
-            "figures are NOT comparable with published ones",
-            DataWarning,
-            stacklevel=2,
-        )
+        figures = "test figures are NOT comparable with published ones"
+        warn(f"{error}. GENERATED ratings of the same shape are used instead: {figures}")
         return synthetic_ratings(seed=seed)
 
-    ratings = read_ratings(path, scale=record.scale)
-    return _named(ratings, record, path.parent)
+    return _named(read_ratings(path, scale=record.scale), record, path.parent)
 
 
 def data_shown(name: str) -> str:
@@ -175,12 +165,9 @@ def load_official_fold(
 
 
 def _named(ratings: Ratings, record: DataSet, folder: Path) -> Ratings:
-    return replace(
-        ratings,
-        name=record.name,
-        origin=f"{record.name}, {ratings.origin}",
-        titles=read_titles(folder / record.titles_file),
-    )
+    titles = read_titles(folder / record.titles_file)
+    origin = f"{record.name}, {ratings.origin}"
+    return replace(ratings, name=record.name, origin=origin, titles=titles)
 
 
 def read_titles(path: Path) -> dict[int, str]:
@@ -219,11 +206,10 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
 
         offline = isinstance(error, (requests.ConnectionError, requests.Timeout))
         reason = "no connection" if offline else str(error).split("\n")[0]
-        raise DataError(
-            f"{record.name} is not in {folder} and could not be downloaded ({reason}); put "
-            f"{record.folder}/{record.ratings_file} or {record.name}.zip into a folder and name "
-            "it with `data_dir` or D2L_AUTOREC_DATA"
-        ) from error
+        what = f"{record.name} is not in {folder} and could not be downloaded ({reason})"
+        files = f"{record.folder}/{record.ratings_file} or {record.name}.zip"
+        advice = f"put {files} into a folder and name it with `data_dir` or D2L_AUTOREC_DATA"
+        raise DataError(f"{what}; {advice}") from error
 
     return path
 
@@ -270,17 +256,16 @@ def synthetic_ratings(
     low = max(num_users, num_items, 1)
     high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
-        raise DataError(
-            f"{num_ratings} generated ratings of {num_users} users and {num_items} "
-            f"items: the number must be from {low} to {high}"
-        )
+        what = f"{num_ratings} generated ratings of {num_users} users and {num_items} items"
+        raise DataError(f"{what}: the number must be from {low} to {high}")
 
     what = f"a generated set of {num_ratings} ratings"
     check_fits(BYTES_A_RATING * num_ratings, available_memory(), what, ": generate fewer")
 
     rng = generator(seed, Purpose.GENERATED_RATINGS)
-    users, items = _long_tailed_pairs(num_users, num_items, num_ratings, rng)
-    values = _low_rank_values(users, items, (num_users, num_items), rng)
+    size = num_users, num_items
+    users, items = _long_tailed_pairs(size, num_ratings, rng)
+    values = _low_rank_values(users, items, size, rng)
     timestamps = 880_000_000 + rng.integers(0, 20_000_000, size=num_ratings)
 
     ids = np.arange(1, num_users + 1), np.arange(1, num_items + 1)
@@ -290,15 +275,14 @@ def synthetic_ratings(
 
 
 def _long_tailed_pairs(
-    num_users: int, num_items: int, count: int, rng: np.random.Generator
+    size: tuple[int, int], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `count` different (user, item) pairs in random order; no user or item is left out."""
-    activity = rng.lognormal(sigma=1.0, size=num_users)
-    popularity = rng.lognormal(sigma=1.5, size=num_items)
-    user_cdf = np.cumsum(activity) / activity.sum()
-    item_cdf = np.cumsum(popularity) / popularity.sum()
+    num_users, num_items = size
+    weights = [rng.lognormal(sigma=sigma, size=n) for sigma, n in zip((1.0, 1.5), size)]
+    bounds = [(np.cumsum(each) / each.sum())[:-1] for each in weights]  # of each user's share
 
-    cover = max(num_users, num_items)  # each user and each item once
+    cover = max(size)  # each user and each item once
     covering_users = np.arange(cover) % num_users
     covering_items = rng.permutation(cover) % num_items
     required = np.unique(covering_users * num_items + covering_items)
@@ -306,10 +290,7 @@ def _long_tailed_pairs(
     keys = required
     while len(keys) < count:
         draws = 2 * (count - len(keys)) + 1000
-        users = np.searchsorted(user_cdf, rng.uniform(size=draws), side="right")
-        items = np.searchsorted(item_cdf, rng.uniform(size=draws), side="right")
-        users = np.minimum(users, num_users - 1)
-        items = np.minimum(items, num_items - 1)
+        users, items = (np.searchsorted(b, rng.uniform(size=draws), "right") for b in bounds)
         keys = np.union1d(keys, users * num_items + items)
 
     optional = np.setdiff1d(keys, required, assume_unique=True)

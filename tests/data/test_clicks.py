@@ -178,7 +178,7 @@ def test_in_five_folds_each_user_is_tested_once():
     folds = [prepare_clicks(ratings, 1, 1, 0, Fold(number, 5)) for number in range(1, 6)]
     assert all(not set(f.test.user_ids) & set(f.validation.user_ids) for f in folds)
     assert sorted(user for f in folds for user in f.test.user_ids) == sorted(ratings.user_ids)
-    with pytest.raises(ConfigError, match="there must be at least 3"):
+    with pytest.raises(ConfigError, match="`folds` is 2: it must be a whole number, at least 3"):
         prepare_clicks(ratings, heldout_users=Fold(1, 2))
 
 

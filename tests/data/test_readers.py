@@ -135,7 +135,7 @@ MALFORMED = {
         "--split time",
         "bad.csv has no different timestamps",
     ),
-    "more folds than ratings": (PLAIN, "--split k-fold --folds 9", "9 folds of 3 ratings"),
+    "more folds than ratings": (PLAIN, "--split k-fold --folds 9", "fold 4 of 9 of the 3 rat"),
     "nothing left to train on": (
         PLAIN,
         "--test-ratio 0.999999",
