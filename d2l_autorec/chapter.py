@@ -5,7 +5,6 @@ With them it runs on `import d2l_autorec as d2l`, or on `from d2l_autorec.chapte
     read -> split -> load -> DataLoader -> AutoRec -> train_recsys_rating, by evaluator
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from .data.sources import DATASETS, default_data_dir, fetch
 from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
-from .support.errors import ConfigError, DataWarning
+from .support.errors import ConfigError, warn
 from .support.texts import significant
 from .training.callbacks import Evaluation
 from .training.devices import try_all_gpus
@@ -205,12 +204,8 @@ def split_and_load_ml100k(
     data, num_users, num_items = read_data_ml100k()
     parts = split_data_ml100k(data, num_users, num_items, split_mode, test_ratio)
 
-    train, test = (
-        gluon.data.ArrayDataset(
-            *map(np.array, load_data_ml100k(part, num_users, num_items, feedback)[:3])
-        )
-        for part in parts
-    )
+    loaded = [load_data_ml100k(part, num_users, num_items, feedback)[:3] for part in parts]
+    train, test = (gluon.data.ArrayDataset(*map(np.array, columns)) for columns in loaded)
     train_iter = gluon.data.DataLoader(train, batch_size, shuffle=True, last_batch="rollover")
     return num_users, num_items, train_iter, gluon.data.DataLoader(test, batch_size)
 
@@ -279,11 +274,8 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
         raise ConfigError("train_recsys_rating needs an evaluator: it draws the test RMSE")
     test_rmse = evaluator  # of the chapter's signature
 
-    if devices is None:
-        devices = try_all_gpus()
-    arguments = [devices]
-    if kwargs:
-        arguments = [kwargs["inter_mat"], devices]
+    devices = try_all_gpus() if devices is None else devices
+    arguments = [kwargs["inter_mat"], devices] if kwargs else [devices]
 
     def metrics(net: Any) -> dict[str, float]:
         return {"rmse": test_rmse(net, test_iter, *arguments)}
@@ -303,11 +295,8 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
 def _warn_of_a_frozen_mask(test_rmse: Sequence[float]) -> None:
     """Warn if the test RMSE is the same in every epoch: test ratings are then predicted as 0."""
     if len(test_rmse) > 1 and len(set(test_rmse)) == 1:
-        warnings.warn(
-            f"the test RMSE is {test_rmse[0]:.4f} in every epoch: training does not change what is "
-            "predicted. Where the network masks its predictions in `hybrid_forward`, `hybridize` "
-            "has frozen `if autograd.is_training()` at its first call: mask in `forward`, as "
-            "AutoRec of this package does, or leave `hybridize` out",
-            DataWarning,
-            stacklevel=3,
+        warn(
+            f"the test RMSE is {test_rmse[0]:.4f} in every epoch: where the network masks its "
+            "predictions in `hybrid_forward`, `hybridize` has frozen `if autograd.is_training()` "
+            "at its first call: mask in `forward`, or leave `hybridize` out"
         )

@@ -10,7 +10,6 @@ for example:
 import csv
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from .runs import figures
 from .runs.folder import RunFolder
 from .runs.tables import METRICS, Difference, behind
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError, DataWarning
+from .support.errors import ConfigError, warn
 from .support.files import telling_damage
 from .support.terminal import remark, show_steps, step
 from .support.texts import aligned, seconds_shown
@@ -92,12 +91,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> Parser:
     parser = Parser("d2l_autorec.compare", __doc__, "RUN_DIR ... [options]")
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run has written"
-    )
-    parser.add_argument(
-        "--figure", metavar="FILE", help="draw the curves into this png, svg or pdf file"
-    )
+    text = "folders that d2l_autorec.run has written"
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help=text)
+    text = "draw the curves into this png, svg or pdf file"
+    parser.add_argument("--figure", metavar="FILE", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -126,7 +123,7 @@ def read_run(path: Path) -> FinishedRun:
         table([run.row()])  # raises an error where something is no number
 
     if not metric:
-        warnings.warn(f"{path} was trained without a test part", DataWarning, stacklevel=2)
+        warn(f"{path} was trained without a test part")
     return run
 
 
@@ -154,12 +151,8 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 
     if len(groups) > 1:
         listed = "; ".join(", ".join(paths) for paths in groups.values())
-        warnings.warn(
-            f"the runs had {len(groups)} different pairs of training and test ratings, "
-            f"so their errors are not comparable: {listed}",
-            DataWarning,
-            stacklevel=2,
-        )
+        pairs = f"{len(groups)} different pairs of training and test ratings"
+        warn(f"the runs had {pairs}, so their errors are not comparable: {listed}")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -193,10 +186,8 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
     if len(metrics) != 1:
-        raise ConfigError(
-            "--figure: the runs have no metric in common: draw them apart (some predict ratings "
-            "and some rank clicks, or none had a test part)"
-        )
+        why = "draw them apart (some predict ratings and some rank clicks, or none had a test part)"
+        raise ConfigError(f"--figure: the runs have no metric in common: {why}")
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
 

@@ -5,7 +5,6 @@ train, test -> train_model -> TrainedModel -> save -> run folder -> load_run
 
 import io
 import shutil
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +36,7 @@ from .serving import new_user
 from .serving.export import export_run, parts_of, user_vectors
 from .serving.filters import Selection
 from .serving.predictor import Parts, Scored, predictor_of
-from .support.errors import ConfigError, DataError, DataWarning
+from .support.errors import ConfigError, DataError, warn
 from .support.files import locked, replacing
 from .training.callbacks import Callback
 from .training.checkpoint import Arrays, parameters_of, set_parameters
@@ -266,25 +265,18 @@ class TrainedModel:
         known = replace(known, scale=self.ratings.scale)
         config: Any = self.config
         batchify = PairRows if config.reads == "pairs" else self._batchify
-        reconstruct = config.split == "held-out-rows"
-        return RatingEvaluation(
-            self.inputs, known, [mx.cpu()], config.based, config.clip, batchify, reconstruct
-        )
+        as_trained = config.based, config.clip, batchify, config.split == "held-out-rows"
+        return RatingEvaluation(self.inputs, known, [mx.cpu()], *as_trained)
 
     def _of_clicks(self, test: Any) -> RankingEvaluation:
         """Return the evaluation of the test users in some clicks."""
         if not np.array_equal(test.item_ids, self.ratings.item_ids):
             raise DataError("test has other items than the model was trained on")
 
-        return RankingEvaluation(
-            test.test.fold_in,
-            test.test.held_out,
-            [mx.cpu()],
-            self._batchify,
-            with_loss="test_loss" in self.metrics,
-            cut_offs=vars(self.config)["at"],
-            train=test.train,
-        )
+        config: Any = self.config
+        clicks = test.test.fold_in, test.test.held_out
+        given = {"with_loss": "test_loss" in self.metrics, "cut_offs": config.at}
+        return RankingEvaluation(*clicks, [mx.cpu()], self._batchify, train=test.train, **given)
 
     @property
     def _batchify(self) -> Any:
@@ -301,10 +293,8 @@ class TrainedModel:
             that was not written.
         """
         if self._write is None:
-            raise ConfigError(
-                "this model is a copy, or was put together by hand: there is no run to save; save "
-                "the one that `train_model` returned"
-            )
+            advice = "save the one that `train_model` returned"
+            raise ConfigError(f"this model is a copy, without a run to save: {advice}")
         self._write(Path(folder))
 
     def export(self, folder: str | Path) -> list[Path]:
@@ -412,7 +402,7 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     if experiment.workers.rank:
         return None
     for text in shortfall(experiment.result):
-        warnings.warn(text, DataWarning, stacklevel=2)
+        warn(text, 3)
 
     if experiment.folder is not None:
         return load_run(experiment.folder.path, net)
@@ -436,11 +426,9 @@ def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None
     """Raise ConfigError unless all parts are of the class that the model learns from."""
     for name, part in parts.items():
         if not isinstance(part, kind):
-            advice = ", as `prepare_clicks` makes them, or Ratings beside a test of them"
-            raise ConfigError(
-                f"{name} is a {type(part).__name__}: of `model={config.model}` it must be "
-                f"{kind.__name__}{advice * (kind is Clicks)}"
-            )
+            wanted = f"of `model={config.model}` it must be {kind.__name__}"
+            wanted += ", as `prepare_clicks` makes them, or Ratings and a test" * (kind is Clicks)
+            raise ConfigError(f"{name} is a {type(part).__name__}: {wanted}")
 
 
 def _data_of(
@@ -465,33 +453,23 @@ def _data_of(
         same_users = np.array_equal(part.user_ids, train.user_ids)
         same_items = np.array_equal(part.item_ids, train.item_ids)
         if not (same_users and same_items and part.scale == train.scale):
-            raise DataError(
-                f"{name} has other user ids, item ids or another scale than train: "
-                "split one Ratings, so that the parts have the same"
-            )
+            differs = "has other user ids, item ids or another scale than train"
+            raise DataError(f"{name} {differs}: split one Ratings, so that both have the same")
     if ranks:
-        return clicks_of_parts(
-            train, given["test"], validation, vars(config)["threshold"], config.seed
-        )
+        threshold = vars(config)["threshold"]
+        return clicks_of_parts(train, given["test"], validation, threshold, config.seed)
     return RatingParts(*splits.all_to_train(train))._replace(**given)
 
 
 def _model_of(experiment: Experiment) -> TrainedModel:
     """Return the model of a training without a folder, on the CPU, as `load_run` would."""
-    ratings, inputs = experiment.served()
+    served = experiment.served()
     config, net = experiment.config, experiment.net
     if net.has_parameters:
-        net = _network_of(parameters_of(net), config, inputs)
-    return TrainedModel(
-        None,
-        config,
-        ratings,
-        inputs,
-        net,
-        experiment.result,
-        _frame_of_epochs(metrics_text(experiment.checkpoint.phases)),
-        experiment.write,
-    )
+        net = _network_of(parameters_of(net), config, served[1])
+    history = _frame_of_epochs(metrics_text(experiment.checkpoint.phases))
+    metrics, write = experiment.result, experiment.write
+    return TrainedModel(None, config, *served, net, metrics, history, write)
 
 
 def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:
@@ -533,16 +511,9 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     else:
         network.fit(inputs.to_csr("user") if clicks is None else clicks.train)
 
-    return TrainedModel(
-        folder.path,
-        config,
-        ratings,
-        inputs,
-        network,
-        result,
-        _frame_of_epochs((folder.path / "metrics.csv").read_text()),
-        partial(_copy_run, folder.path, list(folder.digests)),
-    )
+    history = _frame_of_epochs((folder.path / "metrics.csv").read_text())
+    copy = partial(_copy_run, folder.path, list(folder.digests))
+    return TrainedModel(folder.path, config, ratings, inputs, network, result, history, copy)
 
 
 def _frame_of_epochs(text: str) -> pd.DataFrame:

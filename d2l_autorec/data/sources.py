@@ -134,7 +134,7 @@ def load_ratings(
         if dataset != "auto":
             raise
         figures = "test figures are NOT comparable with published ones"
-        warn(f"{error}. GENERATED ratings of the same shape are used instead: {figures}")
+        warn(f"{error}. GENERATED ratings of the same shape are used instead: {figures}", 3)
         return synthetic_ratings(seed=seed)
 
     return _named(read_ratings(path, scale=record.scale), record, path.parent)

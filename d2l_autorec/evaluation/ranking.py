@@ -102,10 +102,8 @@ class RankingEvaluation:
         users = self.held_out.shape[0]
         self._users = np.flatnonzero(np.diff(self.held_out.indptr))
         if not len(self._users):
-            raise DataError(
-                f"none of the {users} held-out users has a held-out item: "
-                "take more users with `heldout_users`, or users with at least 5 clicks"
-            )
+            advice = "take more users with `heldout_users`, or users with at least 5 clicks"
+            raise DataError(f"none of the {users} held-out users has a held-out item: {advice}")
 
         self.users_without_held_out = users - len(self._users)
         self._train = self.fold_in if self.train is None else self.train
@@ -146,13 +144,10 @@ class RankingEvaluation:
     def report(self, network: Callable) -> dict[str, Any]:
         """Return all metrics for result.json, with standard errors over users (`..._se`)."""
         ranked = self.measured(network)
-        wanted = dict.fromkeys(
-            [*OF_AN_EPOCH, *((name, k) for k in self._cut_offs for name in METRICS)]
-        )
-
+        at_cut_offs = [(name, k) for k in self._cut_offs for name in METRICS]
         items, num_items = ranked.items, self._train.shape[1]
         likeness = likeness_to_better(items, self._train)
-        per_user = self.per_user(ranked, list(wanted))
+        per_user = self.per_user(ranked, [*OF_AN_EPOCH, *at_cut_offs])
         flat: dict[str, Any] = {"cut_offs": self._cut_offs}
         for k in self._cut_offs:
             per_user[f"novelty@{k}"] = novelty_at(items, self._train, k)

@@ -288,16 +288,12 @@ class RatingEvaluation:
             "test_without_cold": self._metrics(predictions, self.clip, warm),
         }
 
-        flat: dict[str, Any] = {
-            f"{variant}_{name}": _or_none(value)
-            for variant, values in variants.items()
-            for name, value in values.items()
-        }
+        flat: dict[str, Any] = {}
+        for variant, values in variants.items():
+            flat |= {f"{variant}_{name}": _or_none(value) for name, value in values.items()}
         flat |= self._by_user_and_item(predictions)
-        return flat | {
-            "cold_test_ratings": int(self._cold.sum()),
-            "chapter_rmse": rmse(self.truth, raw),
-        }
+        chapter_rmse = rmse(self.truth, raw)
+        return flat | {"cold_test_ratings": int(self._cold.sum()), "chapter_rmse": chapter_rmse}
 
     def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
         """Return means over users, and errors by the training ratings of user and item."""
@@ -306,15 +302,11 @@ class RatingEvaluation:
         of_users, of_items = self.train.counts()
         self.by_user = errors_by_user(self.truth, shown, users)
         return {
-            "test_user_mean_rmse": _mean(self.by_user["rmse"]),
-            "test_user_mean_mae": _mean(self.by_user["mae"]),
+            "test_user_mean_rmse": _or_none(float(self.by_user["rmse"].mean())),
+            "test_user_mean_mae": _or_none(float(self.by_user["mae"].mean())),
             "test_by_user_ratings": errors_by_count(self.truth, shown, of_users[users]),
             "test_by_item_ratings": errors_by_count(self.truth, shown, of_items[items]),
         }
-
-
-def _mean(values: onp.ndarray) -> float | None:
-    return float(values.mean()) if values.size else None
 
 
 def _or_none(value: float) -> float | None:

@@ -56,9 +56,16 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
-def warn(text: str) -> None:
-    """Warn with a DataWarning that points to the line which called the library."""
-    warnings.warn(text, DataWarning, stacklevel=4)
+def warn(text: str, level: int = 4) -> None:
+    """Warn with a DataWarning that points to the line which called the library.
+
+    Parameters
+    ----------
+    text : str
+    level : int
+        How many calls above that line is, this one included: 3 if what called `warn` is public.
+    """
+    warnings.warn(text, DataWarning, stacklevel=level)
 
 
 @contextmanager
