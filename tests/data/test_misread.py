@@ -29,76 +29,63 @@ def head(names, *values):
 NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
 TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
+CLICKS = "` and `model=ease`, which ranks clicks"
+SAY = "say which is which with `columns="
 # name: (content, what the error holds)
 REFUSED = {
     # roles by position
     "wide matrix": (
         head("user_id,1,2,3", "7,3,,5", "8,1,2,"),
-        "no column for item among 'user_id', '1', '2', '3'; say which is which with "
-        "`columns=user=user_id,item=1` and `model=ease`, which ranks clicks; or is it a matrix or "
-        "lists, a row a user? Then melt it to lines user,item,rating",
+        f"no column for item among 'user_id', '1', '2', '3'; {SAY}user=user_id,item=1{CLICKS}; or "
+        "is it a matrix or lists, a row a user? Then melt it to lines user,item,rating",
     ),
     "Jester": (rows(lambda k: "99,-1.5,7.2,99,3.1,0.2", 9), "6 columns without names"),
     "two columns and separators at the end": (
         head("7,2,", "7,3,"),
         "no column for rating among '7', '2', ''; say which is which with",
     ),
-    "one known name": (
-        head("user,thing,4", "ann,x,3"),
-        "no column for item among 'user', 'thing', '4'; say which is which with `columns=",
-    ),
     "dates for items": (
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.5\t{k % 5}"),
-        "column 1 would be the item, and holds dates; say which is which with `columns=user=0,",
+        f"column 1 would be the item, and holds dates; {SAY}user=0,",
     ),
     # all rows fail
     "words": (
         head("user,item,rating", "a,x,like", "b,y,dislike"),
-        f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}write them as "
-        "4.5, or remove them; else name another column, as with `columns=user=user,"
-        "item=item` and `model=ease`, which ranks clicks",
+        f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}write them "
+        f"as 4.5, or remove them; else name another column, as with `columns=user=user,item=item"
+        f"{CLICKS}",
     ),
-    "decimal commas": (rows(lambda k: f"{k % 7};{k};4,5"), f"{WRONG}write them as 4.5"),
     "dates of another form": (
         head("user,item,rating,timestamp", "a,x,3,01/02/2020", "b,y,4,02/02/2020"),
-        f"'01/02/2020' is not a number; all 2 rows are affected, {WRONG}write them as 1580472000, "
-        "or as 2020-01-31 12:00:00, or remove them; else leave it out: say `columns=user=user,"
-        "item=item,rating=rating`",
+        f"{WRONG}write them as 1580472000, or as 2020-01-31 12:00:00, or remove them; else leave "
+        "it out: say `columns=user=user,item=item,rating=rating`",
     ),
     # the columns to paste
     "values that repeat": (
-        head(
-            "review_id,who,place,points,timestamp",
-            *rows(lambda k: f"r{k},{k % 3},{k % 4},5,{k}").split(),
-        ),
-        "say which is which with `columns=user=who,item=place,rating=points,timestamp=timestamp`",
+        head("review_id,who,place,points", *rows(lambda k: f"r{k},{k % 3},{k % 4},5").split()),
+        f"{SAY}user=who,item=place,rating=points`",
     ),
     "no column of numbers": (
         head("visitorid,event,itemid,transactionid", "7,view,5,", "7,view,6,"),
-        "say which is which with `columns=user=visitorid,item=itemid` and `model=ease`, which",
-    ),
-    "names that are no usual ones": (
-        head("brewery_id,overall,profilename", "3,4,ann", "3,5,ann"),
-        "say which is which with `columns=user=profilename,item=brewery_id,rating=overall`",
+        f"{SAY}user=visitorid,item=itemid{CLICKS}",
     ),
     "one of many numbers": (
         head(
             "brewery_id,review_time,review_overall,palate,review_profilename,beer_style,beer_beerid",
             *(f"{k % 3},14000000{k % 9},{k % 5 + 1},2,u{k % 4},Ale,{k % 6}" for k in range(30)),
         ),
-        "with `columns=user=review_profilename,item=beer_beerid,rating=review_overall`",
+        f"{SAY}user=review_profilename,item=beer_beerid,rating=review_overall`",
     ),
     "dates and ids are no ratings": (
         head(
             "t_dat,customer_id,article_id,sales_channel_id,price",
             *(f"2018-09-20,00{k % 3},06637{k % 5},{k % 2},0.0{k % 7}" for k in range(20)),
         ),
-        "no column for rating among 't_dat', 'customer_id', 'article_id', 'sales_channel_id', "
-        "'price'; say which is which with `columns=user=customer_id,item=article_id,rating=price`",
+        f"'price'; {SAY}user=customer_id,item=article_id,rating=price`",
     ),
     "degrees are no ids": (
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
-        "5 columns without names; say which is which with `columns=user=0,item=4,rating=2`",
+        f"5 columns without names; {SAY}user=0,item=4,rating=2`",
     ),
     "two times": (
         head(
@@ -109,32 +96,17 @@ REFUSED = {
     ),
     "ids and times are no ratings": (
         rows(lambda k: f"{k % 7},{2268318 + k % 5},{2520377 + k % 3},pv,{1511544070 + k}"),
-        "say which is which with `columns=user=0,item=1` and `model=ease`, which ranks clicks",
+        f"{SAY}user=0,item=1{CLICKS}",
     ),
     "a rating stays one": (
         head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
         "name another column, as with `columns=user=who,item=item_id,rating=rating`",
     ),
-    "double tabs": (
-        rows(lambda k: f"{k % 7}\t\t{k % 5}\t\t-3.{k}"),
-        "5 columns without names; say which is which with `columns=user=0,item=2,rating=4`",
-    ),
-    "dates are no ratings": (
-        rows(lambda k: f"{k % 7},2014-04-07T10:51:{k:02}Z,{k % 5},S"),
-        "say which is which with `columns=user=0,item=2` and `model=ease`, which ranks clicks",
-    ),
-    "purchases": (
-        rows(lambda k: f"{k % 7},Game {k % 5},play,{k % 9}.5,0"),
-        "5 columns without names; say which is which with `columns=user=0,item=1,rating=3`",
-    ),
     # ids
-    **{
-        f"id {text}": (
-            rows(lambda k: f"u{k},i,3") + f"{text},j,3\n",
-            f"line 41: the user id {text!r} is missing; 1 of 41 rows are affected",
-        )
-        for text in ("NULL", "\\N", "NA", "nan", "None")
-    },
+    "missing": (
+        TEXTS + "\\N,j,3\n",
+        "line 41: the user id '\\\\N' is missing; 1 of 41 rows",
+    ),
     "one id in two forms": (
         head("12,x,3", "12.0,x,4"),
         "line 2: user '12' rated item 'x' 4, and 3 in line 1",
@@ -145,14 +117,11 @@ REFUSED = {
     "sep=": (head("sep=;", "1;2;3"), "begins with Excel's line sep=: delete this line"),
     "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "JSON array": (head("[", '  {"user": 1}', "]"), "is one JSON array"),
-    "MatrixMarket": (
-        head("%%MatrixMarket matrix coordinate", "3 3 1"),
-        "and MatrixMarket's line",
-    ),
+    "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "and MatrixMarket's line"),
     "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
-    "xz": (b"\xfd7zXZ\x00", "is an archive: unpack it"),
     "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
-    # quotes
+    "utf-16": (NUMBERS.encode("utf-16"), "is not text in UTF-8"),
+    # no row is swallowed or cut
     "quotes of a name": (
         head('u1\t"big" nail\t3', "u2\tx\t4"),
         "line 1: a quoted field does not end in its line: say `quotes=False` if quotes are part of "
@@ -162,7 +131,34 @@ REFUSED = {
         head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
         "line 2: a quoted field does not end in its line",
     ),
-    # values
+    "stray quote": (
+        TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),
+        "line 41: a quoted field does not end in its line",
+    ),
+    "field too many with :: later": (
+        "1::2::3::4\n1::3::3::4\n1::9::x::3::4\n",
+        "line 3: 5 fields where the first line has 4; 1 of 3 rows are affected: quote fields",
+    ),
+    # a header is never data, data never a header, and two candidates are asked about
+    "names with blanks to paste": (
+        "the user,the item,c\n1,2,3\n",
+        "`columns='user=the user,item=the item,rating=c'`",
+    ),
+    "bad first rating, unasked": (
+        "1,10,bad\n2,20,3\n3,30,4\n",
+        "line 1: the rating 'bad' is not a number; 1 of 3 rows are affected",
+    ),
+    "two ratings": (
+        "user,item,rating,score\n1,2,3,4\n",
+        f"'rating' and 'score' may each be the rating; {SAY}user=user,item=item,rating=rating`",
+    ),
+    # ids keep their meaning
+    "line separator": ("a\u2028b,x,3\nc,x,4\n", "line 1: the user id 'a\\u2028b' has a"),
+    "long id": (TEXTS + "a" * 501 + ",x,3\n", "' has a control character, or more than 500 char"),
+    "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
+    # values are plausible
+    "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),
+    "1e30": (NUMBERS + "9,9,1e30\n", "line 41: the rating 1e+30 is outside the scale 1,16777216"),
     "-1 for not rated": (
         head("user_id,anime_id,rating", *(f"{k % 7},{k},{k % 11 or -1}" for k in range(1, 40))),
         "the rating -1 is far from the others, 1..10; 3 of 39 rows are affected: remove them if "
@@ -173,61 +169,21 @@ REFUSED = {
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
         "train a model of clicks, as `model=ease`, or write logarithms of them",
     ),
-    # a header is never data, and data never a header
-    "names with blanks to paste": (
-        "the user,the item,c\n1,2,3\n",
-        "`columns='user=the user,item=the item,rating=c'`",
-    ),
-    "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),
-    "bad first rating, unasked": (
-        "1,10,bad\n2,20,3\n3,30,4\n",
-        "line 1: the rating 'bad' is not a number; 1 of 3 rows are affected",
-    ),
-    # no row is swallowed or cut
-    "stray quote": (
-        TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),
-        "line 41: a quoted field does not end in its line",
-    ),
-    "field too many with :: later": (
-        "1::2::3::4\n1::3::3::4\n1::9::x::3::4\n",
-        "line 3: 5 fields where the first line has 4",
-    ),
-    "comment": ("# mine\n1,10,4\n", "begins with a comment"),
-    "mixed separators": ("1,10,4\n2,20,3\n2;30;3\n", "line 3: 1 fields where the first line"),
-    "utf-16": (NUMBERS.encode("utf-16"), "is not text in UTF-8"),
-    # no silent choice between candidates
-    "two ratings": (
-        "user,item,rating,score\n1,2,3,4\n",
-        "'rating' and 'score' may each be the "
-        "rating; say which is which with `columns=user=user,item=item,rating=rating`",
-    ),
-    # ids keep their meaning
-    "line separator": ("a\u2028b,x,3\nc,x,4\n", "line 1: the user id 'a\\u2028b' has a"),
-    "long id": (
-        "a,x,3\n" + "a" * 501 + ",x,3\n",
-        "aaa...' has a control character, or more than 500 characters",
-    ),
-    "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
-    # values are plausible
-    "1e30": (NUMBERS + "9,9,1e30\n", "line 41: the rating 1e+30 is outside the scale 1,16777216"),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
         "if they are times, say `columns=user=0,item=1,rating=3,timestamp=2`",
     ),
     "times for ratings": (
         "1,2,881250949\n1,3,881250950\n",
-        "if they are times, say `columns=user=0,item=1,timestamp=2` and `model=ease`, which ranks",
+        f"if they are times, say `columns=user=0,item=1,timestamp=2{CLICKS}",
     ),
     "ids for ratings": (
-        "".join(f"1,{k},{k * 7}\n" for k in range(300)),
+        rows(lambda k: f"1,{k},{k * 7}", 300),
         "300 different whole numbers as ratings look like times or ids",
     ),
     **{
-        f"sentinel {code}": (
-            NUMBERS + f"9,9,{code}\n",
-            f"line 41: the rating {code} is far from the others, 1..5; 1 of 41 rows are affected",
-        )
-        for code in (-9999, -99, -9, -1, 99, 999, 9999)
+        f"sentinel {code}": (NUMBERS + f"9,9,{code}\n", f"line 41: the rating {code} is far from")
+        for code in (-9999, -9, 99, 9999)
     },
 }
 
@@ -240,6 +196,12 @@ def test_refused(tmp_path, case):
     error = str(caught.value)
     assert fragment in error and "\n" not in error
     assert "mine.csv" in error or "`columns=" in error
+
+
+@pytest.mark.parametrize("text", ["", "NULL", "NA", "<NA>", "nan", "NaN", "None"])
+def test_missing_ids(tmp_path, text):
+    with pytest.raises(DataError, match=f"line 41: the user id {text!r} is missing"):
+        read_ratings(written(tmp_path, TEXTS + f"{text},j,3\n"))
 
 
 def test_zeros_that_may_mean_not_rated_are_said(tmp_path):

@@ -79,68 +79,48 @@ NUMBERED = b"".join(b"%d,%d,4\n" % (k, 7919 * k % 9973) for k in range(30000))
 # name: (file content, options, what the one line must hold, ...)
 MALFORMED = {
     "empty file": ("", "", "is empty", "each line must hold"),
-    "only a header": ("user,item,rating\n", "", "no line follows the header"),
-    "a header without a line end": ("user,item,rating", "", "no line follows the header"),
+    "only a header": ("user,item,rating", "", "no line follows the header"),
     "blanks after a header": ("user,item,rating\n\n \n", "", "no line follows the header"),
     "one column": ("1\n2\n3\n", "", "line 1: no column for item among '1'; say with --separator"),
     "unknown header": ("a,b,c\n1,10,4\n", "", "line 1: no column for user", "--columns"),
     "column not in header": (
-        GOOD,
-        "--columns user=who,item=item,rating=rating",
-        "line 1: no column 'who' for user among 'user', 'item', 'rating', 'timestamp'",
+        PLAIN,
+        "--columns user=who,item=1,rating=2",
+        "line 1: no column 'who' for user among '1', '10', '4'",
     ),
     "a column twice": (
         "user,item,x,x\n1,2,3,4\n",
         "--columns user=user,item=item,rating=x",
-        "'x' and 'x' may each be the rating; say which is which with --columns user=user,item=item,"
-        "rating=2",
+        "'x' and 'x' may each be the rating; say",
+        "with --columns user=user,item=item,rating=2",
     ),
-    "columns without rating": (
-        GOOD,
-        "--columns user=user,item=item",
-        "with user, item, rating, each once",
-    ),
+    "columns without rating": (PLAIN, "--columns user=0,item=1", "user, item, rating, each once"),
     "rating is a word": (
-        PLAIN + "4,20,good\n",
+        PLAIN + "4,2,good\n",
         "",
-        "line 4: the rating 'good' is not a number; 1 of 4 rows",
+        "line 4: the rating 'good' is not a number; 1 of",
     ),
     "rating is nan": (PLAIN + "4,20,nan\n", "", "line 4: the rating 'nan' is not a number"),
-    "user is empty": (PLAIN + ",20,3\n", "", "line 4: the user id '' is missing; 1 of 4 rows"),
     "line too long": (GOOD + "4,20,3,400,5\n", "", "line 5: 5 fields where the first line has 4"),
     "timestamp is a word": (GOOD + "4,20,3,noon\n", "", "line 5: the timestamp 'noon'"),
     "duplicate pair": (
         GOOD + "1,10,2,400\n",
         "",
-        "line 5: user '1' rated item '10' 2, and 4 in line 2; 1 ratings are repeated",
-        "--duplicates last or mean",
+        "line 5: user '1' rated item '10' 2, and 4 in line 2; 1 ratings are repeated, 1 of them",
+        "with another value: choose --duplicates last or mean",
     ),
     "outside the scale": (PLAIN, "--scale 1,4", "line 3: the rating 5 is outside the scale 1,4"),
     "scale upside down": (PLAIN, "--scale 5,1", "--scale is 5,1"),
     "latin-1 bytes far down": (
         NUMBERED + b"Jos\xe9,20,3\n",
         "",
-        "line 30001: bytes that are not UTF-8",
-        "as iconv -f latin1 -t utf-8 does",
+        "line 30001: bytes that are not UTF",
     ),
-    "zip archive": (b"PK\x03\x04rest", "", "is an archive: unpack it"),
     "gzip truncated far down": (gzip.compress(NUMBERED)[:-2000], "", "is damaged", "get it anew"),
-    "no timestamps for time": (
-        PLAIN,
-        "--split time",
-        "has no timestamps, which a split by time needs",
-    ),
-    "constant timestamps": (
-        "1,10,4,0\n2,20,3,0\n",
-        "--split time",
-        "bad.csv has no different timestamps",
-    ),
+    "no timestamps for time": (PLAIN, "--split time", "has no timestamps, which a split by time"),
+    "constant timestamps": ("1,10,4,0\n2,2,3,0\n", "--split time", "has no different timestamps"),
     "more folds than ratings": (PLAIN, "--split k-fold --folds 9", "fold 4 of 9 of the 3 rat"),
-    "nothing left to train on": (
-        PLAIN,
-        "--test-ratio 0.999999",
-        "leaves 0 to train on and 3 to test with",
-    ),
+    "nothing to train on": (PLAIN, "--test-ratio 0.999999", "leaves 0 to train on and 3 to test"),
 }
 
 
@@ -178,6 +158,7 @@ def test_duplicates_are_merged_and_said(tmp_path):
     path = written(tmp_path, "1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
     with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(`duplicates=last`\)"):
         last = read_ratings(path, duplicates="last")
+    assert last.origin.endswith("2 repeated ratings merged (last)")
     assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)]
     with pytest.warns(DataWarning, match="`duplicates=mean`"):
         mean = read_ratings(path, duplicates="mean")
@@ -203,22 +184,13 @@ def test_train_and_test_files(tmp_path):
     assert triples(test) == [("ann", "y", 5), ("eve", "x", 1)]
     assert train.user_ids is test.user_ids or (train.user_ids == test.user_ids).all()
     (tmp_path / "b").write_text("ann,y,5\nbob,x,1\n")
-    with pytest.raises(
-        DataError, match="user 'bob' rated item 'x', and in .*; 1 .* pairs are in both: .*must not"
-    ):
+    with pytest.raises(DataError, match="user 'bob' rated item 'x', and in .*; 1 .* are in both"):
         read_train_and_test(tmp_path / "a", tmp_path / "b")
 
 
+TEXTS = {"reviewerName": "J", "helpful": [0, 1], "reviewText": "so, so"}
 AMAZON = [
-    {
-        "reviewerID": "A1",
-        "asin": "0005",
-        "reviewerName": "J",
-        "helpful": [0, 1],
-        "reviewText": "so, so",
-        "overall": 5.0,
-        "unixReviewTime": 1203984000,
-    },
+    {"reviewerID": "A1", **TEXTS, "asin": "0005", "overall": 5.0, "unixReviewTime": 1203984000},
     {"reviewerID": "A2", "asin": "0005", "overall": 3, "unixReviewTime": 1203984001},
     {"overall": 1.0, "asin": "B00X", "unixReviewTime": 1203984002, "reviewerID": "A1"},
 ]
@@ -240,9 +212,7 @@ def test_amazon_json_lines(tmp_path):
 
 def test_json_lines_with_own_keys_and_without_ratings(tmp_path):
     path = json_lines(tmp_path, [{"who": 7, "what": "x"}, {"who": 8, "what": "x"}])
-    with pytest.raises(
-        DataError, match="line 1: no column for user among 'who', 'what'; say which"
-    ):
+    with pytest.raises(DataError, match="line 1: no column for user among 'who', 'what'; say"):
         read_ratings(path)
     ratings = read_ratings(path, "user=who,item=what", implicit=True)
     assert triples(ratings) == [(7, "x", 1), (8, "x", 1)]
