@@ -69,39 +69,40 @@ def folder(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-def run(command: str) -> str:
-    """What a command of the README prints, in a shell as its reader's."""
+def in_shell(command: str) -> subprocess.CompletedProcess:
+    """Run a command in a shell as its reader's."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    return subprocess.run(
         command, shell=True, env=environment, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, f"{command}\n{done.stderr}"
-    return done.stdout
 
 
-def serve(command: str) -> str:
-    """The first line of a server, which answers and then is stopped."""
+def ask_server(command: str) -> None:
+    """Start a server, ask it once and stop it."""
     words = [sys.executable, *shlex.split(command)[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        line = server.stdout.readline()
-
-        url = line.split()[0]
+        url = server.stdout.readline().split()[0]
         with urllib.request.urlopen(f"{url}/recommend?user=196&n=4", timeout=60) as answer:
             assert len(json.load(answer)["recommendations"]) == 4
         server.terminate()
-    return line
 
 
 @pytest.mark.realdata
-def test_each_command_runs_after_those_before_it(folder: Path):
+def test_each_command_runs_after_those_before_it(folder: Path, in_process):
+    """Most without a process of its own, whose start would be most of their time."""
     printed = ""
     for command in map(lighter, PROGRAMS):
-        if " d2l_autorec.serve " in command:
-            printed += serve(command)
-        else:
-            printed += run(command)
+        verb = re.match(r"python -m d2l_autorec\.(?!launch)(\w+) ", command)
+        if verb and verb[1] == "serve":
+            ask_server(command)
+            continue
+
+        words = shlex.split(command)[3:]
+        done = in_process(verb[1], *words) if verb else in_shell(command)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed += done.stdout
 
     assert (folder / "compare.png").is_file()
     assert len((folder / "everyone.csv").read_text().splitlines()) > 9000
@@ -150,19 +151,21 @@ def test_every_other_command_is_one_that_ci_runs():
                 assert part in ci, part
 
 
-@pytest.mark.parametrize(
-    "row, table, model",
-    [
-        ("ML-100K: user and item means", "chapter", "user and item means"),
-        ("ML-100K: matrix factorization", "chapter", "matrix factorization, tuned"),
-        ("ML-100K: AutoRec, `--preset chapter`", "chapter", "AutoRec, chapter"),
-        ("ML-100K: AutoRec, `--preset best`", "chapter", "AutoRec, best"),
-        ("ML-1M: AutoRec by items, `--preset paper`", "paper", "I-AutoRec"),
-        ("ML-1M: AutoRec by items, `--preset best`", "paper", "I-AutoRec, best"),
-        ("ML-1M: Mult-VAE", "ranking-1m", "Mult-VAE 200"),
-    ],
-)
-def test_the_table_has_the_measured_figures(row: str, table: str, model: str):
+# how a row of the README begins: the table of measured figures, and the model in it
+MEASURED = {
+    "ML-100K: user and item means": ("chapter", "user and item means"),
+    "ML-100K: matrix factorization": ("chapter", "matrix factorization, tuned"),
+    "ML-100K: AutoRec, `--preset chapter`": ("chapter", "AutoRec, chapter"),
+    "ML-100K: AutoRec, `--preset best`": ("chapter", "AutoRec, best"),
+    "ML-1M: AutoRec by items, `--preset paper`": ("paper", "I-AutoRec"),
+    "ML-1M: AutoRec by items, `--preset best`": ("paper", "I-AutoRec, best"),
+    "ML-1M: Mult-VAE": ("ranking-1m", "Mult-VAE 200"),
+}
+
+
+@pytest.mark.parametrize("row", MEASURED)
+def test_the_table_has_the_measured_figures(row: str):
+    table, model = MEASURED[row]
     (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
     shown = re.findall(r"(0\.\d{4}) ± (0\.\d{4})", line)[0]
 
