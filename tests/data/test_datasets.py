@@ -77,10 +77,8 @@ def test_download_unpack_and_reuse(server, tmp_path):
     assert load_ratings("auto", cache).fingerprint == ratings.fingerprint
 
 
-def test_zip_at_hand(tmp_path, monkeypatch):
-    monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")
-    expect(monkeypatch, GOOD_ZIP)
-    (tmp_path / "ml-100k.zip").write_bytes(GOOD_ZIP)
+def test_zip_at_hand(tmp_path, server):
+    (tmp_path / "ml-100k.zip").write_bytes(GOOD_ZIP)  # the server has none
     assert len(load_ratings("ml-100k", tmp_path)) == 3
 
 
@@ -121,8 +119,8 @@ def test_interrupted_unpack(server, tmp_path, monkeypatch):
     assert [p.name for p in cache.iterdir()] == ["ml-100k.zip"]
 
 
-def test_explicit_data_set_never_falls_back(command, tmp_path):
-    process = command("run", "--dataset", "ml-100k", "--data-dir", str(tmp_path / "none"))
+def test_explicit_data_set_never_falls_back(in_process, tmp_path):
+    process = in_process("run", "--dataset", "ml-100k", "--data-dir", str(tmp_path / "none"))
     assert_user_error(process, "ml-100k is not in", "--data-dir or D2L_AUTOREC_DATA")
     assert not (tmp_path / "runs").exists()
 

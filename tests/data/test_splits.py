@@ -1,13 +1,11 @@
 """Splits by hand and as properties."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.splits import leave_last_out, random_split, seq_aware_split
-from d2l_autorec.support.errors import DataError
 
 
 def ratings_of(users, times=None, values=None):
@@ -29,18 +27,6 @@ def test_leave_last_out_trains_on_an_only_rating():
     train, test = leave_last_out(ratings_of([0, 2, 0, 1, 0, 2], [5, 7, 9, 4, 9, 3]))
     assert test.items.tolist() == [1, 2]
     assert train.items.tolist() == [0, 3, 4, 5]
-
-
-@pytest.mark.parametrize(
-    "times, message",
-    [
-        (None, "has no timestamps, which a seq-aware split needs: leave out `split`"),
-        ([4, 4, 4], "has no different timestamps, which a seq-aware split needs"),
-    ],
-)
-def test_seq_aware_needs_timestamps(times, message):
-    with pytest.raises(DataError, match=message):
-        seq_aware_split(ratings_of([0, 0, 1], times))
 
 
 @given(st.integers(50, 300), st.floats(0.2, 0.8), st.integers(0, 2**31))

@@ -72,11 +72,6 @@ def test_the_command_prints_it_and_speaks_of_clicks(tmp_path, in_process):
     assert "trained on rating" not in process.stderr
     assert "240 clicks" in process.stdout
 
-    rows = of_levels([1])[["user", "item"]]
-    rows.to_csv(tmp_path / "rows.csv", index=False)
-    process = in_process("run", *given, "rows.csv", "--out", "rows")
-    assert "240 rows made 240 clicks: ratings of 1 or more" in process.stderr
-
     of_levels([1, 10]).to_csv(tmp_path / "ten.csv", index=False)
     process = in_process("run", *given, "ten.csv", "--quiet")
     assert_user_error(
