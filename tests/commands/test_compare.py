@@ -20,12 +20,9 @@ SET = "synthetic:60x80x900"  # of `finish`
 def runs(tmp_path_factory):
     """Two runs on the same ratings, and one on others."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, options in (
-        ("a", {}),
-        ("b", {"based": "user", "epochs": 1}),
-        ("other", {"dataset": "synthetic:50x70x700"}),
-    ):
-        finish(folder / name, **options)
+    finish(folder / "a")
+    finish(folder / "b", based="user", epochs=1)
+    finish(folder / "other", dataset="synthetic:50x70x700")
     return folder
 
 
@@ -36,16 +33,10 @@ def test_table(runs, in_process):
     assert head.split("  ")[0] == "run" and head.endswith("seconds   behind the best")
     for name, line in zip("ab", lines):
         result = json.loads((runs / name / "result.json").read_text())
-        assert line.split()[:8] == [
-            str(runs / name),
-            "autorec",
-            f"({result['based']}-based)",
-            "synthetic",
-            str(result["epochs"]),
-            f"{result['test_rmse']:.4f}",
-            f"{result['test_mae']:.4f}",
-            seconds_shown(result["train_seconds"]),
-        ]
+        seconds = seconds_shown(result["train_seconds"])
+        errors = f"{result['test_rmse']:.4f} {result['test_mae']:.4f} {seconds}"
+        expected = f"autorec ({result['based']}-based) synthetic {result['epochs']} {errors}"
+        assert line.split()[:8] == [str(runs / name), *expected.split()]
 
 
 def test_runs_are_paired_over_users(runs, in_process):
@@ -87,9 +78,8 @@ def test_rankings_are_paired_too(in_process, tmp_path):
 
 def test_json_and_figure(runs, in_process, tmp_path):
     figure = tmp_path / "c.png"
-    process = in_process(
-        "compare", str(runs / "a"), str(runs / "b"), "--json", "--figure", str(figure)
-    )
+    paths = str(runs / "a"), str(runs / "b")
+    process = in_process("compare", *paths, "--json", "--figure", str(figure))
     first, second = json.loads(process.stdout)
     names = "run model dataset epochs test_rmse test_mae train_seconds behind"
     assert list(first) == names.split()
@@ -149,19 +139,13 @@ def test_different_data_is_said(runs, in_process):
 
 def test_user_errors(runs, in_process, tmp_path):
     good = str(runs / "a")
-    assert_user_error(in_process("compare"), "the following arguments are required: RUN_DIR")
-    assert_user_error(
-        in_process("compare", good, str(tmp_path)),
-        f"{tmp_path} is not a run folder: it has no config.json",
-    )
-    assert_user_error(
-        in_process("compare", good, "--figure", "c.xyz"),
-        "--figure c.xyz: name a file that ends in .png, .svg or .pdf",
-    )
-    assert_user_error(
-        in_process("compare", good, "--figure", str(tmp_path / "no" / "c.png")),
-        "cannot be written (No such file or directory)",
-    )
+    for arguments, message in (
+        ([], "the following arguments are required: RUN_DIR"),
+        ([good, str(tmp_path)], f"{tmp_path} is not a run folder: it has no config.json"),
+        ([good, "--figure", "c.xyz"], "--figure c.xyz: name a file that ends in .png, .svg or"),
+        ([good, "--figure", "no/c.png"], "cannot be written (No such file or directory)"),
+    ):
+        assert_user_error(in_process("compare", *arguments), message)
 
 
 def test_a_damaged_result_is_told(runs, in_process, tmp_path):

@@ -89,9 +89,7 @@ def test_noise_alone_leaves_little_but_the_global_mean():
 
 
 def test_infinite_damping_leaves_the_mean():
-    matrix = drawn(20, 10, 0.5, 0.5, 0.5, 0.5)
-    means = fit_means(matrix, damping=np.inf)
-
+    means = fit_means(matrix := drawn(20, 10, 0.5, 0.5, 0.5, 0.5), damping=np.inf)
     assert means.at(np.arange(10), np.arange(10)) == pytest.approx([matrix.data.mean()] * 10)
 
 
@@ -120,7 +118,7 @@ def test_rows_that_were_fitted_have_their_own_biases_again():
     assert means.of_rows(matrix) == pytest.approx(means.rows, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     st.lists(
         st.tuples(st.integers(0, 4), st.integers(0, 3), st.floats(0.5, 100.0)),
