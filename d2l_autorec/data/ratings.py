@@ -122,10 +122,8 @@ class Ratings:
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how many ratings each user has, shape (users,), and each item, shape (items,)."""
-        return (
-            np.bincount(self.users, minlength=self.num_users),
-            np.bincount(self.items, minlength=self.num_items),
-        )
+        of_users = np.bincount(self.users, minlength=self.num_users)
+        return of_users, np.bincount(self.items, minlength=self.num_items)
 
     def means(self, based: str = "user") -> Means:
         """Return the user and item means of `to_csr(based)`, which are fitted only once."""
@@ -306,14 +304,9 @@ class Ratings:
         """Return a frame with the columns user, item, rating and perhaps timestamp."""
         import pandas as pd
 
-        columns = {
-            "user": self.user_ids[self.users],
-            "item": self.item_ids[self.items],
-            "rating": self.values,
-        }
-        if self.timestamps is not None:
-            columns["timestamp"] = self.timestamps
-        return pd.DataFrame(columns)
+        users, items = self.user_ids[self.users], self.item_ids[self.items]
+        frame = pd.DataFrame({"user": users, "item": items, "rating": self.values})
+        return frame if self.timestamps is None else frame.assign(timestamp=self.timestamps)
 
     @classmethod
     def load(cls, path: Path) -> "Ratings":
@@ -336,10 +329,8 @@ class Ratings:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (columns, about):
-            is_input = columns.get("is_input")
-            arrays: dict[str, Any] = {name: columns[name] for name in DTYPES if name in columns}
-            ratings = cls(**arrays, **about, scale=tuple(columns["scale"].tolist()))
-        return ratings, is_input
+            is_input, scale = columns.pop("is_input", None), tuple(columns.pop("scale").tolist())
+            return cls(**columns, **about, scale=scale), is_input
 
     @cached_property
     def fingerprint(self) -> str:
@@ -374,7 +365,7 @@ def save_archive(path: Path, part: Any, **arrays: Any) -> None:
 
 
 @contextmanager
-def opened_archive(path: Path) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+def opened_archive(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield what `save_archive` wrote: the arrays, and a dict of ids, titles and name.
 
     Raises

@@ -350,7 +350,7 @@ class _Stream(io.RawIOBase):
 def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
     """Raise DataError if a field begins with a quote and does not end with one in its line."""
     lines = block.decode().split("\n")
-    with suppress(csv.Error):
+    with suppress(csv.Error):  # of the whole block, which takes a tenth of the time
         if sum(1 for _ in csv.reader(lines, delimiter=character, strict=True)) == len(lines):
             return
 
