@@ -91,10 +91,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> Parser:
     parser = Parser("d2l_autorec.compare", __doc__, "RUN_DIR ... [options]")
-    text = "folders that d2l_autorec.run has written"
-    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help=text)
-    text = "draw the curves into this png, svg or pdf file"
-    parser.add_argument("--figure", metavar="FILE", help=text)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN_DIR", help="folders that d2l_autorec.run has written"
+    )
+    parser.add_argument(
+        "--figure", metavar="FILE", help="draw the curves into this png, svg or pdf file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -151,8 +153,10 @@ def warn_of_different_data(runs: Sequence[FinishedRun]) -> None:
 
     if len(groups) > 1:
         listed = "; ".join(", ".join(paths) for paths in groups.values())
-        pairs = f"{len(groups)} different pairs of training and test ratings"
-        warn(f"the runs had {pairs}, so their errors are not comparable: {listed}")
+        warn(
+            f"the runs had {len(groups)} different pairs of training and test ratings, "
+            f"so their errors are not comparable: {listed}"
+        )
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -186,8 +190,10 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     runs = [run for run in runs if run.metric]
     metrics = {run.metric for run in runs}
     if len(metrics) != 1:
-        why = "draw them apart (some predict ratings and some rank clicks, or none had a test part)"
-        raise ConfigError(f"--figure: the runs have no metric in common: {why}")
+        raise ConfigError(
+            "--figure: the runs have no metric in common: draw them apart (some predict ratings "
+            "and some rank clicks, or none had a test part)"
+        )
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--figure {path}: name a file that ends in .png, .svg or .pdf")
 

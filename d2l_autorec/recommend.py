@@ -68,17 +68,30 @@ def _parser() -> Parser:
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--user", metavar="ID", help="the best unseen items of this user")
     asked.add_argument("--similar-items", metavar="ID", help="nearest items, by cosine similarity")
-    text = "best items for someone not in training: a csv file with the columns item,rating"
-    asked.add_argument("--new-user", metavar="FILE", help=text)
-    text = f"write the best unseen items of every user, as the name ends: {', '.join(TABLES)}"
-    asked.add_argument("--all", metavar="FILE", help=text)
-    text = "with --user: rate these items instead, given as those of --exclude"
-    parser.add_argument("--items", action="append", metavar="IDS", help=text)
+    asked.add_argument(
+        "--new-user",
+        metavar="FILE",
+        help="best items for someone who was not in "
+        "training: a csv file with the columns item,rating",
+    )
+    asked.add_argument(
+        "--all",
+        metavar="FILE",
+        help=f"write the best unseen items of every user, as the name ends: {', '.join(TABLES)}",
+    )
+    parser.add_argument(
+        "--items",
+        action="append",
+        metavar="IDS",
+        help="with --user: rate these items instead, given as those of --exclude",
+    )
     add_filters(parser)
-    text = "leave in what the user has rated"
-    parser.add_argument("--include-rated", action="store_true", help=text)
-    count = whole_number(AT_LEAST_1)
-    parser.add_argument("-n", type=count, metavar="N", help="number of items [10]")
+    parser.add_argument(
+        "--include-rated", action="store_true", help="leave in what the user has rated"
+    )
+    parser.add_argument(
+        "-n", type=whole_number(AT_LEAST_1), metavar="N", help="number of items [10]"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only the result")
     return parser

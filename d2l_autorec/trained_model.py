@@ -265,18 +265,25 @@ class TrainedModel:
         known = replace(known, scale=self.ratings.scale)
         config: Any = self.config
         batchify = PairRows if config.reads == "pairs" else self._batchify
-        as_trained = config.based, config.clip, batchify, config.split == "held-out-rows"
-        return RatingEvaluation(self.inputs, known, [mx.cpu()], *as_trained)
+        reconstruct = config.split == "held-out-rows"
+        return RatingEvaluation(
+            self.inputs, known, [mx.cpu()], config.based, config.clip, batchify, reconstruct
+        )
 
     def _of_clicks(self, test: Any) -> RankingEvaluation:
         """Return the evaluation of the test users in some clicks."""
         if not np.array_equal(test.item_ids, self.ratings.item_ids):
             raise DataError("test has other items than the model was trained on")
 
-        config: Any = self.config
-        clicks = test.test.fold_in, test.test.held_out
-        given = {"with_loss": "test_loss" in self.metrics, "cut_offs": config.at}
-        return RankingEvaluation(*clicks, [mx.cpu()], self._batchify, train=test.train, **given)
+        return RankingEvaluation(
+            test.test.fold_in,
+            test.test.held_out,
+            [mx.cpu()],
+            self._batchify,
+            with_loss="test_loss" in self.metrics,
+            cut_offs=vars(self.config)["at"],
+            train=test.train,
+        )
 
     @property
     def _batchify(self) -> Any:
@@ -293,8 +300,9 @@ class TrainedModel:
             that was not written.
         """
         if self._write is None:
-            advice = "save the one that `train_model` returned"
-            raise ConfigError(f"this model is a copy, without a run to save: {advice}")
+            raise ConfigError(
+                "this model is a copy, without a run: save the one that `train_model` returned"
+            )
         self._write(Path(folder))
 
     def export(self, folder: str | Path) -> list[Path]:
@@ -402,7 +410,7 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     if experiment.workers.rank:
         return None
     for text in shortfall(experiment.result):
-        warn(text, 3)
+        warn(text, level=3)
 
     if experiment.folder is not None:
         return load_run(experiment.folder.path, net)
@@ -426,9 +434,11 @@ def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None
     """Raise ConfigError unless all parts are of the class that the model learns from."""
     for name, part in parts.items():
         if not isinstance(part, kind):
-            wanted = f"of `model={config.model}` it must be {kind.__name__}"
-            wanted += ", as `prepare_clicks` makes them, or Ratings and a test" * (kind is Clicks)
-            raise ConfigError(f"{name} is a {type(part).__name__}: {wanted}")
+            advice = ", as `prepare_clicks` makes them, or Ratings beside a test of them"
+            raise ConfigError(
+                f"{name} is a {type(part).__name__}: of `model={config.model}` it must be "
+                f"{kind.__name__}{advice * (kind is Clicks)}"
+            )
 
 
 def _data_of(
@@ -453,8 +463,10 @@ def _data_of(
         same_users = np.array_equal(part.user_ids, train.user_ids)
         same_items = np.array_equal(part.item_ids, train.item_ids)
         if not (same_users and same_items and part.scale == train.scale):
-            differs = "has other user ids, item ids or another scale than train"
-            raise DataError(f"{name} {differs}: split one Ratings, so that both have the same")
+            raise DataError(
+                f"{name} has other user ids, item ids or another scale than train: "
+                "split one Ratings, so that the parts have the same"
+            )
     if ranks:
         threshold = vars(config)["threshold"]
         return clicks_of_parts(train, given["test"], validation, threshold, config.seed)
@@ -463,13 +475,14 @@ def _data_of(
 
 def _model_of(experiment: Experiment) -> TrainedModel:
     """Return the model of a training without a folder, on the CPU, as `load_run` would."""
-    served = experiment.served()
+    ratings, inputs = experiment.served()
     config, net = experiment.config, experiment.net
     if net.has_parameters:
-        net = _network_of(parameters_of(net), config, served[1])
+        net = _network_of(parameters_of(net), config, inputs)
     history = _frame_of_epochs(metrics_text(experiment.checkpoint.phases))
-    metrics, write = experiment.result, experiment.write
-    return TrainedModel(None, config, *served, net, metrics, history, write)
+    return TrainedModel(
+        None, config, ratings, inputs, net, experiment.result, history, experiment.write
+    )
 
 
 def _network_of(arrays: Arrays, config: RunConfig, inputs: Ratings) -> Any:

@@ -301,7 +301,8 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     test = heldout_users
     if isinstance(test, Fold):
         check_whole("folds", test.of, at_least=3)
-        number, test = test.number, len(permuted) // test.of
+        number = test.number
+        test = len(permuted) // test.of
         permuted = np.roll(permuted, test * (number - 1))
     validation = test if validation_users is None else validation_users
     if known:
@@ -383,8 +384,10 @@ def _weak_clicks(
         cells = np.stack([new_users[part.users], new_items[part.items]], axis=1)
         pairs[piece] = cells[(cells >= 0).all(axis=1)]
         if not len(pairs[piece]):
-            none = f"of {len(part)} held-out clicks none is of a user and an item that are trained"
-            raise DataError(f"{train.name}: {none} on: hold out others by `split`, or users")
+            raise DataError(
+                f"{train.name}: of {len(part)} held-out clicks none is of a user and an item that "
+                "are trained on: hold out others by `split`, or users"
+            )
 
     counts = [len(np.unique(pairs[piece][:, 0])) for piece in ("validation_te", "test_te")]
     lost = sum(map(len, parts)) - sum(map(len, pairs.values()))
@@ -425,9 +428,10 @@ def usual_threshold(ratings: Ratings) -> float:
     low, high = ratings.bounds
     if low in (0.5, 1) and high == 5:
         return 4.0
-    lowest = f"the lowest that is one, as in `threshold={np.median(ratings.values):g}`"
-    question = f"which of the ratings {low:g}..{high:g} are clicks?"
-    raise ConfigError(f"{ratings.name}: {question} Give {lowest}, which half of them reach")
+    raise ConfigError(
+        f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
+        f"that is one, as in `threshold={np.median(ratings.values):g}`, which half of them reach"
+    )
 
 
 def _filter(
@@ -446,10 +450,11 @@ def _filter(
     frequent = single.part((single.counts()[1] >= min_item_clicks)[single.items])
     kept = frequent.part((frequent.counts()[0] >= min_user_clicks)[frequent.users])
     if not len(kept):
-        fewest = f"`min_item_clicks={np.max(min_item_clicks)}`"
-        fewest += f", `min_user_clicks={np.max(min_user_clicks)}`"
-        left = f"no clicks are left of the {len(ratings)} ratings of {ratings.name}"
-        raise DataError(f"{left} (`threshold={threshold}`, {fewest}): lower one of them")
+        raise DataError(
+            f"no clicks are left of the {len(ratings)} ratings of {ratings.name} "
+            f"(`threshold={threshold}`, `min_item_clicks={np.max(min_item_clicks)}`, "
+            f"`min_user_clicks={np.max(min_user_clicks)}`): lower one of them"
+        )
 
     return kept, {
         "below the threshold": len(ratings) - len(above),
@@ -476,10 +481,11 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
     validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
-        given = f"`heldout_users={test:g}` and `validation_users={validation:g}`"
-        held_out = f"{tested} and {validating} of the {users} users that have clicks enough"
-        most = f"choose from 1 to {max((users - 1) // 2, 1)}"
-        raise DataError(f"{given} hold out {held_out}: {most}, or lower `min_user_clicks`")
+        raise DataError(
+            f"`heldout_users={test:g}` and `validation_users={validation:g}` hold out {tested} and "
+            f"{validating} of the {users} users that have clicks enough: choose from 1 to "
+            f"{max((users - 1) // 2, 1)}, or lower `min_user_clicks`"
+        )
     return validating, tested
 
 

@@ -81,8 +81,10 @@ class Request:
         asked = {role.strip(): name.strip() for role, _, name in parts}
         known = set(self.needed) <= set(asked) <= set(ROLES)
         if not known or not all(asked.values()) or len(asked) < len(parts):
-            form = f"user=ID,item=NAME and so on, with {', '.join(self.needed)}, each once"
-            raise DataError(f"`columns` is {self.columns!r}: it must be like {form}")
+            raise DataError(
+                f"`columns` is {self.columns!r}: it must be like user=userId,item=movieId,"
+                f"rating=rating[,timestamp=time], with {', '.join(self.needed)}, each once"
+            )
         return asked
 
 
@@ -174,10 +176,13 @@ class Layout:
 
     def wrong(self, what: str, more: str = "") -> DataError:
         """Return the error for columns that cannot be told apart."""
-        is_one = len(self.names) == 1
-        way_out = self.request.exactly or "say with `separator` what is between fields" * is_one
-        advice = way_out or f"say which is which with {self.suggestion()}{more}"
-        return DataError(f"{self.place}: {what}; {advice}")
+        if self.request.exactly:
+            way_out = self.request.exactly
+        elif len(self.names) == 1:
+            way_out = "say with `separator` what is between fields"
+        else:
+            way_out = f"say which is which with {self.suggestion()}{more}"
+        return DataError(f"{self.place}: {what}; {way_out}")
 
     def remedy(self, role: str) -> str:
         """Return advice on a column that is wrong for its role.
@@ -285,11 +290,13 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
         return replace(layout, header=number)
 
     layout = replace(layout, rows=rows)
-    width, asked = layout.filled(), request.asked
-    if width > len(request.roles) and not asked:
-        raise layout.wrong(f"{width} columns without names", MATRIX)
+    if request.asked:
+        return layout
+
+    if layout.filled() > len(request.roles):
+        raise layout.wrong(f"{layout.filled()} columns without names", MATRIX)
     for role, at in layout.columns.items():
-        if role != "timestamp" and layout.holds(DATE, at) and not asked:
+        if role != "timestamp" and layout.holds(DATE, at):
             raise layout.wrong(f"column {at} would be the {role}, and holds dates")
     return layout
 
@@ -328,10 +335,12 @@ def _is_header(layout: Layout) -> bool:
     if request.asked or request.exactly or found_again:
         return False
 
-    what = f"{', '.join(map(repr, first))} may be the names of the columns or the first row"
-    if_names = replace(layout, header=1).suggestion()
-    if_row = layout.suggestion({role: at for at, role in enumerate(request.needed)})
-    raise DataError(f"{layout.place}: {what}: if names, say {if_names}; if a row, say {if_row}")
+    of_a_row = {role: at for at, role in enumerate(request.needed)}
+    raise DataError(
+        f"{layout.place}: {', '.join(map(repr, first))} may be the names of the columns or the "
+        f"first row: if names, say {replace(layout, header=1).suggestion()}; if a row, say "
+        f"{layout.suggestion(of_a_row)}"
+    )
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:

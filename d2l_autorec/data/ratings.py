@@ -292,11 +292,14 @@ class Ratings:
         source = titles if isinstance(titles, (str, Path)) else "titles"
         texts = dict(read_titles(Path(titles)) if isinstance(titles, (str, Path)) else titles)
 
-        ids, found = self.item_ids.tolist(), IdMap(self.item_ids, "item").find(texts)
+        ids = self.item_ids.tolist()
+        found = IdMap(self.item_ids, "item").find(texts)
         named = {ids[at]: str(title) for at, title in zip(found, texts.values()) if at >= 0}
         if not named:
-            none = f"none of its {len(texts)} ids is an item of {self.name}"
-            raise DataError(f"{source}: {none}, whose ids are like {ids[0]}: give the same ids")
+            raise DataError(
+                f"{source}: none of its {len(texts)} ids is an item of {self.name}, whose ids are "
+                f"like {ids[0]}: give the same ids"
+            )
         told = f"{self.origin}; {len(named):,} of {self.num_items:,} items have a title"
         return replace(self, titles=named, origin=told.removeprefix("; "))
 
@@ -329,7 +332,8 @@ class Ratings:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (columns, about):
-            is_input, scale = columns.pop("is_input", None), tuple(columns.pop("scale").tolist())
+            is_input = columns.pop("is_input", None)
+            scale = tuple(columns.pop("scale").tolist())
             return cls(**columns, **about, scale=scale), is_input
 
     @cached_property

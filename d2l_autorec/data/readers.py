@@ -187,8 +187,9 @@ def _beginning(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(8)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror}): check its name and mode"
-        raise DataError(f"{path} {reason}") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): check its name and mode"
+        ) from error
 
 
 def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -226,8 +227,10 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
                 number += np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))
     except UnicodeDecodeError as error:
         wrong = number + error.object.count(b"\n", 0, error.start)
-        what = "bytes that are not UTF-8 text; save the file as UTF-8, as iconv -f latin1 -t utf-8"
-        raise DataError(f"{path}, line {wrong}: {what} does") from error
+        raise DataError(
+            f"{path}, line {wrong}: bytes that are not UTF-8 text; save the file as UTF-8, "
+            "as iconv -f latin1 -t utf-8 does"
+        ) from error
     except OSError as error:
         raise DataError(f"{path} is damaged ({error}): get it anew") from error
 
@@ -296,8 +299,9 @@ def _read_json(path: Path, request: Request) -> Table:
         row = re.search(r" in row (\d+)", str(error))
         place = locate(int(row[1]) + sum(map(len, parts))) if row else path
         reason = str(error).split(" in row")[0]
-        advice = f"fix or remove the line: each must be like {EXAMPLE}"
-        raise DataError(f"{place}: {reason}; {advice}") from error
+        raise DataError(
+            f"{place}: {reason}; fix or remove the line: each must be like {EXAMPLE}"
+        ) from error
 
     return _table_of(path, content, layout, locate, "JSON lines; ")
 
@@ -326,8 +330,10 @@ def read_titles(path: Path) -> dict[str, str]:
     for row, item in enumerate(map(str, ids[codes])):
         title = str(table.columns["title"][row].as_py() or "")
         if titles.setdefault(item, title) != title:
-            two = f"has the title {title!r} here, and {titles[item]!r} above: keep one of them"
-            raise DataError(f"{table.locate(row)}: id {item!r} {two}")
+            raise DataError(
+                f"{table.locate(row)}: id {item!r} has the title {title!r} here, and "
+                f"{titles[item]!r} above: keep one of them"
+            )
     return titles
 
 
@@ -356,9 +362,10 @@ def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
 
     for number, line in enumerate(lines, first):
         if '"' in line and not quoted_fields(line, character):
-            advice = "say `quotes=False` if quotes are part of the text, else correct them"
-            what = "a quoted field does not end in its line"
-            raise DataError(f"{path}, line {number}: {what}: {advice}")
+            raise DataError(
+                f"{path}, line {number}: a quoted field does not end in its line: say "
+                "`quotes=False` if quotes are part of the text, else correct them"
+            )
 
 
 def _plain_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
@@ -398,10 +405,11 @@ def _read_separated(path: Path, layout: Layout) -> Table:
         widths = ((n, len(fields_of(line, separator, quotes))) for n, line in lines_of(path))
         wrong = (pair for pair in widths if pair[1] != len(layout.names))
         number, width = next(wrong, (1, uneven[0]))
-        what = f"{width} fields where the first line has {len(layout.names)}"
-        affected = f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected"
-        advice = "quote fields that contain the separator, or fix the lines"
-        raise DataError(f"{path}, line {number}: {what}; {affected}: {advice}")
+        raise DataError(
+            f"{path}, line {number}: {width} fields where the first line has {len(layout.names)}; "
+            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: quote fields "
+            "that contain the separator, or fix the lines"
+        )
     return _table_of(path, content, layout, partial(_by_line, path, layout.header > 0))
 
 
@@ -429,14 +437,17 @@ def _parsed(path: Path, layout: Layout, numbers: Any) -> tuple["pa.Table", list[
             uneven.append(row.actual_columns)
         return "skip"
 
-    split_by = {"delimiter": layout.character, "quote_char": layout.request.quotes and '"'}
-    parsing = arrow_csv.ParseOptions(**split_by, invalid_row_handler=skip)
+    quote = '"' if layout.request.quotes else False
+    parsing = arrow_csv.ParseOptions(
+        delimiter=layout.character, quote_char=quote, invalid_row_handler=skip
+    )
     blocks = _plain_blocks(path, layout)
     begin = [*islice(blocks, 2)]
     # A short file is read at once: Arrow's threads, which may outlive Python, hold no object of it.
     is_short = len(begin) < 2
     source = pa.BufferReader(b"".join(begin)) if is_short else _Stream(chain(begin, blocks))
-    size, skipped = 3 * BLOCK_BYTES, layout.header
-    reading = arrow_csv.ReadOptions(block_size=size, skip_rows=skipped, column_names=names)
+    reading = arrow_csv.ReadOptions(
+        column_names=names, skip_rows=layout.header, block_size=3 * BLOCK_BYTES
+    )
     typed = arrow_csv.ConvertOptions(include_columns=[*kinds], column_types=kinds, null_values=[])
     return arrow_csv.read_csv(source, reading, parsing, typed), uneven

@@ -88,8 +88,10 @@ class Table:
         if count == len(bad) > 1:
             affected = f"all {count:,} rows are affected, so the column or the format is wrong"
             way_out = "; else ".join(filter(None, (way_out, self.way_out(role))))
-        wrong = f"{self.locate(first)}: the {role} {what.format(shown)}"
-        raise DataError(f"{wrong}; {affected}: {way_out or 'fix or remove them'}")
+        raise DataError(
+            f"{self.locate(first)}: the {role} {what.format(shown)}; {affected}: "
+            f"{way_out or 'fix or remove them'}"
+        )
 
 
 def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
@@ -114,11 +116,13 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
     columns = {role: name for role, name in columns.items() if name is not None}
     for role, name in columns.items():
         if names.count(name) != 1:
-            found = ", ".join(map(str, names)) + did_you_mean(str(name), map(str, names))
-            found += "; give df.reset_index(), as it is in the index" * (name in df.index.names)
-            found += "; rating=None if each row is a click" * (role == "rating")
-            wanted = f"{role}={name!r}: the frame must have one column of this name"
-            raise DataError(f"{wanted}, but has {found}")
+            advice = "; give df.reset_index(), as it is in the index" * (name in df.index.names)
+            clicks = "; rating=None if each row is a click" * (role == "rating")
+            raise DataError(
+                f"{role}={name!r}: the frame must have one column of this name, but has "
+                f"{', '.join(map(str, names))}{did_you_mean(str(name), map(str, names))}"
+                f"{advice}{clicks}"
+            )
 
     if not len(df):
         raise DataError("the frame has no rows: each must be one rating")
@@ -167,7 +171,8 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
-    codes, names = as_numpy(encoded.indices, -1), encoded.dictionary.cast(pa.string())
+    codes = as_numpy(encoded.indices, -1)
+    names = encoded.dictionary.cast(pa.string())
     if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
         return codes, as_numpy(names.cast(pa.int64()), 0), ""
 
@@ -337,8 +342,10 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
     zeros = len(values) - np.count_nonzero(values)
     often = zeros > 2 * len(values) / len(different)
     if low == 0 and len(different) > 4 and different[1] >= 1 and often:
-        told = f"{table.name}: {zeros:,} of {len(values):,} ratings are 0"
-        warn(f"{told}: if 0 means 'not rated', remove these rows")
+        warn(
+            f"{table.name}: {zeros:,} of {len(values):,} ratings are 0: if 0 means 'not rated', "
+            "remove these rows"
+        )
 
 
 def ratings_of(
@@ -393,17 +400,20 @@ def ratings_of(
         again = np.flatnonzero(first[pair_of] != rows)
         before = first[pair_of[again]]
         if duplicates in (None, "error"):
-            row, other = again[0], (values[again] != values[before]).sum()
+            row = again[0]
+            other = (values[again] != values[before]).sum()
             user, item = str(user_ids[users[row]]), str(item_ids[items[row]])
-            above = f"{values[before[0]]:g} in {table.locate(before[0]).split(', ')[-1]}"
-            rated = f"user {user!r} rated item {item!r} {values[row]:g}, and {above}"
+            above = table.locate(before[0]).split(", ")[-1]
             raise DataError(
-                f"{table.locate(row)}: {rated}; {count} ratings are repeated, {other} of them with "
-                "another value: choose `duplicates=last` or mean, or delete them"
+                f"{table.locate(row)}: user {user!r} rated item {item!r} {values[row]:g}, and "
+                f"{values[before[0]]:g} in {above}; {count} ratings are repeated, {other} of them "
+                "with another value: choose `duplicates=last` or mean, or delete them"
             )
 
-        repeated = f"{count} repeated ratings of an item by the same user were merged"
-        warn(f"{repeated} (`duplicates={duplicates}`)")
+        warn(
+            f"{count} repeated ratings of an item by the same user were merged "
+            f"(`duplicates={duplicates}`)"
+        )
         last = np.empty(len(first), dtype=np.int64)
         last[pair_of] = rows
         if duplicates == "mean":
@@ -424,9 +434,11 @@ def ratings_of(
     ratings = Ratings(*columns, name=table.name, origin=origin)
 
     if ratings.offset and not implicit:
-        shown = f"{table.name}: the rating scale {ratings.bounds[0]:g}..{ratings.bounds[1]:g}"
-        shifted = f"trained on rating + {ratings.offset:g}, shifted back in every output"
-        warn(f"{shown} includes 0 or below, and 0 means unobserved: {shifted}")
+        low, high = ratings.bounds
+        warn(
+            f"{table.name}: the rating scale {low:g}..{high:g} includes 0 or below, and 0 means "
+            f"unobserved: trained on rating + {ratings.offset:g}, shifted back in every output"
+        )
     return ratings, rows
 
 
@@ -452,5 +464,7 @@ def size_of(values: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, scal
     low, high = scale or (values.min(), values.max())
     whence = "as found" if scale is None else "as given"
     equal = ", all ratings equal" * bool(values.min() == values.max())
-    size = f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items"
-    return f"{size}, scale {low:g}..{high:g} ({whence}{equal})"
+    return (
+        f"{len(values):,} ratings of {len(user_ids):,} users x {len(item_ids):,} items, scale "
+        f"{low:g}..{high:g} ({whence}{equal})"
+    )

@@ -117,24 +117,31 @@ def load_ratings(
         wanted = GENERATED if dataset == "synthetic" else dataset
         shape = re.fullmatch("synthetic:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", wanted)
         if shape is None:
-            form = f"synthetic or synthetic:USERSxITEMSxRATINGS, as in {GENERATED}"
-            raise DataError(f"`dataset` is {dataset}: a generated set is {form}")
+            raise DataError(
+                f"`dataset` is {dataset}: a generated set is synthetic or "
+                f"synthetic:USERSxITEMSxRATINGS, as in {GENERATED}"
+            )
         num_users, num_items, num_ratings = map(int, shape.groups())
         return synthetic_ratings(num_users, num_items, num_ratings, seed)
 
     record = DATASETS.get("ml-100k" if dataset == "auto" else dataset)
     if record is None:
         known = ("auto", "synthetic", *DATASETS)
-        own = f"or your own file with `ratings`{did_you_mean(dataset, known)}"
-        raise DataError(f"no data set {dataset!r}: choose {', '.join(known)}, {own}")
+        raise DataError(
+            f"no data set {dataset!r}: choose {', '.join(known)}, or your own file with `ratings`"
+            f"{did_you_mean(dataset, known)}"
+        )
 
     try:
         path = fetch(record, Path(data_dir or default_data_dir()), progress)
     except DataError as error:
         if dataset != "auto":
             raise
-        figures = "test figures are NOT comparable with published ones"
-        warn(f"{error}. GENERATED ratings of the same shape are used instead: {figures}", 3)
+        warn(
+            f"{error}. GENERATED ratings of the same shape are used instead: the test "
+            "figures are NOT comparable with published ones",
+            level=3,
+        )
         return synthetic_ratings(seed=seed)
 
     return _named(read_ratings(path, scale=record.scale), record, path.parent)
@@ -206,10 +213,11 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
 
         offline = isinstance(error, (requests.ConnectionError, requests.Timeout))
         reason = "no connection" if offline else str(error).split("\n")[0]
-        what = f"{record.name} is not in {folder} and could not be downloaded ({reason})"
-        files = f"{record.folder}/{record.ratings_file} or {record.name}.zip"
-        advice = f"put {files} into a folder and name it with `data_dir` or D2L_AUTOREC_DATA"
-        raise DataError(f"{what}; {advice}") from error
+        raise DataError(
+            f"{record.name} is not in {folder} and could not be downloaded ({reason}); put "
+            f"{record.folder}/{record.ratings_file} or {record.name}.zip into a folder and name "
+            "it with `data_dir` or D2L_AUTOREC_DATA"
+        ) from error
 
     return path
 
@@ -256,8 +264,10 @@ def synthetic_ratings(
     low = max(num_users, num_items, 1)
     high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
-        what = f"{num_ratings} generated ratings of {num_users} users and {num_items} items"
-        raise DataError(f"{what}: the number must be from {low} to {high}")
+        raise DataError(
+            f"{num_ratings} generated ratings of {num_users} users and {num_items} "
+            f"items: the number must be from {low} to {high}"
+        )
 
     what = f"a generated set of {num_ratings} ratings"
     check_fits(BYTES_A_RATING * num_ratings, available_memory(), what, ": generate fewer")

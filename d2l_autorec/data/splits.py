@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -184,15 +183,21 @@ def following(earlier: Ratings, parts: Sequence[Ratings]) -> list[Ratings]:
     first = parts[0]
     (low, high), (lowest, highest) = first.bounds, earlier.bounds
     if low < lowest or high > highest:
-        of_start = f"and the run that it is to go on from has {lowest:g}..{highest:g}"
-        advice = "bring them to that scale, or begin a new run with all"
-        raise DataError(f"{first.name} has ratings {low:g}..{high:g}, {of_start}: {advice}")
+        raise DataError(
+            f"{first.name} has ratings {low:g}..{high:g}, and the run that it is to go on from has "
+            f"{lowest:g}..{highest:g}: bring them to that scale, or begin a new run with all"
+        )
 
     ids = extended(earlier.user_ids, first.user_ids), extended(earlier.item_ids, first.item_ids)
     newer = [replace(part.over(*ids), scale=earlier.scale) for part in parts]
-    titles = {**earlier.titles, **first.titles}
-    about: Any = {"titles": titles, "name": first.name, "origin": first.origin}
-    known = replace(earlier, user_ids=ids[0], item_ids=ids[1], **about)
+    known = replace(
+        earlier,
+        user_ids=ids[0],
+        item_ids=ids[1],
+        titles={**earlier.titles, **first.titles},
+        name=first.name,
+        origin=first.origin,
+    )
     again = np.isin(pair_keys(known), np.concatenate([pair_keys(part) for part in newer]))
     return [known.part(~again).joined(newer[0]), *newer[1:]]
 
@@ -226,18 +231,21 @@ def check_apart(parts: Mapping[str, Ratings | None]) -> None:
     for name, part in there:
         repeated = len(part) - len(np.unique(pair_keys(part)))
         if repeated:
-            what = f"{repeated} (user, item) pairs are repeated, which only clicks may be"
-            raise DataError(f"{name}: {what}: read the ratings with `duplicates=last` or mean")
+            raise DataError(
+                f"{name}: {repeated} (user, item) pairs are repeated, which only clicks may be: "
+                "read the ratings with `duplicates=last` or mean"
+            )
 
     for (name, part), (other_name, other) in combinations(there, 2):
         shared = np.isin(pair_keys(other), pair_keys(part))
         if shared.any():
             row = int(shared.argmax())
             user, item = other.user_ids[other.users[row]], other.item_ids[other.items[row]]
-            what = f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name}"
-            count = f"{shared.sum()} (user, item) pairs are in both"
-            why = f"a {other_name} rating must not be trained on"
-            raise DataError(f"{what}; {count}: {why}; take them out of one of the two")
+            raise DataError(
+                f"{other_name}: user {str(user)!r} rated item {str(item)!r}, and in {name}; "
+                f"{shared.sum()} (user, item) pairs are in both: a {other_name} rating must not be "
+                "trained on; take them out of one of the two"
+            )
 
 
 def pair_keys(ratings: Ratings) -> np.ndarray:
@@ -272,9 +280,11 @@ def require_timestamps(ratings: Ratings, split: str) -> np.ndarray:
     if times is not None and (not len(times) or (times != times[0]).any()):
         return times
 
-    found = f"{ratings.name} has no {'different ' * (times is not None)}timestamps"
-    advice = "leave out `split`, or name a column of times with `columns`"
-    raise DataError(f"{found}, which {split} needs: {advice}")
+    found = "no timestamps" if times is None else "no different timestamps"
+    raise DataError(
+        f"{ratings.name} has {found}, which {split} needs: leave out `split`, or name a "
+        "column of times with `columns`"
+    )
 
 
 def _split(
@@ -286,7 +296,8 @@ def _split(
 ) -> Split:
     train, test = ratings.part(~is_test), ratings.part(is_test)
     if not len(train) or not len(test):
-        left = f"{len(train)} to train on and {len(test)} to {use} with"
-        whole = f"the {len(ratings)} ratings of {ratings.name}"
-        raise DataError(f"{what} of {whole} leaves {left}: {advice}")
+        raise DataError(
+            f"{what} of the {len(ratings)} ratings of {ratings.name} leaves "
+            f"{len(train)} to train on and {len(test)} to {use} with: {advice}"
+        )
     return train, test

@@ -102,8 +102,10 @@ class RankingEvaluation:
         users = self.held_out.shape[0]
         self._users = np.flatnonzero(np.diff(self.held_out.indptr))
         if not len(self._users):
-            advice = "take more users with `heldout_users`, or users with at least 5 clicks"
-            raise DataError(f"none of the {users} held-out users has a held-out item: {advice}")
+            raise DataError(
+                f"none of the {users} held-out users has a held-out item: "
+                "take more users with `heldout_users`, or users with at least 5 clicks"
+            )
 
         self.users_without_held_out = users - len(self._users)
         self._train = self.fold_in if self.train is None else self.train

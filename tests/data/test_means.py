@@ -89,7 +89,9 @@ def test_noise_alone_leaves_little_but_the_global_mean():
 
 
 def test_infinite_damping_leaves_the_mean():
-    means = fit_means(matrix := drawn(20, 10, 0.5, 0.5, 0.5, 0.5), damping=np.inf)
+    matrix = drawn(20, 10, 0.5, 0.5, 0.5, 0.5)
+    means = fit_means(matrix, damping=np.inf)
+
     assert means.at(np.arange(10), np.arange(10)) == pytest.approx([matrix.data.mean()] * 10)
 
 
