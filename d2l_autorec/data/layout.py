@@ -185,22 +185,14 @@ class Layout:
         return DataError(f"{self.place}: {what}; {way_out}")
 
     def remedy(self, role: str) -> str:
-        """Return advice on a column that is wrong for its role.
-
-        For ratings that look like times, `role` is 'times'.
-        """
+        """Return advice on a column that is wrong for its role."""
         if self.request.exactly:
             return self.request.exactly
 
-        wrong = self.columns["rating" if role == "times" else role]
-        kept = ROLES[:3] if role == "timestamp" or self.header else ROLES[:2]
+        wrong = self.columns[role]
+        kept = self.request.needed
         given = {other: at for other, at in self.columns.items() if other in kept and at != wrong}
-        if role == "timestamp":
-            return f"leave it out: say {self.suggestion(given)}"
-        if role == "times":
-            given["timestamp"] = wrong
-            return f"if they are times, say {self.suggestion(given, wrong)}"
-        return f"name another column, as with {self.suggestion(given, wrong)}"
+        return f"name other columns, as with {self.suggestion(given, wrong)}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
         """Return the text of a likely `columns`, to paste.

@@ -178,9 +178,6 @@ def read_table(path: Path, request: Request) -> Table:
 
 def _beginning(path: Path) -> bytes:
     """Return the first bytes of a regular file; raise DataError for anything else."""
-    if re.match(r"\w\w+:/", str(path)):
-        raise DataError(f"{path} is a URL: download the file, and give its path")
-
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(f"{path} is no file but a pipe or a device: copy it to a file")

@@ -46,8 +46,7 @@ class Table:
     origin : str
         What was recognised, in words.
     way_out : callable
-        (role) to advice if its column is the wrong one; the role is 'times' for ratings that are
-        times.
+        (role) to advice if its column is the wrong one.
     """
 
     name: str
@@ -127,7 +126,7 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
     if not len(df):
         raise DataError("the frame has no rows: each must be one rating")
     parts = {role: _column_of(df[name]) for role, name in columns.items()}
-    return Table("frame", parts, "frame, row {}".format, "frame", lambda _: "name another column")
+    return Table("frame", parts, "frame, row {}".format, "frame", lambda _: "name other columns")
 
 
 def _column_of(column: Any) -> "pa.ChunkedArray":
@@ -325,7 +324,7 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
     """Raise DataError for times, ids and counts; warn of zeros that may mean 'not rated'."""
     low, high = float(different[0]), float(different[-1])
     half = np.median(values) if high > HUGE else 0
-    what, way_out = "", table.way_out("times")
+    what, way_out = "", table.way_out("rating")
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
 
     if np.abs(different).min() >= HUGE:
