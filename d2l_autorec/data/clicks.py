@@ -526,8 +526,10 @@ def _choose_held_out(users: np.ndarray) -> np.ndarray:
     bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1)).tolist()
 
     for begin, end in zip(bounds, bounds[1:]):
-        held_out = int(HELD_OUT_SHARE * (end - begin))
-        if end - begin >= FEWEST_TO_SPLIT:
-            mask[begin + rng.choice(end - begin, held_out, replace=False)] = True
+        clicks = end - begin
+        if clicks >= FEWEST_TO_SPLIT:
+            held_out = int(HELD_OUT_SHARE * clicks)
+            chosen = rng.choice(clicks, held_out, replace=False)
+            mask[begin + chosen] = True
 
     return mask

@@ -62,8 +62,10 @@ class IdMap:
         -------
         ndarray of int64, shape (n,)
         """
-        known, texts = self._positions, map(str, listed(wanted))
-        found = [known.get(text, known.get(plain_id(text), -1)) for text in texts]
+        known = self._positions
+        found = [
+            known.get(text, known.get(plain_id(text), -1)) for text in map(str, listed(wanted))
+        ]
         return np.array(found, dtype=np.int64)
 
     def positions(self, wanted: Iterable[Any]) -> np.ndarray:

@@ -190,7 +190,7 @@ class Layout:
             return self.request.exactly
 
         wrong = self.columns[role]
-        kept = self.request.needed
+        kept = ROLES[:3]
         given = {other: at for other, at in self.columns.items() if other in kept and at != wrong}
         return f"name other columns, as with {self.suggestion(given, wrong)}"
 

@@ -142,8 +142,8 @@ def read_train_and_test(
     def locate(row: int) -> str:
         return first.locate(row) if row < cut else second.locate(row - cut)
 
-    name, origin = f"{train.name}+{test.name}", f"{first.origin}; {second.origin}"
-    table = Table(name, both, locate, origin, first.way_out)
+    name = f"{train.name}+{test.name}"
+    table = Table(name, both, locate, f"{first.origin}; {second.origin}", first.way_out)
     ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
     ratings = ratings.with_titles(titles)
     is_test = rows >= cut

@@ -425,7 +425,7 @@ def ratings_of(
     exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
     users, user_ids = canonical(users, user_ids, exact, times)
     items, item_ids = canonical(items, item_ids, exact, times)
-    merged = f" merged ({duplicates})" * bool(merges)
+    merged = f" merged ({duplicates})" if merges else ""
     repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
     size = size_of(values, user_ids, item_ids, scale)
     origin = "; ".join(filter(None, [table.origin, f"{size}, {repeats}", *told, more]))

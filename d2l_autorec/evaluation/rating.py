@@ -292,8 +292,10 @@ class RatingEvaluation:
         for variant, values in variants.items():
             flat |= {f"{variant}_{name}": _or_none(value) for name, value in values.items()}
         flat |= self._by_user_and_item(predictions)
-        chapter_rmse = rmse(self.truth, raw)
-        return flat | {"cold_test_ratings": int(self._cold.sum()), "chapter_rmse": chapter_rmse}
+        return flat | {
+            "cold_test_ratings": int(self._cold.sum()),
+            "chapter_rmse": rmse(self.truth, raw),
+        }
 
     def _by_user_and_item(self, predictions: onp.ndarray) -> dict[str, Any]:
         """Return means over users, and errors by the training ratings of user and item."""
