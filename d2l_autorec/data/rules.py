@@ -72,7 +72,7 @@ class Table:
         what : str
             Words for what is wrong, with {} for the first bad value.
         way_out : str
-            The advice; by default to fix or remove the rows, or to name another column.
+            The advice; by default to fix or remove the rows, or to name other columns.
         """
         count = int(bad.sum())
         if not count:

@@ -33,10 +33,11 @@ def test_table(runs, in_process):
     assert head.split("  ")[0] == "run" and head.endswith("seconds   behind the best")
     for name, line in zip("ab", lines):
         result = json.loads((runs / name / "result.json").read_text())
-        seconds = seconds_shown(result["train_seconds"])
-        errors = f"{result['test_rmse']:.4f} {result['test_mae']:.4f} {seconds}"
-        expected = f"autorec ({result['based']}-based) synthetic {result['epochs']} {errors}"
-        assert line.split()[:8] == [str(runs / name), *expected.split()]
+        expected = [str(runs / name), "autorec", f"({result['based']}-based)", "synthetic"]
+        expected += [str(result["epochs"])]
+        expected += [f"{result[metric]:.4f}" for metric in ("test_rmse", "test_mae")]
+        expected += [seconds_shown(result["train_seconds"])]
+        assert line.split()[:8] == expected
 
 
 def test_runs_are_paired_over_users(runs, in_process):
