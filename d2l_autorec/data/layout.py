@@ -34,6 +34,7 @@ NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
 DATE = r"\d{4}-\d\d-\d\d"
+FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
@@ -290,6 +291,17 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
     for role, at in layout.columns.items():
         if role != "timestamp" and layout.holds(DATE, at):
             raise layout.wrong(f"column {at} would be the {role}, and holds dates")
+
+    first = [row[0].strip() for row in rows]
+    counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
+    if len(first) >= FEWEST_COUNTED and layout.filled() > len(request.needed) and first in counts:
+        beside = {role: at for at, role in enumerate(request.roles[: layout.filled() - 1], 1)}
+        users_first = {role: at for at, role in enumerate(request.needed)}
+        raise DataError(
+            f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
+            f"index does: say {layout.suggestion(beside)}; or "
+            f"{layout.suggestion(users_first)} if these are users"
+        )
     return layout
 
 

@@ -178,6 +178,9 @@ def read_table(path: Path, request: Request) -> Table:
 
 def _beginning(path: Path) -> bytes:
     """Return the first bytes of a regular file; raise DataError for anything else."""
+    if re.match(r"\w\w+:/", str(path)):
+        raise DataError(f"{path} is a URL: download the file, and give its path")
+
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(f"{path} is no file but a pipe or a device: copy it to a file")
@@ -393,9 +396,12 @@ def _read_separated(path: Path, layout: Layout) -> Table:
         raise DataError(f"{path}: no line follows the header; each line must be one rating")
 
     try:
-        content, uneven = _parsed(path, layout, pa.float64())
-    except pa.ArrowInvalid:  # these may be dates, or other texts that the rules decide on
-        content, uneven = _parsed(path, layout, pa.string())
+        try:
+            content, uneven = _parsed(path, layout, pa.float64())
+        except pa.ArrowInvalid:  # these may be dates, or other texts that the rules decide on
+            content, uneven = _parsed(path, layout, pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: {error}; each line must be one rating") from error
 
     if uneven:
         quotes, separator = layout.request.quotes, layout.separator

@@ -171,7 +171,10 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
         column = column.dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
     codes = as_numpy(encoded.indices, -1)
-    names = encoded.dictionary.cast(pa.string())
+    try:
+        names = encoded.dictionary.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{table.name}: {role} ids are bytes that are no text of UTF-8") from error
     if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
         return codes, as_numpy(names.cast(pa.int64()), 0), ""
 

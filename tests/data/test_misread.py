@@ -40,6 +40,11 @@ REFUSED = {
         "is it a matrix or lists, a row a user? Then melt it to lines user,item,rating",
     ),
     "Jester": (rows(lambda k: "99,-1.5,7.2,99,3.1,0.2", 9), "6 columns without names"),
+    "saved index": (
+        rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5}"),
+        "column 0 counts the rows (0, 1, ...), as a saved index does: say "
+        "`columns=user=1,item=2,rating=3`; or `columns=user=0,item=1,rating=2` if these are users",
+    ),
     "two columns and separators at the end": (
         head("7,2,", "7,3,"),
         "no column for rating among '7', '2', ''; say which is which with",
@@ -194,6 +199,11 @@ def test_refused(tmp_path, case):
     assert "mine.csv" in error or "`columns=" in error
 
 
+def test_urls():
+    with pytest.raises(DataError, match="is a URL: download the file"):
+        read_ratings("https://example.org/ratings.csv")
+
+
 @pytest.mark.parametrize("text", ["", "NULL", "NA", "<NA>", "nan", "NaN", "None"])
 def test_missing_ids(tmp_path, text):
     with pytest.raises(DataError, match=f"line 41: the user id {text!r} is missing"):
@@ -265,6 +275,7 @@ def test_polars(tmp_path):
         (FRAME.assign(user=[2.0**53, 8, 7]), "must be a text or a whole number; 1 of 3"),
         (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
         (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
+        (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),
         (FRAME.assign(user=[uuid.UUID(int=k) for k in range(3)]), "must be a text or a whole"),
         (FRAME.assign(user=pd.interval_range(0, 3)), "must be a text or a whole number"),
         (FRAME.assign(rating=[b"3", b"4", b"5"]), "the rating b'3' is not a number"),
