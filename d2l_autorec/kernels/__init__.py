@@ -35,8 +35,8 @@ def threads() -> int:
     return _threads or load().get_num_threads()
 
 
-def load() -> ModuleType:
-    """Return the module of the compiled functions.
+def load(name: str = "numba_kernels") -> ModuleType:
+    """Return a module of compiled functions of this folder; numba has begun with its threads.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def load() -> ModuleType:
             "this process was forked from one that has computed with the sparse kernels, whose "
             "threads it lacks: take multiprocessing.get_context('spawn').Pool, or compute here"
         )
-    return _kernels
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 @contextmanager

@@ -69,6 +69,15 @@ class CSRBatch:
         """Return a batch of the same entries with other values."""
         return CSRBatch(self.indptr, self.indices, data, self.shape[1], self.ctx)
 
+    @property
+    def arrays(self) -> tuple[onp.ndarray, onp.ndarray, onp.ndarray]:
+        """The three arrays, in the order of the parameters."""
+        return self.indptr, self.indices, self.data
+
+    def to_scipy(self) -> sparse.csr_matrix:
+        """Return the same rows as a SciPy matrix."""
+        return sparse.csr_matrix((self.data, self.indices, self.indptr), self.shape)
+
     @cached_property
     def rows(self) -> onp.ndarray:
         """The row of each entry, shape (n,)."""
@@ -107,9 +116,7 @@ class ChosenRows(CSRBatch):
         if name not in ("indptr", "indices", "data"):
             raise AttributeError(name)
 
-        whole = self.whole
-        matrix = sparse.csr_matrix((whole.data, whole.indices, whole.indptr), whole.shape)
-        rows = matrix[self.numbers]
+        rows = self.whole.to_scipy()[self.numbers]
         self.indptr, self.indices, self.data = rows.indptr, rows.indices, rows.data
         return vars(self)[name]
 

@@ -134,27 +134,13 @@ class _MultinomialLikelihood(_SparseFunction):
         self._exponentials = np.empty(batch.shape, ctx=batch.ctx)
         self._sums = onp.empty(len(batch), dtype=onp.float32)
 
-        kernels.multinomial_loss(
-            batch.indptr,
-            batch.indices,
-            batch.data,
-            numpy_view(logits),
-            numpy_view(self._exponentials),
-            self._sums,
-            numpy_view(out),
-        )
+        views = numpy_view(logits), numpy_view(self._exponentials)
+        kernels.multinomial_loss(*batch.arrays, *views, self._sums, numpy_view(out))
         return out
 
     def backward(self, upstream: Any) -> Any:
         batch = self._batch
         out = np.empty(batch.shape, ctx=batch.ctx)
-        kernels.multinomial_gradient(
-            batch.indptr,
-            batch.indices,
-            batch.data,
-            numpy_view(self._exponentials),
-            self._sums,
-            numpy_view(upstream),
-            numpy_view(out),
-        )
+        saved = numpy_view(self._exponentials), self._sums
+        kernels.multinomial_gradient(*batch.arrays, *saved, numpy_view(upstream), numpy_view(out))
         return out.as_nd_ndarray()

@@ -97,18 +97,11 @@ class FusedStep:
     most_threads: int = field(default_factory=kernels.threads)
 
     def __post_init__(self) -> None:
-        kernels.load()
-        from . import numba_fused
-
-        self._compiled = numba_fused.fused_step
-        self._network = (ACTIVATIONS.index(self.activation), *_dropout(self.dropout))
+        self._compiled = kernels.load("numba_fused").fused_step
+        network = (ACTIVATIONS.index(self.activation), *_dropout(self.dropout))
         self._inputs = _dropout(self.input_dropout)
-        self._rule = RULES.index(self.rule)
-        self._wd = float32(self.wd)
-
         trained = tuple(zip(self.parameters, *self.states))
-        self._encoder = trained[0] + trained[1]
-        self._decoder = trained[2] + trained[3]
+        self._layers = trained[0] + trained[1], trained[2] + trained[3], network
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
 
     def __call__(
@@ -159,28 +152,18 @@ class FusedStep:
         # errors and slopes are both in units, which makes its square
         loss_factor = np.float32(unit * unit / (columns * max(rows, 1)))
 
+        table = *batch.arrays, targets
+        chosen = numbers, input_key(key), *self._inputs
+        loss = self.loss == "root", loss_factor
+        updates = RULES.index(self.rule), float32(rates), float32(self.wd)
+        given = table, chosen, *self._layers, key, loss, *updates, hidden, delta, shares
         with kernels.limited_to(shares):
-            squared_error = self._compiled(
-                (batch.indptr, batch.indices, batch.data, targets),
-                (numbers, input_key(key), *self._inputs),
-                self._encoder,
-                self._decoder,
-                self._network,
-                key,
-                (self.loss == "root", loss_factor),
-                self._rule,
-                float32(rates),
-                self._wd,
-                hidden,
-                delta,
-                shares,
-            )
+            squared_error = self._compiled(*given)
 
         squared_error *= unit * unit
-        loss = 0.5 / columns * squared_error
         if self.loss == "root":
-            loss = rows * math.sqrt(squared_error + ROOT_TINY)
-        return loss, squared_error, entries
+            return rows * math.sqrt(squared_error + ROOT_TINY), squared_error, entries
+        return 0.5 / columns * squared_error, squared_error, entries
 
 
 class FactorStep:
@@ -204,10 +187,7 @@ class FactorStep:
     def __init__(
         self, users: Any, items: Any, constants: Sequence[float], rule: str, wd: Sequence[float]
     ) -> None:
-        kernels.load()
-        from .numba_factors import factor_step
-
-        self._compiled = factor_step
+        self._compiled = kernels.load("numba_factors").factor_step
         self._tables = [(*side[:3], *(a.ravel() for a in side[3:])) for side in (users, items)]
         self._fixed = float32(constants), RULES.index(rule), float32(wd)
         work = 2 * UPDATE_COST * (users[0].size + items[0].size)
@@ -256,24 +236,15 @@ def predict_entries(
     -------
     ndarray of float32, shape (wanted entries,)
     """
-    kernels.load()
-    from .numba_fused import predict_cells
-
+    predict_cells = kernels.load("numba_fused").predict_cells
     out = np.empty(len(wanted.indices), dtype=np.float32)
     units, entries = len(parameters.encoder_bias), len(rows.indices) + len(out)
     work = units * (entries + ACTIVATION_COST * len(rows))
     shares = min(most_threads, threads_for(work))
 
+    cells, layers = (wanted.indptr, wanted.indices), (parameters[:2], parameters[2:])
     with kernels.limited_to(shares):
-        predict_cells(
-            (rows.indptr, rows.indices, rows.data),
-            (wanted.indptr, wanted.indices),
-            parameters[:2],
-            parameters[2:],
-            ACTIVATIONS.index(activation),
-            out,
-            shares,
-        )
+        predict_cells(rows.arrays, cells, *layers, ACTIVATIONS.index(activation), out, shares)
     return out
 
 

@@ -143,7 +143,7 @@ class Fitted(Model):
 def as_csr(rows: Any) -> sparse.csr_matrix:
     """Return a batch, dense or CSRBatch, as a SciPy matrix."""
     if isinstance(rows, CSRBatch):
-        return sparse.csr_matrix((rows.data, rows.indices, rows.indptr), rows.shape)
+        return rows.to_scipy()
     if isinstance(rows, MXNetArray):
         rows = rows.asnumpy()
     return sparse.csr_matrix(rows)

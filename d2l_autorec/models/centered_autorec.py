@@ -1,6 +1,5 @@
 """AutoRec on ratings from which user and item means were subtracted."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as onp
@@ -56,8 +55,8 @@ class Centering(nn.HybridBlock):
     Shape: (batch_size, columns) -> (batch_size, columns), (batch_size, 1).
     """
 
-    def __init__(self, means: Means, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, means: Means) -> None:
+        super().__init__()
 
         with self.name_scope():
             self.columns = self._constant("columns", means.mean + means.columns)
@@ -68,9 +67,7 @@ class Centering(nn.HybridBlock):
     def _constant(self, name: str, values: Any) -> Any:
         return self.params.get_constant(name, np.array(values, dtype="float32"))
 
-    def hybrid_forward(
-        self, F: Any, x: Any, columns: Any, prior: Any, unit: Any
-    ) -> tuple[Any, Any]:
+    def hybrid_forward(self, F: Any, x: Any, columns: Any, prior: Any, unit: Any) -> Any:
         """Return the encoder's inputs, (B, C), and the row biases, (B, 1), for a dense batch."""
         observed = F.np.abs(F.np.sign(x))
         counts = observed.sum(axis=1, keepdims=True)
@@ -147,7 +144,7 @@ class CenteredAutoRec(DeepAutoRec):
 
     Parameters
     ----------
-    num_hidden, num_users, dropout, **kwargs
+    *sizes, **kwargs
         As for `DeepAutoRec`, whose f is the identity here.
     means : Means
         The means of the training matrix.
@@ -159,15 +156,9 @@ class CenteredAutoRec(DeepAutoRec):
     """
 
     def __init__(
-        self,
-        num_hidden: Sequence[int],
-        num_users: int,
-        means: Means,
-        dropout: float = 0.05,
-        input_dropout: float = 0.0,
-        **kwargs: Any,
+        self, *sizes: Any, means: Means, input_dropout: float = 0.0, **kwargs: Any
     ) -> None:
-        super().__init__(num_hidden, num_users, dropout, **kwargs)
+        super().__init__(*sizes, **kwargs)
 
         with self.name_scope():
             self.centering = Centering(means)

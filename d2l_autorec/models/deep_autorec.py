@@ -57,10 +57,9 @@ class DeepAutoRec(nn.HybridBlock, Model):
         decoder_activation: str = "identity",
         tied: bool = False,
         scale: tuple[float, float] = (1.0, 5.0),
-        **kwargs: Any,
     ) -> None:
         npx.set_np()  # every layer computes by NumPy operators
-        super().__init__(**kwargs)
+        super().__init__()
         first, last = num_hidden[0], num_hidden[-1]
         self.input_scale = 1.0
 
@@ -81,9 +80,7 @@ class DeepAutoRec(nn.HybridBlock, Model):
             hidden = layer(hidden)
 
         pred = self.rated(self.decoder(hidden), row_biases)
-        if autograd.is_training():
-            return pred * np.sign(x)
-        return pred
+        return pred * np.sign(x) if autograd.is_training() else pred
 
     def read(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         """Return the encoder's inputs, and what `rated` needs to know of the rows: here, None."""

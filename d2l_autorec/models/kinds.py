@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..support.errors import ConfigError, did_you_mean
 from ..support.machine import DISTRIBUTED
-from ..training.history import CUT_OFFS, NDCG, RMSE, Score
+from ..training.history import CUT_OFFS, NDCG, RMSE, History, Score
 from .options import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -45,7 +45,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:  # a model reads data that it is given
-    from ..training.history import EpochRecord
     from .vectors import FoldIn, Linear
 
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
@@ -647,9 +646,7 @@ class ClickModel(RunConfig):
                 f"`{name}` needs validation users, and there are none: add `validation_users=0.1`"
             )
 
-    def beta_schedule(
-        self, updates: int, search: "Sequence[EpochRecord] | None"
-    ) -> Callable[[int], float] | None:
+    def beta_schedule(self, updates: int, search: History | None) -> Callable[[int], float] | None:
         """Return the function from an update's number to the KL divergence's weight, or None.
 
         `search` is the record of an earlier phase, where there is one.

@@ -19,11 +19,8 @@ def activation_layer(name: str) -> Any:
     """Return a layer that applies an activation; None for 'identity'."""
     if name == "identity":
         return None
-    if name == "elu":
-        return nn.ELU()
-    if name == "selu":
-        return nn.SELU()
-    return nn.Activation(name)
+    others = {"elu": nn.ELU, "selu": nn.SELU}
+    return others[name]() if name in others else nn.Activation(name)
 
 
 class InputDense(nn.HybridBlock):
@@ -45,10 +42,8 @@ class InputDense(nn.HybridBlock):
     Shape: (batch_size, in_units), an ndarray or a CSRBatch -> (batch_size, units).
     """
 
-    def __init__(
-        self, units: int, in_units: int, activation: str = "identity", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, units: int, in_units: int, activation: str = "identity") -> None:
+        super().__init__()
 
         with self.name_scope():
             self.weight = self.params.get("weight", shape=(in_units, units))
@@ -86,10 +81,8 @@ class OutputDense(nn.HybridBlock):
     Shape: (batch_size, in_units) -> (batch_size, units).
     """
 
-    def __init__(
-        self, units: int, in_units: int, weight: Parameter | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, units: int, in_units: int, weight: Parameter | None = None) -> None:
+        super().__init__()
         self._units = units
 
         with self.name_scope():
@@ -122,15 +115,15 @@ class Dropout(nn.Dropout):
     Shape: (batch_size, units), an ndarray or a CSRBatch -> the same.
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(rate, **kwargs)
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+        self.rate = rate
         self._key: onp.uint64 | None = None
         self._row = 0
 
     def seed(self, key: onp.uint64, first_row: int = 0) -> None:
         """Set the key of a step, and the position in its batch of the row that is read next."""
-        self._key = key
-        self._row = first_row
+        self._key, self._row = key, first_row
 
     def forward(self, x: Any) -> Any:
         """Compute a batch; see the class for shapes."""
@@ -138,20 +131,13 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         if not self._rate or not autograd.is_training():
             return x
+
+        key, first_row = self.take(len(x))
         if isinstance(x, CSRBatch):  # a dropped value stays an entry, and is 0
-            key, first_row = self.take(len(x))
             mask = dropout_at(key, x.indptr, x.indices, self._rate, first_row)
             return x.with_data(x.data * mask)
-
-        rows, units = x.shape
-        key, first_row = self.take(rows)
-        mask = dropout_mask(key, rows, units, self._rate, first_row)
+        mask = dropout_mask(key, len(x), x.shape[1], self._rate, first_row)
         return x * np.array(mask, ctx=x.ctx)
-
-    @property
-    def rate(self) -> float:
-        """The share of the units that training drops."""
-        return self._rate
 
     def take(self, rows: int) -> tuple[onp.uint64, int]:
         """Return the step's key and the position of the next `rows` rows, and move past them."""
@@ -183,8 +169,8 @@ class RatingActivation(nn.HybridBlock):
     Shape: any -> the same.
     """
 
-    def __init__(self, name: str, low: float, high: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, name: str, low: float, high: float) -> None:
+        super().__init__()
         self.function = ScaledActivation(name, low, high)
 
         with self.name_scope():

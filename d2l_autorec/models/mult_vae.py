@@ -6,7 +6,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as onp
-from mxnet import autograd, np, npx
+from mxnet import autograd, gluon, np, npx
 from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
@@ -37,7 +37,7 @@ class TruncatedNormal(mx.init.Initializer):
         array[:] = npx.erfinv(uniform) * (self._sigma * math.sqrt(2))
 
 
-class ClickEncoder(nn.HybridBlock):
+class ClickEncoder(gluon.Block):
     """The encoder of clicks: x / |x| -> dropout -> InputDense [-> dropout -> Dense]..., activated.
 
     Parameters
@@ -53,58 +53,47 @@ class ClickEncoder(nn.HybridBlock):
     """
 
     def __init__(
-        self,
-        sizes: Sequence[int],
-        dropout: Sequence[float],
-        last: str | None = None,
-        **kwargs: Any,
+        self, sizes: Sequence[int], dropout: Sequence[float], last: str | None = None
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__()
         self._dropout = dropout[0]
 
         activation = "tanh" if len(sizes) > 2 else last or "identity"
         with self.name_scope():
-            self.first = InputDense(sizes[1], sizes[0], activation)
+            self.first = of_the_paper(InputDense(sizes[1], sizes[0], activation))
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
-
-        self.first.weight.init = mx.init.Xavier()
-        self.first.bias.init = TruncatedNormal(BIAS_DEVIATION)
-        self.first.bias.wd_mult = 0.0
 
     def forward(self, x: Any) -> np.ndarray:
         """Compute a batch; see the class for shapes."""
-        if not isinstance(x, CSRBatch):
-            return super().forward(x)
+        kept = self._kept(normalised(x))
+        code = self.first(kept)
+        return self.rest(code) if len(self.rest) else code  # a trace needs a layer
 
-        kept = drop_out(normalised(x), self._dropout)
-        return self._deeper(self.first(kept))
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
-        norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
-        kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
-        return self._deeper(self.first(kept))
-
-    def _deeper(self, code: Any) -> Any:
-        """Return the code, by the layers after the first; without any, a trace needs no block."""
-        return self.rest(code) if len(self.rest) else code
+    def _kept(self, x: Any) -> Any:
+        """Return a batch; while training, a share of its entries are 0 and the others scaled up."""
+        if not self._dropout or not autograd.is_training():
+            return x
+        if isinstance(x, CSRBatch):
+            return x.with_data(npx.dropout(x.values, p=self._dropout).asnumpy())
+        return npx.dropout(x, p=self._dropout)
 
 
-def normalised(batch: CSRBatch) -> CSRBatch:
+def normalised(x: Any) -> Any:
     """Return a batch with rows scaled to Euclidean length 1; empty rows stay empty."""
-    squares = onp.bincount(batch.rows, onp.square(batch.data), minlength=len(batch))
+    if not isinstance(x, CSRBatch):
+        return x / np.maximum(np.sqrt(np.square(x).sum(axis=1, keepdims=True)), TINY)
+
+    squares = onp.bincount(x.rows, onp.square(x.data), minlength=len(x))
     norms = onp.maximum(onp.sqrt(squares), TINY)
+    return x.with_data(x.data / norms[x.rows].astype(onp.float32))
 
-    return batch.with_data(batch.data / norms[batch.rows].astype(onp.float32))
 
-
-def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
-    """Return a batch; while training, `share` of the entries are 0 and the others scaled up."""
-    if not share or not autograd.is_training():
-        return batch
-
-    kept = npx.dropout(batch.values, p=share)
-    return batch.with_data(kept.asnumpy())
+def of_the_paper(layer: Any) -> Any:
+    """Return a layer with the initial values of the paper, and without weight decay of biases."""
+    layer.weight.init = mx.init.Xavier()
+    layer.bias.init = TruncatedNormal(BIAS_DEVIATION)
+    layer.bias.wd_mult = 0.0
+    return layer
 
 
 def dense_layers(
@@ -119,23 +108,14 @@ def dense_layers(
 
     each = zip(sizes[:-1], sizes[1:], dropout, activations, strict=True)
     for inputs, units, share, activation in each:
-        dense = nn.Dense(
-            units,
-            in_units=inputs,
-            activation=activation,
-            weight_initializer=mx.init.Xavier(),
-            bias_initializer=TruncatedNormal(BIAS_DEVIATION),
-        )
-        dense.bias.wd_mult = 0.0
-
         if share:
             layers.add(nn.Dropout(share))
-        layers.add(dense)
+        layers.add(of_the_paper(nn.Dense(units, in_units=inputs, activation=activation)))
 
     return layers
 
 
-class MultDAE(nn.HybridBlock, Model):
+class MultDAE(gluon.Block, Model):
     """The denoising autoencoder Mult-DAE: x -> encoder -> code -> mirrored decoder -> logits.
 
     Every layer but the last has tanh, the code included. While training,
@@ -172,8 +152,7 @@ class MultDAE(nn.HybridBlock, Model):
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__(**kwargs)
         depth = len(hidden)
-        others = [0.0] * (2 * depth - 1)
-        shares = dropout if isinstance(dropout, Sequence) else (dropout, *others)
+        shares = dropout if isinstance(dropout, Sequence) else (dropout, *[0.0] * (2 * depth - 1))
         encoder, decoder = self._sizes(tuple(hidden), columns)
 
         with self.name_scope():
@@ -210,22 +189,15 @@ class MultDAE(nn.HybridBlock, Model):
         for layer in list(self.decoder)[:-1]:
             hidden = layer(hidden)
 
-        no_biases = onp.zeros(len(rows), dtype=onp.float32)
-        return Vectors(hidden.asnumpy(), no_biases)
+        return Vectors(hidden.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """Return the code at prediction, shape (batch_size, hidden[-1])."""
         return self.encoder(x)
 
-    def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray:
+    def forward(self, x: np.ndarray | CSRBatch) -> Any:
         """Return the logits; see the class for shapes."""
-        if isinstance(x, CSRBatch):
-            return self.decoder(self.encoder(x))
-        return super().forward(x)
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
-        return self.decoder(self.encoder(x))
+        return self.decoder(self.code(x))
 
 
 class MultVAE(MultDAE):
@@ -245,9 +217,8 @@ class MultVAE(MultDAE):
 
     Notes
     -----
-    Sampling stands outside the part that `hybridize` traces: a Python
-    condition inside it would be frozen at the first call. The prediction is
-    traced as a whole; in training, encoder and decoder are each.
+    `hybridize` traces the layers, but neither dropout of the input nor sampling: a Python condition
+    inside a trace would be frozen at the first call.
 
     Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018,
     sections 2.1-2.3.
@@ -274,26 +245,15 @@ class MultVAE(MultDAE):
         return np.split(self.encoder(x), 2, axis=1)[0]
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return the logits; in training also the KL divergence of each row."""
-        if autograd.is_training():
-            return self._sampled(x)
-        if isinstance(x, CSRBatch):
-            return self.decoder(self.code(x))
-        return super().forward(x)
+        """Return the logits; in training for a code that is drawn, with each row's divergence."""
+        if not autograd.is_training():
+            return super().forward(x)
 
-    def _sampled(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logits for a code that is drawn, and the KL divergence of each row."""
         mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
-        deviation = np.exp(log_variance / 2)
         noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
 
-        logits = self.decoder(mean + noise * deviation)
+        logits = self.decoder(mean + noise * np.exp(log_variance / 2))
         return logits, kl_divergence(mean, log_variance)
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
-        mean, _ = F.np.split(self.encoder(x), 2, axis=1)
-        return self.decoder(mean)
 
 
 def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:

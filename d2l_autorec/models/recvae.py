@@ -36,8 +36,8 @@ class Tower(nn.HybridBlock):
     Shape: (batch_size, units) -> (batch_size, 2 * code).
     """
 
-    def __init__(self, units: int, code: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, units: int, code: int) -> None:
+        super().__init__()
         with self.name_scope():
             self.layers = nn.HybridSequential()
             self.norms = nn.HybridSequential()
@@ -98,16 +98,15 @@ class Encoder(gluon.Block):
     Shape: (batch_size, columns), an ndarray or a CSRBatch -> two of (batch_size, code).
     """
 
-    def __init__(self, columns: int, units: int, code: int, dropout: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, columns: int, units: int, code: int, dropout: float) -> None:
+        super().__init__()
         with self.name_scope():
             self.first = ClickEncoder((columns, units), (dropout,))
             self.tower = Tower(units, code)
 
     def forward(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
         """Compute a batch; see the class for shapes."""
-        mean, log_variance = np.split(self.tower(self.first(x)), 2, axis=1)
-        return mean, log_variance
+        return tuple(np.split(self.tower(self.first(x)), 2, axis=1))
 
 
 class RecVAE(gluon.Block, Model):
@@ -169,12 +168,11 @@ class RecVAE(gluon.Block, Model):
         encoder_epochs, decoder_epochs = self._turns
         self._trains_encoder = (epoch - 1) % (encoder_epochs + decoder_epochs) < encoder_epochs
 
-        trained, frozen = self.encoder, self.decoder
         if not self._trains_encoder:
-            trained, frozen = frozen, trained
             _copy(self.encoder, self.former)
-        trained.collect_params().setattr("grad_req", "write")
-        frozen.collect_params().setattr("grad_req", "null")
+        for part, trained in ((self.encoder, True), (self.decoder, False)):
+            needed = trained == self._trains_encoder
+            part.collect_params().setattr("grad_req", "write" if needed else "null")
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the logits; while the encoder is trained, also a divergence: see the class."""
@@ -202,8 +200,7 @@ class RecVAE(gluon.Block, Model):
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
         """Return the means of the code, shape (rows, code), and biases of 0."""
-        mean, _ = self.encoder(rows)
-        return Vectors(mean.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
+        return Vectors(self.encoder(rows)[0].asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
 
     def add_to(self, graph: Any, x: str) -> str:
         """Add the network at prediction to an ONNX graph, for rows of length 1.

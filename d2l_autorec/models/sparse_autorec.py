@@ -157,8 +157,8 @@ class CodeAutoencoder(nn.HybridBlock, Model):
     2006: layers are trained one after the other, and then unrolled.
     """
 
-    def __init__(self, net: DeepAutoRec, depth: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, net: DeepAutoRec, depth: int) -> None:
+        super().__init__()
 
         with self.name_scope():
             self.encoder = net.inner[depth - 1]

@@ -13,7 +13,7 @@ from ..support.errors import NumericalError
 from ..support.files import telling_damage
 from ..training import checkpoint
 from ..training.callbacks import Callback
-from ..training.checkpoint import Arrays, Checkpoint, EpochUnderWay
+from ..training.checkpoint import Arrays, Checkpoint
 from ..training.history import Score, best_epoch
 from ..training.loaders import loader_state
 from ..training.loop import Training
@@ -109,23 +109,23 @@ class Checkpointing(Callback):
 
         self._loader = loader_state(training.loader)
         if self._pace.is_due(done, is_last_chance=training.workers.size > 1):
-            self._save(training, EpochUnderWay())
+            self._save(training)
 
     def save_in_epoch(self, training: Training) -> None:
         """Write a checkpoint between two steps, unless the training has diverged."""
         if self._folder is None or training.workers.size > 1:
             return
-        steps = training.sums()
-        is_good = checkpoint.are_finite(training.net) and not training.has_diverged(steps[-1])
-        if is_good:  # if not, the divergence is reported next
-            self._save(training, EpochUnderWay(steps, training.rows, training.seconds))
+        has_diverged = training.has_diverged(training.sums()[-1])
+        if checkpoint.are_finite(training.net) and not has_diverged:  # which is reported next
+            self._save(training)
 
-    def _save(self, training: Training, under_way: EpochUnderWay) -> None:
+    def _save(self, training: Training) -> None:
         if self._folder is None:
             return
 
         self._checkpoint.history = list(training.history)
-        self._checkpoint.under_way = under_way
+        done = {"steps": training.sums(), "rows": training.rows, "seconds": training.seconds}
+        self._checkpoint.under_way = done
         with self._pace.writing():
             arrays = checkpoint.live_arrays(training.net, training.trainer, self._loader)
             self._checkpoint.save(self._folder.path / CHECKPOINT, arrays)

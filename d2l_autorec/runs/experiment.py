@@ -572,10 +572,10 @@ class Experiment(ABC):
         training.step = self.fused_steps(self.net) or training.step
 
         if arrays := self.checkpoint.arrays:
-            under_way = self.checkpoint.under_way
-            checkpoint.restore(trained, trainer, loader, arrays, len(under_way.steps))
+            done = self.checkpoint.under_way
+            checkpoint.restore(trained, trainer, loader, arrays, len(done["steps"]))
             self.checkpoint.arrays = {}
-            training = replace(training, **vars(under_way))
+            training = replace(training, **done)
 
         workers.begin(trainer)
         return training

@@ -6,7 +6,7 @@ the state of parameters, optimizer and loader. Nothing in it is ever unpickled.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,26 +25,8 @@ from .loaders import restore_loader
 
 WAY_OUT = "it is not used; restore it from a copy, or delete it to begin the run anew with `resume`"
 Arrays = dict[str, onp.ndarray]
+NOTHING_DONE: dict[str, Any] = {"steps": [], "rows": 0, "seconds": 0.0}
 NamedArrays = Iterable[tuple[str, onp.ndarray]]
-
-
-@dataclass
-class EpochUnderWay:
-    """The part of an epoch that is done, where the epoch is not over.
-
-    Parameters
-    ----------
-    steps : list of StepSums
-        The sums of each step that is done.
-    rows : int
-        Number of rows that these steps trained on.
-    seconds : float
-        Time that these steps took.
-    """
-
-    steps: list[StepSums] = field(default_factory=list)
-    rows: int = 0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -59,8 +41,8 @@ class Checkpoint:
         Name of the phase, as 'search' (with validation or without) or 'refit'.
     history : list of EpochRecord
         The epochs of this phase that are over.
-    under_way : EpochUnderWay
-        The epoch after those.
+    under_way : dict
+        What is done of the epoch after those: the `steps`, `rows` and `seconds` of `Training`.
     arrays : dict
         The state of parameters, optimizer and loader: see `live_arrays`.
     best : dict
@@ -76,7 +58,7 @@ class Checkpoint:
     run: str
     phase: str = "search"
     history: list[EpochRecord] = field(default_factory=list)
-    under_way: EpochUnderWay = field(default_factory=EpochUnderWay)
+    under_way: dict[str, Any] = field(default_factory=NOTHING_DONE.copy)
     arrays: Arrays = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
     averages: Arrays = field(default_factory=dict)
@@ -94,12 +76,12 @@ class Checkpoint:
 
     def save(self, path: Path, arrays: NamedArrays = ()) -> None:
         """Write the checkpoint atomically, with `arrays` as its own; see `replacing` for errors."""
-        kept = {part: getattr(self, part).items() for part in ("best", "averages", "start")}
+        kept = {part: getattr(self, part) for part in ("best", "averages", "start")}
         empty = dataclasses.replace(self, arrays={}, best={}, averages={}, start={})
         about = dataclasses.asdict(empty)
         text = onp.frombuffer(json.dumps(about).encode(), dtype=onp.uint8)
 
-        parts = ("arrays", arrays), *kept.items()
+        parts = ("arrays", arrays), *((part, own.items()) for part, own in kept.items())
         named = ((f"{part}/{name}", array) for part, own in parts for name, array in own)
         with replacing(path) as unfinished:
             save_arrays(unfinished, chain([("about", text)], named))
@@ -118,8 +100,8 @@ class Checkpoint:
             about = json.loads(arrays.pop("about").tobytes())
             about["history"] = _records(about["history"])
             about["done"] = {phase: _records(rows) for phase, rows in about["done"].items()}
-            about["under_way"] = EpochUnderWay(**about["under_way"])
-            about["under_way"].steps = [StepSums(*step) for step in about["under_way"].steps]
+            steps = [StepSums(*step) for step in about["under_way"]["steps"]]
+            about["under_way"] |= {"steps": steps}
 
             for name, array in arrays.items():
                 part, _, rest = name.partition("/")
@@ -127,10 +109,7 @@ class Checkpoint:
             found = cls(**about)
 
         if found.run != run:
-            raise DataError(
-                f"{path} is the checkpoint of another run: it is not used; restore "
-                "this run's own, or delete it to begin anew with `resume`"
-            )
+            raise DataError(f"{path} is the checkpoint of another run: {WAY_OUT}")
         return found
 
 
@@ -260,9 +239,8 @@ def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) 
             updater.states_synced[index] = True
 
 
-def _leaves(state: Any) -> Iterator[Any]:
-    if isinstance(state, (list, tuple)):
-        for part in state:
-            yield from _leaves(part)
-    elif state is not None:
-        yield state
+def _leaves(state: Any) -> Sequence[Any]:
+    """Return the arrays of an optimizer's state: a tuple of them, a single one, or None."""
+    if state is None:
+        return ()
+    return state if isinstance(state, tuple) else (state,)

@@ -5,9 +5,9 @@ the number of updates, so that they are the same in a resumed run. Importing thi
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..support.errors import ConfigError
 
@@ -93,7 +93,10 @@ class EpochRecord:
     beta: float | None = None
 
 
-def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float]]:
+History: TypeAlias = Sequence[EpochRecord]
+
+
+def costs(history: History, score: Score) -> list[tuple[int, float]]:
     """Return the evaluated epochs with their costs: validation scores, negated if higher is better.
 
     A 'margin' in the metrics, a standard error, is added to the score: see `best_epoch`.
@@ -106,7 +109,7 @@ def costs(history: Sequence[EpochRecord], score: Score) -> list[tuple[int, float
     ]
 
 
-def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | None:
+def best_epoch(history: History, score: Score = RMSE) -> int | None:
     """Return the first epoch with the best validation score, from 1; None without validation.
 
     For a network that begins with user and item means, the standard error of its difference to the
@@ -117,7 +120,7 @@ def best_epoch(history: Sequence[EpochRecord], score: Score = RMSE) -> int | Non
     return min(scores, key=lambda pair: pair[1])[0] if scores else None
 
 
-def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RMSE) -> bool:
+def should_stop(history: History, patience: int, score: Score = RMSE) -> bool:
     """Return whether the last `patience` epochs brought no better validation score.
 
     It is False after an epoch that was not evaluated.
@@ -128,7 +131,7 @@ def should_stop(history: Sequence[EpochRecord], patience: int, score: Score = RM
     return len(history) - best >= patience
 
 
-def learning_rate(config: "RunConfig", history: Sequence[EpochRecord], epochs: int) -> float:
+def learning_rate(config: "RunConfig", history: History, epochs: int) -> float:
     """Return the learning rate of the epoch that follows `history`, of `epochs` in all.
 
     By `config.lr_schedule` the rate is constant ('constant'); it is multiplied by `lr_factor`
@@ -156,7 +159,7 @@ def learning_rate(config: "RunConfig", history: Sequence[EpochRecord], epochs: i
     return config.lr
 
 
-def _plateaus(history: Sequence[EpochRecord], patience: int, score: Score) -> int:
+def _plateaus(history: History, patience: int, score: Score) -> int:
     """Return how many times `patience` epochs in a row brought no better score."""
     best = math.inf
     last = 0  # epoch of the best score, or of the last plateau's end
@@ -236,18 +239,3 @@ def anneal_schedule(
     if schedule == "recotour":
         return Anneal(cap, cap / max(ANNEALED_SHARE * total_updates, 1))
     return Anneal(cap)
-
-
-def second_pass(schedule: Anneal, history: Iterable[tuple[float, float]]) -> Anneal:
-    """Return the schedule of the second pass: with the first's slope, up to its best beta.
-
-    Parameters
-    ----------
-    schedule : Anneal
-        The schedule of the first pass.
-    history : iterable of (float, float)
-        Beta and validation score, the higher the better, at each evaluation of the first pass; of
-        equal scores the earliest counts.
-    """
-    beta, _ = max(history, key=lambda pair: pair[1])
-    return replace(schedule, cap=beta)

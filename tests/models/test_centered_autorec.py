@@ -43,7 +43,7 @@ def network():
     means = Means(
         3.0, onp.zeros(3), onp.array([1, 0.5, -1, -0.5]), Prior(5.0, 0.4), Prior(2.0), 0.8
     )
-    net = CenteredAutoRec((3,), 4, means)
+    net = CenteredAutoRec((3,), 4, means=means)
     net.initialize(init="normal")
     for parameter in (net.encoder.weight, net.decoder.weight):
         parameter.set_data(np.random.normal(size=parameter.shape))

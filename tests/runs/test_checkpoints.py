@@ -130,7 +130,7 @@ def saves(monkeypatch):
     save, found = Checkpoint.save, []
 
     def noted(self, *arguments):
-        found.append((len(self.history), len(self.under_way.steps)))
+        found.append((len(self.history), len(self.under_way["steps"])))
         save(self, *arguments)
 
     monkeypatch.setattr(Checkpoint, "save", noted)

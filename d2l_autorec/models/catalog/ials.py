@@ -101,9 +101,7 @@ def solved(rows: Any, factors: "np.ndarray", penalty: float, weight: float) -> "
 
     from ... import kernels
 
-    kernels.load()  # sets the number of threads
-    from ...kernels import numba_als
-
+    numba_als = kernels.load("numba_als")
     threads = kernels.threads()
     gram = np.empty((factors.shape[1],) * 2)
     numba_als.gram(factors, threads, gram)

@@ -1,11 +1,19 @@
 """Mult-VAE and Mult-DAE: options and networks."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from ...support.errors import ConfigError
-from ...training.history import NDCG, ORIGINAL_STEPS, SCHEDULES, Score, anneal_schedule, second_pass
+from ...training.history import (
+    NDCG,
+    ORIGINAL_STEPS,
+    SCHEDULES,
+    History,
+    Score,
+    anneal_schedule,
+    best_epoch,
+)
 from ..kinds import ClickModel, RunConfig
 from ..options import (
     AT_LEAST_1,
@@ -26,9 +34,6 @@ from ..options import (
     when,
 )
 from ..registry import register
-
-if TYPE_CHECKING:
-    from ...training.history import EpochRecord
 
 CAPPED = Need(lambda c: not c.search_beta, "`search_beta` anneals to 1, and then to what it found")
 
@@ -119,9 +124,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
         if self.search_beta:
             self.check_validated("search_beta", data)
 
-    def beta_schedule(
-        self, updates: int, search: "Sequence[EpochRecord] | None"
-    ) -> Callable[[int], float]:
+    def beta_schedule(self, updates: int, search: History | None) -> Callable[[int], float]:
         """Return the function from an update's number to beta.
 
         A search for beta anneals it to 1. The second pass, which is given the epochs of the
@@ -132,11 +135,8 @@ class MultVAEConfig(ClickAutoencoderConfig):
         if search is None:
             return schedule
 
-        metric, higher_is_better = self.score
-        sign = 1 if higher_is_better else -1
-        measured = [record for record in search if record.validation]
-        tried = [(record.beta or 0.0, sign * record.validation[metric]) for record in measured]
-        return second_pass(schedule, tried)
+        best = best_epoch(search, self.score) or len(search)
+        return replace(schedule, cap=search[best - 1].beta or 0.0)
 
     def _check_combinations(self) -> None:
         super()._check_combinations()

@@ -1,10 +1,10 @@
 """RecVAE: options and network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...training.history import Anneal
+from ...training.history import Anneal, History
 from ..kinds import ClickModel, RunConfig
 from ..options import (
     AT_LEAST_1,
@@ -21,9 +21,6 @@ from ..options import (
     training_option,
 )
 from ..registry import register
-
-if TYPE_CHECKING:
-    from ...training.history import EpochRecord
 
 LAYER_AND_CODE = Check(
     lambda v: len(v) == 2 and SIZES.accepts(v), "two whole numbers of at least 1"
@@ -80,8 +77,6 @@ class RecVAEConfig(ClickModel):
         turns = self.encoder_epochs, self.decoder_epochs
         return RecVAE(self.hidden, data.num_items, self.dropout[0], turns)
 
-    def beta_schedule(
-        self, updates: int, search: "Sequence[EpochRecord] | None"
-    ) -> Callable[[int], float]:
+    def beta_schedule(self, updates: int, search: History | None) -> Callable[[int], float]:
         """Return `gamma` for every update: the network multiplies divergences by clicks."""
         return Anneal(self.gamma)
