@@ -427,7 +427,8 @@ def _config_of(
 
     config = config or make_config()
     is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
-    return config.for_own_ratings() if is_own else config
+    preset = config.best_preset(config.given)
+    return type(config)(**{"preset": preset, **config.given}) if is_own else config
 
 
 def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None:

@@ -66,37 +66,6 @@ def errors_by_user(
     return {"user": different, "ratings": counts, "rmse": np.sqrt(squared), "mae": absolute}
 
 
-def top_items(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the k items with the highest scores, best first; equal ones in index order.
-
-    Only the chosen k are sorted, never all items.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (users, items)
-        The scores; -inf for items that must not be ranked.
-    k : int
-
-    Returns
-    -------
-    ndarray of int, shape (users, min(k, items))
-    """
-    k = min(k, scores.shape[1])
-    chosen = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, -k:]
-    last = np.take_along_axis(scores, chosen, axis=1).min(axis=1, keepdims=True)  # k-th best
-
-    # where more than k items reach it, the partition chose arbitrarily among the equal ones
-    for row in np.flatnonzero((scores >= last).sum(axis=1) > k):
-        better = np.flatnonzero(scores[row] > last[row])
-        equal = np.flatnonzero(scores[row] == last[row])[: k - len(better)]
-        chosen[row] = np.concatenate([better, equal])
-
-    # by index first: the stable sort by score then leaves equal scores in that order
-    chosen.sort(axis=1)
-    order = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(chosen, order, axis=1)
-
-
 def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
     """Return which of the ranked items are held-out ones.
 

@@ -9,6 +9,7 @@ import numpy as np
 from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
 from scipy import sparse
 
+from ..models.vectors import top_items
 from ..support.errors import DataError
 from ..training.devices import parts_on
 from ..training.history import CUT_OFFS
@@ -22,7 +23,6 @@ from .metrics import (
     likeness_to_better,
     mean_and_error,
     novelty_at,
-    top_items,
 )
 
 OF_AN_EPOCH = (("ndcg", 100), ("recall", 20), ("recall", 50))

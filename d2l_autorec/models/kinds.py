@@ -60,6 +60,10 @@ KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 ALL = "all"  # a value of `fold`, and of `batch_size`
 REFITTED = "refit-"  # how the names of phases begin, such as refit-pretrain-1
 FEWEST_EPOCHS = 10  # what `updates` gives at least, however many steps that is
+# What `best` is for ratings, whatever the model. The first epoch still predicts about the means,
+# for data with no more in it.
+BEST: Options = dict(center=True, clip=True, val_ratio=0.1, refit=True, patience=100)
+BEST |= dict(lr_schedule="cosine", lr_warmup=0.1)
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",
@@ -247,6 +251,7 @@ class RunConfig:
     reads: ClassVar[str] = "rows"  # 'rows' of the interaction matrix, or 'pairs' of user and item
     at_once: ClassVar[bool] = False  # whether it is computed in closed form, without epochs
     clip = False  # whether predictions are clipped to the rating scale
+    center = False  # whether a network predicts user and item means before its first step
     based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
     logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
     unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
@@ -260,13 +265,11 @@ class RunConfig:
     validation_option: ClassVar[str] = "val_ratio"  # the option that makes a validation part
 
     def __post_init__(self) -> None:
-        if "model" not in self.given:
-            object.__setattr__(self, "model", type(self).model)
+        own = type(self).model
+        object.__setattr__(self, "model", self.given.get("model", own))
         settle_values(self)
-        if self.model != type(self).model:
-            raise ConfigError(
-                f"`model` is {brief(self.model)}: {type(self).__name__} is {type(self).model}"
-            )
+        if self.model != own:
+            raise ConfigError(f"`model` is {brief(self.model)}: {type(self).__name__} is {own}")
 
         for name, value in self._preset().items():
             if name not in self.given:
@@ -277,10 +280,9 @@ class RunConfig:
         """Return the options that the preset sets; raise ConfigError if the model lacks it."""
         name = self.given.get("preset", self.default_preset(self.given))
         if name not in self.preset_names():
-            raise ConfigError(
-                f"`preset={brief(name)}` is not for `model={self.model}`: choose one of "
-                f"{', '.join(self.preset_names())}"
-            )
+            names = ", ".join(self.preset_names())
+            given = f"`preset={brief(name)}`"
+            raise ConfigError(f"{given} is not for `model={self.model}`: choose one of {names}")
 
         chosen = self.options_of_preset(name, self.given)
         for given, other in self.in_other_units.items():
@@ -312,10 +314,6 @@ class RunConfig:
         """Return 'best' if the model has it and the given options allow it, else 'chapter'."""
         fits = all(value not in cls.not_best.get(name, ()) for name, value in given.items())
         return "best" if fits and "best" in cls.presets else "chapter"
-
-    def for_own_ratings(self) -> "RunConfig":
-        """Return the configuration with the preset for own ratings, unless one was given."""
-        return type(self)(**{"preset": self.best_preset(self.given), **self.given})
 
     def _check_combinations(self) -> None:
         own = self.own_files()
@@ -364,11 +362,9 @@ class RunConfig:
         """Raise ConfigError if the options ask for several runs, which only the command makes."""
         name, values = self.repeats
         if len(values) > 1:
-            given = {"fold": f"fold={self.fold}", "seed": f"seeds={self.seeds}"}
-            raise ConfigError(
-                f"`{given[name]}` is a training for each {name}: python -m d2l_autorec.run does "
-                "them in turn"
-            )
+            given = "fold=all" if name == "fold" else f"seeds={self.seeds}"
+            way_out = "python -m d2l_autorec.run does them in turn"
+            raise ConfigError(f"`{given}` is a training for each {name}: {way_out}")
 
     def rows_of_a_step(self, num_rows: int) -> int:
         """Return the batch size, capped at the number of rows."""
@@ -454,11 +450,6 @@ class RunConfig:
         """Raise ConfigError if the model cannot be trained on these data or this many devices."""
 
     @property
-    def begins_with_means(self) -> bool:
-        """Whether a network predicts user and item means before its first step."""
-        return getattr(self, "center", False)
-
-    @property
     def score(self) -> Score:
         """The validation score that decides on the best epoch."""
         return RMSE
@@ -492,9 +483,8 @@ class RunConfig:
             low, high = map(float, self.scale.split(","))
             if low < high and RATING.accepts(low) and RATING.accepts(high):
                 return low, high
-        raise ConfigError(
-            f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
-        )
+        allowed = "the lowest and the highest rating, as in 1,5"
+        raise ConfigError(f"`scale` is {self.scale}: it must be {allowed}")
 
 
 @dataclass(frozen=True)
@@ -541,11 +531,8 @@ class RatingModel(RunConfig):
 
     def epochs_for(self, num_rows: int) -> int:
         """Return how many epochs to train on a matrix with this many rows, or pairs."""
-        if self.updates is None:
-            return self.epochs
-
         steps = num_rows / self.rows_of_a_step(num_rows)
-        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
+        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps)) if self.updates else self.epochs
 
     @property
     def validated(self) -> bool:
@@ -582,10 +569,8 @@ class RatingModel(RunConfig):
     def _check_files(self) -> None:
         own = self.own_files()
         if own not in ([], ["ratings"], ["train", "test"]):
-            raise ConfigError(
-                f"`{own[0]}`: give either `ratings=FILE`, which is then split, or `train=FILE` and "
-                "`test=FILE`"
-            )
+            either = "either `ratings=FILE`, which is then split, or `train=FILE` and `test=FILE`"
+            raise ConfigError(f"`{own[0]}`: give {either}")
         if self.train and self.split != "random":
             exclude(self, "split", "train", "the two files are the split")
 

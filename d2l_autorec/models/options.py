@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import cache, partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ..support.errors import ConfigError, can_be_heldout, did_you_mean, refuse_blank, shortened
 
@@ -27,12 +27,6 @@ KINDS = (
 SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 Options: TypeAlias = dict[str, Any]
 Fields = dict[str, "dataclasses.Field[Any]"]
-
-
-class OptionFields(Protocol):
-    """A dataclass whose fields are options."""
-
-    __dataclass_fields__: ClassVar[Fields]
 
 
 class Check(NamedTuple):
@@ -194,13 +188,13 @@ def training_option(
     return option(default, help, check, TRAINED, *needs, group="training", **meta)
 
 
-def redefault(config: type[OptionFields], name: str, default: Any, **meta: Any) -> Any:
+def redefault(config: Any, name: str, default: Any, **meta: Any) -> Any:
     """Return the option `name` of `config` with another default, for a subclass."""
     spec = config.__dataclass_fields__[name]
     return field(default=default, metadata={**spec.metadata, **meta})
 
 
-def computing_options(config: OptionFields) -> dict[str, Any]:
+def computing_options(config: Any) -> dict[str, Any]:
     """Return the values of the options that may change what a run computes."""
     return {
         spec.name: getattr(config, spec.name)
@@ -209,7 +203,7 @@ def computing_options(config: OptionFields) -> dict[str, Any]:
     }
 
 
-def settle_values(config: OptionFields) -> None:
+def settle_values(config: Any) -> None:
     """Make all values plain Python ones; raise ConfigError for the first that is not allowed."""
     for spec in dataclasses.fields(config):
         value = _plain(getattr(config, spec.name))
@@ -264,7 +258,7 @@ def _in_float32(value: Any) -> bool:
     return value == 0 or 1e-37 <= abs(value) < math.inf
 
 
-def check_needs(config: OptionFields, given: Iterable[str]) -> None:
+def check_needs(config: Any, given: Iterable[str]) -> None:
     """Raise ConfigError for the first option in `given` that has no effect."""
     for name in given:
         if need := _unmet(config, name):
@@ -273,28 +267,25 @@ def check_needs(config: OptionFields, given: Iterable[str]) -> None:
             raise ConfigError(text.format(config))
 
 
-def has_effect(config: OptionFields, name: str) -> bool:
+def has_effect(config: Any, name: str) -> bool:
     """Return whether an option has an effect beside the values of the others."""
     return _unmet(config, name) is None
 
 
-def _unmet(config: OptionFields, name: str) -> Need | None:
+def _unmet(config: Any, name: str) -> Need | None:
     needs: tuple[Need, ...] = config.__dataclass_fields__[name].metadata["needs"]
     return next((need for need in needs if not need.met(config)), None)
 
 
-def exclude(config: OptionFields, one: str, other: str, why: str) -> NoReturn:
+def exclude(config: Any, one: str, other: str, why: str) -> NoReturn:
     """Raise ConfigError for two options that exclude each other."""
-    raise ConfigError(
-        f"{_written(config, one)} and {_written(config, other)} exclude each other: {why}"
-    )
+    both = f"{_written(config, one)} and {_written(config, other)}"
+    raise ConfigError(f"{both} exclude each other: {why}")
 
 
-def _written(config: OptionFields, name: str) -> str:
+def _written(config: Any, name: str) -> str:
     value = getattr(config, name)
-    if value is True:
-        return f"`{name}`"
-    return f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={shown(value)}`"
+    return f"`{name}`" if value is True else f"`{name}={shown(value)}`"
 
 
 def shown(value: Any) -> str:

@@ -223,7 +223,7 @@ class Experiment(ABC):
     @property
     def begins_with_means(self) -> bool:
         """Whether the network predicts user and item means before its first step."""
-        return self.config.begins_with_means and not self.inherited
+        return self.config.center and not self.inherited
 
     def network(self, phase: str) -> Model:
         """Return the uninitialised network of a phase."""

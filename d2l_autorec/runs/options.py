@@ -15,7 +15,6 @@ from ..models.options import (
     GROUPS,
     Check,
     Fields,
-    OptionFields,
     Options,
     Shares,
     Sizes,
@@ -171,9 +170,7 @@ def model_of_help(argv: Sequence[str] | None) -> str | None:
     return parser.parse_known_args(words)[0].model
 
 
-def add_option_of(
-    parser: argparse._ActionsContainer, config: type[OptionFields], name: str
-) -> None:
+def add_option_of(parser: argparse._ActionsContainer, config: type[RunConfig], name: str) -> None:
     """Add the option of a single field to another command; its default is None."""
     _add_option(parser, {"": config.__dataclass_fields__[name]}, 1)
     parser.set_defaults(**{name: None})

@@ -21,9 +21,8 @@ from scipy import sparse
 
 from ..data.ids import IdMap, listed
 from ..data.ratings import Ratings
-from ..evaluation.metrics import top_items
 from ..models.kinds import RunConfig
-from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors
+from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors, top_items
 from ..support.errors import ConfigError, check_whole, shortened
 from .filters import Selection
 

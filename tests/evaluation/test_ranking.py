@@ -18,12 +18,12 @@ from d2l_autorec.evaluation.metrics import (
     likeness_to_better,
     mean_and_error,
     novelty_at,
-    top_items,
 )
 from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
 from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.mult_vae import MultVAE
+from d2l_autorec.models.vectors import top_items
 from d2l_autorec.support.errors import DataError
 from d2l_autorec.training.loaders import DenseRows, SparseRows
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...support.errors import ConfigError
-from ..kinds import REFITTED, RatingModel, RunConfig
+from ..kinds import BEST, REFITTED, RatingModel, RunConfig
 from ..options import (
     DROPOUT,
     FRACTION,
@@ -51,22 +51,8 @@ PAPER_BY_RPROP = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=
 # Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
 # users and 3,000 items with 10 ratings by each user, item-based and user-based: see
 # notebooks/measured.ipynb.
-BEST = dict(
-    center=True,
-    input_dropout=0.5,
-    val_ratio=0.1,
-    updates=1000,
-    lr=1e-3,
-    refit=True,
-    lr_schedule="cosine",
-    lr_warmup=0.1,  # the first epoch still predicts about the means, for data with no more in it
-    patience=100,
-    regularization=70.0,
-    decay="weights",
-    dropout=(0.3,),
-    clip=True,
-    average=True,
-)
+OWN_BEST = dict(input_dropout=0.5, dropout=(0.3,), updates=1000, lr=1e-3, average=True)
+OWN_BEST |= dict(regularization=70.0, decay="weights")
 
 
 def stage_of(phase: str) -> int:
@@ -130,7 +116,7 @@ class AutoRecConfig(RatingModel):
 
     sized_by = "hidden"
     warm = {**RatingModel.warm, "pretrain": False}
-    presets = {"paper": PAPER, "best": BEST}
+    presets = {"paper": PAPER, "best": {**BEST, **OWN_BEST}}
     # options that exclude a validation part, a refit or the means, which `best` needs
     not_best = {**RatingModel.not_best, "loss": ("root",), "decoder_activation": ACTIVATIONS[1:]}
     in_other_units = {"wd": "regularization", "regularization": "wd", **RatingModel.in_other_units}

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..kinds import ClickModel
 from ..options import AT_LEAST_1, Among, Span, one_of, option
 from ..registry import register
 
 if TYPE_CHECKING:
+    import numpy as np
     from scipy import sparse
 
     from ..vectors import Linear
@@ -55,11 +56,10 @@ class ItemKNNConfig(ClickModel):
         if len(sizes) == len(weightings) == 1:
             return self
 
-        items = matrix.shape[1]
         found: dict[tuple[int, str], float] = {}
         for weighting in weightings:
             most = neighbors_of(weighted(matrix, weighting), max(sizes))
-            found |= {(size, weighting): score(linear(most, size, items)) for size in sizes}
+            found |= {(size, weighting): score(linear(*most, size)) for size in sizes}
         neighbors, weighting = max(found, key=found.__getitem__)
         return replace(self, neighbors=neighbors, weighting=weighting)
 
@@ -67,7 +67,7 @@ class ItemKNNConfig(ClickModel):
         """Return the similarities; an item's column holds those to its neighbours, else 0."""
         size = self.neighbors or USUAL
         clicks = weighted(matrix, self.weighting or WEIGHTINGS[0])
-        return linear(neighbors_of(clicks, size), size, matrix.shape[1])
+        return linear(*neighbors_of(clicks, size), size)
 
 
 def weighted(clicks: Any, weighting: str) -> "sparse.csr_matrix":
@@ -91,65 +91,38 @@ def weighted(clicks: Any, weighting: str) -> "sparse.csr_matrix":
     return (sparse.diags(rarity) @ clicks @ sparse.diags(saturation)).tocsr()
 
 
-class Neighbors(NamedTuple):
-    """The nearest neighbours of all items, sorted by item, and then by rank.
+def neighbors_of(matrix: Any, size: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Return the `size` nearest neighbours of each column, best first, and their similarities.
 
-    Parameters
-    ----------
-    items, others, ranks : ndarray of int, shape (n,)
-        Position of an item and of a neighbour, and the neighbour's rank from 0.
-    similarities : ndarray of float32, shape (n,)
-        How similar the two are.
+    The similarities, all products of two columns, are made a block of columns at a time.
+
+    Shape: (items, size), (items, size).
     """
-
-    items: Any
-    others: Any
-    ranks: Any
-    similarities: Any
-
-
-def neighbors_of(matrix: "sparse.csr_matrix", size: int) -> Neighbors:
-    """Return the `size` nearest neighbours of each column, made dense a block at a time."""
     import numpy as np
+
+    from ..vectors import top_items
 
     rows = max(1, CELLS // matrix.shape[1])
     by_item = matrix.T.tocsr()
-    starts = range(0, matrix.shape[1], rows)
-    blocks = [nearest(by_item[start : start + rows] @ matrix, start, size) for start in starts]
-    return Neighbors(*map(np.concatenate, zip(*blocks)))
+    found = []
+    for start in range(0, matrix.shape[1], rows):
+        similarities = (by_item[start : start + rows] @ matrix).toarray().astype(np.float32)
+        np.fill_diagonal(similarities[:, start:], 0)
+        others = top_items(similarities, size)
+        found.append((others, np.take_along_axis(similarities, others, axis=1)))
+    others, similarities = map(np.concatenate, zip(*found))
+    return others, similarities
 
 
-def nearest(products: "sparse.csr_matrix", start: int, size: int) -> Neighbors:
-    """Return the `size` highest products of each row, the first of equal ones.
-
-    The rows are items from position `start` on.
-    """
-    import numpy as np
-
-    similarities = products.toarray().astype(np.float32)
-    rows = np.arange(len(similarities))
-    similarities[rows, start + rows] = 0
-    size = min(size, similarities.shape[1])
-    last = -np.partition(-similarities, size - 1, axis=1)[:, size - 1]
-
-    items, others = np.nonzero((similarities >= last[:, None]) & (similarities > 0))
-    values = similarities[items, others]
-    order = np.lexsort((-values, items))  # equal ones stay in order
-    items, others, values = items[order], others[order], values[order]
-    ranks = np.arange(len(items)) - np.searchsorted(items, items)
-
-    kept = ranks < size
-    return Neighbors(start + items[kept], others[kept], ranks[kept], values[kept])
-
-
-def linear(found: Neighbors, size: int, items: int) -> "Linear":
-    """Return the linear scores by the `size` nearest neighbours of each item."""
+def linear(others: "np.ndarray", similarities: "np.ndarray", size: int) -> "Linear":
+    """Return the linear scores by the first `size` of the neighbours of each item."""
     import numpy as np
     from scipy import sparse
 
     from ..vectors import Linear
 
-    kept = found.ranks < size
-    cells = found.similarities[kept], (found.others[kept], found.items[kept])
-    weights = sparse.csr_matrix(cells, shape=(items, items))
-    return Linear(weights, np.zeros(items, dtype=np.float32))
+    items, values = np.arange(len(others)), similarities[:, :size]
+    cells = others[:, :size].ravel(), items.repeat(values.shape[1])
+    weights = sparse.csr_matrix((values.ravel(), cells), shape=(len(items), len(items)))
+    weights.eliminate_zeros()
+    return Linear(weights, np.zeros(len(items), dtype=np.float32))
