@@ -12,7 +12,6 @@ import pytest
 from helpers import PACKAGE, Server
 
 import d2l_autorec as d2l
-from d2l_autorec import report
 from d2l_autorec.models import registry
 from d2l_autorec.runs import tables
 
@@ -67,13 +66,25 @@ def trained(request, tmp_path_factory):
     return request.param, folder, json.loads(printed)
 
 
-def test_help(tmp_path, in_process):
-    text = " ".join(call("run", "--help-all", folder=tmp_path).split())
-    assert "--neighbours N" in text and "items that each item is like" in text
-    assert "own-knn: item-based k-nearest neighbours" in text
-    assert "own-knn" in call("tune", "--help-all", folder=tmp_path)
-    text = in_process("run", "--model", "own-knn", "--help").stdout
-    assert "--neighbours N" in text and "items that each item is like" in " ".join(text.split())
+@pytest.fixture
+def said(in_process):
+    """What a command prints, which ends well."""
+
+    def call(verb, *words):
+        done = in_process(verb, *map(str, words))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+def test_help(tmp_path, said):
+    alone = said("run", "--model", "own-knn", "--help")
+    for text in (call("run", "--help-all", folder=tmp_path), alone):
+        assert "--neighbours N" in text and "items that each item is like" in " ".join(text.split())
+    for verb in ("run", "tune"):
+        words = " ".join(said(verb, "--help-all").split())
+        assert "own-knn: item-based k-nearest neighbours" in words
 
 
 def test_run(trained):
@@ -83,11 +94,11 @@ def test_run(trained):
     assert json.loads((folder / "config.json").read_text())["options"]["model"] == model
 
 
-def test_recommend(trained, in_process, tmp_path):
+def test_recommend(trained, said, tmp_path):
     _, folder, result = trained
     run, three = d2l.load_run(folder), ("-n", "3", "--json")
     user = str(result["example_user"])
-    shown = json.loads(call("recommend", folder, "--user", user, *three, folder=tmp_path))
+    shown = json.loads(said("recommend", folder, "--user", user, *three))
     assert [row["item"] for row in shown] == [row.item for row in run.recommend(user, 3)]
 
     known = run.ratings.item_ids[:4].tolist()
@@ -96,14 +107,13 @@ def test_recommend(trained, in_process, tmp_path):
         (("--new-user", "me.csv"), known),
         (("--similar-items", str(known[0])), known[:1]),
     ):
-        process = in_process("recommend", str(folder), *words, *three)
-        found = [row["item"] for row in json.loads(process.stdout)]
+        found = [row["item"] for row in json.loads(said("recommend", folder, *words, *three))]
         assert len(found) == 3 and not set(found) & set(absent)
 
 
-def test_export_and_serve(trained):
+def test_export_and_serve(trained, said):
     model, folder, result = trained
-    call("export", folder, folder=folder.parent)
+    said("export", folder)
 
     run = d2l.load_run(folder)
     user = str(result["example_user"])
@@ -118,19 +128,17 @@ def test_export_and_serve(trained):
     )
 
 
-def test_tune_report_and_compare(trained):
+def test_tune_and_compare(trained, said, tmp_path):
     model, folder, _ = trained
-    where = folder.parent
-    words = ("--model", model, *DATA, "--trials", "2", "--out", "search", "--json")
-    found = json.loads(call("tune", *words, *OPTIONS[model][2:], folder=where))
+    words = ("--model", model, *DATA, "--trials", "2", "--out", tmp_path / "search", "--json")
+    found = json.loads(said("tune", *words, *OPTIONS[model][2:]))
     assert found["trials"] == 2 and found["options"]["model"] == model
 
-    [winner] = where.glob("search/winner-trial-*")
-    table = call("compare", folder, winner, folder=where)
-    assert model in table
+    [winner] = tmp_path.glob("search/winner-trial-*")
+    assert model in said("compare", folder, winner)
 
 
-def test_report(tmp_path, monkeypatch, capsys):
+def test_report(tmp_path, monkeypatch, said):
     """A report compares every model of clicks, theirs among them."""
     rows = registry.compared_rows("ranking")
     assert list(rows)[0] == "popularity" and {"own-knn", "deep-norm", "EASE"} <= set(rows)
@@ -138,8 +146,7 @@ def test_report(tmp_path, monkeypatch, capsys):
     short = {label: rows[label] for label in ("popularity", "deep-norm", "own-knn")}
     monkeypatch.setattr(tables, "compared_rows", lambda task: short)
     words = ("--dataset", "synthetic:60x40x900", "--task", "ranking", "--threshold", "3")
-    report.main([*words, "--folds", "3", "--out", str(tmp_path / "which")])
-    table = capsys.readouterr().out
+    table = said("report", *words, "--folds", "3", "--out", tmp_path / "which")
     labels = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
     assert labels[-3:] == list(short)
 

@@ -24,7 +24,7 @@ def test_numbers_of_threads_that_may_stand(monkeypatch, value, number):
     assert omp_threads() == number
 
 
-TRAIN = """
+PYTHON = """
 import sys
 import d2l_autorec, mxnet, numba
 assert numba.config.NUMBA_NUM_THREADS == 2
@@ -32,31 +32,29 @@ from d2l_autorec import AutoRecConfig
 from d2l_autorec.runs.runner import run_training
 for kernel in ("dense", "sparse"):
     run_training(AutoRecConfig(dataset="synthetic:300x400x9000", epochs=2, hidden=(100,),
-                              threads=int(sys.argv[1]), kernel=kernel, quiet=True,
-                              out=f"python-{sys.argv[1]}-{kernel}"))
+                              threads=1, kernel=kernel, quiet=True, out=f"python-{kernel}"))
+"""
+COMMANDS = """
+from d2l_autorec.run import main
+given = "--dataset synthetic:300x400x9000 --epochs 2 --hidden 100 --threads 1 --quiet".split()
+for kernel in ("dense", "sparse"):
+    main([*given, "--kernel", kernel, "--out", f"command-{kernel}"])
 """
 
 
-def test_threads_of_train_model_are_those_of_the_command(command, tmp_path):
+def test_threads_of_train_model_are_those_of_the_command(tmp_path):
     """To the bit, wherever the process began; and config.json has the number in force."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
-    subprocess.run(
-        [sys.executable, "-c", TRAIN, "1"],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
+    for program in (PYTHON, COMMANDS):
+        words = [sys.executable, "-c", program]
+        subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
+
     for kernel in ("dense", "sparse"):
-        given = f"--epochs 2 --hidden 100 --threads 1 --kernel {kernel} --quiet --out {kernel}"
-        words = ("run", "--dataset", "synthetic:300x400x9000", *given.split())
-        process = command(*words, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
-        assert process.returncode == 0, process.stderr
-        ours, theirs = (parameters(tmp_path / name) for name in (kernel, f"python-1-{kernel}"))
+        folders = [tmp_path / f"{way}-{kernel}" for way in ("python", "command")]
+        ours, theirs = map(parameters, folders)
         for name, values in ours.items():
             onp.testing.assert_array_equal(values, theirs[name])
-        for folder in (kernel, f"python-1-{kernel}"):
-            assert RunFolder.read(tmp_path / folder).about["threads"] == 1
+        assert [RunFolder.read(folder).about["threads"] for folder in folders] == [1, 1]
 
 
 def triple(x):
@@ -77,6 +75,14 @@ def test_a_cache_that_fails_is_said_once(monkeypatch, tmp_path, method):
     assert len(caught) == 1
 
 
+COMPILED = """
+import numpy as np
+from d2l_autorec import kernels
+starts, rows, _ = kernels.group_by_column(np.array([0, 1, 3]), np.array([0, 0, 1]), 2)
+assert starts.tolist() == [0, 2, 3] and rows.tolist() == [0, 1, 1]
+"""
+
+
 def test_a_read_only_installation_without_a_home(tmp_path):
     unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     if shutil.which("setpriv") is None or os.getuid() != 0:
@@ -90,16 +96,15 @@ def test_a_read_only_installation_without_a_home(tmp_path):
         "HOME": "/proc/nonexistent",
         "PYTHONPATH": str(package.parent),
         "MPLCONFIGDIR": str(tmp_path),
-        "NUMBA_OPT": "0",  # they compile more quickly without optimization
+        "NUMBA_OPT": "0",  # it compiles more quickly without optimization
     }
     environment.pop("XDG_CACHE_HOME", None)
     environment.pop("NUMBA_CACHE_DIR", None)
+    run = "-m d2l_autorec.run --dataset synthetic:60x80x900 --model mean --quiet --out out".split()
     try:
-        for options, warned in (("mult-dae --epochs 1 --hidden 8", 1), ("mean", 0)):
-            out = ("--out", f"out-{warned}", "--quiet")
-            words = ("-m", "d2l_autorec.run", "--dataset", "synthetic:60x80x900", "--model")
+        for words, warned in ((["-c", COMPILED], 1), (run, 0)):
             process = subprocess.run(
-                [*unprivileged, sys.executable, *words, *options.split(), *out],
+                [*unprivileged, sys.executable, *words],
                 cwd=tmp_path,
                 env=environment,
                 capture_output=True,
@@ -107,7 +112,7 @@ def test_a_read_only_installation_without_a_home(tmp_path):
             )
             assert process.returncode == 0, process.stderr
             assert process.stderr.count("their cache cannot be used") == warned
-            assert (tmp_path / f"out-{warned}" / "result.json").exists()
+        assert (tmp_path / "out" / "result.json").exists()
     finally:
         for folder in (package, *package.rglob("*")):
             folder.chmod(0o755)
