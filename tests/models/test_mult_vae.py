@@ -1,6 +1,5 @@
 """Mult-VAE and Mult-DAE: golden values, sampling, dropout, loss, annealing."""
 
-import itertools
 from dataclasses import replace
 
 import mxnet as mx
@@ -20,6 +19,8 @@ from d2l_autorec.training.losses import MultinomialLoss
 
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1]], dtype="float32")
 MODELS, KERNELS = [MultVAE, MultDAE], ["dense", "sparse"]
+ORDERS = [("train", "predict"), ("predict", "train")]
+ALL = (0.5,) * 4  # dropout of every layer; once a tanh came with each
 
 
 def batch_of(rows, kernel="dense"):
@@ -29,12 +30,7 @@ def batch_of(rows, kernel="dense"):
 def layers(net):
     return [
         net.encoder.first,
-        *(
-            layer
-            for stack in (net.encoder.rest, net.decoder)
-            for layer in stack
-            if isinstance(layer, nn.Dense)
-        ),
+        *(one for one in (*net.encoder.rest, *net.decoder) if isinstance(one, nn.Dense)),
     ]
 
 
@@ -64,8 +60,8 @@ def close(found, expected, tolerance=1e-5):
 @pytest.mark.parametrize("hybridized", [True, False])
 def test_golden_values_of_the_vae(monkeypatch, kernel, hybridized):
     net, x = golden(MultVAE), batch_of(ROWS, kernel)
-    if hybridized:
-        net.hybridize()
+    net.hybridize(hybridized)
+    close(MultinomialLoss()(golden(MultVAE, ALL)(x), x), [5.321149, 3.654695])
     code = net.encoder(x)
     close(code[0], [0.273914, -0.130586, 0.150009, -0.293794])
     close(MultinomialLoss()(net(x), x), [5.321149, 3.654695])
@@ -82,44 +78,29 @@ def test_golden_values_of_the_vae(monkeypatch, kernel, hybridized):
 @pytest.mark.parametrize("hybridized", [True, False])
 def test_golden_value_of_the_dae(kernel, hybridized):
     net, x = golden(MultDAE), batch_of(ROWS, kernel)
-    if hybridized:
-        net.hybridize()
-    close(MultinomialLoss()(net(x), x).mean(), 4.487568)
+    net.hybridize(hybridized)
+    for same in (net, golden(MultDAE, ALL)):
+        close(MultinomialLoss()(same(x), x).mean(), 4.487568)
     close(MultinomialLoss()(in_training(net, x), x).mean(), 4.487568)
 
 
-@pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2), (MultDAE, 4.487568)])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_layers_with_dropout_predict_as_those_without(model, loss, kernel):
-    """Once a tanh came with each Dropout, on the input and on z."""
-    net, x = golden(model, (0.5,) * 4), batch_of(ROWS, kernel)
-    in_training(net, x)
-    close(MultinomialLoss()(net(x), x).mean(), loss)
-
-
-def calls(first):
-    return ("train", "predict") if first == "train" else ("predict", "train")
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize(
-    "hybridized, first", [*itertools.product([True, False], ["train", "predict"])]
-)
-def test_sampling_in_training_and_only_in_training(hybridized, first, kernel):
+@pytest.mark.parametrize("hybridized", [True, False])
+@pytest.mark.parametrize("calls", ORDERS)
+def test_sampling_in_training_and_only_in_training(hybridized, calls, kernel):
     """No noise at evaluation and noise in training, by whichever call came first."""
     net, x = golden(MultVAE), batch_of(ROWS, kernel)
-    if hybridized:
-        net.hybridize()
-    for call in calls(first):
+    net.hybridize(hybridized)
+    for call in calls:
         if call == "predict":
             close(MultinomialLoss()(net(x), x), [5.321149, 3.654695])
             with autograd.record(train_mode=False):
                 assert net(x).asnumpy().tobytes() == net(x).asnumpy().tobytes()
         else:
-            samples = [in_training(net, x)[0].asnumpy() for _ in range(400)]
+            samples = [in_training(net, x)[0].asnumpy() for _ in range(200)]
             assert abs(samples[0] - samples[1]).max() > 1e-3
             spread = onp.std(samples, axis=0)
-            close(np.array(spread[0]), expected_spread(net), 0.12)
+            close(np.array(spread[0]), expected_spread(net), 0.16)
 
 
 def expected_spread(net):
@@ -132,16 +113,14 @@ def expected_spread(net):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize(
-    "hybridized, first", [*itertools.product([True, False], ["train", "predict"])]
-)
-def test_dropout_in_training_and_only_in_training(monkeypatch, model, hybridized, first, kernel):
+@pytest.mark.parametrize("hybridized", [True, False])
+@pytest.mark.parametrize("calls", ORDERS)
+def test_dropout_in_training_and_only_in_training(monkeypatch, model, hybridized, calls, kernel):
     monkeypatch.setattr(np.random, "normal", lambda size, ctx: np.zeros(size, ctx=ctx))
     net, x = golden(model, 0.5), batch_of(ROWS, kernel)
-    if hybridized:
-        net.hybridize()
+    net.hybridize(hybridized)
     plain = golden(model)(x).asnumpy()
-    for call in calls(first):
+    for call in calls:
         if call == "predict":
             onp.testing.assert_allclose(net(x).asnumpy(), plain, atol=1e-6)
         else:
@@ -180,13 +159,8 @@ def test_sparse_and_dense_agree(model, hidden, monkeypatch):
             loss = MultinomialLoss(lambda: 0.3)(net(x), x)
         loss.backward()
         assert loss.shape == (7,) and net(x).shape == (7, 20)
-        gradients.append(
-            [
-                loss.asnumpy(),
-                net(x).asnumpy(),
-                *(p.grad().asnumpy() for p in net.collect_params().values()),
-            ]
-        )
+        slopes = [p.grad() for p in net.collect_params().values()]
+        gradients.append([one.asnumpy() for one in (loss, net(x), *slopes)])
     for dense, sparse in zip(*gradients):
         onp.testing.assert_allclose(dense, sparse, rtol=1e-5, atol=5e-6)
         assert onp.isfinite(dense).all()

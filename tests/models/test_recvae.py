@@ -25,20 +25,9 @@ from d2l_autorec.training.losses import MultinomialLoss
 ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]], dtype="float32")
 NOISE = onp.array([[1, -1], [0.5, 2], [0, 0.3]], dtype="float32")
 KERNELS = ["dense", "sparse"]
-SMALL = dict(
-    model="recvae",
-    dataset="synthetic:60x80x900",
-    threshold=3.0,
-    heldout_users=12,
-    hidden=(8, 4),
-    batch_size=16,
-    epochs=9,
-    encoder_epochs=2,
-    eval_every=1,
-    lr=0.01,
-    quiet=True,
-    cpus=1,
-)
+DATA = dict(dataset="synthetic:60x80x900", threshold=3.0, heldout_users=12, quiet=True, cpus=1)
+SMALL = dict(model="recvae", hidden=(8, 4), batch_size=16, epochs=9, encoder_epochs=2, lr=0.01)
+SMALL |= dict(DATA, eval_every=1)
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 
 
@@ -238,13 +227,7 @@ def run(tmp_path_factory):
     return d2l.train_model(make_config(SMALL), out=folder)
 
 
-def test_what_a_run_says(run):
-    history = run.history
-    assert list(history.beta.unique()) == [0.005]
-    assert run.metrics["best_beta"] == 0.005 and len(history) == 9
-
-
-@pytest.mark.parametrize("at", [(2, 2), (3, 2), (4, 1)], ids=["encoder", "decoder", "first"])
+@pytest.mark.parametrize("at", [(2, 2), (3, 1)], ids=["encoder", "first of decoder"])
 def test_a_stopped_run_goes_on_to_the_bit(run, tmp_path, at):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
@@ -271,6 +254,7 @@ def test_export(run, in_process, tmp_path):
 
 def test_recommendations(run):
     """Of a known user, of a new one with the same clicks, and similar items."""
+    assert list(run.history.beta) == [run.metrics["best_beta"]] * 9 == [0.005] * 9
     user = run.ratings.user_ids[0]
     items = run.ratings.item_ids[run.ratings.items[run.ratings.users == 0]]
     known, new = run.recommend(user, 5), run.recommend_new_user(items.tolist(), 5)

@@ -1,6 +1,5 @@
 """Training with MXNet's parameter server: `launch -- run --kvstore dist_sync` as users call it."""
 
-import csv
 import json
 import os
 import signal
@@ -25,24 +24,17 @@ from helpers import (
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.files import read_json
 
 RUN = (sys.executable, "-m", "d2l_autorec.run")
 
 
 def numbers(folder):
     """Every metric of every epoch, and the numbers of the result; without the times."""
-    rows = list(csv.DictReader(open(folder / "metrics.csv")))
-    result = read_json(folder / "result.json")
-    table = [
-        [float(v) for name, v in row.items() if v and name not in ("phase", "seconds")]
-        for row in rows
+    told = {name: value for name, value in outcome(folder)[2].items() if isinstance(value, float)}
+    rows = [
+        {k: float(v) for k, v in row.items() if v and k != "phase"} for row in outcome(folder)[1]
     ]
-    return sum(table, []) + [
-        value
-        for name, value in result.items()
-        if isinstance(value, float) and name not in ("train_seconds", "ratings_per_second")
-    ]
+    return [value for row in (*rows, told) for value in row.values()]
 
 
 def train_by(tmp_path, options, *more, workers=2, servers=1):
@@ -59,10 +51,9 @@ def assert_as_one_process(tmp_path, options):
         onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
 
 
-# what two workers and one server do with the sparse kernel is in test_refit_with_workers
+# what two workers and one server do with the dense kernel is in test_refit_with_workers
 @pytest.mark.parametrize(
-    "case, servers, count",
-    [("sparse", 2, 3), ("dense", 1, 2), ("mf", 1, 2), ("mult-dae", 1, 2)],
+    "case, servers, count", [("sparse", 2, 3), ("mf", 1, 2), ("mult-dae", 1, 2)]
 )
 def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
     process = train_by(tmp_path, CASES[case], "--json", workers=count, servers=servers)
@@ -76,47 +67,26 @@ def test_dist_sync_equals_one_process(tmp_path, case, servers, count):
 
 def test_refit_with_workers(tmp_path):
     """The second phase has a trainer of its own on the same servers."""
-    options = {**CASES["sparse"], "lr_schedule": "plateau", "lr_step": 1}
+    options = {**CASES["dense"], "lr_schedule": "plateau", "lr_step": 1}
     process = train_by(tmp_path, options, "--refit", "--quiet")
     assert process.returncode == 0, process.stderr
     assert_as_one_process(tmp_path, {**options, "refit": True})
 
 
 # small batches: an epoch takes long enough to be hit
-LONG = {
-    "dataset": "synthetic:70x200x1500",
-    "hidden": (8,),
-    "batch_size": 4,
-    "epochs": 5,
-    "dropout": (0.2,),
-}
+LONG = dict(dataset="synthetic:70x200x1500", hidden=(8,), batch_size=4, epochs=5, dropout=(0.2,))
 
 
-def begin(tmp_path, *options):
+def begin(tmp_path):
     """A launcher of two workers in their third epoch or later; it does not end before it is hit."""
-    command = (*RUN, *options, "--checkpoint-every", "1", "--out", "run")
+    options = {**LONG, "kvstore": "dist_sync", "checkpoint_every": 1, "out": "run"}
+    command = (*RUN, *words(options))
     process = start_launcher(tmp_path, "-n", 2, "-s", 1, "--", *command)
     seen = []
     while not seen or "epoch 2/" not in seen[-1]:
         seen.append(process.stderr.readline())
         assert process.poll() is None, "".join(seen) + process.stderr.read()
     time.sleep(0.1)
-    return process
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The outcome of the long run with two workers."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = train_by(folder, LONG, "--quiet")
-    assert process.returncode == 0, process.stderr
-    return outcome(folder / "run")
-
-
-def resume(tmp_path):
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--resume", "run", "--quiet")
-    assert process.returncode == 0, process.stderr
-    assert not (tmp_path / "run" / "checkpoint.bin").exists()
     return process
 
 
@@ -129,24 +99,30 @@ def resume(tmp_path):
         pytest.param(("DMLC_ROLE=scheduler",), id="scheduler", marks=pytest.mark.slow),
     ],
 )
-def test_a_kill_in_mid_epoch_loses_nothing(tmp_path, undisturbed, variables):
-    process = begin(tmp_path, *words(LONG), "--kvstore", "dist_sync")
+def test_a_kill_in_mid_epoch_loses_nothing(tmp_path, tmp_path_factory, variables):
+    process = begin(tmp_path)
     os.kill(main_process(tmp_path, *variables), signal.SIGKILL)
     process.communicate(timeout=60)
     assert survivors(tmp_path) == []
     assert process.returncode == 137 and not (tmp_path / "run" / "result.json").exists()
-    resume(tmp_path)
-    assert outcome(tmp_path / "run") == undisturbed  # to the bit: a sum of two has one order
+
+    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *RUN, "--resume", "run", "--quiet")
+    assert process.returncode == 0, process.stderr
+    assert not (tmp_path / "run" / "checkpoint.bin").exists()
+    undisturbed = tmp_path_factory.mktemp("undisturbed")
+    train_by(undisturbed, LONG, "--quiet")
+    # to the bit: a sum of two has one order
+    assert outcome(tmp_path / "run") == outcome(undisturbed / "run")
 
 
-def test_ctrl_c(tmp_path, undisturbed):
-    process = begin(tmp_path, *words(LONG), "--kvstore", "dist_sync")
+def test_ctrl_c(tmp_path):
+    """The checkpoint, of which the test above goes on, is left."""
+    process = begin(tmp_path)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert survivors(tmp_path) == []
     assert process.returncode == 130, err
-    resume(tmp_path)
-    assert outcome(tmp_path / "run") == undisturbed
+    assert (tmp_path / "run" / "checkpoint.bin").exists()
 
 
 def test_a_user_error_of_worker_0_alone(tmp_path):
