@@ -20,69 +20,56 @@ from d2l_autorec.runs.experiment import make_trainer
 from d2l_autorec.support.errors import ConfigError
 from d2l_autorec.training import devices
 from d2l_autorec.training.callbacks import StepSeed
-from d2l_autorec.training.loaders import (
-    BATCHES,
-    PairRows,
-    Pairs,
-    train_loader,
-)
+from d2l_autorec.training.loaders import BATCHES, PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import Training, fit
 from d2l_autorec.training.losses import MaskedL2Loss, MultinomialLoss
 
-CONFIGS = {
-    "autorec": AutoRecConfig,
-    "mf": MFConfig,
-    "mult-vae": MultVAEConfig,
-    "mult-dae": MultDAEConfig,
-}
 USERS = 11
-SMALL = dict(dataset="synthetic:60x80x900", hidden=(8,), batch_size=32, epochs=2, quiet=True)
+
+
+def nll():
+    return MultinomialLoss(lambda: 0.3)
+
+
+# options, network and loss
+MODELS = {
+    "autorec": (AutoRecConfig, lambda dropout: AutoRec(6, USERS, dropout), MaskedL2Loss),
+    "mf": (MFConfig, lambda _: MF(3, 40, USERS), gluon.loss.L2Loss),
+    "mult-vae": (MultVAEConfig, lambda dropout: MultVAE((6, 3), USERS, dropout), nll),
+    "mult-dae": (MultDAEConfig, lambda dropout: MultDAE((6, 3), USERS, dropout), nll),
+}
 
 
 def cpus(count):
     return [mx.cpu(i) for i in range(count)]
 
 
-def rows_of(count, seed=0):
+def rows_of(count):
     """A few ratings in each of `count` rows."""
-    rng = onp.random.default_rng(seed)
+    rng = onp.random.default_rng(0)
     dense = rng.integers(1, 6, (count, USERS)) * (rng.uniform(size=(count, USERS)) < 0.5)
     return sparse.csr_matrix(dense.astype("float32"))
 
 
-def network(model, dropout=0.0):
-    return {
-        "autorec": lambda: AutoRec(6, USERS, dropout),
-        "mf": lambda: MF(3, 40, USERS),
-        "mult-vae": lambda: MultVAE((6, 3), USERS, dropout),
-        "mult-dae": lambda: MultDAE((6, 3), USERS, dropout),
-    }[model]()
+def pairs_of(count):
+    """As many ratings."""
+    cells = rows_of(8).tocoo()
+    return Pairs(cells.row[:count], cells.col[:count], cells.data[:count])
 
 
-def table_and_batches(model, matrix, kernel):
-    if model != "mf":
-        return matrix, BATCHES[kernel]
-    cells = matrix.tocoo()
-    return Pairs(cells.row, cells.col, cells.data), PairRows
-
-
-def trained(  # noqa: PLR0913
-    model, kernel, count, matrix, batch_size, last_batch, dropout=0.0, noise=None
-):
+def trained(model, kernel, count, table, batch_size, last_batch="keep", dropout=0.0):
     """Parameters and history after two epochs on `count` contexts."""
-    contexts = cpus(count)
+    contexts, (config, network, make_loss) = cpus(count), MODELS[model]
     mx.random.seed(5)
-    net = network(model, dropout)
+    net = network(dropout)
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)
-    trainer = make_trainer(net, CONFIGS[model](lr=0.01), contexts)
-    loss = {"autorec": MaskedL2Loss, "mf": gluon.loss.L2Loss}.get(
-        model, lambda: MultinomialLoss(lambda: 0.3)
-    )()
-    table, batchify = table_and_batches(model, matrix, kernel)
-    with patch.object(np.random, "normal", noise or np.random.normal):
+    trainer = make_trainer(net, config(lr=0.01), contexts)
+
+    batchify = PairRows if model == "mf" else BATCHES[kernel]
+    with patch.object(np.random, "normal", noise_of_the_unit):
         loader = train_loader(table, batch_size, 0, batchify, last_batch)
-        training = Training(net, loader, loss, trainer, contexts)
-        training.predicts_ratings = not isinstance(loss, MultinomialLoss)
+        training = Training(net, loader, make_loss(), trainer, contexts)
+        training.predicts_ratings = make_loss is not nll
         history = fit(training, 2, [StepSeed(3)])
     return [p.data(contexts[-1]).asnumpy() for p in net.collect_params().values()], history
 
@@ -96,13 +83,10 @@ def noise_of_the_unit(size, ctx):
 @pytest.mark.parametrize(
     "model, kernel",
     [
-        ("autorec", "dense"),
-        ("autorec", "sparse"),
-        ("mf", "dense"),
-        ("mult-vae", "dense"),
-        ("mult-vae", "sparse"),
-        ("mult-dae", "dense"),
-        ("mult-dae", "sparse"),
+        (model, kernel)
+        for model in MODELS
+        for kernel in BATCHES
+        if (model, kernel) != ("mf", "sparse")
     ],
 )
 @pytest.mark.parametrize("last_batch", ["keep", "rollover"])
@@ -116,33 +100,23 @@ def test_every_number_of_devices_gives_the_same_parameters(model, kernel, last_b
     if (model, kernel) == ("autorec", "dense"):
         remainders, counts = range(6), (2, 3, 5)
     for left in remainders:
-        matrix = rows_of(12 + left)
-        if model == "mf":  # its rows are ratings
-            matrix = matrix[:8]
-            cells = matrix.tocoo()
-            keep = slice(0, 12 + left)
-            matrix = type(matrix)(
-                (cells.data[keep], (cells.row[keep], cells.col[keep])), shape=matrix.shape
-            )
-        one, record = trained(model, kernel, 1, matrix, 6, last_batch, noise=noise_of_the_unit)
+        table = pairs_of(12 + left) if model == "mf" else rows_of(12 + left)
+        one, record = trained(model, kernel, 1, table, 6, last_batch)
         for count in counts:
-            many, history = trained(
-                model, kernel, count, matrix, 6, last_batch, noise=noise_of_the_unit
-            )
+            many, history = trained(model, kernel, count, table, 6, last_batch)
             for ours, theirs in zip(many, one):
                 onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-            assert [h.train_loss for h in history] == pytest.approx(
-                [h.train_loss for h in record], rel=1e-5
-            )
+            losses = [epoch.train_loss for epoch in record]
+            assert [epoch.train_loss for epoch in history] == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("kernel", ["dense", "sparse"])
 def test_with_dropout_every_number_of_devices_gives_the_same_parameters(kernel):
     """Also where there are more devices than the 7 rows of a batch, and of either kernel."""
     matrix = rows_of(20)
-    one, _ = trained("autorec", "dense", 1, matrix, 7, "keep", 0.5)
+    one, _ = trained("autorec", "dense", 1, matrix, 7, dropout=0.5)
     for count in (2, 7, 8, 40):
-        many, _ = trained("autorec", kernel, count, matrix, 7, "keep", 0.5)
+        many, _ = trained("autorec", kernel, count, matrix, 7, dropout=0.5)
         for ours, theirs in zip(many, one):
             onp.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5, err_msg=str(count))
 

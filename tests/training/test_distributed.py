@@ -30,11 +30,9 @@ RUN = (sys.executable, "-m", "d2l_autorec.run")
 
 def numbers(folder):
     """Every metric of every epoch, and the numbers of the result; without the times."""
-    told = {name: value for name, value in outcome(folder)[2].items() if isinstance(value, float)}
-    rows = [
-        {k: float(v) for k, v in row.items() if v and k != "phase"} for row in outcome(folder)[1]
-    ]
-    return [value for row in (*rows, told) for value in row.values()]
+    _, epochs, result = outcome(folder)
+    table = [[float(v) for name, v in row.items() if v and name != "phase"] for row in epochs]
+    return sum(table, []) + [value for value in result.values() if isinstance(value, float)]
 
 
 def train_by(tmp_path, options, *more, workers=2, servers=1):
