@@ -20,7 +20,7 @@ from d2l_autorec.models.base import Model, as_csr
 from d2l_autorec.models.catalog.autorec import ACTIVATIONS
 from d2l_autorec.models.deep_autorec import DeepAutoRec
 from d2l_autorec.models.mf import MF
-from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
+from d2l_autorec.models.sparse_autorec import SparseAutoRec
 from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
 from d2l_autorec.training.callbacks import Callback, StepSeed
@@ -101,23 +101,6 @@ def test_rows_that_are_chosen_of_a_matrix(problem, data):
     rows = BATCHES["sparse"](matrix)(numbers)
     assert rows.indptr.dtype == rows.indices.dtype == "int32"
     onp.testing.assert_array_equal(as_csr(rows).toarray(), matrix[numbers].toarray())
-
-
-@settings(max_examples=20)
-@given(problems())
-def test_gradients_equal_the_dense_ones(problem):
-    """Of a scalar function of both layers, by autograd through ordinary operators between."""
-    matrix, *_, hidden = problem
-    net = AutoRec(hidden.shape[1], matrix.shape[1], dropout=0)
-    net.initialize(init=mx.init.Normal(0.5))
-    gradients = []
-    for x in (np.array(matrix.toarray()), CSRBatch.of(matrix)):
-        with autograd.record():
-            loss = MaskedL2Loss()(predict(net, x), x).sum()
-        loss.backward()
-        gradients.append([p.grad().asnumpy() for p in net.collect_params().values()])
-    for dense, sparse in zip(*gradients):
-        onp.testing.assert_allclose(sparse, dense, **close)
 
 
 class Losses(Callback):
@@ -253,10 +236,8 @@ def test_choice_of_kernel():
 
     assert choose_kernel("auto", AutoRec(2, 3), [mx.cpu()])[0] == "sparse"
     assert choose_kernel("dense", AutoRec(2, 3), [mx.cpu()])[0] == "dense"
-    assert choose_kernel("auto", AutoRec(2, 3), [mx.gpu(0)]) == (
-        "dense",
-        "the sparse kernels run on CPUs only",
-    )
+    kernel, why = choose_kernel("auto", AutoRec(2, 3), [mx.gpu(0)])
+    assert kernel == "dense" and why == "the sparse kernels run on CPUs only"
     with pytest.raises(ConfigError, match="`kernel=sparse` runs on CPUs only"):
         choose_kernel("sparse", AutoRec(2, 3), [mx.gpu(0)])
     with pytest.warns(DataWarning, match="do not cover Plain: it trains dense"):

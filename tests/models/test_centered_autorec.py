@@ -16,22 +16,12 @@ from d2l_autorec.models.centered_autorec import CenteredAutoRec
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 
 X = onp.array([[5, 0, 3, 0], [0, 4, 1, 2], [0, 0, 0, 0]], dtype=onp.float32)
-CENTERED = dict(
-    center=True,
-    input_dropout=0.5,
-    dropout=(0.3,),
-    hidden=(6,),
-    batch_size=16,
-    epochs=5,
-    regularization=70.0,
-    decay="weights",
-    quiet=True,
-    cpus=1,
-)
+CENTERED = dict(center=True, input_dropout=0.5, dropout=(0.3,), hidden=(6,), batch_size=16)
+CENTERED |= dict(epochs=5, regularization=70.0, decay="weights", quiet=True, cpus=1)
 
 
-def split(name="synthetic:60x80x900"):
-    return d2l.random_split(d2l.load_ratings(name), test_ratio=0.1, seed=0)
+def split():
+    return d2l.random_split(d2l.load_ratings("synthetic:60x80x900"), test_ratio=0.1, seed=0)
 
 
 def batch_of(dense):
@@ -69,21 +59,16 @@ def by_hand(net, x):
     return onp.array(rows)
 
 
-def test_a_dense_batch_is_predicted_as_by_hand(network):
-    onp.testing.assert_allclose(network(np.array(X)).asnumpy(), by_hand(network, X), rtol=1e-5)
-
-
-def test_a_sparse_batch_is_predicted_as_by_hand(network):
+def test_batches_are_predicted_as_by_hand(network):
+    """A dense one, a sparse one, and by vectors of rows and columns."""
     everywhere = batch_of(onp.ones_like(X))
-    found = predict(network, batch_of(X), everywhere).asnumpy()
-    onp.testing.assert_allclose(found.reshape(X.shape), by_hand(network, X), rtol=1e-5)
+    at_entries = predict(network, batch_of(X), everywhere).asnumpy().reshape(X.shape)
 
-
-def test_vectors_predict_the_same(network):
     sparse_form = SparseAutoRec(network)
     rows, columns = sparse_form.row_vectors(batch_of(X)), sparse_form.column_vectors()
-    found = rows.weights @ columns.weights.T + rows.biases[:, None] + columns.biases
-    onp.testing.assert_allclose(found, by_hand(network, X), rtol=1e-5)
+    by_vectors = rows.weights @ columns.weights.T + rows.biases[:, None] + columns.biases
+    for found in (network(np.array(X)).asnumpy(), at_entries, by_vectors):
+        onp.testing.assert_allclose(found, by_hand(network, X), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rating", [5, 3.3, 1e-3, 7e4])

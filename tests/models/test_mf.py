@@ -1,19 +1,22 @@
 """Matrix factorization and the baselines against hand-computed numbers and NumPy."""
 
 import math
+from dataclasses import replace
 
 import mxnet as mx
 import numpy as onp
 import pytest
 from helpers import train_run
 from mxnet import autograd, gluon, np
+from scipy import sparse
 
 from d2l_autorec.data.means import Means, Prior, fit_means
-from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.models.catalog.means import BiasConfig, MeanConfig
 from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.mf import MF, ClosedForm
+from d2l_autorec.runs.experiment import make_trainer
+from d2l_autorec.runs.rating import load_and_split
 from d2l_autorec.trained_model import load_run
 
 USERS, ITEMS = onp.array([0, 1, 1]), onp.array([2, 0, 2])
@@ -25,12 +28,8 @@ def make_net(mean=0.0):
     means = Means(mean, onp.zeros(2), onp.zeros(3), Prior(1.0), Prior(1.0), 1.0)
     net = MF(2, 2, 3, means if mean else None)
     net.initialize()
-    for table, values in (
-        (net.P, P),
-        (net.Q, Q),
-        (net.user_bias, USER_BIAS[:, None]),
-        (net.item_bias, ITEM_BIAS[:, None]),
-    ):
+    tables = net.P, net.Q, net.user_bias, net.item_bias
+    for table, values in zip(tables, (P, Q, USER_BIAS[:, None], ITEM_BIAS[:, None])):
         table.weight.set_data(np.array(values))
     return net
 
@@ -59,33 +58,16 @@ def test_gradients_are_those_of_the_formula():
     onp.testing.assert_allclose(net.item_bias.weight.grad().asnumpy()[:, 0], by_item, rtol=1e-5)
 
 
-def small():
-    return Ratings(
-        [0, 0, 1, 1],
-        [0, 1, 1, 2],
-        onp.array([5.0, 3, 4, 1]),
-        user_ids=range(3),
-        item_ids=range(3),
-        scale=(1, 5),
-    )
-
-
 def test_closed_form_holds_the_means():
-    matrix = small().to_csr("user")
-    net = ClosedForm(3, 3, damping=1.0)
-    net.initialize()
-    net.fit(matrix)
+    """Those of users and items; the global mean alone where they are damped without end."""
+    matrix = sparse.csr_matrix([[5.0, 3, 0], [0, 4, 1], [0, 0, 0]], dtype="float32")
     users, items = onp.arange(3).repeat(3), onp.tile(onp.arange(3), 3)
-    found = net(np.array(users), np.array(items)).asnumpy()
-    onp.testing.assert_allclose(found, fit_means(matrix, 1.0).at(users, items), rtol=1e-6)
-
-
-def test_mean_is_the_mean():
-    net = ClosedForm(3, 3, damping=math.inf)
-    net.initialize()
-    net.fit(small().to_csr("user"))
-    pairs = [np.array([0, 2], dtype="int32"), np.array([2, 0], dtype="int32")]
-    onp.testing.assert_allclose(net(*pairs).asnumpy(), [3.25, 3.25])
+    for damping, means in ((1.0, fit_means(matrix, 1.0).at(users, items)), (math.inf, 3.25)):
+        net = ClosedForm(3, 3, damping)
+        net.initialize()
+        net.fit(matrix)
+        found = net(np.array(users), np.array(items)).asnumpy()
+        onp.testing.assert_allclose(found, onp.broadcast_to(means, 9), rtol=1e-6)
 
 
 def test_factors_begin_with_the_means_and_pay_for_each_rating():
@@ -120,16 +102,10 @@ def test_factors_begin_with_the_means_and_pay_for_each_rating():
 )
 def test_run_and_predict(config, tmp_path):
     """The run's test RMSE is that of `predict`, pair by pair."""
-    from dataclasses import replace
-
-    result = train_run(
-        replace(
-            config, dataset="synthetic:60x80x900", out=str(tmp_path / "run"), quiet=True, seed=1
-        )
-    )
-    run = load_run(tmp_path / "run")
-    from d2l_autorec.runs.rating import load_and_split
-
+    out = tmp_path / "run"
+    config = replace(config, dataset="synthetic:60x80x900", out=str(out), quiet=True, seed=1)
+    result = train_run(config)
+    run = load_run(out)
     _, test = load_and_split(run.config)
     predictions = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
@@ -139,8 +115,6 @@ def test_run_and_predict(config, tmp_path):
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
 def test_decay_of_biases_is_a_choice(decay):
-    from d2l_autorec.runs.experiment import make_trainer
-
     net = make_net()
     make_trainer(net, MFConfig(decay=decay), [mx.cpu()])
     factors = {name: p.wd_mult for name, p in net._collect_params_with_prefix().items()}
