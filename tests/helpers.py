@@ -208,9 +208,10 @@ def launch(tmp_path, *arguments, **environment):
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def start_launcher(tmp_path, *arguments, **environment):
+def start_launcher(tmp_path, *arguments, within=(), **environment):
+    """The launcher, started by the command `within`, such as one that enters a namespace."""
     return subprocess.Popen(
-        [sys.executable, "-m", "d2l_autorec.launch", *map(str, arguments)],
+        [*within, sys.executable, "-m", "d2l_autorec.launch", *map(str, arguments)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

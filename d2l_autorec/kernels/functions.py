@@ -134,13 +134,23 @@ class _MultinomialLikelihood(_SparseFunction):
         self._exponentials = np.empty(batch.shape, ctx=batch.ctx)
         self._sums = onp.empty(len(batch), dtype=onp.float32)
 
-        views = numpy_view(logits), numpy_view(self._exponentials)
-        kernels.multinomial_loss(*batch.arrays, *views, self._sums, numpy_view(out))
+        kernels.multinomial_loss(
+            *batch.arrays,
+            numpy_view(logits),
+            numpy_view(self._exponentials),
+            self._sums,
+            numpy_view(out),
+        )
         return out
 
     def backward(self, upstream: Any) -> Any:
         batch = self._batch
         out = np.empty(batch.shape, ctx=batch.ctx)
-        saved = numpy_view(self._exponentials), self._sums
-        kernels.multinomial_gradient(*batch.arrays, *saved, numpy_view(upstream), numpy_view(out))
+        kernels.multinomial_gradient(
+            *batch.arrays,
+            numpy_view(self._exponentials),
+            self._sums,
+            numpy_view(upstream),
+            numpy_view(out),
+        )
         return out.as_nd_ndarray()

@@ -242,9 +242,16 @@ def predict_entries(
     work = units * (entries + ACTIVATION_COST * len(rows))
     shares = min(most_threads, threads_for(work))
 
-    cells, layers = (wanted.indptr, wanted.indices), (parameters[:2], parameters[2:])
     with kernels.limited_to(shares):
-        predict_cells(rows.arrays, cells, *layers, ACTIVATIONS.index(activation), out, shares)
+        predict_cells(
+            rows.arrays,
+            (wanted.indptr, wanted.indices),
+            parameters[:2],
+            parameters[2:],
+            ACTIVATIONS.index(activation),
+            out,
+            shares,
+        )
     return out
 
 

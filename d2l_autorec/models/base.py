@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 class Model:
     """The base of all networks: what a run asks of them, with the answers of most.
 
-    A network has more methods, by its kind: `fit` if it `is_closed_form`, `tables` if it
-    `reads_pairs`, else a `scorer`, or `row_vectors` and `column_vectors`. For an export it has
-    `affine_layers`, or `add_to`, which adds layers that are no sequence to an ONNX graph.
+    A network has more methods, by its kind: `fit` if it `is_closed_form`, `tables` if it reads
+    pairs of user and item, else a `scorer`, or `row_vectors` and `column_vectors`. For an export
+    it has `affine_layers`, or `add_to`, which adds layers that are no sequence to an ONNX graph.
 
     Attributes
     ----------
-    reads_pairs : bool
-        Whether the input is pairs of user and item, in place of rows of the interaction matrix.
     is_closed_form : bool
         Whether `fit` computes the parameters at once, without training.
     reads_sparse : bool
@@ -48,7 +46,6 @@ class Model:
         The row and column means that are subtracted from the input and added to the predictions.
     """
 
-    reads_pairs = False
     is_closed_form = False
     reads_sparse = False
     has_parameters = True

@@ -60,10 +60,15 @@ KVSTORES = ("auto", "none", "local", "device", *DISTRIBUTED)
 ALL = "all"  # a value of `fold`, and of `batch_size`
 REFITTED = "refit-"  # how the names of phases begin, such as refit-pretrain-1
 FEWEST_EPOCHS = 10  # what `updates` gives at least, however many steps that is
-# What `best` is for ratings, whatever the model. The first epoch still predicts about the means,
-# for data with no more in it.
-BEST: Options = dict(center=True, clip=True, val_ratio=0.1, refit=True, patience=100)
-BEST |= dict(lr_schedule="cosine", lr_warmup=0.1)
+BEST: Options = dict(  # for ratings, whatever the model
+    center=True,
+    clip=True,
+    val_ratio=0.1,
+    refit=True,
+    patience=100,
+    lr_schedule="cosine",
+    lr_warmup=0.1,  # the first epoch still predicts about the means, for data with no more in it
+)
 CUT_OFF = Check(
     lambda v: 0 < len(v) <= 100 and all(1 <= k <= 10_000 for k in v),
     "whole numbers from 1 to 10000, 100 of them at most",
@@ -280,9 +285,10 @@ class RunConfig:
         """Return the options that the preset sets; raise ConfigError if the model lacks it."""
         name = self.given.get("preset", self.default_preset(self.given))
         if name not in self.preset_names():
-            names = ", ".join(self.preset_names())
-            given = f"`preset={brief(name)}`"
-            raise ConfigError(f"{given} is not for `model={self.model}`: choose one of {names}")
+            raise ConfigError(
+                f"`preset={brief(name)}` is not for `model={self.model}`: choose one of "
+                f"{', '.join(self.preset_names())}"
+            )
 
         chosen = self.options_of_preset(name, self.given)
         for given, other in self.in_other_units.items():
@@ -340,12 +346,7 @@ class RunConfig:
         if self.optimizer == "rprop" and self.lr_schedule != "constant":
             why = "each weight has a step size of its own, and `lr` is the first"
             exclude(self, "optimizer", "lr_schedule", why)
-        if self.kvstore in DISTRIBUTED:
-            self._check_distributed()
-
-    def _check_distributed(self) -> None:
-        """Raise ConfigError for what several workers cannot do together."""
-        if self.at_once:
+        if self.kvstore in DISTRIBUTED and self.at_once:
             exclude(self, "kvstore", "model", "it is computed at once, by one process")
 
     @property
@@ -363,8 +364,10 @@ class RunConfig:
         name, values = self.repeats
         if len(values) > 1:
             given = "fold=all" if name == "fold" else f"seeds={self.seeds}"
-            way_out = "python -m d2l_autorec.run does them in turn"
-            raise ConfigError(f"`{given}` is a training for each {name}: {way_out}")
+            raise ConfigError(
+                f"`{given}` is a training for each {name}: python -m d2l_autorec.run does "
+                "them in turn"
+            )
 
     def rows_of_a_step(self, num_rows: int) -> int:
         """Return the batch size, capped at the number of rows."""
@@ -483,8 +486,9 @@ class RunConfig:
             low, high = map(float, self.scale.split(","))
             if low < high and RATING.accepts(low) and RATING.accepts(high):
                 return low, high
-        allowed = "the lowest and the highest rating, as in 1,5"
-        raise ConfigError(f"`scale` is {self.scale}: it must be {allowed}")
+        raise ConfigError(
+            f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
+        )
 
 
 @dataclass(frozen=True)
@@ -531,8 +535,11 @@ class RatingModel(RunConfig):
 
     def epochs_for(self, num_rows: int) -> int:
         """Return how many epochs to train on a matrix with this many rows, or pairs."""
+        if self.updates is None:
+            return self.epochs
+
         steps = num_rows / self.rows_of_a_step(num_rows)
-        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps)) if self.updates else self.epochs
+        return max(FEWEST_EPOCHS, math.ceil(self.updates / steps))
 
     @property
     def validated(self) -> bool:
@@ -569,8 +576,10 @@ class RatingModel(RunConfig):
     def _check_files(self) -> None:
         own = self.own_files()
         if own not in ([], ["ratings"], ["train", "test"]):
-            either = "either `ratings=FILE`, which is then split, or `train=FILE` and `test=FILE`"
-            raise ConfigError(f"`{own[0]}`: give {either}")
+            raise ConfigError(
+                f"`{own[0]}`: give either `ratings=FILE`, which is then split, or `train=FILE` and "
+                "`test=FILE`"
+            )
         if self.train and self.split != "random":
             exclude(self, "split", "train", "the two files are the split")
 

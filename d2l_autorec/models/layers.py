@@ -123,7 +123,8 @@ class Dropout(nn.Dropout):
 
     def seed(self, key: onp.uint64, first_row: int = 0) -> None:
         """Set the key of a step, and the position in its batch of the row that is read next."""
-        self._key, self._row = key, first_row
+        self._key = key
+        self._row = first_row
 
     def forward(self, x: Any) -> Any:
         """Compute a batch; see the class for shapes."""

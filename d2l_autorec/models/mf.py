@@ -41,7 +41,6 @@ class MF(nn.HybridBlock, Model):
     2009.
     """
 
-    reads_pairs = True
     reads_sparse = True
 
     def __init__(
@@ -132,10 +131,8 @@ class ClosedForm(MF):
 
     is_closed_form = True
 
-    def __init__(
-        self, num_users: int, num_items: int, damping: float | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(0, num_users, num_items, **kwargs)
+    def __init__(self, num_users: int, num_items: int, damping: float | None = None) -> None:
+        super().__init__(0, num_users, num_items)
         self._damping = damping
 
     def fit(self, train: sparse.csr_matrix, score: Any = None) -> None:

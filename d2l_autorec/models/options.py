@@ -279,8 +279,9 @@ def _unmet(config: Any, name: str) -> Need | None:
 
 def exclude(config: Any, one: str, other: str, why: str) -> NoReturn:
     """Raise ConfigError for two options that exclude each other."""
-    both = f"{_written(config, one)} and {_written(config, other)}"
-    raise ConfigError(f"{both} exclude each other: {why}")
+    raise ConfigError(
+        f"{_written(config, one)} and {_written(config, other)} exclude each other: {why}"
+    )
 
 
 def _written(config: Any, name: str) -> str:

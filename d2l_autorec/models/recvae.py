@@ -168,11 +168,12 @@ class RecVAE(gluon.Block, Model):
         encoder_epochs, decoder_epochs = self._turns
         self._trains_encoder = (epoch - 1) % (encoder_epochs + decoder_epochs) < encoder_epochs
 
+        trained, frozen = self.encoder, self.decoder
         if not self._trains_encoder:
+            trained, frozen = frozen, trained
             _copy(self.encoder, self.former)
-        for part, trained in ((self.encoder, True), (self.decoder, False)):
-            needed = trained == self._trains_encoder
-            part.collect_params().setattr("grad_req", "write" if needed else "null")
+        trained.collect_params().setattr("grad_req", "write")
+        frozen.collect_params().setattr("grad_req", "null")
 
     def forward(self, x: np.ndarray | CSRBatch) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the logits; while the encoder is trained, also a divergence: see the class."""

@@ -48,7 +48,7 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
     scorer = net.scorer()
     if scorer is not None:
         return Parts(**scorer.parts())
-    if net.reads_pairs:
+    if config.reads == "pairs":
         users, items = net.tables()
         return Parts(items, users)
 

@@ -39,9 +39,8 @@ class Workers(AbstractContextManager):
     ----------
     store : KVStore, optional
         MXNet's parameter server. Without one the run is this process alone.
-    rank : int, optional
-        Number of this worker, from 0. By default the one that the store gave, which differs from
-        run to run.
+    rank : int
+        Number of this worker, from 0.
 
     Attributes
     ----------
@@ -51,16 +50,12 @@ class Workers(AbstractContextManager):
         The store, for `gluon.Trainer`; see `begin`.
     """
 
-    def __init__(self, store: Any = None, rank: int | None = None) -> None:
+    def __init__(self, store: Any = None, rank: int = 0) -> None:
         self.store = store
-        self.size = 1
-        self.rank = rank or 0
+        self.size = 1 if store is None else store.num_workers
+        self.rank = rank
         self._keys: dict[int, int] = {}
         self._begun = False
-
-        if store is not None:
-            self.size = store.num_workers
-            self.rank = store.rank if rank is None else rank
 
     def share(self, arrays: Sequence[Any]) -> tuple[list[Any], float]:
         """Return this worker's rows of a global batch, and their weight.
@@ -212,7 +207,7 @@ def connect(kvstore: str | None = None) -> Workers:
     sys.excepthook = _leave_with_traceback
     store = mx.kv.create(kvstore)
     _OPENED.append(store)
-    return Workers(store, None if rank is None else int(rank))
+    return Workers(store, int(store.rank if rank is None else rank))  # the store's differs by run
 
 
 def _leave_with_traceback(*error: Any) -> NoReturn:

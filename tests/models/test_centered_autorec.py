@@ -16,8 +16,9 @@ from d2l_autorec.models.centered_autorec import CenteredAutoRec
 from d2l_autorec.models.sparse_autorec import SparseAutoRec, predict
 
 X = onp.array([[5, 0, 3, 0], [0, 4, 1, 2], [0, 0, 0, 0]], dtype=onp.float32)
-CENTERED = dict(center=True, input_dropout=0.5, dropout=(0.3,), hidden=(6,), batch_size=16)
-CENTERED |= dict(epochs=5, regularization=70.0, decay="weights", quiet=True, cpus=1)
+NETWORK = dict(center=True, input_dropout=0.5, dropout=(0.3,), hidden=(6,))
+TRAINING = dict(batch_size=16, epochs=5, regularization=70.0, decay="weights", quiet=True, cpus=1)
+CENTERED = {**NETWORK, **TRAINING}
 
 
 def split():

@@ -26,8 +26,8 @@ ROWS = onp.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]], d
 NOISE = onp.array([[1, -1], [0.5, 2], [0, 0.3]], dtype="float32")
 KERNELS = ["dense", "sparse"]
 DATA = dict(dataset="synthetic:60x80x900", threshold=3.0, heldout_users=12, quiet=True, cpus=1)
-SMALL = dict(model="recvae", hidden=(8, 4), batch_size=16, epochs=9, encoder_epochs=2, lr=0.01)
-SMALL |= dict(DATA, eval_every=1)
+TRAINED = dict(hidden=(8, 4), batch_size=16, epochs=9, encoder_epochs=2, eval_every=1, lr=0.01)
+SMALL = {"model": "recvae", **DATA, **TRAINED}
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 
 

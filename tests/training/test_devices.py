@@ -59,7 +59,8 @@ def pairs_of(count):
 
 def trained(model, kernel, count, table, batch_size, last_batch="keep", dropout=0.0):
     """Parameters and history after two epochs on `count` contexts."""
-    contexts, (config, network, make_loss) = cpus(count), MODELS[model]
+    contexts = cpus(count)
+    config, network, make_loss = MODELS[model]
     mx.random.seed(5)
     net = network(dropout)
     net.initialize(init=mx.init.Normal(0.1), ctx=contexts)

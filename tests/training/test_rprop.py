@@ -11,8 +11,8 @@ from mxnet import np
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.training.fused import RProp
 
-FULL = dict(dataset="synthetic:50x60x700", epochs=6, hidden=(6,), dropout=0.0, quiet=True, cpus=1)
-FULL |= dict(optimizer="rprop", batch_size="all", lr=0.01)
+RUN = dict(dataset="synthetic:50x60x700", epochs=6, hidden=(6,), dropout=0.0, quiet=True)
+FULL = {**RUN, "optimizer": "rprop", "batch_size": "all", "lr": 0.01, "cpus": 1}
 
 
 def reference(weights, gradients, first, wd):

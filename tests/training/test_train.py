@@ -59,7 +59,8 @@ class RecordingLoss:
 def test_parity_with_the_books_loop():
     """Per-step losses and final parameters equal those of d2l's own loop to 1e-5."""
     matrix = synthetic_ratings(60, 90, 1500).to_csr()
-    net, plain = AutoRec(20, matrix.shape[1], dropout=0.0), PlainAutoRec(20, matrix.shape[1])
+    net = AutoRec(20, matrix.shape[1], dropout=0.0)
+    plain = PlainAutoRec(20, matrix.shape[1])
     same_start(net, plain)
     batches = list(train_loader(matrix, 16, seed=1)) * 3
     test = np.array(matrix[:16].toarray())

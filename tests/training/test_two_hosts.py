@@ -7,7 +7,7 @@ import sys
 
 import numpy as onp
 import pytest
-from helpers import CASES, PACKAGE, parameters, survivors, train_run, words
+from helpers import CASES, parameters, start_launcher, survivors, train_run, words
 
 from d2l_autorec.models.registry import make_config
 
@@ -57,24 +57,10 @@ def launch_over(machines, folder, *program):
     """A server and a worker on each machine, the scheduler on the first; what all printed."""
     # each worker says first where it is
     command = ["sh", "-c", 'ip netns identify; exec "$@"', "sh", sys.executable, *program]
-    scheduler = f"{ADDRESSES[0]}:9100"
+    nodes = ("--nodes", 2, "--scheduler", f"{ADDRESSES[0]}:9100", "-n", 1, "-s", 1)
     processes = [
-        subprocess.Popen(
-            [
-                *("ip", "netns", "exec", name, sys.executable, "-m", "d2l_autorec.launch"),
-                *("--nodes", "2", "--node", str(node), "--scheduler", scheduler),
-                *("-n", "1", "-s", "1", "--", *command),
-            ],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "D2L_AUTOREC_TEST": str(folder),
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(PACKAGE.parent),
-            },
+        start_launcher(
+            folder, *nodes, "--node", node, "--", *command, within=("ip", "netns", "exec", name)
         )
         for node, name in enumerate(machines)
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...support.errors import ConfigError
+from ...support.machine import DISTRIBUTED
 from ..kinds import BEST, REFITTED, RatingModel, RunConfig
 from ..options import (
     DROPOUT,
@@ -51,8 +52,15 @@ PAPER_BY_RPROP = dict(lr=1e-2, lr_schedule="constant", batch_size="all", epochs=
 # Chosen on validation ratings of ML-100K, ML-1M, ml-latest-small and generated ratings of 5,000
 # users and 3,000 items with 10 ratings by each user, item-based and user-based: see
 # notebooks/measured.ipynb.
-OWN_BEST = dict(input_dropout=0.5, dropout=(0.3,), updates=1000, lr=1e-3, average=True)
-OWN_BEST |= dict(regularization=70.0, decay="weights")
+OWN_BEST = dict(
+    input_dropout=0.5,
+    dropout=(0.3,),
+    updates=1000,
+    lr=1e-3,
+    regularization=70.0,
+    decay="weights",
+    average=True,
+)
 
 
 def stage_of(phase: str) -> int:
@@ -239,18 +247,17 @@ class AutoRecConfig(RatingModel):
                 f"but all ratings are {low:g}: give the `scale`, as in 1,5, or choose identity"
             )
 
-    def _check_distributed(self) -> None:
-        super()._check_distributed()
-        if self.loss == "root":
-            exclude(self, "kvstore", "loss", "it is one number for a whole batch")
-        if self.pretrain:
-            why = "the servers cannot begin anew with parameters of other shapes"
-            exclude(self, "kvstore", "pretrain", why)
-
     def _check_combinations(self) -> None:
         super()._check_combinations()
         if self.regularization is not None and self.wd != RunConfig.wd:
             exclude(self, "wd", "regularization", "they are one penalty in two units")
+
+        distributed = self.kvstore in DISTRIBUTED
+        if distributed and self.loss == "root":
+            exclude(self, "kvstore", "loss", "it is one number for a whole batch")
+        if distributed and self.pretrain:
+            why = "the servers cannot begin anew with parameters of other shapes"
+            exclude(self, "kvstore", "pretrain", why)
 
         for name in ("decoder_activation", "loss"):
             if self.center and getattr(self, name) != getattr(AutoRecConfig, name):

@@ -121,7 +121,8 @@ def linear(others: "np.ndarray", similarities: "np.ndarray", size: int) -> "Line
 
     from ..vectors import Linear
 
-    items, values = np.arange(len(others)), similarities[:, :size]
+    items = np.arange(len(others))
+    values = similarities[:, :size]
     cells = others[:, :size].ravel(), items.repeat(values.shape[1])
     weights = sparse.csr_matrix((values.ravel(), cells), shape=(len(items), len(items)))
     weights.eliminate_zeros()
