@@ -6,7 +6,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as onp
-from mxnet import autograd, gluon, np, npx
+from mxnet import autograd, np, npx
 from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
@@ -37,7 +37,7 @@ class TruncatedNormal(mx.init.Initializer):
         array[:] = npx.erfinv(uniform) * (self._sigma * math.sqrt(2))
 
 
-class ClickEncoder(gluon.Block):
+class ClickEncoder(nn.HybridBlock):
     """The encoder of clicks: x / |x| -> dropout -> InputDense [-> dropout -> Dense]..., activated.
 
     Parameters
@@ -115,7 +115,7 @@ def dense_layers(
     return layers
 
 
-class MultDAE(gluon.Block, Model):
+class MultDAE(nn.HybridBlock, Model):
     """The denoising autoencoder Mult-DAE: x -> encoder -> code -> mirrored decoder -> logits.
 
     Every layer but the last has tanh, the code included. While training,
