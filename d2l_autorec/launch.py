@@ -39,7 +39,7 @@ from typing import IO, TypeAlias
 from .models.options import within
 from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
-from .support.errors import ConfigError, Interrupted
+from .support.errors import ConfigError, stopped_with
 from .support.terminal import show_steps, step
 
 WORKER = "D2L_AUTOREC_WORKER"  # a worker's number; MXNet's own depends on who arrives first
@@ -111,19 +111,12 @@ def _parser() -> Parser:
     parser.add_argument("-n", "--workers", type=count, required=True, help="workers on a machine")
     parser.add_argument("-s", "--servers", type=count, required=True, help="servers on a machine")
     parser.add_argument("--nodes", type=count, default=1, help="how many machines take part [1]")
-    node = whole_number(within(0, 63))
-    parser.add_argument(
-        "--node", type=node, default=0, help="this machine's number; 0 has the scheduler, too [0]"
-    )
-    parser.add_argument(
-        "--scheduler",
-        metavar="HOST:PORT",
-        default="127.0.0.1:0",
-        help="machine 0's address, and a free port there [this machine, any free port]",
-    )
-    parser.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what a worker runs"
-    )
+    node, text = whole_number(within(0, 63)), "this machine's number; 0 has the scheduler, too [0]"
+    parser.add_argument("--node", type=node, default=0, help=text)
+    text = "machine 0's address, and a free port there [this machine, any free port]"
+    parser.add_argument("--scheduler", metavar="HOST:PORT", default="127.0.0.1:0", help=text)
+    given = {"nargs": argparse.REMAINDER, "metavar": "-- COMMAND ..."}
+    parser.add_argument("command", help="what a worker runs", **given)
     return parser
 
 
@@ -160,23 +153,19 @@ def settings_of(options: argparse.Namespace) -> dict[str, str]:
         If the scheduler's address is none, or not reachable from other machines.
     """
     host, _, port = options.scheduler.rpartition(":")
+    given = f"--scheduler is {options.scheduler}"
     try:
         address, number = socket.gethostbyname(host), int(port)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, number))  # this sends nothing
             own_address, _ = probe.getsockname()
     except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"--scheduler is {options.scheduler!r}: it must be HOST:PORT, as in 10.0.0.1:9100 "
-            f"({error})"
-        ) from error
+        text = f"{given}: it must be HOST:PORT, as in 10.0.0.1:9100 ({error})"
+        raise ConfigError(text) from error
+    if options.nodes > 1 and address.startswith(("127.", "0.")):
+        raise ConfigError(f"{given}, which other machines cannot reach: give machine 0's address")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free_port = probe.getsockname()[1]
-    if options.nodes > 1 and address.startswith(("127.", "0.")):
-        raise ConfigError(
-            f"--scheduler is {options.scheduler}, which other machines cannot reach: several "
-            "--nodes need machine 0's address"
-        )
 
     return {
         "DMLC_PS_ROOT_URI": address,
@@ -213,15 +202,13 @@ def run(jobs: Sequence[Job], settings: dict[str, str], wait_for_servers: bool) -
     """
     processes: list[Process] = []
     try:
-        for job in jobs:
-            processes.append(Process(job, settings))
-        failed = _wait(processes, wait_for_servers)
+        with stopped_with("every process was ended"):
+            for job in jobs:
+                processes.append(Process(job, settings))
+            failed = _wait(processes, wait_for_servers)
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"{error.filename} cannot be started: see the command behind --"
-        ) from None
-    except Interrupted as error:
-        raise Interrupted(error.exit_code - 128, "every process was ended") from None
+        text = f"{error.filename} cannot be started: see the command behind --"
+        raise ConfigError(text) from None
     finally:
         _end(processes)
 

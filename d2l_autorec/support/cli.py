@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
 from .errors import NumericalError, UserError, did_you_mean, shortened
-from .terminal import SignalWatch, discard, prepare_streams, wrapped
+from .terminal import WHOLE_WORDS, SignalWatch, discard, prepare_streams, wrapped
 from .texts import with_flags
 
 USER_ERROR, DIVERGED, BROKEN_PIPE = 2, 3, 141  # exit codes
@@ -29,7 +29,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
     """A formatter of help texts that breaks lines between words only."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+        return textwrap.wrap(text, width, **WHOLE_WORDS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"python -m {command}",
             usage=f"%(prog)s {usage}",
-            description=textwrap.fill(" ".join(paragraphs[:2]), WIDTH, break_on_hyphens=False),
+            description=textwrap.fill(" ".join(paragraphs[:2]), WIDTH, **WHOLE_WORDS),
             epilog="\n\n".join(paragraphs[2:]),
             formatter_class=Help,
             allow_abbrev=False,

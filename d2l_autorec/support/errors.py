@@ -10,8 +10,8 @@ from typing import Any
 
 LONGEST = 60  # characters of a value that a message quotes
 MXNET_IS_MISSING = (
-    "d2l_autorec needs MXNet, which is a different distribution for each CUDA version: "
-    "pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117] for a GPU"
+    "d2l_autorec needs MXNet: pip install 'd2l_autorec[cpu]', or [cu112], [cu116] or [cu117], "
+    "your CUDA version, for a GPU"
 )
 
 
@@ -80,19 +80,15 @@ def stopped_with(advice: str) -> Iterator[None]:
 
 def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:
     """Raise ConfigError unless a parameter is a whole number within its bounds."""
-    is_whole = isinstance(value, Integral)
-    if is_whole and int(value) >= at_least and (at_most is None or int(value) <= at_most):
-        return
-
-    bounds = f"at least {at_least}" + ("" if at_most is None else f" and at most {at_most}")
-    raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
+    most = float("inf") if at_most is None else at_most
+    if not isinstance(value, Integral) or not at_least <= int(value) <= most:
+        bounds = f"at least {at_least}" + f" and at most {at_most}" * (at_most is not None)
+        raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
 
 
 def can_be_heldout(wanted: int | float) -> bool:
     """Return whether this can be a number of users to hold out, or a fraction of them."""
-    is_fraction = 0 < wanted < 0.5
-    is_count = wanted >= 0 and float(wanted).is_integer()
-    return is_fraction or is_count
+    return 0 < wanted < 0.5 or (wanted >= 0 and float(wanted).is_integer())
 
 
 def shortened(text: str) -> str:
@@ -117,7 +113,4 @@ def refuse_blank(name: str, value: str, white_space: bool = False) -> None:
         Whether blanks alone are allowed.
     """
     if not value or (value.isspace() and not white_space):
-        raise ConfigError(
-            f"{name} is {value!r}, which is empty (a shell variable that is not set?): "
-            "give it a value, or leave it out"
-        )
+        raise ConfigError(f"{name} is {value!r}, which is empty: give it a value, or leave it out")

@@ -16,7 +16,7 @@ from .errors import ConfigError, DataError
 PART = ".d2l_autorec-part-"  # how the names of temporary files begin, and no others
 LOCK, CLAIM = ".lock", b"d2l_autorec writes a run into this folder\n"
 BEGIN_ANEW = "restore it from a copy, or begin a new run"
-BEGUN = ("config.json", "runs.json", "tune.json")  # show that a run, several or a search began
+BEGUN = {"config.json", "runs.json", "tune.json"}  # show that a run, several or a search began
 
 
 @contextmanager
@@ -50,10 +50,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # the file is in place; some shared mounts cannot sync folders
             _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror or error}): make room or "
-            "choose another folder; what was there before is unharmed"
-        ) from error
+        told = f"{path} cannot be written ({error.strerror or error}): make room or choose another"
+        raise ConfigError(f"{told} folder; what was there before is unharmed") from error
     finally:
         with suppress(OSError):  # the folder has become read-only, which is reported already
             unfinished.unlink(missing_ok=True)
@@ -81,7 +79,7 @@ def telling_damage(path: Path, way_out: str = BEGIN_ANEW) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        line = reason.splitlines()[0]
+        line, *_ = reason.splitlines()
         raise DataError(f"{path} is missing or damaged ({line}): {way_out}") from error
 
 
@@ -121,11 +119,9 @@ def read_json(path: Path, way_out: str = BEGIN_ANEW) -> dict[str, Any]:
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
-
     with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
+        while block := file.read(1 << 20):
             digest.update(block)
-
     return digest.hexdigest()
 
 
@@ -161,21 +157,16 @@ def claim(folder: Path, given: str = "out") -> None:
     ConfigError
         If the folder holds a run, or files that are not this package's.
     """
-    names = sorted(entry.name for entry in folder.iterdir())
-    if any(name in names for name in BEGUN):
-        raise ConfigError(
-            f"{folder} holds a run already: go on with it by `resume={folder}`, or name another "
-            f"folder with `{given}`"
-        )
+    names = {entry.name for entry in folder.iterdir()}
+    if names & BEGUN:
+        advice = f"go on with it by `resume={folder}`, or name another folder with `{given}`"
+        raise ConfigError(f"{folder} holds a run already: {advice}")
 
-    lock = folder / LOCK
-    others = [name for name in names if name != LOCK]
+    lock, others = folder / LOCK, sorted(names - {LOCK})
     if others and not (lock.exists() and lock.stat().st_size):
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        raise ConfigError(
-            f"{folder} holds files already ({shown}), which a run might replace: name a "
-            f"new or an empty folder with `{given}`"
-        )
+        shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        advice = f"name a new or an empty folder with `{given}`"
+        raise ConfigError(f"{folder} holds files already ({shown}): {advice}")
     lock.write_bytes(CLAIM)
 
 
@@ -207,15 +198,11 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
         file = (folder / LOCK).open("ab")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ConfigError(
-            f"another process is at work in {folder}: wait for it, or name another folder "
-            f"with `{given}`"
-        ) from error
+        advice = f"wait for it, or name another folder with `{given}`"
+        raise ConfigError(f"another process is at work in {folder}: {advice}") from error
     except OSError as error:
-        raise ConfigError(
-            f"the run folder {folder} cannot be written ({error.strerror or error}): name "
-            f"another one with `{given}`"
-        ) from error
+        told = f"{folder} cannot be written ({error.strerror or error})"
+        raise ConfigError(f"{told}: name another folder with `{given}`") from error
 
     with file:
         yield

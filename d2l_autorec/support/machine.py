@@ -23,10 +23,7 @@ def check_role() -> None:
     """Raise ConfigError where importing MXNet would make this process a server, not a worker."""
     role = os.environ.get("DMLC_ROLE", "worker")
     if role != "worker":
-        raise ConfigError(
-            f"DMLC_ROLE is {role!r}: it must be worker, or not be set; python -c 'import "
-            "d2l_autorec, mxnet' is a server or scheduler"
-        )
+        raise ConfigError(f"DMLC_ROLE is {role!r}: it must be worker, or not be set")
 
 
 def check_parameter_server(kvstore: str) -> None:
@@ -34,10 +31,8 @@ def check_parameter_server(kvstore: str) -> None:
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         value = os.environ.get(name, "")
         if not value or (name in NUMBERS and not value.isdecimal()):
-            raise ConfigError(
-                f"`kvstore={kvstore}` needs MXNet's parameter server, but {name} is {value!r}: "
-                "start with python -m d2l_autorec.launch, or set the DMLC_* variables yourself"
-            )
+            told = f"`kvstore={kvstore}` needs MXNet's parameter server, but {name} is {value!r}"
+            raise ConfigError(f"{told}: start with python -m d2l_autorec.launch")
     check_role()
 
 
@@ -70,10 +65,8 @@ def check_fits(needed: int, available: int | None, what: str, way_out: str) -> N
         Subject of the message, and its advice.
     """
     if available is not None and needed > available:
-        raise ConfigError(
-            f"{what} needs {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are "
-            f"available{way_out}"
-        )
+        there = f"{available / GIB:.1f} GiB are available"
+        raise ConfigError(f"{what} needs {needed / GIB:.1f} GiB, and {there}{way_out}")
 
 
 def available_memory() -> int | None:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from .errors import Interrupted
 
 CLEAR_LINE = "\r\x1b[K"  # a terminal's code
+WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}  # for textwrap
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _shown = False
@@ -81,13 +82,7 @@ def wrapped(text: str, stream: TextIO, indent: int = 0, end: str = "") -> str:
         return text
 
     columns = shutil.get_terminal_size().columns - len(end)
-    lines = textwrap.wrap(
-        text,
-        columns,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    lines = textwrap.wrap(text, columns, subsequent_indent=" " * indent, **WHOLE_WORDS)
     return f"{end}\n".join(lines)
 
 

@@ -52,22 +52,16 @@ def aligned(lines: Lines, left: int) -> str:
         How many columns, from the first, are aligned to the left; the others to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines)]
-
-    rows = []
-    for line in lines:
-        cells = [
-            text.ljust(width) if place < left else text.rjust(width)
-            for place, (text, width) in enumerate(zip(line, widths))
-        ]
-        rows.append("  ".join(cells).rstrip())
-    return "\n".join(rows)
+    sides = [str.ljust if place < left else str.rjust for place in range(len(widths))]
+    rows = [[side(text, width) for side, text, width in zip(sides, line, widths)] for line in lines]
+    return "\n".join("  ".join(row).rstrip() for row in rows)
 
 
 def markdown(lines: Lines) -> str:
     """Return a table in Markdown; the first of `lines` is the head."""
     head, *rows = lines
     rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -122,10 +116,8 @@ def with_flags(text: str) -> str:
 
 def _as_option(quoted: re.Match[str]) -> str:
     if quoted["resumed"] is not None:
-        return f"python -m d2l_autorec.run --resume {quote(quoted['resumed'])}"
-    if quoted["value"] == "False":
-        return f"--no-{quoted['name']}"
-    value = quoted["value"] or ""
-    shown = value if value.startswith("'") else quote(value)  # some values are quoted already
-    between = "=" if value.startswith("-") else " "  # after a blank, -1,10 would be an option
-    return flag(quoted["name"]) + f"{between}{shown}" * bool(value)
+        return as_command("run", resume=quoted["resumed"])
+    if quoted["value"] is None:
+        return flag(quoted["name"])
+    value = quoted["value"].strip("'")  # some values are quoted already
+    return " ".join(as_words({quoted["name"]: value != "False" and value}))
