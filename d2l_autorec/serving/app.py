@@ -30,9 +30,9 @@ from .predictor import Predictor, Scored, shortage
 AT_ONCE = 1_000_000
 PAGE = Path(__file__).parent / "page"
 # The page loads nothing from elsewhere, and is not framed; browsers ask anew after an upgrade.
+OWN = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": OWN,
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
@@ -85,12 +85,10 @@ class Answers:
             rated = rated_by(predictor, ratings)
             found = recommend_new_user(predictor, rated, selection)
 
-        positions = predictor.items.positions([scored.item for scored in found])
-        reasons = predictor.reasons(positions, rated)
-        rows = [
-            {**row, "because": _rows(reason, "similarity")}
-            for row, reason in zip(_rows(found), reasons)
-        ]
+        rows = _rows(found)
+        reasons = predictor.reasons(predictor.items.positions(row["item"] for row in rows), rated)
+        for row, reason in zip(rows, reasons):
+            row["because"] = _rows(reason, "similarity")
         if len(found) < asked.n:
             remarks.append(shortage(len(found), asked.n))
         return {"recommendations": rows, "remarks": remarks}
@@ -106,14 +104,14 @@ class Answers:
             answers.append({"user": user, **answer})
         return {"answers": answers}
 
-    def predict(self, user: Any, ratings: Given, items: Sequence[Any]) -> dict[str, Any]:
-        """Return a person's predicted ratings, or scores, of `items`."""
+    def predict(self, asked: schema.Wanted) -> dict[str, Any]:
+        """Return a person's predicted ratings, or scores, of some items."""
         predictor = self.predictor
-        if ratings is None:
-            return {"predictions": _rows(predictor.score(user, items))}
+        if asked.ratings is None:
+            return {"predictions": _rows(predictor.score(asked.user, asked.items))}
 
-        scores = predict_new_user(predictor, rated_by(predictor, ratings))
-        wanted = predictor.items.positions(items)
+        scores = predict_new_user(predictor, rated_by(predictor, asked.ratings))
+        wanted = predictor.items.positions(asked.items)
         return {"predictions": _rows(predictor.scored(wanted, predictor.shown(scores[wanted])))}
 
     def similar_items(self, item: Any, n: int) -> dict[str, Any]:
@@ -132,19 +130,16 @@ class Answers:
         ratings = self.predictor.ratings
         return {
             "kind": self.predictor.config.task,
-            "scale": list(ratings.bounds),
+            "scale": ratings.bounds,
             "users": ratings.num_users,
             "items": ratings.num_items,
             "trained": datetime.fromtimestamp(self.trained, timezone.utc).isoformat(),
-            "result": dict(self.result),
+            "result": self.result,
         }
 
 
 def _rows(found: Sequence[Scored], score: str = "score") -> list[dict[str, Any]]:
-    return [
-        {"item": item, "title": title, score: value, "ratings": ratings}
-        for item, title, value, ratings in found
-    ]
+    return [dict(zip(("item", "title", score, "ratings"), row)) for row in found]
 
 
 def make_app(answers: Answers, seconds: float, hosts: Collection[str] = ()) -> FastAPI:
@@ -197,8 +192,7 @@ def _add_routes(app: FastAPI) -> None:
         if asked.size() * answers.known <= AT_ONCE:
             content = question(answers)
         else:
-            loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(thread, question, answers)
+            content = await asyncio.wrap_future(thread.submit(question, answers))
         return Response(to_json(content), media_type="application/json")
 
     @app.get("/recommend", response_model=schema.Recommendations, tags=["recommend"])
@@ -225,9 +219,7 @@ def _add_routes(app: FastAPI) -> None:
     @app.post("/predict", response_model=schema.Predictions, tags=["recommend"])
     async def predict(asked: schema.Wanted) -> Response:
         """Predict how a user, or someone with these ratings, would rate each item."""
-        return await ask(
-            asked, lambda answers: answers.predict(asked.user, asked.ratings, asked.items)
-        )
+        return await ask(asked, lambda answers: answers.predict(asked))
 
     @app.get("/items/{item:path}/similar", response_model=schema.SimilarItems, tags=["items"])
     async def similar_items(item: str, asked: Annotated[schema.OfItem, Query()]) -> Response:
@@ -258,9 +250,8 @@ def _add_routes_of_server(app: FastAPI) -> None:
 
 def _add_page(app: FastAPI, file: Path) -> None:
     kind, _ = mimetypes.guess_type(file.name)
-    content = file.read_bytes()
-    address = "/" if file.name == "index.html" else f"/{file.name}"
+    answer = Response(file.read_bytes(), media_type=kind, headers=PAGE_HEADERS)
 
-    @app.get(address, include_in_schema=False)
+    @app.get("/" if file.name == "index.html" else f"/{file.name}", include_in_schema=False)
     async def page() -> Response:
-        return Response(content, media_type=kind, headers=PAGE_HEADERS)
+        return answer

@@ -134,25 +134,21 @@ def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list
             (folder / tables.NETWORK).unlink(missing_ok=True)
             return [path.replace(folder / path.name) for path in files]  # once all are whole
     except OSError as error:
-        raise ConfigError(
-            f"the folder {folder} cannot be written ({error.strerror}): name another one with "
-            f"`{given}`"
-        ) from error
+        text = f"{folder} cannot be written ({error.strerror}): name another folder with `{given}`"
+        raise ConfigError(text) from error
 
 
 def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
-    written = []
+    network, arrays, metadata = (folder / name for name in tables.FILES)
     if run.config.maps_rows:
-        written.append(folder / tables.NETWORK)
-        _write_network(run, folder / tables.NETWORK)
-    written.append(folder / tables.TABLES)
-    documented = tables.save_tables(run.parts(), folder / tables.TABLES)
+        _write_network(run, network)
+    documented = tables.save_tables(run.parts(), arrays)
 
-    files = {path.name: digest_of(path) for path in written}
+    files = {path.name: digest_of(path) for path in (network, arrays) if path.exists()}
     about = describe(run) | {"tables": documented, "files": files}
     text = json.dumps(about, ensure_ascii=False, indent=1)
-    (folder / tables.METADATA).write_text(text + "\n", encoding="utf-8")
-    return [*written, folder / tables.METADATA]
+    metadata.write_text(text + "\n", encoding="utf-8")
+    return [folder / name for name in (*files, tables.METADATA)]
 
 
 def _write_network(run: "TrainedModel", path: Path) -> None:
@@ -169,10 +165,8 @@ def _write_network(run: "TrainedModel", path: Path) -> None:
 
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
-        raise DataError(
-            f"{path.name} was not kept: its predictions differ from the network's by up to "
-            f"{difference:g}, and {TOLERANCE:g} is allowed"
-        )
+        told = f"its predictions differ from the network's by {difference:g} (limit {TOLERANCE:g})"
+        raise DataError(f"{path.name} was not kept: {told}")
 
 
 def _sample(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -185,10 +179,7 @@ def _sample(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 def describe(run: "TrainedModel") -> dict[str, Any]:
     """Return the content of metadata.json: all that serving needs beside arrays and network."""
     config, ratings = run.config, run.ratings
-    steps: dict[str, str] = {}
-    if config.maps_rows:
-        own = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)
-        steps = {"input": tables.INPUT, **own}
+    steps = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)
 
     return {
         "model": config.model,
@@ -198,7 +189,7 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
         "clip": config.clip,
-        **steps,
+        **(steps if config.maps_rows else {}),
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),
         "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
@@ -208,6 +199,7 @@ def describe(run: "TrainedModel") -> dict[str, Any]:
 def _click_steps(config: RunConfig) -> dict[str, str]:
     last = "; then divide the row by its Euclidean length" if config.unit_rows else ""
     return {
+        "input": tables.INPUT,
         "preprocessing": "A row of the input holds the clicks of one user, float32: column c is 1 "
         f"where they clicked item_ids[c], else 0{last}.",
         "postprocessing": "Column c of the output is the score of item_ids[c]: rank by it, without "
@@ -223,6 +215,7 @@ def _rating_steps(config: RunConfig, ratings: Ratings) -> dict[str, str]:
     after += f"; clip to {low:g}..{high:g}" if config.clip else "; do not clip"
 
     return {
+        "input": tables.INPUT,
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
         f"is that of {column}_ids[c], 0 = unobserved{before}.",
         "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,16 +50,10 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     text = "items to leave out: A,B,..., or a file with a column id; may be repeated"
     parser.add_argument("--exclude", default=[], help=text, **of_ids)
     parser.add_argument("--only", help="items to choose from, given alike", **of_ids)
-    parser.add_argument(
-        "--min-ratings",
-        type=whole_number(AT_LEAST_0),
-        default=0,
-        metavar="N",
-        help="leave out items with fewer ratings [0]",
-    )
-    parser.add_argument(
-        "--fallback", choices=["popularity"], help="what an unknown user is recommended"
-    )
+    number: dict[str, Any] = {"type": whole_number(AT_LEAST_0), "metavar": "N", "default": 0}
+    parser.add_argument("--min-ratings", help="leave out items with fewer ratings [0]", **number)
+    text = "what an unknown user is recommended"
+    parser.add_argument("--fallback", choices=["popularity"], help=text)
 
 
 def selection_of(options: argparse.Namespace, items: "IdMap") -> Selection:
@@ -83,6 +78,5 @@ def given_ids(given: Sequence[str], known: "IdMap") -> list[str]:
         elif os.path.isfile(value):
             ids += read_ids(Path(value))
         else:
-            rows = csv.reader(io.StringIO(value), skipinitialspace=True)
-            ids += [id_ for row in rows for id_ in row]
+            ids += chain(*csv.reader(io.StringIO(value), skipinitialspace=True))
     return ids

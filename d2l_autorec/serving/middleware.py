@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -104,15 +105,12 @@ class Guard:
         if scope["method"] == "HEAD":  # the server leaves out the body
             scope = {**scope, "method": "GET"}
         try:
-            answer = self._refusal(scope)
-            if answer is None:
-                with anyio.move_on_after(self._seconds) as limit:
-                    await self._app(scope, receive, write)
-                if limit.cancelled_caught and not status:
-                    text = f"not done within {self._seconds:g} seconds: try again later"
-                    answer = problem(503, text, CLOSE)
-            if answer is not None:
+            answer: ASGIApp = self._refusal(scope) or self._app
+            with anyio.move_on_after(self._seconds) as limit:
                 await answer(scope, receive, write)
+            if limit.cancelled_caught and not status:
+                text = f"not done within {self._seconds:g} seconds: try again later"
+                await problem(503, text, CLOSE)(scope, receive, write)
         finally:
             path = getattr(scope.get("route"), "path", "other")  # few paths, whatever is asked for
             measured = DURATIONS.labels(scope["method"], path, status or 500)
@@ -120,18 +118,17 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         """Return the answer to a request that is refused, or None."""
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1") or LOOPBACK  # every browser names one
+        headers = Headers(scope=scope)
+        host = headers.get("host") or LOOPBACK  # every browser names one
         if not self._is_served(host):
             return problem(421, f"{host!r} is not served: see --allowed-host", CLOSE)
-        if scope["method"] != "POST":
-            return None
 
-        kind, _, _ = headers.get(b"content-type", b"").partition(b";")
-        if kind.strip().lower() != b"application/json":
-            return problem(415, "send JSON, with content-type: application/json", CLOSE)
-        if scope["query_string"]:
-            return problem(422, "a POST takes no parameters in the address, only JSON", CLOSE)
+        if scope["method"] == "POST":
+            kind = headers.get("content-type", "").partition(";")[0]
+            if kind.strip().lower() != "application/json":
+                return problem(415, "send JSON, with content-type: application/json", CLOSE)
+            if scope["query_string"]:
+                return problem(422, "a POST takes no parameters in the address, only JSON", CLOSE)
         return None
 
     def _is_served(self, host: str) -> bool:
@@ -179,11 +176,11 @@ class Posts:
 
 async def _body(receive: Receive) -> bytearray:
     """Return the body of a request, or the part of it that came before the client went away."""
-    body, is_read = bytearray(), False
-    while not is_read:
+    body = bytearray()
+    while True:
         message = await receive()
         body += message.get("body", b"")
-        is_read = not message.get("more_body")
         if len(body) > MOST_BYTES:
             raise HTTPException(413, f"the body is larger than {MOST_BYTES} bytes", CLOSE)
-    return body
+        if not message.get("more_body"):
+            return body

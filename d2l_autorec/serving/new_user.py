@@ -17,8 +17,6 @@ from ..support.errors import DataError, warn
 from .filters import Selection
 from .predictor import Predictor, Rated, Scored
 
-LAYOUT = {1: "it must have the one column item", 2: "it must have the two columns item,rating"}
-
 
 def recommend_new_user(predictor: Predictor, rated: Rated, selection: Selection) -> list[Scored]:
     """Return the best items for someone whose ratings were not in training.
@@ -68,20 +66,16 @@ def predict_new_user(predictor: Predictor, rated: Rated) -> np.ndarray:
         If no rated item has a training rating.
     """
     items, values = rated
-    ratings = predictor.ratings
-    warm = ~predictor.cold_items[items]
+    ratings, warm = predictor.ratings, ~predictor.cold_items[items]
     if not warm.any():
-        raise DataError(
-            "none of the rated items has a training rating in this run: there is "
-            "nothing to recommend by"
-        )
+        raise DataError("none of the rated items has a training rating in this run: rate others")
 
-    targets = values[warm] + np.float32(ratings.offset)
+    items, targets = items[warm], values[warm] + np.float32(ratings.offset)
     if predictor.user_table is None:
-        entries = (targets, (np.zeros_like(items[warm]), items[warm]))
+        entries = targets, (np.zeros_like(items), items)
         (raw,) = predictor.of_rows(sparse.csr_matrix(entries, shape=(1, ratings.num_items)))
     else:
-        raw = fold_in(predictor, items[warm], targets)
+        raw = fold_in(predictor, items, targets)
 
     scores = raw - np.float32(ratings.offset)
     scores[predictor.cold_items] = values.mean()
@@ -177,16 +171,14 @@ def rated_by(predictor: Predictor, ratings: Mapping[Any, float] | Iterable[Any])
 
     low, high = predictor.ratings.bounds
     met: set[int] = set()
-    for name, item, value in zip(names, items.tolist(), values):
+    for name, item, value in zip(map(str, names), items.tolist(), values):
         if isinstance(value, bool) or not isinstance(value, (float, Real)):
-            raise DataError(f"ratings: {value!r} for item {str(name)!r} is not a number")
+            raise DataError(f"ratings: {value!r} for item {name!r} is not a number")
         if not low <= float(value) <= high:
-            told = f"{float(value):.12g} for item {str(name)!r}"
-            raise DataError(f"ratings: {told} is outside the scale {low:g}..{high:g}")
+            told = f"{float(value):.12g} for item {name!r} is outside the scale {low:g}..{high:g}"
+            raise DataError(f"ratings: {told}")
         if item in met:
-            raise DataError(
-                f"ratings: item {str(name)!r} is given more than once: keep one of them"
-            )
+            raise DataError(f"ratings: item {name!r} is given more than once: keep one of them")
         met.add(item)
     return items, np.array(values, dtype=np.float32)
 
@@ -207,10 +199,9 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     from ..data.readers import read_table
     from ..data.rules import ids_of, values_of
 
-    is_ranking = predictor.config.task == "ranking"
-    roles = ("item",) if is_ranking else ("item", "rating")
-    request = Request(roles, separator=",", exactly=LAYOUT[len(roles)])
-    table = read_table(path, request)
+    roles = ("item",) if predictor.config.task == "ranking" else ("item", "rating")
+    exactly = f"it must have no columns but {','.join(roles)}"
+    table = read_table(path, Request(roles, separator=",", exactly=exactly))
     values = values_of(table, (-np.inf, np.inf))
     codes, ids, _ = ids_of(table, "item")
 
@@ -221,12 +212,8 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     is_again = ~np.isin(np.arange(len(codes)), first)
     table.refuse(is_again, "item", "{!r} is given more than once", "keep one of them")
 
-    names = [str(id_) for id_ in ids[codes]]
-    items = predictor.items.find(names)
-    unknown = [name for name, item in zip(names, items) if item < 0]
-    if len(unknown) == len(names):
-        predictor.items.positions(unknown)  # its error names the nearest ids
-    if unknown:
-        told = f"{path}: {len(unknown)} of {len(names)} items are not in this run and were left out"
-        warn(f"{told}: {', '.join(unknown[:5])}" + ", ..." * (len(unknown) > 5))
-    return items[items >= 0], values[items >= 0]
+    names = ids[codes].tolist()
+    is_known = predictor.items.find(names) >= 0
+    if not is_known.any():
+        predictor.items.positions(names)  # its error names the nearest ids
+    return predictor.known_of(str(path), names, warn), values[is_known]

@@ -197,8 +197,7 @@ class Predictor:
 
         position = self.users.positions([user])
         if self.cold_users[position[0]]:
-            told = f"user {user} has no training rating: the items' mean ratings are shown"
-            selection.remark(told)
+            selection.remark(f"user {user} has no training rating: the items' means are shown")
 
         if selection.filter_already_rated:
             hidden[self._seen[position].indices] = True
@@ -231,12 +230,12 @@ class Predictor:
         hidden = self.withheld | (self.counts < selection.min_ratings)
         if selection.only is not None:
             others = np.ones(len(hidden), dtype=bool)
-            others[self._known_of("only", selection.only, selection.remark)] = False
+            others[self.known_of("only", selection.only, selection.remark)] = False
             hidden |= others
-        hidden[self._known_of("exclude", selection.exclude, selection.remark)] = True
+        hidden[self.known_of("exclude", selection.exclude, selection.remark)] = True
         return hidden
 
-    def _known_of(self, name: str, ids: Iterable[Any], remark: Callable[[str], None]) -> np.ndarray:
+    def known_of(self, name: str, ids: Iterable[Any], remark: Callable[[str], None]) -> np.ndarray:
         """Return the positions of the ids that are known; remark on the others."""
         ids = listed(ids)
         found = self.items.find(ids)
@@ -275,12 +274,11 @@ class Predictor:
         similarities = self.similarities(slice(None), position)
         if similarities is None:
             raise ConfigError(
-                f"`similar_items` needs item vectors, and `model={self.config.model}` has "
-                "none: train ease, item-knn, ials, mult-vae, mult-dae or a model of ratings"
+                f"`similar_items` needs item vectors, and `model={self.config.model}` has none: "
+                "train another model"
             )
         if not similarities.any():
-            told = f"the model knows of no item that is like {item}: its neighbours say nothing"
-            selection.remark(told)
+            selection.remark(f"the model knows no item like {item}: its neighbours say nothing")
 
         hidden = self.hidden(selection)
         hidden[position] = True
@@ -370,8 +368,8 @@ class Predictor:
     def _searched(self) -> tuple[np.ndarray, list[str]]:
         """The positions of items by popularity, and the texts in which words are searched."""
         by_popularity = np.argsort(-self.counts, kind="stable")
-        ids = self.ratings.item_ids[by_popularity].tolist()
-        return by_popularity, [folded(f"{self._title(id_)}\n{id_}") for id_ in ids]
+        found = self.scored(by_popularity, self.counts[by_popularity])
+        return by_popularity, [folded(f"{each.title}\n{each.item}") for each in found]
 
     def shown(self, ratings: np.ndarray) -> np.ndarray:
         """Return ratings as the user sees them: clipped to the scale if the run has `clip`."""
@@ -493,13 +491,8 @@ class Predictor:
     def scored(self, items: np.ndarray, scores: np.ndarray) -> list[Scored]:
         """Return items, given by positions, with their ids, titles and scores."""
         ids, counts = self.ratings.item_ids[items].tolist(), self.counts[items].tolist()
-        return [
-            Scored(id_, self._title(id_), float(score), count)
-            for id_, score, count in zip(ids, scores, counts)
-        ]
-
-    def _title(self, item: Any) -> str:
-        return self.ratings.titles.get(item, "")
+        titles = [self.ratings.titles.get(id_, "") for id_ in ids]
+        return list(map(Scored, ids, titles, map(float, scores), counts))
 
 
 @lru_cache(maxsize=1)
@@ -537,11 +530,8 @@ def top(scores: np.ndarray, n: int, hidden: np.ndarray) -> np.ndarray:
         If `n` is below 1.
     """
     check_whole("n", n, at_least=1)
-    n = min(n, len(scores))
-    scores = np.where(hidden, -np.inf, scores)
-    last = np.partition(scores, len(scores) - n)[len(scores) - n]  # the n-th best
-    chosen = np.flatnonzero((scores >= last) & ~hidden)
-    return chosen[np.argsort(-scores[chosen], kind="stable")][:n]
+    (best,) = top_items(np.where(hidden, -np.inf, scores)[None], n)
+    return best[~hidden[best]]
 
 
 def shortage(there: int, wanted: int) -> str:

@@ -45,17 +45,16 @@ def reserve(host: str, port: int) -> socket.socket:
         If the host is not one of this machine's addresses, or the port is taken.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        reserved = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        reserved = socket.socket(family)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(address)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"{host}, port {port}, cannot be listened on ({getattr(error, 'strerror', error)}): "
-            "name another one with `port`, or another address of this machine's with `host`"
-        ) from error
+        reason = getattr(error, "strerror", error)
+        text = (
+            f"{host}, port {port}, cannot be listened on ({reason}): name another `port` or `host`"
+        )
+        raise ConfigError(text) from error
 
     # set only now, as it would let us bind a port on which another granian listens
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -3,8 +3,6 @@
 run folder and export folder -> load_served -> Predictor
 """
 
-import json
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ from ..models.vectors import FoldIn, Linear, ScaledActivation, Vectors
 from ..runs.folder import RunFolder
 from ..support.arrays import load_arrays, save_arrays
 from ..support.errors import ConfigError, DataError
-from ..support.files import digest_of
+from ..support.files import check_digests, read_json
 from .predictor import Parts, Predictor
 
-TABLES, NETWORK, METADATA = "tables.npz", "model.onnx", "metadata.json"
+FILES = NETWORK, TABLES, METADATA = "model.onnx", "tables.npz", "metadata.json"
 ORIGINS = ("ratings.npz", "clicks.npz", "model.params")  # files that a model's answers depend on
 HOW_TO_INSTALL = "pip install 'd2l_autorec[onnx]'"
 INPUT = "data"  # the input's name, as HybridBlock.export would give it
@@ -83,9 +81,8 @@ def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
     weights, rows = arrays.get(name), arrays.get(f"{name}_rows")
     if rows is None:
         return weights
-
-    cells = weights, arrays[f"{name}_columns"], rows
-    return sparse.csr_matrix(cells, shape=(len(rows) - 1, len(rows) - 1))
+    shape = (len(rows) - 1, len(rows) - 1)
+    return sparse.csr_matrix((weights, arrays[f"{name}_columns"], rows), shape)
 
 
 def read_tables(path: Path) -> Parts:
@@ -130,9 +127,8 @@ class NetworkScorer:
         # one thread: a pool of them would not outlive the fork of a server's workers
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            network, options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(network, options, providers=providers)
         self._made_of = network, unit_rows
 
     def __reduce__(self) -> tuple[type, tuple[bytes, bool]]:
@@ -143,8 +139,7 @@ class NetworkScorer:
         rows = matrix.toarray().astype(np.float32)
         _, unit_rows = self._made_of
         if unit_rows:
-            lengths = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-            rows /= np.maximum(lengths, TINY)
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
         return self._session.run(None, {INPUT: rows})[0]
 
 
@@ -179,8 +174,8 @@ def load_served(
     config = record.config
 
     folder = Path(export or record.path / "export")
-    names = [TABLES, NETWORK] if config.encodes_users else [TABLES]
-    _check_current(record, folder, names)
+    if not _is_current(record, folder):
+        raise NotExportedError(f"{folder} is no export of the run as it is now")
 
     parts = read_tables(folder / TABLES)
     if config.encodes_users:
@@ -192,11 +187,11 @@ def load_served(
     return Predictor(config, ratings, inputs, parts), result
 
 
-def _check_current(record: RunFolder, folder: Path, names: list[str]) -> None:
-    """Raise NotExportedError unless the files are an export of the run as it is now."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        metadata = json.loads((folder / METADATA).read_bytes())
-        found = {name: digest_of(folder / name) for name in names}
-        if metadata["run"] == origins_of(record) and found.items() <= metadata["files"].items():
-            return
-    raise NotExportedError(f"{folder} is no export of the run as it is now")
+def _is_current(record: RunFolder, folder: Path) -> bool:
+    """Return whether a folder holds an export of the run as it is now, undamaged."""
+    try:
+        metadata = read_json(folder / METADATA)
+        check_digests(folder, metadata["files"])
+        return metadata["run"] == origins_of(record)
+    except (DataError, KeyError, AttributeError):
+        return False

@@ -184,9 +184,7 @@ def test_every_id_has_an_address(run, client, item):
 
 def test_a_user_without_ratings_is_remarked_on(client):
     answer = client.get("/recommend?user=u9&n=2").json()
-    assert answer["remarks"] == [
-        "user u9 has no training rating: the items' mean ratings are shown"
-    ]
+    assert answer["remarks"] == ["user u9 has no training rating: the items' means are shown"]
     assert len(answer["recommendations"]) == 2
 
 

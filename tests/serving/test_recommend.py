@@ -85,7 +85,7 @@ def test_similar_items_by_hand(run):
 
 def test_a_model_that_knows_no_likeness_says_so(run):
     model = d2l.train_model(d2l.BiasConfig(), run.ratings)
-    with pytest.warns(d2l.DataWarning, match="the model knows of no item that is like 1: its neig"):
+    with pytest.warns(d2l.DataWarning, match="the model knows no item like 1: its neighbours say"):
         model.similar_items(1, 5)
 
 
@@ -147,7 +147,7 @@ def test_new_user_file(run, tmp_path, content):
 def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
     path = tmp_path / "me.csv"
     path.write_text(f"{run.ratings.item_ids[0]},4\nnix,1\n")
-    with pytest.warns(DataWarning, match="1 of 2 items are not in this run and were left out: nix"):
+    with pytest.warns(DataWarning, match="me.csv: 1 of 2 ids are no items of this run: nix"):
         items, _ = read_new_user(path, predictor_of(run))
     assert items.tolist() == [0]
 
@@ -166,7 +166,7 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
         ),
         (
             "rating,film\n4,{0}\n",
-            "no column for item among 'rating', 'film'; it must have the two columns",
+            "no column for item among 'rating', 'film'; it must have no columns but item,rating",
         ),
         ("", "is empty"),
         ("u,1\n", "item 'u' is not among the 80 items"),
@@ -262,7 +262,9 @@ def test_seen_everything_and_cold_ids(tmp_path, in_process, based):
     process = in_process("recommend", str(run.path), "--user", "u1", "-n", "9")
     assert "items are left to choose from, 9 were asked for" in process.stderr
     assert "new" not in process.stdout  # nobody rated it in training
-    with pytest.warns(DataWarning, match="user u9 has no training rating: the items' mean"):
+    with pytest.warns(
+        DataWarning, match="user u9 has no training rating: the items' means are shown"
+    ):
         run.recommend("u9")
     means = run.inputs.means()
     item = means.columns[run.ratings.item_ids.tolist().index("i1")]
