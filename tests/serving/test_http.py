@@ -1,13 +1,14 @@
-"""The HTTP API of every model answers what the library does, without MXNet."""
+"""The HTTP API of every model answers what the library does, by the files of an export."""
 
 import warnings
 
-import httpx
 import numpy as np
 import pytest
-from helpers import Server, train_run
+from fastapi.testclient import TestClient
+from helpers import train_run
 
 from d2l_autorec.models.registry import make_config
+from d2l_autorec.serving.app import Answers, make_app
 from d2l_autorec.serving.filters import Selection
 from d2l_autorec.serving.new_user import rated_by, recommend_new_user
 from d2l_autorec.serving.renewal import load_shared, save_shared
@@ -58,8 +59,8 @@ def run(name, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(run):
-    with Server(run.path) as server, httpx.Client(base_url=server.url) as client:
-        yield client
+    app = make_app(Answers(*load_served(run.path)), seconds=30)
+    return TestClient(app, base_url="http://localhost")
 
 
 def items_of(run):

