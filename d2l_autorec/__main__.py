@@ -33,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the list of commands; raise ConfigError if the first word is no command."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and not argv[0].startswith("-"):
-        known = ", ".join(COMMANDS) + did_you_mean(argv[0], COMMANDS)
-        raise ConfigError(f"{argv[0]!r} is no command: it must be one of {known}")
+        raise ConfigError(
+            f"{argv[0]!r} is no command: it must be one of {', '.join(COMMANDS)}"
+            f"{did_you_mean(argv[0], COMMANDS)}"
+        )
 
     listed = "\n".join(f"  {name:9}  {text}" for name, text in COMMANDS.items())
     parser = Parser("d2l_autorec", ABOUT.format(listed))

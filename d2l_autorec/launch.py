@@ -40,9 +40,9 @@ from .models.options import within
 from .runs.options import whole_number
 from .support.cli import Parser, leave, run_command
 from .support.errors import ConfigError, stopped_with
+from .support.machine import WORKER
 from .support.terminal import show_steps, step
 
-WORKER = "D2L_AUTOREC_WORKER"  # a worker's number; MXNet's own depends on who arrives first
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 Job: TypeAlias = tuple[str, int, Sequence[str]]  # role, rank among those of the role, command
 
@@ -111,12 +111,19 @@ def _parser() -> Parser:
     parser.add_argument("-n", "--workers", type=count, required=True, help="workers on a machine")
     parser.add_argument("-s", "--servers", type=count, required=True, help="servers on a machine")
     parser.add_argument("--nodes", type=count, default=1, help="how many machines take part [1]")
-    node, text = whole_number(within(0, 63)), "this machine's number; 0 has the scheduler, too [0]"
-    parser.add_argument("--node", type=node, default=0, help=text)
-    text = "machine 0's address, and a free port there [this machine, any free port]"
-    parser.add_argument("--scheduler", metavar="HOST:PORT", default="127.0.0.1:0", help=text)
-    given = {"nargs": argparse.REMAINDER, "metavar": "-- COMMAND ..."}
-    parser.add_argument("command", help="what a worker runs", **given)
+    node = whole_number(within(0, 63))
+    parser.add_argument(
+        "--node", type=node, default=0, help="this machine's number; 0 has the scheduler, too [0]"
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="HOST:PORT",
+        default="127.0.0.1:0",
+        help="machine 0's address, and a free port there [this machine, any free port]",
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what a worker runs"
+    )
     return parser
 
 
@@ -153,17 +160,20 @@ def settings_of(options: argparse.Namespace) -> dict[str, str]:
         If the scheduler's address is none, or not reachable from other machines.
     """
     host, _, port = options.scheduler.rpartition(":")
-    given = f"--scheduler is {options.scheduler}"
     try:
         address, number = socket.gethostbyname(host), int(port)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, number))  # this sends nothing
             own_address, _ = probe.getsockname()
     except (OSError, ValueError, OverflowError) as error:
-        text = f"{given}: it must be HOST:PORT, as in 10.0.0.1:9100 ({error})"
-        raise ConfigError(text) from error
+        raise ConfigError(
+            f"--scheduler is {options.scheduler!r}: it must be HOST:PORT, as in 10.0.0.1:9100"
+        ) from error
     if options.nodes > 1 and address.startswith(("127.", "0.")):
-        raise ConfigError(f"{given}, which other machines cannot reach: give machine 0's address")
+        raise ConfigError(
+            f"--scheduler is {options.scheduler}, which other machines cannot reach: several "
+            "--nodes need machine 0's address"
+        )
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free_port = probe.getsockname()[1]
 
@@ -207,8 +217,9 @@ def run(jobs: Sequence[Job], settings: dict[str, str], wait_for_servers: bool) -
                 processes.append(Process(job, settings))
             failed = _wait(processes, wait_for_servers)
     except FileNotFoundError as error:
-        text = f"{error.filename} cannot be started: see the command behind --"
-        raise ConfigError(text) from None
+        raise ConfigError(
+            f"{error.filename} cannot be started: see the command behind --"
+        ) from None
     finally:
         _end(processes)
 

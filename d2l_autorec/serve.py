@@ -57,8 +57,9 @@ def _serve(options: argparse.Namespace, shared: Path) -> None:
         from .serving.renewal import Renewal, newest_run
         from .serving.server import reserve, serve, url_of
     except ModuleNotFoundError as error:
-        text = f"serving needs {error.name}: pip install 'd2l_autorec[serve]'"
-        raise ConfigError(text) from error
+        raise ConfigError(
+            f"serving needs {error.name}: pip install 'd2l_autorec[serve]'"
+        ) from error
 
     def load_answers(run: Path) -> Answers:
         predictor, result = load(run)
@@ -67,7 +68,8 @@ def _serve(options: argparse.Namespace, shared: Path) -> None:
         finished = (run / "result.json").stat().st_mtime
         return Answers(predictor, result, options.fallback, finished)
 
-    path, hosts = Path(options.run), [options.host, *options.allowed_host]
+    path = Path(options.run)
+    hosts = [options.host, *options.allowed_host]
     with reserve(options.host, options.port) as reserved:
         renewal = Renewal(path, load_answers, lambda answers: use(app, answers), shared / "model")
         run = newest_run(path)
@@ -89,8 +91,10 @@ def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     try:
         return load_served(run)
     except NotExportedError as error:
-        lasting = f"{as_command('export', str(run))} makes one that stays"
-        warn(f"{error}: MXNet makes an export for this start, in another process; {lasting}")
+        warn(
+            f"{error}: MXNet makes one for this start, in a process of its own; "
+            f"{as_command('export', str(run))} makes one that stays"
+        )
 
     step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:
@@ -106,21 +110,33 @@ def _parser() -> Parser:
     parser = Parser("d2l_autorec.serve", __doc__, "RUN_DIR [options]")
     parser.add_argument("run", metavar="RUN_DIR", help="run folder, or a folder of them")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
-    names: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME"}
-    text = "name that this server is called by, beside localhost; may be repeated"
-    parser.add_argument("--allowed-host", help=text, **names)
-    text = "the items' titles, instead of the run's: columns id,title"
-    parser.add_argument("--titles", metavar="FILE", help=text)
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that this server is called by, beside localhost; may be repeated",
+    )
+    parser.add_argument(
+        "--titles", metavar="FILE", help="the items' titles, instead of the run's: columns id,title"
+    )
     add_filters(parser)
-    text = "write a line to stdout for each request"
-    parser.add_argument("--access-log", action="store_true", help=text)
-    for option, allowed, default, text in (
-        ("--port", within(0, 65535), 8000, "to listen on; 0 takes a free one [8000]"),
-        ("--workers", within(1, 64), 1, "processes that answer; they share the model's memory [1]"),
-        ("--timeout", within(1, 3600), 30, "seconds after which a request is given up [30]"),
-    ):
-        number: dict[str, Any] = {"type": whole_number(allowed), "metavar": "N"}
-        parser.add_argument(option, default=default, help=text, **number)
+    parser.add_argument(
+        "--access-log", action="store_true", help="write a line to stdout for each request"
+    )
+    numbers = (
+        ("--port", within(0, 65535), 8000, "to listen on; 0 takes a free one"),
+        ("--workers", within(1, 64), 1, "processes that answer; they share the model's memory"),
+        ("--timeout", within(1, 3600), 30, "seconds after which a request is given up"),
+    )
+    for option, allowed, default, text in numbers:
+        parser.add_argument(
+            option,
+            type=whole_number(allowed),
+            default=default,
+            metavar="N",
+            help=f"{text} [{default}]",
+        )
     return parser
 
 

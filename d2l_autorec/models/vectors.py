@@ -54,7 +54,7 @@ class Linear(NamedTuple):
 
     def parts(self) -> dict[str, Any]:
         """Return the keyword arguments that this gives `Parts`."""
-        return {"linear": self}
+        return {"linear": self, "score_rows": self.scores}
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,9 @@ from .predictor import Predictor, Scored, shortage
 AT_ONCE = 1_000_000
 PAGE = Path(__file__).parent / "page"
 # The page loads nothing from elsewhere, and is not framed; browsers ask anew after an upgrade.
-OWN = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 PAGE_HEADERS = {
-    "Content-Security-Policy": OWN,
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }

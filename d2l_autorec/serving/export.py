@@ -134,8 +134,9 @@ def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list
             (folder / tables.NETWORK).unlink(missing_ok=True)
             return [path.replace(folder / path.name) for path in files]  # once all are whole
     except OSError as error:
-        text = f"{folder} cannot be written ({error.strerror}): name another folder with `{given}`"
-        raise ConfigError(text) from error
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}): name another folder with `{given}`"
+        ) from error
 
 
 def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
@@ -165,8 +166,10 @@ def _write_network(run: "TrainedModel", path: Path) -> None:
 
     difference = np.abs(found - expected).max()
     if not difference <= TOLERANCE:  # also where it is NaN
-        told = f"its predictions differ from the network's by {difference:g} (limit {TOLERANCE:g})"
-        raise DataError(f"{path.name} was not kept: {told}")
+        raise DataError(
+            f"{path.name} was not kept: its predictions differ from the network's by up to "
+            f"{difference:g}, and {TOLERANCE:g} is allowed"
+        )
 
 
 def _sample(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -50,10 +50,16 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     text = "items to leave out: A,B,..., or a file with a column id; may be repeated"
     parser.add_argument("--exclude", default=[], help=text, **of_ids)
     parser.add_argument("--only", help="items to choose from, given alike", **of_ids)
-    number: dict[str, Any] = {"type": whole_number(AT_LEAST_0), "metavar": "N", "default": 0}
-    parser.add_argument("--min-ratings", help="leave out items with fewer ratings [0]", **number)
-    text = "what an unknown user is recommended"
-    parser.add_argument("--fallback", choices=["popularity"], help=text)
+    parser.add_argument(
+        "--min-ratings",
+        type=whole_number(AT_LEAST_0),
+        default=0,
+        metavar="N",
+        help="leave out items with fewer ratings [0]",
+    )
+    parser.add_argument(
+        "--fallback", choices=["popularity"], help="what an unknown user is recommended"
+    )
 
 
 def selection_of(options: argparse.Namespace, items: "IdMap") -> Selection:

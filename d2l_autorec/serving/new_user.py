@@ -66,11 +66,13 @@ def predict_new_user(predictor: Predictor, rated: Rated) -> np.ndarray:
         If no rated item has a training rating.
     """
     items, values = rated
-    ratings, warm = predictor.ratings, ~predictor.cold_items[items]
+    ratings = predictor.ratings
+    warm = ~predictor.cold_items[items]
     if not warm.any():
         raise DataError("none of the rated items has a training rating in this run: rate others")
 
-    items, targets = items[warm], values[warm] + np.float32(ratings.offset)
+    items = items[warm]
+    targets = values[warm] + np.float32(ratings.offset)
     if predictor.user_table is None:
         entries = targets, (np.zeros_like(items), items)
         (raw,) = predictor.of_rows(sparse.csr_matrix(entries, shape=(1, ratings.num_items)))
@@ -175,8 +177,10 @@ def rated_by(predictor: Predictor, ratings: Mapping[Any, float] | Iterable[Any])
         if isinstance(value, bool) or not isinstance(value, (float, Real)):
             raise DataError(f"ratings: {value!r} for item {name!r} is not a number")
         if not low <= float(value) <= high:
-            told = f"{float(value):.12g} for item {name!r} is outside the scale {low:g}..{high:g}"
-            raise DataError(f"ratings: {told}")
+            raise DataError(
+                f"ratings: {float(value):.12g} for item {name!r} is outside the scale "
+                f"{low:g}..{high:g}"
+            )
         if item in met:
             raise DataError(f"ratings: item {name!r} is given more than once: keep one of them")
         met.add(item)

@@ -40,7 +40,7 @@ Rated = tuple[np.ndarray, np.ndarray]  # positions of items, and one person's ra
 class Parts:
     """A trained model without its network.
 
-    It has a table of users, or scores rows of users: by `score_rows`, or as a `linear` function.
+    It has a table of users, or scores users' rows.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class Parts:
     output : ScaledActivation or None
         The activation of predictions.
     linear : Linear or None
-        The scores as a linear function of a user's row.
+        The function whose `scores` are `score_rows`, if it is linear.
     score_rows : callable or None
-        (csr_matrix of users' rows, shape (rows, items)) to outputs of that shape, float32.
+        (csr_matrix of users' rows, shape (rows, items)) to outputs of that shape.
     fold_in : FoldIn or None
         The object that computes users' vectors, if `score_rows` is its `scores`.
     """
@@ -434,10 +434,7 @@ class Predictor:
 
     def of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
         """Return the outputs of a model that reads users' rows, float32, shape (rows, items)."""
-        linear = self.parts.linear
-        if linear is None:
-            return self.parts.score_rows(matrix)  # type: ignore[misc]
-        return linear.scores(matrix).astype(np.float32, copy=False)
+        return self.parts.score_rows(matrix).astype(np.float32, copy=False)  # type: ignore[misc]
 
     def activated(self, outputs: np.ndarray) -> np.ndarray:
         """Return products of vectors, with their biases, after the decoder's activation."""

@@ -50,11 +50,10 @@ def reserve(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(address)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", error)
-        text = (
-            f"{host}, port {port}, cannot be listened on ({reason}): name another `port` or `host`"
-        )
-        raise ConfigError(text) from error
+        raise ConfigError(
+            f"{host}, port {port}, cannot be listened on ({getattr(error, 'strerror', error)}): "
+            "name another `port` or `host`"
+        ) from error
 
     # set only now, as it would let us bind a port on which another granian listens
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

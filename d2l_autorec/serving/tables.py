@@ -88,18 +88,20 @@ def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
 def read_tables(path: Path) -> Parts:
     """Read the parts that `save_tables` wrote."""
     arrays = load_arrays(path)
-
-    def table(kind: type, name: str) -> Any:
-        biases = arrays.get(f"{name}_biases")
-        return None if biases is None else kind(_matrix_of(f"{name}_weights", arrays), biases)
-
     if "fold_in" in arrays:
         return Parts(**FoldIn(arrays["items_weights"], *arrays["fold_in"].tolist()).parts())
+    if "linear_biases" in arrays:
+        weights = _matrix_of("linear_weights", arrays)
+        return Parts(**Linear(weights, arrays["linear_biases"]).parts())
 
-    output = None
+    parts: dict[str, Any] = {}
+    for name in ("items", "users"):
+        if f"{name}_biases" in arrays:
+            parts[name] = Vectors(arrays[f"{name}_weights"], arrays[f"{name}_biases"])
     if "output_name" in arrays:
-        output = ScaledActivation(str(arrays["output_name"]), *arrays["output_ends"].tolist())
-    return Parts(table(Vectors, "items"), table(Vectors, "users"), output, table(Linear, "linear"))
+        ends = arrays["output_ends"].tolist()
+        parts["output"] = ScaledActivation(str(arrays["output_name"]), *ends)
+    return Parts(**parts)
 
 
 class NetworkScorer:

@@ -78,12 +78,10 @@ def stopped_with(advice: str) -> Iterator[None]:
         raise Interrupted(number, advice) from None
 
 
-def check_whole(name: str, value: Any, at_least: int, at_most: int | None = None) -> None:
-    """Raise ConfigError unless a parameter is a whole number within its bounds."""
-    most = float("inf") if at_most is None else at_most
-    if not isinstance(value, Integral) or not at_least <= int(value) <= most:
-        bounds = f"at least {at_least}" + f" and at most {at_most}" * (at_most is not None)
-        raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, {bounds}")
+def check_whole(name: str, value: Any, at_least: int) -> None:
+    """Raise ConfigError unless a parameter is a whole number, and large enough."""
+    if not isinstance(value, Integral) or int(value) < at_least:
+        raise ConfigError(f"`{name}` is {value!r}: it must be a whole number, at least {at_least}")
 
 
 def can_be_heldout(wanted: int | float) -> bool:

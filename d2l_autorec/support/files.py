@@ -50,8 +50,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # the file is in place; some shared mounts cannot sync folders
             _sync(target.parent)  # else a power failure may undo the renaming
     except OSError as error:
-        told = f"{path} cannot be written ({error.strerror or error}): make room or choose another"
-        raise ConfigError(f"{told} folder; what was there before is unharmed") from error
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror or error}): make room or "
+            "choose another folder; what was there before is unharmed"
+        ) from error
     finally:
         with suppress(OSError):  # the folder has become read-only, which is reported already
             unfinished.unlink(missing_ok=True)
@@ -79,7 +81,7 @@ def telling_damage(path: Path, way_out: str = BEGIN_ANEW) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        line, *_ = reason.splitlines()
+        line = reason.splitlines()[0]
         raise DataError(f"{path} is missing or damaged ({line}): {way_out}") from error
 
 
@@ -159,14 +161,18 @@ def claim(folder: Path, given: str = "out") -> None:
     """
     names = {entry.name for entry in folder.iterdir()}
     if names & BEGUN:
-        advice = f"go on with it by `resume={folder}`, or name another folder with `{given}`"
-        raise ConfigError(f"{folder} holds a run already: {advice}")
+        raise ConfigError(
+            f"{folder} holds a run already: go on with it by `resume={folder}`, or name another "
+            f"folder with `{given}`"
+        )
 
-    lock, others = folder / LOCK, sorted(names - {LOCK})
+    lock = folder / LOCK
+    others = sorted(names - {LOCK})
     if others and not (lock.exists() and lock.stat().st_size):
         shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        advice = f"name a new or an empty folder with `{given}`"
-        raise ConfigError(f"{folder} holds files already ({shown}): {advice}")
+        raise ConfigError(
+            f"{folder} holds files already ({shown}): name a new or an empty folder with `{given}`"
+        )
     lock.write_bytes(CLAIM)
 
 
@@ -198,11 +204,13 @@ def locked(folder: Path, new: bool = False, given: str = "out") -> Iterator[None
         file = (folder / LOCK).open("ab")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        advice = f"wait for it, or name another folder with `{given}`"
-        raise ConfigError(f"another process is at work in {folder}: {advice}") from error
+        raise ConfigError(
+            f"another process is at work in {folder}: wait, or name another one with `{given}`"
+        ) from error
     except OSError as error:
-        told = f"{folder} cannot be written ({error.strerror or error})"
-        raise ConfigError(f"{told}: name another folder with `{given}`") from error
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror or error}): name another with `{given}`"
+        ) from error
 
     with file:
         yield

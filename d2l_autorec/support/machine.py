@@ -9,6 +9,7 @@ from .errors import ConfigError
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 GIB = 2**30
 DISTRIBUTED = ("dist_sync",)  # values of `kvstore` that need MXNet's parameter server
+WORKER = "D2L_AUTOREC_WORKER"  # a worker's number; MXNet's own depends on who arrives first
 NUMBERS = ("DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER")
 MAX_THREADS = 512  # OpenMP crashes with far more
 
@@ -31,8 +32,10 @@ def check_parameter_server(kvstore: str) -> None:
     for name in ("DMLC_ROLE", "DMLC_PS_ROOT_URI", *NUMBERS):
         value = os.environ.get(name, "")
         if not value or (name in NUMBERS and not value.isdecimal()):
-            told = f"`kvstore={kvstore}` needs MXNet's parameter server, but {name} is {value!r}"
-            raise ConfigError(f"{told}: start with python -m d2l_autorec.launch")
+            raise ConfigError(
+                f"`kvstore={kvstore}` needs MXNet's parameter server, but {name} is {value!r}: "
+                "start with python -m d2l_autorec.launch"
+            )
     check_role()
 
 
@@ -65,8 +68,10 @@ def check_fits(needed: int, available: int | None, what: str, way_out: str) -> N
         Subject of the message, and its advice.
     """
     if available is not None and needed > available:
-        there = f"{available / GIB:.1f} GiB are available"
-        raise ConfigError(f"{what} needs {needed / GIB:.1f} GiB, and {there}{way_out}")
+        raise ConfigError(
+            f"{what} needs {needed / GIB:.1f} GiB, and {available / GIB:.1f} GiB are "
+            f"available{way_out}"
+        )
 
 
 def available_memory() -> int | None:

@@ -18,10 +18,9 @@ import numpy as onp
 from mxnet.base import _LIB, check_call
 
 from ..support.cli import leave
-from ..support.machine import DISTRIBUTED, check_parameter_server
+from ..support.machine import DISTRIBUTED, WORKER, check_parameter_server
 from .devices import rows_of
 
-WORKER = "D2L_AUTOREC_WORKER"  # set by d2l_autorec.launch
 FIRST_KEY = 1 << 20  # smaller keys are those of a trainer's parameters
 
 
