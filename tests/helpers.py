@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mxnet as mx
 import numpy as onp
 from matplotlib.text import Text
@@ -84,27 +85,19 @@ def by_hand(run: TrainedModel) -> onp.ndarray:
     table[ratings.users, ratings.items] = ratings.values + ratings.offset
     x = table.T if item_based else table
     v, mu, w, b = (
-        p.data().asnumpy().astype(float)
-        for p in (
-            run.net.encoder.weight,
-            run.net.encoder.bias,
-            run.net.decoder.weight,
-            run.net.decoder.bias,
-        )
+        parameter.data().asnumpy().astype(float)
+        for layer in (run.net.encoder, run.net.decoder)
+        for parameter in (layer.weight, layer.bias)
     )
     out = 1 / (1 + onp.exp(-(x @ v + mu))) @ w.T + b
     out = out.T if item_based else out
     rated = table > 0
     for user, item in onp.ndindex(out.shape):
-        of_user, of_item = table[user][rated[user]], table[:, item][rated[:, item]]
-        if not len(of_user) or not len(of_item):
-            out[user, item] = (
-                of_item.mean()
-                if len(of_item)
-                else of_user.mean()
-                if len(of_user)
-                else table[rated].mean()
-            )
+        if not rated[user].any() or not rated[:, item].any():
+            known = onp.concatenate(
+                [table[user], table[:, item]]
+            )  # one of them, or both, are all 0
+            out[user, item] = known[known > 0].mean() if known.any() else table[rated].mean()
     return out - ratings.offset
 
 
@@ -288,6 +281,7 @@ class Server:
     ----------
     process : Popen
     url : str
+    client : httpx.Client
     log : Path
         What it wrote to stderr.
     """
@@ -306,6 +300,8 @@ class Server:
         line = self.process.stdout.readline()
         assert line, self.log.read_text()
         self.url = line.split()[0]
+        # without connections that are kept: each request may reach another worker
+        self.client = httpx.Client(base_url=self.url, headers={"connection": "close"})
 
     @property
     def port(self):

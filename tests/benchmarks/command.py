@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 PEER = Path(__file__).with_name("torch_program.py")
+PEER_VAE = Path(__file__).with_name("torch_vae_program.py")
 LISTING = Path(__file__).parents[1] / "chapter_listing.py"
 RUN = (sys.executable, "-m", "d2l_autorec.run", "--quiet")
 GIB = 2**30
@@ -94,9 +95,9 @@ class Bench:
         one, _ = self.command(*options, "--epochs", "1")
         return (many.seconds - one.seconds) / epochs
 
-    def program(self, dataset: str, *options: str) -> Finished:
-        """A run of the PyTorch program."""
-        return finished(self._peer, str(PEER), str(self.ratings(dataset)), *options)
+    def program(self, dataset: str, *options: str, program: Path = PEER) -> Finished:
+        """A run of a PyTorch program."""
+        return finished(self._peer, str(program), str(self.ratings(dataset)), *options)
 
     def ratings(self, dataset: str) -> Path:
         """The ratings as user, item and rating with tabs between; made once."""
@@ -123,6 +124,13 @@ def of_an_epoch(dataset: str, epochs: int, ours: tuple[str, ...], theirs: tuple[
         return seconds_of(program) / bench.epoch(epochs, "--dataset", dataset, *ours)
 
     return ratio
+
+
+def of_a_vae(bench: Bench) -> float:
+    """Times that an epoch of the command's Mult-VAE, evaluated, is quicker than the program's."""
+    program = bench.program("ml-1m", program=PEER_VAE)
+    words = ("--model", "mult-vae", "--threshold", "4", "--heldout-users", "500")
+    return seconds_of(program) / bench.epoch(10, "--dataset", "ml-1m", *words)
 
 
 def of_the_chapter(bench: Bench) -> float:
@@ -226,6 +234,7 @@ ROWS = {
         of_an_epoch("ml-latest-small", 10, TUTORIAL_RUN, TUTORIAL_PEER),
         1.5,
     ),
+    "mult-vae": Row("ML-1M, Mult-VAE, an epoch: PyTorch / command", of_a_vae, 1.0),
     "busy": Row(
         "ML-100K beside two busy processes: usual threads / --threads 1",
         beside_two_busy_processes,

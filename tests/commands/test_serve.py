@@ -68,8 +68,8 @@ def user_run(tmp_path_factory):
     return finish(tmp_path_factory.mktemp("serve") / "run", based="user").path
 
 
-def recommend(url):
-    answer = httpx.post(f"{url}/recommend", content=BODY, headers=HEADERS)
+def recommend(server):
+    answer = server.client.post("/recommend", content=BODY, headers=HEADERS)
     assert answer.status_code == 200, answer.text
     return [row["item"] for row in answer.json()["recommendations"]]
 
@@ -82,7 +82,7 @@ def by_library(run):
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_begins_and_ends_in_a_line_each(run, number, code):
     with Server(run, "--workers", "2") as server:
-        assert recommend(server.url) == by_library(run)
+        assert recommend(server) == by_library(run)
         assert server.stop(number) == code
 
     name = signal.Signals(number).name
@@ -91,17 +91,17 @@ def test_begins_and_ends_in_a_line_each(run, number, code):
 
 def test_nohup_protects_it_and_a_killed_worker_is_replaced(run):
     with Server(run, program=NOHUP) as server:
-        expected = recommend(server.url)
+        expected = recommend(server)
         (worker,) = children(server.process.pid)
         server.process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
-        assert recommend(server.url) == expected
+        assert recommend(server) == expected
         assert children(server.process.pid) == [worker]
 
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: children(server.process.pid) not in ([], [worker]))
         wait_until(lambda: not refuses(server.port))  # until the new worker listens
-        assert recommend(server.url) == expected
+        assert recommend(server) == expected
 
 
 def test_other_machines_are_told_of():
@@ -115,7 +115,7 @@ def test_workers_share_the_model(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     with Server(copy, "--workers", "3", program=("-c", LARGE)) as server:
         for _ in range(30):
-            recommend(server.url)
+            recommend(server)
         workers = children(server.process.pid)
         assert len(workers) == 3
         for worker in workers:
@@ -133,7 +133,7 @@ def test_ctrl_c_reaches_every_process(run, tmp_path):
         start_new_session=True,
         env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path)},
     )
-    recommend(process.stdout.readline().split()[0])
+    httpx.get(f"{process.stdout.readline().split()[0]}/health")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -144,11 +144,11 @@ def test_ctrl_c_reaches_every_process(run, tmp_path):
 def test_without_an_export_another_process_makes_one(user_run):
     """MXNet is loaded there, and this one goes on without it."""
     with Server(user_run) as server:
-        assert recommend(server.url) == by_library(user_run)
+        assert recommend(server) == by_library(user_run)
 
     warning, _ = server.log.read_text().splitlines()
     assert warning.startswith(
-        f"warning: {user_run}/export is no export of the run as it is now: MXNet makes"
+        f"warning: {user_run}/export is no export of the run as it is now: MXNet makes one"
     )
     assert f"export {user_run} makes one that stays" in warning
     assert not (user_run / "export").exists()
@@ -292,7 +292,7 @@ def ask_until_closed(port, outcomes):
 def test_workers_end_with_their_parent(run, starting):
     with Server(run, "--workers", "2") as server:
         if not starting:
-            recommend(server.url)
+            recommend(server)
         wait_until(lambda: len(children(server.process.pid)) == 2)
         workers = children(server.process.pid)
         server.process.kill()

@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import numpy as np
 import pytest
 from helpers import Server, finish, own_file
@@ -194,8 +193,8 @@ def test_the_server_filters(own_run, tmp_path):
     own_run.export(own_run.path / "export")
     (tmp_path / "other.csv").write_text('movieId,title,genre\n"a,3",Other,x\n')
     options = ["--exclude", "a,1", "--exclude", "zz", "--titles", str(tmp_path / "other.csv")]
-    server = Server(own_run.path, *options, "--fallback", "popularity")
-    with server, httpx.Client(base_url=server.url) as client:
+    with Server(own_run.path, *options, "--fallback", "popularity") as server:
+        client = server.client
         body = {"ratings": {"a,0": 5}, "exclude": ["a,2", "nix"], "filter_already_rated": False}
         answer = client.post("/recommend", json={**body, "n": 20}).json()
         items = [row["item"] for row in answer["recommendations"]]

@@ -330,11 +330,10 @@ def test_trailers_without_end(server, client):
     assert client.get("/health").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/items?n=1000", "/page.js"])
-def test_answers_that_nobody_reads(server, client, path):
+def test_answers_that_nobody_reads(server, client):
     before = resident(server)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        request = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        request = b"GET /page.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
         send_until_refused(connection, request * 1000, 20)
         assert resident(server) - before < 50
         assert client.get("/health").status_code == 200

@@ -3,9 +3,7 @@
 import os
 import re
 import shutil
-from collections import Counter
 
-import httpx
 import numpy as np
 import pytest
 from helpers import Server, finish, wait_until
@@ -26,29 +24,20 @@ def runs(tmp_path_factory):
     return folder
 
 
-def users_of(url):
-    """How many users each of the workers has; each request may reach another one."""
-    return {httpx.get(f"{url}/model").json()["users"] for _ in range(20)}
+def users_of(server):
+    """How many users each of the workers has."""
+    return {server.client.get("/model").json()["users"] for _ in range(20)}
 
 
-def metrics_of(url):
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
-    return [sample for family in families for sample in family.samples]
+def measured(server, name):
+    """Values of a metric by method, path and status."""
+    families = text_string_to_metric_families(server.client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return {tuple(sample.labels.values()): sample.value for sample in samples}
 
 
-def requests_of(url):
-    """Number of requests by method, path and status."""
-    found = Counter()
-    for sample in metrics_of(url):
-        if sample.name == "http_request_duration_seconds_count":
-            found[tuple(sample.labels[name] for name in ("method", "path", "status"))] = (
-                sample.value
-            )
-    return found
-
-
-def trained(url):
-    (found,) = [sample.value for sample in metrics_of(url) if "trained" in sample.name]
+def trained(server):
+    (found,) = measured(server, "d2l_autorec_model_trained_timestamp_seconds").values()
     return found
 
 
@@ -56,17 +45,17 @@ def test_workers_take_up_what_a_link_leads_to(runs, tmp_path):
     link = tmp_path / "current"
     link.symlink_to(runs / "first")
     with Server(link, "--workers", "2") as server:
-        assert users_of(server.url) == {60}
+        assert users_of(server) == {60}
         finished = (runs / "first" / "result.json").stat().st_mtime
-        assert trained(server.url) == pytest.approx(finished)
+        assert trained(server) == pytest.approx(finished)
 
         (tmp_path / "new").symlink_to(runs / "second")
         (tmp_path / "new").replace(link)
-        wait_until(lambda: users_of(server.url) == {61})
+        wait_until(lambda: users_of(server) == {61})
         finished = (runs / "second" / "result.json").stat().st_mtime
-        assert trained(server.url) == pytest.approx(finished)
+        assert trained(server) == pytest.approx(finished)
 
-        answer = httpx.get(f"{server.url}/recommend?user=3&n=5").json()["recommendations"]
+        answer = server.client.get("/recommend?user=3&n=5").json()["recommendations"]
         best = load_served(runs / "second")[0].recommend(3, Selection(5))
         assert [row["item"] for row in answer] == [scored.item for scored in best]
         assert server.stop() == 143
@@ -81,7 +70,7 @@ def test_of_a_folder_of_runs_the_latest_is_served_and_a_broken_one_is_not(runs, 
         shutil.copytree(runs / "second", tmp_path / "2", ignore=shutil.ignore_patterns("*.params"))
         os.utime(tmp_path / "2" / "result.json")
         wait_until(server.log.read_text)
-        assert users_of(server.url) == {60}
+        assert users_of(server) == {60}
         assert re.fullmatch(
             r"not taken up, the model before it answers on: \S+/2/model.params is missing or "
             r"damaged .*\n",
@@ -89,7 +78,7 @@ def test_of_a_folder_of_runs_the_latest_is_served_and_a_broken_one_is_not(runs, 
         )
 
         shutil.copy(runs / "second" / "model.params", tmp_path / "2")
-        wait_until(lambda: users_of(server.url) == {61})
+        wait_until(lambda: users_of(server) == {61})
 
 
 def test_the_latest_finished_run(runs, tmp_path):
@@ -112,27 +101,21 @@ def test_arrays_are_mapped(tmp_path):
         assert found.ctypes.data % 64 == 0 and not found.flags.writeable
 
 
-def test_metrics_are_of_all_workers_together(runs):
-    with Server(runs / "first", "--workers", "2") as server:
-        for _ in range(30):  # each by another connection
-            httpx.get(f"{server.url}/recommend?user=3")
-        httpx.get(f"{server.url}/items/5/similar")
-        httpx.post(f"{server.url}/recommend", json={"ratings": {}})
-        httpx.get(f"{server.url}/whatever")
-        httpx.get(f"{server.url}/health", headers={"host": "evil.example"})
-        assert requests_of(server.url) == {
+def test_metrics_are_of_all_workers_together_and_an_access_log_has_each_request(runs):
+    with Server(runs / "first", "--workers", "2", "--access-log") as server:
+        for _ in range(30):
+            server.client.get("/recommend?user=3")
+        line = server.process.stdout.readline()
+        server.client.get("/items/5/similar")
+        server.client.post("/recommend", json={"ratings": {}})
+        server.client.get("/whatever")
+        server.client.get("/health", headers={"host": "evil.example"})
+        assert measured(server, "http_request_duration_seconds_count") == {
             ("GET", "/recommend", "200"): 30,
             ("GET", "/items/{item:path}/similar", "200"): 1,
             ("POST", "/recommend", "422"): 1,
             ("GET", "other", "404"): 1,
             ("GET", "other", "421"): 1,
         }
-
-
-def test_access_log(runs):
-    with Server(runs / "first", "--access-log") as server:
-        httpx.get(f"{server.url}/recommend?user=3")
-        line = server.process.stdout.readline()
-    assert re.fullmatch(
-        r'\[\S+ \S+ \S+\] 127.0.0.1 - "GET /recommend HTTP/1.1" 200 \d+\.\d+\n', line
-    )
+    logged = r'\[\S+ \S+ \S+\] 127.0.0.1 - "GET /recommend HTTP/1.1" 200 \d+\.\d+\n'
+    assert re.fullmatch(logged, line)
