@@ -14,8 +14,8 @@ from .chapter import try_all_gpus as try_all_gpus
 from .data.clicks import Clicks as Clicks
 from .data.clicks import prepare_clicks as prepare_clicks
 from .data.ratings import Ratings as Ratings
-from .data.readers import read_ratings as read_ratings
 from .data.sources import load_ratings as load_ratings
+from .data.sources import read_ratings as read_ratings
 from .data.splits import held_out_rows_split as held_out_rows_split
 from .data.splits import k_folds as k_folds
 from .data.splits import leave_last_out as leave_last_out

@@ -1,4 +1,4 @@
-"""`Ratings`: checked ratings, which every later stage takes."""
+"""`Ratings`: checked ratings, which every later stage takes; and how columns become some."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,27 @@ import numpy as np
 from scipy import sparse
 
 from ..support.arrays import load_arrays, save_arrays
-from ..support.errors import DataError
+from ..support.errors import ConfigError, DataError, warn
 from ..support.files import telling_damage
 from .ids import IdMap
 from .means import Means, fit_means
+from .rules import (
+    DUPLICATES,
+    LARGEST,
+    Scale,
+    Table,
+    canonical,
+    ids_of,
+    size_of,
+    table_of_frame,
+    times_of,
+    values_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Titles = str | Path | Mapping[Any, str] | None
-LARGEST = 2.0**24  # beyond it, float32 merges whole numbers
 DTYPES = {"users": np.int32, "items": np.int32, "values": np.float32, "timestamps": np.int64}
 
 
@@ -263,8 +274,6 @@ class Ratings:
             If a column is missing, or holds something that cannot be an id, a rating or
             a time; the message names the column.
         """
-        from .rules import ratings_of, table_of_frame
-
         columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
         table = table_of_frame(df, columns)
         ratings = ratings_of(table, duplicates, scale, implicit or rating is None)[0]
@@ -385,3 +394,97 @@ def opened_archive(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]
             ids = arrays.pop(name)
             about[name] = ids.astype(object) if ids.dtype.kind == "U" else ids
         yield arrays, about
+
+
+def ratings_of(
+    table: Table, duplicates: str | None, scale: Scale, implicit: bool = False, train_rows: int = 0
+) -> tuple[Ratings, np.ndarray]:
+    """Check a table and return its ratings, and the row that each comes from.
+
+    Index 0 is the user (item) with the most ratings; ties go by sum of ratings, sum of
+    timestamps, then first row. So the index maps do not depend on the names of
+    the ids and, except for such full ties, not on the order of the rows.
+
+    Parameters
+    ----------
+    table : Table
+        The columns, which are emptied.
+    duplicates : {'error', 'last', 'mean'}, optional
+        What becomes of repeated pairs: by default an error; if `implicit`, they stay.
+    scale : (float, float), optional
+        Lowest and highest possible rating.
+    implicit : bool
+        Whether the ratings are for a model of clicks: `prepare_clicks` merges those of a pair.
+    train_rows : int
+        The row where the test part of a given split begins, or 0. A pair may be in both parts.
+
+    Raises
+    ------
+    ConfigError
+        If `duplicates` has another value.
+    DataError
+        If an id, a number or a pair cannot be used.
+    """
+    import pyarrow as pa
+
+    if duplicates not in (None, *DUPLICATES):
+        raise ConfigError(f"duplicates={duplicates!r}: it must be one of {', '.join(DUPLICATES)}")
+
+    users, user_ids, *told = ids_of(table, "user")
+    items, item_ids, more = ids_of(table, "item")
+    values = values_of(table, scale, implicit)
+    times = times_of(table)
+    table.columns.clear()  # half a gigabyte for 20 million rows
+    pa.default_memory_pool().release_unused()
+
+    pairs = users.astype(np.int64) * len(item_ids) + items
+    pairs[train_rows:] += len(user_ids) * len(item_ids) * bool(train_rows)
+    count = len(pairs) - len(np.unique(pairs))
+    rows = np.arange(len(pairs))
+
+    merges = count and not (implicit and duplicates is None)
+    if merges:
+        _, first, pair_of = np.unique(pairs, return_index=True, return_inverse=True)
+        again = np.flatnonzero(first[pair_of] != rows)
+        before = first[pair_of[again]]
+        if duplicates in (None, "error"):
+            row = again[0]
+            other = (values[again] != values[before]).sum()
+            user, item = str(user_ids[users[row]]), str(item_ids[items[row]])
+            above = table.locate(before[0]).split(", ")[-1]
+            raise DataError(
+                f"{table.locate(row)}: user {user!r} rated item {item!r} {values[row]:g}, and "
+                f"{values[before[0]]:g} in {above}; {count} ratings are repeated, {other} of them "
+                "with another value: choose `duplicates=last` or mean, or delete them"
+            )
+
+        warn(
+            f"{count} repeated ratings of an item by the same user were merged "
+            f"(`duplicates={duplicates}`)"
+        )
+        last = np.empty(len(first), dtype=np.int64)
+        last[pair_of] = rows
+        if duplicates == "mean":
+            values[last] = np.bincount(pair_of, values) / np.bincount(pair_of)
+        rows = np.sort(last)
+        users, items, values = users[rows], items[rows], values[rows]
+        times = None if times is None else times[rows]
+    del pairs
+
+    exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
+    users, user_ids = canonical(users, user_ids, exact, times)
+    items, item_ids = canonical(items, item_ids, exact, times)
+    merged = f" merged ({duplicates})" if merges else ""
+    repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
+    size = size_of(values, user_ids, item_ids, scale)
+    origin = "; ".join(filter(None, [table.origin, f"{size}, {repeats}", *told, more]))
+    columns = users, items, values, user_ids, item_ids, times, scale
+    ratings = Ratings(*columns, name=table.name, origin=origin)
+
+    if ratings.offset and not implicit:
+        low, high = ratings.bounds
+        warn(
+            f"{table.name}: the rating scale {low:g}..{high:g} includes 0 or below, and 0 means "
+            f"unobserved: trained on rating + {ratings.offset:g}, shifted back in every output"
+        )
+    return ratings, rows

@@ -1,11 +1,10 @@
-"""Readers of ratings files of every kind: a file becomes columns, and then checked `Ratings`."""
+"""The reader of files of every kind: a file becomes columns, as a `Table`."""
 
 import csv
 import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..support.errors import DataError
-from .layout import ROLES, Layout, Request, detect, fields_of, quoted_fields
-from .ratings import Ratings, Titles
-from .rules import Scale, Table, ids_of, ratings_of
-from .splits import check_apart
+from .layout import Layout, Request, detect, fields_of, quoted_fields
+from .rules import Table, ids_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,113 +42,6 @@ REFUSED = {
     rb"\s*\{\s*u?'": "has dicts of Python, not JSON: write json.dumps(ast.literal_eval(line))",
 }
 EXAMPLE = '{"user": "A1", "item": "B1", "rating": 5.0, "timestamp": 1400000000}'
-
-
-def read_ratings(  # noqa: PLR0913  # what a person may give, by name
-    path: str | Path,
-    columns: str | None = None,
-    separator: str | None = None,
-    duplicates: str | None = None,
-    scale: Scale = None,
-    implicit: bool = False,
-    quotes: bool = True,
-    titles: Titles = None,
-) -> Ratings:
-    """Read a csv, tsv, dat, JSON lines, Parquet or Feather file of ratings.
-
-    A text file may be compressed by gzip, bzip2 or zstd. Each line must be one rating.
-    `Ratings.origin` says how the file was understood.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    columns : str, optional
-        'user=NAME,item=NAME,rating=NAME[,timestamp=NAME]', with names from the
-        header, field numbers from 0, or keys of JSON lines. By default usual names are
-        recognised; a file without a header has user, item, rating and
-        perhaps timestamp in its first fields. `d2l_autorec.data.layout.detect` says what
-        is taken for a header.
-    separator : str, optional
-        The text between fields. By default it is recognised: comma, semicolon, tab, blanks, ::,
-        |, || or the character 0x01.
-    duplicates : {'error', 'last', 'mean'}, optional
-        What becomes of several ratings of one item by one user. By default they are an error; if
-        `implicit`, they stay, and `prepare_clicks` merges them.
-    scale : (float, float), optional
-        Lowest and highest possible rating; by default those that occur.
-    implicit : bool
-        Whether the ratings are for a model of clicks. The file may then have no ratings: each row
-        is a 1.
-    quotes : bool
-        Whether a '"' may enclose a field; if not, it is a character like others.
-    titles : path or mapping, optional
-        Titles of the items; see `Ratings.with_titles`.
-
-    Returns
-    -------
-    Ratings
-        The ratings in file order. An id is its text in Unicode's NFC form, without blanks around
-        it; 12.0 is 12. If all are whole numbers in their plain form, they become integers. A
-        missing id (an empty one, NULL, NA, nan or None) is an error.
-        `d2l_autorec.data.rules.check_ratings` says which numbers can be ratings.
-
-    Raises
-    ------
-    ConfigError
-        If `duplicates` has another value.
-    DataError
-        If the file cannot be read or understood. The message is one line with the file, the line
-        or column, and the remedy.
-    """
-    request = Request(ROLES[:2] if implicit else ROLES[:3], columns, separator, quotes=quotes)
-    table = read_table(Path(path), request)
-    return ratings_of(table, duplicates, scale, implicit)[0].with_titles(titles)
-
-
-def read_train_and_test(
-    train: Path,
-    test: Path,
-    duplicates: str | None = None,
-    scale: Scale = None,
-    titles: Titles = None,
-    **layout: Any,
-) -> tuple[Ratings, Ratings]:
-    """Read a training and a test file; both parts have the index maps of the two together.
-
-    See `read_ratings` for the parameters; `layout` may have columns, separator and quotes.
-
-    Raises
-    ------
-    DataError
-        For the reasons of `read_ratings`; also if a (user, item) pair is in both files.
-    """
-    import pyarrow as pa
-
-    request = Request(ROLES[:3], **layout)
-    first, second = (read_table(path, request) for path in (train, test))
-    if set(first.columns) != set(second.columns):
-        raise DataError(f"{train} and {test} differ: one has timestamps, and the other has none")
-
-    cut = len(first)
-    both = {}
-    for role in first.columns:
-        chunks = [chunk for table in (first, second) for chunk in table.columns[role].chunks]
-        both[role] = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string())
-
-    def locate(row: int) -> str:
-        return first.locate(row) if row < cut else second.locate(row - cut)
-
-    name = f"{train.name}+{test.name}"
-    table = Table(name, both, locate, f"{first.origin}; {second.origin}", first.way_out)
-    ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
-    ratings = ratings.with_titles(titles)
-    is_test = rows >= cut
-    told = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
-    ratings = replace(ratings, origin=told)
-    parts = ratings.part(~is_test), ratings.part(is_test)
-    check_apart({"train": parts[0], "test": parts[1]})
-    return parts
 
 
 def read_table(path: Path, request: Request) -> Table:

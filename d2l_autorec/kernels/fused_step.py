@@ -20,13 +20,11 @@ import numpy as np
 
 from .. import kernels
 from ..support.machine import idle_cpus
+from . import ACTIVATIONS, ROOT_TINY, RULES
 from .csr import CSRBatch
 from .dropout import dropout_scale, dropout_threshold, input_key
 
-ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # numba_fused knows them by number
-RULES = ("adam", "rprop")  # rules of updates; numba_fused knows them by number, too
 RPROP_RATES = 1.2, 0.5, 1e-6, 0.1  # growth and cut of a step's size; the smallest and the largest
-ROOT_TINY = 1e-12  # is added under the root, whose gradient at 0 then stays finite
 WORTH_A_THREAD = 4_000_000  # multiplications and additions, in about 250 us: see threads_for
 UPDATE_COST, ACTIVATION_COST = 8, 5  # multiplications that a weight or a hidden unit counts as
 

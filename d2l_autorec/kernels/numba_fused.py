@@ -16,9 +16,9 @@ import math
 import numpy as np
 from numba import prange
 
+from . import ACTIVATIONS, ROOT_TINY, RULES
 from .cache import compiled
 from .dropout import draw
-from .fused_step import ACTIVATIONS, ROOT_TINY, RULES
 from .numba_kernels import BLOCK, FAST, _gradient_row, empty_groups, fill_groups
 
 IDENTITY, SIGMOID, TANH, RELU = range(len(ACTIVATIONS))

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mxnet as mx
 import numpy as onp
@@ -18,9 +18,6 @@ from ..kernels.dropout import mxnet_seed_of
 from ..support.errors import ConfigError
 from .layers import Affine, RatingActivation
 from .vectors import FoldIn, Linear, Vectors
-
-if TYPE_CHECKING:
-    from .kinds import RunConfig
 
 
 class Model:
@@ -96,7 +93,7 @@ class Fitted(Model):
     is_closed_form = True
     has_parameters = False
 
-    def __init__(self, config: "RunConfig") -> None:
+    def __init__(self, config: Any) -> None:
         self._config = config
         self._scorer: Any = None
         self.chosen = {}

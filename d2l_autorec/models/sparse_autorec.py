@@ -6,10 +6,11 @@ import numpy as onp
 from mxnet import np
 from mxnet.gluon import nn
 
+from ..kernels import ACTIVATIONS
 from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
 from ..kernels.dropout import input_key
 from ..kernels.functions import masked_decode
-from ..kernels.fused_step import ACTIVATIONS, Layers, idle_threads, predict_entries
+from ..kernels.fused_step import Layers, idle_threads, predict_entries
 from .autorec import AutoRec
 from .base import Model, vectors_of
 from .centered_autorec import Reading

@@ -27,7 +27,7 @@ from scipy import sparse
 
 from .. import kernels
 from ..data.ratings import Ratings
-from ..kernels.fused_step import RULES
+from ..kernels import RULES
 from ..models.base import Model
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import REFITTED, RunConfig

@@ -11,8 +11,7 @@ from scipy import sparse
 
 from ..data import splits
 from ..data.ratings import Ratings
-from ..data.readers import read_ratings, read_train_and_test
-from ..data.sources import load_official_fold, load_ratings
+from ..data.sources import load_official_fold, load_ratings, read_ratings, read_train_and_test
 from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import OFFICIAL_FOLDS, SPLITS_BY_SHARE, RatingModel, RunConfig

@@ -7,7 +7,7 @@ network -> parts -> Predictor, or tables.npz, by which any model is served
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mxnet import np as mxnp
@@ -24,9 +24,6 @@ from ..support.errors import ConfigError, DataError
 from ..support.files import PART, digest_of
 from . import tables
 from .predictor import Parts, RowScorer
-
-if TYPE_CHECKING:
-    from ..trained_model import TrainedModel
 
 TOLERANCE = 1e-4  # largest difference of predictions that is allowed, in rating units
 ENCODE_ROWS = 1024  # rows that are encoded at a time
@@ -98,7 +95,7 @@ def _row_scorer(net: Any, columns: Vectors | None) -> RowScorer:
     return score_rows
 
 
-def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list[Path]:
+def export_run(run: Any, folder: Path, given: str = "folder") -> list[Path]:
     """Write model.onnx, tables.npz and metadata.json, in place of those of a former export.
 
     A model.onnx is written only for networks that map rows. This switches MXNet to NumPy semantics
@@ -139,7 +136,7 @@ def export_run(run: "TrainedModel", folder: Path, given: str = "folder") -> list
         ) from error
 
 
-def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
+def _write_files(run: Any, folder: Path) -> list[Path]:
     network, arrays, metadata = (folder / name for name in tables.FILES)
     if run.config.maps_rows:
         _write_network(run, network)
@@ -152,7 +149,7 @@ def _write_files(run: "TrainedModel", folder: Path) -> list[Path]:
     return [folder / name for name in (*files, tables.METADATA)]
 
 
-def _write_network(run: "TrainedModel", path: Path) -> None:
+def _write_network(run: Any, path: Path) -> None:
     """Write the ONNX model, and compare its predictions with the network's."""
     try:
         from .onnx_graph import save_graph
@@ -179,7 +176,7 @@ def _sample(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     return sparse.vstack([matrix[[*fullest, -1]], empty], format="csr")
 
 
-def describe(run: "TrainedModel") -> dict[str, Any]:
+def describe(run: Any) -> dict[str, Any]:
     """Return the content of metadata.json: all that serving needs beside arrays and network."""
     config, ratings = run.config, run.ratings
     steps = _rating_steps(config, ratings) if config.task == "rating" else _click_steps(config)

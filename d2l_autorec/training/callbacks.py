@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as onp
 
@@ -13,61 +13,9 @@ from ..support.errors import NumericalError
 from ..support.terminal import SignalWatch
 from .checkpoint import Arrays, are_finite, lent_parameters, parameters_of
 from .history import EpochRecord, Score, should_stop
-
-if TYPE_CHECKING:
-    from .loop import Training
+from .loop import Callback, Training
 
 DECAY = 7  # an epoch's weight in an average grows with the seventh power of its number
-
-
-class Callback:
-    """The base of callbacks, which are called as a training goes on; any call may raise to end it.
-
-    Examples
-    --------
-    This one writes losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
-
-    >>> from tensorboardX import SummaryWriter
-    >>> class TensorBoard(Callback):
-    ...     def __init__(self, writer):
-    ...         self.writer = writer
-    ...
-    ...     def on_epoch_end(self, training):
-    ...         record = training.history[-1]
-    ...         self.writer.add_scalar("train/loss", record.train_loss, record.epoch)
-    ...         for part in ("validation", "test"):
-    ...             for name, value in getattr(record, part).items():
-    ...                 self.writer.add_scalar(f"{part}/{name}", value, record.epoch)
-
-    This one does the same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
-
-    >>> import mlflow
-    >>> class MLflow(Callback):
-    ...     def on_epoch_end(self, training):
-    ...         record = training.history[-1]
-    ...         metrics = {"train_loss": record.train_loss}
-    ...         for part in ("validation", "test"):
-    ...             for name, value in getattr(record, part).items():
-    ...                 metrics[f"{part}_{name}".replace("@", "_at_")] = value
-    ...         mlflow.log_metrics(metrics, step=record.epoch)
-
-    Here both are given to a training, and the log is closed when it is over:
-
-        with SummaryWriter("logs") as writer, mlflow.start_run():
-            train_model(config, train, test, callbacks=[TensorBoard(writer), MLflow()])
-    """
-
-    def on_epoch_begin(self, training: "Training") -> None:
-        """Do something before an epoch; `training.history` has the epochs before it."""
-
-    def on_step_begin(self, training: "Training", rows: int) -> None:
-        """Do something before a step on `rows` rows; `training.steps` has the epoch's others."""
-
-    def on_step_end(self, training: "Training") -> None:
-        """Do something after a step, which has updated the parameters."""
-
-    def on_epoch_end(self, training: "Training") -> None:
-        """Do something after an epoch, whose record is the last in `training.history`."""
 
 
 class StepSeed(Callback):
@@ -80,11 +28,11 @@ class StepSeed(Callback):
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def on_epoch_begin(self, training: "Training") -> None:
+    def on_epoch_begin(self, training: Training) -> None:
         """Tell the network which epoch begins."""
         row_model(training.net).begin_epoch(len(training.history) + 1)
 
-    def on_step_begin(self, training: "Training", rows: int) -> None:
+    def on_step_begin(self, training: Training, rows: int) -> None:
         """Seed the network's random numbers, as those of dropout."""
         epoch = len(training.history) + 1
         key = dropout_key(self._seed, epoch, len(training.steps))
@@ -98,7 +46,7 @@ class LearningRate(Callback):
     def __init__(self, rate: Callable[[Sequence[EpochRecord]], float]) -> None:
         self._rate = rate
 
-    def on_epoch_begin(self, training: "Training") -> None:
+    def on_epoch_begin(self, training: Training) -> None:
         """Set the learning rate of the epoch."""
         training.trainer.set_learning_rate(self._rate(training.history))
 
@@ -122,7 +70,7 @@ class Averaging(Callback):
     def __init__(self, averages: Arrays) -> None:
         self._averages = averages
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Add the epoch's parameters to the averages."""
         weight = (DECAY + 1) / (len(training.history) + DECAY)
         for name, value in parameters_of(training.net).items():
@@ -160,7 +108,7 @@ class Evaluation(Callback):
     beta: Callable[[], float] | None = None
     averages: Arrays = field(default_factory=dict)
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Measure the network if this epoch is evaluated, and add the metrics to its record."""
         record = training.history[-1]
         if self.beta is not None:
@@ -178,7 +126,7 @@ class Evaluation(Callback):
 class FiniteMetrics(Callback):
     """A callback that ends a training whose parameters or metrics have diverged."""
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Raise NumericalError if parameters or metrics are not finite, or an RMSE is too large."""
         record = training.history[-1]
         if not are_finite(training.net):  # clipped predictions may be finite all the same
@@ -204,7 +152,7 @@ class EarlyStopping(Callback):
         self._patience = patience
         self._score = score
 
-    def on_epoch_end(self, training: "Training") -> None:
+    def on_epoch_end(self, training: Training) -> None:
         """Tell the training to stop if the last epochs were no better."""
         if should_stop(training.history, self._patience, self._score):
             training.stopping = True
@@ -221,11 +169,11 @@ class Signals(Callback):
         (training) to None; it is called before the end, to write a checkpoint.
     """
 
-    def __init__(self, watch: SignalWatch, keep: Callable[["Training"], None]) -> None:
+    def __init__(self, watch: SignalWatch, keep: Callable[[Training], None]) -> None:
         self._watch = watch
         self._keep = keep
 
-    def on_step_end(self, training: "Training") -> None:
+    def on_step_end(self, training: Training) -> None:
         """Keep what was reached and raise Interrupted if a signal has come."""
         if self._watch.received is not None:
             self._keep(training)

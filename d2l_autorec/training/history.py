@@ -7,12 +7,9 @@ the number of updates, so that they are the same in a resumed run. Importing thi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..support.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ..models.kinds import RunConfig
 
 
 class Score(NamedTuple):
@@ -131,7 +128,7 @@ def should_stop(history: History, patience: int, score: Score = RMSE) -> bool:
     return len(history) - best >= patience
 
 
-def learning_rate(config: "RunConfig", history: History, epochs: int) -> float:
+def learning_rate(config: Any, history: History, epochs: int) -> float:
     """Return the learning rate of the epoch that follows `history`, of `epochs` in all.
 
     By `config.lr_schedule` the rate is constant ('constant'); it is multiplied by `lr_factor`

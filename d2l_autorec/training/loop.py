@@ -13,7 +13,6 @@ from mxnet import autograd, np
 from ..kernels.csr import CSRBatch, numpy_view
 from ..models.sparse_autorec import predict
 from ..support.errors import NumericalError
-from .callbacks import Callback
 from .devices import Shard, split_and_load
 from .history import EpochRecord, StepSums
 from .losses import observed_errors
@@ -149,6 +148,56 @@ class Training:
     def has_diverged(self, step: StepSums) -> bool:
         """Return whether the loss of a step is not finite, or has exploded."""
         return not (math.isfinite(step.loss) and self.error_of(step) <= self.limit)
+
+
+class Callback:
+    """The base of callbacks, which are called as a training goes on; any call may raise to end it.
+
+    Examples
+    --------
+    This one writes losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
+
+    >>> from tensorboardX import SummaryWriter
+    >>> class TensorBoard(Callback):
+    ...     def __init__(self, writer):
+    ...         self.writer = writer
+    ...
+    ...     def on_epoch_end(self, training):
+    ...         record = training.history[-1]
+    ...         self.writer.add_scalar("train/loss", record.train_loss, record.epoch)
+    ...         for part in ("validation", "test"):
+    ...             for name, value in getattr(record, part).items():
+    ...                 self.writer.add_scalar(f"{part}/{name}", value, record.epoch)
+
+    This one does the same for MLflow (`pip install mlflow-skinny`), which takes no `@` in a name:
+
+    >>> import mlflow
+    >>> class MLflow(Callback):
+    ...     def on_epoch_end(self, training):
+    ...         record = training.history[-1]
+    ...         metrics = {"train_loss": record.train_loss}
+    ...         for part in ("validation", "test"):
+    ...             for name, value in getattr(record, part).items():
+    ...                 metrics[f"{part}_{name}".replace("@", "_at_")] = value
+    ...         mlflow.log_metrics(metrics, step=record.epoch)
+
+    Here both are given to a training, and the log is closed when it is over:
+
+        with SummaryWriter("logs") as writer, mlflow.start_run():
+            train_model(config, train, test, callbacks=[TensorBoard(writer), MLflow()])
+    """
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Do something before an epoch; `training.history` has the epochs before it."""
+
+    def on_step_begin(self, training: Training, rows: int) -> None:
+        """Do something before a step on `rows` rows; `training.steps` has the epoch's others."""
+
+    def on_step_end(self, training: Training) -> None:
+        """Do something after a step, which has updated the parameters."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Do something after an epoch, whose record is the last in `training.history`."""
 
 
 def train_epoch(training: Training, callbacks: Sequence[Callback] = ()) -> EpochRecord:

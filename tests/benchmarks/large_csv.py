@@ -22,14 +22,14 @@ import d2l_autorec
 from mxnet import npx
 npx.set_np()
 from d2l_autorec.training import loaders
-from d2l_autorec.data import readers
+from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.data import splits
 start = time.perf_counter()
 def tell(what):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 ** 2
     print(f"{what}: {time.perf_counter() - start:.1f} s, peak {peak:.2f} GB", flush=True)
     return peak
-ratings = readers.read_ratings(sys.argv[1])
+ratings = read_ratings(sys.argv[1])
 tell("parsed")
 train, test = splits.random_split(ratings, 0.1, numpy.random.default_rng(0))
 matrix = train.to_csr()

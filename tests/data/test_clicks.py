@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from d2l_autorec.data.clicks import PIECES, REPEATS, Clicks, Fold, clicks_of_parts, prepare_clicks
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings
-from d2l_autorec.data.sources import load_ratings, synthetic_ratings
+from d2l_autorec.data.sources import load_ratings, read_ratings, synthetic_ratings
 from d2l_autorec.data.splits import leave_last_out, random_split, time_split
 from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 

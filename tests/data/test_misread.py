@@ -14,7 +14,7 @@ from helpers import assert_user_error, written
 from pyarrow import parquet
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings
+from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.support.errors import DataError, DataWarning
 
 
@@ -326,7 +326,7 @@ def test_a_csv_needs_no_pandas(tmp_path):
     """Reading by Arrow alone saves the half second that importing pandas takes."""
     path = written(tmp_path, rows(lambda k: f"{k % 7},{k},{1 + k % 5},{k}"))
     code = (
-        "import sys; from d2l_autorec.data.readers import read_ratings; "
+        "import sys; from d2l_autorec.data.sources import read_ratings; "
         f"assert 'pyarrow' not in sys.modules; read_ratings({str(path)!r}); "
         "assert 'pandas' not in sys.modules"
     )

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_user_error, written
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings, read_train_and_test
+from d2l_autorec.data.sources import read_ratings, read_train_and_test
 from d2l_autorec.support.errors import DataError, DataWarning
 
 NAMES = ["user", "item", "rating", "timestamp"]

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings
+from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.support.errors import DataError
 
 FRAME = pd.DataFrame({"user": [1, 1, 2], "item": [7, 8, 7], "rating": [1.0, 5.0, 3.0]})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from d2l_autorec.data.ids import IdMap
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.readers import read_ratings
+from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.support.errors import DataError
 
 # name: (content, what the line of what was recognised holds, user ids of the rows[, options])

@@ -160,7 +160,7 @@ def trained(rule, steps=3):
     return step, sums
 
 
-@pytest.mark.parametrize("rule", fused_step.RULES)
+@pytest.mark.parametrize("rule", kernels.RULES)
 @pytest.mark.parametrize("count", [2, 3, 64])
 def test_no_bit_depends_on_the_threads(threads, every_share, count, rule):
     threads(1)
@@ -194,7 +194,7 @@ def test_activations_of_large_and_small_numbers():
     from d2l_autorec.kernels import numba_fused
 
     z = onp.concatenate([onp.linspace(-100, 100, 100_001), [0, 1e30, -1e30, onp.inf, -onp.inf]])
-    for number, name in enumerate(fused_step.ACTIVATIONS):
+    for number, name in enumerate(kernels.ACTIVATIONS):
         out = z.astype("float32")
         numba_fused._activate(out, number)
         with onp.errstate(over="ignore"):

@@ -14,8 +14,8 @@ from scipy import sparse as sp
 
 from d2l_autorec import AutoRec, kernels
 from d2l_autorec.data.sources import synthetic_ratings
+from d2l_autorec.kernels import ACTIVATIONS as FUSED_ACTIVATIONS
 from d2l_autorec.kernels.csr import CSRBatch
-from d2l_autorec.kernels.fused_step import ACTIVATIONS as FUSED_ACTIVATIONS
 from d2l_autorec.models.base import Model, as_csr
 from d2l_autorec.models.catalog.autorec import ACTIVATIONS
 from d2l_autorec.models.deep_autorec import DeepAutoRec
