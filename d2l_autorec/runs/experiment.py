@@ -146,6 +146,9 @@ class Experiment(ABC):
 
         network = self.network("search")
         self.kernel, self.why = choose_kernel(config.kernel, network, self.devices)
+        if self.kernel == "sparse" and config.reads == "pairs" and not self.fused_steps(network):
+            self.kernel = "dense"  # pairs have no sparse arithmetic but the compiled step's
+            self.why = "pairs are compiled for adam and rprop on one CPU device"
         self.batchify = PairRows if config.reads == "pairs" else BATCHES[self.kernel]
         self._check_network(network)
 

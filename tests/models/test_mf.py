@@ -91,16 +91,16 @@ def test_factors_begin_with_the_means_and_pay_for_each_rating():
 
 
 @pytest.mark.parametrize(
-    "config",
+    "config, kernel",
     [
-        MFConfig(factors=5, epochs=3, lr=0.01),
-        MFConfig(factors=5, epochs=3, center=True, penalty=0.1, clip=True),
-        BiasConfig(),
-        MeanConfig(),
+        (MFConfig(factors=5, epochs=3, lr=0.01), "sparse"),
+        (MFConfig(factors=5, epochs=3, center=True, penalty=0.1, clip=True), "sparse"),
+        (MFConfig(factors=5, epochs=3, optimizer="sgd"), "dense"),  # MXNet's operators train it
+        (BiasConfig(), "dense"),
+        (MeanConfig(), "dense"),
     ],
-    ids=lambda c: c.model,
 )
-def test_run_and_predict(config, tmp_path):
+def test_run_and_predict(config, kernel, tmp_path):
     """The run's test RMSE is that of `predict`, pair by pair."""
     out = tmp_path / "run"
     config = replace(config, dataset="synthetic:60x80x900", out=str(out), quiet=True, seed=1)
@@ -110,7 +110,8 @@ def test_run_and_predict(config, tmp_path):
     predictions = run.predict(test.user_ids[test.users], test.item_ids[test.items])
     rmse = onp.sqrt(((predictions - test.values) ** 2).mean())
     assert result["test_rmse"] == pytest.approx(rmse, rel=1e-5)
-    assert result["model"] == config.model and "based" not in result
+    assert (result["model"], result["kernel"]) == (config.model, kernel)
+    assert "based" not in result
 
 
 @pytest.mark.parametrize("decay", ["all", "weights"])
