@@ -274,8 +274,11 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
         raise ConfigError("train_recsys_rating needs an evaluator: it draws the test RMSE")
     test_rmse = evaluator  # of the chapter's signature
 
-    devices = try_all_gpus() if devices is None else devices
-    arguments = [kwargs["inter_mat"], devices] if kwargs else [devices]
+    if devices is None:
+        devices = try_all_gpus()
+    arguments = [devices]
+    if kwargs:
+        arguments = [kwargs["inter_mat"], devices]
 
     def metrics(net: Any) -> dict[str, float]:
         return {"rmse": test_rmse(net, test_iter, *arguments)}

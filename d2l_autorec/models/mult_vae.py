@@ -65,27 +65,33 @@ class ClickEncoder(nn.HybridBlock):
 
     def forward(self, x: Any) -> np.ndarray:
         """Compute a batch; see the class for shapes."""
-        kept = self._kept(normalised(x))
-        code = self.first(kept)
-        return self.rest(code) if len(self.rest) else code  # a trace needs a layer
+        if not isinstance(x, CSRBatch):
+            return super().forward(x)
+        return self._deeper(self.first(drop_out(normalised(x), self._dropout)))
 
-    def _kept(self, x: Any) -> Any:
-        """Return a batch; while training, a share of its entries are 0 and the others scaled up."""
-        if not self._dropout or not autograd.is_training():
-            return x
-        if isinstance(x, CSRBatch):
-            return x.with_data(npx.dropout(x.values, p=self._dropout).asnumpy())
-        return npx.dropout(x, p=self._dropout)
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Compute a batch, traced; see the class for shapes."""
+        norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
+        kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
+        return self._deeper(self.first(kept))
+
+    def _deeper(self, code: Any) -> Any:
+        """Return the code, by the layers after the first; without any, a trace needs no block."""
+        return self.rest(code) if len(self.rest) else code
 
 
-def normalised(x: Any) -> Any:
+def normalised(batch: CSRBatch) -> CSRBatch:
     """Return a batch with rows scaled to Euclidean length 1; empty rows stay empty."""
-    if not isinstance(x, CSRBatch):
-        return x / np.maximum(np.sqrt(np.square(x).sum(axis=1, keepdims=True)), TINY)
-
-    squares = onp.bincount(x.rows, onp.square(x.data), minlength=len(x))
+    squares = onp.bincount(batch.rows, onp.square(batch.data), minlength=len(batch))
     norms = onp.maximum(onp.sqrt(squares), TINY)
-    return x.with_data(x.data / norms[x.rows].astype(onp.float32))
+    return batch.with_data(batch.data / norms[batch.rows].astype(onp.float32))
+
+
+def drop_out(batch: CSRBatch, share: float) -> CSRBatch:
+    """Return a batch; while training, `share` of the entries are 0 and the others scaled up."""
+    if not share or not autograd.is_training():
+        return batch
+    return batch.with_data(npx.dropout(batch.values, p=share).asnumpy())
 
 
 def of_the_paper(layer: Any) -> Any:
@@ -217,8 +223,8 @@ class MultVAE(MultDAE):
 
     Notes
     -----
-    `hybridize` traces the layers, but neither dropout of the input nor sampling: a Python condition
-    inside a trace would be frozen at the first call.
+    Sampling stands outside what `hybridize` traces, encoder and decoder: a Python condition inside
+    a trace would be frozen at the first call.
 
     Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018,
     sections 2.1-2.3.

@@ -86,6 +86,16 @@ def test_top_items_with_ties(problem, k):
     np.testing.assert_array_equal(top_items(scores, k), expected)
 
 
+def test_ndcg_and_recall_by_hand():
+    hits = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    relevant = np.array([2, 0, 9])
+    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 3), [1, np.nan, 1])
+    np.testing.assert_allclose(
+        METRICS["ndcg"](hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), np.nan, 1]
+    )
+    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 2), [0.5, np.nan, 1])
+
+
 def test_coverage_by_hand():
     """Of ten items, the first two of each user are 1, 2 and 3; a user may have only one."""
     ranked = np.array([[1, 2, 7], [2, 3, 8], [3, -1, -1]])
@@ -184,6 +194,16 @@ def test_a_report_has_every_metric_at_every_cut_off(clicks):
         assert 0 < report[f"test_gini@{k}"] < 1 and report[f"test_novelty@{k}"] > 0
         assert (report[f"test_diversity@{k}"] > 0) == (k > 1)
     assert report["test_coverage@1000"] == 1
+
+
+def test_the_report_counts_users(clicks, net):
+    evaluation = RankingEvaluation(*clicks, [mx.cpu()], batch_size=10)
+    report = evaluation.report(net)
+    assert report["test_users"] == 34 and report["test_users_without_held_out"] == 3
+    for name, value in evaluation(net).items():
+        assert report[f"test_{name}"] == value
+        errors = evaluation.per_user(evaluation.measured(net))[name]
+        assert report[f"test_{name}_se"] == pytest.approx(np.std(errors) / math.sqrt(34))
 
 
 @pytest.mark.parametrize("batchify", [DenseRows, SparseRows])

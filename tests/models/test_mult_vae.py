@@ -84,6 +84,15 @@ def test_golden_value_of_the_dae(kernel, hybridized):
     close(MultinomialLoss()(in_training(net, x), x).mean(), 4.487568)
 
 
+@pytest.mark.parametrize("model, loss", [(MultVAE, (5.321149 + 3.654695) / 2), (MultDAE, 4.487568)])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_layers_with_dropout_predict_as_those_without(model, loss, kernel):
+    """Once a tanh came with each Dropout, on the input and on z."""
+    net, x = golden(model, (0.5,) * 4), batch_of(ROWS, kernel)
+    in_training(net, x)
+    close(MultinomialLoss()(net(x), x).mean(), loss)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("hybridized", [True, False])
 @pytest.mark.parametrize("calls", ORDERS)

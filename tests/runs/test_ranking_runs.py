@@ -180,6 +180,14 @@ def clicks_file(folder):
     return folder / "clicks.csv"
 
 
+def test_options_are_parsed_and_never_evaluated(in_process, tmp_path):
+    """A list of sizes is not eval()ed."""
+    sizes = f"__import__('os').mkdir({str(tmp_path / 'made')!r})"
+    process = in_process("run", "--model", "mult-vae", *ARGUMENTS, "--hidden", sizes)
+    assert_user_error(process, "is not a whole number")
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
 def test_own_clicks(tmp_path, in_process, model):
     path, out = clicks_file(tmp_path), tmp_path / "run"
