@@ -17,6 +17,7 @@ systemd, nginx, containers, Prometheus:
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,10 @@ def _serve(options: argparse.Namespace, shared: Path) -> None:
         predictor.withheld = predictor.hidden(selection_of(options, predictor.items))
         finished = (run / "result.json").stat().st_mtime
         return Answers(predictor, result, options.fallback, finished)
+
+    for host in options.allowed_host:
+        if not re.fullmatch(r"[\w.-]+(:\d+)?", host):
+            raise ConfigError(f"--allowed-host {host!r}: it must be a name, as rec.example.com")
 
     path = Path(options.run)
     hosts = [options.host, *options.allowed_host]

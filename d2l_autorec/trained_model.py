@@ -402,6 +402,8 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     elif not test is validation is None or not (start is None or is_named):
         raise ConfigError("train is missing: give it beside start, test and validation")
 
+    if out is not None and resume is not None:
+        raise ConfigError("`out` and `resume` exclude each other: leave one out")
     if out is not None:
         config = replace(config, out=str(out)).with_own(config.own)
 
@@ -510,12 +512,19 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     ------
     DataError
         If the folder holds no finished run, or one of its files is damaged.
+    ConfigError
+        If the run has a network of the user's own, and `net` is not given.
     """
     folder = RunFolder.read(Path(path))
     result = folder.finished()
     config = replace(folder.config, **result.get("chosen", {}))
     if net is not None:
         config = config.with_own(Own(net))
+    elif folder.about.get("own_network"):
+        raise ConfigError(
+            f"{folder.path} has a network of your own, which commands cannot open: give it anew, "
+            "as in load_run(path, net=...)"
+        )
 
     npx.set_np()
     ratings, inputs, clicks = folder.known()

@@ -107,6 +107,8 @@ class Clicks:
     weak : bool
         Whether validation and test users are training users, too. Then the fold-in pieces are
         empty: training clicks are folded in, for test users the validation clicks, too.
+    threshold : float, optional
+        Lowest rating that is a click; not saved.
     """
 
     pairs: dict[str, np.ndarray]
@@ -119,6 +121,7 @@ class Clicks:
     dropped: dict[str, int] = field(default_factory=dict)
     origin: str = ""
     weak: bool = False
+    threshold: float | None = None
 
     def __repr__(self) -> str:
         clicks = sum(map(len, self.pairs.values()))
@@ -327,7 +330,8 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     pairs = {"train": cells[training], **held_out}
 
     user_ids, item_ids = ratings.user_ids[permuted], ratings.item_ids[vocabulary]
-    return Clicks(pairs, user_ids, item_ids, *counts, ratings.name, ratings.titles, dropped, origin)
+    about = ratings.name, ratings.titles, dropped, origin, False, threshold
+    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about)
 
 
 def clicks_of_parts(
@@ -395,8 +399,8 @@ def _weak_clicks(
     origin = _tell(train, rows, threshold, dropped)
 
     user_ids, item_ids = train.user_ids[users], train.item_ids[vocabulary]
-    about = train.name, train.titles, dropped, origin
-    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about, weak=True)
+    about = train.name, train.titles, dropped, origin, True, threshold
+    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about)
 
 
 def _tell(ratings: Ratings, rows: int, threshold: float, dropped: dict[str, int]) -> str:

@@ -34,6 +34,7 @@ NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
 DATE = r"\d{4}-\d\d-\d\d"
+SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
@@ -177,23 +178,26 @@ class Layout:
 
     def wrong(self, what: str, more: str = "") -> DataError:
         """Return the error for columns that cannot be told apart."""
-        if self.request.exactly:
-            way_out = self.request.exactly
-        elif len(self.names) == 1:
-            way_out = "say with `separator` what is between fields"
-        else:
-            way_out = f"say which is which with {self.suggestion()}{more}"
-        return DataError(f"{self.place}: {what}; {way_out}")
+        way_out = self.request.exactly or f"say which is which with {self.suggestion()}"
+        return DataError(f"{self.place}: {what}; {way_out}{more}")
 
     def remedy(self, role: str) -> str:
-        """Return advice on a column that is wrong for its role."""
+        """Return advice on a column that is wrong for its role.
+
+        For ratings that look like times, `role` is 'times'.
+        """
         if self.request.exactly:
             return self.request.exactly
 
-        wrong = self.columns[role]
-        kept = ROLES[:3]
+        wrong = self.columns["rating" if role == "times" else role]
+        kept = ROLES[:3] if role == "timestamp" or self.header else ROLES[:2]
         given = {other: at for other, at in self.columns.items() if other in kept and at != wrong}
-        return f"name other columns, as with {self.suggestion(given, wrong)}"
+        if role == "timestamp":
+            return f"leave it out: say {self.suggestion(given)}"
+        if role == "times":
+            given["timestamp"] = wrong
+            return f"if they are times, say {self.suggestion(given, wrong)}"
+        return f"name another column, as with {self.suggestion(given, wrong)}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
         """Return the text of a likely `columns`, to paste.
@@ -281,27 +285,11 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
 
     if len(names) >= len(request.needed) and _is_header(layout):
         return replace(layout, header=number)
+    _check_width(layout)
 
     layout = replace(layout, rows=rows)
-    if request.asked:
-        return layout
-
-    if layout.filled() > len(request.roles):
-        raise layout.wrong(f"{layout.filled()} columns without names", MATRIX)
-    for role, at in layout.columns.items():
-        if role != "timestamp" and layout.holds(DATE, at):
-            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
-
-    first = [row[0].strip() for row in rows]
-    counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
-    if len(first) >= FEWEST_COUNTED and layout.filled() > len(request.needed) and first in counts:
-        beside = {role: at for at, role in enumerate(request.roles[: layout.filled() - 1], 1)}
-        users_first = {role: at for at, role in enumerate(request.needed)}
-        raise DataError(
-            f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
-            f"index does: say {layout.suggestion(beside)}; or "
-            f"{layout.suggestion(users_first)} if these are users"
-        )
+    if not request.asked:
+        _refuse_unnamed(layout)
     return layout
 
 
@@ -318,9 +306,27 @@ def _separator(lines: Sequence[str], request: Request) -> str:
         wide = widths[0] >= len(request.needed)
         steady = wide and len(set(widths)) == 1
         double = separator in ONE_CHARACTER and widths[0] > 1  # "a||b" is cut by "|" too
+        if separator == "||" and any("|" in line.replace("||", "") for line in lines):
+            double = False  # a field is empty
         return steady, wide, double, separator != " " or not wide, widths[0]
 
     return max(SEPARATORS, key=preference)
+
+
+def _check_width(layout: Layout) -> None:
+    """Raise DataError unless the first line has enough fields."""
+    request, width = layout.request, len(layout.names)
+    fewest = len(request.needed)
+    if width == fewest or (width > fewest and not request.exactly):
+        return
+
+    way_out = "name another separator with `separator` if that is the reason"
+    if request.needed[width:] == ("rating",):
+        way_out += "; `model=ease`, which ranks clicks, needs no rating"
+    raise DataError(
+        f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
+        f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"
+    )
 
 
 def _is_header(layout: Layout) -> bool:
@@ -339,12 +345,41 @@ def _is_header(layout: Layout) -> bool:
     if request.asked or request.exactly or found_again:
         return False
 
-    of_a_row = {role: at for at, role in enumerate(request.needed)}
     raise DataError(
         f"{layout.place}: {', '.join(map(repr, first))} may be the names of the columns or the "
         f"first row: if names, say {replace(layout, header=1).suggestion()}; if a row, say "
-        f"{layout.suggestion(of_a_row)}"
+        f"`columns={_numbered(request.needed)}`"
     )
+
+
+def _refuse_unnamed(layout: Layout) -> None:
+    """Raise DataError if columns without names are not user, item, rating in this order."""
+    request, width = layout.request, layout.filled()
+    first = [row[0].strip() for row in layout.rows]
+    counts = [[str(number + begin) for number in range(len(first))] for begin in (0, 1)]
+    counted = len(first) >= FEWEST_COUNTED and first in counts
+    if counted and len(request.needed) <= width <= len(ROLES) + 1 and width > 2:
+        after = {role: at for at, role in enumerate(ROLES[: width - 1], 1)}
+        with_index = layout.suggestion(after, wrong=0)
+        raise DataError(
+            f"{layout.place}: column 0 counts the rows ({first[0]}, {first[1]}, ...), as a saved "
+            f"index does: say {with_index}; or `columns={_numbered(request.needed)}` if "
+            "these are users"
+        )
+
+    if width > len(ROLES):
+        raise layout.wrong(f"{width} columns without names", MATRIX)
+    for role, at in layout.columns.items():
+        if role != "timestamp" and layout.holds(DATE, at):
+            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
+        is_time = role in ("user", "item") and layout.holds(SECONDS, at)
+        if is_time and layout.holds(BELOW_1000, width - 1):
+            raise layout.wrong(f"column {at} would be the {role}, and looks like times")
+
+
+def _numbered(roles: Sequence[str], first: int = 0) -> str:
+    """Return the text of `columns` for roles in order, numbered from `first`."""
+    return ",".join(f"{role}={at}" for at, role in enumerate(roles, first))
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:

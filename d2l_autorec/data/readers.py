@@ -254,7 +254,8 @@ def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
         if '"' in line and not quoted_fields(line, character):
             raise DataError(
                 f"{path}, line {number}: a quoted field does not end in its line: say "
-                "`quotes=False` if quotes are part of the text, else correct them"
+                "`quotes=False` if quotes are part of the text, else correct them, or save the "
+                "file without the column of long texts"
             )
 
 

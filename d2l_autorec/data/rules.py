@@ -46,7 +46,8 @@ class Table:
     origin : str
         What was recognised, in words.
     way_out : callable
-        (role) to advice if its column is the wrong one.
+        (role) to advice if its column is the wrong one; the role is 'times' for ratings that are
+        times.
     """
 
     name: str
@@ -126,7 +127,14 @@ def table_of_frame(df: Any, columns: Mapping[str, str | None]) -> Table:
     if not len(df):
         raise DataError("the frame has no rows: each must be one rating")
     parts = {role: _column_of(df[name]) for role, name in columns.items()}
-    return Table("frame", parts, "frame, row {}".format, "frame", lambda _: "name other columns")
+    wrong = {"times": "name the column of ratings", "timestamp": "leave `timestamp` out"}
+    return Table(
+        "frame",
+        parts,
+        "frame, row {}".format,
+        "frame",
+        lambda role: wrong.get(role, f"name the column that holds the {role}s"),
+    )
 
 
 def _column_of(column: Any) -> "pa.ChunkedArray":
@@ -247,10 +255,14 @@ def times_of(table: Table) -> np.ndarray | None:
     times = numbers_of(column)
     if re.match(DATED, str(column.type)) and not np.isfinite(times).any():
         import pandas as pd
+        import pyarrow as pa
 
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         dates = column.to_pandas(date_as_object=False)
         moments = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
-        times = ((moments - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).to_numpy(float)
+        seconds = moments.dt.tz_convert(None).to_numpy().astype("datetime64[s]")
+        times = np.where(np.isnat(seconds), np.nan, seconds.astype(float))
 
     _refuse_no_numbers(table, times, "timestamp")
     beyond = np.abs(times) >= 2.0**53
@@ -327,7 +339,7 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
     """Raise DataError for times, ids and counts; warn of zeros that may mean 'not rated'."""
     low, high = float(different[0]), float(different[-1])
     half = np.median(values) if high > HUGE else 0
-    what, way_out = "", table.way_out("rating")
+    what, way_out = "", table.way_out("times")
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
 
     if np.abs(different).min() >= HUGE:

@@ -172,8 +172,17 @@ def read_train_and_test(
     cut = len(first)
     both = {}
     for role in first.columns:
-        chunks = [chunk for table in (first, second) for chunk in table.columns[role].chunks]
-        both[role] = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string())
+        parts = first.columns[role], second.columns[role]
+        kinds = {part.type for part in parts}
+        kind = kinds.pop() if len(kinds) == 1 else pa.string()
+        try:
+            chunks = [chunk for part in parts for chunk in part.cast(kind).chunks]
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{train} and {test} differ: the {role} is {parts[0].type} in the one and "
+                f"{parts[1].type} in the other: save both in one format"
+            ) from error
+        both[role] = pa.chunked_array(chunks, kind)
 
     def locate(row: int) -> str:
         return first.locate(row) if row < cut else second.locate(row - cut)
@@ -185,9 +194,9 @@ def read_train_and_test(
     is_test = rows >= cut
     told = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
     ratings = replace(ratings, origin=told)
-    parts = ratings.part(~is_test), ratings.part(is_test)
-    check_apart({"train": parts[0], "test": parts[1]})
-    return parts
+    kept, held_out = ratings.part(~is_test), ratings.part(is_test)
+    check_apart({"train": kept, "test": held_out})
+    return kept, held_out
 
 
 def load_ratings(

@@ -258,6 +258,7 @@ class RunConfig:
     clip = False  # whether predictions are clipped to the rating scale
     center = False  # whether a network predicts user and item means before its first step
     based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
+    has_penalty: ClassVar[Any] = False  # whether the network returns one beside the prediction
     logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
     unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
     sized_by: ClassVar[str] = ""  # the option that sets how large the network is
@@ -387,6 +388,12 @@ class RunConfig:
             raise ConfigError("net is trained as a whole: leave out `pretrain`")
         if own.loss is not None and self.at_once:
             raise ConfigError(f"loss has no effect: `model={self.model}` is computed at once")
+
+        if own.loss is not None and own.net is None and self.has_penalty:
+            raise ConfigError(
+                f"loss cannot take the place of the loss of `model={self.model}`, which has a "
+                "penalty beside the prediction: choose a model or preset without one"
+            )
 
         dense = own.net is not None or own.loss is not None  # neither knows sparse batches
         config = replace(self, kernel="dense") if dense else replace(self)

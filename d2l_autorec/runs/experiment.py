@@ -385,6 +385,7 @@ class Experiment(ABC):
             "kernel": {"chosen": self.kernel, "why": self.why},
             "threads": kernels.threads(),
             "versions": versions(),
+            "own_network": self.config.own.net is not None,
         }
         return RunFolder.begin(path, self.config, about, self.save_data)
 

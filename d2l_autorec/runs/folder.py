@@ -96,6 +96,7 @@ class RunFolder:
         with files.telling_damage(file):  # of an unfinished run no digest tells that it was edited
             digests = dict(about["files"])
             began = {name: about[name] for name in ABOUT}
+            began["own_network"] = about.get("own_network", False)  # runs before 0.3 lack it
 
         result = None
         if (path / "result.json").exists():

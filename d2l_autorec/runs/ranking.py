@@ -107,25 +107,41 @@ class RankingExperiment(Experiment):
         """Return the data's entries for result.json, beside the sizes."""
         [example_user] = self.train_data.user_ids[:1].tolist()
         repeated = self.train_data.dropped.get(REPEATS, 0)
-        return {"repeated_clicks": repeated, "example_user": example_user}
+        return {
+            "repeated_clicks": repeated,
+            "threshold": self.train_data.threshold,
+            "example_user": example_user,
+        }
 
 
 def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = None) -> Clicks:
     """Return the clicks that the options ask for, or `newer` ones, after those of `start`."""
     config.check_single()
     ratings = read_or_load(config, implicit=True) if newer is None else newer
-    threshold, known = config.threshold, None
+    threshold = config.threshold
     if start:
+        threshold = start.metrics.get("threshold") if threshold is None else threshold
         threshold = usual_threshold(ratings) if threshold is None else threshold
         clicks = ratings.part(ratings.values >= threshold)
         clicks = replace(clicks, values=np.ones(len(clicks)), scale=(1.0, 1.0))
-        [ratings], threshold = following(start.ratings, [clicks]), 1.0
+        [ratings] = following(start.ratings, [clicks])
         known = Known(*(start.metrics[name] for name in Known._fields))
         if config.split != "users" or sum(known[:3]) != start.ratings.num_users:
             raise ConfigError(
-                "`from_` goes on with clicks only if they are split by users: leave `split` out"
+                "a run whose clicks are not split by users cannot be gone on from: begin a new run "
+                "with all clicks"
             )
+        return replace(_prepared(config, ratings, 1.0, known), threshold=threshold)
+    return _prepared(config, ratings, threshold)
 
+
+def _prepared(
+    config: ClickModel, ratings: Ratings, threshold: float | None, known: Known | None = None
+) -> Clicks:
+    """Return the clicks of ratings, held out as the options say; `known` users stay where they are.
+
+    See `prepare_clicks`.
+    """
     users: float | Fold = config.heldout_users
     if config.split == "k-fold":
         users = Fold(int(config.fold), config.folds)

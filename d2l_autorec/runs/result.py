@@ -45,7 +45,8 @@ Rankings, means over test users, at each cut-off K of `cut_offs`:
   measured, `test_users_without_held_out`, which are not; of a split by time all are trained on
 - `train_clicks`; of validation and test users those that are shown, `validation_tr_clicks` and
   `test_tr_clicks`, and those held out, `validation_te_clicks` and `test_te_clicks`
-- `repeated_clicks` on the same item by the same user, which count once
+- `repeated_clicks` on the same item by the same user, which count once; `threshold`, the lowest
+  rating that is a click, where the clicks were made of ratings
 - `chosen`: options that a model chose by validation (EASE)
 - `validation_ndcg@100` of the best epoch; `best_beta` of a Mult-VAE
 """

@@ -5,6 +5,7 @@ all items. For other models, ridge regression fits a user vector to them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     Raises
     ------
     DataError
-        If the file cannot be read, a rating is no number or outside the
+        If the file cannot be read or has several users, a rating is no number or outside the
         run's scale, an item occurs twice, or no item is known.
     """
     from ..data.layout import Request
@@ -206,6 +207,12 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     roles = ("item",) if predictor.config.task == "ranking" else ("item", "rating")
     exactly = f"it must have no columns but {','.join(roles)}"
     table = read_table(path, Request(roles, separator=",", exactly=exactly))
+    users: Any = ()
+    with suppress(DataError):  # as usual, there is no such column
+        whose = Request(("user",), separator=",", exactly=exactly)
+        users = read_table(path, whose).columns["user"].unique()
+    if len(users) > 1:
+        raise DataError(f"{path} has ratings of {len(users)} users: give those of one")
     values = values_of(table, (-np.inf, np.inf))
     codes, ids, _ = ids_of(table, "item")
 

@@ -200,6 +200,7 @@ def test_an_address_that_is_taken(run, in_process):
         (["--workers", "0"], "--workers: it is '0': it must be a whole number, from 1 to 64"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid, port 8000, cannot be"),
         (["--host", "192.0.2.1"], "192.0.2.1, port 8000, cannot be listened on"),
+        (["--allowed-host", "https://a.org"], "'https://a.org': it must be a name, as rec."),
     ],
 )
 def test_options(run, in_process, arguments, fragment):

@@ -14,7 +14,7 @@ from helpers import assert_user_error, written
 from pyarrow import parquet
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.sources import read_ratings
+from d2l_autorec.data.sources import read_ratings, read_train_and_test
 from d2l_autorec.support.errors import DataError, DataWarning
 
 
@@ -45,6 +45,22 @@ REFUSED = {
         "column 0 counts the rows (0, 1, ...), as a saved index does: say "
         "`columns=user=1,item=2,rating=3`; or `columns=user=0,item=1,rating=2` if these are users",
     ),
+    "saved index of clicks": (
+        rows(lambda k: f"{k},{k % 7},{k % 5}"),
+        f"as a saved index does: say `columns=user=1,item=2{CLICKS}; or `columns=user=0,item=1,",
+    ),
+    "saved index of ratings with times": (
+        rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5},88125000{k % 9}"),
+        "as a saved index does: say `columns=user=1,item=2,rating=3,timestamp=4`; or",
+    ),
+    "times for users": (
+        rows(lambda k: f"8812500{k:02},{k % 7},{k % 5},{1 + k % 5}"),
+        f"column 0 would be the user, and looks like times; {SAY}user=1,item=2,rating=3",
+    ),
+    "an empty column before the items": (
+        rows(lambda k: f"u{k % 7}\t\tArtist {k % 5}\t{k % 9 + 1}"),
+        "item id '' is missing; all 40 rows",
+    ),
     "two columns and separators at the end": (
         head("7,2,", "7,3,"),
         "no column for rating among '7', '2', ''; say which is which with",
@@ -57,13 +73,13 @@ REFUSED = {
     "words": (
         head("user,item,rating", "a,x,like", "b,y,dislike"),
         f"line 2: the rating 'like' is not a number; all 2 rows are affected, {WRONG}write them "
-        f"as 4.5, or remove them; else name other columns, as with `columns=user=user,item=item"
+        f"as 4.5, or remove them; else name another column, as with `columns=user=user,item=item"
         f"{CLICKS}",
     ),
     "dates of another form": (
         head("user,item,rating,timestamp", "a,x,3,01/02/2020", "b,y,4,02/02/2020"),
-        f"{WRONG}write them as 1580472000, or as 2020-01-31 12:00:00, or remove them; else name "
-        "other columns, as with `columns=user=user,item=item,rating=rating`",
+        f"{WRONG}write them as 1580472000, or as 2020-01-31 12:00:00, or remove them; else leave "
+        "it out: say `columns=user=user,item=item,rating=rating`",
     ),
     # the columns to paste
     "values that repeat": (
@@ -105,7 +121,7 @@ REFUSED = {
     ),
     "a rating stays one": (
         head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
-        "name other columns, as with `columns=user=who,item=item_id,rating=rating`",
+        "name another column, as with `columns=user=who,item=item_id,rating=rating`",
     ),
     # ids
     "missing": (
@@ -176,7 +192,8 @@ REFUSED = {
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
-        "look like times or ids: name other columns, as with `columns=user=0,item=1,rating=3`",
+        "look like times or ids: if they are times, say "
+        "`columns=user=0,item=1,rating=3,timestamp=2`",
     ),
     "ids for ratings": (
         rows(lambda k: f"1,{k},{k * 7}", 300),
@@ -342,3 +359,41 @@ def test_many_rows_keep_their_order(tmp_path):
     ratings = read_ratings(written(tmp_path, head(*lines)))
     assert ratings.values.tolist() == values.tolist()
     assert (ratings.user_ids[ratings.users] == [f"u{p // 900}" for p in pairs.tolist()]).all()
+
+
+def test_dates_beyond_those_of_pandas_and_few_days(tmp_path):
+    """9999-12-31 often means never; a column of few days may be categorical."""
+    text = "user,item,rating,timestamp\n" + rows(lambda k: f"{k % 7},{k},3,2020-01-0{1 + k % 9}")
+    ratings = read_ratings(written(tmp_path, text + "9,9,3,9999-12-31\n9,8,3,1600-01-01\n"))
+    assert ratings.timestamps.max() == 253_402_214_400  # by GNU date
+    assert ratings.timestamps.min() == -11_676_096_000
+
+    days = pd.Categorical(["2020-01-01", "2020-01-02"] * 1000)
+    frame = pd.DataFrame({"user": range(2000), "item": 1, "rating": 3, "when": days})
+    ratings = Ratings.from_frame(frame, timestamp="when")
+    assert sorted(set(ratings.timestamps.tolist())) == [1_577_836_800, 1_577_923_200]
+
+
+def test_a_train_and_a_test_file_of_other_types(tmp_path):
+    """Large ids that are floats in one file are those of the other, or refused."""
+    ids = [10.0**15 + 5, 10.0**15 + 6, 7.0]
+    frame = pd.DataFrame({"user": ids, "item": [1, 2, 3], "rating": [3, 4, 5]})
+    frame.to_parquet(tmp_path / "train.parquet")
+    frame.assign(item=[3, 1, 2]).to_parquet(tmp_path / "test.parquet")
+    train, test = read_train_and_test(tmp_path / "train.parquet", tmp_path / "test.parquet")
+    assert set(train.user_ids[test.users]) == set(map(int, ids)) == set(train.user_ids)
+
+    nested = '{"user": {"id": 1}, "item": 1, "rating": 3}\n'
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text(nested)
+    with pytest.raises(DataError, match="user id .* must be a text or a whole number"):
+        read_train_and_test(tmp_path / "train.jsonl", tmp_path / "test.jsonl")
+    with pytest.raises(DataError, match="differ: the user is .* in the one and struct"):
+        read_train_and_test(tmp_path / "train.parquet", tmp_path / "test.jsonl")
+
+
+def test_bars_with_an_empty_field(tmp_path):
+    ratings = read_ratings(
+        written(tmp_path, rows(lambda k: f"{k % 7}|{k}||3")), "user=0,item=1,rating=3"
+    )
+    assert (ratings.num_users, ratings.num_items) == (7, 40)

@@ -81,7 +81,11 @@ MALFORMED = {
     "empty file": ("", "", "is empty", "each line must hold"),
     "only a header": ("user,item,rating", "", "no line follows the header"),
     "blanks after a header": ("user,item,rating\n\n \n", "", "no line follows the header"),
-    "one column": ("1\n2\n3\n", "", "line 1: no column for item among '1'; say with --separator"),
+    "one column": (
+        "1\n2\n3\n",
+        "",
+        "line 1: 1 column (separated by '::'), needed are user,",
+    ),
     "unknown header": ("a,b,c\n1,10,4\n", "", "line 1: no column for user", "--columns"),
     "column not in header": (
         PLAIN,

@@ -55,7 +55,7 @@ ERRORS = [
     ("id,title\na,x\nb,y\n", "none of its 2 ids is an item of frame, whose ids are like 7: give"),
     ("id,title\n7,x\n8,y\n7,z\n", "line 4: id '7' has the title 'z' here, and 'x' above: keep o"),
     ("item,genre\n7,x\n", "no column for title among 'item', 'genre'; it must have the columns id"),
-    ("7,x,1995\n", "3 columns without names; it must have the columns id and title"),
+    ("7,x,1995\n", "3 columns .*, needed are id, title; it must have the columns id and title"),
     ("", "is empty; it must have the columns id and title"),
     ("id,title\n,x\n7,y\n", "line 2: the id '' is missing"),
 ]

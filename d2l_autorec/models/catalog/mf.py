@@ -43,6 +43,11 @@ class MFConfig(RatingModel):
     compared = {"matrix factorization": {}}
     presets = {"best": {**BEST, **OWN_BEST}}
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the network returns a penalty beside the prediction."""
+        return self.penalty > 0
+
     def fused_loss(self) -> str:
         """Return the name of the loss, which the compiled steps know."""
         return "l2"

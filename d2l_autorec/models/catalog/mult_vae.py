@@ -110,6 +110,7 @@ class MultVAEConfig(ClickAutoencoderConfig):
     )
     search_beta: bool = training_option(False, "anneal to 1, then train anew to the best beta")
 
+    has_penalty = True
     compared = {"Mult-VAE": {}}
     _network = "MultVAE"
 

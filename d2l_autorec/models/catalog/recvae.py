@@ -67,7 +67,7 @@ class RecVAEConfig(ClickModel):
 
     about = "variational autoencoder with a composite prior"
     sized_by = "hidden"
-    logits = unit_rows = True
+    logits = unit_rows = has_penalty = True
     compared = {"RecVAE": {}}
 
     def network(self, data: Any) -> Any:
