@@ -183,6 +183,8 @@ def test_an_own_network_loss_and_callback(tmp_path):
     user = train.user_ids[0]
     again = d2l.load_run(tmp_path / "own", net)
     assert again.recommend(user, 3) == model.recommend(user, 3)
+    with pytest.raises(d2l.ConfigError, match="has a network of your own, which commands cannot"):
+        d2l.load_run(again.path)
     assert model.similar_items(train.item_ids[0], 3)
     assert len(model.export(tmp_path / "out")) == 3
 
@@ -212,6 +214,7 @@ def test_training_begins_with_the_values_of_an_own_network():
 
 
 def test_what_cannot_be_had_is_said():
+    from mxnet import gluon
     from mxnet.gluon import nn
 
     ratings = d2l.load_ratings("synthetic:60x40x900")
@@ -219,5 +222,10 @@ def test_what_cannot_be_had_is_said():
         d2l.train_model(d2l.MFConfig(), ratings, net=nn.Dense(40))
     with pytest.raises(d2l.ConfigError, match="is not known: give its layer `in_units`"):
         d2l.train_model(d2l.AutoRecConfig(based="user", cpus=1), ratings, net=nn.Dense(40))
+    for config in (d2l.MFConfig(preset="best"), d2l.MultVAEConfig(), d2l.RecVAEConfig()):
+        with pytest.raises(d2l.ConfigError, match="has a penalty beside the prediction"):
+            d2l.train_model(config, ratings, loss=gluon.loss.L2Loss())
+    with pytest.raises(d2l.ConfigError, match="`out` and `resume` exclude each other"):
+        d2l.train_model(d2l.MFConfig(), ratings, out="one", resume="other")
     with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):
         d2l.make_config(model="own-kn")

@@ -204,6 +204,18 @@ def test_who_is_held_out_stays_so(weeks):
     check_taken_over(start, model)
 
 
+def test_the_threshold_stays_the_one_of_the_start(at_home):
+    """4 of ratings to 5, though the newer ones are all 1, or 4 and 5."""
+    ratings = d2l.load_ratings("synthetic:60x80x1500")
+    users, items = ["new"] * 12, ratings.item_ids[:12].tolist()
+    start = d2l.train_model(d2l.EASEConfig(), d2l.prepare_clicks(ratings, min_user_clicks=1))
+    for values, users_after in ((1, 0), ([4, 5] * 6, 1)):
+        newer = pd.DataFrame({"user": users, "item": items, "rating": values})
+        model = d2l.train_model(None, d2l.Ratings.from_frame(newer), start=start)
+        assert model.ratings.num_users == start.ratings.num_users + users_after
+        assert model.metrics["threshold"] == 4
+
+
 @pytest.mark.slow
 def test_a_tenth_more_of_ml_100k(data_dir):
     """In time order: a third of the time of training anew at most, and as good."""

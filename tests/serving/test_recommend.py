@@ -169,6 +169,7 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
             "no column for item among 'rating', 'film'; it must have no columns but item,rating",
         ),
         ("", "is empty"),
+        ("user,item,rating\n8,{0},4\n9,{1},3\n", "has ratings of 2 users: give those of one"),
         ("u,1\n", "item 'u' is not among the 80 items"),
         (None, "cannot be read (No such file or directory)"),
     ],
