@@ -54,6 +54,8 @@ class Request:
         if `columns` may say which column is which.
     quotes : bool
         Whether a '"' may enclose a field.
+    optional : tuple of str
+        Other roles that a column may have by its name.
     """
 
     needed: tuple[str, ...]
@@ -61,6 +63,7 @@ class Request:
     separator: str | None = None
     exactly: str = ""
     quotes: bool = True
+    optional: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -166,7 +169,7 @@ class Layout:
         plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
         named = {
             role: [at for at, name in enumerate(plain) if re.fullmatch(KNOWN_NAMES[role], name)]
-            for role in self.request.roles
+            for role in (*self.request.roles, *self.request.optional)
         }
         return {role: found for role, found in named.items() if found}
 

@@ -237,7 +237,7 @@ def parser_of(annotation: Any) -> Callable[[str], Any]:
         return lambda text: int(text) if _is_whole(text) else text
     if annotation in (Sizes, Shares):
         one = _whole_number if annotation == Sizes else _number
-        return lambda text: tuple(map(one, text.split(",")))
+        return lambda text: tuple(map(one, text.split(","))) if "," in text else one(text)
     return {"N": _whole_number, "X": _number}.get(METAVARS.get(annotation, ""), str)
 
 

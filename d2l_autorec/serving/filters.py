@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.options import AT_LEAST_0
 from ..runs.options import whole_number
-from ..support.errors import warn
+from ..support.errors import DataError, warn
 
 if TYPE_CHECKING:
     from ..data.ids import IdMap
@@ -83,6 +84,8 @@ def given_ids(given: Sequence[str], known: "IdMap") -> list[str]:
             ids.append(value)
         elif os.path.isfile(value):
             ids += read_ids(Path(value))
+        elif re.search(r"\.(csv|tsv|txt|jsonl?|parquet|feather|gz)$", value):
+            raise DataError(f"{value} cannot be read (no such file): check its name")
         else:
             ids += chain(*csv.reader(io.StringIO(value), skipinitialspace=True))
     return ids

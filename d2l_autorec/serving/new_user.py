@@ -5,7 +5,6 @@ all items. For other models, ridge regression fits a user vector to them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from ..data.ids import listed
 from ..support.errors import DataError, warn
 from .filters import Selection
 from .predictor import Predictor, Rated, Scored
+
+LIKES = "ratings are not read by a model of clicks: give the items that were liked, without them"
 
 
 def recommend_new_user(predictor: Predictor, rated: Rated, selection: Selection) -> list[Scored]:
@@ -170,6 +171,8 @@ def rated_by(predictor: Predictor, ratings: Mapping[Any, float] | Iterable[Any])
         if not isinstance(ratings, Mapping):
             raise DataError("ratings holds items alone: give a dict of item to rating")
         values = list(ratings.values())
+    elif isinstance(ratings, Mapping) and set(ratings.values()) != {1}:
+        raise DataError(LIKES)
     items = predictor.items.positions(names)
 
     low, high = predictor.ratings.bounds
@@ -206,14 +209,14 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
 
     roles = ("item",) if predictor.config.task == "ranking" else ("item", "rating")
     exactly = f"it must have no columns but {','.join(roles)}"
-    table = read_table(path, Request(roles, separator=",", exactly=exactly))
-    users: Any = ()
-    with suppress(DataError):  # as usual, there is no such column
-        whose = Request(("user",), separator=",", exactly=exactly)
-        users = read_table(path, whose).columns["user"].unique()
-    if len(users) > 1:
-        raise DataError(f"{path} has ratings of {len(users)} users: give those of one")
+    wanted = Request(roles, separator=",", exactly=exactly, optional=("user", "rating"))
+    table = read_table(path, wanted)
+    people = table.columns.get("user", ())
+    if len(set(people)) > 1:
+        raise DataError(f"{path} has ratings of {len(set(people))} users: give those of one")
     values = values_of(table, (-np.inf, np.inf))
+    if "rating" not in roles and (values != 1).any():
+        raise DataError(f"{path}: {LIKES}")
     codes, ids, _ = ids_of(table, "item")
 
     low, high = predictor.ratings.bounds

@@ -1,6 +1,7 @@
 """The frame of every command: its parser, one-line errors, exit codes and warnings."""
 
 import argparse
+import atexit
 import gc
 import os
 import re
@@ -8,7 +9,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeAlias
 
 from .. import __version__
@@ -178,15 +179,17 @@ def _own_warnings() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with an exit code; a worker that has failed ends at once.
+    """End this process with an exit code, without taking its libraries apart.
 
-    At the interpreter's exit an open key-value store waits until every worker is done, and
-    those wait for this one: nobody would ever learn of its failure.
+    A half-loaded MXNet prints more, and a thread of Arrow's may abort the process. Only a worker
+    that is done takes the long way: an open key-value store waits there until every worker is.
     """
-    if code and os.environ.get("DMLC_ROLE") == "worker":
+    if "DMLC_ROLE" in os.environ and not code:
+        gc.freeze()  # else the interpreter's last garbage collection goes through all libraries
+        sys.exit(code)
+    if "DMLC_ROLE" not in os.environ:
+        atexit._run_exitfuncs()
+    with suppress(OSError):
         sys.stdout.flush()
-        os._exit(code)
-    if code:  # all is said, but a half-loaded MXNet would print more
-        discard(2)
-    gc.freeze()  # else the interpreter's last garbage collection goes through all libraries
-    sys.exit(code)
+        sys.stderr.flush()
+    os._exit(code)

@@ -1,6 +1,7 @@
 """The commands with models that rank clicks: runs, resumes, options, use, export, comparison."""
 
 import json
+import shlex
 import warnings
 from dataclasses import replace
 
@@ -186,6 +187,21 @@ def test_options_are_parsed_and_never_evaluated(in_process, tmp_path):
     process = in_process("run", "--model", "mult-vae", *ARGUMENTS, "--hidden", sizes)
     assert_user_error(process, "is not a whole number")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("model", ["ease", "mult-dae"])
+def test_the_final_run_can_be_pasted(in_process, tmp_path, model):
+    """As all of its options can: `dropout` is a number for the one, and several for the other."""
+    given = ("--dropout", "0.5") if model == "mult-dae" else ()
+    data = ("--dataset", "synthetic:60x80x1500", "--heldout-users", "5", "--min-user-clicks", "1")
+    epochs = ("--epochs", "2", "--hidden", "6") if model == "mult-dae" else ()
+    process = in_process("run", "--model", model, *data, *given, *epochs, "--out", "one")
+    [line] = [line for line in process.stdout.splitlines() if line.startswith("final run")]
+    succeeded(in_process("run", *shlex.split(line)[5:], "--quiet", "--out", "final"))
+    result = json.loads((tmp_path / "final" / "result.json").read_text())
+    assert (result["model"], result["heldout_users"]) == (model, 0)
+    config = load_run(tmp_path / "final").config
+    assert config.dropout == (0.5,) if model == "mult-dae" else config.dropout >= 0
 
 
 @pytest.mark.parametrize("model", ["mult-vae", "ease"])
