@@ -141,7 +141,8 @@ def test_a_model_can_be_copied_and_pickled(name, parts, clicks, tmp_path):
     config, (train, test) = COPIED[name], parts
     ranks = config.model in ("mult-vae", "ease", "popularity")
     model = d2l.train_model(config, clicks) if ranks else d2l.train_model(config, train, test)
-    items = dict.fromkeys(train.item_ids[:3].tolist(), 4)
+    liked = train.item_ids[:3].tolist()
+    items = liked if ranks else dict.fromkeys(liked, 4)
 
     dumps = (pickle.dumps, pickle._dumps)  # joblib goes by the second, which is Python's
     copies = [copy.deepcopy(model), *(pickle.loads(dump(model)) for dump in dumps)]

@@ -41,7 +41,7 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
     wrong = [
         f"`{name}={shown(value)}` (was {shown(began.get(name, 'not there'))})"
         for name, value in given.items()
-        if name not in began or value != began[name]
+        if name not in began or began[name] not in (value, (value,))  # one of several sizes
     ]
     if wrong:
         raise ConfigError(

@@ -7,7 +7,7 @@ import uuid
 
 import numpy as onp
 import pytest
-from helpers import assert_user_error, by_hand, finish, finish_own
+from helpers import assert_user_error, by_hand, finish, finish_own, succeeded
 
 import d2l_autorec as d2l
 from d2l_autorec.data.ids import IdMap
@@ -309,3 +309,27 @@ def test_titles_of_ml100k(data_dir, tmp_path, in_process):
     process = in_process("recommend", str(run.path), "--user", "196", "--items", "50,181")
     assert "50    Star Wars (1977)" in process.stdout
     assert "Return of the Jedi (1983)" in process.stdout
+
+
+def test_ratings_are_not_taken_for_likes(tmp_path, in_process):
+    """A file of likes, or ids; ratings of which one is low are refused by a model of clicks."""
+    ratings = d2l.load_ratings("synthetic:60x80x900")
+    clicks = d2l.prepare_clicks(ratings, heldout_users=5, min_user_clicks=1)
+    run = d2l.train_model(d2l.EASEConfig(quiet=True), clicks, out=tmp_path / "run")
+    liked = run.ratings.item_ids[:2].tolist()
+    text = "ratings are not read by a model of clicks: give the items that were liked, without them"
+    with pytest.raises(DataError, match=text):
+        run.recommend_new_user(dict(zip(liked, (5, 1))))
+    assert run.recommend_new_user(dict.fromkeys(liked, 1)) == run.recommend_new_user(liked)
+
+    path = tmp_path / "me.csv"
+    path.write_text("item,rating\n{},5\n{},1\n".format(*liked))
+    assert_user_error(in_process("recommend", "run", "--new-user", "me.csv"), text)
+    path.write_text("{}\n{}\n".format(*liked))
+    succeeded(in_process("recommend", "run", "--new-user", "me.csv"))
+
+
+def test_a_file_that_is_not_there_is_no_id(run, in_process):
+    given = ["--user", str(run.ratings.user_ids[0]), "--exclude", "nope.csv"]
+    process = in_process("recommend", str(run.path), *given)
+    assert_user_error(process, "nope.csv cannot be read (no such file): check its name")
