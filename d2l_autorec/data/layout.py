@@ -380,9 +380,9 @@ def _refuse_unnamed(layout: Layout) -> None:
             raise layout.wrong(f"column {at} would be the {role}, and looks like times")
 
 
-def _numbered(roles: Sequence[str], first: int = 0) -> str:
-    """Return the text of `columns` for roles in order, numbered from `first`."""
-    return ",".join(f"{role}={at}" for at, role in enumerate(roles, first))
+def _numbered(roles: Sequence[str]) -> str:
+    """Return the text of `columns` for roles in order, numbered from 0."""
+    return ",".join(f"{role}={at}" for at, role in enumerate(roles))
 
 
 def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:

@@ -12,7 +12,6 @@ import math
 import platform
 import sys
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -34,7 +33,7 @@ from ..models.kinds import REFITTED, RunConfig
 from ..models.mf import MF
 from ..models.options import computing_options
 from ..models.sparse_autorec import row_model
-from ..support.errors import ConfigError, DataError, DataWarning, NumericalError
+from ..support.errors import ConfigError, DataError, NumericalError, warn
 from ..support.files import locked, remove_parts
 from ..support.seeds import Purpose, mxnet_seed
 from ..support.terminal import SignalWatch, remark_once, step
@@ -691,7 +690,7 @@ def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> 
 
     if not row_model(network).reads_sparse:
         why = f"the sparse kernels do not cover {type(network).__name__}"
-        warnings.warn(f"{why}: it trains dense", DataWarning, stacklevel=2)
+        warn(f"{why}: it trains dense", level=3)
         return "dense", why
 
     return "sparse", "CPU contexts, and the kernels cover the network"

@@ -200,8 +200,9 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     Raises
     ------
     DataError
-        If the file cannot be read or has several users, a rating is no number or outside the
-        run's scale, an item occurs twice, or no item is known.
+        If the file cannot be read, has several users, or has ratings though the run reads clicks;
+        if a rating is no number or outside the run's scale, an item occurs twice, or no item is
+        known.
     """
     from ..data.layout import Request
     from ..data.readers import read_table

@@ -184,11 +184,11 @@ def leave(code: int) -> NoReturn:
     A half-loaded MXNet prints more, and a thread of Arrow's may abort the process. Only a worker
     that is done takes the long way: an open key-value store waits there until every worker is.
     """
-    if "DMLC_ROLE" in os.environ and not code:
-        gc.freeze()  # else the interpreter's last garbage collection goes through all libraries
-        sys.exit(code)
     if "DMLC_ROLE" not in os.environ:
         atexit._run_exitfuncs()
+    elif not code:
+        gc.freeze()  # else the interpreter's last garbage collection goes through all libraries
+        sys.exit(code)
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
