@@ -222,6 +222,13 @@ def test_given_validation_stops_early(parts):
     assert len(model.ratings) == len(whole) + len(test)
 
 
+@pytest.mark.parametrize("patience, epochs", [(5, 6), (0.25, 6), (1, 2)])
+def test_patience_may_be_a_share_of_all_epochs(patience, epochs, parts):
+    options = {**SMALL, "epochs": 20, "val_ratio": 0.2, "lr": 1e-30}  # too low for any change
+    model = d2l.train_model(d2l.AutoRecConfig(**options, patience=patience), *parts)
+    assert len(model.history) == epochs
+
+
 def test_clicks(tmp_path):
     clicks = d2l.prepare_clicks(d2l.load_ratings(SET), 3.0, 1, heldout_users=12)
     config = d2l.MultDAEConfig(hidden=8, epochs=2, quiet=True, cpus=1, batch_size=16)

@@ -16,6 +16,7 @@ from .options import (
     FRACTION,
     HELD_OUT,
     LARGEST,
+    PATIENCE,
     PAUSE,
     PENALTY,
     POSITIVE,
@@ -65,7 +66,7 @@ BEST: Options = dict(  # for ratings, whatever the model
     clip=True,
     val_ratio=0.1,
     refit=True,
-    patience=100,
+    patience=0.2,
     lr_schedule="cosine",
     lr_warmup=0.1,  # the first epoch still predicts about the means, for data with no more in it
 )
@@ -188,7 +189,9 @@ class RunConfig:
     batch_size: int | str = training_option(
         256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1)
     )
-    patience: int = training_option(10, "epochs without a better score", AT_LEAST_1, VALIDATED)
+    patience: float = training_option(
+        10, "epochs without a better score, or a share of all", PATIENCE, VALIDATED
+    )
     eval_every: int = training_option(1, "evaluate every N-th epoch, and the last", AT_LEAST_1)
     lr_schedule: str = training_option(
         "constant", "learning rate over epochs: see --lr-step", one_of(SCHEDULES)

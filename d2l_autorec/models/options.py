@@ -121,6 +121,11 @@ HELD_OUT = Check(
     f"a number of users, {LARGEST} at most, or a fraction below 0.5",
     metavar="N|FRACTION",
 )
+PATIENCE = Check(
+    lambda v: 0 < v < 1 or (1 <= v <= LARGEST and float(v).is_integer()),
+    "a whole number of epochs, or a share of all above 0 and below 1",
+    metavar="N|SHARE",
+)
 PAUSE = Check(
     lambda v: seconds_of(v) > 0 if isinstance(v, str) else 1 <= v <= LARGEST,
     "epochs from 1, as in 5, or seconds above 0, as in 60s",

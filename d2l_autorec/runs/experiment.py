@@ -520,7 +520,8 @@ class Experiment(ABC):
         """Train the network; keep what was reached if training ends early."""
         config, phase = self.config, self.checkpoint.phase
         training, (epochs, rate) = self._training(), self._schedule()
-        if should_stop(training.history, config.patience, config.score):
+        patience = config.patience * (epochs if config.patience < 1 else 1)
+        if should_stop(training.history, patience, config.score):
             epochs = len(training.history)
 
         keeper = Checkpointing(self.checkpoint, self.folder, config.score, config.checkpoint_every)
@@ -535,7 +536,7 @@ class Experiment(ABC):
                 *([callbacks.Averaging(averages)] if config.of_phase(phase).average else ()),
                 callbacks.Evaluation(measures, config.eval_every, epochs, beta, averages),
                 callbacks.FiniteMetrics(),
-                callbacks.EarlyStopping(config.patience, config.score),
+                callbacks.EarlyStopping(patience, config.score),
                 *config.own.callbacks,
                 *(self._of_search if phase == "search" else ()),
             ]

@@ -148,7 +148,7 @@ class FiniteMetrics(Callback):
 class EarlyStopping(Callback):
     """A callback that ends a training once `patience` epochs have brought no better score."""
 
-    def __init__(self, patience: int, score: Score) -> None:
+    def __init__(self, patience: float, score: Score) -> None:
         self._patience = patience
         self._score = score
 

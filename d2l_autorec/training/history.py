@@ -117,7 +117,7 @@ def best_epoch(history: History, score: Score = RMSE) -> int | None:
     return min(scores, key=lambda pair: pair[1])[0] if scores else None
 
 
-def should_stop(history: History, patience: int, score: Score = RMSE) -> bool:
+def should_stop(history: History, patience: float, score: Score = RMSE) -> bool:
     """Return whether the last `patience` epochs brought no better validation score.
 
     It is False after an epoch that was not evaluated.

@@ -205,7 +205,7 @@ def test_clicks_that_are_no_folds(name, options):
 @pytest.mark.parametrize("limit", [{"trials": 2}, {"minutes": 0.001}])
 def test_no_trial_could_be_trained(limit, train):
     given = {**SMALL, "lr": 1e30, "lr_schedule": "constant"}
-    with pytest.raises(DataError, match="none of the [12] trials could be trained: .*exploded"):
+    with pytest.raises(DataError, match="none of the [0-9]+ trials could be trained: .*exploded"):
         tune(given, train, **limit)
 
 

@@ -46,7 +46,7 @@ class ClickAutoencoderConfig(ClickModel):
     wd: float = redefault(RunConfig, "wd", 0.0)
     decay: str = redefault(RunConfig, "decay", "weights")
     epochs: int = redefault(RunConfig, "epochs", 200)
-    patience: int = redefault(RunConfig, "patience", 200)
+    patience: float = redefault(RunConfig, "patience", 200)
     hidden: Sizes = option(
         (600, 200),
         "hidden units up to the code; the decoder mirrors them",

@@ -44,7 +44,7 @@ class RecVAEConfig(ClickModel):
     wd: float = redefault(RunConfig, "wd", 0.0)
     decay: str = redefault(RunConfig, "decay", "weights")
     epochs: int = redefault(RunConfig, "epochs", 200)
-    patience: int = redefault(RunConfig, "patience", 40)
+    patience: float = redefault(RunConfig, "patience", 40)
     eval_every: int = redefault(RunConfig, "eval_every", 4)
     batch_size: int | str = redefault(ClickModel, "batch_size", 100)
     hidden: Sizes = option(
