@@ -89,7 +89,9 @@ class RunFolder:
         """
         file = path / "config.json"
         if not file.is_file():
-            raise DataError(f"{path} is not a run folder: it has no config.json; name another one")
+            runs = sorted(config.parent for config in path.glob("*/config.json"))
+            advice = f"name a run in it, such as {runs[0]}" if runs else "name another one"
+            raise DataError(f"{path} is not a run folder: it has no config.json; {advice}")
 
         about = files.read_json(file)
         config = config_of(about, file)

@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import mxnet as mx
 import numpy as onp
 from mxnet import autograd, np
+from mxnet.ndarray import NDArray as MXNetArray  # of which mxnet.np's arrays are a subclass
 
 from ..kernels.csr import CSRBatch, numpy_view
 from ..models.sparse_autorec import predict
-from ..support.errors import NumericalError
+from ..support.errors import ConfigError, NumericalError
 from .devices import Shard, split_and_load
 from .history import EpochRecord, StepSums
 from .losses import observed_errors
@@ -47,7 +48,10 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
             inputs = shard.arrays[:-1] or shard.arrays
             outputs.append(predict(training.net, *inputs))
         for output, shard in zip(outputs, shards):
-            losses.append(training.loss(output, shard.arrays[-1]) * shard.weight)
+            found = training.loss(output, shard.arrays[-1])
+            if not isinstance(found, MXNetArray):
+                raise ConfigError(f"the loss returned {found!r:.40}: it must be an array of MXNet")
+            losses.append(found * shard.weight)
 
     autograd.backward(losses)
     training.trainer.step(len(batch[0]))

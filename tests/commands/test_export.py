@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -115,7 +116,10 @@ def test_user_errors(run, in_process, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     process = in_process("export", str(run.path), "--out", str(tmp_path / "file"))
     assert_user_error(process, "cannot be written", "--out")
-    assert_user_error(in_process("export", str(tmp_path)), "is not a run folder")
+    assert_user_error(in_process("export", str(tmp_path)), "is not a run folder", "name another")
+    shutil.copytree(run.path, tmp_path / "runs" / "mine")
+    inside = f"such as {tmp_path / 'runs' / 'mine'}"
+    assert_user_error(in_process("export", str(tmp_path / "runs")), "is not a run folder", inside)
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     process = in_process("export", str(run.path), "--out", str(tmp_path / "e"))

@@ -19,7 +19,7 @@ from d2l_autorec.runs import experiment
 from d2l_autorec.serving.tables import read_tables
 from d2l_autorec.support import files
 from d2l_autorec.support.cli import run_command
-from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.errors import ConfigError, DataError
 from d2l_autorec.support.files import locked, read_json, replacing, write_atomically
 
 QUICK = ("--dataset", "synthetic:30x40x300", "--hidden", "4", "--epochs", "2")
@@ -88,6 +88,12 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse_folders)
     write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == ["file"]
+
+
+def test_a_file_that_must_not_be_read_is_no_damage(tmp_path):
+    with pytest.raises(DataError, match=r"a\.csv must not be read \(Permission denied\): allow it"):
+        with files.telling_damage(tmp_path / "a.csv"):
+            raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_too_little_memory_is_no_damage(run, monkeypatch):
