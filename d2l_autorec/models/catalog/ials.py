@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..vectors import FoldIn
 
 PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # the grid, with that of the weights
-WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0)
+WEIGHTS = (0.01, 0.017, 0.03, 0.06, 0.1, 0.17, 0.3, 0.6, 1.0)
 USUAL_PENALTY, USUAL_WEIGHT = 0.003, 0.1  # where nothing can be chosen: the paper's on ML-20M
 TRIED_FACTORS, TRIED_SWEEPS = 32, 5  # limits while penalty and weight are chosen
 SPREAD = 0.1  # standard deviation of initial factors, times the square root of their number
