@@ -58,7 +58,8 @@ class TrainedModel:
         The options of the run.
     ratings : Ratings
         All that each user is known to have rated or clicked, which is not recommended to them,
-        with the maps to your own ids and titles.
+        with the maps to your own ids and titles. Of a model that ranks, a click is a 1, and a
+        rating below the threshold a 0.5.
     inputs : Ratings
         The part of `ratings` that the network reads, as it did when it was
         measured. Left out are test ratings, validation ratings of a run without

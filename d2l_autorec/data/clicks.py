@@ -10,7 +10,7 @@ times, it is weak (B. Marlin, Collaborative Filtering: A Machine Learning Perspe
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ FEWEST_TO_SPLIT = 5  # none is held out of a user's clicks if there are fewer
 PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
 SPLIT_BY = ("heldout_users", "validation_users", "weak")  # what is saved of the split
 INPUTS = ("train", "validation_tr", "test_tr")
+BELOW, NO_CLICK = "below", 0.5  # pairs rated below the threshold, and their value beside clicks of 1
 
 
 class Fold(NamedTuple):
@@ -89,7 +90,8 @@ class Clicks:
     pairs : dict
         Name of a piece ('train', 'validation_tr', 'validation_te', 'test_tr', 'test_te') to
         (user, item) positions, ndarray of int32, shape (n, 2). A name that ends with _tr is
-        fold-in, one with _te is held out.
+        fold-in, one with _te is held out. 'below' are ratings below the threshold, by which
+        nothing is trained or measured; but a user does not want those items recommended.
     user_ids : ndarray
         Your own ids of the training users, then of the validation and of the test users.
     item_ids : ndarray
@@ -124,7 +126,7 @@ class Clicks:
     threshold: float | None = None
 
     def __repr__(self) -> str:
-        clicks = sum(map(len, self.pairs.values()))
+        clicks = sum(len(self.pairs[piece]) for piece in PIECES)
         size = f"{len(self.user_ids):,} users x {len(self.item_ids):,} items"
         return f"Clicks({self.name}: {clicks:,} clicks of {size})"
 
@@ -178,6 +180,13 @@ class Clicks:
         columns = users, items, np.ones(len(users)), self.user_ids, self.item_ids
         return Ratings(*columns, None, (1.0, 1.0), self.titles, self.name, self.origin)
 
+    def rated(self) -> Ratings:
+        """Return all clicks as ratings of 1, and what was rated below the threshold as 0.5."""
+        clicks, scale = self.interactions(), (NO_CLICK, 1.0)
+        below = self.interactions([BELOW])
+        below = replace(below, values=np.full(len(below), NO_CLICK), scale=scale)
+        return replace(clicks, scale=scale).joined(below)
+
     def counts(self) -> dict[str, int]:
         """Return numbers for the result file: of users, of items, and of clicks in each piece."""
         return {
@@ -204,7 +213,7 @@ class Clicks:
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file; nothing in it is pickled."""
-        pairs = {f"pairs/{piece}": self.pairs[piece] for piece in PIECES}
+        pairs = {f"pairs/{piece}": cells for piece, cells in self.pairs.items()}
         save_archive(path, self, **pairs, **{name: getattr(self, name) for name in SPLIT_BY})
 
     @classmethod
@@ -218,6 +227,7 @@ class Clicks:
         """
         with opened_archive(path) as (stored, about):
             pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
+            pairs[BELOW] = stored.get(f"pairs/{BELOW}", pairs["train"][:0])  # runs before 0.3 lack it
             split_by = {name: stored[name].item() for name in SPLIT_BY if name in stored}
             return cls(pairs, **split_by, **about)
 
@@ -295,7 +305,7 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     kept, dropped = _filter(ratings, threshold, of_users, of_items)
     if split is not None:
         earlier, latest = split(kept)
-        return _weak_clicks((*split(earlier), latest), len(ratings), threshold, dropped)
+        return _weak_clicks((*split(earlier), latest), [ratings], threshold, dropped)
 
     # the users that have clicks, in ascending order of their ids, and then permuted
     ascending = np.argsort(ratings.user_ids, kind="stable")
@@ -316,10 +326,12 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
         counts = _count_heldout(test, validation, len(permuted))
 
     # each click's user and item as they are numbered from now on; -1 is an item of no training user
-    users = _positions(permuted, ratings.num_users)[kept.users]
+    new_users = _positions(permuted, ratings.num_users)
+    users = new_users[kept.users]
     training = users < len(permuted) - sum(counts)
     vocabulary = _in_order(kept.items[training])
-    items = _positions(vocabulary, ratings.num_items)[kept.items]
+    new_items = _positions(vocabulary, ratings.num_items)
+    items = new_items[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
     origin = _tell(ratings, len(ratings), threshold, dropped)
 
@@ -327,7 +339,8 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     by_user = np.argsort(rank_of_user, kind="stable")
     cells = np.stack([users, items], axis=1)
     held_out = _split_heldout(cells[by_user], len(permuted) - sum(counts), counts)
-    pairs = {"train": cells[training], **held_out}
+    below = _below(ratings, threshold, new_users, new_items)
+    pairs = {"train": cells[training], **held_out, BELOW: below}
 
     user_ids, item_ids = ratings.user_ids[permuted], ratings.item_ids[vocabulary]
     about = ratings.name, ratings.titles, dropped, origin, False, threshold
@@ -370,14 +383,16 @@ def clicks_of_parts(
     if validation is None:
         fitting, *others = random_split(fitting, seed=generator(seed, Purpose.VALIDATION))
 
-    rows = sum(map(len, given))
-    return _weak_clicks((fitting, *others, tested), rows, threshold, dropped)
+    return _weak_clicks((fitting, *others, tested), given, threshold, dropped)
 
 
 def _weak_clicks(
-    parts: Sequence[Ratings], rows: int, threshold: float, dropped: dict[str, int]
+    parts: Sequence[Ratings], given: Sequence[Ratings], threshold: float, dropped: dict[str, int]
 ) -> Clicks:
-    """Return the clicks of a training, validation and test part, all by training users."""
+    """Return the clicks of a training, validation and test part, all by training users.
+
+    They were made of the `given` ratings.
+    """
     train = parts[0]
     users, vocabulary = np.unique(train.users), _in_order(train.items)
     new_users = _positions(users, train.num_users)
@@ -396,7 +411,9 @@ def _weak_clicks(
     counts = [len(np.unique(pairs[piece][:, 0])) for piece in ("validation_te", "test_te")]
     lost = sum(map(len, parts)) - sum(map(len, pairs.values()))
     dropped = {**dropped, "users or items without training clicks": lost}
-    origin = _tell(train, rows, threshold, dropped)
+    origin = _tell(train, sum(map(len, given)), threshold, dropped)
+    below = [_below(ratings, threshold, new_users, new_items) for ratings in given]
+    pairs[BELOW] = np.concatenate(below)
 
     user_ids, item_ids = train.user_ids[users], train.item_ids[vocabulary]
     about = train.name, train.titles, dropped, origin, True, threshold
@@ -466,6 +483,17 @@ def _filter(
         "items with few clicks": len(single) - len(frequent),
         "users with few clicks": len(frequent) - len(kept),
     }
+
+
+def _below(
+    ratings: Ratings, threshold: float, new_users: np.ndarray, new_items: np.ndarray
+) -> np.ndarray:
+    """Return the pairs that were rated below the threshold, and are no clicks, at new positions."""
+    keys, is_below = pair_keys(ratings), ratings.values < threshold
+    below = np.setdiff1d(keys[is_below], keys[~is_below])
+    users, items = np.divmod(below, ratings.num_items)
+    cells = np.stack([new_users[users], new_items[items]], axis=1)
+    return cells[(cells >= 0).all(axis=1)]
 
 
 def _count_heldout(test: int | float, validation: int | float, users: int) -> tuple[int, int]:

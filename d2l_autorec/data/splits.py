@@ -208,11 +208,11 @@ def all_to_train(ratings: Ratings) -> Split:
 
 
 def validation_split(
-    ratings: Ratings, val_ratio: float, rng: np.random.Generator, seen: int = 0
+    ratings: Ratings, val_ratio: float, rng: np.random.Generator, known: np.ndarray
 ) -> Split:
     """Split off validation ratings, each with probability `val_ratio`.
 
-    The first `seen` ratings, which a network was trained on before, are never among them.
+    The `known` ones, a mask of those that a network was trained on before, are never among them.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def validation_split(
         If either part would be empty.
     """
     is_validation = rng.uniform(size=len(ratings)) >= 1 - val_ratio
-    is_validation[:seen] = False
+    is_validation &= ~known
     advice = "raise it, or do without validation by `val_ratio=0`"
     return _split(ratings, is_validation, f"`val_ratio={val_ratio:g}`", "validate", advice)
 

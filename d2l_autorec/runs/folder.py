@@ -139,7 +139,7 @@ class RunFolder:
         path = self.path / TRAINING_DATA[self.config.task]
         if self.config.task == "ranking":
             clicks = Clicks.load(path)
-            return clicks.interactions(), clicks.interactions(clicks.inputs), clicks
+            return clicks.rated(), clicks.interactions(clicks.inputs), clicks
 
         ratings, is_input = Ratings.load_known(path)
         return ratings, ratings if is_input is None else ratings.part(is_input), None

@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import gluon
 from scipy import sparse
 
-from ..data.clicks import REPEATS, Clicks, Fold, Known, prepare_clicks, usual_threshold
+from ..data.clicks import NO_CLICK, REPEATS, Clicks, Fold, Known, prepare_clicks, usual_threshold
 from ..data.ratings import Ratings
 from ..data.splits import following, leave_last_out, time_split
 from ..evaluation.ranking import RankingEvaluation
@@ -53,9 +53,9 @@ class RankingExperiment(Experiment):
         self.train_data.save(path)
 
     def served(self) -> tuple[Ratings, Ratings]:
-        """Return the known clicks, and those of them that the trained network reads."""
+        """Return all that was rated, and the clicks that the trained network reads."""
         clicks = self.train_data
-        return clicks.interactions(), clicks.interactions(clicks.inputs)
+        return clicks.rated(), clicks.interactions(clicks.inputs)
 
     def matrix(self, phase: str) -> sparse.csr_matrix:
         """Return the clicks of the training users, users x items, which every phase has."""
@@ -122,9 +122,11 @@ def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = N
     if start:
         threshold = start.metrics.get("threshold") if threshold is None else threshold
         threshold = usual_threshold(ratings) if threshold is None else threshold
-        clicks = ratings.part(ratings.values >= threshold)
-        clicks = replace(clicks, values=np.ones(len(clicks)), scale=(1.0, 1.0))
-        [ratings] = following(start.ratings, [clicks])
+        values = np.where(ratings.values >= threshold, 1.0, NO_CLICK)
+        newer = replace(ratings, values=values, scale=start.ratings.scale)
+        [clicked] = following(start.ratings, [newer.part(values == 1)])
+        below = newer.part(values < 1).over(clicked.user_ids, clicked.item_ids)
+        ratings = clicked.joined(below)
         known = Known(*(start.metrics[name] for name in Known._fields))
         if config.split != "users" or sum(known[:3]) != start.ratings.num_users:
             raise ConfigError(

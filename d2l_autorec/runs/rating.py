@@ -1,6 +1,8 @@
 """Runs of models that predict held-out ratings: split, batches, evaluation and baseline."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from ..evaluation.rating import RatingEvaluation
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import OFFICIAL_FOLDS, SPLITS_BY_SHARE, RatingModel, RunConfig
 from ..models.sparse_autorec import CodeAutoencoder, codes
+from ..support.errors import DataError, warn
 from ..support.seeds import Purpose, generator
 from ..support.terminal import remark_once
 from ..training.loaders import DenseRows, Loader, Pairs, eval_loader, train_loader
@@ -54,21 +57,19 @@ class RatingExperiment(Experiment):
                 {"train": data.train, "validation": data.validation, "test": data.test}
             )
 
-        seen = 0  # first ratings, which are not for validation
+        known: Any = np.zeros(len(data.train), dtype=bool)  # those that do not validate
         if self.start:
-            given = [part for part in data if part is not None]
-            newer, data = data, RatingParts(*splits.following(self.start.ratings, given))
-            seen = 0 if self.config.anew else len(data.train) - len(newer.train)
+            data, known = self._after_start(data)
         self.train_data = self.fitting = data.train
         self.test, self.validation = data.test, data.validation
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif share := self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
-            if seen and share * (len(data.train) - seen) < FEWEST_NEWER:
+            if known.any() and share * np.sum(~known) < FEWEST_NEWER:
                 remark_once("few newer ratings: all ratings validate, and training will be short")
-                seen = 0
-            self.fitting, self.validation = splits.validation_split(data.train, share, rng, seen)
+                known[:] = False
+            self.fitting, self.validation = splits.validation_split(data.train, share, rng, known)
         self.num_ratings = len(self.train_data) + len(self.test)
         self.tested_ids = self.test.user_ids
         self.ignorance = max(map(abs, self.train_data.bounds))
@@ -78,6 +79,32 @@ class RatingExperiment(Experiment):
         if self.config.reads == "pairs":
             self.matrix_shape = Pairs.of(self.fitting).shape
         self.initializer = mx.init.Normal(self.config.init_sigma)
+
+    def _after_start(self, newer: RatingParts) -> tuple[RatingParts, np.ndarray]:
+        """Return the newer parts after the start's ratings, and which training ratings it knows.
+
+        What the start was trained on would not test it, or validate: it is moved to training.
+        """
+        given = [part for part in newer if part is not None]
+        train, *held_out = splits.following(self.start.ratings, given)
+        earlier = np.arange(len(train)) < len(train) - len(newer.train)
+        over = {"user_ids": train.user_ids, "item_ids": train.item_ids}
+        trained = splits.pair_keys(replace(self.start.inputs, **over))
+
+        moved = [np.isin(splits.pair_keys(part), trained) for part in held_out]
+        if count := sum(map(np.sum, moved)):
+            warn(
+                f"{count:,} of {sum(map(len, moved)):,} ratings to test or validate with are of "
+                "pairs that the start was trained on: they train"
+            )
+            train = reduce(Ratings.joined, (p.part(m) for p, m in zip(held_out, moved)), train)
+            held_out = [part.part(~mask) for part, mask in zip(held_out, moved)]
+        if len(newer.test) and not len(held_out[0]):
+            raise DataError("no test rating is new to the start: give newer ratings, or no test")
+
+        known = np.isin(splits.pair_keys(train), trained)
+        known[: len(earlier)] |= earlier
+        return RatingParts(train, *held_out), known & (not self.config.anew)
 
     _rows: tuple[str, Any] = ("", None)  # of a phase
 

@@ -121,7 +121,8 @@ class Predictor:
         self._known = inputs
         self.cold_users, self.cold_items = (counts == 0 for counts in inputs.counts())
         self.withheld = self.cold_items
-        self.counts = ratings.counts()[1]
+        is_click = ratings.values == ratings.bounds[1]  # not below the threshold
+        self.counts = (ratings.part(is_click) if config.task == "ranking" else ratings).counts()[1]
 
         self.user_table: Any = parts.users and parts.users.weights
         self.user_biases: Any = parts.users and parts.users.biases

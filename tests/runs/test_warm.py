@@ -186,7 +186,7 @@ def test_who_is_held_out_stays_so(weeks):
     clicks = d2l.prepare_clicks(old, 3.0, heldout_users=5, validation_users=7, min_item_clicks=3)
     start = d2l.train_model(config, clicks)
     model = d2l.train_model(type(config)(lr=STILL, min_user_clicks=4), new, start=start)
-    found = model.ratings
+    found = model.ratings.part(model.ratings.values == 1)
     assert found.item_ids[: clicks.num_items].tolist() == clicks.item_ids.tolist()
     assert set(found.user_ids[-5:]) == set(clicks.test.user_ids)
     assert set(found.user_ids[-12:-5]) == set(clicks.validation.user_ids)
@@ -214,6 +214,51 @@ def test_the_threshold_stays_the_one_of_the_start(at_home):
         model = d2l.train_model(None, d2l.Ratings.from_frame(newer), start=start)
         assert model.ratings.num_users == start.ratings.num_users + users_after
         assert model.metrics["threshold"] == 4
+
+
+def test_what_the_start_was_trained_on_tests_nothing():
+    """A file of all ratings, old and new, is what many have each week."""
+    whole = d2l.load_ratings("synthetic:60x80x1500")
+    is_old = np.arange(1500) % 10 > 1
+    old_train, old_test = d2l.random_split(whole.part(is_old), 0.3, seed=5)
+    config = d2l.AutoRecConfig(preset="chapter", epochs=2, hidden=8, quiet=True)
+    start = d2l.train_model(config, old_train, old_test)
+    train, test = d2l.random_split(whole, 0.3, seed=6)
+    again = [pair for pair in rows_of(test) if pair in rows_of(old_train)]
+
+    told = f"{len(again)} of {len(test)} ratings to test or validate with are of pairs that"
+    for anew in (False, True):
+        with pytest.warns(d2l.DataWarning, match=told):
+            model = d2l.train_model(d2l.AutoRecConfig(anew=anew), train, test, start=start)
+        assert model.metrics["test_ratings"] == len(test) - len(again)
+        clean = {pair: value for pair, value in rows_of(test).items() if pair not in again}
+        users, items = zip(*clean)
+        errors = model.predict(users, items) - [*clean.values()]
+        assert np.sqrt(np.mean(errors**2)) == pytest.approx(model.metrics["test_rmse"], abs=1e-6)
+
+    only_old = d2l.random_split(old_train, 0.3)
+    with pytest.raises(d2l.DataError, match="no test rating is new to the start: give newer"):
+        d2l.train_model(None, *only_old, start=start)
+
+
+def test_what_was_no_click_stays_so():
+    """Items that were rated low, before or since, are not recommended after a week either."""
+    old = {("u", i): 5 if i % 2 else 1 for i in range(12)} | {("v", i): 5 for i in range(12)}
+    old |= {(f"w{n}", i): 4 for n in range(6) for i in range(n, n + 6)}
+    new = {("u", 1): 2, ("u", 2): 5, ("v", 12): 1, ("x", 3): 5, ("x", 4): 1, ("w0", 12): 5}
+    config = d2l.EASEConfig(penalty=1.0, quiet=True)
+    clicks = d2l.prepare_clicks(ratings_of(old), min_user_clicks=1, heldout_users=0)
+    start = d2l.train_model(config, clicks)
+    assert rows_of(start.ratings) == {pair: 1.0 if v > 3 else 0.5 for pair, v in old.items()}
+    newer = d2l.EASEConfig(min_user_clicks=1)
+    rated = rows_of(d2l.train_model(newer, ratings_of(new), start=start).ratings)
+    assert rated == rows_of(start.ratings) | {
+        ("u", 2): 1.0,
+        ("v", 12): 0.5,
+        ("x", 3): 1.0,
+        ("x", 4): 0.5,
+        ("w0", 12): 1.0,
+    }
 
 
 @pytest.mark.slow

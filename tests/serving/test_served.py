@@ -7,6 +7,7 @@ import pytest
 from helpers import train_run
 
 from d2l_autorec.data.clicks import Clicks
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import load_and_split
@@ -89,7 +90,15 @@ def test_predictions_are_those_that_were_measured(name, tmp_path):
 def test_rankings_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RANKING_RUNS[name], tmp_path / "run")
     clicks = Clicks.load(tmp_path / "run" / "clicks.npz")
-    assert cells(run.ratings) == cells(clicks.interactions())
+    is_click = run.ratings.values == 1
+    assert cells(run.ratings.part(is_click)) == cells(clicks.interactions())
+    rated = {  # also below the threshold
+        (user, item)
+        for user, item in cells(load_ratings(run.config.dataset, seed=run.config.seed))
+        if user in clicks.user_ids and item in clicks.item_ids
+    }
+    assert cells(run.ratings) == rated and len(run.ratings) == len(rated)
+    assert set(run.ratings.values[~is_click].tolist()) == {0.5}
     assert_nothing_rated_is_recommended(run)
     first = len(clicks.user_ids) - clicks.heldout_users
     scores = predictor_of(run).unclipped(np.arange(first, len(clicks.user_ids)))
