@@ -30,7 +30,7 @@ FEWEST_TO_SPLIT = 5  # none is held out of a user's clicks if there are fewer
 PIECES = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
 SPLIT_BY = ("heldout_users", "validation_users", "weak")  # what is saved of the split
 INPUTS = ("train", "validation_tr", "test_tr")
-BELOW, NO_CLICK = "below", 0.5  # pairs rated below the threshold, and their value beside clicks of 1
+BELOW, NO_CLICK = "below", 0.5  # what was rated below the threshold; its value beside clicks of 1
 
 
 class Fold(NamedTuple):
@@ -227,7 +227,8 @@ class Clicks:
         """
         with opened_archive(path) as (stored, about):
             pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
-            pairs[BELOW] = stored.get(f"pairs/{BELOW}", pairs["train"][:0])  # runs before 0.3 lack it
+            # runs before 0.3 lack it
+            pairs[BELOW] = stored.get(f"pairs/{BELOW}", pairs["train"][:0])
             split_by = {name: stored[name].item() for name in SPLIT_BY if name in stored}
             return cls(pairs, **split_by, **about)
 

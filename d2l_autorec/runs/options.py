@@ -29,7 +29,8 @@ from ..support.files import read_json
 from ..support.texts import flag
 
 SOURCES = ("dataset", "ratings", "train", "test")
-OF_A_RUN = (*SOURCES, "from_", "anew")  # options that a run does not inherit from another
+# options that a run does not inherit from another: the titles are with the other's ratings
+OF_A_RUN = (*SOURCES, "titles", "from_", "anew")
 OF_A_SOURCE = (*SOURCES, "columns", "separator", "quotes", "duplicates", "scale", "titles")
 METAVARS: dict[object, str] = {int: "N", int | None: "N", float: "X", float | None: "X"}
 METAVARS |= {Sizes: "N,...", Shares: "X,..."}

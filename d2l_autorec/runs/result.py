@@ -267,7 +267,8 @@ def final_command(config: RunConfig, result: dict[str, Any]) -> str:
     """Return a command that trains the same model on all data, without a test, or ''."""
     is_tested = result.get("test_ratings") or result.get("heldout_users")
     two_files = "train" in config.own_files()
-    if not is_tested or two_files or config.kvstore in DISTRIBUTED:
+    splits_as_start = config.from_ and (config.task == "ranking" or config.split != "random")
+    if not is_tested or two_files or splits_as_start or config.kvstore in DISTRIBUTED:
         return ""
 
     own = own_options(config) | {"preset": config.preset} | result.get("chosen", {})

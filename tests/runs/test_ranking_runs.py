@@ -201,6 +201,8 @@ def test_the_final_run_can_be_pasted(in_process, tmp_path, model):
     result = json.loads((tmp_path / "final" / "result.json").read_text())
     assert (result["model"], result["heldout_users"]) == (model, 0)
     config = load_run(tmp_path / "final").config
+    process = in_process("run", "--from", "one", *data[:2], *epochs[:2], "--out", "after")
+    assert "final run" not in succeeded(process).stdout  # its users stay held out
     assert config.dropout == (0.5,) if model == "mult-dae" else config.dropout >= 0
 
 

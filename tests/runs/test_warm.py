@@ -113,6 +113,15 @@ def test_a_week_later(at_home, tmp_path):
     assert about[0]["train_sha256"] == about[1]["train_sha256"]
 
 
+def test_titles_are_kept_without_their_file(at_home, tmp_path):
+    (tmp_path / "titles.csv").write_text("id,title\n1,Alien\n")
+    named = ("--ratings", "old.csv", "--titles", "titles.csv", "--model", "mean", "--out", "named")
+    succeeded(at_home(*named))
+    (tmp_path / "titles.csv").unlink()
+    succeeded(at_home("--from", "named", *GO_ON[2:], "--out", "later"))
+    assert d2l.load_run(tmp_path / "later").ratings.titles == {1: "Alien"}
+
+
 def test_killed_and_resumed(at_home, tmp_path):
     """From a checkpoint, or before the first, with the start's parameters; else not at all."""
     options = (*GO_ON, "--epochs", "6", "--patience", "6", "--checkpoint-every", "1")
