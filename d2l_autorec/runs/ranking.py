@@ -18,7 +18,7 @@ from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Fitted
 from ..models.catalog.popularity import PopularityConfig
 from ..models.kinds import ClickModel
-from ..support.errors import ConfigError
+from ..support.errors import ConfigError, DataError
 from ..training.loaders import Loader, train_loader
 from .experiment import Experiment
 from .rating import read_or_load
@@ -122,7 +122,15 @@ def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = N
     if start:
         threshold = start.metrics.get("threshold") if threshold is None else threshold
         threshold = usual_threshold(ratings) if threshold is None else threshold
-        clicks = ratings.part(ratings.values >= threshold)
+        is_click = ratings.values >= threshold
+        if config.threshold is None:  # a file without ratings, where each row is a 1
+            is_click |= (ratings.values == 1).all()
+        clicks = ratings.part(is_click)
+        if not len(clicks):
+            raise DataError(
+                f"{ratings.name}: none of the {len(ratings)} ratings reaches {threshold:g}, the "
+                "lowest that is a click: say another `threshold`"
+            )
         clicks = replace(clicks, values=np.ones(len(clicks)), scale=(1.0, 1.0))
         [ratings] = following(start.ratings, [clicks])
         known = Known(*(start.metrics[name] for name in Known._fields))
