@@ -432,9 +432,14 @@ def usual_threshold(ratings: Ratings) -> float:
     low, high = ratings.bounds
     if low in (0.5, 1) and high == 5:
         return 4.0
+    advised, why = np.median(ratings.values), "which half of them reach"
+    if len(values) == 1:
+        why = "with which each row is a click"
+    elif advised == values[0]:  # it would make a click of each
+        advised, why = values[1], "the second lowest"
     raise ConfigError(
         f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
-        f"that is one, as in `threshold={np.median(ratings.values):g}`, which half of them reach"
+        f"that is one, as in `threshold={advised:g}`, {why}"
     )
 
 
