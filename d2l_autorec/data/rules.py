@@ -231,11 +231,25 @@ def values_of(table: Table, scale: Scale, implicit: bool = False) -> np.ndarray:
         return np.ones(len(table), dtype=np.float32)
 
     exact = numbers_of(table.columns["rating"])
+    if not np.isfinite(exact).any():
+        exact = _likes_of(table.columns["rating"])
     _refuse_no_numbers(table, exact, "rating")
     with np.errstate(over="ignore"):
         values = exact.astype(np.float32)
     check_ratings(table, values, scale, implicit)
     return values
+
+
+def _likes_of(column: "pa.ChunkedArray") -> np.ndarray:
+    """Return 1 for True, 0 for False, whether a text or not, and NaN for anything else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not re.match("bool|(dictionary<values=)?(large_)?(bool|string)", str(column.type)):
+        return np.full(len(column), np.nan)
+    texts = pc.ascii_lower(column.cast(pa.string()))
+    places = pc.index_in(texts, pa.array(["false", "true"]))
+    return as_numpy(places.cast(pa.float64()), np.nan)
 
 
 def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:

@@ -267,6 +267,20 @@ def test_one_rule_for_csv_json_parquet_and_frames(tmp_path):
     assert Ratings.from_frame(floats).origin.endswith("ids are floats, read as whole numbers")
 
 
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+def test_true_and_false_are_1_and_0(tmp_path):
+    frame = FRAME.assign(rating=[True, False, True])
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    frame.to_json(tmp_path / "r.json", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "r.parquet")
+    for name in ("r.csv", "r.json", "r.parquet"):
+        columns = "user=user,item=item,rating=rating"
+        assert read_ratings(tmp_path / name, columns).values.tolist() == [1, 0, 1], name
+
+    for likes in (["TRUE", "false", "True"], pd.Categorical([True, False, True]), frame.rating):
+        assert Ratings.from_frame(frame.assign(rating=likes)).values.tolist() == [1, 0, 1]
+
+
 def test_polars(tmp_path):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(FRAME.to_dict("list"))
@@ -285,7 +299,8 @@ def test_polars(tmp_path):
         ),
         (FRAME.set_index(["user", "item"]), r"give df.reset_index\(\), as it is in the index"),
         (pd.concat({"a": FRAME}, axis=1), "one column of this name, but has .'a', 'user'."),
-        (FRAME.assign(rating=True), "the rating True is not a number; all 3 rows"),
+        (FRAME.assign(rating=[True, None, False]), "row 1: the rating is missing; 1 of 3 rows"),
+        (FRAME.assign(rating=["yes", "true", "no"]), "row 0: the rating 'yes' is not a number; 2"),
         (FRAME.assign(user=[7, None, 7]), "row 1: the user id None must be a text or"),
         (FRAME.assign(user=pd.array([7, None, 7], "Int64")), "the user id None is missing"),
         (FRAME.assign(user=["a", "NULL", None]), "row 1: the user id 'NULL' is missing; 2 of"),
