@@ -20,7 +20,7 @@ ITEMS = "item|movie|product|business|book|track|artist|recipe|game|song|anime|be
 KNOWN_NAMES = {  # patterns of names in small letters, without other signs than letters and digits
     "user": f"uid|({USERS})(id)?",
     "item": f"iid|sid|asin|isbn|({ITEMS})(id)?",
-    "rating": "ratings?|score|stars|overall|value|bookrating",
+    "rating": "ratings?|score|stars|overall|value|bookrating|(is)?click(ed)?",
     "timestamp": "timestamp|time|unixreviewtime",
     "title": f"({ITEMS})?(title|name)",
 }

@@ -34,6 +34,12 @@ UNDERSTOOD = {
         "item = business_id",
         ["u1", "u2"],
     ),
+    "Tenrec": (
+        "user_id,item_id,click,follow,like,share\n7,2,1,0,0,0\n8,3,0,0,0,0\n",
+        "rating = click (column 2), no timestamps; 2 ratings of 2 users x 2 items, scale 0..1",
+        [7, 8],
+        {"implicit": True},
+    ),
     "Book-Crossing": (
         '"User-ID";"ISBN";"Book-Rating"\n"7";"034545104X";"5"\n"8";"034545104X";"9"\n',
         "separated by ';', header",
