@@ -50,7 +50,7 @@ class Ratings:
         The ids in the source, in index order: integers, or strings. A part of
         a data set (a training set, say) keeps the ids of the whole.
     timestamps : ndarray of int64, shape (n,), optional
-        Seconds since 1970, or any number that grows with time.
+        Seconds since 1970, or any number that grows with time; float64 where some have fractions.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
     titles : dict, optional
@@ -83,7 +83,10 @@ class Ratings:
         for attribute in (*DTYPES, "user_ids", "item_ids"):
             column = getattr(self, attribute)
             if column is not None:
-                view = np.asarray(column, dtype=DTYPES.get(attribute)).view()
+                kind = DTYPES.get(attribute)
+                if attribute == "timestamps" and _has_fractions(np.asarray(column)):
+                    kind = np.float64
+                view = np.asarray(column, dtype=kind).view()
                 view.flags.writeable = False
                 object.__setattr__(self, attribute, view)
 
@@ -357,6 +360,10 @@ class Ratings:
         return digest.hexdigest()
 
 
+def _has_fractions(numbers: np.ndarray) -> bool:
+    return numbers.dtype.kind == "f" and bool((numbers % 1).any())
+
+
 def _moved(index: np.ndarray, ids: np.ndarray, to: IdMap) -> np.ndarray:
     """Return the positions in `to` of the ids that `index` stands for."""
     different, places = np.unique(index, return_inverse=True)
@@ -472,8 +479,9 @@ def ratings_of(
     del pairs
 
     exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
-    users, user_ids = canonical(users, user_ids, exact, times)
-    items, item_ids = canonical(items, item_ids, exact, times)
+    whole = None if times is None else np.floor(times)
+    users, user_ids = canonical(users, user_ids, exact, whole)
+    items, item_ids = canonical(items, item_ids, exact, whole)
     merged = f" merged ({duplicates})" if merges else ""
     repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
     size = size_of(values, user_ids, item_ids, scale)

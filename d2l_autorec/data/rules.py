@@ -261,7 +261,7 @@ def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
 
 
 def times_of(table: Table) -> np.ndarray | None:
-    """Return the timestamps as whole numbers, dates as seconds since 1970; None without any."""
+    """Return the timestamps as float64, dates as seconds since 1970; None without any."""
     column = table.columns.get("timestamp")
     if column is None:
         return None
@@ -275,13 +275,14 @@ def times_of(table: Table) -> np.ndarray | None:
             column = column.cast(column.type.value_type)
         dates = column.to_pandas(date_as_object=False)
         moments = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
-        seconds = moments.dt.tz_convert(None).to_numpy().astype("datetime64[s]")
-        times = np.where(np.isnat(seconds), np.nan, seconds.astype(float))
+        moments = moments.dt.tz_convert(None).to_numpy()
+        seconds = moments.astype("datetime64[s]")
+        times = seconds.astype(float) + (moments - seconds) / np.timedelta64(1, "s")
 
     _refuse_no_numbers(table, times, "timestamp")
     beyond = np.abs(times) >= 2.0**53
     table.refuse(beyond, "timestamp", "{} is beyond 2^53", "give seconds or milliseconds")
-    return times.astype(np.int64)
+    return times
 
 
 def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool = False) -> None:

@@ -78,14 +78,22 @@ def test_understood_and_said(tmp_path, case):
 @pytest.mark.parametrize(
     "times, seconds",
     [
-        (["2020-01-01", "1970-01-02 00:00:01.5"], [1577836800, 86401]),
+        (["2020-01-01", "1970-01-02 00:00:01.5"], [1577836800, 86401.5]),
+        (["1970-01-01 00:00:00.000001", "1969-12-31 23:59:59.25"], [1e-6, -0.75]),
+        (["1577836800.25", "1577836800.75"], [1577836800.25, 1577836800.75]),
+        (["1577836800.0", "9007199254740991"], [1577836800, 2**53 - 1]),
         (["1970-01-01T00:01:00Z", "1970-01-01T00:01"], [60, 60]),
     ],
 )
 def test_dates(tmp_path, times, seconds):
     lines = ["user,item,rating,timestamp", *(f"{k},x,3,{time}" for k, time in enumerate(times))]
     path = written(tmp_path, "\n".join(lines))
-    assert read_ratings(path).timestamps.tolist() == seconds
+    ratings = read_ratings(path)
+    assert ratings.timestamps.tolist() == seconds
+    whole = all(isinstance(time, int) for time in seconds)
+    assert ratings.timestamps.dtype == (np.int64 if whole else np.float64)
+    ratings.save(tmp_path / "r.npz")
+    assert Ratings.load(tmp_path / "r.npz").fingerprint == ratings.fingerprint
 
 
 NASTY = st.text(st.sampled_from("ab7 ,;\"'|:#\té\u0301{}\\-"), min_size=1, max_size=6)
