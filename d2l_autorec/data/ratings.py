@@ -470,7 +470,8 @@ def ratings_of(
             f"(`duplicates={duplicates}`)"
         )
         last = np.empty(len(first), dtype=np.int64)
-        last[pair_of] = rows
+        by_time = rows if times is None else np.argsort(times, kind="stable")
+        last[pair_of[by_time]] = by_time
         if duplicates == "mean":
             values[last] = np.bincount(pair_of, values) / np.bincount(pair_of)
         rows = np.sort(last)

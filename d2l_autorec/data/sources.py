@@ -113,7 +113,8 @@ def read_ratings(  # noqa: PLR0913  # what a person may give, by name
         |, || or the character 0x01.
     duplicates : {'error', 'last', 'mean'}, optional
         What becomes of several ratings of one item by one user. By default they are an error; if
-        `implicit`, they stay, and `prepare_clicks` merges them.
+        `implicit`, they stay, and `prepare_clicks` merges them. 'last' keeps the latest, and of
+        equal times, or without times, the last row.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
     implicit : bool
