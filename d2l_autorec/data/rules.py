@@ -30,6 +30,9 @@ NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 # the longest.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
+FLOATS = {"halffloat": 11, "float": 24}  # bits of whole numbers; others have 53
+AS_TEXT = "format its column as text there, and export it anew"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -171,9 +174,12 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     column = table.columns[role]
     told, shown = "", "{!r}" if role == "id" else "id {!r}"
     if not re.match("(large_)?(string|binary)|u?int|dictionary|null", str(column.type)):
-        values = numbers_of(column)
-        bad = ~((values % 1 == 0) & (np.abs(values) < 2.0**53))
-        table.refuse(bad, role, f"{shown} must be a text or a whole number")
+        values, kind = numbers_of(column), str(column.type)
+        table.refuse(values % 1 != 0, role, f"{shown} must be a text or a whole number")
+        bits = FLOATS.get(kind, 53)
+        rounded = f"{shown} is beyond 2^{bits}, where {kind} numbers are rounded"
+        beyond = np.abs(values) >= 2.0**bits
+        table.refuse(beyond, role, rounded, "save them as whole numbers or as text")
         column, told = column.cast(pa.int64()), f"{role} ids are floats, read as whole numbers"
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
@@ -188,11 +194,14 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
 
     found = [*names.to_pylist(), None]  # the last is for the code -1
     texts = [plain_id(text or "") for text in found]
-    unusable = "has a control character, or more than 500 characters"
-    checks: dict[str, Callable] = {"is missing": NO_ID.__contains__, unusable: UNUSABLE.search}
-    for what, is_bad in checks.items():
+    checks: tuple[tuple[Callable, str, str], ...] = (
+        (NO_ID.__contains__, "is missing", ""),
+        (UNUSABLE.search, "has a control character, or more than 500 characters", ""),
+        (_is_rounded, "was rounded by a spreadsheet", AS_TEXT),
+    )
+    for is_bad, what, way_out in checks:
         bad = np.array([bool(is_bad(text)) for text in texts])
-        table.refuse(bad[codes], role, f"{shown} {what}")
+        table.refuse(bad[codes], role, f"{shown} {what}", way_out)
 
     changed = [pair for pair in zip(found[:-1], texts) if pair[0].strip(" \t") != pair[1]]
     if changed:
@@ -204,6 +213,12 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     whole = all(re.search(WHOLE, text) for text in positions)
     ids = np.array(list(positions), dtype=np.int64 if whole else object)
     return np.array(merged, dtype=np.int32)[codes], ids, told
+
+
+def _is_rounded(text: str) -> bool:
+    """Return whether a number has an exponent as spreadsheets write it, and too few digits."""
+    found = re.fullmatch(r"\d(?:\.(\d+))?[eE]\+(\d+)", text)
+    return found is not None and len(found[1] or "") < int(found[2])
 
 
 def numbers_of(column: "pa.ChunkedArray") -> np.ndarray:

@@ -177,6 +177,11 @@ REFUSED = {
     "line separator": ("a\u2028b,x,3\nc,x,4\n", "line 1: the user id 'a\\u2028b' has a"),
     "long id": (TEXTS + "a" * 501 + ",x,3\n", "' has a control character, or more than 500 char"),
     "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
+    "rounded by a spreadsheet": (
+        head("user,item,rating", "1.23457E+14,x,3", "7,x,4"),
+        "line 2: the user id '1.23457E+14' was rounded by a spreadsheet; 1 of 2 rows are affected: "
+        "format its column as text there, and export it anew",
+    ),
     # values are plausible
     "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),
     "1e30": (NUMBERS + "9,9,1e30\n", "line 41: the rating 1e+30 is outside the scale 1,16777216"),
@@ -304,7 +309,13 @@ def test_polars(tmp_path):
         (FRAME.assign(user=[7, None, 7]), "row 1: the user id None must be a text or"),
         (FRAME.assign(user=pd.array([7, None, 7], "Int64")), "the user id None is missing"),
         (FRAME.assign(user=["a", "NULL", None]), "row 1: the user id 'NULL' is missing; 2 of"),
-        (FRAME.assign(user=[2.0**53, 8, 7]), "must be a text or a whole number; 1 of 3"),
+        (FRAME.assign(user=[2.0**53, 8, 7]), "id 9007199254740992.0 is beyond 2.53, where double"),
+        (
+            FRAME.assign(user=np.float32([16777217, 8, 7])),
+            r"id 16777216.0 is beyond 2\^24, where float numbers are rounded; 1 of 3 rows are "
+            "affected: save them as whole numbers or as text$",
+        ),
+        (FRAME.assign(user=np.float16([2049, 8, 7])), "id 2048.0 is beyond 2.11, where halffloat"),
         (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
         (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
         (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),

@@ -62,6 +62,11 @@ UNDERSTOOD = {
     "digits of other scripts": ("\u0663,x,3\n3,x,4\n", "of 2 users", ["\u0663", "3"]),
     "forms of Unicode": ("\u00e9,x,3\ne\u0301,y,4\n", "of 1 users", ["\u00e9", "\u00e9"]),
     "1.0 and 1_0": ("1.0,x,3\n1_0,x,4\n1,y,4\n", "as '1.0', read as '1'", ["1", "1_0", "1"]),
+    "with exponents": (
+        "1e3,x,3\n1.9000000e+01,x,4\n1.23E-4,x,4\n",
+        "",
+        ["1e3", "1.9000000e+01", "1.23E-4"],
+    ),
     "1.0 in JSON": ('{"user": 1.0, "item": 1, "rating": 3}\n', "JSON lines; user = user", [1]),
     "bzip2": (bz2.compress(b"7,2,3\n8,3,5\n"), "2 ratings", [7, 8]),
 }
