@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from ..support.arrays import load_arrays, save_arrays
-from ..support.errors import ConfigError, DataError, warn
+from ..support.errors import ConfigError, DataError, scale_of, warn
 from ..support.files import telling_damage
 from .ids import IdMap
 from .means import Means, fit_means
@@ -272,7 +272,7 @@ class Ratings:
         Raises
         ------
         ConfigError
-            If `duplicates` has another value.
+            If `duplicates` has another value, or `scale` is none.
         DataError
             If a column is missing, or holds something that cannot be an id, a rating or
             a time; the message names the column.
@@ -428,7 +428,7 @@ def ratings_of(
     Raises
     ------
     ConfigError
-        If `duplicates` has another value.
+        If `duplicates` has another value, or `scale` is none.
     DataError
         If an id, a number or a pair cannot be used.
     """
@@ -437,6 +437,7 @@ def ratings_of(
     if duplicates not in (None, *DUPLICATES):
         raise ConfigError(f"duplicates={duplicates!r}: it must be one of {', '.join(DUPLICATES)}")
 
+    scale = scale_of(scale)
     users, user_ids, *told = ids_of(table, "user")
     items, item_ids, more = ids_of(table, "item")
     values = values_of(table, scale, implicit)

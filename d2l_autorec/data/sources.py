@@ -136,7 +136,7 @@ def read_ratings(  # noqa: PLR0913  # what a person may give, by name
     Raises
     ------
     ConfigError
-        If `duplicates` has another value.
+        If `duplicates` has another value, or `scale` is none.
     DataError
         If the file cannot be read or understood. The message is one line with the file, the line
         or column, and the remedy.

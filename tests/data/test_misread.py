@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import read_ratings, read_train_and_test
-from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 
 def rows(line, count=40):
@@ -330,6 +330,20 @@ def test_polars(tmp_path):
 def test_frames_that_are_refused(frame, message):
     with pytest.raises(DataError, match=message):
         Ratings.from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    "scale", [(5, 1), (3, 3), (1, 2, 3), (0, float("inf")), (0, float("nan")), "1;5", "1", 5, "a,b"]
+)
+def test_scales_that_are_refused(scale):
+    message = "^`scale` is .*: it must be the lowest and the highest rating, as in 1,5$"
+    with pytest.raises(ConfigError, match=message):
+        Ratings.from_frame(FRAME, scale=scale)
+
+
+@pytest.mark.parametrize("scale", [(1, 5), [1, 5.0], "1,5", np.array([1, 5])])
+def test_forms_of_a_scale(scale):
+    assert Ratings.from_frame(FRAME, scale=scale).scale == (1.0, 5.0)
 
 
 @pytest.mark.parametrize("times", [[True] * 3, pd.to_timedelta([1, 2, 3], unit="s")])
