@@ -36,6 +36,7 @@ NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
+MODEL_OF_CLICKS = "`model=ease` (of report: `task=ranking`)"
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
@@ -226,7 +227,7 @@ class Layout:
 
         parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
         without = "rating" in self.request.needed and "rating" not in chosen
-        clicks = " and `model=ease`, which ranks clicks" * without
+        clicks = f" and {MODEL_OF_CLICKS}, which ranks clicks" * without
         return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
 
     def values(self, position: int) -> list[str]:
@@ -325,7 +326,7 @@ def _check_width(layout: Layout) -> None:
 
     way_out = "name another separator with `separator` if that is the reason"
     if request.needed[width:] == ("rating",):
-        way_out += "; `model=ease`, which ranks clicks, needs no rating"
+        way_out += f"; {MODEL_OF_CLICKS}, which ranks clicks, needs no rating"
     raise DataError(
         f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
         f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"

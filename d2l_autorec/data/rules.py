@@ -9,7 +9,7 @@ import numpy as np
 
 from ..support.errors import DataError, did_you_mean, shortened, warn
 from .ids import plain_id
-from .layout import NUMBER
+from .layout import MODEL_OF_CLICKS, NUMBER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -378,7 +378,7 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
         what = f"{len(different)} different whole numbers as ratings look like times or ids"
     elif not implicit and LARGEST >= high > COUNTS * half > 0:
         what = f"ratings up to {high:g}, half of them {half:g} or less, look like counts of plays"
-        way_out = "train a model of clicks, as `model=ease`, or write logarithms of them"
+        way_out = f"train a model of clicks, as {MODEL_OF_CLICKS}, or write logarithms of them"
     if what:
         meant = f"else say `scale={low:.9g},{high:.9g}` if they are meant so"
         raise DataError(f"{table.locate(0)}: {what}: {way_out}; {meant}")
