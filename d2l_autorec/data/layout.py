@@ -182,11 +182,13 @@ class Layout:
 
     def wrong(self, what: str, more: str = "") -> DataError:
         """Return the error for columns that cannot be told apart."""
-        way_out = self.request.exactly or f"say which is which with {self.suggestion()}"
+        must = self.request.exactly or f"each row must hold {', '.join(self.request.needed)}"
+        suggestion = not self.request.exactly and self.suggestion()
+        way_out = f"say which is which with {suggestion}" if suggestion else must
         return DataError(f"{self.place}: {what}; {way_out}{more}")
 
     def remedy(self, role: str) -> str:
-        """Return advice on a column that is wrong for its role.
+        """Return advice on a column that is wrong for its role; '' if there is no other column.
 
         For ratings that look like times, `role` is 'times'.
         """
@@ -201,10 +203,11 @@ class Layout:
         if role == "times":
             given["timestamp"] = wrong
             return f"if they are times, say {self.suggestion(given, wrong)}"
-        return f"name another column, as with {self.suggestion(given, wrong)}"
+        suggestion = self.suggestion(given, wrong)
+        return suggestion and f"name another column, as with {suggestion}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
-        """Return the text of a likely `columns`, to paste.
+        """Return the text of a likely `columns`, to paste; '' if there are too few columns.
 
         For ids it prefers columns whose values repeat, and that are named so; for ratings it takes
         columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %.
@@ -224,6 +227,8 @@ class Layout:
                 left = [at for at in left if self.holds(BELOW_1000, at)]
             if role not in chosen and left:
                 chosen[role] = min(left, key=partial(self._strangeness, role))
+        if not {"user", "item"} <= chosen.keys():
+            return ""
 
         parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
         without = "rating" in self.request.needed and "rating" not in chosen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..support.errors import DataError, did_you_mean, shortened, warn
+from ..support.errors import LONGEST, DataError, did_you_mean, shortened, warn
 from .ids import plain_id
 from .layout import MODEL_OF_CLICKS, NUMBER
 
@@ -84,7 +84,7 @@ class Table:
 
         first = int(bad.argmax())
         value = self.columns[role][first].as_py()
-        shown = shortened(value) if isinstance(value, str) else value
+        shown = shortened(str(value)) if len(str(value)) > LONGEST else value
         if isinstance(value, float) and role in ("rating", "timestamp"):
             shown = f"{value:.15g}"
         affected = f"{count:,} of {len(bad):,} rows are affected"
@@ -187,8 +187,11 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     codes = as_numpy(encoded.indices, -1)
     try:
         names = encoded.dictionary.cast(pa.string())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{table.name}: {role} ids are bytes that are no text of UTF-8") from error
+    except pa.ArrowException as error:
+        kind = shortened(str(encoded.dictionary.type))
+        raise DataError(
+            f"{table.name}: {role} ids of type {kind} are no text of UTF-8: convert them to text"
+        ) from error
     if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
         return codes, as_numpy(names.cast(pa.int64()), 0), ""
 
@@ -226,12 +229,10 @@ def numbers_of(column: "pa.ChunkedArray") -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = str(column.type)
-    if re.match("u?int|float|double|halffloat|decimal|null", kind):
-        return as_numpy(column.cast(pa.float64(), safe=False), np.nan)
-    if not re.match("(large_)?string", kind):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if re.match("u?int|float|double|halffloat|decimal|null", str(kind)):
+        return as_numpy(column.cast(kind).cast(pa.float64(), safe=False), np.nan)
+    if not re.match("(large_)?string", str(kind)):
         return np.full(len(column), np.nan)
 
     texts = pc.ascii_trim_whitespace(column.cast(pa.string()))

@@ -123,6 +123,15 @@ REFUSED = {
         head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
         "name another column, as with `columns=user=who,item=item_id,rating=rating`",
     ),
+    "no other column": (
+        rows(lambda k: f'{{"user": {{"id": {k}}}, "item": 1, "rating": 3}}', 2),
+        "the user id {'id': 0} must be a text or a whole number; all 2 rows are affected, so the "
+        "column or the format is wrong: fix or remove them",
+    ),
+    "one column of three": (
+        '{"a": 1}\n',
+        "no column for user among 'a'; each row must hold user, item, rating",
+    ),
     # ids
     "missing": (
         TEXTS + "\\N,j,3\n",
@@ -138,6 +147,14 @@ REFUSED = {
     "sep=": (head("sep=;", "1;2;3"), "begins with Excel's line sep=: delete this line"),
     "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "JSON array": (head("[", '  {"user": 1}', "]"), "is one JSON array"),
+    "JSON columns": (
+        pd.DataFrame({"user": range(90), "item": 1, "rating": 3}).to_json(),
+        'is one JSON object, not one a line: write df.to_json(orient="records", lines=True)',
+    ),
+    "JSON with commas": (
+        head('{"user": 1, "item": 2, "rating": 3},', '{"user": 1, "item": 3, "rating": 3}'),
+        "has commas between JSON lines: delete them, as sed 's/,$//' does",
+    ),
     "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "and MatrixMarket's line"),
     "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
     "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
@@ -146,7 +163,7 @@ REFUSED = {
     "quotes of a name": (
         head('u1\t"big" nail\t3', "u2\tx\t4"),
         "line 1: a quoted field does not end in its line: say `quotes=False` if quotes are part of "
-        "the text, else correct them",
+        "the text, else correct its quotes",
     ),
     "text of two lines": (
         head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
@@ -318,9 +335,21 @@ def test_polars(tmp_path):
         (FRAME.assign(user=np.float16([2049, 8, 7])), "id 2048.0 is beyond 2.11, where halffloat"),
         (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
         (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
-        (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),
+        (
+            FRAME.assign(user=[b"\xff", b"a", b"b"]),
+            "user ids of type binary are no text of UTF-8: conv",
+        ),
         (FRAME.assign(user=[uuid.UUID(int=k) for k in range(3)]), "must be a text or a whole"),
         (FRAME.assign(user=pd.interval_range(0, 3)), "must be a text or a whole number"),
+        (
+            FRAME.assign(user=pd.cut([1, 2, 3], 2)),
+            "user ids of type .*interval.* are no text of UTF-8",
+        ),
+        (FRAME.assign(rating=pd.cut([1, 2, 3], 2)), "the rating {'left': .* is not a number"),
+        (
+            FRAME.assign(user=[{"id": "x" * 99}] * 3),
+            "the user id \"{'id': 'x{52}\\.\\.\\.\" must be",
+        ),
         (FRAME.assign(rating=[b"3", b"4", b"5"]), "the rating b'3' is not a number"),
         (FRAME.assign(rating=np.array([2**63] * 3, np.uint64)), "look like times or ids"),
         (FRAME["user"], "df is a Series: give a frame in memory"),
