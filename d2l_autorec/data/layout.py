@@ -32,7 +32,7 @@ ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits 
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
-NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
+NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
@@ -210,7 +210,8 @@ class Layout:
         """Return the text of a likely `columns`, to paste; '' if there are too few columns.
 
         For ids it prefers columns whose values repeat, and that are named so; for ratings it takes
-        columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %.
+        columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %, unless all
+        are 0.
 
         Parameters
         ----------
@@ -225,6 +226,7 @@ class Layout:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
                 left = [at for at in left if self.holds(BELOW_1000, at)]
+                left = [at for at in left if set(self.values(at)) != {"0"}]
             if role not in chosen and left:
                 chosen[role] = min(left, key=partial(self._strangeness, role))
         if not {"user", "item"} <= chosen.keys():

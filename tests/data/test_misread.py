@@ -108,6 +108,14 @@ REFUSED = {
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
         f"5 columns without names; {SAY}user=0,item=4,rating=2`",
     ),
+    "zeros are no ratings": (
+        rows(lambda k: f"{k % 7},g{k % 5},play,{k * 40}.5,0"),
+        f"5 columns without names; {SAY}user=0,item=1{CLICKS}",
+    ),
+    "ids with exponents": (
+        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,{k % 5}"),
+        f"5 columns without names; {SAY}user=1,item=2,rating=0`",
+    ),
     "two times": (
         head(
             "user_id,video_id,play_duration,time,timestamp,watch_ratio",
