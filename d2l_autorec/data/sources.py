@@ -168,7 +168,10 @@ def read_train_and_test(
     request = Request(ROLES[:3], **layout)
     first, second = (read_table(path, request) for path in (train, test))
     if set(first.columns) != set(second.columns):
-        raise DataError(f"{train} and {test} differ: one has timestamps, and the other has none")
+        raise DataError(
+            f"{train} and {test} differ: one has timestamps, and the other has none: leave them "
+            "out, as with `columns=user=0,item=1,rating=2`"
+        )
 
     cut = len(first)
     both = {}
@@ -381,9 +384,11 @@ def synthetic_ratings(
     low = max(num_users, num_items, 1)
     high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
+        allowed = f"the number must be from {low} to {high}, half of all pairs at most"
+        if low > high:
+            allowed = f"there must be 2 or more of both, and not more than {MOST_RATINGS}"
         raise DataError(
-            f"{num_ratings} generated ratings of {num_users} users and {num_items} "
-            f"items: the number must be from {low} to {high}"
+            f"{num_ratings} generated ratings of {num_users} users and {num_items} items: {allowed}"
         )
 
     what = f"a generated set of {num_ratings} ratings"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -194,6 +195,13 @@ def test_train_and_test_files(tmp_path):
     (tmp_path / "b").write_text("ann,y,5\nbob,x,1\n")
     with pytest.raises(DataError, match="user 'bob' rated item 'x', and in .*; 1 .* are in both"):
         read_train_and_test(tmp_path / "a", tmp_path / "b")
+
+    (tmp_path / "b").write_text("user,item,rating,time\nann,y,5,7\n")
+    with pytest.raises(DataError, match="and the other has none: leave them out, as") as caught:
+        read_train_and_test(tmp_path / "a", tmp_path / "b")
+    columns = re.search("`columns=(.*)`$", str(caught.value))[1]
+    _, test = read_train_and_test(tmp_path / "a", tmp_path / "b", columns=columns)
+    assert triples(test) == [("ann", "y", 5)]
 
 
 TEXTS = {"reviewerName": "J", "helpful": [0, 1], "reviewText": "so, so"}
