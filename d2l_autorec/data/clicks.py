@@ -450,9 +450,14 @@ def usual_threshold(ratings: Ratings) -> float:
     low, high = ratings.bounds
     if low in (0.5, 1) and high == 5:
         return 4.0
+    advised, why = np.median(ratings.values), "which half of them reach"
+    if len(values) == 1:
+        why = "with which each row is a click"
+    elif advised == values[0]:  # it would make a click of each
+        advised, why = values[1], "the second lowest"
     raise ConfigError(
         f"{ratings.name}: which of the ratings {low:g}..{high:g} are clicks? Give the lowest "
-        f"that is one, as in `threshold={np.median(ratings.values):g}`, which half of them reach"
+        f"that is one, as in `threshold={advised:g}`, {why}"
     )
 
 
@@ -514,10 +519,15 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
     validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
+        parts = bool(validation) + bool(test)
+        most = (users - 1) // parts
+        advice = (
+            f"choose from 1 to {most}" if most else f"at least {parts + 1} are needed: add some"
+        )
         raise DataError(
             f"`heldout_users={test:g}` and `validation_users={validation:g}` hold out {tested} and "
-            f"{validating} of the {users} users that have clicks enough: choose from 1 to "
-            f"{max((users - 1) // 2, 1)}, or lower `min_user_clicks`"
+            f"{validating} of the {users} users that have clicks enough: {advice}, or lower "
+            "`min_user_clicks`"
         )
     return validating, tested
 

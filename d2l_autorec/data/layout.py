@@ -20,7 +20,7 @@ ITEMS = "item|movie|product|business|book|track|artist|recipe|game|song|anime|be
 KNOWN_NAMES = {  # patterns of names in small letters, without other signs than letters and digits
     "user": f"uid|({USERS})(id)?",
     "item": f"iid|sid|asin|isbn|({ITEMS})(id)?",
-    "rating": "ratings?|score|stars|overall|value|bookrating",
+    "rating": "ratings?|score|stars|overall|value|bookrating|(is)?click(ed)?",
     "timestamp": "timestamp|time|unixreviewtime",
     "title": f"({ITEMS})?(title|name)",
 }
@@ -32,10 +32,11 @@ ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits 
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
-NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9])\S"  # a text that is neither empty nor a fraction
+NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
+MODEL_OF_CLICKS = "`model=ease` (of report: `task=ranking`)"
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
@@ -181,11 +182,13 @@ class Layout:
 
     def wrong(self, what: str, more: str = "") -> DataError:
         """Return the error for columns that cannot be told apart."""
-        way_out = self.request.exactly or f"say which is which with {self.suggestion()}"
+        must = self.request.exactly or f"each row must hold {', '.join(self.request.needed)}"
+        suggestion = not self.request.exactly and self.suggestion()
+        way_out = f"say which is which with {suggestion}" if suggestion else must
         return DataError(f"{self.place}: {what}; {way_out}{more}")
 
     def remedy(self, role: str) -> str:
-        """Return advice on a column that is wrong for its role.
+        """Return advice on a column that is wrong for its role; '' if there is no other column.
 
         For ratings that look like times, `role` is 'times'.
         """
@@ -200,13 +203,15 @@ class Layout:
         if role == "times":
             given["timestamp"] = wrong
             return f"if they are times, say {self.suggestion(given, wrong)}"
-        return f"name another column, as with {self.suggestion(given, wrong)}"
+        suggestion = self.suggestion(given, wrong)
+        return suggestion and f"name another column, as with {suggestion}"
 
     def suggestion(self, given: Mapping[str, int] | None = None, wrong: int | None = None) -> str:
-        """Return the text of a likely `columns`, to paste.
+        """Return the text of a likely `columns`, to paste; '' if there are too few columns.
 
         For ids it prefers columns whose values repeat, and that are named so; for ratings it takes
-        columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %.
+        columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %, unless all
+        are 0.
 
         Parameters
         ----------
@@ -221,12 +226,15 @@ class Layout:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
                 left = [at for at in left if self.holds(BELOW_1000, at)]
+                left = [at for at in left if set(self.values(at)) != {"0"}]
             if role not in chosen and left:
                 chosen[role] = min(left, key=partial(self._strangeness, role))
+        if not {"user", "item"} <= chosen.keys():
+            return ""
 
         parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
         without = "rating" in self.request.needed and "rating" not in chosen
-        clicks = " and `model=ease`, which ranks clicks" * without
+        clicks = f" and {MODEL_OF_CLICKS}, which ranks clicks" * without
         return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
 
     def values(self, position: int) -> list[str]:
@@ -325,7 +333,7 @@ def _check_width(layout: Layout) -> None:
 
     way_out = "name another separator with `separator` if that is the reason"
     if request.needed[width:] == ("rating",):
-        way_out += "; `model=ease`, which ranks clicks, needs no rating"
+        way_out += f"; {MODEL_OF_CLICKS}, which ranks clicks, needs no rating"
     raise DataError(
         f"{layout.place}: {width} column{'s' * (width > 1)} (separated by {layout.separator!r}), "
         f"needed are {', '.join(request.needed)}; {request.exactly or way_out}"

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from ..support.arrays import load_arrays, save_arrays
-from ..support.errors import ConfigError, DataError, warn
+from ..support.errors import ConfigError, DataError, scale_of, warn
 from ..support.files import telling_damage
 from .ids import IdMap
 from .means import Means, fit_means
@@ -50,7 +50,7 @@ class Ratings:
         The ids in the source, in index order: integers, or strings. A part of
         a data set (a training set, say) keeps the ids of the whole.
     timestamps : ndarray of int64, shape (n,), optional
-        Seconds since 1970, or any number that grows with time.
+        Seconds since 1970, or any number that grows with time; float64 where some have fractions.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
     titles : dict, optional
@@ -83,7 +83,10 @@ class Ratings:
         for attribute in (*DTYPES, "user_ids", "item_ids"):
             column = getattr(self, attribute)
             if column is not None:
-                view = np.asarray(column, dtype=DTYPES.get(attribute)).view()
+                kind = DTYPES.get(attribute)
+                if attribute == "timestamps" and _has_fractions(np.asarray(column)):
+                    kind = np.float64
+                view = np.asarray(column, dtype=kind).view()
                 view.flags.writeable = False
                 object.__setattr__(self, attribute, view)
 
@@ -269,7 +272,7 @@ class Ratings:
         Raises
         ------
         ConfigError
-            If `duplicates` has another value.
+            If `duplicates` has another value, or `scale` is none.
         DataError
             If a column is missing, or holds something that cannot be an id, a rating or
             a time; the message names the column.
@@ -357,6 +360,10 @@ class Ratings:
         return digest.hexdigest()
 
 
+def _has_fractions(numbers: np.ndarray) -> bool:
+    return numbers.dtype.kind == "f" and bool((numbers % 1).any())
+
+
 def _moved(index: np.ndarray, ids: np.ndarray, to: IdMap) -> np.ndarray:
     """Return the positions in `to` of the ids that `index` stands for."""
     different, places = np.unique(index, return_inverse=True)
@@ -421,7 +428,7 @@ def ratings_of(
     Raises
     ------
     ConfigError
-        If `duplicates` has another value.
+        If `duplicates` has another value, or `scale` is none.
     DataError
         If an id, a number or a pair cannot be used.
     """
@@ -430,6 +437,7 @@ def ratings_of(
     if duplicates not in (None, *DUPLICATES):
         raise ConfigError(f"duplicates={duplicates!r}: it must be one of {', '.join(DUPLICATES)}")
 
+    scale = scale_of(scale)
     users, user_ids, *told = ids_of(table, "user")
     items, item_ids, more = ids_of(table, "item")
     values = values_of(table, scale, implicit)
@@ -463,7 +471,8 @@ def ratings_of(
             f"(`duplicates={duplicates}`)"
         )
         last = np.empty(len(first), dtype=np.int64)
-        last[pair_of] = rows
+        by_time = rows if times is None else np.argsort(times, kind="stable")
+        last[pair_of[by_time]] = by_time
         if duplicates == "mean":
             values[last] = np.bincount(pair_of, values) / np.bincount(pair_of)
         rows = np.sort(last)
@@ -472,8 +481,9 @@ def ratings_of(
     del pairs
 
     exact = np.rint(values * 1024.0).astype(np.float64)  # sums of whole numbers know no order
-    users, user_ids = canonical(users, user_ids, exact, times)
-    items, item_ids = canonical(items, item_ids, exact, times)
+    whole = None if times is None else np.floor(times)
+    users, user_ids = canonical(users, user_ids, exact, whole)
+    items, item_ids = canonical(items, item_ids, exact, whole)
     merged = f" merged ({duplicates})" if merges else ""
     repeats = f"{count:,} repeated ratings{merged}" if count else "no duplicates"
     size = size_of(values, user_ids, item_ids, scale)

@@ -36,6 +36,9 @@ REFUSED = {
     rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps of a failed download: get it anew",
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
     rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and give the `separator`",
+    rb'\s*\{\s*"[^"]*":\s*\{\s*"0":': "is one JSON object, not one a line: write "
+    'df.to_json(orient="records", lines=True)',
+    rb"\s*\{[^\n]*\},\s*\n": "has commas between JSON lines: delete them, as sed 's/,$//' does",
     rb"[%#]": "begins with a comment: delete lines with % or #, and MatrixMarket's line of sizes",
     rb"\d+:\s*\n": "has Netflix's blocks, a line '1:' above the ratings of film 1: write the film "
     """in each line, as awk -F'[:,]' '/:/{f=$1; next} {print $1","f","$2","$3}' does""",
@@ -243,8 +246,9 @@ class _Stream(io.RawIOBase):
         return next(self._parts, b"")
 
 
-def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
+def _check_quotes(path: Path, first: int, block: bytes, layout: Layout) -> None:
     """Raise DataError if a field begins with a quote and does not end with one in its line."""
+    character = layout.character
     lines = block.decode().split("\n")
     with suppress(csv.Error):  # of the whole block, which takes a tenth of the time
         if sum(1 for _ in csv.reader(lines, delimiter=character, strict=True)) == len(lines):
@@ -252,10 +256,11 @@ def _check_quotes(path: Path, first: int, block: bytes, character: str) -> None:
 
     for number, line in enumerate(lines, first):
         if '"' in line and not quoted_fields(line, character):
+            say = "say `quotes=False` if quotes are part of the text, else "
             raise DataError(
-                f"{path}, line {number}: a quoted field does not end in its line: say "
-                "`quotes=False` if quotes are part of the text, else correct them, or save the "
-                "file without the column of long texts"
+                f"{path}, line {number}: a quoted field does not end in its line: "
+                f"{'' if layout.request.exactly else say}correct its quotes, or save the file "
+                "without the column of long texts"
             )
 
 
@@ -276,7 +281,7 @@ def _plain_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
         elif separator != layout.character:
             block = block.replace(separator.encode(), character)
         if layout.request.quotes and b'"' in block:
-            _check_quotes(path, first, block, layout.character)
+            _check_quotes(path, first, block, layout)
         yield block
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..support.errors import DataError, did_you_mean, shortened, warn
+from ..support.errors import LONGEST, DataError, did_you_mean, shortened, warn
 from .ids import plain_id
-from .layout import NUMBER
+from .layout import MODEL_OF_CLICKS, NUMBER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,9 @@ NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 # ends of Unicode. Nor may an id be longer than 500: a run's ids are stored in an array as wide as
 # the longest.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
+
+FLOATS = {"halffloat": 11, "float": 24}  # bits of whole numbers; others have 53
+AS_TEXT = "format its column as text there, and export it anew"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Table:
 
         first = int(bad.argmax())
         value = self.columns[role][first].as_py()
-        shown = shortened(value) if isinstance(value, str) else value
+        shown = shortened(str(value)) if len(str(value)) > LONGEST else value
         if isinstance(value, float) and role in ("rating", "timestamp"):
             shown = f"{value:.15g}"
         affected = f"{count:,} of {len(bad):,} rows are affected"
@@ -171,9 +174,12 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     column = table.columns[role]
     told, shown = "", "{!r}" if role == "id" else "id {!r}"
     if not re.match("(large_)?(string|binary)|u?int|dictionary|null", str(column.type)):
-        values = numbers_of(column)
-        bad = ~((values % 1 == 0) & (np.abs(values) < 2.0**53))
-        table.refuse(bad, role, f"{shown} must be a text or a whole number")
+        values, kind = numbers_of(column), str(column.type)
+        table.refuse(values % 1 != 0, role, f"{shown} must be a text or a whole number")
+        bits = FLOATS.get(kind, 53)
+        rounded = f"{shown} is beyond 2^{bits}, where {kind} numbers are rounded"
+        beyond = np.abs(values) >= 2.0**bits
+        table.refuse(beyond, role, rounded, "save them as whole numbers or as text")
         column, told = column.cast(pa.int64()), f"{role} ids are floats, read as whole numbers"
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
@@ -181,18 +187,24 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     codes = as_numpy(encoded.indices, -1)
     try:
         names = encoded.dictionary.cast(pa.string())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{table.name}: {role} ids are bytes that are no text of UTF-8") from error
+    except pa.ArrowException as error:
+        kind = shortened(str(encoded.dictionary.type))
+        raise DataError(
+            f"{table.name}: {role} ids of type {kind} are no text of UTF-8: convert them to text"
+        ) from error
     if not told and codes.min() >= 0 and pc.all(pc.match_substring_regex(names, WHOLE)).as_py():
         return codes, as_numpy(names.cast(pa.int64()), 0), ""
 
     found = [*names.to_pylist(), None]  # the last is for the code -1
     texts = [plain_id(text or "") for text in found]
-    unusable = "has a control character, or more than 500 characters"
-    checks: dict[str, Callable] = {"is missing": NO_ID.__contains__, unusable: UNUSABLE.search}
-    for what, is_bad in checks.items():
+    checks: tuple[tuple[Callable, str, str], ...] = (
+        (NO_ID.__contains__, "is missing", ""),
+        (UNUSABLE.search, "has a control character, or more than 500 characters", ""),
+        (_is_rounded, "was rounded by a spreadsheet", AS_TEXT),
+    )
+    for is_bad, what, way_out in checks:
         bad = np.array([bool(is_bad(text)) for text in texts])
-        table.refuse(bad[codes], role, f"{shown} {what}")
+        table.refuse(bad[codes], role, f"{shown} {what}", way_out)
 
     changed = [pair for pair in zip(found[:-1], texts) if pair[0].strip(" \t") != pair[1]]
     if changed:
@@ -206,17 +218,21 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     return np.array(merged, dtype=np.int32)[codes], ids, told
 
 
+def _is_rounded(text: str) -> bool:
+    """Return whether a number has an exponent as spreadsheets write it, and too few digits."""
+    found = re.fullmatch(r"\d(?:\.(\d+))?[eE]\+(\d+)", text)
+    return found is not None and len(found[1] or "") < int(found[2])
+
+
 def numbers_of(column: "pa.ChunkedArray") -> np.ndarray:
     """Return a column as float64, with NaN where there is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = str(column.type)
-    if re.match("u?int|float|double|halffloat|decimal|null", kind):
-        return as_numpy(column.cast(pa.float64(), safe=False), np.nan)
-    if not re.match("(large_)?string", kind):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if re.match("u?int|float|double|halffloat|decimal|null", str(kind)):
+        return as_numpy(column.cast(kind).cast(pa.float64(), safe=False), np.nan)
+    if not re.match("(large_)?string", str(kind)):
         return np.full(len(column), np.nan)
 
     texts = pc.ascii_trim_whitespace(column.cast(pa.string()))
@@ -231,11 +247,25 @@ def values_of(table: Table, scale: Scale, implicit: bool = False) -> np.ndarray:
         return np.ones(len(table), dtype=np.float32)
 
     exact = numbers_of(table.columns["rating"])
+    if not np.isfinite(exact).any():
+        exact = _likes_of(table.columns["rating"])
     _refuse_no_numbers(table, exact, "rating")
     with np.errstate(over="ignore"):
         values = exact.astype(np.float32)
     check_ratings(table, values, scale, implicit)
     return values
+
+
+def _likes_of(column: "pa.ChunkedArray") -> np.ndarray:
+    """Return 1 for True, 0 for False, whether a text or not, and NaN for anything else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not re.match("bool|(dictionary<values=)?(large_)?(bool|string)", str(column.type)):
+        return np.full(len(column), np.nan)
+    texts = pc.ascii_lower(column.cast(pa.string()))
+    places = pc.index_in(texts, pa.array(["false", "true"]))
+    return as_numpy(places.cast(pa.float64()), np.nan)
 
 
 def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
@@ -247,7 +277,7 @@ def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
 
 
 def times_of(table: Table) -> np.ndarray | None:
-    """Return the timestamps as whole numbers, dates as seconds since 1970; None without any."""
+    """Return the timestamps as float64, dates as seconds since 1970; None without any."""
     column = table.columns.get("timestamp")
     if column is None:
         return None
@@ -261,13 +291,14 @@ def times_of(table: Table) -> np.ndarray | None:
             column = column.cast(column.type.value_type)
         dates = column.to_pandas(date_as_object=False)
         moments = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
-        seconds = moments.dt.tz_convert(None).to_numpy().astype("datetime64[s]")
-        times = np.where(np.isnat(seconds), np.nan, seconds.astype(float))
+        moments = moments.dt.tz_convert(None).to_numpy()
+        seconds = moments.astype("datetime64[s]")
+        times = seconds.astype(float) + (moments - seconds) / np.timedelta64(1, "s")
 
     _refuse_no_numbers(table, times, "timestamp")
     beyond = np.abs(times) >= 2.0**53
     table.refuse(beyond, "timestamp", "{} is beyond 2^53", "give seconds or milliseconds")
-    return times.astype(np.int64)
+    return times
 
 
 def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool = False) -> None:
@@ -348,7 +379,7 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
         what = f"{len(different)} different whole numbers as ratings look like times or ids"
     elif not implicit and LARGEST >= high > COUNTS * half > 0:
         what = f"ratings up to {high:g}, half of them {half:g} or less, look like counts of plays"
-        way_out = "train a model of clicks, as `model=ease`, or write logarithms of them"
+        way_out = f"train a model of clicks, as {MODEL_OF_CLICKS}, or write logarithms of them"
     if what:
         meant = f"else say `scale={low:.9g},{high:.9g}` if they are meant so"
         raise DataError(f"{table.locate(0)}: {what}: {way_out}; {meant}")

@@ -113,7 +113,8 @@ def read_ratings(  # noqa: PLR0913  # what a person may give, by name
         |, || or the character 0x01.
     duplicates : {'error', 'last', 'mean'}, optional
         What becomes of several ratings of one item by one user. By default they are an error; if
-        `implicit`, they stay, and `prepare_clicks` merges them.
+        `implicit`, they stay, and `prepare_clicks` merges them. 'last' keeps the latest, and of
+        equal times, or without times, the last row.
     scale : (float, float), optional
         Lowest and highest possible rating; by default those that occur.
     implicit : bool
@@ -135,7 +136,7 @@ def read_ratings(  # noqa: PLR0913  # what a person may give, by name
     Raises
     ------
     ConfigError
-        If `duplicates` has another value.
+        If `duplicates` has another value, or `scale` is none.
     DataError
         If the file cannot be read or understood. The message is one line with the file, the line
         or column, and the remedy.
@@ -167,7 +168,10 @@ def read_train_and_test(
     request = Request(ROLES[:3], **layout)
     first, second = (read_table(path, request) for path in (train, test))
     if set(first.columns) != set(second.columns):
-        raise DataError(f"{train} and {test} differ: one has timestamps, and the other has none")
+        raise DataError(
+            f"{train} and {test} differ: one has timestamps, and the other has none: leave them "
+            "out, as with `columns=user=0,item=1,rating=2`"
+        )
 
     cut = len(first)
     both = {}
@@ -380,9 +384,11 @@ def synthetic_ratings(
     low = max(num_users, num_items, 1)
     high = min(num_users * num_items // 2, MOST_RATINGS)
     if not low <= num_ratings <= high:
+        allowed = f"the number must be from {low} to {high}, half of all pairs at most"
+        if low > high:
+            allowed = f"there must be 2 or more of both, and not more than {MOST_RATINGS}"
         raise DataError(
-            f"{num_ratings} generated ratings of {num_users} users and {num_items} "
-            f"items: the number must be from {low} to {high}"
+            f"{num_ratings} generated ratings of {num_users} users and {num_items} items: {allowed}"
         )
 
     what = f"a generated set of {num_ratings} ratings"

@@ -221,7 +221,7 @@ def validation_split(
     """
     is_validation = rng.uniform(size=len(ratings)) >= 1 - val_ratio
     is_validation &= ~known
-    advice = "raise it, or do without validation by `val_ratio=0`"
+    advice = "raise it, add ratings, or do without validation by `val_ratio=0`, an option of run"
     return _split(ratings, is_validation, f"`val_ratio={val_ratio:g}`", "validate", advice)
 
 

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..support.errors import ConfigError, did_you_mean
+from ..support.errors import ConfigError, did_you_mean, scale_of
 from ..support.machine import DISTRIBUTED
 from ..training.history import CUT_OFFS, NDCG, RMSE, History, Score
 from .options import (
@@ -489,16 +488,7 @@ class RunConfig:
 
     def rating_scale(self) -> tuple[float, float] | None:
         """Return `scale` as two numbers, None if it is not given; raise ConfigError for others."""
-        if self.scale is None:
-            return None
-
-        with suppress(ValueError):
-            low, high = map(float, self.scale.split(","))
-            if low < high and RATING.accepts(low) and RATING.accepts(high):
-                return low, high
-        raise ConfigError(
-            f"`scale` is {self.scale}: it must be the lowest and the highest rating, as in 1,5"
-        )
+        return scale_of(self.scale)
 
 
 @dataclass(frozen=True)

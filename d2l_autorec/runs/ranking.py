@@ -18,7 +18,7 @@ from ..evaluation.ranking import RankingEvaluation
 from ..models.base import Fitted
 from ..models.catalog.popularity import PopularityConfig
 from ..models.kinds import ClickModel
-from ..support.errors import ConfigError
+from ..support.errors import ConfigError, DataError, warn
 from ..training.loaders import Loader, train_loader
 from .experiment import Experiment
 from .rating import read_or_load
@@ -122,10 +122,20 @@ def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = N
     if start:
         threshold = start.metrics.get("threshold") if threshold is None else threshold
         threshold = usual_threshold(ratings) if threshold is None else threshold
-        values = np.where(ratings.values >= threshold, 1.0, NO_CLICK)
-        newer = replace(ratings, values=values, scale=start.ratings.scale)
-        [clicked] = following(start.ratings, [newer.part(values == 1)])
-        below = newer.part(values < 1).over(clicked.user_ids, clicked.item_ids)
+        is_click = ratings.values >= threshold
+        if config.threshold is None and threshold > 1 and (ratings.values == 1).all():
+            warn(f"{ratings.name}: every value is 1, so each row is a click")
+            is_click = ratings.values == 1
+        if not is_click.any():
+            raise DataError(
+                f"{ratings.name}: none of the {len(ratings)} ratings reaches {threshold:g}, the "
+                "lowest that is a click: say another `threshold`"
+            )
+        newer = replace(
+            ratings, values=np.where(is_click, 1.0, NO_CLICK), scale=start.ratings.scale
+        )
+        [clicked] = following(start.ratings, [newer.part(is_click)])
+        below = newer.part(~is_click).over(clicked.user_ids, clicked.item_ids)
         ratings = clicked.joined(below)
         known = Known(*(start.metrics[name] for name in Known._fields))
         if config.split != "users" or sum(known[:3]) != start.ratings.num_users:

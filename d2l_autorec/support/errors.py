@@ -4,7 +4,7 @@ import difflib
 import signal
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral
 from typing import Any
 
@@ -87,6 +87,26 @@ def check_whole(name: str, value: Any, at_least: int) -> None:
 def can_be_heldout(wanted: int | float) -> bool:
     """Return whether this can be a number of users to hold out, or a fraction of them."""
     return 0 < wanted < 0.5 or (wanted >= 0 and float(wanted).is_integer())
+
+
+def scale_of(scale: Any) -> tuple[float, float] | None:
+    """Return the two numbers of a scale, which may be a text like 1,5; None if it is None.
+
+    Raises
+    ------
+    ConfigError
+        If it is anything else.
+    """
+    if scale is None:
+        return None
+
+    with suppress(TypeError, ValueError):
+        low, high = map(float, scale.split(",") if isinstance(scale, str) else scale)
+        if -1e30 <= low < high <= 1e30:  # float32 overflows beyond
+            return low, high
+    raise ConfigError(
+        f"`scale` is {scale}: it must be the lowest and the highest rating, as in 1,5"
+    )
 
 
 def shortened(text: str) -> str:

@@ -152,3 +152,16 @@ def test_errors(in_process):
         in_process("report", "--seeds", "0"),
         "--seeds: it is '0': it must be a whole number, from 1 to 1000",
     )
+
+
+def test_advice_that_a_report_can_follow(in_process, tmp_path):
+    (tmp_path / "clicks.csv").write_text("u,i\nu,j\nv,i\n")
+    (tmp_path / "few.csv").write_text("".join(f"u,i{k},{1 + k}\n" for k in range(4)))
+    assert_user_error(
+        in_process("report", "--ratings", "clicks.csv"),
+        "; --model ease (of report: --task ranking), which ranks clicks, needs no rating",
+    )
+    process = in_process("report", "--ratings", "few.csv", "--folds", "2")
+    assert "raise it, add ratings, or do without validation by --val-ratio 0, an option of run" in (
+        process.stderr
+    )

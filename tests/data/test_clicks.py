@@ -125,6 +125,16 @@ def test_user_errors(options, message):
         prepare_clicks(Ratings.from_frame(by_names()), **options)
 
 
+@pytest.mark.parametrize(
+    "users, held_out, advice",
+    [(2, (1, 1), "at least 3 are needed: add some, or"), (2, (2, 0), "choose from 1 to 1, or")],
+)
+def test_too_few_users(users, held_out, advice):
+    ratings = Ratings.from_frame(by_names(users))
+    with pytest.raises(DataError, match=f"of the {users} users that have clicks enough: {advice}"):
+        prepare_clicks(ratings, 1, 5, 0, *held_out)
+
+
 def test_dropped_rows_are_counted_and_said():
     rare = pd.DataFrame([("poor", "i1", 1.0), ("u1", "rare", 1.0)], columns=COLUMNS)
     ratings = Ratings.from_frame(pd.concat([by_names(), rare], ignore_index=True))

@@ -139,9 +139,18 @@ def test_generated_set_has_the_shape_of_the_real_one():
     assert ratings.fingerprint != sources.synthetic_ratings(seed=1).fingerprint
 
 
-@pytest.mark.parametrize("shape", [(10, 20, 19), (10, 20, 150), (0, 0, 0), (1, 2, 2)])
-def test_impossible_generated_sets(shape):
-    with pytest.raises(DataError, match=f"{shape[2]} generated ratings of {shape[0]} users"):
+@pytest.mark.parametrize(
+    "shape, allowed",
+    [
+        ((10, 20, 19), "the number must be from 20 to 100, half of all pairs"),
+        ((10, 20, 150), "the number must be from 20 to 100, half of all pairs"),
+        ((0, 0, 0), "there must be 2 or more of both, and not more than 2147483647"),
+        ((1, 2, 2), "there must be 2 or more of both, and not more than 2147483647"),
+        ((2, 2**31, 2**31), "there must be 2 or more of both, and not more than 2147483647"),
+    ],
+)
+def test_impossible_generated_sets(shape, allowed):
+    with pytest.raises(DataError, match=f"{shape[2]} generated .* {shape[1]} items: {allowed}"):
         sources.synthetic_ratings(*shape)
 
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import read_ratings, read_train_and_test
-from d2l_autorec.support.errors import DataError, DataWarning
+from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 
 def rows(line, count=40):
@@ -29,7 +29,7 @@ def head(names, *values):
 NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
 TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
-CLICKS = "` and `model=ease`, which ranks clicks"
+CLICKS = "` and `model=ease` (of report: `task=ranking`), which ranks clicks"
 SAY = "say which is which with `columns="
 # name: (content, what the error holds)
 REFUSED = {
@@ -108,6 +108,14 @@ REFUSED = {
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
         f"5 columns without names; {SAY}user=0,item=4,rating=2`",
     ),
+    "zeros are no ratings": (
+        rows(lambda k: f"{k % 7},g{k % 5},play,{k * 40}.5,0"),
+        f"5 columns without names; {SAY}user=0,item=1{CLICKS}",
+    ),
+    "ids with exponents": (
+        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,{k % 5}"),
+        f"5 columns without names; {SAY}user=1,item=2,rating=0`",
+    ),
     "two times": (
         head(
             "user_id,video_id,play_duration,time,timestamp,watch_ratio",
@@ -122,6 +130,15 @@ REFUSED = {
     "a rating stays one": (
         head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
         "name another column, as with `columns=user=who,item=item_id,rating=rating`",
+    ),
+    "no other column": (
+        rows(lambda k: f'{{"user": {{"id": {k}}}, "item": 1, "rating": 3}}', 2),
+        "the user id {'id': 0} must be a text or a whole number; all 2 rows are affected, so the "
+        "column or the format is wrong: fix or remove them",
+    ),
+    "one column of three": (
+        '{"a": 1}\n',
+        "no column for user among 'a'; each row must hold user, item, rating",
     ),
     # ids
     "missing": (
@@ -138,6 +155,14 @@ REFUSED = {
     "sep=": (head("sep=;", "1;2;3"), "begins with Excel's line sep=: delete this line"),
     "Git LFS": (head("version https://git-lfs.github.com/spec/v1"), "is a pointer of Git LFS"),
     "JSON array": (head("[", '  {"user": 1}', "]"), "is one JSON array"),
+    "JSON columns": (
+        pd.DataFrame({"user": range(90), "item": 1, "rating": 3}).to_json(),
+        'is one JSON object, not one a line: write df.to_json(orient="records", lines=True)',
+    ),
+    "JSON with commas": (
+        head('{"user": 1, "item": 2, "rating": 3},', '{"user": 1, "item": 3, "rating": 3}'),
+        "has commas between JSON lines: delete them, as sed 's/,$//' does",
+    ),
     "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "and MatrixMarket's line"),
     "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
     "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
@@ -146,7 +171,7 @@ REFUSED = {
     "quotes of a name": (
         head('u1\t"big" nail\t3', "u2\tx\t4"),
         "line 1: a quoted field does not end in its line: say `quotes=False` if quotes are part of "
-        "the text, else correct them",
+        "the text, else correct its quotes",
     ),
     "text of two lines": (
         head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
@@ -177,6 +202,11 @@ REFUSED = {
     "line separator": ("a\u2028b,x,3\nc,x,4\n", "line 1: the user id 'a\\u2028b' has a"),
     "long id": (TEXTS + "a" * 501 + ",x,3\n", "' has a control character, or more than 500 char"),
     "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
+    "rounded by a spreadsheet": (
+        head("user,item,rating", "1.23457E+14,x,3", "7,x,4"),
+        "line 2: the user id '1.23457E+14' was rounded by a spreadsheet; 1 of 2 rows are affected: "
+        "format its column as text there, and export it anew",
+    ),
     # values are plausible
     "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),
     "1e30": (NUMBERS + "9,9,1e30\n", "line 41: the rating 1e+30 is outside the scale 1,16777216"),
@@ -188,7 +218,7 @@ REFUSED = {
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
-        "train a model of clicks, as `model=ease`, or write logarithms of them",
+        "train a model of clicks, as `model=ease` (of report: `task=ranking`), or write logarithms",
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
@@ -267,6 +297,20 @@ def test_one_rule_for_csv_json_parquet_and_frames(tmp_path):
     assert Ratings.from_frame(floats).origin.endswith("ids are floats, read as whole numbers")
 
 
+@pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
+def test_true_and_false_are_1_and_0(tmp_path):
+    frame = FRAME.assign(rating=[True, False, True])
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    frame.to_json(tmp_path / "r.json", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "r.parquet")
+    for name in ("r.csv", "r.json", "r.parquet"):
+        columns = "user=user,item=item,rating=rating"
+        assert read_ratings(tmp_path / name, columns).values.tolist() == [1, 0, 1], name
+
+    for likes in (["TRUE", "false", "True"], pd.Categorical([True, False, True]), frame.rating):
+        assert Ratings.from_frame(frame.assign(rating=likes)).values.tolist() == [1, 0, 1]
+
+
 def test_polars(tmp_path):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(FRAME.to_dict("list"))
@@ -285,16 +329,35 @@ def test_polars(tmp_path):
         ),
         (FRAME.set_index(["user", "item"]), r"give df.reset_index\(\), as it is in the index"),
         (pd.concat({"a": FRAME}, axis=1), "one column of this name, but has .'a', 'user'."),
-        (FRAME.assign(rating=True), "the rating True is not a number; all 3 rows"),
+        (FRAME.assign(rating=[True, None, False]), "row 1: the rating is missing; 1 of 3 rows"),
+        (FRAME.assign(rating=["yes", "true", "no"]), "row 0: the rating 'yes' is not a number; 2"),
         (FRAME.assign(user=[7, None, 7]), "row 1: the user id None must be a text or"),
         (FRAME.assign(user=pd.array([7, None, 7], "Int64")), "the user id None is missing"),
         (FRAME.assign(user=["a", "NULL", None]), "row 1: the user id 'NULL' is missing; 2 of"),
-        (FRAME.assign(user=[2.0**53, 8, 7]), "must be a text or a whole number; 1 of 3"),
+        (FRAME.assign(user=[2.0**53, 8, 7]), "id 9007199254740992.0 is beyond 2.53, where double"),
+        (
+            FRAME.assign(user=np.float32([16777217, 8, 7])),
+            r"id 16777216.0 is beyond 2\^24, where float numbers are rounded; 1 of 3 rows are "
+            "affected: save them as whole numbers or as text$",
+        ),
+        (FRAME.assign(user=np.float16([2049, 8, 7])), "id 2048.0 is beyond 2.11, where halffloat"),
         (FRAME.assign(user=[True, False, True]), "the user id True must be .* all 3 rows"),
         (FRAME.assign(user=[7.5, 8, 7]), "the user id 7.5 must be a text or a whole number"),
-        (FRAME.assign(user=[b"\xff", b"a", b"b"]), "user ids are bytes that are no text of UTF-8"),
+        (
+            FRAME.assign(user=[b"\xff", b"a", b"b"]),
+            "user ids of type binary are no text of UTF-8: conv",
+        ),
         (FRAME.assign(user=[uuid.UUID(int=k) for k in range(3)]), "must be a text or a whole"),
         (FRAME.assign(user=pd.interval_range(0, 3)), "must be a text or a whole number"),
+        (
+            FRAME.assign(user=pd.cut([1, 2, 3], 2)),
+            "user ids of type .*interval.* are no text of UTF-8",
+        ),
+        (FRAME.assign(rating=pd.cut([1, 2, 3], 2)), "the rating {'left': .* is not a number"),
+        (
+            FRAME.assign(user=[{"id": "x" * 99}] * 3),
+            "the user id \"{'id': 'x{52}\\.\\.\\.\" must be",
+        ),
         (FRAME.assign(rating=[b"3", b"4", b"5"]), "the rating b'3' is not a number"),
         (FRAME.assign(rating=np.array([2**63] * 3, np.uint64)), "look like times or ids"),
         (FRAME["user"], "df is a Series: give a frame in memory"),
@@ -304,6 +367,20 @@ def test_polars(tmp_path):
 def test_frames_that_are_refused(frame, message):
     with pytest.raises(DataError, match=message):
         Ratings.from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    "scale", [(5, 1), (3, 3), (1, 2, 3), (0, float("inf")), (0, float("nan")), "1;5", "1", 5, "a,b"]
+)
+def test_scales_that_are_refused(scale):
+    message = "^`scale` is .*: it must be the lowest and the highest rating, as in 1,5$"
+    with pytest.raises(ConfigError, match=message):
+        Ratings.from_frame(FRAME, scale=scale)
+
+
+@pytest.mark.parametrize("scale", [(1, 5), [1, 5.0], "1,5", np.array([1, 5])])
+def test_forms_of_a_scale(scale):
+    assert Ratings.from_frame(FRAME, scale=scale).scale == (1.0, 5.0)
 
 
 @pytest.mark.parametrize("times", [[True] * 3, pd.to_timedelta([1, 2, 3], unit="s")])

@@ -26,7 +26,8 @@ def frames(draw, min_size=1):
     pairs = draw(st.lists(PAIRS, min_size=min_size, max_size=40, unique=True))
     frame = pd.DataFrame(pairs, columns=["user", "item"])
     values = draw(st.lists(LEVELS, min_size=len(pairs), max_size=len(pairs)))
-    return frame.assign(rating=values, timestamp=2 ** np.arange(len(pairs)))
+    times = 2 ** np.arange(len(pairs)) + draw(st.sampled_from([0, 0.25]))
+    return frame.assign(rating=values, timestamp=times)
 
 
 @given(frames())

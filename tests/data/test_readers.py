@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -159,14 +160,18 @@ def test_wrong_combinations(in_process, tmp_path, arguments):
 
 
 def test_duplicates_are_merged_and_said(tmp_path):
-    path = written(tmp_path, "1,10,4,100\n2,20,3,200\n1,10,1,50\n1,10,2,70\n")
+    path = written(tmp_path, "1,10,4,50\n2,20,3,200\n1,10,2,70\n1,10,1,50\n")
     with pytest.warns(DataWarning, match=r"2 repeated ratings .* \(`duplicates=last`\)"):
         last = read_ratings(path, duplicates="last")
     assert last.origin.endswith("2 repeated ratings merged (last)")
-    assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)]
+    assert triples(last) == [(2, 20, 3.0), (1, 10, 2.0)] and last.timestamps.tolist() == [200, 70]
     with pytest.warns(DataWarning, match="`duplicates=mean`"):
         mean = read_ratings(path, duplicates="mean")
     assert triples(mean) == [(2, 20, 3.0), (1, 10, np.float32(7 / 3))]
+    path.write_text("1,10,4,50\n1,10,2,50\n")
+    assert triples(read_ratings(path, duplicates="last")) == [(1, 10, 2.0)]
+    untimed = read_ratings(path, "user=0,item=1,rating=2", duplicates="last")
+    assert triples(untimed) == [(1, 10, 2.0)]
 
 
 @pytest.mark.parametrize("low, offset", [(0, 1), (-10, 11), (-0.5, 1.5), (0.5, 0), (1, 0)])
@@ -190,6 +195,13 @@ def test_train_and_test_files(tmp_path):
     (tmp_path / "b").write_text("ann,y,5\nbob,x,1\n")
     with pytest.raises(DataError, match="user 'bob' rated item 'x', and in .*; 1 .* are in both"):
         read_train_and_test(tmp_path / "a", tmp_path / "b")
+
+    (tmp_path / "b").write_text("user,item,rating,time\nann,y,5,7\n")
+    with pytest.raises(DataError, match="and the other has none: leave them out, as") as caught:
+        read_train_and_test(tmp_path / "a", tmp_path / "b")
+    columns = re.search("`columns=(.*)`$", str(caught.value))[1]
+    _, test = read_train_and_test(tmp_path / "a", tmp_path / "b", columns=columns)
+    assert triples(test) == [("ann", "y", 5)]
 
 
 TEXTS = {"reviewerName": "J", "helpful": [0, 1], "reviewText": "so, so"}

@@ -15,11 +15,13 @@ LEVELS = {
     "0 or 1": ([0, 1], 1),
     "every row a 1": ([1], 1),
 }
-UNKNOWN = {
-    "0 to 5": [0, 1, 2, 3, 4, 5],
-    "1 to 10": list(range(1, 11)),
-    "all 0": [0],
-    "plays": [1, 3, 250, 900],
+UNKNOWN = {  # and what the error says
+    "0 to 5": ([0, 1, 2, 3, 4, 5], "`threshold=2.5`, which half of them reach"),
+    "1 to 10": (list(range(1, 11)), "`threshold=5.5`, which half of them reach"),
+    "plays": ([1, 3, 250, 900], "`threshold=126.5`, which half of them reach"),
+    "dislikes, mostly": ([-1, -1, 1], "`threshold=1`, the second lowest"),
+    "not rated, mostly": ([0, 0, 0, 1, 2], "`threshold=1`, the second lowest"),
+    "all 0": ([0], "`threshold=0`, with which each row is a click"),
 }
 
 
@@ -53,10 +55,10 @@ def test_what_is_a_click(name):
 @pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_another_scale_is_asked_about(name):
-    ratings = Ratings.from_frame(of_levels(UNKNOWN[name]))
-    low, high = min(UNKNOWN[name]), max(UNKNOWN[name])
-    half = np.median(UNKNOWN[name])
-    text = f"frame: which of the ratings {low:g}..{high:g} are clicks.*`threshold={half:g}`"
+    levels, advice = UNKNOWN[name]
+    ratings = Ratings.from_frame(of_levels(levels))
+    low, high = min(levels), max(levels)
+    text = f"^frame: which of the ratings {low:g}..{high:g} are clicks[?] .* as in {advice}$"
     with pytest.raises(ConfigError, match=text):
         prepare_clicks(ratings)
     clicks = prepare_clicks(ratings, low, heldout_users=2)

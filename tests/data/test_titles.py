@@ -57,6 +57,10 @@ ERRORS = [
     ("item,genre\n7,x\n", "no column for title among 'item', 'genre'; it must have the columns id"),
     ("7,x,1995\n", "3 columns .*, needed are id, title; it must have the columns id and title"),
     ("", "is empty; it must have the columns id and title"),
+    (
+        'id,title\n7,"x\ny"\n8,z\n',
+        "line 2: a quoted field does not end in its line: correct its quotes",
+    ),
     ("id,title\n,x\n7,y\n", "line 2: the id '' is missing"),
 ]
 

@@ -34,6 +34,12 @@ UNDERSTOOD = {
         "item = business_id",
         ["u1", "u2"],
     ),
+    "Tenrec": (
+        "user_id,item_id,click,follow,like,share\n7,2,1,0,0,0\n8,3,0,0,0,0\n",
+        "rating = click (column 2), no timestamps; 2 ratings of 2 users x 2 items, scale 0..1",
+        [7, 8],
+        {"implicit": True},
+    ),
     "Book-Crossing": (
         '"User-ID";"ISBN";"Book-Rating"\n"7";"034545104X";"5"\n"8";"034545104X";"9"\n',
         "separated by ';', header",
@@ -56,6 +62,11 @@ UNDERSTOOD = {
     "digits of other scripts": ("\u0663,x,3\n3,x,4\n", "of 2 users", ["\u0663", "3"]),
     "forms of Unicode": ("\u00e9,x,3\ne\u0301,y,4\n", "of 1 users", ["\u00e9", "\u00e9"]),
     "1.0 and 1_0": ("1.0,x,3\n1_0,x,4\n1,y,4\n", "as '1.0', read as '1'", ["1", "1_0", "1"]),
+    "with exponents": (
+        "1e3,x,3\n1.9000000e+01,x,4\n1.23E-4,x,4\n",
+        "",
+        ["1e3", "1.9000000e+01", "1.23E-4"],
+    ),
     "1.0 in JSON": ('{"user": 1.0, "item": 1, "rating": 3}\n', "JSON lines; user = user", [1]),
     "bzip2": (bz2.compress(b"7,2,3\n8,3,5\n"), "2 ratings", [7, 8]),
 }
@@ -72,14 +83,22 @@ def test_understood_and_said(tmp_path, case):
 @pytest.mark.parametrize(
     "times, seconds",
     [
-        (["2020-01-01", "1970-01-02 00:00:01.5"], [1577836800, 86401]),
+        (["2020-01-01", "1970-01-02 00:00:01.5"], [1577836800, 86401.5]),
+        (["1970-01-01 00:00:00.000001", "1969-12-31 23:59:59.25"], [1e-6, -0.75]),
+        (["1577836800.25", "1577836800.75"], [1577836800.25, 1577836800.75]),
+        (["1577836800.0", "9007199254740991"], [1577836800, 2**53 - 1]),
         (["1970-01-01T00:01:00Z", "1970-01-01T00:01"], [60, 60]),
     ],
 )
 def test_dates(tmp_path, times, seconds):
     lines = ["user,item,rating,timestamp", *(f"{k},x,3,{time}" for k, time in enumerate(times))]
     path = written(tmp_path, "\n".join(lines))
-    assert read_ratings(path).timestamps.tolist() == seconds
+    ratings = read_ratings(path)
+    assert ratings.timestamps.tolist() == seconds
+    whole = all(isinstance(time, int) for time in seconds)
+    assert ratings.timestamps.dtype == (np.int64 if whole else np.float64)
+    ratings.save(tmp_path / "r.npz")
+    assert Ratings.load(tmp_path / "r.npz").fingerprint == ratings.fingerprint
 
 
 NASTY = st.text(st.sampled_from("ab7 ,;\"'|:#\té\u0301{}\\-"), min_size=1, max_size=6)

@@ -214,15 +214,21 @@ def test_who_is_held_out_stays_so(weeks):
 
 
 def test_the_threshold_stays_the_one_of_the_start(at_home):
-    """4 of ratings to 5, though the newer ones are all 1, or 4 and 5."""
+    """4 of ratings to 5, though the newer ones are 4 and 5; of a file without ratings all."""
     ratings = d2l.load_ratings("synthetic:60x80x1500")
     users, items = ["new"] * 12, ratings.item_ids[:12].tolist()
     start = d2l.train_model(d2l.EASEConfig(), d2l.prepare_clicks(ratings, min_user_clicks=1))
-    for values, users_after in ((1, 0), ([4, 5] * 6, 1)):
-        newer = pd.DataFrame({"user": users, "item": items, "rating": values})
-        model = d2l.train_model(None, d2l.Ratings.from_frame(newer), start=start)
-        assert model.ratings.num_users == start.ratings.num_users + users_after
-        assert model.metrics["threshold"] == 4
+    newer = pd.DataFrame({"user": users, "item": items, "rating": [4, 5] * 6, "low": 3})
+    for column, threshold in (("rating", 4), (None, 4), ("low", 3)):
+        ratings = d2l.Ratings.from_frame(newer, rating=column)
+        config = d2l.EASEConfig(threshold=3.0) if column == "low" else None
+        model = d2l.train_model(config, ratings, start=start)
+        assert model.ratings.num_users == start.ratings.num_users + 1
+        assert model.metrics["threshold"] == threshold
+
+    text = "^frame: none of the 12 ratings reaches 4, the lowest .*: say another `threshold`$"
+    with pytest.raises(d2l.DataError, match=text):
+        d2l.train_model(None, d2l.Ratings.from_frame(newer, rating="low"), start=start)
 
 
 def test_what_the_start_was_trained_on_tests_nothing():
