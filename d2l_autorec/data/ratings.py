@@ -1,6 +1,7 @@
 """`Ratings`: checked ratings, which every later stage takes; and how columns become some."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Titles = str | Path | Mapping[Any, str] | None
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # a terminal may obey them
 DTYPES = {"users": np.int32, "items": np.int32, "values": np.float32, "timestamps": np.int64}
 
 
@@ -306,7 +308,8 @@ class Ratings:
 
         ids = self.item_ids.tolist()
         found = IdMap(self.item_ids, "item").find(texts)
-        named = {ids[at]: str(title) for at, title in zip(found, texts.values()) if at >= 0}
+        shown = [CONTROL.sub(" ", str(title)) for title in texts.values()]
+        named = {ids[at]: title for at, title in zip(found, shown) if at >= 0}
         if not named:
             raise DataError(
                 f"{source}: none of its {len(texts)} ids is an item of {self.name}, whose ids are "

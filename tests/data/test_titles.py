@@ -44,8 +44,8 @@ def test_files_of_arrow_and_compressed_ones(tmp_path):
         assert Ratings.from_frame(FRAME).with_titles(tmp_path / name).titles == TITLES
 
     feather.write_feather(pa.Table.from_pandas(FRAME), tmp_path / "mine.feather")
-    ratings = read_ratings(tmp_path / "mine.feather", titles={"8": "Amélie", "x": "?"})
-    assert ratings.titles == {8: "Amélie"}
+    ratings = read_ratings(tmp_path / "mine.feather", titles={"8": "Am\x1bélie", "x": "?"})
+    assert ratings.titles == {8: "Am élie"}  # an escape of a terminal
     assert ratings.with_titles(pd.Series(TITLES)).titles == TITLES
     assert ratings.origin.startswith("mine.feather: Feather; user = user (column 0), item = item")
     assert ratings.fingerprint == Ratings.from_frame(FRAME).fingerprint
