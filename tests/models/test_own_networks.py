@@ -1,0 +1,98 @@
+"""Networks of a user's own, which are given to `train_model` or registered."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from mxnet import gluon
+from mxnet.gluon import nn
+
+import d2l_autorec as d2l
+from d2l_autorec.models import registry
+from d2l_autorec.models.kinds import RatingModel
+from d2l_autorec.serving.predictor import Predictor
+from d2l_autorec.serving.tables import load_served
+
+OPTIONS = dict(preset="chapter", epochs=3, lr=0.02, quiet=True, cpus=1)
+pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.DataWarning")
+
+
+class Block(gluon.Block):
+    """Two layers that are no sequence."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.inner = nn.Dense(9, in_units=size, activation="tanh")
+        self.outer = nn.Dense(size, in_units=9)
+
+    def forward(self, x):
+        return self.outer(self.inner(x))
+
+
+def sequence(size, last=None, kind=nn.HybridSequential, **given):
+    net = kind()
+    net.add(nn.Dense(9, in_units=size, activation="tanh", **given))
+    net.add(nn.Dense(size, in_units=9, activation=last, **given))
+    return net
+
+
+class Relu(RatingModel):
+    """A registered model by items, whose last layer is not linear."""
+
+    based = "item"
+
+    def network(self, data):
+        return sequence(data.num_users, "relu")
+
+
+NETWORKS = {
+    "block": Block,
+    "relu": lambda size: sequence(size, "relu"),
+}
+
+
+def parts_of(users, items):
+    """Ratings from 0, which have an offset, with ids that are texts."""
+    rng = np.random.default_rng(3)
+    cells = rng.choice(users * items, users * items // 2, replace=False)
+    frame = {
+        "user": [f"u{cell // items}" for cell in cells],
+        "item": [f"i{cell % items}" for cell in cells],
+        "rating": rng.integers(0, 5, len(cells)) * 1.0,
+    }
+    ratings = d2l.Ratings.from_frame(pd.DataFrame(frame), scale=(0, 4))
+    return d2l.random_split(ratings, 0.2, seed=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("based", ["item", "user"])
+@pytest.mark.parametrize("users, items", [(60, 40), (50, 50)])
+def test_predictions_are_those_that_were_measured(name, based, users, items):
+    """By items a network was fed the rows of users."""
+    train, test = parts_of(users, items)
+    net = NETWORKS[name](users if based == "item" else items)
+    model = d2l.train_model(d2l.AutoRecConfig(**OPTIONS, based=based), train, test, net=net)
+    asked = test.user_ids[test.users], test.item_ids[test.items]
+    errors = model.predict(*asked) - test.values
+    assert np.sqrt((errors**2).mean()) == pytest.approx(model.metrics["test_rmse"], rel=1e-5)
+
+    [best] = model.recommend("u1", 1)
+    assert best.score == pytest.approx(model.predict(["u1"], [best.item])[0])
+    if based == "user":
+        assert model.recommend_new_user({"i1": 3.0})
+        return
+    for call in (lambda: model.recommend_new_user({"i1": 3.0}), lambda: model.user_vectors):
+        with pytest.raises(d2l.ConfigError, match="no vectors"):
+            call()
+
+
+def test_an_export_has_the_scores_of_known_users(tmp_path, monkeypatch):
+    """Of a registered model by items; its tables were empty."""
+    monkeypatch.setattr(registry, "_registered", dict(registry.models()))
+    config = registry.register("relu")(Relu)(**OPTIONS)
+    model = d2l.train_model(config, *parts_of(60, 40), out=tmp_path / "run")
+    model.export(tmp_path / "run" / "export")
+
+    served, _ = load_served(tmp_path / "run")
+    asked = ["u1", "u2"], ["i3", "i4"]
+    assert isinstance(served, Predictor)
+    np.testing.assert_array_equal(served.predict(*asked), model.predict(*asked))
