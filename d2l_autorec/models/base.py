@@ -181,7 +181,7 @@ class OwnNetwork(gluon.Block, Model):
     def column_vectors(self) -> Vectors | None:
         """Return the weights and biases of the last layer; None unless it is Dense and linear."""
         layers = layers_of(self.net)
-        if len(layers) > 1 and isinstance(layers[-1], nn.Dense) and layers[-1].act is None:
+        if len(layers) > 1 and type(layers[-1]) is nn.Dense and layers[-1].act is None:
             return vectors_of(layers[-1])
         return None
 
@@ -219,6 +219,6 @@ class OwnNetwork(gluon.Block, Model):
 
 def layers_of(net: gluon.Block) -> list[gluon.Block]:
     """Return the layers of a block in order; sequences within sequences are unpacked."""
-    if not isinstance(net, (nn.HybridSequential, nn.Sequential)):
+    if type(net) not in (nn.HybridSequential, nn.Sequential):  # a subclass may compute more
         return [net]
     return [layer for child in net for layer in layers_of(child)]

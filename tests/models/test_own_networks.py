@@ -1,5 +1,7 @@
 """Networks of a user's own, which are given to `train_model` or registered."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,13 @@ class Block(gluon.Block):
         return self.outer(self.inner(x))
 
 
+class Shifted(nn.HybridSequential):
+    """A sequence with a `forward` of its own."""
+
+    def forward(self, x):
+        return super().forward(x) + 3
+
+
 def sequence(size, last=None, kind=nn.HybridSequential, **given):
     net = kind()
     net.add(nn.Dense(9, in_units=size, activation="tanh", **given))
@@ -47,6 +56,7 @@ class Relu(RatingModel):
 NETWORKS = {
     "block": Block,
     "relu": lambda size: sequence(size, "relu"),
+    "shifted": lambda size: sequence(size, kind=Shifted),
 }
 
 
@@ -66,7 +76,7 @@ def parts_of(users, items):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("based", ["item", "user"])
 @pytest.mark.parametrize("users, items", [(60, 40), (50, 50)])
-def test_predictions_are_those_that_were_measured(name, based, users, items):
+def test_predictions_are_those_that_were_measured(name, based, users, items, tmp_path):
     """By items a network was fed the rows of users."""
     train, test = parts_of(users, items)
     net = NETWORKS[name](users if based == "item" else items)
@@ -77,7 +87,11 @@ def test_predictions_are_those_that_were_measured(name, based, users, items):
 
     [best] = model.recommend("u1", 1)
     assert best.score == pytest.approx(model.predict(["u1"], [best.item])[0])
-    if based == "user":
+    is_sequence = name == "relu"
+    with nullcontext() if is_sequence else pytest.raises(d2l.ConfigError, match="be exported"):
+        model.export(tmp_path)
+
+    if model.parts().scores is None:
         assert model.recommend_new_user({"i1": 3.0})
         return
     for call in (lambda: model.recommend_new_user({"i1": 3.0}), lambda: model.user_vectors):
