@@ -76,7 +76,12 @@ class Model:
 
 def vectors_of(layer: Any) -> Vectors:
     """Return the weight, shape (units, inputs), and bias of a last layer."""
-    return Vectors(layer.weight.data().asnumpy(), layer.bias.data().asnumpy())
+    return Vectors(layer.weight.data().asnumpy(), bias_of(layer).asnumpy())
+
+
+def bias_of(layer: nn.Dense) -> np.ndarray:
+    """Return the bias of a Dense layer; zeros if it has none."""
+    return np.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.data()
 
 
 class Fitted(Model):
@@ -205,7 +210,7 @@ class OwnNetwork(gluon.Block, Model):
         found: list[tuple[Any, Any, nn.HybridSequential]] = []
         for layer in layers_of(self.net):
             if isinstance(layer, nn.Dense):
-                found.append((layer.weight.data(), layer.bias.data(), nn.HybridSequential()))
+                found.append((layer.weight.data(), bias_of(layer), nn.HybridSequential()))
                 if layer.act is not None:
                     found[-1][2].add(layer.act)
             elif found and not isinstance(layer, nn.Dropout):

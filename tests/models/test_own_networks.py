@@ -56,6 +56,7 @@ class Relu(RatingModel):
 NETWORKS = {
     "block": Block,
     "relu": lambda size: sequence(size, "relu"),
+    "without biases": lambda size: sequence(size, use_bias=False),
     "shifted": lambda size: sequence(size, kind=Shifted),
 }
 
@@ -87,7 +88,7 @@ def test_predictions_are_those_that_were_measured(name, based, users, items, tmp
 
     [best] = model.recommend("u1", 1)
     assert best.score == pytest.approx(model.predict(["u1"], [best.item])[0])
-    is_sequence = name == "relu"
+    is_sequence = name in ("relu", "without biases")
     with nullcontext() if is_sequence else pytest.raises(d2l.ConfigError, match="be exported"):
         model.export(tmp_path)
 
