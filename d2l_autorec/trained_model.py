@@ -520,7 +520,7 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     config = replace(folder.config, **result.get("chosen", {}))
     if net is not None:
         config = config.with_own(Own(net))
-    elif folder.about.get("own_network"):
+    elif "net" in folder.about["given"]:
         raise ConfigError(
             f"{folder.path} has a network of your own, which commands cannot open: give it anew, "
             "as in load_run(path, net=...)"

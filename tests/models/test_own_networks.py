@@ -1,11 +1,13 @@
 """Networks of a user's own, which are given to `train_model` or registered."""
 
+import re
 from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
 import pytest
 from mxnet import gluon
+from mxnet import np as mxnp
 from mxnet.gluon import nn
 
 import d2l_autorec as d2l
@@ -51,6 +53,10 @@ class Relu(RatingModel):
 
     def network(self, data):
         return sequence(data.num_users, "relu")
+
+
+def absolute(prediction, label):
+    return (mxnp.abs(prediction - label) * mxnp.sign(label)).mean(axis=1)
 
 
 NETWORKS = {
@@ -111,3 +117,23 @@ def test_an_export_has_the_scores_of_known_users(tmp_path, monkeypatch):
     asked = ["u1", "u2"], ["i3", "i4"]
     assert isinstance(served, Predictor)
     np.testing.assert_array_equal(served.predict(*asked), model.predict(*asked))
+
+
+@pytest.mark.parametrize("name", ["net", "loss", "train"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_resumed_run_needs_what_it_began_with(name, finished, tmp_path, in_process):
+    """A forgotten loss was replaced by the chapter's, without a word."""
+    train, test = parts_of(60, 40)
+    own = {"net": Block(60)} if name == "net" else {"loss": absolute} if name == "loss" else {}
+    given = dict(config=d2l.AutoRecConfig(**OPTIONS, kernel="dense"), train=train, test=test)
+    d2l.train_model(**given, **own, out=tmp_path / "run")
+    if not finished:
+        (tmp_path / "run" / "result.json").unlink()
+
+    needed = rf"was trained in Python .* give them again, as in train_model\(resume=.*{name}=\.\.\."
+    if own:
+        with pytest.raises(d2l.ConfigError, match=needed):
+            d2l.train_model(**given, resume=tmp_path / "run")
+    process = in_process("run", "--resume", "run")
+    assert process.returncode == 2 and re.search(needed, process.stderr)
+    assert d2l.train_model(**given, **own, resume=tmp_path / "run").metrics["epochs"] == 3
