@@ -392,6 +392,11 @@ class RunConfig:
         if own.loss is not None and self.at_once:
             raise ConfigError(f"loss has no effect: `model={self.model}` is computed at once")
 
+        if not (own.loss is None or callable(own.loss)):
+            raise ConfigError(
+                f"loss is {own.loss!r:.40}: it must be a function of prediction and label"
+            )
+
         if own.loss is not None and own.net is None and self.has_penalty:
             raise ConfigError(
                 f"loss cannot take the place of the loss of `model={self.model}`, which has a "

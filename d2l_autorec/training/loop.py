@@ -48,14 +48,26 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
             inputs = shard.arrays[:-1] or shard.arrays
             outputs.append(predict(training.net, *inputs))
         for output, shard in zip(outputs, shards):
-            found = training.loss(output, shard.arrays[-1])
-            if not isinstance(found, MXNetArray):
-                raise ConfigError(f"the loss returned {found!r:.40}: it must be an array of MXNet")
+            label = shard.arrays[-1]
+            found = training.loss(output, label)
+            if not isinstance(label, CSRBatch):  # of which some losses return the sum
+                _check_losses(found, len(label))
             losses.append(found * shard.weight)
 
     autograd.backward(losses)
     training.trainer.step(len(batch[0]))
     return _added(training, outputs, shards, losses)
+
+
+def _check_losses(found: Any, rows: int) -> None:
+    """Raise ConfigError unless a loss function returned a number for each row."""
+    is_array = isinstance(found, MXNetArray)
+    if not is_array or found.shape not in ((rows,), (rows, 1)):
+        shown = f"shape {found.shape}" if is_array else f"{found!r:.40}"
+        raise ConfigError(
+            f"the loss returned {shown}: it must be an array of MXNet, of shape ({rows},), with a "
+            "number for each row"
+        )
 
 
 def _added(
