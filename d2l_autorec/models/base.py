@@ -160,12 +160,17 @@ class OwnNetwork(gluon.Block, Model):
     Raises
     ------
     ConfigError
-        If a layer does not know the size of its input, which is needed before any row is read.
+        If it is no block, has no parameters, or a layer does not know the size of its input, which
+        is needed before any row is read.
 
     Shape: (batch_size, columns) -> (batch_size, columns).
     """
 
     def __init__(self, net: gluon.Block) -> None:
+        if not isinstance(net, gluon.Block) or not net.collect_params().keys():
+            kind = type(net).__name__
+            raise ConfigError(f"net is a {kind}: it must be a Gluon block with parameters")
+
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__()
         self.net = copy.deepcopy(net)
@@ -182,6 +187,23 @@ class OwnNetwork(gluon.Block, Model):
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return the network's output for rows."""
         return self.net(x)
+
+    def check_columns(self, columns: int, device: mx.Context) -> None:
+        """Raise ConfigError unless rows of so many numbers become such rows; it is initialised."""
+        self.initialize(ctx=device)
+        try:
+            found = self(np.zeros((1, columns), ctx=device))
+        except mx.MXNetError as error:
+            raise ConfigError(
+                f"net cannot read rows of {columns} numbers: {str(error).strip().splitlines()[-1]}"
+            ) from error
+
+        shown = found.shape if isinstance(found, MXNetArray) else f"a {type(found).__name__}"
+        if shown != (1, columns):
+            raise ConfigError(
+                f"net maps an array of shape {1, columns} to {shown}: it must return an array of "
+                "MXNet of the same shape"
+            )
 
     def column_vectors(self) -> Vectors | None:
         """Return the weights and biases of the last layer; None unless it is Dense and linear."""

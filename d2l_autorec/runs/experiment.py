@@ -27,7 +27,7 @@ from scipy import sparse
 from .. import kernels
 from ..data.ratings import Ratings
 from ..kernels import RULES
-from ..models.base import Model
+from ..models.base import Model, OwnNetwork
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import REFITTED, RunConfig
 from ..models.mf import MF
@@ -284,6 +284,8 @@ class Experiment(ABC):
             )
         if fused:
             fused.load()
+        if isinstance(network, OwnNetwork):
+            network.check_columns(self.matrix_shape[1], self.devices[0])
 
     # what tells it from others
 

@@ -137,3 +137,33 @@ def test_a_resumed_run_needs_what_it_began_with(name, finished, tmp_path, in_pro
     process = in_process("run", "--resume", "run")
     assert process.returncode == 2 and re.search(needed, process.stderr)
     assert d2l.train_model(**given, **own, resume=tmp_path / "run").metrics["epochs"] == 3
+
+
+class Returning(Block):
+    """A network whose output is `make` of the one that it should be."""
+
+    def __init__(self, make):
+        super().__init__(60)
+        self._make = make
+
+    def forward(self, x):
+        return self._make(super().forward(x))
+
+
+BLOCK = "it must be a Gluon block with parameters"
+REFUSED = {
+    f"net is a str: {BLOCK}": "mlp",
+    f"net is a type: {BLOCK}": nn.Dense,
+    f"net is a function: {BLOCK}": lambda x: x,
+    f"net is a HybridSequential: {BLOCK}": nn.HybridSequential(),
+    r"net maps an array of shape \(1, 60\) to \(1, 59\): ": Returning(lambda y: y[:, 1:]),
+    r"net maps an array of shape \(1, 60\) to a tuple: ": Returning(lambda y: (y, y)),
+    r"net maps an array of shape \(1, 60\) to a ndarray: ": Returning(lambda y: y.asnumpy()),
+    "net cannot read rows of 60 numbers: ": Block(59),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_no_network_of_rows_is_refused_in_one_line(message):
+    with pytest.raises(d2l.ConfigError, match=f"^{message}.*$"):
+        d2l.train_model(d2l.AutoRecConfig(**OPTIONS), *parts_of(60, 40), net=REFUSED[message])
