@@ -197,7 +197,7 @@ def describe(run: Any) -> dict[str, Any]:
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
         "clip": config.clip,
-        **(steps if config.maps_rows else {}),
+        **(steps if config.maps_rows or config.reads == "pairs" else {}),
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),
         "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
@@ -221,11 +221,13 @@ def _rating_steps(config: RunConfig, ratings: Ratings) -> dict[str, str]:
     before = f"; add {offset:g} to each rating" if offset else ""
     after = f"; subtract {offset:g}" if offset else ""
     after += f"; clip to {low:g}..{high:g}" if config.clip else "; do not clip"
+    after += ". Use a mean where a user or an item has no training rating."
+    if config.reads == "pairs":
+        return {"postprocessing": f"Take the prediction of the tables{after}"}
 
     return {
         "input": tables.INPUT,
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
         f"is that of {column}_ids[c], 0 = unobserved{before}.",
-        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
-        "Use a mean where a user or an item has no training rating.",
+        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}",
     }
