@@ -281,12 +281,14 @@ def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> N
             continue
 
         what = "is not finite"
+        advice = "most likely the learning rate is too high; try `lr` ten times lower"
         if math.isfinite(step.loss):
             error = training.error_of(step)
             what = f"has exploded (the error is {error:.3g}, above {training.limit:.3g})"
+            if batch == 1 and not training.history:  # it is of the network before its first step
+                advice = "the ratings are too small for the initial network; rescale them"
         raise NumericalError(
-            f"the loss {what} in epoch {len(training.history) + 1} at batch {batch}: most "
-            "likely the learning rate is too high; try `lr` ten times lower"
+            f"the loss {what} in epoch {len(training.history) + 1} at batch {batch}: {advice}"
         )
 
 
