@@ -135,6 +135,9 @@ class Experiment(ABC):
         self.config = config
         self.given = given_in_python(config, data)
         self.devices = list(devices or resolve_devices(config.gpus, config.cpus))
+        for device in self.devices:
+            if device.device_type == "gpu":
+                resolve_devices(str(device.device_id))  # raises if there is no such GPU
         self.workers = workers
         self.folder: RunFolder | None = None
         self.result: dict[str, Any] = {}
