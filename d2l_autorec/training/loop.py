@@ -48,10 +48,8 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
             inputs = shard.arrays[:-1] or shard.arrays
             outputs.append(predict(training.net, *inputs))
         for output, shard in zip(outputs, shards):
-            label = shard.arrays[-1]
-            found = training.loss(output, label)
-            if not isinstance(label, CSRBatch):  # of which some losses return the sum
-                _check_losses(found, len(label))
+            found = training.loss(output, shard.arrays[-1])
+            _check_losses(found, shard.arrays[-1])
             losses.append(found * shard.weight)
 
     autograd.backward(losses)
@@ -59,9 +57,11 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
     return _added(training, outputs, shards, losses)
 
 
-def _check_losses(found: Any, rows: int) -> None:
+def _check_losses(found: Any, label: Any) -> None:
     """Raise ConfigError unless a loss function returned a number for each row."""
-    is_array = isinstance(found, MXNetArray)
+    is_array, rows = isinstance(found, MXNetArray), len(label)
+    if isinstance(label, CSRBatch):  # the package's own losses read it, and may return the sum
+        return
     if not is_array or found.shape not in ((rows,), (rows, 1)):
         shown = f"shape {found.shape}" if is_array else f"{found!r:.40}"
         raise ConfigError(
