@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if run.config.maps_rows and run.config.based == "item":
         remark(
             "model.onnx reads an item's ratings by all users: for new users export a run of "
-            "--based user; tables.npz has the vectors of known ones, see metadata.json"
+            "--based user; tables.npz has what known ones need, see metadata.json"
         )
 
 

@@ -315,7 +315,7 @@ class TrainedModel:
 
 
 def train_model(  # noqa: PLR0913  # what a person may give, by name
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | None = None,
     train: Ratings | Clicks | None = None,
     test: Ratings | None = None,
     validation: Ratings | None = None,
@@ -335,8 +335,9 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
 
     Parameters
     ----------
-    config : RunConfig, optional
-        An `AutoRecConfig`, `MFConfig` and so on; by default AutoRec. If no preset was given to it,
+    config : RunConfig or mapping, optional
+        An `AutoRecConfig`, `MFConfig` and so on, or options as `make_config` takes them; by default
+        AutoRec. If no preset was given to it,
         data sets with a name are trained on with 'chapter', and your own ratings with 'best', as
         the commands do.
     train : Ratings, or Clicks for a model that ranks; optional
@@ -390,8 +391,11 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     DataWarning
         If the model is no better than user and item means, or than popularity.
     """
-    if isinstance(config, (Ratings, Clicks)):
-        raise ConfigError(f"config is a {type(config).__name__}: give it as `train`")
+    if config is not None and not isinstance(config, RunConfig):
+        config = make_config(config)
+    _check_each("callbacks", [callbacks], Sequence)
+    _check_each("one of callbacks", callbacks, Callback)
+    _check_each("start", filter(None, [start]), TrainedModel)
     if config is not None and config.from_ and start is None:
         start = load_run(config.from_)
     config = _config_of(config, train, start).with_own(Own(net, loss, callbacks, start))
@@ -432,6 +436,12 @@ def _config_of(
     is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
     preset = config.best_preset(config.given)
     return type(config)(**{"preset": preset, **config.given}) if is_own else config
+
+
+def _check_each(name: str, values: Iterable[Any], kind: type) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise ConfigError(f"{name} is a {type(value).__name__}: it must be a {kind.__name__}")
 
 
 def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None:
@@ -521,7 +531,7 @@ def load_run(path: str | Path, net: Any = None) -> TrainedModel:
     config = replace(folder.config, **result.get("chosen", {}))
     if net is not None:
         config = config.with_own(Own(net))
-    elif folder.about.get("own_network"):
+    elif "net" in folder.about["given"]:
         raise ConfigError(
             f"{folder.path} has a network of your own, which commands cannot open: give it anew, "
             "as in load_run(path, net=...)"

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 import pandas as pd
 import pytest
 
 import d2l_autorec as d2l
+from d2l_autorec.training.callbacks import Callback
 
 SMALL = dict(hidden=8, epochs=3, batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 SET = "synthetic:60x80x900"
@@ -260,14 +262,31 @@ def test_ratings_that_are_split_become_clicks():
     assert 0.05 < share < 0.2
 
 
+def test_options_may_be_a_mapping(parts):
+    model = d2l.train_model({"model": "bias", "damping": 2.0}, *parts)
+    assert model.config == d2l.BiasConfig(damping=2.0)
+
+
 def test_errors_name_parameters(parts, model):
     train, test = parts
     config, others = d2l.AutoRecConfig(**SMALL), d2l.load_ratings("synthetic:50x80x900")
+    one = Callback()
     for text, call in (
         ("hiden: AutoRecConfig .*did you mean hidden", lambda: d2l.AutoRecConfig(hiden=8)),
         (".*did you mean hidden", lambda: d2l.make_config({"hiden": 8})),
         ("train is a DataFrame: .* be Ratings", lambda: d2l.train_model(train=pd.DataFrame())),
-        ("config is a Ratings: give it as `train`", lambda: d2l.train_model(train, test)),
+        ("config is a Ratings: .* ratings are given as `train`", lambda: d2l.train_model(train)),
+        ("config is a str: it must be a conf", lambda: d2l.train_model("mf", train)),
+        ("config is a str: it must be a conf", lambda: d2l.tune("mf", train)),
+        ("config is a type: .*, as MFConfig", lambda: d2l.train_model(d2l.MFConfig, train)),
+        ("start is a str: .* TrainedModel", lambda: d2l.train_model(config, train, start="run")),
+        ("callbacks is a Call.*Sequence", lambda: d2l.train_model(train=train, callbacks=one)),
+        ("one of callbacks is a type", lambda: d2l.train_model(train=train, callbacks=[Callback])),
+        (
+            "callbacks has no effect: `model=bias`",
+            lambda: d2l.train_model(d2l.BiasConfig(), train, callbacks=[one]),
+        ),
+        ("`gpus=7`: ", lambda: d2l.train_model(config, train, devices=[mx.gpu(7)])),
         ("test is a str: .* it must be Ratings", lambda: d2l.train_model(config, train, "t.csv")),
         ("test has other user ids", lambda: d2l.train_model(config, train, others)),
         ("test_ratio=2: it must be between 0 and 1", lambda: d2l.random_split(train, 2)),

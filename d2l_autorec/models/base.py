@@ -76,7 +76,12 @@ class Model:
 
 def vectors_of(layer: Any) -> Vectors:
     """Return the weight, shape (units, inputs), and bias of a last layer."""
-    return Vectors(layer.weight.data().asnumpy(), layer.bias.data().asnumpy())
+    return Vectors(layer.weight.data().asnumpy(), bias_of(layer).asnumpy())
+
+
+def bias_of(layer: nn.Dense) -> np.ndarray:
+    """Return the bias of a Dense layer; zeros if it has none."""
+    return np.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.data()
 
 
 class Fitted(Model):
@@ -155,12 +160,17 @@ class OwnNetwork(gluon.Block, Model):
     Raises
     ------
     ConfigError
-        If a layer does not know the size of its input, which is needed before any row is read.
+        If it is no block, has no parameters, or a layer does not know the size of its input, which
+        is needed before any row is read.
 
     Shape: (batch_size, columns) -> (batch_size, columns).
     """
 
     def __init__(self, net: gluon.Block) -> None:
+        if not isinstance(net, gluon.Block) or not net.collect_params().keys():
+            kind = type(net).__name__
+            raise ConfigError(f"net is a {kind}: it must be a Gluon block with parameters")
+
         npx.set_np()  # every layer computes by NumPy operators
         super().__init__()
         self.net = copy.deepcopy(net)
@@ -178,10 +188,27 @@ class OwnNetwork(gluon.Block, Model):
         """Return the network's output for rows."""
         return self.net(x)
 
+    def check_columns(self, columns: int, device: mx.Context) -> None:
+        """Raise ConfigError unless rows of so many numbers become such rows; it is initialised."""
+        self.initialize(ctx=device)
+        try:
+            found = self(np.zeros((1, columns), ctx=device))
+        except mx.MXNetError as error:
+            raise ConfigError(
+                f"net cannot read rows of {columns} numbers: {str(error).strip().splitlines()[-1]}"
+            ) from error
+
+        shown = found.shape if isinstance(found, MXNetArray) else f"a {type(found).__name__}"
+        if shown != (1, columns):
+            raise ConfigError(
+                f"net maps an array of shape {1, columns} to {shown}: it must return an array of "
+                "MXNet of the same shape"
+            )
+
     def column_vectors(self) -> Vectors | None:
         """Return the weights and biases of the last layer; None unless it is Dense and linear."""
         layers = layers_of(self.net)
-        if len(layers) > 1 and isinstance(layers[-1], nn.Dense) and layers[-1].act is None:
+        if len(layers) > 1 and type(layers[-1]) is nn.Dense and layers[-1].act is None:
             return vectors_of(layers[-1])
         return None
 
@@ -205,7 +232,7 @@ class OwnNetwork(gluon.Block, Model):
         found: list[tuple[Any, Any, nn.HybridSequential]] = []
         for layer in layers_of(self.net):
             if isinstance(layer, nn.Dense):
-                found.append((layer.weight.data(), layer.bias.data(), nn.HybridSequential()))
+                found.append((layer.weight.data(), bias_of(layer), nn.HybridSequential()))
                 if layer.act is not None:
                     found[-1][2].add(layer.act)
             elif found and not isinstance(layer, nn.Dropout):
@@ -219,6 +246,6 @@ class OwnNetwork(gluon.Block, Model):
 
 def layers_of(net: gluon.Block) -> list[gluon.Block]:
     """Return the layers of a block in order; sequences within sequences are unpacked."""
-    if not isinstance(net, (nn.HybridSequential, nn.Sequential)):
+    if type(net) not in (nn.HybridSequential, nn.Sequential):  # a subclass may compute more
         return [net]
     return [layer for child in net for layer in layers_of(child)]

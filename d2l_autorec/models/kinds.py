@@ -388,8 +388,14 @@ class RunConfig:
             raise ConfigError(f"net maps rows to rows, and `model={self.model}` reads none")
         if own.net is not None and len(self.phases) > 2:
             raise ConfigError("net is trained as a whole: leave out `pretrain`")
-        if own.loss is not None and self.at_once:
-            raise ConfigError(f"loss has no effect: `model={self.model}` is computed at once")
+        for name, given in (("loss", own.loss), ("callbacks", own.callbacks)):
+            if given and self.at_once:
+                raise ConfigError(f"{name} has no effect: `model={self.model}` is computed at once")
+
+        if not (own.loss is None or callable(own.loss)):
+            raise ConfigError(
+                f"loss is {own.loss!r:.40}: it must be a function of prediction and label"
+            )
 
         if own.loss is not None and own.net is None and self.has_penalty:
             raise ConfigError(

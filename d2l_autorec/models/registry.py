@@ -147,10 +147,20 @@ def make_config(given: Mapping[str, Any] | None = None, /, **options: Any) -> Ru
         If a value or a combination is not allowed, or an option belongs to
         another model or has no effect. An option that a preset sets may have none.
     """
-    options = {**(given or {}), **options}
+    options = {**options_in(given or {}), **options}
     config = build_config(options)
     check_needs(config, [name for name, value in options.items() if value is not None])
     return config
+
+
+def options_in(given: Any) -> Mapping[str, Any]:
+    """Return options that are given in place of a configuration; raise ConfigError for others."""
+    if isinstance(given, Mapping):
+        return given
+    raise ConfigError(
+        f"config is a {type(given).__name__}: it must be a configuration, as MFConfig(), or a dict "
+        "of options; ratings are given as `train`"
+    )
 
 
 def build_config(given: Mapping[str, Any]) -> RunConfig:

@@ -27,7 +27,7 @@ from scipy import sparse
 from .. import kernels
 from ..data.ratings import Ratings
 from ..kernels import RULES
-from ..models.base import Model
+from ..models.base import Model, OwnNetwork
 from ..models.catalog.autorec import stage_of
 from ..models.kinds import REFITTED, RunConfig
 from ..models.mf import MF
@@ -95,6 +95,8 @@ class Experiment(ABC):
         The model that the run goes on from.
     inherited : dict
         The parameters of `start` that are taken over.
+    given : list of str
+        What the run was given beside options: see `given_in_python`.
     folder : RunFolder or None
         The run's folder, if it has one.
     net : Model
@@ -131,7 +133,11 @@ class Experiment(ABC):
         workers: Workers = ALONE,
     ) -> None:
         self.config = config
+        self.given = given_in_python(config, data)
         self.devices = list(devices or resolve_devices(config.gpus, config.cpus))
+        for device in self.devices:
+            if device.device_type == "gpu":
+                resolve_devices(str(device.device_id))  # raises if there is no such GPU
         self.workers = workers
         self.folder: RunFolder | None = None
         self.result: dict[str, Any] = {}
@@ -281,6 +287,8 @@ class Experiment(ABC):
             )
         if fused:
             fused.load()
+        if isinstance(network, OwnNetwork):
+            network.check_columns(self.matrix_shape[1], self.devices[0])
 
     # what tells it from others
 
@@ -384,7 +392,7 @@ class Experiment(ABC):
             "kernel": {"chosen": self.kernel, "why": self.why},
             "threads": kernels.threads(),
             "versions": versions(),
-            "own_network": self.config.own.net is not None,
+            "given": self.given,
         }
         return RunFolder.begin(path, self.config, about, self.save_data)
 
@@ -652,6 +660,12 @@ class Experiment(ABC):
             result["chosen"] = dict(self.net.chosen)
         rate = sum(record.ratings for record in epochs) / max(seconds, 1e-9)
         return {**result, **report, "train_seconds": seconds, "ratings_per_second": rate}
+
+
+def given_in_python(config: RunConfig, data: Any) -> list[str]:
+    """Return the names of what a run is given that no command can give it: train, net, loss."""
+    given = {"train": data, "net": config.own.net, "loss": config.own.loss}
+    return [name for name, value in given.items() if value is not None]
 
 
 def choose_kernel(asked: str, network: Model, devices: Sequence[mx.Context]) -> tuple[str, str]:

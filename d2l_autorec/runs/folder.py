@@ -52,7 +52,8 @@ class RunFolder:
     config : RunConfig
         The options of the run.
     about : dict
-        The other content of config.json: data, devices, kernel, threads, versions.
+        The other content of config.json: data, devices, kernel, threads, versions, and what
+        it was given in Python beside options: train, net, loss.
     result : dict or None
         The content of result.json; None for a run that has not finished.
     digests : dict
@@ -98,7 +99,8 @@ class RunFolder:
         with files.telling_damage(file):  # of an unfinished run no digest tells that it was edited
             digests = dict(about["files"])
             began = {name: about[name] for name in ABOUT}
-            began["own_network"] = about.get("own_network", False)  # runs before 0.3 lack it
+            # older runs note a network of one's own alone, or not even that
+            began["given"] = about.get("given", ["net"] * about.get("own_network", False))
 
         result = None
         if (path / "result.json").exists():

@@ -60,6 +60,7 @@ from typing import Any, TypeAlias
 from ..data.clicks import PIECES
 from ..data.sources import data_shown
 from ..models.kinds import RunConfig
+from ..models.registry import model_class
 from ..support.files import telling_damage
 from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark, wrapped
@@ -178,7 +179,7 @@ def shortfall(result: dict[str, Any]) -> list[str]:
         advice = f"{ease}, or more clicks"
     elif result.get("split") == "held-out-rows":  # for which no preset was chosen
         advice = "try another `lr`, or more `epochs`"
-    elif result["preset"] != "best":
+    elif result["preset"] != "best" and "best" in model_class(result["model"]).presets:
         advice = "try `preset=best`"
     return [f"no better than {whose}, whose test {label_of(metric)} is {other:.4f}: {advice}"]
 

@@ -15,7 +15,7 @@ from ..support.machine import DISTRIBUTED
 from ..support.terminal import remark
 from ..training.engine import start_mxnet
 from ..training.parameter_server import connect
-from .experiment import Experiment
+from .experiment import Experiment, given_in_python
 from .folder import REPEATS, RunFolder, new_folder
 from .ranking import RankingExperiment
 from .rating import RatingExperiment
@@ -63,7 +63,16 @@ def run_training(
     """
     config.check_single()
     mx.npx.set_np()
-    threads = RunFolder.read(resume).about["threads"] if resume else config.threads
+    threads = config.threads
+    if resume:
+        began = RunFolder.read(resume).about
+        threads, given = began["threads"], given_in_python(config, data)
+        if missing := [f"{name}=..." for name in began["given"] if name not in given]:
+            raise ConfigError(
+                f"the run in {resume} was trained in Python on objects of your own: give them "
+                f"again, as in train_model(resume=..., {', '.join(missing)})"
+            )
+
     start_mxnet(threads, cpus=len(devices or ()) or config.cpus or 1)
 
     with connect(config.kvstore) as workers:

@@ -28,7 +28,7 @@ from ..data.clicks import PIECES, Clicks, Fold, prepare_clicks
 from ..data.ratings import Ratings
 from ..models.kinds import RunConfig
 from ..models.options import Options, computing_options, shown
-from ..models.registry import make_config
+from ..models.registry import make_config, options_in
 from ..support.errors import ConfigError, DataError, NumericalError, UserError, check_whole
 from ..support.terminal import SignalWatch
 from ..support.texts import seconds_shown
@@ -131,7 +131,7 @@ def tune(
         If SIGINT or SIGTERM asked to stop.
     """
     kind = "ranking" if isinstance(train, Clicks) else "rating"
-    given = own_options(config) if isinstance(config, RunConfig) else config or {}
+    given = own_options(config) if isinstance(config, RunConfig) else options_in(config or {})
     candidates = candidates_of(given, kind)
     limits = limits_of(trials, minutes, time.monotonic())
     return Search(candidates, train, validation, devices).run(Path(out) if out else None, *limits)

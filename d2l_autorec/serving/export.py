@@ -6,6 +6,7 @@ network -> parts -> Predictor, or tables.npz, by which any model is served
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
     columns = net.column_vectors()
     output = net.output and net.output.function
     if columns is None:
-        return Parts(score_rows=_row_scorer(net, None))
+        scorer = _row_scorer(net, None)
+        if config.based == "user":
+            return Parts(score_rows=scorer)
+        return Parts(scores=np.concatenate([*map(scorer, _blocks(inputs.to_csr("item")))]).T)
     if config.based == "item":
         return Parts(_encode_all(net, inputs.to_csr("item")), columns, output)
     return Parts(columns, None, output, score_rows=_row_scorer(net, columns))
@@ -76,9 +80,13 @@ def user_vectors(net: Any, parts: Parts, inputs: Ratings) -> Vectors | None:
 
 
 def _encode_all(net: Any, matrix: sparse.csr_matrix) -> Vectors:
-    starts = range(0, matrix.shape[0], ENCODE_ROWS)
-    blocks = [encode(net, matrix[start : start + ENCODE_ROWS]) for start in starts]
+    blocks = [encode(net, block) for block in _blocks(matrix)]
     return Vectors(*map(np.concatenate, zip(*blocks)))
+
+
+def _blocks(matrix: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
+    for start in range(0, matrix.shape[0], ENCODE_ROWS):
+        yield matrix[start : start + ENCODE_ROWS]
 
 
 def _row_scorer(net: Any, columns: Vectors | None) -> RowScorer:
@@ -189,7 +197,7 @@ def describe(run: Any) -> dict[str, Any]:
         "scale": list(ratings.bounds),
         "offset": ratings.offset,
         "clip": config.clip,
-        **(steps if config.maps_rows else {}),
+        **(steps if config.maps_rows or config.reads == "pairs" else {}),
         "user_ids": ratings.user_ids.tolist(),
         "item_ids": ratings.item_ids.tolist(),
         "titles": [ratings.titles.get(item, "") for item in ratings.item_ids.tolist()],
@@ -213,11 +221,13 @@ def _rating_steps(config: RunConfig, ratings: Ratings) -> dict[str, str]:
     before = f"; add {offset:g} to each rating" if offset else ""
     after = f"; subtract {offset:g}" if offset else ""
     after += f"; clip to {low:g}..{high:g}" if config.clip else "; do not clip"
+    after += ". Use a mean where a user or an item has no training rating."
+    if config.reads == "pairs":
+        return {"postprocessing": f"Take the prediction of the tables{after}"}
 
     return {
         "input": tables.INPUT,
         "preprocessing": f"A row of the input holds the ratings of one {row}, float32: column c "
         f"is that of {column}_ids[c], 0 = unobserved{before}.",
-        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}. "
-        "Use a mean where a user or an item has no training rating.",
+        "postprocessing": f"Column c of the output is the prediction for {column}_ids[c]{after}",
     }

@@ -40,7 +40,7 @@ Rated = tuple[np.ndarray, np.ndarray]  # positions of items, and one person's ra
 class Parts:
     """A trained model without its network.
 
-    It has a table of users, or scores users' rows.
+    It has a table of users, or all scores, or scores users' rows.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ class Parts:
         (csr_matrix of users' rows, shape (rows, items)) to outputs of that shape.
     fold_in : FoldIn or None
         The object that computes users' vectors, if `score_rows` is its `scores`.
+    scores : ndarray of float32, shape (users, items), or None
+        The outputs for the known items' rows, if these are read by a network without vectors.
     """
 
     items: Vectors | None = None
@@ -64,6 +66,7 @@ class Parts:
     linear: Linear | None = None
     score_rows: RowScorer | None = None
     fold_in: FoldIn | None = None
+    scores: np.ndarray | None = None
 
 
 class Scored(NamedTuple):
@@ -435,7 +438,12 @@ class Predictor:
 
     def of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
         """Return the outputs of a model that reads users' rows, float32, shape (rows, items)."""
-        return self.parts.score_rows(matrix).astype(np.float32, copy=False)  # type: ignore[misc]
+        if self.parts.score_rows is None:
+            raise ConfigError(
+                "this model reads the ratings of items, and has no vectors of users: for new users "
+                "train it with `based=user`"
+            )
+        return self.parts.score_rows(matrix).astype(np.float32, copy=False)
 
     def activated(self, outputs: np.ndarray) -> np.ndarray:
         """Return products of vectors, with their biases, after the decoder's activation."""
@@ -443,7 +451,9 @@ class Predictor:
 
     def unclipped(self, users: np.ndarray) -> np.ndarray:
         """Return unclipped predictions of all items for some users, shape (users, items)."""
-        if self.user_table is None:
+        if self.parts.scores is not None:
+            raw = self.parts.scores[users]
+        elif self.user_table is None:
             raw = self.of_rows(self._inputs[users])
         else:
             biases = self.user_biases[users, None] + self.item_biases

@@ -34,6 +34,7 @@ DOCUMENTED = {  # texts for metadata.json; H is the number of hidden units, or f
     "linear_weights": "scores of a user's row are row @ linear_weights + linear_biases; with "
     "linear_weights_columns and _rows these are data, indices and indptr of a CSR matrix",
     "linear_biases": "(items,)",
+    "scores": "predictions, before postprocessing, of user_ids and item_ids, (users, items)",
     "fold_in": "penalty and weight of what is not clicked, by which a user's vector is solved for: "
     "see d2l_autorec.models.vectors.FoldIn",
 }
@@ -56,6 +57,8 @@ def save_tables(parts: Parts, path: Path) -> dict[str, str]:
             arrays[f"{name}_biases"] = table.biases
             arrays |= _arrays_of(f"{name}_weights", table.weights)
 
+    if parts.scores is not None:
+        arrays["scores"] = parts.scores
     if parts.fold_in is not None:
         arrays["fold_in"] = np.array([parts.fold_in.penalty, parts.fold_in.unobserved])
     if parts.output is not None:
@@ -94,7 +97,7 @@ def read_tables(path: Path) -> Parts:
         weights = _matrix_of("linear_weights", arrays)
         return Parts(**Linear(weights, arrays["linear_biases"]).parts())
 
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"scores": arrays.get("scores")}
     for name in ("items", "users"):
         if f"{name}_biases" in arrays:
             parts[name] = Vectors(arrays[f"{name}_weights"], arrays[f"{name}_biases"])

@@ -49,13 +49,25 @@ def train_step(training: "Training", batch: Sequence[Any]) -> Step:
             outputs.append(predict(training.net, *inputs))
         for output, shard in zip(outputs, shards):
             found = training.loss(output, shard.arrays[-1])
-            if not isinstance(found, MXNetArray):
-                raise ConfigError(f"the loss returned {found!r:.40}: it must be an array of MXNet")
+            _check_losses(found, shard.arrays[-1])
             losses.append(found * shard.weight)
 
     autograd.backward(losses)
     training.trainer.step(len(batch[0]))
     return _added(training, outputs, shards, losses)
+
+
+def _check_losses(found: Any, label: Any) -> None:
+    """Raise ConfigError unless a loss function returned a number for each row."""
+    is_array, rows = isinstance(found, MXNetArray), len(label)
+    if isinstance(label, CSRBatch):  # the package's own losses read it, and may return the sum
+        return
+    if not is_array or found.shape not in ((rows,), (rows, 1)):
+        shown = f"shape {found.shape}" if is_array else f"{found!r:.40}"
+        raise ConfigError(
+            f"the loss returned {shown}: it must be an array of MXNet, of shape ({rows},), with a "
+            "number for each row"
+        )
 
 
 def _added(
@@ -269,12 +281,14 @@ def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> N
             continue
 
         what = "is not finite"
+        advice = "most likely the learning rate is too high; try `lr` ten times lower"
         if math.isfinite(step.loss):
             error = training.error_of(step)
             what = f"has exploded (the error is {error:.3g}, above {training.limit:.3g})"
+            if batch == 1 and not training.history:  # it is of the network before its first step
+                advice = "the ratings are too small for the initial network; rescale them"
         raise NumericalError(
-            f"the loss {what} in epoch {len(training.history) + 1} at batch {batch}: most "
-            "likely the learning rate is too high; try `lr` ten times lower"
+            f"the loss {what} in epoch {len(training.history) + 1} at batch {batch}: {advice}"
         )
 
 

@@ -72,6 +72,25 @@ def test_default_folder_and_metadata(run, in_process):
         onp.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("config", [d2l.MFConfig, d2l.BiasConfig, d2l.MeanConfig])
+@pytest.mark.parametrize("clip", [False, True])
+def test_tables_of_pairs_and_what_metadata_says_give_predictions(run, config, clip, tmp_path):
+    """They lacked the steps: a reader forgot to subtract 1."""
+    model = d2l.train_model(config(preset="chapter", clip=clip), run.inputs)
+    model.export(tmp_path)
+    meta = json.loads((tmp_path / "metadata.json").read_text(encoding="utf-8"))
+    after = "subtract 1; " + ("clip to 0..4" if clip else "do not clip")
+    assert meta["postprocessing"].startswith(f"Take the prediction of the tables; {after}. Use")
+
+    arrays = onp.load(tmp_path / "tables.npz")
+    predicted = arrays["users_weights"] @ arrays["items_weights"].T - 1
+    predicted += arrays["users_biases"][:, None] + arrays["items_biases"]
+    expected = onp.clip(predicted, 0, 4) if clip else predicted
+    users, items = run.inputs.users[:50], run.inputs.items[:50]
+    found = model.predict(run.inputs.user_ids[users], run.inputs.item_ids[items])
+    onp.testing.assert_allclose(found, expected[users, items], atol=1e-4)
+
+
 def test_serving_example(run, in_process, tmp_path):
     in_process("export", str(run.path), "--out", str(tmp_path))
     ratings, item_based = run.inputs, run.config.based == "item"

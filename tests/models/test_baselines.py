@@ -24,7 +24,7 @@ from d2l_autorec.runs.result import final_command
 from d2l_autorec.serving.export import export_run
 from d2l_autorec.serving.filters import Selection
 from d2l_autorec.serving.tables import load_served
-from d2l_autorec.support.errors import ConfigError
+from d2l_autorec.support.errors import ConfigError, NumericalError
 from d2l_autorec.trained_model import load_run
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
@@ -63,6 +63,20 @@ def test_ease_and_edlae_equal_the_formula(monkeypatch, block, dropout):
     model, rows = Fitted(EASEConfig(penalty=3.0, dropout=dropout)).fit(CLICKS), CLICKS[:5]
     for batch in (mx.np.array(rows.toarray()), rows, CSRBatch.of(rows)):
         np.testing.assert_allclose(model(batch), dense[:5] @ weights, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "config, name",
+    [
+        (EASEConfig(penalty=1e-15), "penalty"),
+        (EASEConfig(penalty=1e-14), "penalty"),
+        (ials.IALSConfig(regularization=1e-6, unobserved=1e-8), "regularization"),
+    ],
+)
+def test_a_penalty_that_is_lost_in_rounding_is_refused(config, name):
+    """With more items than users no inverse exists without it; the scores were garbage, or NaN."""
+    with pytest.raises(NumericalError, match=f"is lost in rounding .*: raise `{name}`$"):
+        config.fit(CLICKS.T.tocsr())
 
 
 def test_lambda_and_dropout_are_chosen_by_the_score():

@@ -225,9 +225,16 @@ def test_what_cannot_be_had_is_said():
     for config in (d2l.MFConfig(preset="best"), d2l.MultVAEConfig(), d2l.RecVAEConfig()):
         with pytest.raises(d2l.ConfigError, match="has a penalty beside the prediction"):
             d2l.train_model(config, ratings, loss=gluon.loss.L2Loss())
-    for loss, shown in ((lambda *_: 1.5, "1.5"), (lambda *_: None, "None")):
+    for loss, shown in (
+        (lambda *_: 1.5, "1.5"),
+        (lambda *_: None, "None"),
+        (lambda prediction, label: prediction - label, r"shape \(40, 60\)"),
+        (lambda prediction, label: (prediction - label).mean(), r"shape \(\)"),
+    ):
         with pytest.raises(d2l.ConfigError, match=f"^the loss returned {shown}: it must be an"):
             d2l.train_model(d2l.AutoRecConfig(epochs=1, cpus=1), ratings, loss=loss)
+    with pytest.raises(d2l.ConfigError, match="^loss is 'l2': it must be a function of"):
+        d2l.train_model(train=ratings, loss="l2")
     with pytest.raises(d2l.ConfigError, match="`out` and `resume` exclude each other"):
         d2l.train_model(d2l.MFConfig(), ratings, out="one", resume="other")
     with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):

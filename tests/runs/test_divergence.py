@@ -9,11 +9,14 @@ from helpers import parameters, train_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.arrays import load_arrays
 from d2l_autorec.support.errors import NumericalError
+from d2l_autorec.trained_model import train_model
 from d2l_autorec.training.history import StepSums
 from d2l_autorec.training.loop import Training
 from d2l_autorec.training.losses import MaskedL2Loss
@@ -51,6 +54,14 @@ def test_the_command_says_so(in_process):
     assert "the loss has exploded (the error is" in process.stderr
     assert "above 5e+03) in epoch 1 at batch 2" in process.stderr  # 1000 times five stars
     assert "try --lr ten times lower" in process.stderr
+
+
+@pytest.mark.parametrize("options", [BASE, MF], ids=str)
+def test_tiny_ratings_are_not_blamed_on_the_learning_rate(options):
+    ratings = load_ratings(options["dataset"]).to_frame()
+    frame = ratings.assign(rating=ratings["rating"] * 1e-6)
+    with pytest.raises(NumericalError, match="epoch 1 at batch 1: the ratings are too small"):
+        train_model(make_config(options, preset="chapter"), Ratings.from_frame(frame))
 
 
 def test_an_explosion_in_the_only_step_is_told_by_the_test_error(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...support.errors import NumericalError
 from ...support.machine import available_memory, check_fits
 from ..kinds import ClickModel
 from ..options import FRACTION, POSITIVE, Span, climb, option
@@ -102,7 +103,7 @@ def solve(gram: "np.ndarray", penalty: float, dropout: float) -> "Linear":
 
     diagonal = np.diag_indices_from(gram)
     gram[diagonal] += penalty + dropout / (1 - dropout) * gram[diagonal]
-    weights = _inverse(gram)
+    weights = _inverse(gram, penalty)
     weights /= -np.diag(weights).copy()  # column j by P_jj
     np.fill_diagonal(weights, 0)
     return Linear(weights, np.zeros(len(weights), dtype=np.float32))
@@ -123,13 +124,18 @@ def gram_matrix(train: Any, dtype: str = "float64") -> "np.ndarray":
     return gram
 
 
-def _inverse(gram: "np.ndarray") -> "np.ndarray":
+def _inverse(gram: "np.ndarray", penalty: float) -> "np.ndarray":
     """Return the inverse of a symmetric positive definite matrix, which is overwritten."""
     import numpy as np
     from scipy import linalg
 
+    lost = 100 * np.finfo(gram.dtype).eps * np.diag(gram).max()  # two digits are left of it
     factorize, invert = linalg.lapack.get_lapack_funcs(("potrf", "potri"), (gram,))
-    factor, _ = factorize(gram.T, lower=1, overwrite_a=1)  # .T gives LAPACK's memory order
+    factor, failed = factorize(gram.T, lower=1, overwrite_a=1)  # .T gives LAPACK's memory order
+    if failed or np.diag(factor).min() ** 2 < lost:
+        raise NumericalError(
+            f"`penalty={penalty:g}` is lost in rounding beside the clicks: raise `penalty`"
+        )
     inverse, _ = invert(factor, lower=1, overwrite_c=1)
 
     for first in range(0, len(inverse), BLOCK):  # only the lower triangle is computed

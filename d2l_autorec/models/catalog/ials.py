@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...support.errors import NumericalError
 from ..kinds import ClickModel
 from ..options import AT_LEAST_1, POSITIVE, Span, climb, option, within
 from ..registry import register
@@ -92,6 +93,11 @@ class IALSConfig(ClickModel):
         for _ in range(self.sweeps):
             users = solved(by_user, items, penalty, weight)
             items = solved(by_item, users, penalty, weight)
+        if not np.isfinite(items).all():
+            raise NumericalError(
+                f"the factors are not finite with `regularization={penalty:g}`, which is lost in "
+                "rounding beside the clicks: raise `regularization`"
+            )
         return FoldIn(items, penalty, weight)
 
 
