@@ -121,13 +121,10 @@ class Workers(AbstractContextManager):
         if self.store is None or not own.size:
             return own
 
-        packed = _pack(own.tobytes())
-        table = onp.zeros((self.size, len(packed)), dtype=onp.float32)
-        table[self.rank] = packed
+        table = onp.zeros((self.size, own.nbytes), dtype=onp.uint8)
+        table[self.rank] = own.view(onp.uint8)
 
-        whole = self._add(table.ravel()).reshape(table.shape)
-        rows = [onp.frombuffer(_unpack(row, own.nbytes)) for row in whole]
-        return onp.sum(rows, axis=0)
+        return self._added(table.ravel()).view(onp.float64).reshape(self.size, -1).sum(axis=0)
 
     def broadcast(self, content: bytes) -> bytes:
         """Return worker 0's `content` on every worker; that of the others is ignored."""
@@ -136,8 +133,8 @@ class Workers(AbstractContextManager):
 
         own = b"" if self.rank else content
         length = int(self.sum(onp.array([len(own)]))[0])
-        packed = _pack(own.ljust(length, b"\0"))  # others send zeros, as the store adds
-        return _unpack(self._add(packed), length)
+        padded = own.ljust(length, b"\0")  # others send zeros, as the store adds
+        return self._added(onp.frombuffer(padded, dtype=onp.uint8)).tobytes()
 
     def agree(self, value: Any) -> Any:
         """Return worker 0's `value`, which JSON must be able to hold, on every worker."""
@@ -147,8 +144,8 @@ class Workers(AbstractContextManager):
         text = self.broadcast(json.dumps(value).encode())
         return json.loads(text)
 
-    def _add(self, values: onp.ndarray) -> onp.ndarray:
-        """Return the store's sum of all workers' values, in float32."""
+    def _added(self, values: onp.ndarray) -> onp.ndarray:
+        """Return the store's sum of bytes, each of which is 0 in all workers but one."""
         if not values.size:
             return values
 
@@ -160,7 +157,7 @@ class Workers(AbstractContextManager):
         key = self._keys[values.size]
 
         self.store.pushpull(key, own, out=total)
-        return total.asnumpy()
+        return total.asnumpy().astype(onp.uint8)
 
     def close(self) -> None:
         """Wait until every worker is done; the servers then end by themselves.
@@ -212,19 +209,3 @@ def connect(kvstore: str | None = None) -> Workers:
 def _leave_with_traceback(*error: Any) -> NoReturn:
     traceback.print_exception(*error)
     leave(1)
-
-
-def _pack(content: bytes) -> onp.ndarray:
-    """Return bytes as float32 numbers, three in each, which the store can add exactly."""
-    count = -(-len(content) // 3)
-    whole = content.ljust(count * 3, b"\0")
-
-    wide = onp.zeros((count, 4), dtype=onp.uint8)
-    wide[:, :3] = onp.frombuffer(whole, dtype=onp.uint8).reshape(-1, 3)
-    return wide.view("<u4").ravel().astype(onp.float32)
-
-
-def _unpack(packed: onp.ndarray, length: int) -> bytes:
-    """Return the bytes that `_pack` was given."""
-    wide = packed.astype("<u4").view(onp.uint8).reshape(-1, 4)
-    return wide[:, :3].tobytes()[:length]
