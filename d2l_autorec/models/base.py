@@ -16,8 +16,10 @@ from scipy import sparse
 from ..kernels.csr import CSRBatch
 from ..kernels.dropout import mxnet_seed_of
 from ..support.errors import ConfigError
-from .layers import Affine, RatingActivation
+from .layers import RatingActivation
 from .vectors import FoldIn, Linear, Vectors
+
+SEQUENCES = (nn.HybridSequential, nn.Sequential)  # a subclass may compute more
 
 
 class Model:
@@ -25,7 +27,8 @@ class Model:
 
     A network has more methods, by its kind: `fit` if it `is_closed_form`, `tables` if it reads
     pairs of user and item, else a `scorer`, or `row_vectors` and `column_vectors`. For an export
-    it has `affine_layers`, or `add_to`, which adds layers that are no sequence to an ONNX graph.
+    it has `add_to`: (graph, name of the input) to the name of the output, in an ONNX graph. The
+    graph is a function (operator, inputs) to a new node's output, and `graph.layer` adds layers.
 
     Attributes
     ----------
@@ -75,13 +78,11 @@ class Model:
 
 
 def vectors_of(layer: Any) -> Vectors:
-    """Return the weight, shape (units, inputs), and bias of a last layer."""
-    return Vectors(layer.weight.data().asnumpy(), bias_of(layer).asnumpy())
-
-
-def bias_of(layer: nn.Dense) -> np.ndarray:
-    """Return the bias of a Dense layer; zeros if it has none."""
-    return np.zeros(layer.weight.shape[0]) if layer.bias is None else layer.bias.data()
+    """Return the weight, as the layer stores it, and the bias of a dense layer."""
+    weight = layer.weight.data().asnumpy()
+    if layer.bias is None:
+        return Vectors.unbiased(weight)
+    return Vectors(weight, layer.bias.data().asnumpy())
 
 
 class Fitted(Model):
@@ -217,35 +218,15 @@ class OwnNetwork(gluon.Block, Model):
         hidden = np.array(as_csr(rows).toarray(), ctx=rows.ctx)
         for layer in layers_of(self.net)[:-1]:
             hidden = layer(hidden)
-        return Vectors(hidden.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
+        return Vectors.unbiased(hidden.asnumpy())
 
-    def affine_layers(self) -> list[Affine]:
-        """Return each Dense layer's weight, bias and the layers between it and the next one.
-
-        Dropout, which does nothing at prediction, is left out.
-
-        Raises
-        ------
-        ConfigError
-            If the first layer, Dropout apart, is not Dense.
-        """
-        found: list[tuple[Any, Any, nn.HybridSequential]] = []
-        for layer in layers_of(self.net):
-            if isinstance(layer, nn.Dense):
-                found.append((layer.weight.data(), bias_of(layer), nn.HybridSequential()))
-                if layer.act is not None:
-                    found[-1][2].add(layer.act)
-            elif found and not isinstance(layer, nn.Dropout):
-                found[-1][2].add(layer)
-            elif not isinstance(layer, nn.Dropout):
-                raise ConfigError(
-                    f"{type(layer).__name__} cannot be exported: layers are to begin with Dense"
-                )
-        return [(weight, bias, after if len(after) else None) for weight, bias, after in found]
+    def add_to(self, graph: Any, x: str) -> str:
+        """Add the network to an ONNX graph; see `Model`."""
+        return graph.layer(self.net, x)
 
 
 def layers_of(net: gluon.Block) -> list[gluon.Block]:
     """Return the layers of a block in order; sequences within sequences are unpacked."""
-    if type(net) not in (nn.HybridSequential, nn.Sequential):  # a subclass may compute more
+    if type(net) not in SEQUENCES:
         return [net]
     return [layer for child in net for layer in layers_of(child)]

@@ -12,8 +12,6 @@ from ..kernels.dropout import dropout_at, dropout_mask
 from ..kernels.functions import encode
 from .vectors import ScaledActivation
 
-Affine = tuple[Any, Any, nn.HybridBlock | None]  # weight (units, inputs), bias and activation
-
 
 def activation_layer(name: str) -> Any:
     """Return a layer that applies an activation; None for 'identity'."""

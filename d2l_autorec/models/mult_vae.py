@@ -11,7 +11,7 @@ from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch
 from .base import Model, vectors_of
-from .layers import Affine, InputDense
+from .layers import InputDense
 from .vectors import Vectors
 
 BIAS_DEVIATION = 0.001
@@ -159,43 +159,35 @@ class MultDAE(nn.HybridBlock, Model):
         super().__init__(**kwargs)
         depth = len(hidden)
         shares = dropout if isinstance(dropout, Sequence) else (dropout, *[0.0] * (2 * depth - 1))
-        encoder, decoder = self._sizes(tuple(hidden), columns)
+        *inner, self._code_units = hidden
+        encoder = columns, *inner, self._codes * self._code_units
 
         with self.name_scope():
             self.encoder = ClickEncoder(encoder, shares[:depth], self._code_activation)
-            self.decoder = dense_layers(decoder, shares[depth:])
+            self.decoder = dense_layers([*hidden[::-1], columns], shares[depth:])
 
     reads_sparse = True
     _code_activation: str | None = "tanh"
-
-    @staticmethod
-    def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the layer sizes of encoder and decoder, from input to output."""
-        return (columns, *hidden), (*hidden[::-1], columns)
+    _codes = 1  # how many numbers the encoder returns for each of the code
 
     def column_vectors(self) -> Vectors:
         """Return the items' vectors and biases: those of the last layer."""
         return vectors_of(self.decoder[-1])
 
-    def affine_layers(self) -> list[Affine]:
-        """Return every layer that rows pass at prediction, after being scaled to length 1.
-
-        Each is an `Affine`.
-        """
-        first, others = self.encoder.first, [*self.encoder.rest, *self.decoder]
-        dense = [layer for layer in others if isinstance(layer, nn.Dense)]
-        return [
-            (first.weight.data().T, first.bias.data(), first.act),
-            *((layer.weight.data(), layer.bias.data(), layer.act) for layer in dense),
-        ]
+    def add_to(self, graph: Any, x: str) -> str:
+        """Add the network at prediction to an ONNX graph, for rows of length 1; see `Model`."""
+        encoder = [self.encoder.first, *self.encoder.rest]
+        for layer in encoder[:-1]:
+            x = graph.layer(layer, x)
+        x = graph.layer(encoder[-1], x, self._code_units)  # the means come first
+        return graph.layer(self.decoder, x)
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
         """Return the last layer's inputs at prediction, (rows, hidden[0]), and biases of 0."""
         hidden = self.code(rows)
         for layer in list(self.decoder)[:-1]:
             hidden = layer(hidden)
-
-        return Vectors(hidden.asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
+        return Vectors.unbiased(hidden.asnumpy())
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """Return the code at prediction, shape (batch_size, hidden[-1])."""
@@ -231,20 +223,7 @@ class MultVAE(MultDAE):
     """
 
     _code_activation = None
-
-    @staticmethod
-    def _sizes(hidden: tuple[int, ...], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        return (columns, *hidden[:-1], 2 * hidden[-1]), (*hidden[::-1], columns)
-
-    def affine_layers(self) -> list[Affine]:
-        """Return the layers as `MultDAE` does; the code's layer gives only the mean."""
-        layers = super().affine_layers()
-        place = len(layers) // 2 - 1  # the decoder has as many as the encoder
-        weight, bias, act = layers[place]
-
-        code = len(bias) // 2  # the means come first
-        layers[place] = (weight[:code], bias[:code], act)
-        return layers
+    _codes = 2
 
     def code(self, x: np.ndarray | CSRBatch) -> np.ndarray:
         """Return the mean of the code, shape (batch_size, hidden[-1])."""
@@ -256,10 +235,13 @@ class MultVAE(MultDAE):
             return super().forward(x)
 
         mean, log_variance = np.split(self.encoder(x), 2, axis=1)  # (B, K) each
-        noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
+        return self.decoder(sample(mean, log_variance)), kl_divergence(mean, log_variance)
 
-        logits = self.decoder(mean + noise * np.exp(log_variance / 2))
-        return logits, kl_divergence(mean, log_variance)
+
+def sample(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
+    """Return a draw of N(mean, variance), of the same shape."""
+    noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
+    return mean + noise * np.exp(log_variance / 2)
 
 
 def kl_divergence(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from mxnet.gluon import nn
 
 from ..kernels.csr import CSRBatch, to_mxnet
 from .base import Model, vectors_of
-from .mult_vae import ClickEncoder
+from .mult_vae import ClickEncoder, sample
 from .vectors import Vectors
 
 LAYERS = 5  # layers of the encoder, before its code
@@ -63,12 +63,7 @@ class Tower(nn.HybridBlock):
     def add_to(self, graph: Any, x: str) -> str:
         """Add the layers to an ONNX graph, without the log variance; return the mean's name.
 
-        Parameters
-        ----------
-        graph : callable
-            (operator, inputs) to the name of a new node's output; `layer` adds a Gluon layer.
-        x : str
-            Name of the input.
+        See `Model` for the parameters.
         """
         first, *norms = self.norms
         hidden = total = graph.layer(first, graph("Mul", x, graph("Sigmoid", x)))
@@ -78,9 +73,7 @@ class Tower(nn.HybridBlock):
             hidden = graph.layer(norm, graph("Mul", x, graph("Sigmoid", x)))
             total = graph("Add", total, hidden)
 
-        weight, bias = (part.data().asnumpy() for part in (self.code.weight, self.code.bias))
-        size = len(bias) // 2  # the means come first
-        return graph("Gemm", hidden, weight[:size], bias[:size], transB=1)
+        return graph.layer(self.code, hidden, units=self.code.weight.shape[0] // 2)
 
 
 class Encoder(gluon.Block):
@@ -201,22 +194,12 @@ class RecVAE(gluon.Block, Model):
 
     def row_vectors(self, rows: CSRBatch) -> Vectors:
         """Return the means of the code, shape (rows, code), and biases of 0."""
-        return Vectors(self.encoder(rows)[0].asnumpy(), onp.zeros(len(rows), dtype=onp.float32))
+        return Vectors.unbiased(self.encoder(rows)[0].asnumpy())
 
     def add_to(self, graph: Any, x: str) -> str:
-        """Add the network at prediction to an ONNX graph, for rows of length 1.
-
-        See `Tower.add_to` for the parameters.
-        """
-        first = self.encoder.first.first
-        x = graph("Gemm", x, first.weight.data().asnumpy(), first.bias.data().asnumpy())
+        """Add the network at prediction to an ONNX graph, for rows of length 1; see `Model`."""
+        x = graph.layer(self.encoder.first.first, x)
         return graph.layer(self.decoder, self.encoder.tower.add_to(graph, x))
-
-
-def sample(mean: np.ndarray, log_variance: np.ndarray) -> np.ndarray:
-    """Return a draw of N(mean, variance), of the same shape."""
-    noise = np.random.normal(size=mean.shape, ctx=mean.ctx)
-    return mean + noise * np.exp(log_variance / 2)
 
 
 def log_normal(z: np.ndarray, mean: Any, log_variance: Any) -> np.ndarray:

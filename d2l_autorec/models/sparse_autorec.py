@@ -10,12 +10,11 @@ from ..kernels import ACTIVATIONS
 from ..kernels.csr import CSRBatch, numpy_view, to_mxnet
 from ..kernels.dropout import input_key
 from ..kernels.functions import masked_decode
-from ..kernels.fused_step import Layers, idle_threads, predict_entries
+from ..kernels.fused_step import Layers, predict_entries
 from .autorec import AutoRec
 from .base import Model, vectors_of
 from .centered_autorec import Reading
 from .deep_autorec import DeepAutoRec
-from .layers import Affine
 from .vectors import Vectors
 
 
@@ -36,11 +35,11 @@ class SparseAutoRec(Model):
         self._net = net
         self.dropout = net.dropout
         self.activation: str = net.encoder.activation_name
+        self.output = net.output
+        self.centering = net.centering
         # the chapter's class has none of these
         self._inner = getattr(net, "inner", ())
         self._input_scale = getattr(net, "input_scale", 1.0)
-        self.output = getattr(net, "output", None)
-        self.centering = getattr(net, "centering", None)
         self.input_dropout: Any = getattr(net, "input_dropout", None)
 
     def __call__(self, x: CSRBatch, at: CSRBatch | None = None) -> np.ndarray:
@@ -114,19 +113,18 @@ class SparseAutoRec(Model):
     def predict(self, reading: Reading, wanted: CSRBatch) -> onp.ndarray:
         """Return predictions at the `wanted` entries, outside training, by one hidden layer."""
         weights = Layers(*(numpy_view(parameter.list_data()[0]) for parameter in self.layers))
-        z = predict_entries(reading.inputs, wanted, weights, self.activation, idle_threads())
+        z = predict_entries(reading.inputs, wanted, weights, self.activation)
         if self.centering is None:
             return z
         return z * reading.unit + self.centering.at(wanted, reading.row_biases)
 
-    def affine_layers(self) -> list[Affine]:
-        """Return weight (units, inputs), bias and activation of every layer but `output`."""
-        encoder, decoder = self._net.encoder, self._net.decoder
-        return [
-            (encoder.weight.data().T * self._input_scale, encoder.bias.data(), encoder.act),
-            *((one[0].weight.data(), one[0].bias.data(), encoder.act) for one in self._inner),
-            (decoder.weight.data(), decoder.bias.data(), None),
-        ]
+    def add_to(self, graph: Any, x: str) -> str:
+        """Add the layers to an ONNX graph, without centring and `output`; see `Model`."""
+        if self._input_scale != 1:
+            x = graph("Mul", x, self._input_scale)
+        for layer in (self._net.encoder, *self._inner, self._net.decoder):
+            x = graph.layer(layer, x)
+        return x
 
 
 def row_model(net: Any) -> Any:

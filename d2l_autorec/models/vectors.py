@@ -27,6 +27,11 @@ class Vectors(NamedTuple):
     weights: np.ndarray
     biases: np.ndarray
 
+    @classmethod
+    def unbiased(cls, weights: np.ndarray) -> "Vectors":
+        """Return these vectors, with biases of 0."""
+        return cls(weights, np.zeros(len(weights), dtype=np.float32))
+
 
 class Linear(NamedTuple):
     """Scores of items as a linear function of a user's row: row @ weights + biases.
@@ -99,7 +104,7 @@ class FoldIn:
 
     def parts(self) -> dict[str, Any]:
         """Return the keyword arguments that this gives `Parts`."""
-        vectors = Vectors(self.items, np.zeros(len(self.items), dtype=np.float32))
+        vectors = Vectors.unbiased(self.items)
         return {"items": vectors, "score_rows": self.scores, "fold_in": self}
 
 

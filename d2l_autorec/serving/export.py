@@ -7,6 +7,7 @@ network -> parts -> Predictor, or tables.npz, by which any model is served
 import json
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..runs.folder import RunFolder
 from ..support.errors import ConfigError, DataError
 from ..support.files import PART, digest_of
 from . import tables
-from .predictor import Parts, RowScorer
+from .predictor import Parts
 
 TOLERANCE = 1e-4  # largest difference of predictions that is allowed, in rating units
 ENCODE_ROWS = 1024  # rows that are encoded at a time
@@ -53,13 +54,13 @@ def parts_of(net: Any, config: RunConfig, inputs: Ratings) -> Parts:
     columns = net.column_vectors()
     output = net.output and net.output.function
     if columns is None:
-        scorer = _row_scorer(net, None)
+        score_rows = partial(_outputs, net)
         if config.based == "user":
-            return Parts(score_rows=scorer)
-        return Parts(scores=np.concatenate([*map(scorer, _blocks(inputs.to_csr("item")))]).T)
+            return Parts(score_rows=score_rows)
+        return Parts(scores=np.concatenate([*map(score_rows, _blocks(inputs.to_csr("item")))]).T)
     if config.based == "item":
         return Parts(_encode_all(net, inputs.to_csr("item")), columns, output)
-    return Parts(columns, None, output, score_rows=_row_scorer(net, columns))
+    return Parts(columns, None, output, score_rows=partial(_outputs_by_vectors, net, columns))
 
 
 def encode(net: Any, matrix: sparse.csr_matrix) -> Vectors:
@@ -76,7 +77,7 @@ def user_vectors(net: Any, parts: Parts, inputs: Ratings) -> Vectors | None:
     matrix = inputs.to_csr("user")
     if parts.fold_in is None:
         return _encode_all(row_model(net), matrix)
-    return Vectors(parts.fold_in.vectors(matrix), np.zeros(matrix.shape[0], dtype=np.float32))
+    return Vectors.unbiased(parts.fold_in.vectors(matrix))
 
 
 def _encode_all(net: Any, matrix: sparse.csr_matrix) -> Vectors:
@@ -89,18 +90,16 @@ def _blocks(matrix: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
         yield matrix[start : start + ENCODE_ROWS]
 
 
-def _row_scorer(net: Any, columns: Vectors | None) -> RowScorer:
-    def score_rows(matrix: sparse.csr_matrix) -> np.ndarray:
-        if columns is None:
-            return net(mxnp.array(matrix.toarray(), dtype="float32")).asnumpy()
+def _outputs(net: Any, matrix: sparse.csr_matrix) -> np.ndarray:
+    return net(mxnp.array(matrix.toarray(), dtype="float32")).asnumpy()
 
-        users, user_biases = encode(net, matrix)
-        products = users @ columns.weights.T + columns.biases + user_biases[:, None]
-        if net.output is None:
-            return products
-        return net.output(mxnp.array(products, dtype="float32")).asnumpy()
 
-    return score_rows
+def _outputs_by_vectors(net: Any, columns: Vectors, matrix: sparse.csr_matrix) -> np.ndarray:
+    users, user_biases = encode(net, matrix)
+    products = users @ columns.weights.T + columns.biases + user_biases[:, None]
+    if net.output is None:
+        return products
+    return net.output(mxnp.array(products, dtype="float32")).asnumpy()
 
 
 def export_run(run: Any, folder: Path, given: str = "folder") -> list[Path]:
@@ -166,10 +165,9 @@ def _write_network(run: Any, path: Path) -> None:
 
     rows = _sample(run.inputs.to_csr(run.config.based))
     save_graph(run.net, rows.shape[1], path)
-    expected = run.net(mxnp.array(rows.toarray())).asnumpy()
     found = tables.NetworkScorer(path.read_bytes(), run.config.unit_rows)(rows)
 
-    difference = np.abs(found - expected).max()
+    difference = np.abs(found - _outputs(run.net, rows)).max()
     if not difference <= TOLERANCE:  # also where it is NaN
         raise DataError(
             f"{path.name} was not kept: its predictions differ from the network's by up to "

@@ -8,7 +8,9 @@ import onnx
 from mxnet.gluon import nn
 from onnx import helper, numpy_helper
 
+from ..models.base import SEQUENCES, vectors_of
 from ..models.centered_autorec import ROW_LENGTH, Centering
+from ..models.layers import InputDense, OutputDense
 from ..models.sparse_autorec import row_model
 from ..support.errors import ConfigError
 from .tables import INPUT
@@ -36,8 +38,11 @@ def save_graph(net: Any, columns: int, path: Path) -> None:
     if net.centering is not None:
         inputs, row_biases = _centered(graph, net.centering)
 
-    draws_itself = hasattr(net, "add_to")
-    output = net.add_to(graph, inputs) if draws_itself else _layers(graph, net, inputs)
+    output = net.add_to(graph, inputs)
+    if net.output is not None:
+        factor, summand = net.output.function.line()
+        output = graph.layer(net.output.act, output)
+        output = graph("Add", graph("Mul", output, factor), summand)
     if net.centering is not None:
         output = graph("Mul", output, net.centering.unit_of_ratings())
         output = graph("Add", output, net.centering.column_means())
@@ -60,20 +65,35 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, names, [name], **attributes))
         return name
 
-    def layer(self, layer: Any, x: str) -> str:
-        """Add one of Gluon's layers, or a sequence of them, and return its output's name."""
-        if isinstance(layer, nn.HybridSequential):
+    def layer(self, layer: Any, x: str, units: int | None = None) -> str:
+        """Add a layer, or a sequence of them, as at prediction; return its output's name.
+
+        Of a dense layer only the first `units` are added, by default all. None adds nothing.
+        """
+        if layer is None or isinstance(layer, nn.Dropout):
+            return x
+        if type(layer) in SEQUENCES:
             for one in layer:
                 x = self.layer(one, x)
             return x
 
-        if isinstance(layer, nn.Dense):
-            weight, bias = layer.weight.data().asnumpy(), layer.bias.data().asnumpy()
-            return self("Gemm", x, weight, bias, transB=1)
+        if isinstance(layer, (nn.Dense, InputDense, OutputDense)):
+            weight, bias = vectors_of(layer)
+            if isinstance(layer, InputDense):
+                weight = weight.T
+            x = self("Gemm", x, weight[:units], bias[:units], transB=1)
+            return self.layer(getattr(layer, "act", None), x)
         if isinstance(layer, nn.LayerNorm):
             scale, shift = layer.gamma.data().asnumpy(), layer.beta.data().asnumpy()
             return self("LayerNormalization", x, scale, shift, axis=-1, epsilon=layer._epsilon)
-        return self(_operator(layer), x)
+
+        name = layer._alias()
+        if name not in ACTIVATIONS:
+            raise ConfigError(
+                f"{type(layer).__name__} cannot be exported: an export knows Dense, LayerNorm and "
+                f"these activations: {', '.join(ACTIVATIONS)}"
+            )
+        return self(ACTIVATIONS[name], x)
 
     def _constant(self, value: Any) -> str:
         values = np.asarray(value)
@@ -96,28 +116,6 @@ class _Graph:
 
         operators = [helper.make_opsetid("", OPERATORS)]
         return helper.make_model(graph, opset_imports=operators, ir_version=FORMAT)
-
-
-def _layers(graph: _Graph, net: Any, x: str) -> str:
-    for weight, bias, activation in net.affine_layers():
-        x = graph("Gemm", x, weight.asnumpy(), bias.asnumpy(), transB=1)
-        if activation is not None:
-            x = graph.layer(activation, x)
-
-    if net.output is not None:
-        factor, summand = net.output.function.line()
-        x = graph(_operator(net.output.act), x)
-        x = graph("Add", graph("Mul", x, factor), summand)
-
-    return x
-
-
-def _operator(activation: nn.HybridBlock) -> str:
-    """Return the ONNX operator of an activation's layer; raise ConfigError if there is none."""
-    name = activation._alias()
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"an export knows no layer {name}")
-    return ACTIVATIONS[name]
 
 
 def _centered(graph: _Graph, centering: Centering) -> tuple[str, str]:
