@@ -31,7 +31,7 @@ def set_threads(count: int) -> None:
     global _threads
     _threads = count
     if _kernels is not None:
-        _limit_pool(_kernels, count)
+        _limit_pool(_kernels)
 
 
 def threads() -> int:
@@ -53,7 +53,7 @@ def load(name: str = "numba_kernels") -> ModuleType:
         _kernels = importlib.import_module(f"{__name__}.numba_kernels")
         _process = os.getpid()
         _kernels.get_num_threads()  # starts them
-        _limit_pool(_kernels, threads())
+        _limit_pool(_kernels)
 
     if os.getpid() != _process:
         raise ConfigError(
@@ -76,8 +76,8 @@ def limited_to(count: int) -> Iterator[None]:
         module.set_num_threads(before)
 
 
-def _limit_pool(module: ModuleType, wanted: int) -> None:
-    module.set_num_threads(min(wanted, module.config.NUMBA_NUM_THREADS))
+def _limit_pool(module: ModuleType) -> None:
+    module.set_num_threads(min(threads(), module.config.NUMBA_NUM_THREADS))
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ factorization with `PenalizedL2Loss`.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,8 +80,6 @@ class FusedStep:
         The rule of updates, one of `RULES`.
     wd : Layers of float
         Weight decay of each parameter, its multiplier included.
-    most_threads : int
-        Limit of threads, to leave CPUs to others. No result depends on it.
     """
 
     parameters: Layers
@@ -92,7 +90,6 @@ class FusedStep:
     loss: str = "l2"
     rule: str = "adam"
     wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
-    most_threads: int = field(default_factory=kernels.threads)
 
     def __post_init__(self) -> None:
         self._compiled = kernels.load("numba_fused").fused_step
@@ -101,6 +98,7 @@ class FusedStep:
         trained = tuple(zip(self.parameters, *self.states))
         self._layers = trained[0] + trained[1], trained[2] + trained[3], network
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
+        self._most_threads = idle_threads()
 
     def __call__(
         self,
@@ -141,7 +139,8 @@ class FusedStep:
         rows, columns = len(numbers), batch.shape[1]
         units = len(self.parameters.encoder_bias)
         entries = int(np.sum(batch.indptr[numbers + 1] - batch.indptr[numbers]))
-        shares = min(self.most_threads, threads_for(work_of(rows, columns, units, entries)))
+        work = work_of(rows, columns, units, entries)
+        shares = threads_for(work, self._most_threads)
         if rows > self._workspace.shape[1]:  # memory is kept, as new pages would cost more
             self._workspace = np.empty((2, rows, units), dtype=np.float32)
         hidden, delta = self._workspace[:, :rows]
@@ -152,14 +151,14 @@ class FusedStep:
 
         table = *batch.arrays, targets
         chosen = numbers, input_key(key), *self._inputs
-        loss = self.loss == "root", loss_factor
+        is_root = self.loss == "root"
         updates = RULES.index(self.rule), float32(rates), float32(self.wd)
-        given = table, chosen, *self._layers, key, loss, *updates, hidden, delta, shares
+        given = *self._layers, key, (is_root, loss_factor), *updates, hidden, delta, shares
         with kernels.limited_to(shares):
-            squared_error = self._compiled(*given)
+            squared_error = self._compiled(table, chosen, *given)
 
         squared_error *= unit * unit
-        if self.loss == "root":
+        if is_root:
             return rows * math.sqrt(squared_error + ROOT_TINY), squared_error, entries
         return 0.5 / columns * squared_error, squared_error, entries
 
@@ -189,7 +188,7 @@ class FactorStep:
         self._tables = [(*side[:3], *(a.ravel() for a in side[3:])) for side in (users, items)]
         self._fixed = float32(constants), RULES.index(rule), float32(wd)
         work = 2 * UPDATE_COST * (users[0].size + items[0].size)
-        self._shares = min(idle_threads(), threads_for(work))
+        self._shares = threads_for(work, idle_threads())
 
     def __call__(
         self, pairs: Sequence[np.ndarray], rates: Sequence[float]
@@ -217,7 +216,7 @@ class FactorStep:
 
 
 def predict_entries(
-    rows: CSRBatch, wanted: CSRBatch, parameters: Layers, activation: str, most_threads: int
+    rows: CSRBatch, wanted: CSRBatch, parameters: Layers, activation: str
 ) -> np.ndarray:
     """Return the predictions at some entries by a network with one hidden layer, without dropout.
 
@@ -227,7 +226,7 @@ def predict_entries(
         The rows that the encoder reads.
     wanted : CSRBatch, (B, C)
         The entries to predict; its data are not read.
-    parameters, activation, most_threads
+    parameters, activation
         As for `FusedStep`.
 
     Returns
@@ -238,7 +237,7 @@ def predict_entries(
     out = np.empty(len(wanted.indices), dtype=np.float32)
     units, entries = len(parameters.encoder_bias), len(rows.indices) + len(out)
     work = units * (entries + ACTIVATION_COST * len(rows))
-    shares = min(most_threads, threads_for(work))
+    shares = threads_for(work, idle_threads())
 
     with kernels.limited_to(shares):
         predict_cells(
@@ -286,15 +285,9 @@ def work_of(rows: int, columns: int, units: int, entries: int) -> int:
     return 5 * units * entries + ACTIVATION_COST * rows * units + 2 * UPDATE_COST * columns * units
 
 
-def threads_for(work: int) -> int:
-    """Return how many threads a piece of work is worth: at most `kernels.threads()`.
-
-    Parameters
-    ----------
-    work : int
-        Number of multiplications and additions.
-    """
-    return max(1, min(kernels.threads(), work // WORTH_A_THREAD))
+def threads_for(work: int, most_threads: int) -> int:
+    """Return how many threads so many multiplications and additions are worth, up to a limit."""
+    return max(1, min(most_threads, work // WORTH_A_THREAD))
 
 
 def _dropout(rate: float) -> tuple[np.uint64, np.float32]:

@@ -15,7 +15,6 @@ from ..kernels.fused_step import (
     FusedStep,
     Layers,
     adam_rates,
-    idle_threads,
     load_factor_step,
     load_step,
 )
@@ -163,7 +162,6 @@ class AutoRecSteps(FusedSteps):
             loss=self._loss,
             rule=rule,
             wd=Layers(*wd),
-            most_threads=idle_threads(),
         )
 
     def _step(self, batch: Sequence[ChosenRows], rates: Sequence[float]) -> Any:

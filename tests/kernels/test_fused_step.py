@@ -32,7 +32,8 @@ DECAYS = {
 
 @pytest.fixture
 def every_share(monkeypatch):
-    """As many threads as are configured, however little the work."""
+    """As many threads as are configured, however little the work, and however few CPUs idle."""
+    monkeypatch.setattr(fused_step, "idle_threads", kernels.threads)
     monkeypatch.setattr(fused_step, "WORTH_A_THREAD", 1)
 
 
@@ -166,7 +167,7 @@ def test_no_bit_depends_on_the_threads(threads, every_share, count, rule):
     threads(1)
     alone, alone_sums = trained(rule)
     threads(count)
-    assert threads_for(work_of(40, 300, 19, 1)) == count
+    assert threads_for(work_of(40, 300, 19, 1), count) == count
     shared, shared_sums = trained(rule)
 
     assert shared_sums == alone_sums
