@@ -44,10 +44,7 @@ def recommend_new_user(predictor: Predictor, rated: Rated, selection: Selection)
     DataError
         If no rated item has a training rating.
     """
-    hidden = predictor.hidden(selection)
-    if selection.filter_already_rated:
-        hidden[rated[0]] = True
-    return predictor.best_of(predict_new_user(predictor, rated), selection.n, hidden)
+    return predictor.best_of(predict_new_user(predictor, rated), selection, rated[0])
 
 
 def predict_new_user(predictor: Predictor, rated: Rated) -> np.ndarray:

@@ -194,27 +194,30 @@ class Predictor:
         """
         if fallback not in (None, "popularity"):
             raise ConfigError(f"`fallback` is {fallback}: it must be popularity")
-        hidden = self.hidden(selection)
         if fallback and self.users.find([user])[0] < 0:
             selection.remark(f"user {user} is unknown: the most popular items are shown")
-            return self._popular(selection.n, hidden)
+            return self._popular(selection)
 
         position = self.users.positions([user])
         if self.cold_users[position[0]]:
             selection.remark(f"user {user} has no training rating: the items' means are shown")
 
-        if selection.filter_already_rated:
-            hidden[self._seen[position].indices] = True
-        return self.best_of(self.unclipped(position)[0], selection.n, hidden)
+        seen = self._seen[position].indices
+        return self.best_of(self.unclipped(position)[0], selection, seen)
 
-    def best_of(self, predictions: np.ndarray, n: int, hidden: np.ndarray) -> list[Scored]:
-        """Return the `n` items with the highest unclipped predictions that are not hidden."""
-        items = top(predictions, n, hidden)
+    def best_of(
+        self, predictions: np.ndarray, selection: Selection, rated: np.ndarray
+    ) -> list[Scored]:
+        """Return the selected items with the highest unclipped predictions; `rated` are known."""
+        hidden = self.hidden(selection)
+        if selection.filter_already_rated:
+            hidden[rated] = True
+        items = top(predictions, selection.n, hidden)
         return self.scored(items, self.shown(predictions[items]))
 
-    def _popular(self, n: int, hidden: np.ndarray) -> list[Scored]:
+    def _popular(self, selection: Selection) -> list[Scored]:
         """Return the items with most ratings, scored by their mean, or the number of clicks."""
-        items = top(self.counts, n, hidden)
+        items = top(self.counts, selection.n, self.hidden(selection))
         if self.config.task == "ranking":
             return self.scored(items, self.counts[items])
 
@@ -333,13 +336,12 @@ class Predictor:
 
         low, high = self.ratings.bounds
         contributions = similarities * ((values - low) / (high - low) if low < high else 1)
-        best = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
-        row = np.arange(len(items))[:, None]
-        found = self.scored(rated[best].ravel(), similarities[row, best].ravel())
-
-        counts = (contributions[row, best] > 0).sum(axis=1)
-        starts = best.shape[1] * row.ravel()
-        return [found[start : start + count] for start, count in zip(starts, counts)]
+        reasons = []
+        for contributed, similar in zip(contributions, similarities):
+            best = np.argsort(-contributed, kind="stable")[:REASONS]
+            best = best[contributed[best] > 0]
+            reasons.append(self.scored(rated[best], similar[best]))
+        return reasons
 
     def search(self, text: str, n: int = 10) -> list[Scored]:
         """Return the most popular items whose title or id has every word of `text`.
