@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..support.errors import ConfigError, did_you_mean, scale_of
 from ..support.machine import DISTRIBUTED
-from ..training.history import CUT_OFFS, NDCG, RMSE, History, Score
+from ..training.history import CUT_OFFS, NDCG, RMSE, History
 from .options import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -235,6 +235,15 @@ class RunConfig:
     quiet: bool = output_option(False, "no progress bar, only the result", common=True)
     json: bool = output_option(False, "print the result as JSON, and nothing else", common=True)
 
+    def __init_subclass__(cls) -> None:
+        """Let an option that a subclass declares anew keep the help, checks and so on of before."""
+        for spec in fields(cls):  # those of the base class
+            if spec.name in vars(cls).get("__annotations__", ()):
+                anew = vars(cls)[spec.name]
+                own = anew if isinstance(anew, Field) else field(default=anew)
+                metadata = {**spec.metadata, **own.metadata}
+                setattr(cls, spec.name, field(default=own.default, metadata=metadata))
+
     def __new__(cls, **given: Any) -> "RunConfig":
         """Note which options are given; raise ConfigError for a name that is no option."""
         known = cls.__dataclass_fields__
@@ -260,7 +269,9 @@ class RunConfig:
     clip = False  # whether predictions are clipped to the rating scale
     center = False  # whether a network predicts user and item means before its first step
     based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
+    score: ClassVar[Any] = RMSE  # the validation score that decides on the best epoch
     has_penalty: ClassVar[Any] = False  # whether the network returns one beside the prediction
+    fused_loss: ClassVar[Any] = None  # the loss's name in the compiled steps, if they have it
     logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
     unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
     sized_by: ClassVar[str] = ""  # the option that sets how large the network is
@@ -460,17 +471,8 @@ class RunConfig:
         """Return the optimizer's weight decay in a phase, for these data."""
         return self.wd
 
-    def fused_loss(self) -> str | None:
-        """Return the loss's name in the compiled steps; None if they do not have it."""
-        return None
-
     def check_data(self, data: Any, devices: int) -> None:
         """Raise ConfigError if the model cannot be trained on these data or this many devices."""
-
-    @property
-    def score(self) -> Score:
-        """The validation score that decides on the best epoch."""
-        return RMSE
 
     @property
     def phases(self) -> list[str]:
@@ -504,8 +506,6 @@ class RatingModel(RunConfig):
     train: str | None = data_option(None, "your own training ratings, with --test", metavar="FILE")
     test: str | None = data_option(None, "your own test ratings, with --train", metavar="FILE")
     split: str = redefault(
-        RunConfig,
-        "split",
         "random",
         help="random: --test-ratio of all; seq-aware: each user's latest; leave-last-out: if "
         "it is not the only one; time: the latest of all; k-fold: fold --fold of --folds; "
@@ -603,15 +603,13 @@ class ClickModel(RunConfig):
     min_user_clicks: int = data_option(5, "users with fewer clicks are dropped", AT_LEAST_0)
     min_item_clicks: int = data_option(0, "items with fewer clicks are dropped", AT_LEAST_0)
     split: str = redefault(
-        RunConfig,
-        "split",
         "users",
         help="users: --heldout-users; k-fold: fold --fold of --folds, the next one validates; "
         "leave-last-out: each user's latest click, the one before validates; time: the latest "
         "--test-ratio of all clicks, that share of the rest validates",
         check=one_of(("users", "k-fold", "leave-last-out", "time")),
     )
-    folds: int = redefault(RunConfig, "folds", 5, check=within(3, 1000))
+    folds: int = redefault(5, check=within(3, 1000))
     heldout_users: float = data_option(
         0.1, "users to test, and as many to validate", HELD_OUT, BY_USERS, NEW_USERS
     )
@@ -622,9 +620,10 @@ class ClickModel(RunConfig):
         0.1, "share of clicks to test, the latest of all", RATIO, when("split", "time")
     )
     at: Sizes = output_option(CUT_OFFS, "cut-offs at which the test ranking is measured", CUT_OFF)
-    batch_size: int | str = redefault(RunConfig, "batch_size", 500, space=Among((100, 200, 500)))
+    batch_size: int | str = redefault(500, space=Among((100, 200, 500)))
 
     task = "ranking"
+    score: ClassVar[Any] = NDCG
     validation_option = "validation_users"
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
@@ -660,8 +659,3 @@ class ClickModel(RunConfig):
             return True
         users = self.heldout_users if self.validation_users is None else self.validation_users
         return users > 0
-
-    @property
-    def score(self) -> Score:
-        """The validation score that decides on the best epoch: NDCG@100."""
-        return NDCG

@@ -107,33 +107,32 @@ def seconds_of(pause: str) -> float:
 # MXNet counts in 32 bits. A rate, penalty or rating above 1e30 would only overflow float32, which
 # ends at 3e38.
 LARGEST, STRONGEST, MOST_LAYERS = 2**31 - 1, 1e30, 32
-AT_LEAST_0 = Check(lambda v: 0 <= v <= LARGEST, f"at least 0 and at most {LARGEST}")
-AT_LEAST_1 = Check(lambda v: 1 <= v <= LARGEST, f"at least 1 and at most {LARGEST}")
+AT_LEAST_0, AT_LEAST_1 = within(0, LARGEST), within(1, LARGEST)
 POSITIVE = Check(lambda v: 0 < v <= STRONGEST, "above 0 and at most 1e30")
 PENALTY = Check(lambda v: 0 <= v <= STRONGEST, "0 or more and at most 1e30")
 RATING = Check(lambda v: -STRONGEST <= v <= STRONGEST, "from -1e30 to 1e30")
 FRACTION = Check(lambda v: 0 <= v < 1, "at least 0 and below 1")
 RATIO = Check(lambda v: 0 < v < 1, "between 0 and 1, both excluded")
-DROPOUT = Check(lambda v: len(v) == 1 and 0 <= v[0] < 1, "one number, at least 0 and below 1")
-SHARES = Check(lambda v: v and all(0 <= share < 1 for share in v), "at least 0 and below 1, each")
+SHARES = Check(lambda v: v and all(map(FRACTION.accepts, v)), "at least 0 and below 1, each")
+DROPOUT = Check(lambda v: len(v) == 1 and SHARES.accepts(v), "one number, at least 0 and below 1")
 HELD_OUT = Check(
     lambda v: v <= LARGEST and can_be_heldout(v),
     f"a number of users, {LARGEST} at most, or a fraction below 0.5",
     metavar="N|FRACTION",
 )
 PATIENCE = Check(
-    lambda v: 0 < v < 1 or (1 <= v <= LARGEST and float(v).is_integer()),
+    lambda v: 0 < v < 1 or (AT_LEAST_1.accepts(v) and float(v).is_integer()),
     "a whole number of epochs, or a share of all above 0 and below 1",
     metavar="N|SHARE",
 )
 PAUSE = Check(
-    lambda v: seconds_of(v) > 0 if isinstance(v, str) else 1 <= v <= LARGEST,
+    lambda v: seconds_of(v) > 0 if isinstance(v, str) else AT_LEAST_1.accepts(v),
     "epochs from 1, as in 5, or seconds above 0, as in 60s",
     metavar="N|60s",
 )
 SIZES = Check(
-    lambda v: 0 < len(v) <= MOST_LAYERS and all(1 <= size <= LARGEST for size in v),
-    f"whole numbers of at least 1 and at most {LARGEST}, {MOST_LAYERS} of them at most",
+    lambda v: 0 < len(v) <= MOST_LAYERS and all(map(AT_LEAST_1.accepts, v)),
+    f"whole numbers from 1 to {LARGEST}, {MOST_LAYERS} of them at most",
 )
 
 
@@ -193,10 +192,9 @@ def training_option(
     return option(default, help, check, TRAINED, *needs, group="training", **meta)
 
 
-def redefault(config: Any, name: str, default: Any, **meta: Any) -> Any:
-    """Return the option `name` of `config` with another default, for a subclass."""
-    spec = config.__dataclass_fields__[name]
-    return field(default=default, metadata={**spec.metadata, **meta})
+def redefault(default: Any, **meta: Any) -> Any:
+    """Return an option of the base class with another default, and other `meta` than there."""
+    return field(default=default, metadata=meta)
 
 
 def computing_options(config: Any) -> dict[str, Any]:
@@ -267,9 +265,8 @@ def check_needs(config: Any, given: Iterable[str]) -> None:
     """Raise ConfigError for the first option in `given` that has no effect."""
     for name in given:
         if need := _unmet(config, name):
-            advice = f"leave it out, or {need.remedy}" if need.remedy else "leave it out"
-            text = f"`{name}` has no effect: {need.reason}; {advice}"
-            raise ConfigError(text.format(config))
+            advice = ", or ".join(filter(None, ["leave it out", need.remedy]))
+            raise ConfigError(f"`{name}` has no effect: {need.reason}; {advice}".format(config))
 
 
 def has_effect(config: Any, name: str) -> bool:

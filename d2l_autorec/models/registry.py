@@ -32,10 +32,11 @@ batches. If it is a sequence of layers that ends in Dense, similar items and an 
             net.add(nn.Dense(data.num_items, in_units=self.units))
             return net
 
-`RatingModel` is the base of models that predict ratings. `kinds.RunConfig` lists what else a model
-may define: its loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy within
-the methods, as `--help` imports the file. A package offers its models by an entry point; in its
-pyproject.toml:
+`RatingModel` is the base of models that predict ratings. An option of the base class gets another
+default by its annotation and value, as in `epochs: int = 50`. `kinds.RunConfig` lists what else a
+model may define: its loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy
+within the methods, as `--help` imports the file. A package offers its models by an entry point; in
+its pyproject.toml:
 
     [project.entry-points."d2l_autorec.models"]
     mine = "my_package.my_models"

@@ -255,7 +255,7 @@ class Experiment(ABC):
 
     def fused_steps(self, network: Model) -> FusedSteps | None:
         """Return the compiled steps for a network; None if there are none for it."""
-        loss = self.config.fused_loss()
+        loss = self.config.fused_loss
         alone = len(self.devices) == 1 and not self.workers.store
         if not (loss and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
             return None

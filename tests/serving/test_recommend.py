@@ -285,7 +285,7 @@ REFUSED = {
     "--user 1 --items 1,nix": "item 'nix' is not among the 80 items",
     "--similar-items 1 --items 1": "--items needs --user ID",
     "": "one of the arguments --user --similar-items --new-user --all is required",
-    "--user 1 -n 0": "-n: it is '0': it must be a whole number, at least 1",
+    "--user 1 -n 0": "-n: it is '0': it must be a whole number, from 1 to",
     "--all nowhere/x.csv": "nowhere/x.csv cannot be written (No such file or directory)",
     "--all x.json": "--all is x.json: its name must end with .csv, .csv.gz, .csv.zst",
     "--user 1 --items 1 --exclude 2": "--exclude has no effect: --items says which items",

@@ -109,9 +109,7 @@ class AutoRecConfig(RatingModel):
     inner_regularization: float | None = training_option(
         None, "of the weights between hidden layers", PENALTY, DEEP, when("regularization")
     )
-    batch_size: int | str = redefault(
-        RunConfig, "batch_size", 256, space=Among((64, 128, 256, 512))
-    )
+    batch_size: int | str = redefault(256, space=Among((64, 128, 256, 512)))
     pretrain: bool = training_option(
         False, "train the hidden layers one after the other first, as autoencoders"
     )
@@ -224,8 +222,9 @@ class AutoRecConfig(RatingModel):
 
         return MaskedRootLoss()
 
+    @property
     def fused_loss(self) -> str:
-        """Return the name of the loss; the compiled steps know both."""
+        """The name of the loss; the compiled steps know both."""
         return self.loss
 
     def check_data(self, data: Any, devices: int) -> None:

@@ -32,14 +32,13 @@ class MFConfig(RatingModel):
         PENALTY,
         space=Span(0.03, 0.5, log=True),
     )
-    wd: float = redefault(RunConfig, "wd", RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
-    epochs: int = redefault(RunConfig, "epochs", 20)
-    batch_size: int | str = redefault(
-        RunConfig, "batch_size", 512, space=Among((256, 512, 1024, 2048))
-    )
+    wd: float = redefault(RunConfig.wd, space=Span(1e-6, 1e-3, log=True))
+    epochs: int = 20
+    batch_size: int | str = redefault(512, space=Among((256, 512, 1024, 2048)))
 
     about = "biased matrix factorization"
     reads, sized_by = "pairs", "factors"
+    fused_loss = "l2"
     compared = {"matrix factorization": {}}
     presets = {"best": {**BEST, **OWN_BEST}}
 
@@ -47,10 +46,6 @@ class MFConfig(RatingModel):
     def has_penalty(self) -> bool:
         """Whether the network returns a penalty beside the prediction."""
         return self.penalty > 0
-
-    def fused_loss(self) -> str:
-        """Return the name of the loss, which the compiled steps know."""
-        return "l2"
 
     def network(self, data: Any) -> Any:
         """Return the factorization, which begins with the data's means if `center` says so."""

@@ -14,7 +14,7 @@ from ...training.history import (
     anneal_schedule,
     best_epoch,
 )
-from ..kinds import ClickModel, RunConfig
+from ..kinds import ClickModel
 from ..options import (
     AT_LEAST_1,
     PENALTY,
@@ -42,11 +42,11 @@ CAPPED = Need(lambda c: not c.search_beta, "`search_beta` anneals to 1, and then
 class ClickAutoencoderConfig(ClickModel):
     """The options that Mult-VAE and Mult-DAE share, with the defaults of Liang et al. 2018."""
 
-    lr: float = redefault(RunConfig, "lr", 1e-3)
-    wd: float = redefault(RunConfig, "wd", 0.0)
-    decay: str = redefault(RunConfig, "decay", "weights")
-    epochs: int = redefault(RunConfig, "epochs", 200)
-    patience: float = redefault(RunConfig, "patience", 200)
+    lr: float = 1e-3
+    wd: float = 0.0
+    decay: str = "weights"
+    epochs: int = 200
+    patience: float = 200
     hidden: Sizes = option(
         (600, 200),
         "hidden units up to the code; the decoder mirrors them",
@@ -156,7 +156,7 @@ class MultDAEConfig(ClickAutoencoderConfig):
     Source: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018.
     """
 
-    wd: float = redefault(RunConfig, "wd", 4e-5, space=Span(1e-6, 1e-3, log=True))
+    wd: float = redefault(4e-5, space=Span(1e-6, 1e-3, log=True))
 
     compared = {"Mult-DAE": {}}
     _network = "MultDAE"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...training.history import Anneal, History
-from ..kinds import ClickModel, RunConfig
+from ..kinds import ClickModel
 from ..options import (
     AT_LEAST_1,
     DROPOUT,
@@ -17,7 +17,6 @@ from ..options import (
     Sizes,
     Span,
     option,
-    redefault,
     training_option,
 )
 from ..registry import register
@@ -40,13 +39,13 @@ class RecVAEConfig(ClickModel):
     Implicit Feedback, WSDM 2020.
     """
 
-    lr: float = redefault(RunConfig, "lr", 1e-3)
-    wd: float = redefault(RunConfig, "wd", 0.0)
-    decay: str = redefault(RunConfig, "decay", "weights")
-    epochs: int = redefault(RunConfig, "epochs", 200)
-    patience: float = redefault(RunConfig, "patience", 40)
-    eval_every: int = redefault(RunConfig, "eval_every", 4)
-    batch_size: int | str = redefault(ClickModel, "batch_size", 100)
+    lr: float = 1e-3
+    wd: float = 0.0
+    decay: str = "weights"
+    epochs: int = 200
+    patience: float = 40
+    eval_every: int = 4
+    batch_size: int | str = 100
     hidden: Sizes = option(
         (600, 200),
         "units of each of the encoder's layers, and of the code",
