@@ -108,9 +108,8 @@ def split_data_ml100k(
     times = data.iloc[:, 3].to_numpy()
     is_test = latest_of_each(users, times)
 
-    by_user_and_time = onp.lexsort((onp.arange(len(data)), times, users))
-    train_rows = by_user_and_time[~is_test[by_user_and_time]]
-    train = data.iloc[train_rows].reset_index(drop=True)
+    by_user_and_time = onp.lexsort((times, users))
+    train = data.iloc[by_user_and_time][~is_test[by_user_and_time]].reset_index(drop=True)
 
     latest = data[is_test].set_index(data.columns[0])
     test = latest.loc[pd.unique(users)].reset_index()  # users in the order of the file

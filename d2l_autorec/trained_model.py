@@ -398,7 +398,12 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     _check_each("start", filter(None, [start]), TrainedModel)
     if config is not None and config.from_ and start is None:
         start = load_run(config.from_)
-    config = _config_of(config, train, start).with_own(Own(net, loss, callbacks, start))
+    if out is not None and resume is not None:
+        raise ConfigError("`out` and `resume` exclude each other: leave one out")
+    config = _config_of(config, train, start)
+    if out is not None:
+        config = replace(config, out=str(out))
+    config = config.with_own(Own(net, loss, callbacks, start))
 
     data = None
     is_named = config.own_files() or config.dataset != "auto"
@@ -406,11 +411,6 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
         data = _data_of(config, train, test, validation)
     elif not test is validation is None or not (start is None or is_named):
         raise ConfigError("train is missing: give it beside start, test and validation")
-
-    if out is not None and resume is not None:
-        raise ConfigError("`out` and `resume` exclude each other: leave one out")
-    if out is not None:
-        config = replace(config, out=str(out)).with_own(config.own)
 
     folder = None if resume is None else Path(resume)
     experiment = run_training(config, data, devices, folder, in_runs=False)

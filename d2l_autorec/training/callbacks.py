@@ -135,8 +135,8 @@ class FiniteMetrics(Callback):
                 "lower"
             )
 
-        for part, metrics in (("validation", record.validation), ("test", record.test)):
-            for name, value in metrics.items():
+        for part in ("validation", "test"):
+            for name, value in getattr(record, part).items():
                 exploded = name == "rmse" and value > training.limit
                 if exploded or not math.isfinite(value):
                     raise NumericalError(

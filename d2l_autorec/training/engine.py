@@ -11,6 +11,7 @@ from typing import Any
 from .. import kernels
 from ..support.errors import MXNET_IS_MISSING, ConfigError
 from ..support.machine import DISTRIBUTED, available_threads, check_role, omp_threads
+from ..support.terminal import discard
 
 CPU = 1  # MXNet's number for this kind of device
 SPINS = "10000"  # they take half a millisecond, or less
@@ -124,9 +125,7 @@ def on_one_cpu(gpus: str | None, cpus: int | None, kvstore: str) -> bool:
 def _without_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), 2)
-
+    discard(2)
     try:
         yield
     finally:

@@ -81,18 +81,17 @@ class SparseRows:
         return ChosenRows(self._whole, rows)
 
 
-class DenseRows:
+class DenseRows(NamedTuple):
     """A function of row numbers to a dense batch, for `Loader.batchify`.
 
     Only one batch of the matrix is dense at a time.
     """
 
-    def __init__(self, matrix: sparse.csr_matrix) -> None:
-        self._matrix = matrix
+    matrix: sparse.csr_matrix
 
     def __call__(self, rows: onp.ndarray) -> np.ndarray:
         """Return the rows with these numbers, shape (batch_size, columns)."""
-        return np.array(self._matrix[rows].toarray(), dtype="float32")  # (B, columns)
+        return np.array(self.matrix[rows].toarray(), dtype="float32")  # (B, columns)
 
 
 class Pairs(NamedTuple):
@@ -122,15 +121,14 @@ class OnHost(onp.ndarray):
         return np.array(self, dtype=self.dtype, ctx=ctx)
 
 
-class PairRows:
+class PairRows(NamedTuple):
     """A function of row numbers to users, items and values, for `Loader.batchify`."""
 
-    def __init__(self, pairs: Pairs) -> None:
-        self._pairs = pairs
+    pairs: Pairs
 
     def __call__(self, rows: onp.ndarray) -> list[OnHost]:
         """Return users, items (int32) and values (float32), each of shape (batch_size,)."""
-        return [part[rows].view(OnHost) for part in self._pairs]
+        return [part[rows].view(OnHost) for part in self.pairs]
 
 
 BATCHES = {"dense": DenseRows, "sparse": SparseRows}

@@ -275,8 +275,7 @@ def _total(training: Training) -> StepSums:
 
 def _check_steps(training: Training, steps: Sequence[Step], since: int = 1) -> None:
     """Raise NumericalError if a step from number `since` on has diverged, as far as known."""
-    for batch in range(since, len(steps) + 1):
-        step = steps[batch - 1]
+    for batch, step in enumerate(steps[since - 1 :], since):
         if not isinstance(step, StepSums) or not training.has_diverged(step):
             continue
 
