@@ -98,7 +98,7 @@ def test_no_folder_is_two_things(in_process, tmp_path):
     "words, fragments",
     [
         (["--task", "ranking", "--model", "ease"], ["--task has no effect: --model says what"]),
-        (["--trials", "0"], ["--trials is 0", "from 1 to"]),
+        (["--trials", "0"], ["--trials is 0", "at least 1"]),
         (["--minutes", "-1"], ["--minutes is -1.0", "above 0"]),
         (["--trials", "3", "--minutes", "1"], ["--trials and --minutes exclude each other"]),
         (["--kvstore", "dist_sync"], ["--kvstore dist_sync and a search exclude each other"]),
