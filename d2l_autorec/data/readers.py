@@ -234,12 +234,7 @@ class _Stream(io.RawIOBase):
     """A file for Arrow to read, whose content is an iterator's blocks."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
-        super().__init__()
         self._parts = parts
-
-    def readable(self) -> bool:
-        """Return True: it can be read, which is all that Arrow does."""
-        return True
 
     def read(self, size: int = -1) -> bytes:
         """Return the next block, which is smaller than Arrow asks for; b"" at the end."""

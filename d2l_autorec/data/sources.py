@@ -73,16 +73,6 @@ def _data_set(line: str) -> DataSet:
 DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().splitlines())}
 
 
-def default_data_dir() -> Path:
-    """Return the folder $D2L_AUTOREC_DATA if it is set, else a cache folder of the user's."""
-    folder: Any = os.environ.get("D2L_AUTOREC_DATA")
-    if not folder:
-        import pooch
-
-        folder = pooch.os_cache("d2l_autorec")
-    return Path(folder)
-
-
 def read_ratings(  # noqa: PLR0913  # what a person may give, by name
     path: str | Path,
     columns: str | None = None,
@@ -253,7 +243,7 @@ def load_ratings(
         )
 
     try:
-        path = fetch(record, Path(data_dir or default_data_dir()), progress)
+        path = fetch(record, data_dir, progress)
     except DataError as error:
         if dataset != "auto":
             raise
@@ -285,7 +275,7 @@ def load_official_fold(
         If the set is neither at hand nor can be downloaded, or FOLD.base or FOLD.test is missing.
     """
     record = DATASETS["ml-100k"]
-    folder = fetch(record, Path(data_dir or default_data_dir()), progress).parent
+    folder = fetch(record, data_dir, progress).parent
     files = folder / f"{fold}.base", folder / f"{fold}.test"
     train, test = read_train_and_test(*files, scale=record.scale)
     return _named(train, record, folder), _named(test, record, folder)
@@ -309,9 +299,10 @@ def read_titles(path: Path) -> dict[int, str]:
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
 
 
-def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
+def fetch(record: DataSet, data_dir: str | Path | None = None, progress: bool = False) -> Path:
     """Return the path of a data set's ratings file; download and unpack it where needed.
 
+    By default `data_dir` is $D2L_AUTOREC_DATA if it is set, else a cache folder of the user's.
     Nothing half done is ever taken for the data: the zip file is renamed into
     place once its hash is right, and the folder once everything is unpacked.
 
@@ -320,6 +311,12 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
     DataError
         If neither the folder nor the zip file is at hand, and no download succeeds.
     """
+    given = data_dir or os.environ.get("D2L_AUTOREC_DATA")
+    if not given:
+        import pooch
+
+        given = pooch.os_cache("d2l_autorec")
+    folder = Path(given)
     path = folder / record.folder / record.ratings_file
     if os.path.isfile(path):  # False also where a name is too long
         return path
