@@ -130,9 +130,7 @@ def read_run(path: Path) -> FinishedRun:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a csv file; none if it is missing, as in older runs."""
-    if not path.is_file():
-        return []
+    """Return the rows of a csv file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     tables = _tables(options)
     plan = [(table, [configs_of(table, row, options) for row in table.rows]) for table in tables]
-    [_, [[first, *_], *_]], *_ = plan
+    first = plan[0][1][0][0]
     own = f"-{first.source_name()}" if options.ratings or options.dataset else ""
     out = Path(options.out or f"runs/report{own}")
 

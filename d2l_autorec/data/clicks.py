@@ -34,7 +34,7 @@ BELOW, NO_CLICK = "below", 0.5  # what was rated below the threshold; its value 
 
 
 class Fold(NamedTuple):
-    """A fold of users: they are the test users, and those of the next fold validate.
+    """A fold of users, in place of their number.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     min_user_clicks: int = 5,
     min_item_clicks: int = 0,
     heldout_users: int | float | Fold = 0.1,
-    validation_users: int | float | None = None,
+    validation_users: int | float | Fold | None = None,
     split: Callable[[Ratings], Split] | None = None,
     known: Known | None = None,
 ) -> Clicks:
@@ -258,8 +258,9 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     heldout_users : int, float or Fold
         How many users are held out for the test: a count, or a fraction of all users, below
         0.5; or the fold of users that is tested. With 0 there is no test.
-    validation_users : int or float, optional
-        How many users are held out for validation; by default as many as for the test.
+    validation_users : int, float or Fold, optional
+        How many users are held out for validation; by default as many as for the test, those of
+        the next fold. Without a test it may be the fold of users that validates.
     split : callable, optional
         A split such as `leave_last_out` or `time_split`, which holds out clicks in place of
         users: it is called for the test, and then on the training clicks, for validation.
@@ -310,13 +311,14 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     ascending = np.argsort(ratings.user_ids, kind="stable")
     ascending = ascending[kept.counts()[0][ascending] > 0]
     permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
-    test = heldout_users
-    if isinstance(test, Fold):
-        check_whole("folds", test.of, at_least=3)
-        number = test.number
-        test = len(permuted) // test.of
-        permuted = np.roll(permuted, test * (number - 1))
-    validation = test if validation_users is None else validation_users
+    test: Any = heldout_users
+    validation: Any = test if validation_users is None else validation_users
+    fold = test or validation
+    if isinstance(fold, Fold):
+        check_whole("folds", fold.of, at_least=3)
+        size = len(permuted) // fold.of
+        permuted = np.roll(permuted, size * (fold.number - 1))
+        test, validation = (size if wanted is fold else wanted for wanted in (test, validation))
     if known:
         part = np.searchsorted(np.cumsum(known[:3]), permuted, side="right") % 3
         permuted = permuted[np.argsort(part, kind="stable")]

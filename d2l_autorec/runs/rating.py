@@ -266,7 +266,6 @@ def _layout(config: RunConfig) -> dict[str, Any]:
 
 def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
     """Split ratings as the options ask for; with a `test_ratio` of 0, the test part is empty."""
-    config.check_single()
     rng = generator(config.seed, Purpose.SPLIT)
 
     share = config.test_ratio

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -296,11 +296,10 @@ class Search:
 
         self._study.sampler = self._sampler(len(ended) + len(running))
         trial = self._study.ask()
-        model = trial.user_attrs.get("start", self._varied)[0]
-        if model in self._varied and len(self._varied) > 1:
+        model, preset = trial.user_attrs.get("start") or (self._varied[0], None)
+        if model in self._varied:
             model = trial.suggest_categorical("model", self._varied)
-        options = self.candidates[model].options_of(trial, trial.user_attrs.get("preset"))
-        trial.set_user_attr("model", model)
+        options = self.candidates[model].options_of(trial, preset)
         trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
         return trial
 
@@ -317,9 +316,9 @@ class Search:
         """Make the next trial start from a preset."""
         candidate = self.candidates[model]
         point = candidate.preset_parameters() if preset == candidate.base.preset else {}
-        if len(self._varied) > 1 and model in self._varied:
+        if model in self._varied:
             point["model"] = model
-        self._study.enqueue_trial(point, user_attrs={"start": [model, preset], "preset": preset})
+        self._study.enqueue_trial(point, user_attrs={"start": [model, preset]})
 
     def _sampler(self, begun: int) -> Any:
         """Return a TPE sampler whose choices depend only on the seed and the trials before.
@@ -385,8 +384,8 @@ class Search:
         found["seconds"] = time.perf_counter() - begin
         for name, what in found.items():
             trial.set_user_attr(name, what)
-        state = self._states.PRUNED if value is None else self._states.COMPLETE
-        self._study.tell(trial, value, state)
+        pruned = self._states.PRUNED if value is None else None
+        self._study.tell(trial, value, pruned)
 
         fixed = {*self.candidates[options["model"]].fixed, "preset"}
         own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
@@ -455,8 +454,8 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
         {
             "trial": trial.number + 1,
             "state": trial.state.name.lower(),
-            "model": trial.user_attrs["model"],
-            "preset": trial.user_attrs.get("preset"),
+            "model": trial.user_attrs["options"]["model"],
+            "preset": trial.user_attrs.get("start", (None, None))[1],
             "validation": trial.value if trial.state.name == "COMPLETE" else None,
             **{name: trial.user_attrs.get(name) for name in found},
         }
@@ -476,16 +475,11 @@ def folds_of(clicks: Clicks) -> list[Clicks]:
     if clicks.weak or count < 2 or of < 3:
         return [clicks]
 
-    known, empty, found = clicks.interactions(PIECES[:3]), np.empty((0, 2), np.int32), []
-    for number in range(1, count + 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the first split has told what all folds drop
-            fold = prepare_clicks(known, 1.0, 0, 0, Fold(number, of), 0)
-        train, fold_in, held_out = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
-        pairs = dict(zip(PIECES, (train, fold_in, held_out, empty, empty)))
-        users = fold.heldout_users
-        found.append(replace(fold, pairs=pairs, validation_users=users, heldout_users=0))
-    return found
+    known = clicks.interactions(PIECES[:3])
+    folds = [Fold(number, of) for number in range(1, count + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first split has told what all folds drop
+        return [prepare_clicks(known, 1.0, 0, 0, 0, fold) for fold in folds]
 
 
 def _trial_data(
