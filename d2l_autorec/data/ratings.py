@@ -307,6 +307,7 @@ class Ratings:
         if isinstance(titles, (str, Path)):
             source = titles
             titles = read_titles(Path(titles))
+        titles = dict(titles)
 
         ids = self.item_ids.tolist()
         found = IdMap(self.item_ids, "item").find(titles)
@@ -451,7 +452,7 @@ def ratings_of(
     pa.default_memory_pool().release_unused()
 
     pairs = users.astype(np.int64) * len(item_ids) + items
-    pairs[train_rows:] += len(user_ids) * len(item_ids) * bool(train_rows)
+    pairs[train_rows:] += len(user_ids) * len(item_ids)  # pairs of another part are others
     count = len(pairs) - len(np.unique(pairs))
     rows = np.arange(len(pairs))
 

@@ -237,6 +237,10 @@ class _Stream(io.RawIOBase):
     def __init__(self, parts: Iterator[bytes]) -> None:
         self._parts = parts
 
+    def readable(self) -> bool:
+        """Return True: it can be read, which is all that Arrow does."""
+        return True
+
     def read(self, size: int = -1) -> bytes:
         """Return the next block, which is smaller than Arrow asks for; b"" at the end."""
         return next(self._parts, b"")

@@ -51,8 +51,8 @@ class DataSet(NamedTuple):
         Name of the set, and its folder in the zip file and in the data folder.
     ratings_file, titles_file : str
         Names of the two files in that folder.
-    scale : (float, float)
-        Lowest and highest possible rating.
+    lowest : str
+        The lowest possible rating.
     digest : str, optional
         Hash of the zip file; None if the publisher changes the file from time to time.
     """
@@ -61,16 +61,16 @@ class DataSet(NamedTuple):
     folder: str
     ratings_file: str
     titles_file: str
-    scale: tuple[float, float]
+    lowest: str
     digest: str | None = None
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest possible rating."""
+        return float(self.lowest), 5.0
 
-def _data_set(line: str) -> DataSet:
-    name, folder, ratings_file, titles_file, low, *digest = line.split()
-    return DataSet(name, folder, ratings_file, titles_file, (float(low), 5.0), *digest)
 
-
-DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().splitlines())}
+DATASETS = {line.split()[0]: DataSet(*line.split()) for line in PUBLISHED.strip().splitlines()}
 
 
 def read_ratings(  # noqa: PLR0913  # what a person may give, by name
@@ -167,8 +167,7 @@ def read_train_and_test(
     both = {}
     for role in first.columns:
         parts = first.columns[role], second.columns[role]
-        kinds = {part.type for part in parts}
-        kind = kinds.pop() if len(kinds) == 1 else pa.string()
+        kind = parts[0].type if parts[0].type == parts[1].type else pa.string()
         try:
             chunks = [chunk for part in parts for chunk in part.cast(kind).chunks]
         except pa.ArrowException as error:
@@ -186,8 +185,8 @@ def read_train_and_test(
     ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
     ratings = ratings.with_titles(titles)
     is_test = rows >= cut
-    told = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
-    ratings = replace(ratings, origin=told)
+    origin = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
+    ratings = replace(ratings, origin=origin)
     kept, held_out = ratings.part(~is_test), ratings.part(is_test)
     check_apart({"train": kept, "test": held_out})
     return kept, held_out

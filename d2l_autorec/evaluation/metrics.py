@@ -80,13 +80,8 @@ def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
     -------
     ndarray of bool, shape (users, k)
     """
-    cells = held_out.tocoo()
-    num_items = held_out.shape[1]
-
-    # one whole number for each (user, item)
-    wanted = cells.row.astype(np.int64) * num_items + cells.col
-    keys = np.arange(len(ranked))[:, None] * num_items + ranked
-    return np.isin(keys, wanted) & (ranked >= 0)
+    users = np.arange(len(ranked))[:, None]
+    return (held_out[users, ranked].toarray() > 0) & (ranked >= 0)
 
 
 def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:

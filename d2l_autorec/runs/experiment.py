@@ -740,5 +740,9 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, MXNet, this package and the libraries it computes with."""
     from .. import __version__
 
-    own = {"d2l_autorec": __version__, "python": platform.python_version()}
-    return own | {"mxnet": mx.__version__} | {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "d2l_autorec": __version__,
+        "python": platform.python_version(),
+        "mxnet": mx.__version__,
+        **{name: metadata.version(name) for name in PACKAGES},
+    }

@@ -252,10 +252,9 @@ def _by_cut_off(result: dict[str, Any]) -> str:
 def closing_block(block: Block, config: RunConfig, result: dict[str, Any], folder: str) -> str:
     """Return the aligned lines of a block, followed by the commands to go on with."""
     if not config.quiet:
-        user = str(result["example_user"])
-        final = final_command(config, result)
-        block = [*block, *([("final run", final)] if final else [])]
-        block += [("next", as_command("recommend", folder, user=user))]
+        if final := final_command(config, result):
+            block.append(("final run", final))
+        block.append(("next", as_command("recommend", folder, user=str(result["example_user"]))))
     indent = 2 + max(len(label) for label, _ in block)
     lines = [
         wrapped(line, sys.stdout, indent, " \\" * value.startswith("python "))

@@ -191,7 +191,7 @@ class Search:
         self._optuna = load_optuna()  # says how to get it before data are read
         self._states = self._optuna.trial.TrialState
         self.candidates = {candidate.model: candidate for candidate in candidates}
-        self._varied = [name for name, one in self.candidates.items() if one.spaces]
+        self._varied = [one.model for one in candidates if one.spaces]
         self._first = candidates[0].base
         self._first.check_single()
         self.score = self._first.score
@@ -308,8 +308,8 @@ class Search:
 
         Models that are computed at once come first: they take the least time.
         """
-        cheap_first = sorted(self.candidates.items(), key=lambda of: not of[1].base.at_once)
-        presets = [[(model, name) for name in c.presets()] for model, c in cheap_first]
+        cheap_first = sorted(self.candidates.values(), key=lambda one: not one.base.at_once)
+        presets = [[(one.model, name) for name in one.presets()] for one in cheap_first]
         return filter(None, chain.from_iterable(zip_longest(*presets)))
 
     def _enqueue(self, model: str, preset: str) -> None:
@@ -398,7 +398,7 @@ class Search:
         best = self._best()
         trials = self._trials(*ENDED)
         if best is None:
-            why = trials[0].user_attrs.get("why", "")
+            why = trials[0].user_attrs["why"]
             raise DataError(f"none of the {len(trials)} trials could be trained: {why}")
 
         options = best.user_attrs["options"]
