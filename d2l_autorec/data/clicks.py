@@ -369,9 +369,8 @@ def clicks_of_parts(
         threshold = usual_threshold(train)
 
     given = [train, test] if validation is None else [train, test, validation]
-    filtered = [_filter(part, threshold, 0, 0) for part in given]
-    dropped = {why: sum(counts[why] for _, counts in filtered) for why in filtered[0][1]}
-    parts = [clicks for clicks, _ in filtered]
+    parts, counts = zip(*(_filter(part, threshold, 0, 0) for part in given))
+    dropped = {why: sum(count[why] for count in counts) for why in counts[0]}
     check_apart(dict(zip(("train", "test", "validation"), parts)))
     fitting, tested, *others = parts
     if validation is None:

@@ -210,7 +210,7 @@ class Search:
             fixed[model] = {name: shown(one.fixed[name]) for name in computing & {*one.fixed}}
 
         data: Any = self._data
-        parts = data if isinstance(data[0], Clicks) else [data[0].train, data[0].validation]
+        parts = data if isinstance(data[0], Clicks) else data[0]
         return {"options": fixed, "data": [part.fingerprint for part in parts if part]}
 
     def run(self, folder: Path | None, trials: float, end: float = math.inf) -> Tuned:
@@ -348,10 +348,10 @@ class Search:
         return self._end - (WINNER_FACTOR * seconds * share + WINNER_SECONDS)
 
     def _best(self) -> Any:
-        """Return the best complete trial; None if there is none."""
+        """Return the best complete trial, the first of equals; None if there is none."""
         sign = -1 if self.score.higher_is_better else 1
         complete = self._trials("COMPLETE")
-        return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
+        return min(complete, key=lambda trial: sign * trial.value, default=None)
 
     def _try(self, trial: Any, watch: SignalWatch) -> None:
         """Train a trial, tell the study its result, and report it."""
