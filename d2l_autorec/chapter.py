@@ -13,7 +13,7 @@ import numpy as onp
 import pandas as pd
 from mxnet import gluon, np, npx
 
-from .data.sources import DATASETS, default_data_dir, fetch
+from .data.sources import DATASETS, fetch
 from .data.splits import latest_of_each
 from .evaluation.rating import evaluator
 from .models.autorec import AutoRec
@@ -58,7 +58,7 @@ def read_data_ml100k() -> tuple[pd.DataFrame, int, int]:
     DataError
         If the file is not at hand and cannot be downloaded.
     """
-    path = fetch(DATASETS["ml-100k"], default_data_dir())
+    path = fetch(DATASETS["ml-100k"])
     data = pd.read_csv(path, sep="\t", names=COLUMNS, dtype="int64")
     return data, data.user_id.nunique(), data.item_id.nunique()
 

@@ -130,11 +130,8 @@ def read_run(path: Path) -> FinishedRun:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a csv file; none if it is missing, as in older runs."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """Return the rows of a csv file."""
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def differences(runs: Sequence[FinishedRun]) -> list[Difference | None]:

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     tables = _tables(options)
     plan = [(table, [configs_of(table, row, options) for row in table.rows]) for table in tables]
-    [_, [[first, *_], *_]], *_ = plan
+    first = plan[0][1][0][0]
     own = f"-{first.source_name()}" if options.ratings or options.dataset else ""
     out = Path(options.out or f"runs/report{own}")
 
@@ -218,11 +218,9 @@ def configs_of(table: Table, row: Row, options: argparse.Namespace) -> list[RunC
         values = range(options.seeds)
 
     make = build_config if options.quick else make_config  # some models have no use for epochs
-    configs = [make({**table.options, **row.options, table.vary: value}) for value in values]
-    return [
-        dataclasses.replace(config, data_dir=options.data_dir, threads=options.threads, quiet=True)
-        for config in configs
-    ]
+    given = {**table.options, **row.options}
+    given |= {"data_dir": options.data_dir, "threads": options.threads, "quiet": True}
+    return [make({**given, table.vary: value}) for value in values]
 
 
 def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
@@ -230,10 +228,11 @@ def run_once(config: RunConfig, out: Path, label: str) -> dict[str, Any]:
     from .runs.runner import run_in
 
     folder = out / "runs" / name_of(config)
-    if (folder / "result.json").exists():
-        return RunFolder.read(folder).finished()
-    if (folder / "config.json").exists():  # it goes on with the threads that it began with
-        config = dataclasses.replace(RunFolder.read(folder).config, data_dir=config.data_dir)
+    if (folder / "config.json").exists():
+        began = RunFolder.read(folder)
+        if began.result:
+            return began.result
+        config = dataclasses.replace(began.config, data_dir=config.data_dir)  # its threads, too
 
     _step(f"{label}: training")
     started = time.perf_counter()

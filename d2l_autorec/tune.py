@@ -170,7 +170,7 @@ def table_of(tuned: "Tuned") -> str:
     """Return the best trials as aligned text."""
     complete = tuned.trials[tuned.trials.state == "complete"]
     rising = not tuned.config.score.higher_is_better
-    best = complete.sort_values(["validation", "trial"], ascending=[rising, True]).head(SHOWN)
+    best = complete.sort_values("validation", ascending=rising, kind="stable").head(SHOWN)
 
     table = best[["model", "preset", "trial", "validation", "best_epoch", "epochs", "seconds"]]
     table = table.fillna({"preset": ""}).astype({"best_epoch": int, "epochs": int})

@@ -34,7 +34,7 @@ BELOW, NO_CLICK = "below", 0.5  # what was rated below the threshold; its value 
 
 
 class Fold(NamedTuple):
-    """A fold of users: they are the test users, and those of the next fold validate.
+    """A fold of users, in place of their number.
 
     Parameters
     ----------
@@ -226,10 +226,8 @@ class Clicks:
             If the file is missing or damaged.
         """
         with opened_archive(path) as (stored, about):
-            pairs = {piece: stored[f"pairs/{piece}"] for piece in PIECES}
-            # runs before 0.3 lack it
-            pairs[BELOW] = stored.get(f"pairs/{BELOW}", pairs["train"][:0])
-            split_by = {name: stored[name].item() for name in SPLIT_BY if name in stored}
+            pairs = {piece: stored[f"pairs/{piece}"] for piece in (*PIECES, BELOW)}
+            split_by = {name: stored[name].item() for name in SPLIT_BY}
             return cls(pairs, **split_by, **about)
 
 
@@ -239,7 +237,7 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     min_user_clicks: int = 5,
     min_item_clicks: int = 0,
     heldout_users: int | float | Fold = 0.1,
-    validation_users: int | float | None = None,
+    validation_users: int | float | Fold | None = None,
     split: Callable[[Ratings], Split] | None = None,
     known: Known | None = None,
 ) -> Clicks:
@@ -260,8 +258,9 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     heldout_users : int, float or Fold
         How many users are held out for the test: a count, or a fraction of all users, below
         0.5; or the fold of users that is tested. With 0 there is no test.
-    validation_users : int or float, optional
-        How many users are held out for validation; by default as many as for the test.
+    validation_users : int, float or Fold, optional
+        How many users are held out for validation; by default as many as for the test, those of
+        the next fold. Without a test it may be the fold of users that validates.
     split : callable, optional
         A split such as `leave_last_out` or `time_split`, which holds out clicks in place of
         users: it is called for the test, and then on the training clicks, for validation.
@@ -312,13 +311,14 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     ascending = np.argsort(ratings.user_ids, kind="stable")
     ascending = ascending[kept.counts()[0][ascending] > 0]
     permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
-    test = heldout_users
-    if isinstance(test, Fold):
-        check_whole("folds", test.of, at_least=3)
-        number = test.number
-        test = len(permuted) // test.of
-        permuted = np.roll(permuted, test * (number - 1))
-    validation = test if validation_users is None else validation_users
+    test: Any = heldout_users
+    validation: Any = test if validation_users is None else validation_users
+    fold = test or validation
+    if isinstance(fold, Fold):
+        check_whole("folds", fold.of, at_least=3)
+        size = len(permuted) // fold.of
+        permuted = np.roll(permuted, size * (fold.number - 1))
+        test, validation = (size if wanted is fold else wanted for wanted in (test, validation))
     if known:
         part = np.searchsorted(np.cumsum(known[:3]), permuted, side="right") % 3
         permuted = permuted[np.argsort(part, kind="stable")]
@@ -327,25 +327,18 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
         counts = _count_heldout(test, validation, len(permuted))
 
     # each click's user and item as they are numbered from now on; -1 is an item of no training user
-    new_users = _positions(permuted, ratings.num_users)
-    users = new_users[kept.users]
+    users = _positions(permuted, ratings.num_users)[kept.users]
     training = users < len(permuted) - sum(counts)
     vocabulary = _in_order(kept.items[training])
-    new_items = _positions(vocabulary, ratings.num_items)
-    items = new_items[kept.items]
+    items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
-    origin = _tell(ratings, len(ratings), threshold, dropped)
 
     rank_of_user = _positions(ascending, ratings.num_users)[kept.users]
     by_user = np.argsort(rank_of_user, kind="stable")
     cells = np.stack([users, items], axis=1)
     held_out = _split_heldout(cells[by_user], len(permuted) - sum(counts), counts)
-    below = _below(ratings, threshold, new_users, new_items)
-    pairs = {"train": cells[training], **held_out, BELOW: below}
-
-    user_ids, item_ids = ratings.user_ids[permuted], ratings.item_ids[vocabulary]
-    about = ratings.name, ratings.titles, dropped, origin, False, threshold
-    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about)
+    pairs = {"train": cells[training], **held_out}
+    return _clicks([ratings], permuted, vocabulary, pairs, counts, threshold, dropped)
 
 
 def clicks_of_parts(
@@ -376,9 +369,8 @@ def clicks_of_parts(
         threshold = usual_threshold(train)
 
     given = [train, test] if validation is None else [train, test, validation]
-    filtered = [_filter(part, threshold, 0, 0) for part in given]
-    dropped = {why: sum(counts[why] for _, counts in filtered) for why in filtered[0][1]}
-    parts = [clicks for clicks, _ in filtered]
+    parts, counts = zip(*(_filter(part, threshold, 0, 0) for part in given))
+    dropped = {why: sum(count[why] for count in counts) for why in counts[0]}
     check_apart(dict(zip(("train", "test", "validation"), parts)))
     fitting, tested, *others = parts
     if validation is None:
@@ -412,24 +404,36 @@ def _weak_clicks(
     counts = [len(np.unique(pairs[piece][:, 0])) for piece in ("validation_te", "test_te")]
     lost = sum(map(len, parts)) - sum(map(len, pairs.values()))
     dropped = {**dropped, "users or items without training clicks": lost}
-    origin = _tell(train, sum(map(len, given)), threshold, dropped)
-    below = [_below(ratings, threshold, new_users, new_items) for ratings in given]
-    pairs[BELOW] = np.concatenate(below)
-
-    user_ids, item_ids = train.user_ids[users], train.item_ids[vocabulary]
-    about = train.name, train.titles, dropped, origin, True, threshold
-    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about)
+    clicks = _clicks(given, users, vocabulary, pairs, counts, threshold, dropped)
+    return replace(clicks, weak=True)
 
 
-def _tell(ratings: Ratings, rows: int, threshold: float, dropped: dict[str, int]) -> str:
-    """Warn of ratings that were dropped, but for the threshold; return the clicks' origin."""
+def _clicks(
+    given: Sequence[Ratings],
+    users: np.ndarray,
+    items: np.ndarray,
+    pairs: dict[str, np.ndarray],
+    counts: Sequence[int],
+    threshold: float,
+    dropped: dict[str, int],
+) -> Clicks:
+    """Return the clicks that were made of the `given` ratings; warn of those that were dropped.
+
+    `users` and `items` are the places in the ratings of those that the `pairs` number from 0.
+    """
+    ratings, rows = given[0], sum(map(len, given))
     told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)
     if told:
         warn(f"{ratings.name}: of {rows} ratings were dropped {told}")
 
     clicks = rows - dropped["below the threshold"] - dropped[REPEATS]
     made = f"{rows:,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
-    return f"{ratings.origin}; {made}".removeprefix("; ")
+    origin = f"{ratings.origin}; {made}".removeprefix("; ")
+    pairs[BELOW] = np.concatenate([_below(part, threshold, users, items) for part in given])
+
+    user_ids, item_ids = ratings.user_ids[users], ratings.item_ids[items]
+    about = ratings.name, ratings.titles, dropped, origin
+    return Clicks(pairs, user_ids, item_ids, counts[0], counts[1], *about, threshold=threshold)
 
 
 def usual_threshold(ratings: Ratings) -> float:
@@ -491,14 +495,14 @@ def _filter(
     }
 
 
-def _below(
-    ratings: Ratings, threshold: float, new_users: np.ndarray, new_items: np.ndarray
-) -> np.ndarray:
-    """Return the pairs that were rated below the threshold, and are no clicks, at new positions."""
+def _below(ratings: Ratings, threshold: float, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the pairs of some users and items that were rated below the threshold."""
     keys, is_below = pair_keys(ratings), ratings.values < threshold
     below = np.setdiff1d(keys[is_below], keys[~is_below])
-    users, items = np.divmod(below, ratings.num_items)
-    cells = np.stack([new_users[users], new_items[items]], axis=1)
+    old_users, old_items = np.divmod(below, ratings.num_items)
+    new_users = _positions(users, ratings.num_users)[old_users]
+    new_items = _positions(items, ratings.num_items)[old_items]
+    cells = np.stack([new_users, new_items], axis=1)
     return cells[(cells >= 0).all(axis=1)]
 
 

@@ -303,16 +303,19 @@ class Ratings:
 
         if titles is None:
             return self
-        source = titles if isinstance(titles, (str, Path)) else "titles"
-        texts = dict(read_titles(Path(titles)) if isinstance(titles, (str, Path)) else titles)
+        source: str | Path = "titles"
+        if isinstance(titles, (str, Path)):
+            source = titles
+            titles = read_titles(Path(titles))
+        titles = dict(titles)
 
         ids = self.item_ids.tolist()
-        found = IdMap(self.item_ids, "item").find(texts)
-        shown = [CONTROL.sub(" ", str(title)) for title in texts.values()]
+        found = IdMap(self.item_ids, "item").find(titles)
+        shown = [CONTROL.sub(" ", str(title)) for title in titles.values()]
         named = {ids[at]: title for at, title in zip(found, shown) if at >= 0}
         if not named:
             raise DataError(
-                f"{source}: none of its {len(texts)} ids is an item of {self.name}, whose ids are "
+                f"{source}: none of its {len(titles)} ids is an item of {self.name}, whose ids are "
                 f"like {ids[0]}: give the same ids"
             )
         told = f"{self.origin}; {len(named):,} of {self.num_items:,} items have a title"
@@ -449,7 +452,7 @@ def ratings_of(
     pa.default_memory_pool().release_unused()
 
     pairs = users.astype(np.int64) * len(item_ids) + items
-    pairs[train_rows:] += len(user_ids) * len(item_ids) * bool(train_rows)
+    pairs[train_rows:] += len(user_ids) * len(item_ids)  # pairs of another part are others
     count = len(pairs) - len(np.unique(pairs))
     rows = np.arange(len(pairs))
 

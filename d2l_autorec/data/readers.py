@@ -60,7 +60,7 @@ def read_table(path: Path, request: Request) -> Table:
         if beginning.startswith(magic):
             return _read_arrow(path, request, kind)
 
-    lines = [line for line, _ in zip(lines_of(path), range(SAMPLE_ROWS))]
+    lines = list(islice(lines_of(path), SAMPLE_ROWS))
     if not lines:
         wanted = request.exactly or "each line must hold a user, an item and a rating"
         raise DataError(f"{path} is empty; {wanted}")
@@ -103,10 +103,12 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     import pyarrow as pa
 
     magic = _beginning(path)
-    kinds = [kind for start, kind in COMPRESSED.items() if magic.startswith(start)]
+    compression = next(
+        (kind for start, kind in COMPRESSED.items() if magic.startswith(start)), None
+    )
     number = 1
     try:
-        stream = pa.input_stream(str(path), compression=kinds[0] if kinds else None)
+        stream = pa.input_stream(str(path), compression=compression)
         with io.BufferedReader(stream) as file:
             while block := file.read(BLOCK_BYTES) + file.readline(BLOCK_BYTES):
                 if number == 1:
@@ -138,8 +140,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
 
 def _by_line(path: Path, header: bool, row: int) -> str:
     """Return the place of a row, counted from 0 without blank lines: the file and the line."""
-    numbers = (number for number, _ in lines_of(path))
-    number = next(number for at, number in enumerate(numbers) if at == row + header)
+    number, _ = next(islice(lines_of(path), row + header, None))
     return f"{path}, line {number}"
 
 
@@ -234,7 +235,6 @@ class _Stream(io.RawIOBase):
     """A file for Arrow to read, whose content is an iterator's blocks."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
-        super().__init__()
         self._parts = parts
 
     def readable(self) -> bool:

@@ -335,10 +335,7 @@ def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool
     DataError
         If a number is no rating.
     """
-    import pyarrow as pa
-
-    column = pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)])
-    different = np.sort(as_numpy(column.unique(), np.nan))
+    different = np.unique(values)
     if scale is None:
         _refuse_missing_codes(table, values, different)
         _check_kind(table, values, different, implicit)

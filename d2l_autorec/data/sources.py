@@ -51,8 +51,8 @@ class DataSet(NamedTuple):
         Name of the set, and its folder in the zip file and in the data folder.
     ratings_file, titles_file : str
         Names of the two files in that folder.
-    scale : (float, float)
-        Lowest and highest possible rating.
+    lowest : str
+        The lowest possible rating.
     digest : str, optional
         Hash of the zip file; None if the publisher changes the file from time to time.
     """
@@ -61,26 +61,16 @@ class DataSet(NamedTuple):
     folder: str
     ratings_file: str
     titles_file: str
-    scale: tuple[float, float]
+    lowest: str
     digest: str | None = None
 
-
-def _data_set(line: str) -> DataSet:
-    name, folder, ratings_file, titles_file, low, *digest = line.split()
-    return DataSet(name, folder, ratings_file, titles_file, (float(low), 5.0), *digest)
-
-
-DATASETS = {record.name: record for record in map(_data_set, PUBLISHED.strip().splitlines())}
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest possible rating."""
+        return float(self.lowest), 5.0
 
 
-def default_data_dir() -> Path:
-    """Return the folder $D2L_AUTOREC_DATA if it is set, else a cache folder of the user's."""
-    folder: Any = os.environ.get("D2L_AUTOREC_DATA")
-    if not folder:
-        import pooch
-
-        folder = pooch.os_cache("d2l_autorec")
-    return Path(folder)
+DATASETS = {line.split()[0]: DataSet(*line.split()) for line in PUBLISHED.strip().splitlines()}
 
 
 def read_ratings(  # noqa: PLR0913  # what a person may give, by name
@@ -177,8 +167,7 @@ def read_train_and_test(
     both = {}
     for role in first.columns:
         parts = first.columns[role], second.columns[role]
-        kinds = {part.type for part in parts}
-        kind = kinds.pop() if len(kinds) == 1 else pa.string()
+        kind = parts[0].type if parts[0].type == parts[1].type else pa.string()
         try:
             chunks = [chunk for part in parts for chunk in part.cast(kind).chunks]
         except pa.ArrowException as error:
@@ -196,8 +185,8 @@ def read_train_and_test(
     ratings, rows = ratings_of(table, duplicates, scale, train_rows=cut)
     ratings = ratings.with_titles(titles)
     is_test = rows >= cut
-    told = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
-    ratings = replace(ratings, origin=told)
+    origin = f"{ratings.origin}; {is_test.sum():,} of them in {test.name}"
+    ratings = replace(ratings, origin=origin)
     kept, held_out = ratings.part(~is_test), ratings.part(is_test)
     check_apart({"train": kept, "test": held_out})
     return kept, held_out
@@ -253,7 +242,7 @@ def load_ratings(
         )
 
     try:
-        path = fetch(record, Path(data_dir or default_data_dir()), progress)
+        path = fetch(record, data_dir, progress)
     except DataError as error:
         if dataset != "auto":
             raise
@@ -285,7 +274,7 @@ def load_official_fold(
         If the set is neither at hand nor can be downloaded, or FOLD.base or FOLD.test is missing.
     """
     record = DATASETS["ml-100k"]
-    folder = fetch(record, Path(data_dir or default_data_dir()), progress).parent
+    folder = fetch(record, data_dir, progress).parent
     files = folder / f"{fold}.base", folder / f"{fold}.test"
     train, test = read_train_and_test(*files, scale=record.scale)
     return _named(train, record, folder), _named(test, record, folder)
@@ -309,9 +298,10 @@ def read_titles(path: Path) -> dict[int, str]:
     return {int(row[0]): row[1] for row in rows if len(row) > 1 and row[0].isdecimal()}
 
 
-def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
+def fetch(record: DataSet, data_dir: str | Path | None = None, progress: bool = False) -> Path:
     """Return the path of a data set's ratings file; download and unpack it where needed.
 
+    By default `data_dir` is $D2L_AUTOREC_DATA if it is set, else a cache folder of the user's.
     Nothing half done is ever taken for the data: the zip file is renamed into
     place once its hash is right, and the folder once everything is unpacked.
 
@@ -320,6 +310,12 @@ def fetch(record: DataSet, folder: Path, progress: bool = False) -> Path:
     DataError
         If neither the folder nor the zip file is at hand, and no download succeeds.
     """
+    given = data_dir or os.environ.get("D2L_AUTOREC_DATA")
+    if not given:
+        import pooch
+
+        given = pooch.os_cache("d2l_autorec")
+    folder = Path(given)
     path = folder / record.folder / record.ratings_file
     if os.path.isfile(path):  # False also where a name is too long
         return path

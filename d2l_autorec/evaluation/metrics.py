@@ -80,13 +80,8 @@ def hits_at(ranked: np.ndarray, held_out: sparse.csr_matrix) -> np.ndarray:
     -------
     ndarray of bool, shape (users, k)
     """
-    cells = held_out.tocoo()
-    num_items = held_out.shape[1]
-
-    # one whole number for each (user, item)
-    wanted = cells.row.astype(np.int64) * num_items + cells.col
-    keys = np.arange(len(ranked))[:, None] * num_items + ranked
-    return np.isin(keys, wanted) & (ranked >= 0)
+    users = np.arange(len(ranked))[:, None]
+    return (held_out[users, ranked].toarray() > 0) & (ranked >= 0)
 
 
 def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -100,28 +95,26 @@ def recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     hits : ndarray of bool, shape (users, at least k or all items)
         Which of the ranked items are held-out ones, best first.
     relevant : ndarray of int, shape (users,)
-        How many held-out items each user has.
+        How many held-out items each user has, at least 1.
 
     Returns
     -------
     ndarray of float64, shape (users,)
-        NaN for a user without held-out items.
     """
-    found = hits[:, :k].sum(axis=1)
-    return _over_relevant(found, np.minimum(k, relevant), relevant)
+    return hits[:, :k].sum(axis=1) / np.minimum(k, relevant)
 
 
 def plain_recall_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """Return the number of hits among each user's first k, over all relevant, even if more than k.
 
-    See `recall_at` for parameters and users without held-out items.
+    See `recall_at` for parameters.
     """
-    return _over_relevant(hits[:, :k].sum(axis=1), relevant, relevant)
+    return hits[:, :k].sum(axis=1) / relevant
 
 
 def precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """Return the number of hits among each user's first k, over k. See `recall_at`."""
-    return _over_relevant(hits[:, :k].sum(axis=1), np.full(len(hits), k), relevant)
+    return hits[:, :k].sum(axis=1) / k
 
 
 def hit_rate_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -129,7 +122,7 @@ def hit_rate_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
 
     Source: Deshpande and Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
     """
-    return _over_relevant(hits[:, :k].any(axis=1), np.ones(len(hits)), relevant)
+    return hits[:, :k].any(axis=1).astype(float)
 
 
 def reciprocal_rank_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -138,8 +131,7 @@ def reciprocal_rank_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.nda
     Its mean over users is the MRR (Voorhees, TREC-8, 1999). See `recall_at`.
     """
     shown = hits[:, :k]
-    first = shown.argmax(axis=1) + 1
-    return _over_relevant(shown.any(axis=1), first, relevant)
+    return shown.any(axis=1) / (shown.argmax(axis=1) + 1)
 
 
 def average_precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -152,7 +144,7 @@ def average_precision_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.n
     ranks = np.arange(1, shown.shape[1] + 1)
     precisions = shown.cumsum(axis=1) / ranks
 
-    return _over_relevant((precisions * shown).sum(axis=1), np.minimum(k, relevant), relevant)
+    return (precisions * shown).sum(axis=1) / np.minimum(k, relevant)
 
 
 def coverage_at(ranked: np.ndarray, num_items: int, k: int) -> float:
@@ -212,8 +204,7 @@ def novelty_at(ranked: np.ndarray, train: sparse.csr_matrix, k: int) -> np.ndarr
     """
     shown = ranked[:, :k]
     bits = np.log2(train.shape[0] / clicks_of_items(train))
-    lengths = (shown >= 0).sum(axis=1)
-    return _over_relevant(np.where(shown >= 0, bits[shown], 0).sum(axis=1), lengths, lengths)
+    return np.ma.masked_where(shown < 0, bits[shown]).mean(axis=1).filled(np.nan)
 
 
 def clicks_of_items(train: sparse.csr_matrix) -> np.ndarray:
@@ -272,17 +263,11 @@ def likeness_to_better(ranked: np.ndarray, train: sparse.csr_matrix) -> np.ndarr
     return likeness
 
 
-def _over_relevant(values: np.ndarray, by: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Return values / by, shape (users,); NaN for a user without held-out items."""
-    quotients = np.full(len(values), np.nan)
-    return np.divide(values, by, where=relevant > 0, out=quotients)
-
-
 def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """Return each user's NDCG: the gain of the first k, over that of the best possible ranking.
 
     The gain is the sum of 1 / log2(rank + 1) over hits, with ranks from 1; the best ranking has
-    min(k, relevant) hits, first. See `recall_at` for parameters and users without held-out items.
+    min(k, relevant) hits, first. See `recall_at` for parameters.
 
     Sources: Jarvelin and Kekalainen, Cumulated gain-based evaluation of IR techniques, ACM TOIS
     2002; Liang et al. 2018, section 4.2.
@@ -290,10 +275,8 @@ def ndcg_at(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     discounts = 1 / np.log2(np.arange(2, k + 2))
     gain = hits[:, :k] @ discounts[: hits.shape[1]]
 
-    ideal_of = np.concatenate([[0], np.cumsum(discounts)])  # the best gain by number of hits
-    ideal = ideal_of[np.minimum(k, relevant)]
-
-    return _over_relevant(gain, ideal, relevant)
+    best_gains = np.cumsum(discounts)  # by number of hits, from 1
+    return gain / best_gains[np.minimum(k, relevant) - 1]
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

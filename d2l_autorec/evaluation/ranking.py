@@ -177,7 +177,7 @@ class RankingEvaluation:
 
             for output in outputs:
                 block = slice(row, row + len(output))
-                scores = _to_numpy(output)
+                scores = output.asnumpy() if isinstance(output, MXNetArray) else output.copy()
                 held_out = self._held_out[block]
 
                 # before `rank` overwrites scores
@@ -220,8 +220,3 @@ def rank(scores: np.ndarray, fold_in: sparse.csr_matrix, k: int) -> np.ndarray:
     is_item = np.take_along_axis(scores, ranked, axis=1) > -np.inf  # not so for NaN, either
     ranked[~is_item] = -1
     return ranked
-
-
-def _to_numpy(output: Any) -> np.ndarray:
-    """Return a copy of an output as a NumPy array, which may be written to."""
-    return output.asnumpy() if isinstance(output, MXNetArray) else np.array(output)

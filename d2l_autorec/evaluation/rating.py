@@ -219,7 +219,7 @@ class RatingEvaluation:
         A row that is held out as a whole has no mean in training; here it has the mean of its own
         ratings, which a network is given, too.
         """
-        return self.metrics_of(self._of_means)
+        return self._metrics(self._of_means, self.clip)
 
     def of_global_mean(self) -> dict[str, float]:
         """Return the metrics of the training ratings' mean alone."""
@@ -240,27 +240,19 @@ class RatingEvaluation:
 
     def __call__(self, network: Any) -> dict[str, float]:
         """Return RMSE and MAE over all test ratings, and with `beside_means` the margin."""
-        raw = self.measured(network)
-        margin = {"margin": self._margin(raw)} if self.beside_means else {}
-        return self.metrics_of(raw) | margin
+        predictions = self._with_means(self.measured(network))
+        metrics = self._metrics(predictions, self.clip)
+        return metrics | ({"margin": self._margin(predictions)} if self.beside_means else {})
 
-    def _margin(self, raw: onp.ndarray) -> float:
+    def _margin(self, predictions: onp.ndarray) -> float:
         """Return the standard error of the RMSE's difference to that of the means."""
-        squares = self._squared_errors(self._with_means(raw))
-        spread = (squares - self._squares_of_means).std() / len(self.truth) ** 0.5
+        squares = self._squared_errors(predictions)
+        apart = squares - self._squared_errors(self._of_means)
+        spread = apart.std() / len(self.truth) ** 0.5
         return float(spread / max(2 * squares.mean() ** 0.5, 1e-12))
-
-    @cached_property
-    def _squares_of_means(self) -> onp.ndarray:
-        """The squared errors of user and item means, which are the same after each epoch."""
-        return self._squared_errors(self._of_means)
 
     def _squared_errors(self, predictions: onp.ndarray) -> onp.ndarray:
         return (self._shown(predictions, self.clip) - self.truth).astype(float) ** 2
-
-    def metrics_of(self, raw: onp.ndarray) -> dict[str, float]:
-        """Return the metrics of the predictions that `measured` returned."""
-        return self._metrics(self._with_means(raw), self.clip)
 
     def _metrics(
         self, predictions: onp.ndarray, clip: bool, chosen: Any = slice(None)

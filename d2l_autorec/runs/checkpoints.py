@@ -113,7 +113,7 @@ class Checkpointing(Callback):
 
     def save_in_epoch(self, training: Training) -> None:
         """Write a checkpoint between two steps, unless the training has diverged."""
-        if self._folder is None or training.workers.size > 1:
+        if training.workers.size > 1:
             return
         has_diverged = training.has_diverged(training.sums()[-1])
         if checkpoint.are_finite(training.net) and not has_diverged:  # which is reported next

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +247,8 @@ class Experiment(ABC):
 
         for name in {**old, **new}:
             was, is_now = old.get(name, ()), new.get(name, ())
-            pairs = {(m, n) for m, n in zip(was, is_now) if m != n}
-            if len(was) != len(is_now) or not pairs <= grown:
+            changed = {(m, n) for m, n in zip_longest(was, is_now) if m != n}
+            if not changed <= grown:
                 raise ConfigError(
                     f"the run to go on from has another network ({name} had the shape {was}, and "
                     f"now {is_now}): leave out what changes it, or add `anew`"
@@ -294,10 +295,10 @@ class Experiment(ABC):
 
     def device_names(self) -> list[str]:
         """Return the names of the devices of all workers; each has as many as this one."""
-        names, size = [str(device) for device in self.devices], self.workers.size
-        if size == 1:
+        names = [str(device) for device in self.devices]
+        if self.workers.size == 1:
             return names
-        return [f"worker {rank} {name}" for rank in range(size) for name in names]
+        return [f"worker {rank} {name}" for rank in range(self.workers.size) for name in names]
 
     def about(self) -> dict[str, Any]:
         """Return the description, for config.json, of the data and the model gone on from."""
@@ -635,7 +636,6 @@ class Experiment(ABC):
         deciding = history if history[-1].validation else search  # a refit has no validation
         best = best_epoch(deciding, config.score)
         served = history[(best_epoch(history, config.score) or len(history)) - 1]
-        chosen = best_epoch(search, config.score)
         result = {
             "model": config.model,
             "preset": config.preset,
@@ -650,7 +650,8 @@ class Experiment(ABC):
             f"validation_{metric}": deciding[best - 1].validation[metric] if best else None,
             "train_loss": served.train_loss,
         }
-        if deciding[-1].beta is not None and chosen:
+        chosen = best_epoch(search, config.score)
+        if chosen and search[chosen - 1].beta is not None:
             result["best_beta"] = search[chosen - 1].beta
         if served.train_rmse is not None:
             result["train_rmse"] = served.train_rmse
@@ -739,5 +740,9 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, MXNet, this package and the libraries it computes with."""
     from .. import __version__
 
-    own = {"d2l_autorec": __version__, "python": platform.python_version()}
-    return own | {"mxnet": mx.__version__} | {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "d2l_autorec": __version__,
+        "python": platform.python_version(),
+        "mxnet": mx.__version__,
+        **{name: metadata.version(name) for name in PACKAGES},
+    }

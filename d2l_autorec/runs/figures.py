@@ -135,7 +135,7 @@ def save_curve(
     metric : str
         The name of the metric.
     """
-    names = {"test": "test"}
+    names = {}
     notes: list[str] = []
     if is_reconstruction(result):
         names["test"] = f"held-out {result['based']}s"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..data.ratings import Ratings
 
 TRAINING_DATA = {"rating": "ratings.npz", "ranking": "clicks.npz"}  # the data's file, by task
-ABOUT = ("data", "devices", "kernel", "threads", "versions")  # config.json has them and options
+# what config.json has beside the options and digests
+ABOUT = ("data", "devices", "kernel", "threads", "versions", "given")
 REPEATS = "runs.json"  # describes several seeds or folds, in the folder that has a run for each
 
 
@@ -99,8 +100,6 @@ class RunFolder:
         with files.telling_damage(file):  # of an unfinished run no digest tells that it was edited
             digests = dict(about["files"])
             began = {name: about[name] for name in ABOUT}
-            # older runs note a network of one's own alone, or not even that
-            began["given"] = about.get("given", ["net"] * about.get("own_network", False))
 
         result = None
         if (path / "result.json").exists():

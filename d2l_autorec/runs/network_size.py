@@ -60,12 +60,11 @@ def check_network(
     gpus = [device for device in devices if device.device_type == "gpu"]
     host = BESIDE + (len(devices) - len(gpus)) * on_each + OF_A_RATING * ratings
     host += FLOAT32 * parameters * copies
+    what = "the network with its optimizer and batches"
     way_out = f": choose a smaller `{option}` or `batch_size`"
-    for needed, available in [
-        (host, available_memory()),
-        *((on_each, free_memory(g)) for g in gpus),
-    ]:
-        check_fits(needed, available, "the network with its optimizer and batches", way_out)
+    check_fits(host, available_memory(), what, way_out)
+    for gpu in gpus:
+        check_fits(on_each, free_memory(gpu), what, way_out)
 
     largest = max(*sizes, rows * columns)
     if largest > LARGEST:

@@ -116,7 +116,6 @@ class RankingExperiment(Experiment):
 
 def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = None) -> Clicks:
     """Return the clicks that the options ask for, or `newer` ones, after those of `start`."""
-    config.check_single()
     ratings = read_or_load(config, implicit=True) if newer is None else newer
     threshold = config.threshold
     if start:

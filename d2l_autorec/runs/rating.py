@@ -60,8 +60,8 @@ class RatingExperiment(Experiment):
         known: Any = np.zeros(len(data.train), dtype=bool)  # those that do not validate
         if self.start:
             data, known = self._after_start(data)
-        self.train_data = self.fitting = data.train
-        self.test, self.validation = data.test, data.validation
+        self.fitting, self.test, self.validation = data
+        self.train_data = self.fitting
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif share := self.config.val_ratio:
@@ -266,7 +266,6 @@ def _layout(config: RunConfig) -> dict[str, Any]:
 
 def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
     """Split ratings as the options ask for; with a `test_ratio` of 0, the test part is empty."""
-    config.check_single()
     rng = generator(config.seed, Purpose.SPLIT)
 
     share = config.test_ratio

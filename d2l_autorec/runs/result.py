@@ -252,10 +252,9 @@ def _by_cut_off(result: dict[str, Any]) -> str:
 def closing_block(block: Block, config: RunConfig, result: dict[str, Any], folder: str) -> str:
     """Return the aligned lines of a block, followed by the commands to go on with."""
     if not config.quiet:
-        user = str(result["example_user"])
-        final = final_command(config, result)
-        block = [*block, *([("final run", final)] if final else [])]
-        block += [("next", as_command("recommend", folder, user=user))]
+        if final := final_command(config, result):
+            block.append(("final run", final))
+        block.append(("next", as_command("recommend", folder, user=str(result["example_user"]))))
     indent = 2 + max(len(label) for label, _ in block)
     lines = [
         wrapped(line, sys.stdout, indent, " \\" * value.startswith("python "))
@@ -300,8 +299,13 @@ def _about_training(config: RunConfig, result: dict[str, Any]) -> Block:
     loss = f"train loss {significant(result['train_loss'])}"
     block = [("trained", f"{epochs} on {devices}, {rate}, {loss}")]
 
-    if result["best_epoch"]:
-        block.append(("best epoch", _about_best(config, result)))
+    if best := result["best_epoch"]:
+        kept = "parameters of that epoch"
+        if "refit" in config.phases:
+            kept = "refitted on all training ratings"
+        metric = config.score.metric
+        validation = significant(result[f"validation_{metric}"], 4)
+        block.append(("best epoch", f"{best}, validation {label_of(metric)} {validation}; {kept}"))
     return block
 
 
@@ -334,10 +338,3 @@ def _about_length(config: RunConfig, result: dict[str, Any]) -> list[str]:
         f"the validation {label_of(config.score.metric)} was still improving at epoch {best}, "
         f"the last: raise `{name}`"
     ]
-
-
-def _about_best(config: RunConfig, result: dict[str, Any]) -> str:
-    metric, refitted = config.score.metric, "refit" in config.phases
-    parameters = "refitted on all training ratings" if refitted else "parameters of that epoch"
-    validation = significant(result[f"validation_{metric}"], 4)
-    return f"{result['best_epoch']}, validation {label_of(metric)} {validation}; {parameters}"

@@ -148,7 +148,7 @@ def train_several(config: RunConfig, folder: Path, resumed: bool = False) -> dic
 
 def _over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return means and standard deviations (n - 1) of the numbers in several results."""
-    found = {name: results[0][name] for name in ("baseline",) if name in results[0]}
+    found = {"baseline": results[0]["baseline"]} if "baseline" in results[0] else {}
     for name in results[0]:
         values: list[Any] = [result.get(name) for result in results]
         is_figure = name.startswith(("test_", "baseline_test_"))

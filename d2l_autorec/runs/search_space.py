@@ -46,11 +46,15 @@ class Candidate:
         """Return the base as a point of the space, without options that lie outside of it."""
         point = {}
         for name, space in self.spaces.items():
-            value = _single(getattr(self.base, name))
-            if isinstance(space, Among) and value in map(_single, space.values):
-                point[self.parameter(name)] = shown(value)
-            elif isinstance(space, Span) and space.low <= value <= space.high:
-                point[self.parameter(name)] = value
+            value = getattr(self.base, name)
+            if isinstance(space, Among):
+                if shown(value) in map(shown, space.values):
+                    point[self.parameter(name)] = shown(value)
+                continue
+
+            number = value[0] if isinstance(value, tuple) else value  # a share is of one layer
+            if space.low <= number <= space.high:
+                point[self.parameter(name)] = number
         return point
 
     def parameter(self, option: str) -> str:
@@ -73,18 +77,13 @@ class Candidate:
         """Return the value that a trial chooses for an option."""
         parameter = self.parameter(name)
         if isinstance(space, Among):
-            by_text = {shown(_single(value)): value for value in space.values}
+            by_text = {shown(value): value for value in space.values}
             return by_text[trial.suggest_categorical(parameter, list(by_text))]
 
         if self.base.__dataclass_fields__[name].type is int:
             return trial.suggest_int(parameter, int(space.low), int(space.high), log=space.log)
         value = trial.suggest_float(parameter, space.low, space.high, log=space.log)
         return float(f"{value:.{DIGITS}g}")
-
-
-def _single(value: Any) -> Any:
-    """Return the number in a tuple of one, and any other value as it is."""
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candidate]:

@@ -282,12 +282,11 @@ def conclusion(table: Table, lines: Sequence[Line]) -> str:
     if table.vary != "fold":
         return f"{text}; one split does not say how sure that is."
 
-    labels = [line.row.label for line in lines]
-    behind = {label: d for label, d in zip(labels, behind_best(table, lines)) if d}
-    if unsure := [name for name, apart in behind.items() if not apart.is_sure]:
+    others = [(line.row.label, d) for line, d in zip(lines, behind_best(table, lines)) if d]
+    if unsure := [label for label, apart in others if not apart.is_sure]:
         return f"{text}, but these folds do not tell it from {', '.join(unsure)}."
 
-    nearest, apart = min(behind.items(), key=lambda pair: abs(pair[1].mean))
+    nearest, apart = min(others, key=lambda pair: abs(pair[1].mean))
     return (
         f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
         "(standard error over folds)."

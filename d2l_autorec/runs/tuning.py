@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,7 +191,7 @@ class Search:
         self._optuna = load_optuna()  # says how to get it before data are read
         self._states = self._optuna.trial.TrialState
         self.candidates = {candidate.model: candidate for candidate in candidates}
-        self._varied = [name for name, one in self.candidates.items() if one.spaces]
+        self._varied = [one.model for one in candidates if one.spaces]
         self._first = candidates[0].base
         self._first.check_single()
         self.score = self._first.score
@@ -210,7 +210,7 @@ class Search:
             fixed[model] = {name: shown(one.fixed[name]) for name in computing & {*one.fixed}}
 
         data: Any = self._data
-        parts = data if isinstance(data[0], Clicks) else [data[0].train, data[0].validation]
+        parts = data if isinstance(data[0], Clicks) else data[0]
         return {"options": fixed, "data": [part.fingerprint for part in parts if part]}
 
     def run(self, folder: Path | None, trials: float, end: float = math.inf) -> Tuned:
@@ -296,11 +296,10 @@ class Search:
 
         self._study.sampler = self._sampler(len(ended) + len(running))
         trial = self._study.ask()
-        model = trial.user_attrs.get("start", self._varied)[0]
-        if model in self._varied and len(self._varied) > 1:
+        model, preset = trial.user_attrs.get("start") or (self._varied[0], None)
+        if model in self._varied:
             model = trial.suggest_categorical("model", self._varied)
-        options = self.candidates[model].options_of(trial, trial.user_attrs.get("preset"))
-        trial.set_user_attr("model", model)
+        options = self.candidates[model].options_of(trial, preset)
         trial.set_user_attr("options", json.loads(json.dumps(options)))  # as the file has them
         return trial
 
@@ -309,17 +308,17 @@ class Search:
 
         Models that are computed at once come first: they take the least time.
         """
-        cheap_first = sorted(self.candidates.items(), key=lambda of: not of[1].base.at_once)
-        presets = [[(model, name) for name in c.presets()] for model, c in cheap_first]
+        cheap_first = sorted(self.candidates.values(), key=lambda one: not one.base.at_once)
+        presets = [[(one.model, name) for name in one.presets()] for one in cheap_first]
         return filter(None, chain.from_iterable(zip_longest(*presets)))
 
     def _enqueue(self, model: str, preset: str) -> None:
         """Make the next trial start from a preset."""
         candidate = self.candidates[model]
         point = candidate.preset_parameters() if preset == candidate.base.preset else {}
-        if len(self._varied) > 1 and model in self._varied:
+        if model in self._varied:
             point["model"] = model
-        self._study.enqueue_trial(point, user_attrs={"start": [model, preset], "preset": preset})
+        self._study.enqueue_trial(point, user_attrs={"start": [model, preset]})
 
     def _sampler(self, begun: int) -> Any:
         """Return a TPE sampler whose choices depend only on the seed and the trials before.
@@ -349,10 +348,10 @@ class Search:
         return self._end - (WINNER_FACTOR * seconds * share + WINNER_SECONDS)
 
     def _best(self) -> Any:
-        """Return the best complete trial; None if there is none."""
+        """Return the best complete trial, the first of equals; None if there is none."""
         sign = -1 if self.score.higher_is_better else 1
         complete = self._trials("COMPLETE")
-        return min(complete, key=lambda trial: (sign * trial.value, trial.number), default=None)
+        return min(complete, key=lambda trial: sign * trial.value, default=None)
 
     def _try(self, trial: Any, watch: SignalWatch) -> None:
         """Train a trial, tell the study its result, and report it."""
@@ -385,8 +384,8 @@ class Search:
         found["seconds"] = time.perf_counter() - begin
         for name, what in found.items():
             trial.set_user_attr(name, what)
-        state = self._states.PRUNED if value is None else self._states.COMPLETE
-        self._study.tell(trial, value, state)
+        pruned = self._states.PRUNED if value is None else None
+        self._study.tell(trial, value, pruned)
 
         fixed = {*self.candidates[options["model"]].fixed, "preset"}
         own = [f"{name} {shown(value)}" for name, value in options.items() if name not in fixed]
@@ -399,7 +398,7 @@ class Search:
         best = self._best()
         trials = self._trials(*ENDED)
         if best is None:
-            why = trials[0].user_attrs.get("why", "")
+            why = trials[0].user_attrs["why"]
             raise DataError(f"none of the {len(trials)} trials could be trained: {why}")
 
         options = best.user_attrs["options"]
@@ -455,8 +454,8 @@ def _frame(trials: Sequence[Any]) -> pd.DataFrame:
         {
             "trial": trial.number + 1,
             "state": trial.state.name.lower(),
-            "model": trial.user_attrs["model"],
-            "preset": trial.user_attrs.get("preset"),
+            "model": trial.user_attrs["options"]["model"],
+            "preset": trial.user_attrs.get("start", (None, None))[1],
             "validation": trial.value if trial.state.name == "COMPLETE" else None,
             **{name: trial.user_attrs.get(name) for name in found},
         }
@@ -476,16 +475,11 @@ def folds_of(clicks: Clicks) -> list[Clicks]:
     if clicks.weak or count < 2 or of < 3:
         return [clicks]
 
-    known, empty, found = clicks.interactions(PIECES[:3]), np.empty((0, 2), np.int32), []
-    for number in range(1, count + 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the first split has told what all folds drop
-            fold = prepare_clicks(known, 1.0, 0, 0, Fold(number, of), 0)
-        train, fold_in, held_out = (fold.pairs[name] for name in ("train", "test_tr", "test_te"))
-        pairs = dict(zip(PIECES, (train, fold_in, held_out, empty, empty)))
-        users = fold.heldout_users
-        found.append(replace(fold, pairs=pairs, validation_users=users, heldout_users=0))
-    return found
+    known = clicks.interactions(PIECES[:3])
+    folds = [Fold(number, of) for number in range(1, count + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first split has told what all folds drop
+        return [prepare_clicks(known, 1.0, 0, 0, 0, fold) for fold in folds]
 
 
 def _trial_data(
