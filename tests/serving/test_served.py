@@ -56,7 +56,7 @@ RANKING_RUNS = {
 
 
 def finished(options, folder):
-    return train_into(folder, **SMALL, **options), load_run(folder)
+    return train_into(folder, **{**SMALL, **options}), load_run(folder)
 
 
 def cells(ratings):
