@@ -9,12 +9,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib
 import mxnet as mx
 import pytest
+from helpers import finish, finish_own, python
 from hypothesis import settings
 from matplotlib.figure import Figure
 
@@ -37,26 +37,20 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+    "--headless --no-sandbox --no-first-run --disable-gpu --disable-quic --disable-sync "
+    "--disable-background-networking --disable-component-update"
+).split()
 OFFLINE = "http://127.0.0.1:9/"  # nobody listens at this port
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish():
     """Keep what is imported out of garbage collection: Gluon collects for every DataLoader."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
+def data_dir():
     """Folder with MovieLens files. With D2L_AUTOREC_REQUIRE_DATA, as in CI, never skipped."""
     folder = Path(os.environ.get("D2L_AUTOREC_DATA", "/nonexistent"))
     if (folder / "ml-100k" / "u.data").is_file():
@@ -84,16 +78,9 @@ def browser():
 def command(tmp_path):
     """Run `python -m d2l_autorec.VERB ARGS` in an empty folder, offline; returns the process."""
 
-    def call(verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        env = {**os.environ, "D2L_AUTOREC_URL": OFFLINE, **environment}
-        return subprocess.run(
-            [sys.executable, "-m", f"d2l_autorec.{verb}", *arguments],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    def call(verb, *arguments, **environment):
+        words = ("-m", f"d2l_autorec.{verb}", *arguments)
+        return python(*words, folder=tmp_path, **{"D2L_AUTOREC_URL": OFFLINE, **environment})
 
     return call
 
@@ -102,18 +89,30 @@ def command(tmp_path):
 def in_process(tmp_path, monkeypatch, capsys):
     """Like `command`, but without the start of a new interpreter, which takes seconds."""
 
-    def call(verb: str, *arguments: str) -> subprocess.CompletedProcess:
+    def call(verb, *arguments):
         monkeypatch.chdir(tmp_path)
         if "D2L_AUTOREC_URL" not in os.environ:  # some tests have a server of their own
             monkeypatch.setenv("D2L_AUTOREC_URL", OFFLINE)
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # serve leaves its own
         monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
         module = importlib.import_module(f"d2l_autorec.{verb}")
-        code = run_command(f"d2l_autorec.{verb}", module.main, list(arguments))
+        code = run_command(f"d2l_autorec.{verb}", module.main, list(map(str, arguments)))
         captured = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="module", params=["item", "user"])
+def run(request, tmp_path_factory):
+    """A run by items, and one by users."""
+    return finish(tmp_path_factory.mktemp(request.param) / "run", based=request.param)
+
+
+@pytest.fixture(scope="module", params=["item", "user"])
+def own_run(request, tmp_path_factory):
+    """The same of an own file: see `finish_own`."""
+    return finish_own(tmp_path_factory.mktemp("own"), request.param)
 
 
 @pytest.fixture
@@ -141,12 +140,12 @@ def curves(monkeypatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch, curves) -> list[Figure]:
+def drawn(monkeypatch, curves):
     """Every figure that the test writes, to be asked what is in it; the files are written too."""
     found = []
     save = Figure.savefig
 
-    def keep(figure: Figure, *arguments, **options) -> None:
+    def keep(figure, *arguments, **options):
         found.append(figure)
         save(figure, *arguments, **options)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import mxnet as mx
@@ -15,11 +14,11 @@ import numpy as onp
 from matplotlib.text import Text
 
 import d2l_autorec
-from d2l_autorec.models.catalog.autorec import AutoRecConfig
-from d2l_autorec.models.kinds import RunConfig
+from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.runner import run_training
 from d2l_autorec.support.files import read_json
-from d2l_autorec.trained_model import TrainedModel, load_run
+from d2l_autorec.trained_model import load_run
+from d2l_autorec.training.callbacks import Callback
 from d2l_autorec.training.history import EpochRecord
 
 TESTS = Path(__file__).parent
@@ -29,19 +28,44 @@ PACKAGE = Path(d2l_autorec.__file__).parent
 SMALL = dict(epochs=3, hidden=(8,), batch_size=16, quiet=True, cpus=1, init_sigma=0.3)
 
 
-def train_run(config: RunConfig, resume: Path | None = None) -> dict[str, Any]:
+def train_run(config, resume=None):
     """What `python -m d2l_autorec.run` does: result.json, and 'run', the folder."""
     return run_training(config, resume=resume).told
 
 
-def finish(out: Path, **options) -> TrainedModel:
+def train_into(out, **options):
+    """Train with these options into a folder; what its result.json holds."""
+    return train_run(make_config({**options, "out": str(out)}))
+
+
+def finish(out, **options):
     """Train a small run into `out` and load it."""
-    given = {"dataset": "synthetic:60x80x900", **SMALL, **options}
-    train_run(AutoRecConfig(out=str(out), **given))
+    train_into(out, **{"dataset": "synthetic:60x80x900", **SMALL, **options})
     return load_run(out)
 
 
-def words_in(figure: Any) -> list[str]:
+def cpus(count):
+    """So many contexts of MXNet on the CPU."""
+    return [mx.cpu(number) for number in range(count)]
+
+
+def items_in(rows):
+    """The items of recommendations, of the library or of JSON, in their order."""
+    return [row["item"] if isinstance(row, dict) else row.item for row in rows]
+
+
+class StopAfter(Callback):
+    """Ends a training after so many epochs, as Ctrl-C does."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_end(self, training):
+        if len(training.history) == self.epochs:
+            raise KeyboardInterrupt
+
+
+def words_in(figure):
     """Every line of text in a figure, those of ticks left out."""
     ticks = {
         text
@@ -52,7 +76,7 @@ def words_in(figure: Any) -> list[str]:
     return [line for text in texts for line in text.splitlines()]
 
 
-def own_file(folder: Path, zero: bool = False) -> Path:
+def own_file(folder, zero=False):
     """Ratings by users u0.. of items named 'a,0'..; 0..4 if `zero`, else 1..5.
 
     Users and items have means of their own: in noise alone these are found only slowly.
@@ -64,21 +88,21 @@ def own_file(folder: Path, zero: bool = False) -> Path:
     return written(folder, "user,item,rating\n" + "".join(lines))
 
 
-def written(folder: Path, content: str | bytes, name: str = "mine.csv") -> Path:
+def written(folder, content, name="mine.csv"):
     """A file of this content."""
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
-def finish_own(folder: Path, based: str) -> TrainedModel:
+def finish_own(folder, based):
     """A run of the ratings of `own_file`: string ids, a scale with 0, clipped."""
     ratings = str(own_file(folder, zero=True))
     given = dict(dataset="auto", preset="chapter", ratings=ratings, clip=True, scale="0,4")
     return finish(folder / "run", based=based, **given)
 
 
-def by_hand(run: TrainedModel) -> onp.ndarray:
+def by_hand(run):
     """Unclipped predictions of the whole matrix, users x items: plain NumPy over the parameters."""
     ratings, item_based = run.inputs, run.config.based == "item"
     table = onp.zeros((ratings.num_users, ratings.num_items))
@@ -101,20 +125,37 @@ def by_hand(run: TrainedModel) -> onp.ndarray:
     return out - ratings.offset
 
 
-def started(folder: Path, verb: str, *arguments: str) -> subprocess.Popen:
+def ids_of(ratings):
+    """The ids of each rating's user and item."""
+    return ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
+
+
+def python(*words, folder=None, **environment):
+    """The interpreter with these words, run to its end."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def started(folder, verb, *arguments, **options):
     """`python -m d2l_autorec.VERB ARGUMENTS` in a folder, as a process whose output can be read."""
     words = [sys.executable, "-m", f"d2l_autorec.{verb}", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True, **options)
 
 
-def succeeded(process: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+def succeeded(process):
     """The same process, whose exit code is 0."""
     assert process.returncode == 0, process.stderr
     return process
 
 
-def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> None:
+def assert_user_error(process, *fragments):
     """One line on stderr with every fragment, exit code 2, no output, no traceback."""
     assert process.returncode == 2, process.stderr
     assert process.stderr.count("\n") == 1, process.stderr
@@ -126,6 +167,20 @@ def assert_user_error(process: subprocess.CompletedProcess, *fragments: str) -> 
 def parameters(folder):
     arrays = mx.nd.load(str(folder / "model.params"))
     return {name: array.asnumpy() for name, array in arrays.items()}
+
+
+def assert_alike(one, other, atol=0.0):
+    """Two folders have the same parameters: to the bit, or nearly."""
+    found, expected = parameters(one), parameters(other)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        onp.testing.assert_allclose(found[name], values, rtol=0, atol=atol)
+
+
+def values_of(net):
+    """The parameters of a network, by the names that they have in a file."""
+    named = net._collect_params_with_prefix().items()
+    return {name: parameter.data().asnumpy() for name, parameter in named}
 
 
 def epochs_of(folder, phase=None):
@@ -149,15 +204,9 @@ def outcome(folder):
     for row in rows:
         del row["seconds"]
     result = read_json(folder / "result.json")
-    return (
-        values,
-        rows,
-        {
-            name: value
-            for name, value in result.items()
-            if name not in ("train_seconds", "ratings_per_second", "files")
-        },
-    )
+    for name in ("train_seconds", "ratings_per_second", "files"):
+        result.pop(name, None)
+    return values, rows, result
 
 
 # The launcher and what it starts.

@@ -2,14 +2,13 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ids_of, python, succeeded
 
 import d2l_autorec as d2l
 from d2l_autorec.training.callbacks import Callback
@@ -26,10 +25,6 @@ def parts():
 @pytest.fixture(scope="module")
 def model(parts):
     return d2l.train_model(d2l.AutoRecConfig(**SMALL), *parts)
-
-
-def pairs_of(ratings):
-    return ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
 
 
 def test_six_lines(tmp_path, monkeypatch):
@@ -77,7 +72,7 @@ def test_frame(tmp_path):
         index=rng.permutation(300),
     )
     ratings = d2l.Ratings.from_frame(frame, "who", "what", "stars", timestamp="when", scale=(1, 5))
-    users, items = pairs_of(ratings)
+    users, items = ids_of(ratings)
     assert users.tolist() == frame["who"].tolist()
     assert items.tolist() == frame["what"].tolist()
     assert ratings.values.tolist() == frame["stars"].tolist()
@@ -113,7 +108,7 @@ def test_saved_is_equal(name, parts, tmp_path):
     written = d2l.train_model(CONFIGS[name], train, test, out=tmp_path / "written")
     rmse = pytest.approx(model.metrics["test_rmse"], abs=1e-6)
     for other in (d2l.load_run(str(tmp_path / "saved")), d2l.load_run(tmp_path / "copy"), written):
-        assert (other.predict(*pairs_of(test)) == model.predict(*pairs_of(test))).all()
+        assert (other.predict(*ids_of(test)) == model.predict(*ids_of(test))).all()
         for key in model.metrics.keys() - {"train_seconds", "ratings_per_second"}:
             assert other.metrics[key] == model.metrics[key]
         columns = ["phase", "epoch", "test_rmse"]
@@ -154,7 +149,7 @@ def test_a_model_can_be_copied_and_pickled(name, parts, clicks, tmp_path):
         assert one.recommend_new_user(items) == model.recommend_new_user(items)
         pd.testing.assert_frame_equal(one.history, model.history)
         if not ranks:
-            assert one.predict(*pairs_of(test)).tolist() == model.predict(*pairs_of(test)).tolist()
+            assert one.predict(*ids_of(test)).tolist() == model.predict(*ids_of(test)).tolist()
             assert one.similar_items(train.item_ids[0]) == model.similar_items(train.item_ids[0])
         with pytest.raises(d2l.ConfigError, match="^this model is a copy.*save the one that `trai"):
             one.save(tmp_path / "saved")
@@ -172,8 +167,8 @@ def test_in_another_process(model, parts, tmp_path):
         "import pickle, sys; model = pickle.load(open(sys.argv[1], 'rb'))\n"
         f"print(model.recommend({user})[0].item)"
     )
-    command = [sys.executable, "-c", code, tmp_path / "model.pickle"]
-    assert int(subprocess.check_output(command)) == model.recommend(user)[0].item
+    found = succeeded(python("-c", code, tmp_path / "model.pickle")).stdout
+    assert int(found) == model.recommend(user)[0].item
 
 
 def test_a_copy_of_an_opened_run_can_be_saved(model, tmp_path):
@@ -257,9 +252,13 @@ def test_ratings_that_are_split_become_clicks():
         assert 0 < found[f"{piece}_clicks"] <= (part.values >= 3).sum()
     assert found["train_clicks"] == (fitting.values >= 3).sum()
 
+    train, test = d2l.random_split(d2l.load_ratings("synthetic:60x40x1200"), 0.2, seed=0)
     drawn = d2l.train_model(config, train, test).metrics
-    share = drawn["validation_te_clicks"] / drawn["train_clicks"]
-    assert 0.05 < share < 0.2
+    validation, fitting = drawn["validation_te_clicks"], drawn["train_clicks"]
+    assert validation + fitting == (train.values >= 3).sum() and 0.05 < validation / fitting < 0.2
+    assert drawn["test_te_clicks"] == (test.values >= 3).sum()
+    with pytest.raises(d2l.DataError, match="test: user .* and in train; .* pairs are in both"):
+        d2l.train_model(config, train, train)
 
 
 def test_options_may_be_a_mapping(parts):
@@ -331,5 +330,4 @@ def test_exports_are_typed_and_quick():
         "import time; start = time.perf_counter(); import d2l_autorec;"
         "print(time.perf_counter() - start)"
     )
-    runs = [subprocess.check_output([sys.executable, "-c", code]) for _ in range(3)]
-    assert min(map(float, runs)) < 0.1
+    assert min(float(python("-c", code).stdout) for _ in range(3)) < 0.1

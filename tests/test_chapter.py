@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 import warnings
 
 import mxnet as mx
@@ -13,7 +11,7 @@ import numpy as onp
 import pandas as pd
 import pytest
 from d2l import mxnet as d2l_book
-from helpers import TESTS
+from helpers import TESTS, python, succeeded
 
 import d2l_autorec
 from d2l_autorec import chapter
@@ -60,7 +58,7 @@ def test_other_names_are_those_of_the_book_or_errors():
 
 def test_a_module_is_no_name_of_the_book():
     program = "from d2l_autorec import compare, data; import sys; assert 'd2l' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    succeeded(python("-c", program))
 
 
 @pytest.fixture
@@ -206,9 +204,7 @@ def printed_rmse(text):
 )
 def test_listing_as_a_script(data_dir, own, epochs, most):
     program = LISTING.read_text().replace("0.002, 25,", f"0.002, {epochs},")
-    command = [sys.executable, "-c", program, *own]
-    process = subprocess.run(command, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+    process = succeeded(python("-c", program, *own))
     assert 0.87 < printed_rmse(process.stdout) < most
 
 
@@ -234,9 +230,7 @@ def test_listing_in_jupyter(data_dir, tmp_path):
 @pytest.mark.realdata
 @pytest.mark.smoke
 def test_listing_of_matrix_factorization(data_dir):
-    process = subprocess.run([sys.executable, str(MF_LISTING), "1"], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-
+    process = succeeded(python(MF_LISTING, "1"))
     rmse = re.search(r"^train loss \d[.]\d+, test RMSE (\d[.]\d+)$", process.stdout, re.MULTILINE)
     assert 1.0 < float(rmse[1]) < 3.0  # 1.05 in the book, after 20 epochs
     assert re.search(r"^score [1-5][.]\d{3}, after 0 seconds$", process.stdout, re.MULTILINE)

@@ -2,9 +2,7 @@
 
 import ast
 import re
-from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import nbclient
 import nbformat
@@ -16,7 +14,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w./:])/(?:tmp|work|home|root|usr|opt|var|mnt|Users|private)/"
     r"|(?<!\w)[A-Z]:\\"
 )
-QUICK: dict[str, dict[str, Any]] = {  # for each notebook: constants that make it quick
+QUICK = {  # for each notebook: constants that make it quick
     "autorec.ipynb": dict(
         DATASET="auto",
         BATCH_SIZE=64,
@@ -37,12 +35,7 @@ QUICK: dict[str, dict[str, Any]] = {  # for each notebook: constants that make i
     ),
     "measured.ipynb": {},  # it reads csv files alone
     "mult_vae.ipynb": dict(
-        DATASET="auto",
-        HELDOUT=0.1,
-        DIMS=((8, 4), (10, 5)),
-        EPOCHS=5,
-        BATCH=50,
-        PASSES=2,
+        DATASET="auto", HELDOUT=0.1, DIMS=((8, 4), (10, 5)), EPOCHS=5, BATCH=50, PASSES=2
     ),
     "own_ratings.ipynb": dict(
         READERS=80,
@@ -62,7 +55,7 @@ for config in (d2l_autorec.AutoRecConfig, d2l_autorec.MFConfig):
     config.presets["best"]["updates"] = 20
 """  # the first cell of a quick run: no constant of a notebook sets the length of a preset
 CLICKS = {  # a cell that uses a notebook's controls, and says what they should show then
-    "autorec.ipynb": "films[0].index = 1\nstars[0].value = 3\nrecommended()",
+    "autorec.ipynb": "films[0].index = 1\nstars[0].value = 3\nrecommended()"
 }
 SHOWN = {  # the package's own code that a reader must find
     "autorec.ipynb": {
@@ -74,7 +67,7 @@ SHOWN = {  # the package's own code that a reader must find
         "train_epoch",
         "train_step",
         "split_and_load",
-    },
+    }
 }
 SOURCE = re.compile(
     r"`([\w.]+)`, in `(d2l_autorec/[\w/]+\.py)`:\n\n```python\n(.*)\n```", re.DOTALL
@@ -104,19 +97,25 @@ NAMED_TEST = re.compile(r"\[`(test_\w+)`\]\(([^)]+)\)")
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
-def read(path: Path) -> nbformat.NotebookNode:
+def read(path):
     """A notebook, checked against the format's schema."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     return notebook
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+@pytest.fixture
+def notebook(path):
+    """The notebook as it is committed."""
+    return read(path)
+
+
+def code_cells(notebook):
     """Its code cells, in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def upper_case(tree: ast.AST) -> list[str]:
+def upper_case(tree):
     """Upper-case names that the code assigns, one for each time."""
     return [
         node.id
@@ -125,7 +124,7 @@ def upper_case(tree: ast.AST) -> list[str]:
     ]
 
 
-def is_literal(value: ast.expr) -> bool:
+def is_literal(value):
     """Whether an expression is a number, a string, or a collection of them, written out."""
     try:
         ast.literal_eval(value)
@@ -134,7 +133,7 @@ def is_literal(value: ast.expr) -> bool:
     return True
 
 
-def constants(source: str) -> list[str]:
+def constants(source):
     """Constants of the code: upper-case names to which a statement of a cell assigns literals."""
     return [
         name
@@ -144,16 +143,16 @@ def constants(source: str) -> list[str]:
     ]
 
 
-def with_constants(source: str, values: dict[str, Any]) -> str:
+def with_constants(source, values):
     """The code with other values for some of its constants."""
-    body: list[str] = []
+    body = []
     for statement in ast.parse(source).body:
         body.append(ast.unparse(statement))
         body += [f"{name} = {values[name]!r}" for name in upper_case(statement) if name in values]
     return "\n".join(body)
 
 
-def execute(path: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
+def execute(path, values):
     """Run a copy with other constants in the notebook's folder; a cell's error is raised.
 
     A first cell shortens presets. Where the notebook has controls, a last cell uses them.
@@ -175,23 +174,21 @@ def execute(path: Path, values: dict[str, Any]) -> nbformat.NotebookNode:
     return notebook
 
 
-def texts(cells: list[nbformat.NotebookNode]) -> list[str]:
+def texts(cells):
     """What the outputs of code cells say, pictures in base64 left out."""
     found = []
     for output in (output for cell in cells for output in cell.outputs):
-        found.append(output.get("text", ""))
-        found += [
-            str(content) for kind, content in output.get("data", {}).items() if kind != "image/png"
-        ]
+        data = {kind: text for kind, text in output.get("data", {}).items() if kind != "image/png"}
+        found += [output.get("text", ""), *map(str, data.values())]
     return found
 
 
-def markdown(notebook: nbformat.NotebookNode) -> str:
+def markdown(notebook):
     """Its prose."""
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def executes(path: Path, values: dict[str, Any]) -> None:
+def executes(path, values):
     """Execute a notebook and its controls; it leaves no file."""
     before = {file.name for file in path.parent.iterdir()}
     notebook = execute(path, values)
@@ -204,28 +201,27 @@ def executes(path: Path, values: dict[str, Any]) -> None:
         assert set(texts([clicked])) <= set(texts(cells))
 
 
-def test_executes(path: Path):
+def test_executes(path):
     executes(path, {**QUICK[path.name], **TINY})
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_executes_with_real_data(path: Path, data_dir: Path):
+def test_executes_with_real_data(path, data_dir):
     if "DATASET" not in QUICK[path.name]:
         pytest.skip("it has the same data, whatever is at hand")
     executes(path, QUICK[path.name])
 
 
-def test_constants_are_literals_assigned_once_and_those_of_the_quick_run(path: Path):
-    sources = [cell.source for cell in code_cells(read(path))]
+def test_constants_are_literals_assigned_once_and_those_of_the_quick_run(path, notebook):
+    sources = [cell.source for cell in code_cells(notebook)]
     written = [name for source in sources for name in constants(source)]
     stored = [name for source in sources for name in upper_case(ast.parse(source))]
     assert sorted(stored) == sorted(written) and len(set(written)) == len(written)
     assert QUICK[path.name].keys() <= set(written)
 
 
-def test_committed_as_executed(path: Path):
-    notebook = read(path)
+def test_committed_as_executed(path, notebook):
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
@@ -240,22 +236,19 @@ def test_committed_as_executed(path: Path):
     assert not [cell for cell in notebook.cells if set(cell.metadata) - {"jupyter"}]
 
 
-def test_no_path_of_a_machine(path: Path):
-    notebook = read(path)
+def test_no_path_of_a_machine(notebook):
     sources = [cell.source for cell in notebook.cells]
     for text in [*sources, *texts(code_cells(notebook)), str(notebook.metadata)]:
         assert not MACHINE_PATH.search(text), text
 
 
-def test_figures_in_prose_are_those_of_the_outputs(path: Path):
-    notebook = read(path)
+def test_figures_in_prose_are_those_of_the_outputs(notebook):
     shown = "\n".join(texts(code_cells(notebook)))
     typed = set(FIGURE.findall(markdown(notebook)))
     assert not {figure for figure in typed if figure not in shown}
 
 
-def test_what_is_said_shows_in_the_outputs(path: Path):
-    notebook = read(path)
+def test_what_is_said_shows_in_the_outputs(path, notebook):
     prose = " ".join(markdown(notebook).split())
     shown = "\n".join(texts(code_cells(notebook)))
     for sentence, evidence in SAID.get(path.name, {}).items():
@@ -263,24 +256,22 @@ def test_what_is_said_shows_in_the_outputs(path: Path):
         assert re.search(evidence, shown), sentence
 
 
-def test_tests_that_are_named_are_there(path: Path):
-    for name, file in NAMED_TEST.findall(markdown(read(path))):
+def test_tests_that_are_named_are_there(path, notebook):
+    for name, file in NAMED_TEST.findall(markdown(notebook)):
         assert f"def {name}(" in (path.parent / file).read_text(encoding="utf-8")
 
 
-def without_docstring(node: ast.FunctionDef | ast.ClassDef, lines: list[str]) -> str:
+def without_docstring(node, lines):
     """The lines of a definition, less its docstring."""
-    docstring: set[int] = set()
+    kept = lines[node.lineno - 1 : node.end_lineno]
     if ast.get_docstring(node) is not None:
-        docstring = set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-
-    numbers = range(node.lineno, node.end_lineno + 1)
-    kept = [lines[number - 1] for number in numbers if number not in docstring]
+        first = node.body[0]
+        del kept[first.lineno - node.lineno : first.end_lineno - node.lineno + 1]
     return dedent("\n".join(kept))
 
 
-def test_shows_the_code_of_the_package_as_it_is(path: Path):
-    found = [SOURCE.fullmatch(text) for text in texts(code_cells(read(path)))]
+def test_shows_the_code_of_the_package_as_it_is(path, notebook):
+    found = map(SOURCE.fullmatch, texts(code_cells(notebook)))
     shown = [match.groups() for match in found if match]
     assert {name for name, _, _ in shown} >= SHOWN.get(path.name, set())
 
@@ -295,16 +286,14 @@ def test_shows_the_code_of_the_package_as_it_is(path: Path):
         assert code in own, f"{name} has changed: execute {path.name} anew"
 
 
-def test_defines_nothing_that_the_package_has(path: Path):
-    own: set[str] = set()
-    for cell in code_cells(read(path)):
-        own |= set(DEFINITION.findall(cell.source))
+def test_defines_nothing_that_the_package_has(notebook):
+    own = {name for cell in code_cells(notebook) for name in DEFINITION.findall(cell.source)}
     for module in (ROOT / "d2l_autorec").rglob("*.py"):
         assert not own & set(DEFINITION.findall(module.read_text(encoding="utf-8"))), module
 
 
-def test_needs_no_more_of_the_package_than_its_own_name(path: Path):
-    for cell in code_cells(read(path)):
+def test_needs_no_more_of_the_package_than_its_own_name(notebook):
+    for cell in code_cells(notebook):
         assert not re.search(r"^\s*(import|from) d2l_autorec\.", cell.source, re.MULTILINE)
         assert "set_np" not in cell.source
 
@@ -318,7 +307,7 @@ MARKUP = re.compile(r"[$\\*]|</?\w")  # TeX needs MathJax, from the network
 OPTIONAL = re.compile(r"(file|data):|https://.*/(require\.js|mathjax|@jupyter-widgets)/")
 
 
-def test_its_web_page(path: Path, browser: Any, tmp_path: Path):
+def test_its_web_page(path, browser, tmp_path):
     """Without a network nothing is cut off, left over or missing, formulas and styles included."""
     nbconvert = pytest.importorskip("nbconvert")
     content, _ = nbconvert.HTMLExporter().from_filename(str(path))
@@ -326,7 +315,7 @@ def test_its_web_page(path: Path, browser: Any, tmp_path: Path):
 
     with browser.new_context(viewport={"width": 1000, "height": 800}, offline=True) as context:
         page = context.new_page()
-        asked: list[str] = []
+        asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto((tmp_path / "page.html").as_uri())
         assert page.evaluate(TOO_WIDE) == []

@@ -8,8 +8,6 @@ import shlex
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,12 +32,12 @@ LIGHTER = {
 }
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language):
     """The texts of all blocks of a language."""
     return [text for kind, text in BLOCK.findall(README) if kind == language]
 
 
-def shell_lines() -> Iterator[str]:
+def shell_lines():
     """Each command of the README, without comments."""
     for block in blocks("sh"):
         for line in block.splitlines():
@@ -54,7 +52,7 @@ PROGRAMS = [line for line in COMMANDS if line.startswith(OF_A_READER)]
 OTHERS = [line for line in COMMANDS if line not in PROGRAMS]
 
 
-def lighter(command: str) -> str:
+def lighter(command):
     """The command with less to train."""
     for words, fewer in LIGHTER.items():
         command = command.replace(words, fewer)
@@ -62,14 +60,14 @@ def lighter(command: str) -> str:
 
 
 @pytest.fixture
-def folder(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(data_dir, tmp_path, monkeypatch):
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("D2L_AUTOREC_DATA", str(data_dir))
     return tmp_path
 
 
-def in_shell(command: str) -> subprocess.CompletedProcess:
+def in_shell(command):
     """Run a command in a shell as its reader's."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -77,7 +75,7 @@ def in_shell(command: str) -> subprocess.CompletedProcess:
     )
 
 
-def ask_server(command: str) -> None:
+def ask_server(command):
     """Start a server, ask it once and stop it."""
     words = [sys.executable, *shlex.split(command)[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,7 +88,7 @@ def ask_server(command: str) -> None:
 
 
 @pytest.mark.realdata
-def test_each_command_runs_after_those_before_it(folder: Path, in_process):
+def test_each_command_runs_after_those_before_it(folder, in_process):
     """Most without a process of its own, whose start would be most of their time."""
     printed = ""
     for command in map(lighter, PROGRAMS):
@@ -109,7 +107,7 @@ def test_each_command_runs_after_those_before_it(folder: Path, in_process):
     assert_shown(blocks("text")[0], printed)
 
 
-def assert_shown(text: str, printed: str) -> None:
+def assert_shown(text, printed):
     """Each line of the README's output is printed so; last digits hang on the machine."""
     found = printed.splitlines()
     for line in text.splitlines():
@@ -121,12 +119,12 @@ def assert_shown(text: str, printed: str) -> None:
             assert any(numbers_of(other) == close for other in alike), line
 
 
-def shape_of(line: str) -> str:
+def shape_of(line):
     """A line without its numbers and blanks."""
     return " ".join(NUMBER.sub("0", line).split())
 
 
-def numbers_of(line: str) -> list[float]:
+def numbers_of(line):
     """The numbers of a line."""
     return [float(number.replace(",", "").rstrip(".")) for number in NUMBER.findall(line)]
 
@@ -164,7 +162,7 @@ MEASURED = {
 
 
 @pytest.mark.parametrize("row", MEASURED)
-def test_the_table_has_the_measured_figures(row: str):
+def test_the_table_has_the_measured_figures(row):
     table, model = MEASURED[row]
     (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
     shown = re.findall(r"(0\.\d{4}) ± (0\.\d{4})", line)[0]
@@ -176,9 +174,9 @@ def test_the_table_has_the_measured_figures(row: str):
 
 
 @pytest.mark.realdata
-def test_its_python_runs(folder: Path):
+def test_its_python_runs(folder):
     (text,) = blocks("python")
-    names: dict = {}
+    names = {}
     exec(compile(text, "README.md", "exec"), names)
 
     assert names["model"].metrics["test_rmse"] == pytest.approx(0.90, abs=0.02)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -14,7 +13,7 @@ from helpers import ROOT
 from d2l_autorec import __version__
 
 
-def tracked_files() -> list[str]:
+def tracked_files():
     """What a clone has: paths below the root."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
@@ -23,7 +22,7 @@ def tracked_files() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory):
     """The wheel of a clone."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in tracked_files():
@@ -40,7 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_wheel_holds_the_package(wheel: Path):
+def test_wheel_holds_the_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
 
@@ -51,7 +50,7 @@ def test_wheel_holds_the_package(wheel: Path):
     assert [name for name in held if ".dist-info/" in name and name.endswith("LICENSE")]
 
 
-def test_metadata_say_what_a_package_index_shows(wheel: Path):
+def test_metadata_say_what_a_package_index_shows(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(archive.read(name))
@@ -69,7 +68,7 @@ def test_metadata_say_what_a_package_index_shows(wheel: Path):
 
 
 @pytest.mark.slow  # some minutes of downloads; .ci/run runs it
-def test_an_installed_wheel_trains_where_there_is_no_clone(wheel: Path, tmp_path: Path):
+def test_an_installed_wheel_trains_where_there_is_no_clone(wheel, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[cpu]"], check=True)

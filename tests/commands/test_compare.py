@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error, finish, train_run, words_in
+from helpers import assert_user_error, finish, train_into, words_in
 from scipy import stats
 
 from d2l_autorec.compare import draw, read_run
-from d2l_autorec.models.registry import make_config
+from d2l_autorec.support.files import read_json
 from d2l_autorec.support.texts import seconds_shown
 
 SET = "synthetic:60x80x900"  # of `finish`
@@ -27,12 +27,12 @@ def runs(tmp_path_factory):
 
 
 def test_table(runs, in_process):
-    process = in_process("compare", str(runs / "a"), str(runs / "b"))
+    process = in_process("compare", runs / "a", runs / "b")
     assert process.returncode == 0 and process.stderr == "", process.stderr
     head, *lines = process.stdout.split("\n\n")[0].splitlines()
     assert head.split("  ")[0] == "run" and head.endswith("seconds   behind the best")
     for name, line in zip("ab", lines):
-        result = json.loads((runs / name / "result.json").read_text())
+        result = read_json(runs / name / "result.json")
         expected = [str(runs / name), "autorec", f"({result['based']}-based)", "synthetic"]
         expected += [str(result["epochs"])]
         expected += [f"{result[metric]:.4f}" for metric in ("test_rmse", "test_mae")]
@@ -44,7 +44,7 @@ def test_runs_are_paired_over_users(runs, in_process):
     """By scipy's test of the files of users, which say what result.json says."""
     users = [pd.read_csv(runs / name / "users.csv") for name in "ab"]
     for name, frame in zip("ab", users):
-        result = json.loads((runs / name / "result.json").read_text())
+        result = read_json(runs / name / "result.json")
         assert frame.rmse.mean() == pytest.approx(result["test_user_mean_rmse"])
         squares = (frame.rmse**2 * frame.ratings).sum() / frame.ratings.sum()
         assert np.sqrt(squares) == pytest.approx(result["test_rmse"])
@@ -68,8 +68,8 @@ def rows_of(in_process, *paths):
 
 def test_rankings_are_paired_too(in_process, tmp_path):
     for name, model in (("a", "popularity"), ("b", "item-knn")):
-        options = dict(dataset="synthetic:300x60x6000", model=model, threshold=4.0, quiet=True)
-        train_run(make_config({**options, "out": str(tmp_path / name)}))
+        options = dict(dataset="synthetic:300x60x6000", threshold=4.0, quiet=True)
+        train_into(tmp_path / name, model=model, **options)
     rows = rows_of(in_process, "a", "b")
     values = [row["test_ndcg@100"] for row in rows]
     worse = min((0, 1), key=values.__getitem__)
@@ -80,7 +80,7 @@ def test_rankings_are_paired_too(in_process, tmp_path):
 def test_json_and_figure(runs, in_process, tmp_path):
     figure = tmp_path / "c.png"
     paths = str(runs / "a"), str(runs / "b")
-    process = in_process("compare", *paths, "--json", "--figure", str(figure))
+    process = in_process("compare", *paths, "--json", "--figure", figure)
     first, second = json.loads(process.stdout)
     names = "run model dataset epochs test_rmse test_mae train_seconds behind"
     assert list(first) == names.split()
@@ -105,7 +105,7 @@ def test_figure_shows_each_run_by_its_folders_name(runs, drawn, tmp_path):
 
 
 def test_a_closed_form_is_a_level_in_the_figure(runs, drawn, tmp_path):
-    train_run(make_config(dict(dataset=SET, model="bias", quiet=True, out=str(tmp_path / "bias"))))
+    train_into(tmp_path / "bias", dataset=SET, model="bias", quiet=True)
     finished = [read_run(runs / "a"), read_run(tmp_path / "bias")]
     draw(finished, tmp_path / "c.png")
     _, level = drawn[-1].axes[0].get_lines()
@@ -125,7 +125,7 @@ def test_a_reconstruction_is_not_called_a_test(runs, drawn, tmp_path, in_process
     words = words_in(drawn[-1])
     assert [word for word in words if "held (reconstruction) " in word]
     assert "the runs had different ratings: their errors are not comparable" in words
-    table = in_process("compare", str(tmp_path / "held")).stdout
+    table = in_process("compare", "held").stdout
     assert "autorec (item-based), reconstruction" in table
 
 
@@ -152,8 +152,8 @@ def test_user_errors(runs, in_process, tmp_path):
 def test_a_damaged_result_is_told(runs, in_process, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(runs / "a", old)
-    files = json.loads((old / "result.json").read_text())["files"]
+    files = read_json(old / "result.json")["files"]
     (old / "result.json").write_text(json.dumps({"files": files}))
-    assert_user_error(in_process("compare", str(old)), f"{old} is missing or damaged ('model')")
+    assert_user_error(in_process("compare", old), f"{old} is missing or damaged ('model')")
     (old / "result.json").unlink()
-    assert_user_error(in_process("compare", str(old)), "has not finished: finish it with")
+    assert_user_error(in_process("compare", old), "has not finished: finish it with")

@@ -4,24 +4,25 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import numpy as onp
 import pytest
-from helpers import TESTS, assert_user_error, finish_own
+from helpers import TESTS, assert_user_error, ids_of, python, succeeded
 from mxnet import np
+from numpy.testing import assert_allclose
 
 import d2l_autorec as d2l
 from d2l_autorec.serving import tables
+from d2l_autorec.support.files import read_json
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture(scope="module", params=["item", "user"])
-def run(request, tmp_path_factory):
-    return finish_own(tmp_path_factory.mktemp("own"), request.param)
+@pytest.fixture(scope="module")
+def run(own_run):
+    return own_run
 
 
 def names(folder):
@@ -30,8 +31,7 @@ def names(folder):
 
 @pytest.mark.smoke
 def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
-    process = in_process("export", str(run.path), "--out", str(tmp_path / "e"))
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("export", run.path, "--out", tmp_path / "e"))
     item_based = run.config.based == "item"
     assert process.stderr.startswith("model.onnx reads an item's ratings") == item_based
     assert bool(process.stderr) == item_based
@@ -44,15 +44,14 @@ def test_onnx_predicts_as_the_network_for_any_batch(run, in_process, tmp_path):
     for size in (1, 3, len(rows)):
         [found] = session.run(None, {"data": rows[:size]})
         expected = run.net(np.array(rows[:size])).asnumpy()
-        onp.testing.assert_allclose(found, expected, atol=1e-4)
+        assert_allclose(found, expected, atol=1e-4)
 
 
 def test_default_folder_and_metadata(run, in_process):
-    process = in_process("export", str(run.path))
-    assert process.returncode == 0, process.stderr
+    succeeded(in_process("export", run.path))
     folder = run.path / "export"
     assert names(folder) == ["metadata.json", "model.onnx", "tables.npz"]
-    meta = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    meta = read_json(folder / "metadata.json")
     assert meta["user_ids"] == run.ratings.user_ids.tolist()
     assert meta["item_ids"] == run.ratings.item_ids.tolist()
     expected = {"based": run.config.based, "scale": [0, 4], "offset": 1, "clip": True}
@@ -69,7 +68,7 @@ def test_default_folder_and_metadata(run, in_process):
         users, items = onp.indices(predicted.shape).reshape(2, -1)
         found = run.predict(run.ratings.user_ids[users], run.ratings.item_ids[items])
         expected = onp.clip(predicted[users, items] - meta["offset"], *meta["scale"])
-        onp.testing.assert_allclose(found, expected, atol=1e-4)
+        assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("config", [d2l.MFConfig, d2l.BiasConfig, d2l.MeanConfig])
@@ -78,7 +77,7 @@ def test_tables_of_pairs_and_what_metadata_says_give_predictions(run, config, cl
     """They lacked the steps: a reader forgot to subtract 1."""
     model = d2l.train_model(config(preset="chapter", clip=clip), run.inputs)
     model.export(tmp_path)
-    meta = json.loads((tmp_path / "metadata.json").read_text(encoding="utf-8"))
+    meta = read_json(tmp_path / "metadata.json")
     after = "subtract 1; " + ("clip to 0..4" if clip else "do not clip")
     assert meta["postprocessing"].startswith(f"Take the prediction of the tables; {after}. Use")
 
@@ -86,24 +85,23 @@ def test_tables_of_pairs_and_what_metadata_says_give_predictions(run, config, cl
     predicted = arrays["users_weights"] @ arrays["items_weights"].T - 1
     predicted += arrays["users_biases"][:, None] + arrays["items_biases"]
     expected = onp.clip(predicted, 0, 4) if clip else predicted
-    users, items = run.inputs.users[:50], run.inputs.items[:50]
-    found = model.predict(run.inputs.user_ids[users], run.inputs.item_ids[items])
-    onp.testing.assert_allclose(found, expected[users, items], atol=1e-4)
+    found = model.predict(*ids_of(run.inputs))
+    assert_allclose(found, expected[run.inputs.users, run.inputs.items], atol=1e-4)
 
 
 def test_serving_example(run, in_process, tmp_path):
-    in_process("export", str(run.path), "--out", str(tmp_path))
+    in_process("export", run.path, "--out", tmp_path)
     ratings, item_based = run.inputs, run.config.based == "item"
     rows, columns = (ratings.items, ratings.users) if item_based else (ratings.users, ratings.items)
     column_ids = ratings.user_ids if item_based else ratings.item_ids
     mine = rows == 0
     given = dict(zip(column_ids[columns[mine]].tolist(), ratings.values[mine].tolist()))
-    command = [sys.executable, TESTS / "serve_example.py", tmp_path, json.dumps(given)]
-    served = json.loads(subprocess.check_output(command, cwd=tmp_path))
+    words = (TESTS / "serve_example.py", tmp_path, json.dumps(given))
+    served = json.loads(succeeded(python(*words, folder=tmp_path)).stdout)
     warm = column_ids[onp.unique(columns)].tolist()  # for others, predict has a mean
     pairs = [warm, [(ratings.item_ids if item_based else ratings.user_ids)[0]] * len(warm)]
     expected = run.predict(*(pairs if item_based else pairs[::-1]))
-    onp.testing.assert_allclose([served[name] for name in warm], expected, atol=1e-4)
+    assert_allclose([served[name] for name in warm], expected, atol=1e-4)
 
 
 def test_an_earlier_export_is_kept(run, tmp_path, monkeypatch):
@@ -133,13 +131,13 @@ def test_a_network_of_an_earlier_export_goes(run, tmp_path):
 
 def test_user_errors(run, in_process, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    process = in_process("export", str(run.path), "--out", str(tmp_path / "file"))
+    process = in_process("export", run.path, "--out", "file")
     assert_user_error(process, "cannot be written", "--out")
-    assert_user_error(in_process("export", str(tmp_path)), "is not a run folder", "name another")
+    assert_user_error(in_process("export", tmp_path), "is not a run folder", "name another")
     shutil.copytree(run.path, tmp_path / "runs" / "mine")
     inside = f"such as {tmp_path / 'runs' / 'mine'}"
-    assert_user_error(in_process("export", str(tmp_path / "runs")), "is not a run folder", inside)
+    assert_user_error(in_process("export", tmp_path / "runs"), "is not a run folder", inside)
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    process = in_process("export", str(run.path), "--out", str(tmp_path / "e"))
+    process = in_process("export", run.path, "--out", "e")
     assert_user_error(process, "needs onnxruntime", "pip install 'd2l_autorec[onnx]'")

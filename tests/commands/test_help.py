@@ -2,11 +2,9 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 
 import pytest
-from helpers import PACKAGE, assert_user_error
+from helpers import PACKAGE, assert_user_error, python, succeeded
 
 import d2l_autorec
 from d2l_autorec.__main__ import COMMANDS, main, start
@@ -28,9 +26,7 @@ def listed(text):
 )
 def test_every_help_fits_into_a_terminal(in_process, monkeypatch, verb, option):
     monkeypatch.setenv("COLUMNS", "80")
-    process = in_process(verb, option)
-    assert process.returncode == 0, process.stderr
-
+    process = succeeded(in_process(verb, option))
     usage, blank, *_ = process.stdout.splitlines()
     assert usage.startswith(f"usage: python -m d2l_autorec.{verb} ") and blank == ""
     assert max(map(len, process.stdout.splitlines())) <= 80
@@ -77,41 +73,34 @@ def test_the_help_of_models_that_are_searched(in_process):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_version(in_process, verb):
-    process = in_process(verb, "--version")
-    assert process.returncode == 0
+    process = succeeded(in_process(verb, "--version"))
     assert process.stdout == f"d2l_autorec {d2l_autorec.__version__}\n"
 
 
 @pytest.mark.parametrize(
-    "verb, typed, meant",
+    "typed, meant",
     [
-        ("run", ["--epoch=3"], "--epochs"),
-        ("run", ["--optimizer", "adm"], "adam"),
-        ("run", ["-hidden", "3"], "--hidden"),
-        ("recommend", ["runs/mine", "--user", "3", "--item", "3"], "--items"),
-        ("export", ["runs/mine", "--uot", "mine"], "--out"),
-        ("report", ["--tables", "chapter"], "--table"),
-        ("report", ["--dataset", "ml100k"], "ml-100k"),
-        ("launch", ["-n", "2", "--server", "1", "--", "true"], "--servers"),
+        ("run --epoch=3", "--epochs"),
+        ("run --optimizer adm", "adam"),
+        ("run -hidden 3", "--hidden"),
+        ("recommend runs/mine --user 3 --item 3", "--items"),
+        ("export runs/mine --uot mine", "--out"),
+        ("report --tables chapter", "--table"),
+        ("report --dataset ml100k", "ml-100k"),
+        ("launch -n 2 --server 1 -- true", "--servers"),
     ],
 )
-def test_what_was_meant(in_process, verb, typed, meant):
-    assert_user_error(in_process(verb, *typed), f"did you mean {meant}?")
-
-
-def module_call(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "d2l_autorec", *words], capture_output=True, text=True
-    )
+def test_what_was_meant(in_process, typed, meant):
+    assert_user_error(in_process(*typed.split()), f"did you mean {meant}?")
 
 
 def test_the_commands_are_listed():
-    process = module_call()
+    process = python("-m", "d2l_autorec")
     assert process.returncode == 0 and process.stderr == ""
     for name, text in COMMANDS.items():
         assert re.search(rf"^  {name} +{text}$", process.stdout, re.MULTILINE)
     assert max(map(len, process.stdout.splitlines())) <= 80
-    assert process.stdout == module_call("--help").stdout
+    assert process.stdout == python("-m", "d2l_autorec", "--help").stdout
 
     files = {
         path.stem
@@ -126,7 +115,7 @@ def test_the_list_loads_no_mxnet():
         "import sys; from d2l_autorec.__main__ import start; start([]);"
         "sys.exit('mxnet' in sys.modules or 'numpy' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+    assert python("-c", program).returncode == 0
 
 
 def test_a_command_as_a_word(capsys):
@@ -142,6 +131,8 @@ def test_a_command_as_a_word(capsys):
 
 
 def test_a_mistyped_command(capsys):
-    assert_user_error(module_call("recomend", "runs/mine"), "did you mean recommend?")
+    assert_user_error(
+        python("-m", "d2l_autorec", "recomend", "runs/mine"), "did you mean recommend?"
+    )
     with pytest.raises(d2l_autorec.ConfigError, match="must be one of run, recommend"):
         main(["xyz"])

@@ -17,6 +17,7 @@ from helpers import (
     marked,
     remaining,
     start_launcher,
+    succeeded,
     survivors,
 )
 
@@ -30,8 +31,7 @@ PROGRAM = (sys.executable, worker_program.__file__)
 
 def test_sums(tmp_path):
     count = 3
-    process = launch(tmp_path, "-n", count, "-s", 2, "--", *PROGRAM, "sums")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(launch(tmp_path, "-n", count, "-s", 2, "--", *PROGRAM, "sums"))
     assert sorted(process.stdout.splitlines()) == [
         f"[worker {k}] sums of {count} are right" for k in range(count)
     ]
@@ -42,10 +42,8 @@ def test_sums(tmp_path):
 @pytest.mark.parametrize("servers, count, contexts, batch", [(2, 3, 1, 10), (1, 2, 2, 12)])
 def test_training_equals_one_process(tmp_path, servers, count, contexts, batch):
     """With a last batch of 7 rows or of 1, fewer than workers; on several contexts a worker."""
-    process = launch(
-        tmp_path, "-n", count, "-s", servers, "--", *PROGRAM, f"train-{contexts}-{batch}", tmp_path
-    )
-    assert process.returncode == 0, process.stderr
+    words = (*PROGRAM, f"train-{contexts}-{batch}", tmp_path)
+    succeeded(launch(tmp_path, "-n", count, "-s", servers, "--", *words))
     alone = worker_program.train(Workers(), 1, batch)
     for rank in range(count):
         onp.testing.assert_allclose(onp.load(tmp_path / f"{rank}.npy"), alone, rtol=0, atol=1e-5)
@@ -138,22 +136,23 @@ def test_a_stubborn_worker_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, fragments",
+    "words, fragments",
     [
-        (("-n", "0", "-s", "1", "--", "true"), ("-n/--workers", "'0'", "from 1")),
-        (("-n", "2", "-s", "x", "--", "true"), ("-s/--servers", "'x'", "from 1")),
-        (("-n", "2", "-s", "1"), ("no command", "behind --")),
-        (("-n", "1", "-s", "1", "--node", "1", "--", "true"), ("--node is 1", "below --nodes 1")),
-        (("-n", "1", "-s", "1", "--nodes", "2", "--", "true"), ("other machines cannot reach",)),
+        ("-n 0 -s 1 -- true", ("-n/--workers", "'0'", "from 1")),
+        ("-n 2 -s x -- true", ("-s/--servers", "'x'", "from 1")),
+        ("-n 2 -s 1", ("no command", "behind --")),
+        ("-n 1 -s 1 --node 1 -- true", ("--node is 1", "below --nodes 1")),
+        ("-n 1 -s 1 --nodes 2 -- true", ("other machines cannot reach",)),
         *(
-            (("-n", "1", "-s", "1", f"--scheduler={value}", "--", "true"), ("HOST:PORT",))
+            (f"-n 1 -s 1 --scheduler={value} -- true", ("HOST:PORT",))
             for value in ("10.0.0.1", "10.0.0.1:65536", "a" * 99 + ":9", "no.invalid:9")
         ),
-        (("-n", "1", "-s", "1", "--", "no-such-program"), ("no-such-program cannot be started",)),
+        ("-n 1 -s 1 -- no-such-program", ("no-such-program cannot be started",)),
     ],
 )
-def test_bad_arguments_in_one_line(in_process, arguments, fragments):
-    assert_user_error(in_process("launch", *arguments), "d2l_autorec.launch: error", *fragments)
+def test_bad_arguments_in_one_line(in_process, words, fragments):
+    process = in_process("launch", *words.split())
+    assert_user_error(process, "d2l_autorec.launch: error", *fragments)
 
 
 def test_each_machine_starts_its_part():

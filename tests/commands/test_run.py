@@ -1,34 +1,38 @@
 """`python -m d2l_autorec.run` as a user calls it."""
 
 import json
-import subprocess
-import sys
 
 import mxnet as mx
-import numpy as onp
 import pytest
-from helpers import WITHOUT_MXNET, assert_user_error, epochs_of, succeeded, train_run
+from helpers import (
+    WITHOUT_MXNET,
+    assert_alike,
+    assert_user_error,
+    epochs_of,
+    python,
+    succeeded,
+    train_into,
+)
 
 from d2l_autorec import AutoRec
-from d2l_autorec.models.registry import make_config
+from d2l_autorec.support.files import read_json
 
 QUICK = ("--dataset", "synthetic:60x80x900", "--epochs", "2", "--hidden", "10", "--out", "out")
 
 
 @pytest.mark.smoke
 def test_run_folder(command, tmp_path):
-    process = command("run", *QUICK)
-    assert process.returncode == 0, process.stderr
+    process = succeeded(command("run", *QUICK))
     assert "train RMSE" in process.stderr and "test RMSE" in process.stderr  # the bar
     out = tmp_path / "out"
     files = "config.json curve.png metrics.csv model.params ratings.npz result.json users.csv"
     assert {path.name for path in out.glob("[!.]*")} == {*files.split()}
-    config = json.loads((out / "config.json").read_text())
+    config = read_json(out / "config.json")
     assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
     assert config["versions"]["mxnet"] == mx.__version__
     rows = epochs_of(out)
-    result = json.loads((out / "result.json").read_text())
+    result = read_json(out / "result.json")
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[-1]["test_rmse"]) == result["test_rmse"]
     assert result["dataset"] == "synthetic"
@@ -41,9 +45,7 @@ def test_run_folder(command, tmp_path):
 def test_repeatable_to_the_bit(in_process, tmp_path):
     for name in ("a", "b"):
         succeeded(in_process("run", *QUICK[:-1], name, "--quiet", "--cpus", "2"))
-    a, b = (mx.nd.load(str(tmp_path / name / "model.params")) for name in ("a", "b"))
-    for key in a:
-        onp.testing.assert_array_equal(a[key].asnumpy(), b[key].asnumpy())
+    assert_alike(tmp_path / "a", tmp_path / "b")
 
 
 def test_quiet_and_json_print_only_the_result(in_process):
@@ -66,29 +68,30 @@ def test_offline_without_data_says_so_loudly(in_process, tmp_path):
         "--data-dir or D2L_AUTOREC_DATA",
     ):
         assert fragment in process.stderr
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["dataset"] == "synthetic"
+    assert read_json(tmp_path / "out" / "result.json")["dataset"] == "synthetic"
 
 
-@pytest.mark.parametrize(
-    "arguments, fragments",
-    [
-        (["--lr", "nan"], ["--lr is nan: it must be a finite number"]),
-        (["--epochs", "0"], ["--epochs is 0: it must be from 1 to 1000000"]),
-        (["--epochs", "2.5"], ["argument --epochs: '2.5' is not a whole number"]),
-        (["--dropout", "1"], ["--dropout is 1.0: it must be one number, at least 0 and below 1"]),
-        (["--split", "odd"], ["--split is odd: it must be one of random, seq-aware"]),
-        (["--gpus", "0", "--cpus", "2"], ["--gpus 0 and --cpus 2 exclude each other"]),
-        (["--model", "svd"], ["--model is svd: it must be one of autorec, mf, bias, mean"]),
-        (["--factors", "3"], ["--factors is an option of --model mf and ials: --model autorec"]),
-        (
-            ["--model", "mf", "--preset", "paper"],
-            ["--preset paper is not for --model mf: choose one of chapter, best"],
-        ),
-        (["--hidden", "5,x"], ["argument --hidden: 'x' is not a whole number"]),
-    ],
-)
-def test_user_errors(in_process, tmp_path, arguments, fragments):
-    assert_user_error(in_process("run", "--dataset", "synthetic", *arguments), *fragments)
+REFUSED = {
+    "--lr nan": "--lr is nan: it must be a finite number",
+    "--epochs 0": "--epochs is 0: it must be from 1 to 1000000",
+    "--epochs 2.5": "argument --epochs: '2.5' is not a whole number",
+    "--dropout 1": "--dropout is 1.0: it must be one number, at least 0 and below 1",
+    "--split odd": "--split is odd: it must be one of random, seq-aware",
+    "--gpus 0 --cpus 2": "--gpus 0 and --cpus 2 exclude each other",
+    "--cpus 2 --kvstore none": "--kvstore none is for one device, and there are 2",
+    "--model svd": "--model is svd: it must be one of autorec, mf, bias, mean",
+    "--factors 3": "--factors is an option of --model mf and ials: --model autorec",
+    "--model mf --preset paper": (
+        "--preset paper is not for --model mf: choose one of chapter, best"
+    ),
+    "--hidden 5,x": "argument --hidden: 'x' is not a whole number",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_user_errors(in_process, tmp_path, words):
+    process = in_process("run", "--dataset", "synthetic", *words.split())
+    assert_user_error(process, REFUSED[words])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,14 +107,13 @@ def test_without_mxnet_one_line_names_the_extras():
     """What needs MXNet says so; the package itself, its data and its errors do not need it."""
     hide, _, _ = WITHOUT_MXNET.partition("runpy.run_module")
     library = "import d2l_autorec as d2l; print(d2l.read_ratings.__name__); d2l.load_run"
-    process = subprocess.run([sys.executable, "-c", hide + library], capture_output=True, text=True)
+    process = python("-c", hide + library)
     assert process.stderr.splitlines()[-1].startswith("ImportError: d2l_autorec needs MXNet")
     assert process.stdout == "read_ratings\n"
     assert "pip install 'd2l_autorec[cpu]'" in process.stderr
 
     as_module = hide + "runpy.run_module('d2l_autorec.run', run_name='__main__', alter_sys=True)"
-    run = subprocess.run([sys.executable, "-c", as_module], capture_output=True, text=True)
-    assert_user_error(run, "d2l_autorec needs MXNet")
+    assert_user_error(python("-c", as_module), "d2l_autorec needs MXNet")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_without_mxnet_one_line_names_the_extras():
 def test_weight_decay_goes_by_the_ratings_at_hand(options, expected, tmp_path):
     """The preset's lambda on a set of its own size, not on the book's 943 x 1682."""
     small = dict(dataset="synthetic:60x80x900", quiet=True, cpus=1, epochs=1, hidden=(4,))
-    result = train_run(make_config({**small, "out": str(tmp_path / "out"), **options}))
+    result = train_into(tmp_path / "out", **small, **options)
     assert result["weight_decay"] == pytest.approx(expected)
 
 

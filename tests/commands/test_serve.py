@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,12 +22,13 @@ from helpers import (
     Server,
     assert_user_error,
     finish,
+    items_in,
     remaining,
-    train_run,
+    started,
+    train_into,
     wait_until,
 )
 
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.serving import app  # noqa: F401  # before `serve` tells it where workers measure
 from d2l_autorec.serving.server import reserve, url_of
 from d2l_autorec.serving.tables import NotExportedError, load_served
@@ -37,7 +37,6 @@ from d2l_autorec.trained_model import load_run
 
 BODY = json.dumps({"ratings": {"1": 5, "2": 3}, "n": 5}).encode()
 HEADERS = {"content-type": "application/json"}
-WITH_MXNET = ("-m", "d2l_autorec.serve")
 NOHUP = ("-c", f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{WITHOUT_MXNET}")
 # a model that keeps 200 MB more, which the first process has made
 LARGE = f"""
@@ -71,11 +70,11 @@ def user_run(tmp_path_factory):
 def recommend(server):
     answer = server.client.post("/recommend", content=BODY, headers=HEADERS)
     assert answer.status_code == 200, answer.text
-    return [row["item"] for row in answer.json()["recommendations"]]
+    return items_in(answer.json()["recommendations"])
 
 
 def by_library(run):
-    return [scored.item for scored in load_run(run).recommend_new_user({1: 5, 2: 3}, 5)]
+    return items_in(load_run(run).recommend_new_user({1: 5, 2: 3}, 5))
 
 
 @pytest.mark.smoke
@@ -125,14 +124,8 @@ def test_workers_share_the_model(run, tmp_path):
 
 def test_ctrl_c_reaches_every_process(run, tmp_path):
     """A terminal sends it to the workers, too."""
-    process = subprocess.Popen(
-        [sys.executable, *WITH_MXNET, str(run), "--port", "0", "--workers", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path)},
-    )
+    own = dict(start_new_session=True, env={**os.environ, "D2L_AUTOREC_TEST": str(tmp_path)})
+    process = started(tmp_path, "serve", str(run), "--port", "0", "--workers", "2", **own)
     httpx.get(f"{process.stdout.readline().split()[0]}/health")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -175,9 +168,8 @@ def test_a_damaged_export_is_not_served(run, tmp_path, name):
 
 def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
     out = tmp_path / "mean"
-    data = dict(dataset="synthetic:60x80x900", quiet=True)
-    train_run(make_config({**data, "model": "mean", "out": str(out)}))
-    process = in_process("export", str(out))
+    train_into(out, model="mean", dataset="synthetic:60x80x900", quiet=True)
+    process = in_process("export", out)
     assert process.stdout.splitlines() == [
         str(out / "export" / name) for name in ("tables.npz", "metadata.json")
     ]
@@ -189,28 +181,28 @@ def test_an_address_that_is_taken(run, in_process):
     with reserve("127.0.0.1", 0) as taken:
         taken.listen()
         port = str(taken.getsockname()[1])
-        process = in_process("serve", str(run), "--port", port)
+        process = in_process("serve", run, "--port", port)
     assert_user_error(process, f"127.0.0.1, port {port}, cannot be listened on (Address already in")
 
 
 @pytest.mark.parametrize(
-    "arguments, fragment",
+    "words, fragment",
     [
-        (["--port", "65536"], "--port: it is '65536': it must be a whole number, from 0 to 65535"),
-        (["--workers", "0"], "--workers: it is '0': it must be a whole number, from 1 to 64"),
-        (["--host", "no.such.host.invalid"], "no.such.host.invalid, port 8000, cannot be"),
-        (["--host", "192.0.2.1"], "192.0.2.1, port 8000, cannot be listened on"),
-        (["--allowed-host", "https://a.org"], "'https://a.org': it must be a name, as rec."),
+        ("--port 65536", "--port: it is '65536': it must be a whole number, from 0 to 65535"),
+        ("--workers 0", "--workers: it is '0': it must be a whole number, from 1 to 64"),
+        ("--host no.such.host.invalid", "no.such.host.invalid, port 8000, cannot be"),
+        ("--host 192.0.2.1", "192.0.2.1, port 8000, cannot be listened on"),
+        ("--allowed-host https://a.org", "'https://a.org': it must be a name, as rec."),
     ],
 )
-def test_options(run, in_process, arguments, fragment):
-    assert_user_error(in_process("serve", str(run), *arguments), fragment)
+def test_options(run, in_process, words, fragment):
+    assert_user_error(in_process("serve", run, *words.split()), fragment)
 
 
 def test_without_the_extra_one_line_says_so(run, in_process, monkeypatch):
     monkeypatch.delitem(sys.modules, "d2l_autorec.serving.app")
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    process = in_process("serve", str(run))
+    process = in_process("serve", run)
     assert_user_error(process, "serving needs fastapi: pip install 'd2l_autorec[serve]'")
 
 
@@ -219,7 +211,7 @@ def test_without_export_and_mxnet_one_line_says_so(user_run, in_process, tmp_pat
     hide = WITHOUT_MXNET.partition("runpy.run_module")[0]
     (tmp_path / "sitecustomize.py").write_text(hide)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
-    process = in_process("serve", str(user_run), "--port", "0")
+    process = in_process("serve", user_run, "--port", "0")
     assert process.returncode == 2
     assert "cannot be exported: d2l_autorec needs MXNet" in process.stderr.splitlines()[-1]
 

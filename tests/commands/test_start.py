@@ -11,9 +11,8 @@ import sys
 import termios
 import time
 
-import numpy as np
 import pytest
-from helpers import PACKAGE, finish, parameters
+from helpers import PACKAGE, assert_alike, finish, python
 
 from d2l_autorec.__main__ import COMMANDS
 
@@ -154,9 +153,7 @@ def test_kernels_are_compiled_once_and_that_is_said(tmp_path):
     assert texts[0].count(said) == 1
     assert "compiling" not in texts[1] and "loading MXNet ..." in texts[1]
     assert kept[0] and kept[0] == kept[1]
-    first, second = parameters(tmp_path / "first"), parameters(tmp_path / "second")
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name])
+    assert_alike(tmp_path / "first", tmp_path / "second")
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
@@ -175,14 +172,7 @@ unused = ("requests", "pooch", "scipy.stats", "setuptools", "IPython", "d2l", "a
           "matplotlib.pyplot")
 print([name for name in unused if name in sys.modules])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, *QUICK, "--quiet"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
-    )
+    done = python("-c", program, *QUICK, "--quiet", folder=tmp_path, PYTHONPATH=PACKAGE.parent)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -198,5 +188,5 @@ for verb in {list(COMMANDS)}:
 slow = ("numpy", "scipy", "pandas", "mxnet", "numba", "matplotlib", "optuna", "tqdm")
 print([name for name in slow if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python("-c", program)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

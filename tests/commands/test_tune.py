@@ -10,6 +10,7 @@ from helpers import assert_user_error, own_file, succeeded
 from d2l_autorec.runs import runner
 from d2l_autorec.runs.options import as_texts
 from d2l_autorec.support.errors import Interrupted
+from d2l_autorec.support.files import read_json
 from d2l_autorec.support.texts import as_words
 
 SET = "synthetic:60x80x900"
@@ -32,7 +33,7 @@ def test_three_trials(in_process, tmp_path):
     number = int(winner.name.rsplit("-", 1)[1])
     assert trials.validation[number - 1] == trials.validation.min()
 
-    result = json.loads((winner / "result.json").read_text())
+    result = read_json(winner / "result.json")
     assert f"test RMSE   {result['test_rmse']:.4f}" in process.stdout
     assert (
         f"\nnext        python -m d2l_autorec.recommend t/{winner.name} --user " in process.stdout
@@ -45,7 +46,7 @@ def test_three_trials(in_process, tmp_path):
     more = in_process("tune", *SMALL, "--trials", "4", "--out", "t", "--json")
     found = json.loads(more.stdout)
     assert more.stderr == "" and found["trials"] == 4
-    assert found["options"] == json.loads((folder / "best.json").read_text())
+    assert found["options"] == read_json(folder / "best.json")
     winner = tmp_path / found["result"]["run"] / "result.json"
     assert found["result"]["test_rmse"] == json.loads(winner.read_text())["test_rmse"]
     assert list(pd.read_csv(folder / "trials.csv").validation)[:3] == list(trials.validation)
@@ -94,33 +95,33 @@ def test_no_folder_is_two_things(in_process, tmp_path):
                 assert_user_error(refused, f"{folder} holds a run already", "--out")
 
 
-@pytest.mark.parametrize(
-    "words, fragments",
-    [
-        (["--task", "ranking", "--model", "ease"], ["--task has no effect: --model says what"]),
-        (["--trials", "0"], ["--trials is 0", "at least 1"]),
-        (["--minutes", "-1"], ["--minutes is -1.0", "above 0"]),
-        (["--trials", "3", "--minutes", "1"], ["--trials and --minutes exclude each other"]),
-        (["--kvstore", "dist_sync"], ["--kvstore dist_sync and a search exclude each other"]),
-    ],
-)
-def test_one_line_errors(words, fragments, in_process, tmp_path):
-    assert_user_error(in_process("tune", *words), *fragments)
+REFUSED = {
+    "--task ranking --model ease": ["--task has no effect: --model says what"],
+    "--trials 0": ["--trials is 0", "at least 1"],
+    "--minutes -1": ["--minutes is -1.0", "above 0"],
+    "--trials 3 --minutes 1": ["--trials and --minutes exclude each other"],
+    "--kvstore dist_sync": ["--kvstore dist_sync and a search exclude each other"],
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_one_line_errors(words, in_process, tmp_path):
+    assert_user_error(in_process("tune", *words.split()), *REFUSED[words])
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(
-    "content, fragments",
-    [
-        ("[1]", ["it holds no JSON object"]),
-        ('{"hiden": 8}', ["hiden", "did you mean hidden"]),
-        ('{"hidden": "many"}', ["--hidden is 'many': it must be a whole number"]),
-        ('{"model": "mf", "based": "user"}', ["--based is an option of --model autorec"]),
-    ],
-)
-def test_files_that_are_no_options(content, fragments, in_process, tmp_path):
+NO_OPTIONS = {
+    "[1]": ["it holds no JSON object"],
+    '{"hiden": 8}': ["hiden", "did you mean hidden"],
+    '{"hidden": "many"}': ["--hidden is 'many': it must be a whole number"],
+    '{"model": "mf", "based": "user"}': ["--based is an option of --model autorec"],
+}
+
+
+@pytest.mark.parametrize("content", NO_OPTIONS)
+def test_files_that_are_no_options(content, in_process, tmp_path):
     (tmp_path / "best.json").write_text(content)
-    assert_user_error(in_process("run", "--options", "best.json"), *fragments)
+    assert_user_error(in_process("run", "--options", "best.json"), *NO_OPTIONS[content])
     assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
 
 
@@ -130,6 +131,6 @@ def test_other_ratings_replace_those_of_the_file(in_process, tmp_path):
     (tmp_path / "best.json").write_text(json.dumps(options))
     words = ("--options", "best.json", "--ratings", "mine.csv", "--damping", "3", "--quiet")
     succeeded(in_process("run", *words, "--out", "r"))
-    began = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    began = read_json(tmp_path / "r" / "config.json")["options"]
     given = {"dataset": "auto", "ratings": "mine.csv", "model": "bias", "damping": 3.0}
     assert {name: began[name] for name in given} == given

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2l_autorec.data.clicks import PIECES, REPEATS, Clicks, Fold, clicks_of_parts, prepare_clicks
+from d2l_autorec.data.clicks import PIECES, REPEATS, Clicks, Fold, prepare_clicks
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import load_ratings, read_ratings, synthetic_ratings
-from d2l_autorec.data.splits import leave_last_out, random_split, time_split
+from d2l_autorec.data.splits import leave_last_out, time_split
 from d2l_autorec.support.errors import ConfigError, DataError, DataWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.DataWarning")
@@ -216,18 +216,6 @@ def test_a_split_by_time_by_hand(tmp_path):
 def test_nothing_known_is_held_out():
     with pytest.raises(DataError, match="of 3 held-out clicks none is of a user and an item that"):
         prepare_clicks(log_of(), min_user_clicks=1, split=partial(time_split, test_ratio=0.2))
-
-
-def test_clicks_of_parts():
-    """Ratings that are split become clicks by the threshold; a tenth of training validates."""
-    train, test = random_split(synthetic_ratings(60, 40, 1200), 0.2, 0)
-    clicks = clicks_of_parts(train, test, threshold=3)
-    found = {piece: len(clicks.pairs[piece]) for piece in ("train", "validation_te")}
-    assert sum(found.values()) == (train.values >= 3).sum()
-    assert 0.05 < found["validation_te"] / found["train"] < 0.2
-    assert len(clicks.pairs["test_te"]) == (test.values >= 3).sum()
-    with pytest.raises(DataError, match="test: user .* and in train; .* pairs are in both"):
-        clicks_of_parts(train, train, threshold=3)
 
 
 def test_repeats_of_files_frames_and_ratings_are_merged_alike(tmp_path):

@@ -120,7 +120,7 @@ def test_interrupted_unpack(server, tmp_path, monkeypatch):
 
 
 def test_explicit_data_set_never_falls_back(in_process, tmp_path):
-    process = in_process("run", "--dataset", "ml-100k", "--data-dir", str(tmp_path / "none"))
+    process = in_process("run", "--dataset", "ml-100k", "--data-dir", "none")
     assert_user_error(process, "ml-100k is not in", "--data-dir or D2L_AUTOREC_DATA")
     assert not (tmp_path / "runs").exists()
 
@@ -139,14 +139,18 @@ def test_generated_set_has_the_shape_of_the_real_one():
     assert ratings.fingerprint != sources.synthetic_ratings(seed=1).fingerprint
 
 
+A_HALF = "the number must be from 20 to 100, half of all pairs"
+TWO_OR_MORE = "there must be 2 or more of both, and not more than 2147483647"
+
+
 @pytest.mark.parametrize(
     "shape, allowed",
     [
-        ((10, 20, 19), "the number must be from 20 to 100, half of all pairs"),
-        ((10, 20, 150), "the number must be from 20 to 100, half of all pairs"),
-        ((0, 0, 0), "there must be 2 or more of both, and not more than 2147483647"),
-        ((1, 2, 2), "there must be 2 or more of both, and not more than 2147483647"),
-        ((2, 2**31, 2**31), "there must be 2 or more of both, and not more than 2147483647"),
+        ((10, 20, 19), A_HALF),
+        ((10, 20, 150), A_HALF),
+        ((0, 0, 0), TWO_OR_MORE),
+        ((1, 2, 2), TWO_OR_MORE),
+        ((2, 2**31, 2**31), TWO_OR_MORE),
     ],
 )
 def test_impossible_generated_sets(shape, allowed):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error, written
+from helpers import assert_user_error, ids_of, written
 
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import read_ratings, read_train_and_test
@@ -19,8 +19,7 @@ REVERSED = [row[::-1] for row in ROWS]
 
 
 def triples(ratings):
-    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
-    return list(zip(users, items, ratings.values.tolist()))
+    return list(zip(*ids_of(ratings), ratings.values.tolist()))
 
 
 def text_of(separator, header=None, rows=ROWS):
@@ -82,11 +81,7 @@ MALFORMED = {
     "empty file": ("", "", "is empty", "each line must hold"),
     "only a header": ("user,item,rating", "", "no line follows the header"),
     "blanks after a header": ("user,item,rating\n\n \n", "", "no line follows the header"),
-    "one column": (
-        "1\n2\n3\n",
-        "",
-        "line 1: 1 column (separated by '::'), needed are user,",
-    ),
+    "one column": ("1\n2\n3\n", "", "line 1: 1 column (separated by '::'), needed are user,"),
     "unknown header": ("a,b,c\n1,10,4\n", "", "line 1: no column for user", "--columns"),
     "column not in header": (
         PLAIN,

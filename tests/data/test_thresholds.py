@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error
+from helpers import assert_user_error, ids_of, succeeded
 
 from d2l_autorec.data.clicks import prepare_clicks
 from d2l_autorec.data.ratings import Ratings
@@ -41,8 +41,7 @@ def test_what_is_a_click(name):
     clicks = prepare_clicks(ratings, min_user_clicks=1, heldout_users=2)
 
     clicked = frame[frame.rating >= threshold]
-    found = clicks.interactions()
-    pairs = set(zip(found.user_ids[found.users].tolist(), found.item_ids[found.items].tolist()))
+    pairs = set(zip(*(ids.tolist() for ids in ids_of(clicks.interactions()))))
     assert pairs == set(zip(clicked.user, clicked.item))
     assert clicks.dropped["below the threshold"] == len(frame) - len(clicked)
     said = f"{len(frame):,} rows made {len(clicked):,} clicks"
@@ -68,8 +67,7 @@ def test_another_scale_is_asked_about(name):
 def test_the_command_prints_it_and_speaks_of_clicks(tmp_path, in_process):
     of_levels([0, 1]).to_csv(tmp_path / "zero.csv", index=False)
     given = ["--model", "popularity", "--min-user-clicks", "1", "--ratings"]
-    process = in_process("run", *given, "zero.csv", "--out", "zero")
-    assert process.returncode == 0, process.stderr
+    process = succeeded(in_process("run", *given, "zero.csv", "--out", "zero"))
     assert "480 rows made 240 clicks: ratings of 1 or more" in process.stderr
     assert "trained on rating" not in process.stderr
     assert "240 clicks" in process.stdout

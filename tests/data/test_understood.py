@@ -3,14 +3,13 @@
 import bz2
 import csv
 import io
-import json
 import os
 import unicodedata
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error, written
+from helpers import assert_user_error, ids_of, written
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from d2l_autorec.data.ids import IdMap
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.support.errors import DataError
+from d2l_autorec.support.files import read_json
 
 # name: (content, what the line of what was recognised holds, user ids of the rows[, options])
 UNDERSTOOD = {
@@ -48,6 +48,7 @@ UNDERSTOOD = {
     "found again below": ("a,x\na,y\nb,x\n", "no header", ["a", "a", "b"], {"implicit": True}),
     "separators at the end": ("7,2,3,\n7,3,4,\n8,3,5,\n", "no timestamps", [7, 7, 8]),
     "two bars": ("7||2||3\n8||3||4\n", "separated by '||'", [7, 8]),
+    "empty field": ("7|1||3\n8|2||3\n", "2 items", [7, 8], {"columns": "user=0,item=1,rating=3"}),
     "control character": ("7\x012\x013\n8\x013\x014\n", "", [7, 8]),
     "quoted #": ('1,10,4\n"#x",20,3\n', "no header", ["1", "#x"]),
     "no quotes": ('u1\t5" nails\t3\nu2\t"big" nail\t4\n', "", ["u1", "u2"], {"quotes": False}),
@@ -129,7 +130,7 @@ def test_what_csv_writes_is_read_back_or_refused(tmp_path_factory, pairs, quotin
         blank, alike = "" in sum(stripped, ()), len(set(stripped)) < len(pairs)
         assert blank or alike or inside or comment, error
         return
-    found = zip(ratings.user_ids[ratings.users], ratings.item_ids[ratings.items], ratings.values)
+    found = zip(*ids_of(ratings), ratings.values)
     assert [(str(user), str(item), value) for user, item, value in found] == [
         (*pair, 1 + k % 5) for k, pair in enumerate(stripped)
     ]
@@ -177,7 +178,7 @@ def test_what_is_no_file_is_refused_and_does_not_hang(in_process, tmp_path):
         ("x" * 5000, "cannot be read (File name too long)"),
         (tmp_path, "cannot be read (Is a directory)"),
     ):
-        assert_user_error(in_process("run", "--ratings", str(path)), message)
+        assert_user_error(in_process("run", "--ratings", path), message)
 
 
 @pytest.mark.parametrize("model", ["autorec", "mult-dae"])
@@ -185,7 +186,7 @@ def test_a_run_says_and_records_what_was_recognised(in_process, tmp_path, model)
     path = written(tmp_path, "".join(f"u{k % 11},i{k % 13},{1 + k % 5}\n" for k in range(143)))
     options = ["--min-user-clicks", "1", "--heldout-users", "1"] if model == "mult-dae" else []
     arguments = ["--model", model, "--ratings", str(path), *"--epochs 1 --hidden 4".split()]
-    process = in_process("run", *arguments, *options, "--out", str(tmp_path / "a"))
+    process = in_process("run", *arguments, *options, "--out", "a")
     said = (
         "mine.csv: separated by ',', no header; user = column 0 (as u0), item = column 1 (as "
         "i0), rating = column 2 (as 1), no timestamps; 143 ratings of 11 users x 13 items, scale "
@@ -194,7 +195,7 @@ def test_a_run_says_and_records_what_was_recognised(in_process, tmp_path, model)
     if model == "mult-dae":
         said += "; 143 rows made 56 clicks: ratings of 4 or more"
     assert process.returncode == 0 and process.stderr.count(said + "\n") == 1, process.stderr
-    recorded = json.loads((tmp_path / "a" / "config.json").read_text())["data"]["origin"]
+    recorded = read_json(tmp_path / "a" / "config.json")["data"]["origin"]
     assert recorded == said
-    quiet = in_process("run", *arguments, *options, "--quiet", "--out", str(tmp_path / "b"))
+    quiet = in_process("run", *arguments, *options, "--quiet", "--out", "b")
     assert quiet.returncode == 0 and said not in quiet.stderr

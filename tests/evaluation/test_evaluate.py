@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as onp
 import pytest
+from helpers import cpus
 from mxnet import np
 from scipy import sparse
 
@@ -34,7 +35,7 @@ ERRORS = onp.array([4 - 2 * 1, 2 - 2 * 11, 5 - 2 * 18])  # hand-computed
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 @pytest.mark.parametrize("kind", [np.array, sparse.csr_matrix, onp.array])
 def test_rmse(devices, batch_size, kind):
-    contexts = [mx.cpu(i) for i in range(devices)]
+    contexts = cpus(devices)
     result = evaluator(double, batches(batch_size), kind(TEST), contexts)
     assert result == pytest.approx(onp.sqrt((ERRORS**2).mean()), rel=1e-6)
 
@@ -77,7 +78,7 @@ def parts(offset=0.0):
 def test_cold_ratings_get_the_fallback(based, offset, devices):
     """A net that says 7 on the training scale, which starts at 1 where the user's has 0 or less."""
     train, test = parts(offset)
-    evaluation = RatingEvaluation(train, test, [mx.cpu(i) for i in range(devices)], based)
+    evaluation = RatingEvaluation(train, test, cpus(devices), based)
     seven = 7.0 - train.offset  # on the user's scale
     # (user 1, item 1) is known; item 3 is cold: user 0's mean; user 3 is cold: item 0's mean;
     # both are cold: the global mean

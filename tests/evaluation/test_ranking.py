@@ -5,20 +5,13 @@ import math
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import cpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse as sp
 
-from d2l_autorec.evaluation.metrics import (
-    METRICS,
-    coverage_at,
-    diversity_at,
-    gini_at,
-    hits_at,
-    likeness_to_better,
-    mean_and_error,
-    novelty_at,
-)
+from d2l_autorec.evaluation import metrics
 from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
 from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog.popularity import PopularityConfig
@@ -70,12 +63,12 @@ def test_metrics_equal_the_plain_ones(problem, k):
     scores, fold_in, held_out = problem
     counted = np.diff(held_out.indptr) > 0
     scores, fold_in, held_out = scores[counted], fold_in[counted], held_out[counted]
-    hits = hits_at(rank(scores.copy(), fold_in, k), held_out)
+    hits = metrics.hits_at(rank(scores.copy(), fold_in, k), held_out)
     relevant = np.diff(held_out.indptr)
     expected = [plain_metrics(*user, k) for user in lists_of(scores, fold_in, held_out)]
-    for name, metric in METRICS.items():
+    for name, metric in metrics.METRICS.items():
         wanted = [user[name] for user in expected]
-        np.testing.assert_allclose(metric(hits, relevant, k), wanted, rtol=1e-12, err_msg=name)
+        assert_allclose(metric(hits, relevant, k), wanted, rtol=1e-12, err_msg=name)
 
 
 @settings(max_examples=100)
@@ -83,24 +76,24 @@ def test_metrics_equal_the_plain_ones(problem, k):
 def test_top_items_with_ties(problem, k):
     scores = problem[0]
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(top_items(scores, k), expected)
+    assert_array_equal(top_items(scores, k), expected)
 
 
 def test_ndcg_and_recall_by_hand():
     hits = np.array([[True, False, True], [False, False, False], [True, True, True]])
     relevant = np.array([2, 1, 9])
-    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 3), [1, 0, 1])
-    np.testing.assert_allclose(
-        METRICS["ndcg"](hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), 0, 1]
+    assert_allclose(metrics.METRICS["recall"](hits, relevant, 3), [1, 0, 1])
+    assert_allclose(
+        metrics.METRICS["ndcg"](hits, relevant, 3), [1.5 / (1 + 1 / math.log2(3)), 0, 1]
     )
-    np.testing.assert_allclose(METRICS["recall"](hits, relevant, 2), [0.5, 0, 1])
+    assert_allclose(metrics.METRICS["recall"](hits, relevant, 2), [0.5, 0, 1])
 
 
 def test_coverage_by_hand():
     """Of ten items, the first two of each user are 1, 2 and 3; a user may have only one."""
     ranked = np.array([[1, 2, 7], [2, 3, 8], [3, -1, -1]])
-    assert coverage_at(ranked, 10, 2) == 0.3
-    assert coverage_at(ranked, 10, 100) == 0.5
+    assert metrics.coverage_at(ranked, 10, 2) == 0.3
+    assert metrics.coverage_at(ranked, 10, 100) == 0.5
 
 
 # Items 0 to 3 are clicked by all four users, by the first two, by the last and by the first.
@@ -110,9 +103,9 @@ RANKED = np.array([[0, 1, 2], [3, 1, -1], [2, -1, -1]])
 
 def test_novelty_by_hand():
     """Bits of the items are log2 of 4/4, 4/2, 4/1 and 4/1."""
-    np.testing.assert_allclose(novelty_at(RANKED, TRAIN, 1), [0, 2, 2])
-    np.testing.assert_allclose(novelty_at(RANKED, TRAIN, 3), [(0 + 1 + 2) / 3, (2 + 1) / 2, 2])
-    assert np.isnan(novelty_at(np.array([[-1]]), TRAIN, 1)).all()
+    assert_allclose(metrics.novelty_at(RANKED, TRAIN, 1), [0, 2, 2])
+    assert_allclose(metrics.novelty_at(RANKED, TRAIN, 3), [(0 + 1 + 2) / 3, (2 + 1) / 2, 2])
+    assert np.isnan(metrics.novelty_at(np.array([[-1]]), TRAIN, 1)).all()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +118,7 @@ def test_novelty_by_hand():
 )
 def test_gini_by_hand(ranked, k, expected):
     """Of four items; in the last case the counts are 1, 1, 2, 3."""
-    assert gini_at(np.array(ranked), 4, k) == pytest.approx(expected)
+    assert metrics.gini_at(np.array(ranked), 4, k) == pytest.approx(expected)
 
 
 @settings(deadline=None, max_examples=50)
@@ -134,7 +127,7 @@ def test_diversity_equals_a_plain_one(problem, k):
     scores, fold_in, train = problem
     ranked = rank(scores.copy(), fold_in, k)
     columns = train.toarray().T
-    found = diversity_at(likeness_to_better(ranked, train), ranked, k)
+    found = metrics.diversity_at(metrics.likeness_to_better(ranked, train), ranked, k)
     for items, value in zip(ranked, found):
         chosen = columns[items[items >= 0]].astype(float)
         lengths = np.maximum(np.linalg.norm(chosen, axis=1), 1)
@@ -144,15 +137,15 @@ def test_diversity_equals_a_plain_one(problem, k):
 
 
 def test_mean_and_standard_error():
-    assert mean_and_error(np.array([1.0, np.nan, 3.0])) == (2, 1 / math.sqrt(2))
-    assert all(map(math.isnan, mean_and_error(np.array([np.nan]))))
+    assert metrics.mean_and_error(np.array([1.0, np.nan, 3.0])) == (2, 1 / math.sqrt(2))
+    assert all(map(math.isnan, metrics.mean_and_error(np.array([np.nan]))))
 
 
 def test_scores_that_are_no_numbers_are_no_hits():
     scores = np.full((1, 5), np.nan, dtype="float32")
     ranked = rank(scores, sp.csr_matrix((1, 5)), 3)
     assert ranked.tolist() == [[-1, -1, -1]]
-    assert not hits_at(ranked, sp.csr_matrix(np.ones((1, 5)))).any()
+    assert not metrics.hits_at(ranked, sp.csr_matrix(np.ones((1, 5)))).any()
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +159,7 @@ def clicks():
 @pytest.fixture(scope="module")
 def net(clicks):
     net = MultVAE((20, 5), clicks[0].shape[1])
-    net.initialize(mx.init.Normal(), ctx=[mx.cpu(i) for i in range(3)])
+    net.initialize(mx.init.Normal(), ctx=cpus(3))
     return net
 
 
@@ -185,7 +178,7 @@ def test_a_report_has_every_metric_at_every_cut_off(clicks):
     scores = scorer(fold_in.toarray())
     for k in cut_offs:
         users = [plain_metrics(*user, k) for user in lists_of(scores, fold_in, held_out) if user[2]]
-        for name in METRICS:
+        for name in metrics.METRICS:
             values = [user[name] for user in users]
             assert report[f"test_{name}@{k}"] == pytest.approx(np.mean(values)), (name, k)
             error = np.std(values) / math.sqrt(34)
@@ -210,7 +203,7 @@ def test_the_report_counts_users(clicks, net):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_devices_and_blocks_do_not_matter(clicks, net, count, batchify):
     whole = RankingEvaluation(*clicks, [mx.cpu()], batch_size=100)(net)
-    devices = [mx.cpu(i) for i in range(count)]
+    devices = cpus(count)
     for batch_size in (11, 33, 100):  # 33: the last block has fewer rows than devices
         found = RankingEvaluation(*clicks, devices, batchify, batch_size)(net)
         assert found == pytest.approx(whole, abs=1e-9)

@@ -4,6 +4,7 @@ import numpy as onp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse as sp
 
 from d2l_autorec import kernels
@@ -82,10 +83,7 @@ def float64_of(layers):
 # (function, its slope) of hidden units, by the input
 REFERENCE = {
     "identity": (lambda z: z, onp.ones_like),
-    "sigmoid": (
-        lambda z: 1 / (1 + onp.exp(-z)),
-        lambda z: onp.exp(-z) / (1 + onp.exp(-z)) ** 2,
-    ),
+    "sigmoid": (lambda z: 1 / (1 + onp.exp(-z)), lambda z: onp.exp(-z) / (1 + onp.exp(-z)) ** 2),
     "tanh": (onp.tanh, lambda z: 1 / onp.cosh(z) ** 2),
     "relu": (lambda z: onp.maximum(z, 0), lambda z: (z > 0).astype("float64")),
 }
@@ -134,16 +132,16 @@ def test_twenty_steps_equal_those_of_float64(shape, activation, wd):
         sums = take(step, batch_of(x), key, adam_rates(LR, t))
 
         mask = dropout_mask(key, rows, units, 0.2)
-        onp.testing.assert_allclose(
+        assert_allclose(
             sums, reference_step(expected, moments, x, mask, activation, wd, t), rtol=1e-4
         )
 
     for name, array, wanted in zip(Layers._fields, parameters, expected):
-        onp.testing.assert_allclose(array, wanted, rtol=2e-4, atol=2e-4, err_msg=name)
+        assert_allclose(array, wanted, rtol=2e-4, atol=2e-4, err_msg=name)
     for mean, wanted in zip(step.states[0], moments[0]):
-        onp.testing.assert_allclose(mean, wanted, rtol=2e-3, atol=2e-5)
+        assert_allclose(mean, wanted, rtol=2e-3, atol=2e-5)
     for variance, wanted in zip(step.states[1], moments[1]):
-        onp.testing.assert_allclose(variance, wanted, rtol=2e-3, atol=2e-6)
+        assert_allclose(variance, wanted, rtol=2e-3, atol=2e-6)
 
 
 def rates(rule, t):
@@ -172,7 +170,7 @@ def test_no_bit_depends_on_the_threads(threads, every_share, count, rule):
 
     assert shared_sums == alone_sums
     for one, other in zip(all_of(alone), all_of(shared)):
-        onp.testing.assert_array_equal(one, other)
+        assert_array_equal(one, other)
 
 
 def all_of(step):
@@ -200,7 +198,7 @@ def test_activations_of_large_and_small_numbers():
         numba_fused._activate(out, number)
         with onp.errstate(over="ignore"):
             expected = REFERENCE[name][0](z.astype("float32").astype("float64"))
-        onp.testing.assert_allclose(out, expected, rtol=0, atol=3e-7, err_msg=name)
+        assert_allclose(out, expected, rtol=0, atol=3e-7, err_msg=name)
 
 
 # Masks
@@ -241,4 +239,4 @@ def test_a_mask_equals_the_one_of_integers(path, rows, units, rate, first_row):
     assert int(dropout_key(seed, epoch, step)) == key
     mask = dropout_mask(dropout_key(seed, epoch, step), rows, units, rate, first_row)
     assert mask.dtype == onp.float32
-    onp.testing.assert_array_equal(mask, expected)
+    assert_array_equal(mask, expected)

@@ -1,15 +1,14 @@
 """The sparse kernels against NumPy, and the sparse network against the dense one."""
 
-import subprocess
-import sys
-
 import mxnet as mx
 import numpy as onp
 import pytest
+from helpers import python, succeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse as sp
 
 from d2l_autorec import AutoRec, kernels
@@ -23,16 +22,11 @@ from d2l_autorec.models.mf import MF
 from d2l_autorec.models.sparse_autorec import SparseAutoRec
 from d2l_autorec.runs.experiment import choose_kernel
 from d2l_autorec.support.errors import ConfigError, DataWarning
+from d2l_autorec.training import losses
 from d2l_autorec.training.callbacks import Callback, StepSeed
 from d2l_autorec.training.fused import AutoRecSteps, FactorSteps
 from d2l_autorec.training.loaders import BATCHES, PairRows, Pairs, train_loader
 from d2l_autorec.training.loop import Training, fit
-from d2l_autorec.training.losses import (
-    MaskedL2Loss,
-    MaskedRootLoss,
-    MultinomialLoss,
-    PenalizedL2Loss,
-)
 
 
 @st.composite
@@ -67,30 +61,30 @@ def test_kernels_equal_numpy(problem):
     rows, columns = matrix.nonzero()
     out = onp.empty_like(hidden)
     kernels.weighted_columns(*batch.groups, matrix.data, weight, bias, out)
-    onp.testing.assert_allclose(out, x @ weight + bias, **close)
+    assert_allclose(out, x @ weight + bias, **close)
     products = onp.empty(matrix.nnz, dtype="float32")
     kernels.masked_products(*batch.groups, hidden, weight, column_bias, products)
-    onp.testing.assert_allclose(products, (hidden @ weight.T + column_bias)[rows, columns], **close)
+    assert_allclose(products, (hidden @ weight.T + column_bias)[rows, columns], **close)
     gradient = onp.empty_like(weight)
     kernels.weight_gradient(*batch.groups, matrix.data, hidden, gradient)
-    onp.testing.assert_allclose(gradient, x.T @ hidden, **close)
+    assert_allclose(gradient, x.T @ hidden, **close)
 
 
 @settings(max_examples=30)
 @given(problems(), st.sampled_from([0.1, 1, 300]))
 def test_multinomial_likelihood_equals_that_of_dense_rows(problem, spread):
     matrix, weight, _, _, hidden = problem
-    dense, losses, gradients = np.array(matrix.toarray()), [], []
+    dense, found, gradients = np.array(matrix.toarray()), [], []
     for label in (dense, CSRBatch.of(matrix)):
         logits = np.array(hidden @ weight.T * spread)
         logits.attach_grad()
         with autograd.record():
-            loss = MultinomialLoss()(logits, label) * np.arange(1, len(hidden) + 1)
+            loss = losses.MultinomialLoss()(logits, label) * np.arange(1, len(hidden) + 1)
         loss.backward()
-        losses.append(loss.asnumpy())
+        found.append(loss.asnumpy())
         gradients.append(logits.grad.asnumpy())
-    onp.testing.assert_allclose(*losses, rtol=1e-4, atol=1e-3)
-    onp.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
+    assert_allclose(*found, rtol=1e-4, atol=1e-3)
+    assert_allclose(*gradients, rtol=1e-4, atol=1e-3)
 
 
 @settings(max_examples=30)
@@ -100,7 +94,7 @@ def test_rows_that_are_chosen_of_a_matrix(problem, data):
     numbers = onp.array(data.draw(st.lists(st.integers(0, matrix.shape[0] - 1), min_size=1)))
     rows = BATCHES["sparse"](matrix)(numbers)
     assert rows.indptr.dtype == rows.indices.dtype == "int32"
-    onp.testing.assert_array_equal(as_csr(rows).toarray(), matrix[numbers].toarray())
+    assert_array_equal(as_csr(rows).toarray(), matrix[numbers].toarray())
 
 
 class Losses(Callback):
@@ -122,7 +116,7 @@ def trained(kernel, matrix, root=False, optimizer="adam", dropout=0.05, lr=0.001
     trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": lr, "wd": 1e-5})
 
     loader = train_loader(matrix, 32, 0, BATCHES["dense" if kernel == "dense" else "sparse"])
-    loss = MaskedRootLoss() if root else MaskedL2Loss()
+    loss = losses.MaskedRootLoss() if root else losses.MaskedL2Loss()
     training = Training(net, loader, loss, trainer, [mx.cpu()])
     if kernel == "fused":
         training.step = AutoRecSteps(SparseAutoRec(net).one_hidden(), "root" if root else "l2")
@@ -157,7 +151,7 @@ def test_every_kernel_trains_the_same_network(based, others, options):
     tolerance = 5e-4 if options.get("root") else 1e-4
     for kernel in others:
         found = trained(kernel, matrix, **options)
-        onp.testing.assert_allclose(found[1], dense[1], rtol=tolerance)
+        assert_allclose(found[1], dense[1], rtol=tolerance)
         for ours, theirs in zip(found[0], dense[0]):
             assert onp.abs(ours - theirs).max() <= tolerance * onp.abs(theirs).max()
         for ours, theirs in zip(found[2], dense[2]):
@@ -175,7 +169,7 @@ def factorized(compiled, optimizer, wd, penalty, centred):
     trainer = gluon.Trainer(net.collect_params(), optimizer, {"learning_rate": 0.01, "wd": wd})
 
     loader = train_loader(Pairs.of(ratings), 256, 0, PairRows)
-    training = Training(net, loader, PenalizedL2Loss(), trainer, [mx.cpu()])
+    training = Training(net, loader, losses.PenalizedL2Loss(), trainer, [mx.cpu()])
     if compiled:
         training.step = FactorSteps(net)
     recorded = Losses()
@@ -189,9 +183,9 @@ def test_the_compiled_factorization_is_that_of_autograd(
     optimizer, wd, penalty, centred, monkeypatch
 ):
     options = optimizer, wd, penalty, centred
-    expected, losses = factorized(False, *options)
-    found, compiled_losses = factorized(True, *options)
-    onp.testing.assert_allclose(compiled_losses, losses, rtol=1e-4)
+    expected, of_autograd = factorized(False, *options)
+    found, compiled = factorized(True, *options)
+    assert_allclose(compiled, of_autograd, rtol=1e-4)
     for ours, theirs in zip(found, expected):
         assert onp.abs(ours - theirs).max() <= 1e-4 * onp.abs(theirs).max()
 
@@ -223,9 +217,7 @@ for kernel in ("dense", "sparse"):
 
 def test_a_pool_after_a_training_computes_or_says_why_it_cannot():
     """Where a process is forked, numba ends it, and the pool would wait for ever."""
-    words = [sys.executable, "-c", FORKED]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(python("-c", FORKED))
     assert done.stdout.startswith("sparse ") and "get_context('spawn')" in done.stdout
     assert "Terminating" not in done.stderr
 

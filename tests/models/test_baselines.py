@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import train_run
+from helpers import items_in, train_into
 from scipy import sparse as sp
 
 from d2l_autorec.data.clicks import prepare_clicks
@@ -18,7 +18,6 @@ from d2l_autorec.models.catalog import ease, ials, item_knn
 from d2l_autorec.models.catalog.ease import EASEConfig, gram_matrix, solve
 from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.options import shown
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.runs.result import final_command
 from d2l_autorec.serving.export import export_run
@@ -105,7 +104,7 @@ def run(request, tmp_path_factory):
     """A run whose options were chosen, opened again."""
     out = tmp_path_factory.mktemp(request.param) / "run"
     options = dict(dataset="synthetic:200x80x5000", heldout_users=30, quiet=True, cpus=1)
-    train_run(make_config({"model": request.param, "out": str(out), **options}))
+    train_into(out, model=request.param, **options)
     return load_run(out)
 
 
@@ -130,7 +129,7 @@ def test_what_was_chosen_is_told_and_best(run):
 
 def assert_same(found, wanted):
     """The tables are float32."""
-    assert [each.item for each in found] == [each.item for each in wanted]
+    assert items_in(found) == items_in(wanted)
     scores = [each.score for each in wanted]
     assert len(found) == 5 and [each.score for each in found] == pytest.approx(scores, rel=1e-6)
 
@@ -153,7 +152,7 @@ def test_exported_tables_answer_as_the_library(run):
     scores = run.net.scorer().scores(row)[0]
     scores[:4] = -np.inf
     best = np.argsort(-scores, kind="stable")[:5]
-    found = [each.item for each in run.recommend_new_user(some, 5)]
+    found = items_in(run.recommend_new_user(some, 5))
     assert found == run.ratings.item_ids[best].tolist()
 
 

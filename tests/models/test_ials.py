@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import sparse as sp
 
 from d2l_autorec import kernels
@@ -38,8 +39,8 @@ def loss(clicks, users, items, penalty, weight):
 def test_a_half_sweep_equals_dense_solutions(size):
     factors = np.random.default_rng(0).normal(0, 0.5, (30, size)).astype("float32")
     expected = dense_solutions(CLICKS.toarray(), factors.astype(float), 0.02, 0.3)
-    np.testing.assert_allclose(ials.solved(CLICKS, factors, 0.02, 0.3), expected, atol=2e-5)
-    np.testing.assert_allclose(FoldIn(factors, 0.02, 0.3).vectors(CLICKS), expected, atol=2e-6)
+    assert_allclose(ials.solved(CLICKS, factors, 0.02, 0.3), expected, atol=2e-5)
+    assert_allclose(FoldIn(factors, 0.02, 0.3).vectors(CLICKS), expected, atol=2e-6)
 
 
 def test_sweeps_equal_dense_ones_and_lower_the_loss():
@@ -50,8 +51,8 @@ def test_sweeps_equal_dense_ones_and_lower_the_loss():
         reached.append(loss(clicks, users, items, 0.02, 0.3))
         items = dense_solutions(clicks.T, users, 0.02, 0.3)
         found = IALSConfig(**{**SMALL, "sweeps": sweeps}).fit(CLICKS)
-        np.testing.assert_allclose(found.items, items, atol=1e-4)
-        np.testing.assert_allclose(
+        assert_allclose(found.items, items, atol=1e-4)
+        assert_allclose(
             found.scores(CLICKS), dense_solutions(clicks, items, 0.02, 0.3) @ items.T, atol=1e-4
         )
     assert reached == sorted(reached, reverse=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from scipy import sparse as sp
 
 from d2l_autorec.models.catalog import item_knn
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.Data
 def test_cosines_by_hand():
     found = ItemKNNConfig(neighbors=2, weighting="cosine").fit(TINY).weights.toarray()
     a, b, c = 2 / np.sqrt(3 * 2), 1 / np.sqrt(3), 1 / np.sqrt(2)  # of items 0 and 1, 0 and 2, ...
-    np.testing.assert_allclose(found, [[0, a, b], [a, 0, c], [b, c, 0]], rtol=1e-6)
+    assert_allclose(found, [[0, a, b], [a, 0, c], [b, c, 0]], rtol=1e-6)
 
 
 def test_the_nearest_of_each_item_by_hand():
@@ -30,7 +31,7 @@ def test_bm25_by_hand():
     users, items = dense.sum(axis=1), dense.sum(axis=0)
     idf = np.log(30) - np.log(1 + users)
     length = 1 - 0.2 + 0.2 * items / items.mean()
-    np.testing.assert_allclose(found, dense * idf[:, None] * 2.2 / (1.2 * length + 1), rtol=1e-5)
+    assert_allclose(found, dense * idf[:, None] * 2.2 / (1.2 * length + 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("weighting", item_knn.WEIGHTINGS)
@@ -45,8 +46,8 @@ def test_weights_equal_those_of_a_dense_matrix(monkeypatch, weighting, size, cel
 
     found = ItemKNNConfig(neighbors=size, weighting=weighting).fit(CLICKS)
     expected = np.where(ranks < size, similarities, 0)
-    np.testing.assert_allclose(found.weights.toarray(), expected, atol=1e-6)
-    np.testing.assert_allclose(found.scores(CLICKS), CLICKS @ expected, rtol=1e-5, atol=1e-6)
+    assert_allclose(found.weights.toarray(), expected, atol=1e-6)
+    assert_allclose(found.scores(CLICKS), CLICKS @ expected, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_not_given_is_chosen():

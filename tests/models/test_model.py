@@ -3,7 +3,9 @@
 import mxnet as mx
 import numpy as onp
 import pytest
+from helpers import cpus, values_of
 from mxnet import autograd, np
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from d2l_autorec import AutoRec
@@ -43,13 +45,13 @@ def forward(net, training, device=None):
 @pytest.mark.parametrize("order", [(True, False, True), (False, True, False)])
 @pytest.mark.parametrize("devices", [1, 3])
 def test_mask_in_training_only(hybridize, order, devices):
-    contexts = [mx.cpu(i) for i in range(devices)]
+    contexts = cpus(devices)
     net = make_net(contexts)
     net.hybridize(hybridize)
     for training in order:
         for device in contexts:
             expected = RECONSTRUCTION * onp.sign(X) if training else RECONSTRUCTION
-            onp.testing.assert_allclose(forward(net, training, device), expected, rtol=1e-6)
+            assert_allclose(forward(net, training, device), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("hybridize", [False, True])
@@ -58,7 +60,7 @@ def test_dropout_in_training_only(hybridize, first):
     net = make_net(dropout=0.5)
     net.hybridize(hybridize)
     forward(net, first)
-    onp.testing.assert_allclose(forward(net, False), RECONSTRUCTION, rtol=1e-6)
+    assert_allclose(forward(net, False), RECONSTRUCTION, rtol=1e-6)
     trained = {forward(net, True)[0, 0] for _ in range(20)}
     assert len(trained) > 1
 
@@ -70,14 +72,12 @@ def test_gradients_of_observed_entries_only():
         loss = mx.gluon.loss.L2Loss()(net(x), x)
     loss.backward()
     error = (RECONSTRUCTION - X) * (X > 0) / 3  # d(0.5 mean over 3 users)
-    onp.testing.assert_allclose(loss.asnumpy(), 1.5 * (error**2).sum(1), rtol=1e-5)
-    onp.testing.assert_allclose(net.decoder.weight.grad().asnumpy(), error.T @ HIDDEN, rtol=1e-5)
-    onp.testing.assert_allclose(net.decoder.bias.grad().asnumpy(), error.sum(0), rtol=1e-5)
+    assert_allclose(loss.asnumpy(), 1.5 * (error**2).sum(1), rtol=1e-5)
+    assert_allclose(net.decoder.weight.grad().asnumpy(), error.T @ HIDDEN, rtol=1e-5)
+    assert_allclose(net.decoder.bias.grad().asnumpy(), error.sum(0), rtol=1e-5)
     pre = error @ W * HIDDEN * (1 - HIDDEN)
-    onp.testing.assert_allclose(
-        net.encoder.weight.grad().asnumpy(), X.T @ pre, rtol=1e-5, atol=1e-7
-    )
-    onp.testing.assert_allclose(net.encoder.bias.grad().asnumpy(), pre.sum(0), rtol=1e-5, atol=1e-7)
+    assert_allclose(net.encoder.weight.grad().asnumpy(), X.T @ pre, rtol=1e-5, atol=1e-7)
+    assert_allclose(net.encoder.bias.grad().asnumpy(), pre.sum(0), rtol=1e-5, atol=1e-7)
 
 
 FUNCTIONS = {
@@ -98,13 +98,13 @@ def test_deep_network_by_numpy(encoder, decoder, hybridize):
     net = DeepAutoRec((4, 3, 4), 3, 0.0, encoder, decoder)
     net.initialize(mx.init.Normal(0.5))
     net.hybridize(hybridize)
-    w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    w = values_of(net)
     g, h = FUNCTIONS[encoder], X @ w["encoder.weight"] + w["encoder.bias"]
     for layer in (0, 1):
         h = g(h) @ w[f"inner.{layer}.0.weight"].T + w[f"inner.{layer}.0.bias"]
     out = FUNCTIONS[decoder](g(h) @ w["decoder.weight"].T + w["decoder.bias"])
     out = {"sigmoid": 1 + 4 * out, "tanh": 3 + 2 * out}.get(decoder, out)
-    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=2e-5, atol=1e-6)
+    assert_allclose(net(np.array(X)).asnumpy(), out, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("decoder", [name for name in FUNCTIONS if name != "identity"])
@@ -113,9 +113,9 @@ def test_rating_activation_in_numpy_is_that_of_the_layer_and_has_an_inverse(deco
     layer_says = layer(np.array(z)).asnumpy()
     found = layer.function(z)
     assert found.dtype == onp.float32
-    onp.testing.assert_allclose(found, layer_says, rtol=1e-6, atol=1e-6)
+    assert_allclose(found, layer_says, rtol=1e-6, atol=1e-6)
     ratings = onp.array([1.2, 3.0, 4.7], "float32")
-    onp.testing.assert_allclose(layer.function(layer.function.inverse(ratings)), ratings, rtol=1e-5)
+    assert_allclose(layer.function(layer.function.inverse(ratings)), ratings, rtol=1e-5)
 
 
 def test_tied_weights_are_one_parameter():
@@ -123,7 +123,7 @@ def test_tied_weights_are_one_parameter():
     net.initialize()
     net.encoder.weight.set_data(np.array(V))
     expected = 1 / (1 + onp.exp(-(X @ V))) @ V.T
-    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), expected, rtol=1e-5)
+    assert_allclose(net(np.array(X)).asnumpy(), expected, rtol=1e-5)
     assert len(list(net.collect_params())) == 3
 
 
@@ -132,13 +132,13 @@ def test_the_encoder_reads_scaled_ratings(scale):
     net = DeepAutoRec((4,), 3, 0.0)
     net.input_scale = scale
     net.initialize(mx.init.Normal(0.3))
-    w = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    w = values_of(net)
     pre = scale * X @ w["encoder.weight"] + w["encoder.bias"]
     out = FUNCTIONS["sigmoid"](pre) @ w["decoder.weight"].T + w["decoder.bias"]
 
-    onp.testing.assert_allclose(net(np.array(X)).asnumpy(), out, rtol=1e-5)
+    assert_allclose(net(np.array(X)).asnumpy(), out, rtol=1e-5)
     batch = CSRBatch.of(sparse.csr_matrix(X))
-    onp.testing.assert_allclose(predict(net, batch).asnumpy(), out[X > 0], rtol=1e-5)
+    assert_allclose(predict(net, batch).asnumpy(), out[X > 0], rtol=1e-5)
 
 
 def trained_on(layer, x):
@@ -154,7 +154,7 @@ def test_without_a_key_mxnet_s_seed_governs_dropout():
 
     first, second = masks(1)
     assert (first != second).any()
-    onp.testing.assert_array_equal([first, second], masks(1))
+    assert_array_equal([first, second], masks(1))
     assert (masks(2)[0] != first).any()
 
 
@@ -171,4 +171,4 @@ def test_a_network_draws_anew_in_every_step(hybridize):
 
     first = prediction(0)
     assert (prediction(1) != first).any()
-    onp.testing.assert_array_equal(prediction(0), first)
+    assert_array_equal(prediction(0), first)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ids_of
 from mxnet import gluon
 from mxnet import np as mxnp
 from mxnet.gluon import nn
@@ -88,8 +89,7 @@ def test_predictions_are_those_that_were_measured(name, based, users, items, tmp
     train, test = parts_of(users, items)
     net = NETWORKS[name](users if based == "item" else items)
     model = d2l.train_model(d2l.AutoRecConfig(**OPTIONS, based=based), train, test, net=net)
-    asked = test.user_ids[test.users], test.item_ids[test.items]
-    errors = model.predict(*asked) - test.values
+    errors = model.predict(*ids_of(test)) - test.values
     assert np.sqrt((errors**2).mean()) == pytest.approx(model.metrics["test_rmse"], rel=1e-5)
 
     [best] = model.recommend("u1", 1)

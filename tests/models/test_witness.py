@@ -2,18 +2,19 @@
 
 import json
 import os
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import PACKAGE, Server
+from helpers import PACKAGE, Server, items_in, python, succeeded
+from numpy.testing import assert_allclose, assert_array_equal
 
 import d2l_autorec as d2l
 from d2l_autorec.models import registry
 from d2l_autorec.runs import tables
+from d2l_autorec.support.files import read_json
 
 FILE = Path(__file__).with_name("own_models.py")
 DATA = ("--dataset", "synthetic:80x60x1500", "--threshold", "3", "--heldout-users", "8")
@@ -46,15 +47,7 @@ def environment(installed):
 
 
 def call(verb, *words, folder):
-    done = subprocess.run(
-        [sys.executable, "-m", f"d2l_autorec.{verb}", *map(str, words)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return succeeded(python("-m", f"d2l_autorec.{verb}", *words, folder=folder)).stdout
 
 
 @pytest.fixture(scope="module", params=OPTIONS)
@@ -70,12 +63,7 @@ def trained(request, tmp_path_factory):
 def said(in_process):
     """What a command prints, which ends well."""
 
-    def call(verb, *words):
-        done = in_process(verb, *map(str, words))
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return call
+    return lambda verb, *words: succeeded(in_process(verb, *words)).stdout
 
 
 def test_help(tmp_path, said):
@@ -91,7 +79,7 @@ def test_run(trained):
     model, folder, result = trained
     assert result["model"] == model
     assert result[METRIC] > 0 and "baseline_test_ndcg@100" in result
-    assert json.loads((folder / "config.json").read_text())["options"]["model"] == model
+    assert read_json(folder / "config.json")["options"]["model"] == model
 
 
 def test_recommend(trained, said, tmp_path):
@@ -99,7 +87,7 @@ def test_recommend(trained, said, tmp_path):
     run, three = d2l.load_run(folder), ("-n", "3", "--json")
     user = str(result["example_user"])
     shown = json.loads(said("recommend", folder, "--user", user, *three))
-    assert [row["item"] for row in shown] == [row.item for row in run.recommend(user, 3)]
+    assert items_in(shown) == items_in(run.recommend(user, 3))
 
     known = run.ratings.item_ids[:4].tolist()
     (tmp_path / "me.csv").write_text("item\n" + "\n".join(map(str, known)) + "\n")
@@ -107,7 +95,7 @@ def test_recommend(trained, said, tmp_path):
         (("--new-user", "me.csv"), known),
         (("--similar-items", str(known[0])), known[:1]),
     ):
-        found = [row["item"] for row in json.loads(said("recommend", folder, *words, *three))]
+        found = items_in(json.loads(said("recommend", folder, *words, *three)))
         assert len(found) == 3 and not set(found) & set(absent)
 
 
@@ -122,10 +110,8 @@ def test_export_and_serve(trained, said):
         with urllib.request.urlopen(url, timeout=60) as answer:
             rows = json.load(answer)["recommendations"]
     expected = run.recommend(user, 3)
-    assert [row["item"] for row in rows] == [row.item for row in expected]
-    np.testing.assert_allclose(
-        [row["score"] for row in rows], [row.score for row in expected], atol=1e-4
-    )
+    assert items_in(rows) == items_in(expected)
+    assert_allclose([row["score"] for row in rows], [row.score for row in expected], atol=1e-4)
 
 
 def test_tune_and_compare(trained, said, tmp_path):
@@ -194,7 +180,7 @@ def test_an_own_network_loss_and_callback(tmp_path):
     by_hand = model.net(mxnp.array(row)).asnumpy()[0]
     rows = list(model.recommend(user, 3))
     items = [train.item_ids.tolist().index(scored.item) for scored in rows]
-    np.testing.assert_allclose([scored.score for scored in rows], by_hand[items], rtol=1e-5)
+    assert_allclose([scored.score for scored in rows], by_hand[items], rtol=1e-5)
 
 
 def test_training_begins_with_the_values_of_an_own_network():
@@ -210,7 +196,7 @@ def test_training_begins_with_the_values_of_an_own_network():
     with pytest.warns(d2l.DataWarning):
         model = d2l.train_model(config, train, test, net=net)
     for layer, own in zip(net, model.net.net):
-        np.testing.assert_array_equal(own.weight.data().asnumpy(), layer.weight.data().asnumpy())
+        assert_array_equal(own.weight.data().asnumpy(), layer.weight.data().asnumpy())
 
 
 def test_what_cannot_be_had_is_said():
@@ -218,13 +204,21 @@ def test_what_cannot_be_had_is_said():
     from mxnet.gluon import nn
 
     ratings = d2l.load_ratings("synthetic:60x40x900")
-    with pytest.raises(d2l.ConfigError, match="^net maps rows to rows, and `model=mf` reads none"):
-        d2l.train_model(d2l.MFConfig(), ratings, net=nn.Dense(40))
-    with pytest.raises(d2l.ConfigError, match="is not known: give its layer `in_units`"):
-        d2l.train_model(d2l.AutoRecConfig(based="user", cpus=1), ratings, net=nn.Dense(40))
-    for config in (d2l.MFConfig(preset="best"), d2l.MultVAEConfig(), d2l.RecVAEConfig()):
-        with pytest.raises(d2l.ConfigError, match="has a penalty beside the prediction"):
-            d2l.train_model(config, ratings, loss=gluon.loss.L2Loss())
+    by_items, by_users = (d2l.AutoRecConfig(based=by, epochs=1, cpus=1) for by in ("item", "user"))
+    by_pairs = d2l.MFConfig()
+    penalized = "has a penalty beside the prediction"
+    l2 = {"loss": gluon.loss.L2Loss()}
+    for config, given, message in (
+        (by_pairs, {"net": nn.Dense(40)}, "^net maps rows to rows, and `model=mf` reads none"),
+        (by_users, {"net": nn.Dense(40)}, "is not known: give its layer `in_units`"),
+        (d2l.MFConfig(preset="best"), l2, penalized),
+        (d2l.MultVAEConfig(), l2, penalized),
+        (d2l.RecVAEConfig(), l2, penalized),
+        (None, {"loss": "l2"}, "^loss is 'l2': it must be a function of"),
+        (by_pairs, dict(out="1", resume="2"), "`out` and `resume` exclude each other"),
+    ):
+        with pytest.raises(d2l.ConfigError, match=message):
+            d2l.train_model(config, ratings, **given)
     for loss, shown in (
         (lambda *_: 1.5, "1.5"),
         (lambda *_: None, "None"),
@@ -232,10 +226,6 @@ def test_what_cannot_be_had_is_said():
         (lambda prediction, label: (prediction - label).mean(), r"shape \(\)"),
     ):
         with pytest.raises(d2l.ConfigError, match=f"^the loss returned {shown}: it must be an"):
-            d2l.train_model(d2l.AutoRecConfig(epochs=1, cpus=1), ratings, loss=loss)
-    with pytest.raises(d2l.ConfigError, match="^loss is 'l2': it must be a function of"):
-        d2l.train_model(train=ratings, loss="l2")
-    with pytest.raises(d2l.ConfigError, match="`out` and `resume` exclude each other"):
-        d2l.train_model(d2l.MFConfig(), ratings, out="one", resume="other")
+            d2l.train_model(by_items, ratings, loss=loss)
     with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):
         d2l.make_config(model="own-kn")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import train_run
+from helpers import train_into, train_run
 
 from d2l_autorec.data.means import fit_means
 from d2l_autorec.data.ratings import Ratings
@@ -51,8 +51,7 @@ def test_user_and_item_means(options, tmp_path):
 
 @pytest.mark.parametrize("model", ["mean", "bias"])
 def test_means_are_not_compared_with_themselves(model, tmp_path):
-    result = train_run(make_config(dict(dataset=SET, model=model, out=str(tmp_path / "run"))))
-    assert "baseline" not in result
+    assert "baseline" not in train_into(tmp_path / "run", dataset=SET, model=model)
 
 
 @pytest.mark.parametrize("based", ["item", "user"])
@@ -100,8 +99,7 @@ def test_noise_is_predicted_by_means(model, recwarn):
 
 @pytest.mark.filterwarnings("ignore")
 def test_popularity(tmp_path):
-    configs = [{**CLICKS, "model": name, "out": str(tmp_path / name)} for name in BASELINES]
-    popularity, ease = map(train_run, map(make_config, configs))
+    popularity, ease = (train_into(tmp_path / name, **CLICKS, model=name) for name in BASELINES)
     assert "baseline" not in popularity
     assert ease["baseline"] == "popularity"
     assert ease["baseline_test_ndcg@100"] == pytest.approx(popularity["test_ndcg@100"])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import outcome, train_run
+from helpers import outcome, train_into, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.models.registry import make_config
@@ -142,8 +142,7 @@ def test_how_often_does_not_change_what_is_computed(tmp_path, monkeypatch):
     for every, share in (("0.000001s", 1e9), (2, 0.05), ("60s", 0.05)):
         monkeypatch.setattr(checkpoints, "SHARE", share)
         found = saves(monkeypatch)
-        out = str(tmp_path / str(every))
-        train_run(make_config({**MODELS["fused"], "checkpoint_every": every, "out": out}))
+        train_into(tmp_path / str(every), **MODELS["fused"], checkpoint_every=every)
 
         if share > 1:
             assert {(0, 1), (1, 1), (1, 0), (3, 0)} <= set(found)

@@ -5,12 +5,11 @@ import shutil
 
 import mxnet as mx
 import pytest
-from helpers import SMALL, assert_user_error, train_run
+from helpers import SMALL, assert_user_error, train_into, values_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.compare import read_run
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import checkpoints
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.support.errors import ConfigError, DataError
@@ -38,17 +37,14 @@ def folders(tmp_path_factory):
     """A finished run of each kind."""
     parent = tmp_path_factory.mktemp("runs")
     for kind, options in OPTIONS.items():
-        train_run(make_config({**options, "out": str(parent / kind)}))
+        train_into(parent / kind, **options)
     return {kind: parent / kind for kind in OPTIONS}
 
 
 def content_of(folder):
     """All that a loaded run consists of."""
     run, record = load_run(folder), RunFolder.read(folder)
-    parameters = {
-        name: value.data().asnumpy().tobytes()
-        for name, value in run.net._collect_params_with_prefix().items()
-    }
+    parameters = {name: value.tobytes() for name, value in values_of(run.net).items()}
     return parameters, run.ratings.fingerprint, run.config, record.result, record.about
 
 

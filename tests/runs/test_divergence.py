@@ -3,10 +3,9 @@
 import json
 import math
 
-import numpy as onp
 import pytest
-from helpers import parameters, train_run
-from hypothesis import given
+from helpers import assert_alike, train_into, train_run
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from d2l_autorec.data.ratings import Ratings
@@ -41,9 +40,8 @@ CLICKS = dict(dataset="synthetic:60x40x900", heldout_users=8, batch_size=16, qui
 )
 def test_a_loss_that_explodes_ends_the_run(options, tmp_path):
     """A test RMSE of 84511947326628924960 was a result, and its exit code 0."""
-    config = make_config({**options, "out": str(tmp_path / "run")})
     with pytest.raises(NumericalError, match="^the .* (has exploded .the error is .*|not finite)"):
-        train_run(config)
+        train_into(tmp_path / "run", **options)
     assert not (tmp_path / "run" / "result.json").exists()
 
 
@@ -68,7 +66,7 @@ def test_an_explosion_in_the_only_step_is_told_by_the_test_error(tmp_path):
     """No further step would tell."""
     options = {**BASE, "batch_size": "all", "epochs": 1, "lr": 1e5}
     with pytest.raises(NumericalError, match="^the test RMSE is .*e.* after epoch 1: try `lr`"):
-        train_run(make_config({**options, "out": str(tmp_path / "run")}))
+        train_into(tmp_path / "run", **options)
 
 
 @pytest.mark.parametrize("clip", [False, True])
@@ -77,25 +75,19 @@ def test_infinite_parameters_are_no_result(clip, tmp_path):
     options = {**BASE, "batch_size": "all", "epochs": 1, "optimizer": "sgd", "lr": 1e30}
     options.update(init_sigma=1e10, clip=clip)
     with pytest.raises(NumericalError, match="not finite|has exploded| is .*e.* after epoch 1"):
-        train_run(make_config({**options, "out": str(tmp_path / "run")}))
+        train_into(tmp_path / "run", **options)
     assert not (tmp_path / "run" / "model.params").exists()
 
 
-@given(
-    st.floats(1e-6, 1e6),
-    st.floats(0, 1e12),
-    st.integers(1, 1000),
-)
+@given(st.floats(1e-6, 1e6), st.floats(0, 1e12), st.integers(1, 1000))
 def test_the_rule_by_hand(limit, error, ratings):
-    of_ratings = Training(None, [], None, None, [], limit=limit)
-    step = StepSums(1.0, error * error * ratings, ratings)
-    if not math.isclose(error, limit, rel_tol=1e-9):
-        assert of_ratings.has_diverged(step) == (error > limit)
-
-    of_clicks = Training(None, [], None, None, [], predicts_ratings=False, limit=limit)
-    step = StepSums(error * ratings, 0.0, ratings)
-    if not math.isclose(error, limit, rel_tol=1e-9):
-        assert of_clicks.has_diverged(step) == (error > limit)
+    assume(not math.isclose(error, limit, rel_tol=1e-9))
+    for predicts_ratings, step in (
+        (True, StepSums(1.0, error * error * ratings, ratings)),
+        (False, StepSums(error * ratings, 0.0, ratings)),
+    ):
+        given = dict(predicts_ratings=predicts_ratings, limit=limit)
+        assert Training(None, [], None, None, [], **given).has_diverged(step) == (error > limit)
 
 
 DENSE = {**BASE, "kernel": "dense", "epochs": 3}
@@ -113,34 +105,25 @@ class Broken(MaskedL2Loss):
         return value * math.nan if Broken.calls >= Broken.since else value
 
 
-def break_run(config, since, message):
+def break_run(out, since, message, **options):
     """Train until the loss is NaN."""
     Broken.calls, Broken.since = 0, since
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("d2l_autorec.training.losses.MaskedL2Loss", Broken)
         with pytest.raises(NumericalError, match=message):
-            train_run(config)
-
-
-def assert_alike(one, other):
-    """Two folders have the same parameters."""
-    kept, expected = parameters(one), parameters(other)
-    assert kept.keys() == expected.keys()
-    for name in expected:
-        onp.testing.assert_array_equal(kept[name], expected[name])
+            train_into(out, **options)
 
 
 def test_the_best_parameters_in_memory_are_kept(tmp_path):
     options = {**DENSE, "val_ratio": 0.1, "lr": 1e-4}
-    config = make_config({**options, "out": str(tmp_path / "broken")})
-    break_run(config, 9, "the parameters of the best epoch, 2, are kept in")
-    train_run(make_config({**options, "epochs": 2, "out": str(tmp_path / "two")}))
+    kept = "the parameters of the best epoch, 2, are kept in"
+    break_run(tmp_path / "broken", 9, kept, **options)
+    train_into(tmp_path / "two", **{**options, "epochs": 2})
     assert_alike(tmp_path / "broken", tmp_path / "two")
 
 
 def test_without_a_checkpoint_nothing_is_kept(tmp_path):
-    config = make_config({**DENSE, "out": str(tmp_path / "run")})
-    break_run(config, 9, "no checkpoint was due, so no parameters are kept")
+    break_run(tmp_path / "run", 9, "no checkpoint was due, so no parameters are kept", **DENSE)
     assert not (tmp_path / "run" / "model.params").exists()
 
 
@@ -149,11 +132,11 @@ def test_the_last_checkpoint_is_kept(every, since, epochs, tmp_path, monkeypatch
     """The run that is resumed, when what broke it is gone, ends as if nothing had been."""
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     path = tmp_path / "run"
-    config = make_config({**DENSE, "checkpoint_every": every, "out": str(path)})
-    break_run(config, since, "the last checkpoint is kept: .*checkpoint.bin")
+    told = "the last checkpoint is kept: .*checkpoint.bin"
+    break_run(path, since, told, **DENSE, checkpoint_every=every)
     about = json.loads(load_arrays(path / "checkpoint.bin")["about"].tobytes())
     assert len(about["history"]) == epochs and bool(about["under_way"]["steps"]) == (every != 1)
 
     train_run(RunFolder.read(path).config, resume=path)
-    train_run(make_config({**DENSE, "out": str(tmp_path / "whole")}))
+    train_into(tmp_path / "whole", **DENSE)
     assert_alike(path, tmp_path / "whole")

@@ -7,7 +7,7 @@ import statistics
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, started, succeeded, train_run
+from helpers import assert_user_error, started, succeeded, train_into
 
 from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.tuning import tune
@@ -31,8 +31,7 @@ def test_the_mean_of_the_runs(words, option, values, in_process, tmp_path):
     if option == "fold":
         options.update(split="k-fold", folds=3)
     alone = [
-        train_run(make_config({**options, option: value, "out": str(tmp_path / f"alone-{value}")}))
-        for value in values
+        train_into(tmp_path / f"alone-{value}", **options, **{option: value}) for value in values
     ]
     several = summary[f"{option}s"]
     assert [run["test_rmse"] for run in several] == [run["test_rmse"] for run in alone]
@@ -88,25 +87,6 @@ def test_stopped_and_gone_on_with(in_process, tmp_path):
     again = succeeded(in_process("run", "--resume", "cut"))
     assert again.stdout.replace("cut", "whole") == whole.stdout
     assert_user_error(in_process("run", "--resume", "cut", "--hidden", "9"), "--hidden 9 (was 8)")
-
-
-@pytest.mark.parametrize(
-    "given, message",
-    [
-        ({"fold": "all"}, "`fold` has no effect: `split=random` has no use for it"),
-        ({"split": "k-fold", "fold": "each"}, "`fold` is each: it must be from 1 to 1000, or all"),
-        ({"split": "k-fold", "fold": 6}, "`fold` is 6: it must be from 1 to `folds=5`"),
-        ({"split": "k-fold", "fold": 0}, "`fold` is 0: it must be from 1"),
-        ({"model": "ease", "split": "k-fold", "folds": 2}, "`folds` is 2: it must be from 3"),
-        (
-            {"model": "ease", "split": "k-fold", "heldout_users": 5.0},
-            "`heldout_users` has no effect: `split=k-fold` has no use for it",
-        ),
-    ],
-)
-def test_folds_that_are_none(given, message):
-    with pytest.raises(ConfigError, match=message):
-        make_config(given)
 
 
 @pytest.mark.parametrize(

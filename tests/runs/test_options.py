@@ -94,6 +94,46 @@ def test_an_option_with_an_effect_is_not(options):
     assert {name: getattr(config, name) for name in options} == options
 
 
+DEEP = {"hidden": (7, 5, 3, 5, 7), "pretrain": True, "pretrain_epochs": (4, 6)}
+REFUSED = [
+    # folds
+    ({"fold": "all"}, "`fold` has no effect: `split=random` has no use for it"),
+    ({"split": "k-fold", "fold": "each"}, "`fold` is each: it must be from 1 to 1000, or all"),
+    ({"split": "k-fold", "fold": 6}, "`fold` is 6: it must be from 1 to `folds=5`"),
+    ({"split": "k-fold", "fold": 0}, "`fold` is 0: it must be from 1"),
+    ({"model": "ease", "split": "k-fold", "folds": 2}, "`folds` is 2: it must be from 3"),
+    (
+        {"model": "ease", "split": "k-fold", "heldout_users": 5.0},
+        "`heldout_users` has no effect: `split=k-fold` has no use for it",
+    ),
+    # what workers cannot do together
+    (
+        {"kvstore": "dist_sync", "loss": "root"},
+        "`kvstore=dist_sync` and `loss=root` exclude each other",
+    ),
+    (
+        {"kvstore": "dist_sync", "model": "bias"},
+        "`kvstore=dist_sync` and `model=bias` exclude each other",
+    ),
+    # what cannot be pretrained
+    (
+        {**DEEP, "hidden": (500,)},
+        "hidden layers that mirror each other around one in the middle, as in",
+    ),
+    ({**DEEP, "hidden": (9, 5)}, "but `hidden` is 9,5"),
+    ({**DEEP, "hidden": (9, 9)}, "but `hidden` is 9,9"),
+    ({**DEEP, "kvstore": "dist_sync"}, "`kvstore=dist_sync` and `pretrain` exclude each other"),
+    ({**DEEP, "pretrain_epochs": (5,)}, "`pretrain_epochs` is 5: it must be two whole numbers"),
+    ({**DEEP, "pretrain": False}, "`pretrain_epochs` has no effect: it goes with `pretrain`"),
+]
+
+
+@pytest.mark.parametrize("options, message", REFUSED)
+def test_what_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(options)
+
+
 HOSTILE = (
     "inf -inf nan 1e300 1e-320 -0 -0.0 0 -1 1_000 +5 0x10 1e400 None 1e . - 1, , 1,,2 1,inf .5"
 )

@@ -15,6 +15,8 @@ from d2l_autorec.runs.rating import split_ratings
 from d2l_autorec.support.seeds import Purpose, generator
 
 OWN = {"ratings": "mine.csv"}
+PAPER = {"preset": "paper"}
+BY_RPROP = {**PAPER, "optimizer": "rprop"}
 TWO_FILES = {"train": "a.csv", "test": "b.csv"}
 
 
@@ -42,31 +44,22 @@ def test_own_files_get_the_best_preset_where_it_can_be_had(given, expected):
 @pytest.mark.parametrize(
     "given, wanted",
     [
-        ({"wd": 1e-4}, dict(wd=1e-4, regularization=None, updates=1000)),
-        ({"regularization": 5.0}, dict(regularization=5.0)),
-        ({"epochs": 7}, dict(epochs=7, updates=None)),
-        ({"updates": 50}, dict(updates=50)),
-        ({"val_ratio": 0.0}, dict(val_ratio=0.0, refit=False)),
-        ({"center": False}, dict(center=False, input_dropout=0.5)),
+        ({**OWN, "wd": 1e-4}, dict(wd=1e-4, regularization=None, updates=1000)),
+        ({**OWN, "regularization": 5.0}, dict(regularization=5.0)),
+        ({**OWN, "epochs": 7}, dict(epochs=7, updates=None)),
+        ({**OWN, "updates": 50}, dict(updates=50)),
+        ({**OWN, "val_ratio": 0.0}, dict(val_ratio=0.0, refit=False)),
+        ({**OWN, "center": False}, dict(center=False, input_dropout=0.5)),
+        (PAPER, dict(optimizer="adam", batch_size=64, lr_schedule="cosine", epochs=80)),
+        ({**PAPER, "based": "user"}, dict(optimizer="adam", batch_size=64, epochs=35)),
+        (BY_RPROP, dict(batch_size="all", lr_schedule="constant", epochs=90)),
+        ({**BY_RPROP, "epochs": 200, "lr": 1e-3}, dict(epochs=200, lr=1e-3)),
+        ({**BY_RPROP, "based": "user"}, dict(batch_size="all", regularization=100.0)),
     ],
 )
 def test_what_is_given_replaces_its_counterpart(given, wanted):
-    config = make_config({**OWN, **given})
-    assert {name: getattr(config, name) for name in wanted} == wanted
-
-
-@pytest.mark.parametrize(
-    "given, wanted",
-    [
-        ({}, dict(optimizer="adam", batch_size=64, lr_schedule="cosine", epochs=80)),
-        ({"based": "user"}, dict(optimizer="adam", batch_size=64, epochs=35)),
-        ({"optimizer": "rprop"}, dict(batch_size="all", lr_schedule="constant", epochs=90)),
-        ({"optimizer": "rprop", "epochs": 200, "lr": 1e-3}, dict(epochs=200, lr=1e-3)),
-        ({"optimizer": "rprop", "based": "user"}, dict(batch_size="all", regularization=100.0)),
-    ],
-)
-def test_the_paper_by_either_optimizer(given, wanted):
-    config = make_config({"preset": "paper", **given})
+    """Of the paper's preset also what goes with the optimizer."""
+    config = make_config(given)
     assert {name: getattr(config, name) for name in wanted} == wanted
 
 

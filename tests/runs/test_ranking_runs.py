@@ -12,18 +12,19 @@ from helpers import (
     assert_user_error,
     epochs_of,
     history_of,
+    items_in,
     outcome,
     parameters,
     succeeded,
-    train_run,
+    train_into,
 )
 from mxnet import np
 
 from d2l_autorec.models.catalog.mult_vae import MultDAEConfig, MultVAEConfig
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs import experiment
 from d2l_autorec.runs.figures import save_curve
 from d2l_autorec.runs.folder import RunFolder
+from d2l_autorec.support.files import read_json
 from d2l_autorec.trained_model import load_run
 from d2l_autorec.training import history as histories
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::d2l_autorec.support.errors.Data
 def finish(out, model, **options):
     """Train a small run into `out`; what result.json holds."""
     given = {**SMALL, **(NETWORK if model in MODELS else {}), **options}
-    return train_run(make_config({"model": model, "out": str(out), **given}))
+    return train_into(out, model=model, **given)
 
 
 def column(folder, name, phase=None):
@@ -64,7 +65,7 @@ def test_run_folder(runs, model):
     files = "clicks.npz config.json curve.png metrics.csv result.json users.csv".split()
     files += ["model.params"] * trained
     assert {path.name for path in folder.glob("[!.]*")} == {*files}
-    rows, result = epochs_of(folder), json.loads((folder / "result.json").read_text())
+    rows, result = epochs_of(folder), read_json(folder / "result.json")
     suffixes = SUFFIXES if trained else SUFFIXES[:3]
     beta = ["beta"] if model == "mult-vae" else []
     measured = [f"{part}_{name}" for part in ("validation", "test") for name in suffixes]
@@ -79,12 +80,12 @@ def test_run_folder(runs, model):
         )
         assert 0 <= result[f"test_{name}_se"] < (30 if name == "loss" else 0.2)
     assert ("best_beta" in result) == (model == "mult-vae")
-    data = json.loads((folder / "config.json").read_text())["data"]
+    data = read_json(folder / "config.json")["data"]
     assert data["train_users"] + 2 * 30 <= 200 and data["train_clicks"] == result["train_clicks"]
 
 
 def test_beta_grows_with_the_updates(runs, tmp_path):
-    steps = -(-json.loads((runs / "mult-vae" / "result.json").read_text())["train_users"] // 40)
+    steps = -(-read_json(runs / "mult-vae" / "result.json")["train_users"] // 40)
     assert column(runs / "mult-vae", "beta") == pytest.approx(
         [epoch * steps / 200_000 for epoch in range(1, 7)]
     )
@@ -152,25 +153,22 @@ def test_it_stops_only_where_it_was_evaluated():
     assert histories.should_stop(history_of(scores, "ndcg@100"), config.patience, config.score)
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (
-            ["--model", "mult-vae", "--search-beta", "--anneal", "constant"],
-            "--search-beta and --anneal constant exclude each other: it needs a beta that grows",
-        ),
-        (
-            ["--model", "ease", "--heldout-users", "100"],
-            "--heldout-users 100 and --validation-users 100 hold out 100 and 100 of the 176 users",
-        ),
-        (["--model", "popularity", "--threshold", "6"], "no clicks are left of the 5000 ratings"),
-    ],
-)
-def test_user_errors(in_process, tmp_path, arguments, message):
-    out = tmp_path / "run"
-    process = in_process("run", "--dataset", "synthetic:200x80x5000", *arguments, "--out", str(out))
-    assert_user_error(process, message)
-    assert not out.exists()
+REFUSED = {
+    "--model mult-vae --search-beta --anneal constant": (
+        "--search-beta and --anneal constant exclude each other: it needs a beta that grows"
+    ),
+    "--model ease --heldout-users 100": (
+        "--heldout-users 100 and --validation-users 100 hold out 100 and 100 of the 176 users"
+    ),
+    "--model popularity --threshold 6": "no clicks are left of the 5000 ratings",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_user_errors(in_process, tmp_path, words):
+    process = in_process("run", *ARGUMENTS[:2], *words.split(), "--out", "run")
+    assert_user_error(process, REFUSED[words])
+    assert not (tmp_path / "run").exists()
 
 
 def clicks_file(folder):
@@ -198,7 +196,7 @@ def test_the_final_run_can_be_pasted(in_process, tmp_path, model):
     process = in_process("run", "--model", model, *data, *given, *epochs, "--out", "one")
     [line] = [line for line in process.stdout.splitlines() if line.startswith("final run")]
     succeeded(in_process("run", *shlex.split(line)[5:], "--quiet", "--out", "final"))
-    result = json.loads((tmp_path / "final" / "result.json").read_text())
+    result = read_json(tmp_path / "final" / "result.json")
     assert (result["model"], result["heldout_users"]) == (model, 0)
     config = load_run(tmp_path / "final").config
     process = in_process("run", "--from", "one", *data[:2], *epochs[:2], "--out", "after")
@@ -213,13 +211,13 @@ def test_own_clicks(tmp_path, in_process, model):
     network = QUICK[-6:] if model == "mult-vae" else ()
     given = ("--model", model, "--ratings", str(path), "--out", "run", "--quiet")
     process = succeeded(in_process("run", *given, *network))
-    result = json.loads((out / "result.json").read_text())
+    result = read_json(out / "result.json")
     assert (result["heldout_users"], result["items"], result["train_users"]) == (6, 30, 48)
     assert result["repeated_clicks"] == 1 and "1 (repeated clicks," in process.stderr
     process = in_process("recommend", "run", "--user", "u3", "-n", "4", "--json")
     clicks = pd.read_csv(path)
     seen = {*clicks.item[clicks.user == "u3"]}
-    found = [row["item"] for row in json.loads(process.stdout)]
+    found = items_in(json.loads(process.stdout))
     assert len(found) == 4 and not set(found) & seen
 
 
@@ -229,7 +227,7 @@ def test_clicks_held_out_by_time(tmp_path, in_process, model):
     out, network = tmp_path / "run", QUICK[-6:] if model == "mult-vae" else ()
     given = ("--dataset", "synthetic:200x80x5000", "--split", "leave-last-out", "--out", str(out))
     process = succeeded(in_process("run", "--model", model, *given, *network))
-    result = json.loads((out / "result.json").read_text())
+    result = read_json(out / "result.json")
     users = result["users"]
     assert f"users           {users} to train, {users} of them to validate" in process.stdout
     assert users == result["train_users"] == result["heldout_users"] == result["test_te_clicks"]
@@ -248,7 +246,7 @@ def test_clicks_held_out_by_time(tmp_path, in_process, model):
 
 def test_popularity_knows_no_similar_items(runs, in_process):
     assert_user_error(
-        in_process("recommend", str(runs / "popularity"), "--similar-items", "7"),
+        in_process("recommend", runs / "popularity", "--similar-items", "7"),
         "--similar-items needs item vectors, and --model popularity has none",
     )
 
@@ -257,21 +255,20 @@ def test_popularity_knows_no_similar_items(runs, in_process):
 def test_export(runs, in_process, tmp_path, model):
     """The file gives the network's logits for rows of length 1, of any number."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    succeeded(in_process("export", str(runs / model), "--out", str(tmp_path)))
+    succeeded(in_process("export", runs / model, "--out", tmp_path))
     run = load_run(runs / model)
     rows = run.ratings.to_csr("user").toarray()
     unit = rows / onp.linalg.norm(rows, axis=1, keepdims=True)
     expected = run.net(np.array(rows)).asnumpy()
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     onp.testing.assert_allclose(session.run(None, {"data": unit})[0], expected, atol=1e-4)
-    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    metadata = read_json(tmp_path / "metadata.json")
     assert metadata["item_ids"] == run.ratings.item_ids.tolist()
     assert "divide the row by its Euclidean length" in metadata["preprocessing"]
 
 
 def test_compare_with_a_run_of_ratings(runs, in_process, tmp_path):
-    options = {"model": "bias", "dataset": "synthetic:60x80x900", "quiet": True}
-    train_run(make_config({**options, "out": str(tmp_path / "bias")}))
+    train_into(tmp_path / "bias", model="bias", dataset="synthetic:60x80x900", quiet=True)
     both = ("compare", str(runs / "ease"), "bias")
     process = in_process(*both)
     assert process.returncode == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import train_run
+from helpers import ids_of, train_run
 
 from d2l_autorec import AutoRecConfig
 from d2l_autorec.data.sources import load_official_fold, load_ratings
@@ -59,8 +59,7 @@ def test_releases(data_dir, recwarn, name, shape, first_title):
 
 
 def rows_of(ratings):
-    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
-    return list(zip(users.tolist(), items.tolist(), ratings.values.tolist()))
+    return list(zip(*(column.tolist() for column in (*ids_of(ratings), ratings.values))))
 
 
 @pytest.mark.realdata

@@ -14,7 +14,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import assert_user_error, epochs_of, history_of, outcome, started, train_run
+from helpers import StopAfter, assert_user_error, epochs_of, history_of, outcome, started, train_run
 
 from d2l_autorec import AutoRec, AutoRecConfig
 from d2l_autorec.data.sources import synthetic_ratings
@@ -24,7 +24,7 @@ from d2l_autorec.support import files
 from d2l_autorec.support.errors import DataError
 from d2l_autorec.support.files import locked, read_json, write_json
 from d2l_autorec.training import history as histories
-from d2l_autorec.training.callbacks import Callback, StepSeed
+from d2l_autorec.training.callbacks import StepSeed
 from d2l_autorec.training.checkpoint import Checkpoint, live_arrays, restore
 from d2l_autorec.training.loaders import BATCHES, loader_state, train_loader
 from d2l_autorec.training.loop import Training, fit
@@ -141,14 +141,6 @@ def test_every_optimizer_resumes_to_the_bit(optimizer, devices, kernel):
         onp.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-class Stop(Callback):
-    """Ends a training after its first epoch, as Ctrl-C does."""
-
-    def on_epoch_end(self, training):
-        if training.history[1:]:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def one_epoch(tmp_path_factory):
     """A run folder with a checkpoint after the first epoch, and the file of its ratings."""
@@ -157,7 +149,7 @@ def one_epoch(tmp_path_factory):
     given = dict(ratings=str(folder / "r.csv"), out=str(folder / "run"), checkpoint_every=1)
     config = AutoRecConfig(preset="chapter", hidden=16, quiet=True, **given)
     with pytest.raises(KeyboardInterrupt):
-        train_run(config.with_own(Own(callbacks=[Stop()])))
+        train_run(config.with_own(Own(callbacks=[StopAfter(2)])))
     return folder
 
 
@@ -187,7 +179,7 @@ def test_damaged_checkpoints_are_named_and_refused(stopped_run, in_process, dama
 
 def test_contradicting_options_are_listed(stopped_run, in_process):
     options = "--lr 0.1 --epochs 7 --hidden 16 --quiet".split()
-    process = in_process("run", "--resume", str(stopped_run), *options)
+    process = in_process("run", "--resume", stopped_run, *options)
     assert_user_error(process, "--lr 0.1 (was 0.002)", "--epochs 7 (was 25)")
     assert "hidden" not in process.stderr
 
@@ -195,14 +187,14 @@ def test_contradicting_options_are_listed(stopped_run, in_process):
 def test_other_devices_are_refused(stopped_run, in_process):
     config = read_json(stopped_run / "config.json")
     write_json(stopped_run / "config.json", {**config, "devices": ["gpu(0)"]})
-    process = in_process("run", "--resume", str(stopped_run))
+    process = in_process("run", "--resume", stopped_run)
     assert_user_error(process, "gpu(0)", "on a machine like the first")
 
 
 def test_other_data_is_refused(one_epoch, stopped_run, in_process):
     rows = (one_epoch / "r.csv").read_text()
     (one_epoch / "r.csv").write_text(rows[: rows.rstrip().rfind("\n") + 1])
-    process = in_process("run", "--resume", str(stopped_run))
+    process = in_process("run", "--resume", stopped_run)
     (one_epoch / "r.csv").write_text(rows)
     assert_user_error(process, "the ratings, or what it went on from, are not those that the run")
 
@@ -214,12 +206,12 @@ def test_resuming_what_is_finished_or_no_run(tmp_path, in_process):
     assert first.returncode == again.returncode == 0
     assert json.loads(first.stdout) == json.loads(again.stdout)
     assert "is finished already" in again.stderr
-    assert_user_error(in_process("run", "--resume", str(tmp_path)), "is not a run folder")
+    assert_user_error(in_process("run", "--resume", tmp_path), "is not a run folder")
 
 
 def test_two_processes_on_one_folder(tmp_path, in_process):
     with locked(tmp_path / "run"):
-        process = in_process("run", *RUN, "--out", str(tmp_path / "run"))
+        process = in_process("run", *RUN, "--out", "run")
         assert_user_error(process, "another process is at work in")
     with locked(tmp_path / "run"):
         pass  # the lock went with its holder

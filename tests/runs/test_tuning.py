@@ -3,7 +3,6 @@
 import fcntl
 import itertools
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -12,7 +11,7 @@ import mxnet as mx
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import started
+from helpers import started, succeeded
 
 from d2l_autorec.data import splits
 from d2l_autorec.data.clicks import prepare_clicks
@@ -340,12 +339,8 @@ def test_ctrl_c_and_again(tmp_path, in_process):
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("minutes", [1, 2])
-def test_minutes_are_kept(minutes, data_dir, tmp_path):
+def test_minutes_are_kept(minutes, data_dir, command):
     begin = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "d2l_autorec.tune", "--dataset", "ml-latest-small"]
-        + ["--minutes", str(minutes), "--out", "t"],
-        cwd=tmp_path,
-        check=True,
-    )
+    words = ("--dataset", "ml-latest-small", "--minutes", str(minutes), "--out", "t")
+    succeeded(command("tune", *words))
     assert time.monotonic() - begin == pytest.approx(60 * minutes, rel=0.2)

@@ -1,6 +1,5 @@
 """Runs on all data, without a test part: what they state, how one comes to them, who reads them."""
 
-import json
 import shlex
 
 import numpy as np
@@ -9,6 +8,7 @@ from helpers import SMALL, assert_user_error, own_file, succeeded
 
 import d2l_autorec as d2l
 from d2l_autorec.support.errors import ConfigError, DataError
+from d2l_autorec.support.files import read_json
 
 SET = "synthetic:60x80x900"
 SIZES = {"test_ratings", "test_tr_clicks", "test_te_clicks"}
@@ -112,7 +112,7 @@ def test_command_and_its_readers(tmp_path, in_process, curves):
     assert words[2:5] == ["python", "-m", "d2l_autorec.run"] and "--no-center" in words
 
     final = succeeded(in_process("run", *words[5:], "--out", "final"))
-    result = json.loads((tmp_path / "final" / "result.json").read_text())
+    result = read_json(tmp_path / "final" / "result.json")
     assert not figures_of_a_test(result) and "none to test" in final.stdout
     assert "RMSE" not in final.stdout.replace("validation RMSE", "")
     assert "final run" not in final.stdout

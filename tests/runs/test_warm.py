@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_user_error, finish, outcome, succeeded
+from helpers import StopAfter, assert_user_error, finish, ids_of, outcome, succeeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,8 +33,8 @@ def ratings_of(rows, scale=(1, 5)):
 
 
 def rows_of(ratings):
-    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
-    return dict(zip(zip(users.tolist(), items.tolist()), ratings.values.tolist()))
+    pairs = zip(*(ids.tolist() for ids in ids_of(ratings)))
+    return dict(zip(pairs, ratings.values.tolist()))
 
 
 @given(ROWS, ROWS, st.integers(0, 40))
@@ -127,19 +127,14 @@ def test_killed_and_resumed(at_home, tmp_path):
     options = (*GO_ON, "--epochs", "6", "--patience", "6", "--checkpoint-every", "1")
     succeeded(at_home(*options, "--out", "whole"))
 
-    class Stop(d2l.training.callbacks.Callback):
-        def on_epoch_end(self, training):
-            if len(training.history) == self.epochs:
-                raise KeyboardInterrupt
-
-    for Stop.epochs in (1, 3):
-        cut = tmp_path / f"cut-{Stop.epochs}"
+    for epochs in (1, 3):
+        cut = tmp_path / f"cut-{epochs}"
         record = RunFolder.read(tmp_path / "whole")
         config = replace(record.config, out=str(cut))
         start = d2l.load_run("old")
         with pytest.raises(KeyboardInterrupt):
-            run_training(config.with_own(Own(callbacks=[Stop()], start=start)))
-        assert (cut / "checkpoint.bin").exists() == (Stop.epochs == 3)
+            run_training(config.with_own(Own(callbacks=[StopAfter(epochs)], start=start)))
+        assert (cut / "checkpoint.bin").exists() == (epochs == 3)
         succeeded(at_home("--resume", cut.name))
         assert outcome(cut) == outcome(tmp_path / "whole")
 
@@ -152,23 +147,23 @@ def test_killed_and_resumed(at_home, tmp_path):
     assert_user_error(at_home("--resume", "cut-3"), "old is not a run folder")
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("--from", "old"), "--from goes on with newer ratings: name them, as in --ratings FILE"),
-        ((*GO_ON, "--model", "mf"), "--model mf cannot go on from a run of --model autorec"),
-        ((*GO_ON, "--hidden", "9"), "encoder.weight had the shape (50, 8), and now (60, 9)"),
-        ((*GO_ON, "--scale", "1,10"), "new.csv has ratings 1..10, and the run that it is to go on"),
-        (("--from", "new", *GO_ON[2:]), "new is not a run folder"),
-        (("--ratings", "new.csv", "--anew"), "--anew has no effect: it goes with --from"),
-        (
-            (*GO_ON, "--split", "held-out-rows", "--val-ratio", "0"),
-            "--from old and --split held-out-rows exclude each other",
-        ),
-    ],
-)
-def test_what_cannot_go_on(at_home, tmp_path, arguments, message):
-    assert_user_error(at_home(*arguments, "--out", "next"), message)
+NEWER = "--from old --ratings new.csv"
+REFUSED = {
+    "--from old": "--from goes on with newer ratings: name them, as in --ratings FILE",
+    f"{NEWER} --model mf": "--model mf cannot go on from a run of --model autorec",
+    f"{NEWER} --hidden 9": "encoder.weight had the shape (50, 8), and now (60, 9)",
+    f"{NEWER} --scale 1,10": "new.csv has ratings 1..10, and the run that it is to go on",
+    "--from new --ratings new.csv": "new is not a run folder",
+    "--ratings new.csv --anew": "--anew has no effect: it goes with --from",
+    f"{NEWER} --split held-out-rows --val-ratio 0": (
+        "--from old and --split held-out-rows exclude each other"
+    ),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_go_on(at_home, tmp_path, words):
+    assert_user_error(at_home(*words.split(), "--out", "next"), REFUSED[words])
     assert not (tmp_path / "next").exists()
 
 
@@ -183,8 +178,7 @@ def test_what_is_computed_at_once_is_fitted_anew(at_home, tmp_path):
     assert "--model bias is computed at once: it was fitted anew to all" in process.stderr
     found = d2l.load_run("next")
     whole = d2l.train_model(replace(found.config, out=None, from_=None), found.ratings)
-    users, items = found.ratings.users[:50], found.ratings.items[:50]
-    pairs = found.ratings.user_ids[users], found.ratings.item_ids[items]
+    pairs = [ids[:50] for ids in ids_of(found.ratings)]
     np.testing.assert_allclose(found.predict(*pairs), whole.predict(*pairs), rtol=1e-5)
 
 
@@ -267,13 +261,8 @@ def test_what_was_no_click_stays_so():
     assert rows_of(start.ratings) == {pair: 1.0 if v > 3 else 0.5 for pair, v in old.items()}
     newer = d2l.EASEConfig(min_user_clicks=1)
     rated = rows_of(d2l.train_model(newer, ratings_of(new), start=start).ratings)
-    assert rated == rows_of(start.ratings) | {
-        ("u", 2): 1.0,
-        ("v", 12): 0.5,
-        ("x", 3): 1.0,
-        ("x", 4): 0.5,
-        ("w0", 12): 1.0,
-    }
+    added = {("u", 2): 1.0, ("v", 12): 0.5, ("x", 3): 1.0, ("x", 4): 0.5, ("w0", 12): 1.0}
+    assert rated == rows_of(start.ratings) | added
 
 
 @pytest.mark.slow
@@ -281,10 +270,8 @@ def test_a_tenth_more_of_ml_100k(data_dir):
     """In time order: a third of the time of training anew at most, and as good."""
     ratings = d2l.load_ratings("ml-100k", data_dir)
     frame = ratings.to_frame().sort_values("timestamp", kind="stable")
-    old, new = (
-        d2l.Ratings.from_frame(part, timestamp="timestamp")
-        for part in (frame[:80_000], frame[80_000:])
-    )
+    parts = frame[:80_000], frame[80_000:]
+    old, new = (d2l.Ratings.from_frame(part, timestamp="timestamp") for part in parts)
     train, test = d2l.time_split(new, 0.5)
     start = d2l.train_model(d2l.AutoRecConfig(preset="best", test_ratio=0.0), old)
     anew = d2l.train_model(d2l.AutoRecConfig(anew=True), train, test, start=start)
@@ -322,8 +309,8 @@ def test_what_is_taken_over(weeks, options):
     assert model.ratings.user_ids[: old.num_users].tolist() == old.user_ids.tolist()
     check_taken_over(start, model)
 
-    is_known = np.isin(test.user_ids[test.users], old.user_ids)
-    known = test.part(is_known & np.isin(test.item_ids[test.items], old.item_ids))
+    users, items = ids_of(test)
+    known = test.part(np.isin(users, old.user_ids) & np.isin(items, old.item_ids))
     apart = d2l.train_model(type(config)(lr=STILL, epochs=1), train, known, start=start)
     expected = start.evaluate(known)["test_rmse"]
     assert apart.metrics["start_test_rmse"] == pytest.approx(expected, abs=1e-5)
@@ -332,8 +319,7 @@ def test_what_is_taken_over(weeks, options):
 def test_a_few_newer_ratings(weeks, in_process):
     """Too few to validate: a new user is known after a short training all the same."""
     (weeks / "few.csv").write_text("user,item,rating\n999,1,5\n999,2,4\n")
-    words = ("--from", str(weeks / "old"), "--ratings", str(weeks / "few.csv"))
-    words += ("--test-ratio", "0", "--val-ratio", "0.1", "--out", str(weeks / "few"))
-    process = in_process("run", *words)
+    words = ("--from", weeks / "old", "--ratings", weeks / "few.csv", "--out", weeks / "few")
+    process = in_process("run", *words, "--test-ratio", "0", "--val-ratio", "0.1")
     assert "few newer ratings: all ratings validate" in process.stderr
     assert d2l.load_run(weeks / "few").recommend(999, n=1)

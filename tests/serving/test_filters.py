@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import Server, finish, own_file
+from helpers import Server, finish, items_in, own_file, succeeded
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, feather, parquet
@@ -13,11 +13,6 @@ from d2l_autorec.serving import predictor
 from d2l_autorec.support.errors import ConfigError, DataWarning
 
 ITEMS = st.lists(st.integers(1, 80), max_size=12)
-
-
-@pytest.fixture(scope="module", params=["item", "user"])
-def run(request, tmp_path_factory):
-    return finish(tmp_path_factory.mktemp(request.param) / "run", based=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +53,7 @@ def test_filters_are_those_of_numpy(run, user, n, **filters):
 
     expected = reference(run, scores, rated, n, filters)
     found = run.recommend(name, n, **filters)
-    assert [scored.item for scored in found] == expected
+    assert items_in(found) == expected
     support = np.bincount(ratings.items, minlength=80)
     positions = [ratings.item_ids.tolist().index(item) for item in expected]
     assert [scored.ratings for scored in found] == support[positions].tolist()
@@ -120,7 +115,7 @@ def test_popularity_for_unknown_users(run):
         found = run.recommend("nobody", 80, fallback="popularity", exclude=[1])
     expected = [item for item in np.argsort(-counts, kind="stable") if not cold[item]]
     expected.remove(run.ratings.item_ids.tolist().index(1))
-    assert [scored.item for scored in found] == run.ratings.item_ids[expected].tolist()
+    assert items_in(found) == run.ratings.item_ids[expected].tolist()
     assert [scored.ratings for scored in found] == counts[expected].tolist()
 
     means = run.inputs.means()
@@ -129,9 +124,9 @@ def test_popularity_for_unknown_users(run):
 
 
 def recommended(in_process, run, *arguments):
-    process = in_process("recommend", str(run.path), "--user", "u3", "--json", *arguments)
-    assert process.returncode == 0, process.stderr
-    return [row["item"] for row in json.loads(process.stdout)], process.stderr
+    words = (str(run.path), "--user", "u3", "--json", *arguments)
+    process = succeeded(in_process("recommend", *words))
+    return items_in(json.loads(process.stdout)), process.stderr
 
 
 def test_options(own_run, in_process, tmp_path):
@@ -156,12 +151,12 @@ def test_options(own_run, in_process, tmp_path):
 
 
 def test_titles_and_support_are_shown(own_run, in_process):
-    process = in_process("recommend", str(own_run.path), "--user", "u3", "--min-ratings", "2")
+    process = in_process("recommend", own_run.path, "--user", "u3", "--min-ratings", "2")
     head, first, *_ = process.stdout.splitlines()
     assert head.split() == ["item", "title", "predicted", "rating", "ratings"]
     assert first.startswith("a,") and " Title " in first
 
-    process = in_process("recommend", str(own_run.path), "--user", "x", "--fallback", "popularity")
+    process = in_process("recommend", own_run.path, "--user", "x", "--fallback", "popularity")
     assert "user x is unknown: the most popular items are shown" in process.stderr
     assert process.stdout.splitlines()[1].startswith(f"{own_run.ratings.item_ids[0]}  ")
 
@@ -172,7 +167,7 @@ def test_titles_and_support_are_shown(own_run, in_process):
 def test_everybody_by_the_name_of_the_file(own_run, in_process, tmp_path, monkeypatch, name):
     monkeypatch.setattr(predictor, "CELLS", 7 * 20)  # seven users at a time
     given = ["--all", name, "--exclude", "a,1", "-n", "2", "--quiet"]
-    process = in_process("recommend", str(own_run.path), *given)
+    process = in_process("recommend", own_run.path, *given)
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout == f"60 recommendations for 30 users: {name}\n"
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
@@ -197,7 +192,7 @@ def test_the_server_filters(own_run, tmp_path):
         client = server.client
         body = {"ratings": {"a,0": 5}, "exclude": ["a,2", "nix"], "filter_already_rated": False}
         answer = client.post("/recommend", json={**body, "n": 20}).json()
-        items = [row["item"] for row in answer["recommendations"]]
+        items = items_in(answer["recommendations"])
         assert sorted(items) == sorted(f"a,{k}" for k in range(20) if k not in (1, 2))
         assert answer["remarks"][0] == "exclude: 1 of 2 ids are no items of this run: nix"
         titles = {row["item"]: row["title"] for row in answer["recommendations"]}
@@ -205,11 +200,11 @@ def test_the_server_filters(own_run, tmp_path):
 
         body = {"ratings": {"a,0": 5}, "only": ["a,3"], "min_ratings": 2}
         answer = client.post("/recommend", json=body).json()
-        assert [row["item"] for row in answer["recommendations"]] == ["a,3"]
+        assert items_in(answer["recommendations"]) == ["a,3"]
 
         asked = {"user": "nobody", "exclude": ["a,3", "a,4"], "n": 20}
         answer = client.get("/recommend", params=asked).json()
         assert answer["remarks"][0] == "user nobody is unknown: the most popular items are shown"
-        items = [row["item"] for row in answer["recommendations"]]
+        items = items_in(answer["recommendations"])
         assert len(items) == 17 and not {"a,1", "a,3", "a,4"} & set(items)
     assert "warning: exclude: 1 of 2 ids are no items of this run: zz" in server.log.read_text()

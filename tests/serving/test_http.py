@@ -5,9 +5,8 @@ import warnings
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from helpers import train_run
+from helpers import items_in, train_into
 
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.serving.app import Answers, make_app
 from d2l_autorec.serving.filters import Selection
 from d2l_autorec.serving.new_user import rated_by, recommend_new_user
@@ -50,7 +49,7 @@ def run(name, tmp_path_factory):
     folder = tmp_path_factory.mktemp("http") / "run"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        train_run(make_config({**DATA, **RUNS[name], "out": str(folder)}))
+        train_into(folder, **DATA, **RUNS[name])
 
     model = load_run(folder)
     model.export(folder / "export")
@@ -77,7 +76,7 @@ def rated(run):
 
 
 def assert_rows(found, expected, score="score"):
-    assert [row["item"] for row in found] == [scored.item for scored in expected]
+    assert items_in(found) == items_in(expected)
     assert [row["title"] for row in found] == [scored.title for scored in expected]
     scores = [scored.score for scored in expected]
     assert [row[score] for row in found] == pytest.approx(scores, **CLOSE)
@@ -103,7 +102,7 @@ def test_predicts_for_users(run, client):
     assert answer.status_code == 200, answer.text
 
     expected = run.predict([4, 4, 4], items)
-    assert [row["item"] for row in answer.json()["predictions"]] == items
+    assert items_in(answer.json()["predictions"]) == items
     found = [row["score"] for row in answer.json()["predictions"]]
     assert found == pytest.approx(expected.tolist(), **CLOSE)
 
@@ -111,7 +110,7 @@ def test_predicts_for_users(run, client):
 def test_predicts_for_new_users(run, client):
     """What is recommended is predicted alike."""
     best = run.recommend_new_user(rated(run), 5)
-    items = [scored.item for scored in best]
+    items = items_in(best)
     answer = client.post("/predict", json={"ratings": rated(run), "items": items})
     assert_rows(answer.json()["predictions"], best)
 
@@ -213,5 +212,5 @@ def test_vectors_by_id_are_what_scores_are_made_of(run, name):
     for user in run.ratings.user_ids[[0, 5, 59]].tolist():
         best = run.recommend(user, 7)
         scores = [scored.score for scored in best]
-        expected = found.loc[user, [scored.item for scored in best]].tolist()
+        expected = found.loc[user, items_in(best)].tolist()
         assert scores == pytest.approx(expected, rel=1e-4, abs=1e-4)

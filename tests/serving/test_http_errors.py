@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-from helpers import Server
+from helpers import Server, items_in
 
 import d2l_autorec as d2l
 from d2l_autorec.serving.middleware import MOST_BYTES
@@ -108,11 +108,7 @@ PREDICTIONS = {
     "both": ('{"user": "u1", "ratings": {"10": 5}, "items": []}', 422, "give either user or"),
     "null": ('{"user": "u1", "items": [null]}', 422, "items.0: an id is a whole number or"),
     "unknown user": ('{"user": "x", "items": ["10"]}', 404, "user 'x' is not among the 10 users"),
-    "too many": (
-        f'{{"user": "u1", "items": {[1] * 1001}}}',
-        422,
-        "items: List should have at",
-    ),
+    "too many": (f'{{"user": "u1", "items": {[1] * 1001}}}', 422, "items: List should have at"),
     "user a list": ('{"user": ["u1"], "items": []}', 422, "user: an id is a whole number or"),
 }
 
@@ -177,7 +173,7 @@ def test_every_id_has_an_address(run, client, item):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         expected = run.similar_items(item, 3)
-    assert [row["item"] for row in answer.json()["items"]] == [scored.item for scored in expected]
+    assert items_in(answer.json()["items"]) == items_in(expected)
     assert answer.json()["remarks"] == [str(warning.message) for warning in caught]
     assert bool(caught) == (item == "é")  # which nobody rated in training
 

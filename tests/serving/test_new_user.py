@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import assert_user_error, finish
+from helpers import assert_user_error, finish, succeeded
 from scipy import sparse
 
 import d2l_autorec as d2l
@@ -52,8 +52,7 @@ def test_one_rating_and_a_bounded_decoder(tmp_path, in_process, decoder):
     process = in_process("run", *given, "--preset", "chapter")
     assert_user_error(process, f"--decoder-activation {decoder} is scaled to", "all ratings are 3")
 
-    process = in_process("run", *given, "--preset", "chapter", "--scale", "1,5", "--out", "run")
-    assert process.returncode == 0, process.stderr
+    succeeded(in_process("run", *given, "--preset", "chapter", "--scale", "1,5", "--out", "run"))
     run = d2l.load_run(tmp_path / "run")
     found = run.recommend_new_user({"i1": 3, "i2": 3}, 5)
     assert len(found) == 5 and all(1 <= scored.score <= 5 for scored in found)

@@ -4,9 +4,8 @@ import re
 from contextlib import ExitStack
 
 import pytest
-from helpers import Server, train_run
+from helpers import Server, train_into, written
 
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.trained_model import load_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: see setup.cfg")
@@ -43,7 +42,7 @@ HOSTILE = [
 
 def trained(folder, **options):
     """A small model, with an export beside it."""
-    train_run(make_config({**SMALL, **options, "out": str(folder)}))
+    train_into(folder, **{**SMALL, **options})
     model = load_run(folder)
     model.export(folder / "export")
     return model
@@ -58,9 +57,7 @@ def ratings_file(folder, items, values):
             if place != user % len(items):
                 lines.append(f'{user},"{quoted}",{values[(user * place) % len(values)]}')
 
-    path = folder / "mine.csv"
-    path.write_text("\n".join(lines) + "\n")
-    return str(path)
+    return str(written(folder, "\n".join(lines) + "\n"))
 
 
 @pytest.fixture
@@ -98,9 +95,8 @@ def open_page(browser):
 def films(browser, data_dir, tmp_path_factory):
     """A small model of ML-100K."""
     folder = tmp_path_factory.mktemp("page") / "films"
-    return trained(
-        folder, dataset="ml-100k", data_dir=str(data_dir), hidden=(20,), epochs=3, batch_size=256
-    )
+    data = dict(dataset="ml-100k", data_dir=str(data_dir))
+    return trained(folder, **data, hidden=(20,), epochs=3, batch_size=256)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +127,12 @@ def rows(page):
         (item.locator("div > bdi").text_content(), item.locator("p bdi").all_text_contents())
         for item in page.locator("#recommendations li").all()
     ]
+
+
+def enter(page, text):
+    """Search, and take what is found first."""
+    page.get_by_role("combobox").fill(text)
+    page.get_by_role("combobox").press("Enter")
 
 
 def wait_for(page, number, noun="rating"):
@@ -273,10 +275,9 @@ def test_answers_out_of_date_and_errors(films, open_page):
 
         reasons = [{"item": "1", "title": "A"}, {"item": "2", "title": "B"}]
         made = [
-            {"item": str(k), "title": f"Film {k}", "score": 4, "ratings": 3 + 9 * k}
-            for k in range(3)
+            dict(item=str(k), title=f"Film {k}", score=4, ratings=3 + 9 * k, because=reasons[:n])
+            for k, n in enumerate((1, 2, 1))
         ]
-        made = [{**row, "because": reasons[: 1 + (k == 1)]} for k, row in enumerate(made)]
         answer = {"recommendations": made, "remarks": []}
         page.route("**/recommend", lambda route: route.fulfill(json=answer))
         stars_of(page, popular[2]).nth(3).click()
@@ -304,8 +305,7 @@ def test_ids_and_titles_are_text(served, open_page, tmp_path):
 
     page.set_viewport_size(PHONE)
     for number, name in enumerate(HOSTILE[:-1], 1):
-        page.get_by_role("combobox").fill(name)
-        page.get_by_role("combobox").press("Enter")
+        enter(page, name)
         expect(stars_of(page, name).first).to_be_focused()
         page.keyboard.press("4")
         wait_for(page, number)
@@ -346,14 +346,8 @@ def test_numbers_on_another_scale(served, open_page, tmp_path):
 
 
 def test_a_model_that_ranks_is_told_likes(served, open_page):
-    server = served(
-        model="mult-vae",
-        dataset="synthetic:60x80x900",
-        heldout_users=12,
-        threshold=3.0,
-        min_user_clicks=1,
-    )
-    page = open_page(server)
+    clicks = dict(heldout_users=12, threshold=3.0, min_user_clicks=1)
+    page = open_page(served(model="mult-vae", dataset="synthetic:60x80x900", **clicks))
     names = page.locator("#popular legend").all_text_contents()
     like = page.get_by_role("group", name=names[2], exact=True).get_by_role("button").first
     like.click()
@@ -361,8 +355,7 @@ def test_a_model_that_ranks_is_told_likes(served, open_page):
     expect(like).to_have_attribute("aria-pressed", "true")
     assert all(set(reasons) <= {names[2]} for _, reasons in rows(page))
 
-    page.get_by_role("combobox").fill(names[5])
-    page.get_by_role("combobox").press("Enter")
+    enter(page, names[5])
     wait_for(page, 2, "like")
     expect(page.locator("#rated legend")).to_have_text([names[5], names[2]])
     like.click()

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import Server, finish, wait_until
+from helpers import Server, finish, items_in, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from d2l_autorec.serving.filters import Selection
@@ -57,7 +57,7 @@ def test_workers_take_up_what_a_link_leads_to(runs, tmp_path):
 
         answer = server.client.get("/recommend?user=3&n=5").json()["recommendations"]
         best = load_served(runs / "second")[0].recommend(3, Selection(5))
-        assert [row["item"] for row in answer] == [scored.item for scored in best]
+        assert items_in(answer) == items_in(best)
         assert server.stop() == 143
     first, second = server.log.read_text().splitlines()
     assert first == f"{runs / 'second'} is served from now on"

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from helpers import train_run
+from helpers import ids_of, train_into
 
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.runs.rating import load_and_split
 from d2l_autorec.serving.predictor import predictor_of
 from d2l_autorec.trained_model import load_run
@@ -35,10 +34,14 @@ RATING_RUNS = {
     "centered held-out items": {**AUTOREC, "center": True, "split": "held-out-rows"},
     "k-fold": {**AUTOREC, **VALIDATED, "split": "k-fold", "fold": 2},
     "held-out users": {**AUTOREC, "split": "held-out-rows", "based": "user"},
+    "mf": dict(model="mf", epochs=3, factors=5, lr=0.01),
+    "centered, clipped mf": dict(model="mf", epochs=3, center=True, penalty=0.1, clip=True),
+    "mf by sgd": dict(model="mf", epochs=3, factors=5, optimizer="sgd"),
     "mf best": dict(model="mf", preset="best", epochs=4, factors=4),
     "means": dict(model="bias", val_ratio=0.3),
     "mean": dict(model="mean"),
 }
+BY_MXNET = ("dense", "mf by sgd", "means", "mean")  # what its operators train
 CLICKS = dict(heldout_users=12, threshold=3.0, min_user_clicks=1)
 TRAINED = dict(epochs=3, hidden=(8,), batch_size=16, **CLICKS)
 RANKING_RUNS = {
@@ -53,13 +56,11 @@ RANKING_RUNS = {
 
 
 def finished(options, folder):
-    result = train_run(make_config({**SMALL, **options, "out": str(folder)}))
-    return result, load_run(folder)
+    return train_into(folder, **{**SMALL, **options}), load_run(folder)
 
 
 def cells(ratings):
-    users, items = ratings.user_ids[ratings.users], ratings.item_ids[ratings.items]
-    return set(zip(users.tolist(), items.tolist()))
+    return set(zip(*(ids.tolist() for ids in ids_of(ratings))))
 
 
 def assert_nothing_rated_is_recommended(run):
@@ -75,12 +76,15 @@ def assert_nothing_rated_is_recommended(run):
 def test_predictions_are_those_that_were_measured(name, tmp_path):
     result, run = finished(RATING_RUNS[name], tmp_path / "run")
     train, test = load_and_split(run.config)
+    assert result["kernel"] == ("dense" if name in BY_MXNET else "sparse")
+    assert result["model"] == RATING_RUNS[name].get("model", "autorec")
+    assert ("based" in result) == (result["model"] == "autorec")
     assert cells(run.ratings) >= cells(train) | cells(test)
     if run.config.split != "held-out-rows":  # of whose test rows a part is known
         without = 0 if run.config.refit else result["validation_ratings"]
         assert len(run.inputs) == len(train) - without and cells(run.inputs) <= cells(train)
     assert_nothing_rated_is_recommended(run)
-    served = run.predict(test.user_ids[test.users], test.item_ids[test.items])
+    served = run.predict(*ids_of(test))
     assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)
     assert mae(test.values, served) == pytest.approx(result["test_mae"], abs=1e-6)
 

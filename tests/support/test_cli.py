@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mxnet as mx
 import pytest
+from helpers import started
 
 import d2l_autorec
 from d2l_autorec.models.mf import ClosedForm
@@ -44,11 +45,7 @@ def fail_with(error):
             2,
             "a library cannot be loaded (libgomp.so.1: cannot open)",
         ),
-        (
-            mx.MXNetError("Check failed: cudaMalloc failed: out of memory"),
-            2,
-            "take a smaller --batch",
-        ),
+        (mx.MXNetError("Check failed: cudaMalloc: out of memory"), 2, "take a smaller --batch"),
     ],
 )
 def test_what_users_and_machines_do_is_one_line(capsys, error, code, line):
@@ -132,23 +129,13 @@ def has_trained(process, folder):
     return (folder / "out" / "checkpoint.bin").exists()
 
 
-@pytest.mark.parametrize(
-    "moment, number",
-    [
-        (catches_signals, signal.SIGTERM),
-        (loads_mxnet, signal.SIGINT),
-        (has_trained, signal.SIGTERM),
-    ],
-)
+MOMENTS = {catches_signals: signal.SIGTERM, loads_mxnet: signal.SIGINT, has_trained: signal.SIGTERM}
+
+
+@pytest.mark.parametrize("moment, number", MOMENTS.items())
 def test_a_signal_at_any_moment_is_one_line(tmp_path, moment, number):
     options = (*QUICK.split(), "--epochs", "100000", "--checkpoint-every", "1", "--quiet")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "d2l_autorec.run", *options],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(tmp_path, "run", *options)
     while not moment(process, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
@@ -203,10 +190,8 @@ def test_a_signal_in_a_closed_form_ends_the_command(in_process, monkeypatch, fol
 def test_a_notebook_catches_a_signal_as_a_keyboard_interrupt(monkeypatch):
     stop_in(monkeypatch, ClosedForm, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="SIGINT; nothing was kept"):
-        d2l_autorec.train_model(
-            d2l_autorec.MeanConfig(quiet=True),
-            *d2l_autorec.random_split(d2l_autorec.load_ratings("synthetic:60x80x900")),
-        )
+        ratings = d2l_autorec.load_ratings("synthetic:60x80x900")
+        d2l_autorec.train_model(d2l_autorec.MeanConfig(quiet=True), ratings)
 
 
 def test_a_second_signal_does_not_wait_for_the_step_under_way():

@@ -1,7 +1,6 @@
 """What is arranged for MXNet and d2l."""
 
-import subprocess
-import sys
+from helpers import python, succeeded
 
 
 def test_operators_of_mxnet_are_made_when_they_are_called():
@@ -22,4 +21,4 @@ assert symbol.list_arguments() == ["x", "dense_weight", "dense_bias"]
 assert mx.npx.relu(mx.np.array([-1.0, 2.0])).tolist() == [0.0, 2.0]
 assert mx.nd.dot.__name__ == "dot" and "operator dot" in mx.nd.dot.__doc__
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    succeeded(python("-c", program))

@@ -66,12 +66,12 @@ def test_what_is_no_file_is_not_replaced(run, in_process, tmp_path):
     (tmp_path / "null.csv").symlink_to("/dev/full")
     (tmp_path / "folder.csv").mkdir()
     for name in ("null.csv", "folder.csv"):
-        assert_user_error(in_process("recommend", str(run.path), "--all", name), "is no file")
+        assert_user_error(in_process("recommend", run.path, "--all", name), "is no file")
 
 
 def test_names_that_are_too_long(run, in_process):
     name = "a" * 256
-    process = in_process("recommend", str(run.path), "--all", f"{name}.csv")
+    process = in_process("recommend", run.path, "--all", f"{name}.csv")
     assert_user_error(process, "File name too long")
     assert_user_error(in_process("run", *QUICK, "--out", name), "File name too long", "--out")
 
@@ -145,7 +145,7 @@ def test_no_room_for_the_parameters(in_process, tmp_path, monkeypatch, limit, hi
         process = in_process("run", *words, "--out", "run")
     assert_user_error(process, "model.params cannot be written")
     assert not {"model.params", "result.json"} & set(names(tmp_path / "run"))
-    again = in_process("run", "--resume", str(tmp_path / "run"))
+    again = in_process("run", "--resume", "run")
     assert again.returncode == 0 and "model.params" in names(tmp_path / "run")
 
 
@@ -156,7 +156,7 @@ def test_a_run_takes_no_folder_with_files_of_the_users(in_process, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert_user_error(
-        in_process("run", *QUICK, "--out", str(tmp_path / "out")),
+        in_process("run", *QUICK, "--out", "out"),
         "holds files already (notes.txt)",
         "name a new or an empty folder with --out",
     )
@@ -166,7 +166,7 @@ def test_a_run_takes_no_folder_with_files_of_the_users(in_process, tmp_path):
 def test_an_empty_folder_and_a_link_to_one_are_taken(in_process, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
-    assert in_process("run", *QUICK, "--out", str(tmp_path / "link")).returncode == 0
+    assert in_process("run", *QUICK, "--out", "link").returncode == 0
     assert read_json(tmp_path / "empty" / "result.json")["epochs"] == 2
 
 
@@ -175,17 +175,17 @@ def test_a_run_that_was_killed_before_it_began_is_begun_again(in_process, tmp_pa
     with locked(out, new=True):
         (out / "ratings.npz").write_text("half")
         (out / f"{files.PART}abcd1234.npz").write_text("half")
-    assert in_process("run", *QUICK, "--out", str(out)).returncode == 0
+    assert in_process("run", *QUICK, "--out", out).returncode == 0
     assert not [name for name in names(out) if name.startswith(files.PART)]
 
 
 def test_a_resumed_run_removes_what_a_killed_one_left(in_process, tmp_path):
     out = tmp_path / "out"
-    assert in_process("run", *QUICK, "--out", str(out)).returncode == 0
+    assert in_process("run", *QUICK, "--out", out).returncode == 0
     (out / "result.json").unlink()
     for name in (".part-x", f"{files.PART}abcd1234.npz"):
         (out / name).write_text("mine")
-    assert in_process("run", "--resume", str(out)).returncode == 0
+    assert in_process("run", "--resume", out).returncode == 0
     assert ".part-x" in names(out) and f"{files.PART}abcd1234.npz" not in names(out)
 
 
@@ -226,7 +226,7 @@ def test_a_figure_that_fails_is_one_warning(in_process, curves, tmp_path, monkey
 
     monkeypatch.setattr(Figure, "savefig", fail)
     out = tmp_path / "run"
-    process = in_process("run", *QUICK, "--out", str(out))
+    process = in_process("run", *QUICK, "--out", out)
     assert process.returncode == 0 and process.stdout.startswith("data set")
     assert process.stderr.count("warning:") == 1 and "Traceback" not in process.stderr
     assert f"warning: the figure {out / 'curve.png'} was not drawn (" in process.stderr

@@ -1,12 +1,10 @@
 """CPUs and memory: what a process has, and networks and data that cannot fit."""
 
 import os
-import subprocess
-import sys
 
 import mxnet as mx
 import pytest
-from helpers import PEAK, assert_user_error
+from helpers import PEAK, assert_user_error, python, succeeded
 
 from d2l_autorec.data import sources
 from d2l_autorec.models.autorec import AutoRec
@@ -14,12 +12,6 @@ from d2l_autorec.runs import network_size
 from d2l_autorec.runs.network_size import check_network
 from d2l_autorec.support import machine as limits
 from d2l_autorec.support.errors import ConfigError
-from d2l_autorec.support.machine import (
-    available_memory,
-    available_threads,
-    check_fits,
-    idle_cpus,
-)
 
 MIB, GIB = 2**20, 2**30
 
@@ -41,10 +33,10 @@ def machine(tmp_path, monkeypatch):
 
 
 def test_what_the_machine_has(machine):
-    assert available_memory() == 8 * GIB
+    assert limits.available_memory() == 8 * GIB
     machine(proc__meminfo="nonsense")
-    assert available_memory() is None
-    check_fits(2**70, None, "x", "")
+    assert limits.available_memory() is None
+    limits.check_fits(2**70, None, "x", "")
 
 
 def test_the_limit_of_a_container(machine):
@@ -55,15 +47,15 @@ def test_the_limit_of_a_container(machine):
         cg__a__b__memory_DOT_current=f"{2 * GIB}\n",
         cg__a__b__memory_DOT_stat=f"anon 5\nfile {GIB // 2}\n",
     )
-    assert available_memory() == 3 * GIB // 2
+    assert limits.available_memory() == 3 * GIB // 2
     machine(
         cg__a__memory_DOT_max=str(GIB),
         cg__a__memory_DOT_current="0",
         cg__a__memory_DOT_stat="file 0",
     )
-    assert available_memory() == GIB
+    assert limits.available_memory() == GIB
     machine(cg__a__memory_DOT_current=str(2 * GIB))
-    assert available_memory() == 0
+    assert limits.available_memory() == 0
 
 
 @pytest.mark.parametrize(
@@ -80,14 +72,14 @@ def test_the_limit_of_a_container(machine):
 def test_the_quota_of_a_container(machine, monkeypatch, text, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     machine(proc__self__cgroup="0::/a\n", cg__a__cpu_DOT_max=text)
-    assert available_threads() == threads
+    assert limits.available_threads() == threads
 
 
 def test_the_affinity_of_this_process():
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
-        assert available_threads() == 1
+        assert limits.available_threads() == 1
     finally:
         os.sched_setaffinity(0, allowed)
 
@@ -105,7 +97,7 @@ def test_idle_cpus(machine, monkeypatch, text, idle):
     """Of 4, this thread's own among them."""
     machine(proc__stat=text)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert idle_cpus() == idle
+    assert limits.idle_cpus() == idle
 
 
 MEASURED = f"""
@@ -127,19 +119,13 @@ print("measured", peak(), file=sys.stderr)
 
 @pytest.mark.parametrize(
     "options",
-    [["--val-ratio", "0.1"], ["--hidden", "400,100,400"]],
+    ["--val-ratio 0.1", "--hidden 400,100,400"],
     ids=["fused, with validation", "composed"],
 )
 def test_the_estimate_is_what_a_run_takes(options, tmp_path):
     """Beside what was held when it was made: the program and the ratings."""
-    words = ["--dataset", "synthetic:30000x4000x200000", *options, "--epochs", "1", "--json"]
-    process = subprocess.run(
-        [sys.executable, "-c", MEASURED, *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = f"--dataset synthetic:30000x4000x200000 {options} --epochs 1 --json".split()
+    process = succeeded(python("-c", MEASURED, *words, folder=tmp_path))
     numbers = [line.split() for line in process.stderr.splitlines() if line.startswith("measured")]
     (needed, held), (peak,) = (map(int, words[1:]) for words in numbers)
     assert 0.8 < (peak - held) / needed < 1.3
@@ -162,22 +148,20 @@ def test_more_than_mxnet_can_index(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments, option",
+    "words, option",
     [
-        (["--hidden", "60000,60000"], "--hidden"),
-        (["--hidden", "2000000"], "--hidden"),
-        (["--model", "mf", "--factors", "1000000000"], "--factors"),
-        (["--model", "mult-vae", "--hidden", "60000,60000"], "--hidden"),
-        (["--kernel", "dense", "--hidden", "2000000000", "--batch-size", "2000000000"], "--hidden"),
+        ("--hidden 60000,60000", "--hidden"),
+        ("--hidden 2000000", "--hidden"),
+        ("--model mf --factors 1000000000", "--factors"),
+        ("--model mult-vae --hidden 60000,60000", "--hidden"),
+        ("--kernel dense --hidden 2000000000 --batch-size 2000000000", "--hidden"),
     ],
 )
 def test_a_network_that_cannot_fit_leaves_nothing_behind(
-    in_process, tmp_path, monkeypatch, arguments, option
+    in_process, tmp_path, monkeypatch, words, option
 ):
     monkeypatch.setattr(network_size, "available_memory", lambda: 5 * GIB)
-    process = in_process(
-        "run", "--dataset", "synthetic", *arguments, "--out", str(tmp_path / "out")
-    )
+    process = in_process("run", "--dataset", "synthetic", *words.split(), "--out", "out")
     assert process.returncode == 2 and process.stdout == ""
     assert "5.0 GiB are available: choose a smaller " + option in process.stderr.splitlines()[-1]
     assert os.listdir(tmp_path) == []
@@ -191,8 +175,6 @@ def test_generated_ratings_that_cannot_fit(in_process, tmp_path, monkeypatch):
         (f"{'9' * 30}x5x5", "a generated set is synthetic or"),
         ("٣x٣x٣", "a generated set is synthetic or"),
     ):
-        process = in_process(
-            "run", "--dataset", f"synthetic:{shape}", "--out", str(tmp_path / "out")
-        )
+        process = in_process("run", "--dataset", f"synthetic:{shape}", "--out", "out")
         assert_user_error(process, fragment)
     assert os.listdir(tmp_path) == []

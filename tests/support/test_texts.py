@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import d2l_autorec as d2l
 from d2l_autorec.support.cli import run_command
-from d2l_autorec.support.texts import flag, seconds_shown, significant, with_flags
+from d2l_autorec.support.texts import seconds_shown, significant, with_flags
 
 OPTION = re.compile("--[a-z]")
 MAY_NAME_OPTIONS = (
@@ -30,24 +30,21 @@ SET = "synthetic:60x80x900"
 
 
 @pytest.mark.parametrize(
-    "value, shown",
+    "shown, given",
     [
-        (0.0031249, "0.00312"),
-        (0.0210, "0.0210"),
-        (61.44, "61.4"),
-        (336922.7, "337,000"),
-        (0.0, "0.00"),
-        (0.00001234, "1.23e-05"),
-        (math.nan, "nan"),
-        (math.inf, "inf"),
+        ("0.00312", [0.0031249]),
+        ("0.0210", [0.0210]),
+        ("61.4", [61.44]),
+        ("337,000", [336922.7]),
+        ("0.00", [0.0]),
+        ("1.23e-05", [0.00001234]),
+        ("nan", [math.nan]),
+        ("inf", [math.inf]),
+        *((shown, [4.5678, digits]) for digits, shown in {1: "5", 2: "4.6", 4: "4.568"}.items()),
     ],
 )
-def test_three_digits(value, shown):
-    assert significant(value) == shown
-
-
-def test_other_numbers_of_digits():
-    assert [significant(4.5678, digits) for digits in (1, 2, 4)] == ["5", "4.6", "4.568"]
+def test_three_digits_or_others(shown, given):
+    assert significant(*given) == shown
 
 
 @given(st.floats(1e-12, 1e15), st.integers(1, 6))
@@ -58,11 +55,8 @@ def test_what_is_shown_is_the_number(value, digits):
 
 
 def test_a_time_of_no_account():
-    assert [seconds_shown(seconds) for seconds in (0.000156, 0.657, 3600.4)] == [
-        "<0.1",
-        "0.657",
-        "3,600",
-    ]
+    shown = [seconds_shown(seconds) for seconds in (0.000156, 0.657, 3600.4)]
+    assert shown == ["<0.1", "0.657", "3,600"]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +83,6 @@ def test_a_time_of_no_account():
 )
 def test_parameters_become_options(text, written):
     assert with_flags(text) == written
-
-
-def test_flag():
-    assert [flag("lr"), flag("batch_size"), flag("n")] == ["--lr", "--batch-size", "-n"]
 
 
 @pytest.mark.parametrize("kind", [d2l.ConfigError, d2l.DataError, d2l.NumericalError])
@@ -132,10 +122,8 @@ def model(tmp_path_factory):
 
 def trained(ratings, **options):
     """A training, on the machine as it is."""
-    train, test = d2l.random_split(ratings)
-    return d2l.train_model(
-        d2l.AutoRecConfig(**{"epochs": 1, "quiet": True, **options}), train, test
-    )
+    config = d2l.AutoRecConfig(**{"epochs": 1, "quiet": True, **options})
+    return d2l.train_model(config, *d2l.random_split(ratings))
 
 
 REFUSED = {
@@ -172,8 +160,7 @@ def test_the_library_names_parameters(ratings, model, text):
 
 
 def test_an_unfinished_run_says_how_to_go_on(model, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(model.path, run)
+    run = shutil.copytree(model.path, tmp_path / "run")
     (run / "result.json").unlink()
     with pytest.raises(d2l.DataError, match=r"finish it with `train_model\(resume=.*\)`$"):
         d2l.load_run(run)

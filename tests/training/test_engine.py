@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import sys
 
-import numpy as onp
 import pytest
-from helpers import PACKAGE, parameters
+from helpers import PACKAGE, assert_alike, python, succeeded
 
 from d2l_autorec.kernels import cache
 from d2l_autorec.runs.folder import RunFolder
@@ -44,16 +43,13 @@ for kernel in ("dense", "sparse"):
 
 def test_threads_of_train_model_are_those_of_the_command(tmp_path):
     """To the bit, wherever the process began; and config.json has the number in force."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+    environment = dict(OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")
     for program in (PYTHON, COMMANDS):
-        words = [sys.executable, "-c", program]
-        subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
+        succeeded(python("-c", program, folder=tmp_path, **environment))
 
     for kernel in ("dense", "sparse"):
         folders = [tmp_path / f"{way}-{kernel}" for way in ("python", "command")]
-        ours, theirs = map(parameters, folders)
-        for name, values in ours.items():
-            onp.testing.assert_array_equal(values, theirs[name])
+        assert_alike(*folders)
         assert [RunFolder.read(folder).about["threads"] for folder in folders] == [1, 1]
 
 
@@ -110,8 +106,7 @@ def test_a_read_only_installation_without_a_home(tmp_path):
                 capture_output=True,
                 text=True,
             )
-            assert process.returncode == 0, process.stderr
-            assert process.stderr.count("their cache cannot be used") == warned
+            assert succeeded(process).stderr.count("their cache cannot be used") == warned
         assert (tmp_path / "out" / "result.json").exists()
     finally:
         for folder in (package, *package.rglob("*")):

@@ -3,12 +3,11 @@
 import mxnet as mx
 import numpy as onp
 import pytest
-from helpers import epochs_of, train_run
+from helpers import epochs_of, train_into
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import np
 
-from d2l_autorec.models.registry import make_config
 from d2l_autorec.training.fused import RProp
 
 RUN = dict(dataset="synthetic:50x60x700", epochs=6, hidden=(6,), dropout=0.0, quiet=True)
@@ -72,7 +71,7 @@ def test_steps_equal_those_of_float64(seed, count, wd, unit):
 def test_all_kernels_and_devices_train_alike(options, tmp_path):
     losses = []
     for name, others in (("fused", {}), ("other", options)):
-        train_run(make_config({**FULL, **others, "out": str(tmp_path / name)}))
+        train_into(tmp_path / name, **{**FULL, **others})
         losses.append([float(row["train_loss"]) for row in epochs_of(tmp_path / name)])
 
     assert losses[1] == sorted(losses[1], reverse=True)

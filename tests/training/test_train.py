@@ -4,6 +4,7 @@ import mxnet as mx
 import numpy as onp
 import pytest
 from d2l import mxnet as d2l_book
+from helpers import cpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
@@ -73,17 +74,7 @@ def test_parity_with_the_books_loop():
             model.collect_params(), "adam", {"learning_rate": 0.002, "wd": 1e-5}
         )
         recorder = RecordingLoss()
-        loop(
-            model,
-            batches,
-            [test],
-            recorder,
-            trainer,
-            1,
-            [mx.cpu()],
-            evaluator,
-            inter_mat=test,
-        )
+        loop(model, batches, [test], recorder, trainer, 1, [mx.cpu()], evaluator, inter_mat=test)
         losses.append(recorder.means())
     onp.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     for ours, theirs in (
@@ -106,7 +97,7 @@ def dataset(rows):
 @settings(max_examples=50)
 def test_shards_hold_every_row_once(rows, devices):
     x = onp.arange(rows * 2, dtype="float32").reshape(rows, 2)
-    shards = split_and_load([np.array(x)], [mx.cpu(i) for i in range(devices)])
+    shards = split_and_load([np.array(x)], cpus(devices))
     assert len(shards) == devices
     used = [s.arrays[0].asnumpy() for s in shards if s.weight]
     onp.testing.assert_array_equal(onp.concatenate(used), x)

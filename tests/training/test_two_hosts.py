@@ -5,11 +5,8 @@ import shutil
 import subprocess
 import sys
 
-import numpy as onp
 import pytest
-from helpers import CASES, parameters, start_launcher, survivors, train_run, words
-
-from d2l_autorec.models.registry import make_config
+from helpers import CASES, assert_alike, start_launcher, survivors, train_into, words
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 
@@ -75,9 +72,7 @@ def launch_over(machines, folder, *program):
 
 def test_the_run_command_across_two_machines_equals_one_process(machines, tmp_path):
     options = CASES["sparse"]
-    train_run(make_config({**options, "quiet": True, "out": str(tmp_path / "alone")}))
+    train_into(tmp_path / "alone", **options, quiet=True)
     given = [*words(options), "--kvstore", "dist_sync", "--out", "together", "--quiet"]
     launch_over(machines, tmp_path, "-m", "d2l_autorec.run", *given)
-    alone, together = parameters(tmp_path / "alone"), parameters(tmp_path / "together")
-    for name in alone:
-        onp.testing.assert_allclose(together[name], alone[name], rtol=0, atol=1e-5)
+    assert_alike(tmp_path / "together", tmp_path / "alone", atol=1e-5)
