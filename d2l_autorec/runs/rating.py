@@ -92,15 +92,18 @@ class RatingExperiment(Experiment):
         trained = splits.pair_keys(replace(self.start.inputs, **over))
 
         moved = [np.isin(splits.pair_keys(part), trained) for part in held_out]
+        for name, mask in zip(("test", "validation"), moved):
+            if len(mask) and mask.all():
+                raise DataError(
+                    f"no {name} rating is new to the start: give newer ratings, or no {name}"
+                )
         if count := sum(map(np.sum, moved)):
             warn(
                 f"{count:,} of {sum(map(len, moved)):,} ratings to test or validate with are of "
-                "pairs that the start was trained on: they train"
+                "pairs that the start was trained on: they are used for training"
             )
             train = reduce(Ratings.joined, (p.part(m) for p, m in zip(held_out, moved)), train)
             held_out = [part.part(~mask) for part, mask in zip(held_out, moved)]
-        if len(newer.test) and not len(held_out[0]):
-            raise DataError("no test rating is new to the start: give newer ratings, or no test")
 
         known = np.isin(splits.pair_keys(train), trained)
         known[: len(earlier)] |= earlier

@@ -245,9 +245,10 @@ def test_what_the_start_was_trained_on_tests_nothing():
         errors = model.predict(users, items) - [*clean.values()]
         assert np.sqrt(np.mean(errors**2)) == pytest.approx(model.metrics["test_rmse"], abs=1e-6)
 
-    only_old = d2l.random_split(old_train, 0.3)
-    with pytest.raises(d2l.DataError, match="no test rating is new to the start: give newer"):
-        d2l.train_model(None, *only_old, start=start)
+    seen, again = d2l.random_split(old_train, 0.3)
+    for part, given in (("test", (seen, again)), ("validation", (seen, old_test, again))):
+        with pytest.raises(d2l.DataError, match=f"no {part} rating is new to the start: give"):
+            d2l.train_model(None, *given, start=start)
 
 
 def test_what_was_no_click_stays_so():
