@@ -246,9 +246,9 @@ def test_what_the_start_was_trained_on_tests_nothing():
         assert np.sqrt(np.mean(errors**2)) == pytest.approx(model.metrics["test_rmse"], abs=1e-6)
 
     seen, again = d2l.random_split(old_train, 0.3)
-    for part, given in (("test", (seen, again)), ("validation", (seen, old_test, again))):
+    for part, parts in (("test", (seen, again)), ("validation", (seen, old_test, again))):
         with pytest.raises(d2l.DataError, match=f"no {part} rating is new to the start: give"):
-            d2l.train_model(None, *given, start=start)
+            d2l.train_model(None, *parts, start=start)
 
 
 def test_what_was_no_click_stays_so():
