@@ -25,9 +25,9 @@ def plain_id(text: str) -> str:
 
 
 def listed(ids: Iterable[Any]) -> list[Any]:
-    """Return ids as a list; raise ConfigError for a single text, which would be its letters."""
-    if isinstance(ids, str):
-        raise ConfigError(f"{shortened(ids)!r} is one id: give a list of ids")
+    """Return ids as a list; raise ConfigError for a single one: a text would be its letters."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise ConfigError(f"{shortened(str(ids))!r} is one id: give a list of ids")
     return list(ids)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from numbers import Real
 
 import numpy as np
 
@@ -255,7 +256,7 @@ def pair_keys(ratings: Ratings) -> np.ndarray:
 
 def check_ratio(test_ratio: float) -> None:
     """Raise ConfigError unless `test_ratio` is between 0 and 1."""
-    if not 0 < test_ratio < 1:
+    if not isinstance(test_ratio, Real) or not 0 < test_ratio < 1:
         raise ConfigError(f"test_ratio={test_ratio}: it must be between 0 and 1, both excluded")
 
 

@@ -102,10 +102,13 @@ def test_one_id_is_no_list_of_its_letters(run):
         lambda: run.similar_items(1, exclude="12"),
         lambda: run.predict("12", "34"),
         lambda: run.recommend_new_user("12"),
+        lambda: run.recommend(1, only=12),
     ]
     for call in calls:
         with pytest.raises(ConfigError, match="^'12' is one id: give a list of ids"):
             call()
+    with pytest.raises(ConfigError, match="^'None' is one id"):
+        run.recommend_new_user(None)
 
 
 def test_popularity_for_unknown_users(run):
