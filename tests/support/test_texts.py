@@ -127,7 +127,7 @@ def trained(ratings, **options):
 
 
 REFUSED = {
-    "`hidden` is 0: it must be whole numbers of at": lambda r, m: d2l.AutoRecConfig(hidden=0),
+    "`hidden` is 0: it must be whole numbers from 1": lambda r, m: d2l.AutoRecConfig(hidden=0),
     "`refit` needs validation ratings: add `val_ratio=": lambda r, m: d2l.AutoRecConfig(refit=True),
     "`split=held-out-rows` and `model=mf` excl": lambda r, m: d2l.MFConfig(split="held-out-rows"),
     "`preset=paper` is not for `model=mf`": lambda r, m: d2l.MFConfig(preset="paper"),
