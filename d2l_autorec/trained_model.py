@@ -337,9 +337,8 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     ----------
     config : RunConfig or mapping, optional
         An `AutoRecConfig`, `MFConfig` and so on, or options as `make_config` takes them; by default
-        AutoRec. If no preset was given to it,
-        data sets with a name are trained on with 'chapter', and your own ratings with 'best', as
-        the commands do.
+        AutoRec. If no preset was given to it, data sets with a name are trained on with 'chapter',
+        and your own ratings with 'best', as the commands do.
     train : Ratings, or Clicks for a model that ranks; optional
         The data to train on. Clicks are split already, and hold the other parts, too. Ratings
         become clicks for a model that ranks, if `test` is given, too. By default the data that

@@ -247,9 +247,14 @@ class RatingEvaluation:
     def _margin(self, predictions: onp.ndarray) -> float:
         """Return the standard error of the RMSE's difference to that of the means."""
         squares = self._squared_errors(predictions)
-        apart = squares - self._squared_errors(self._of_means)
+        apart = squares - self._squares_of_means
         spread = apart.std() / len(self.truth) ** 0.5
         return float(spread / max(2 * squares.mean() ** 0.5, 1e-12))
+
+    @cached_property
+    def _squares_of_means(self) -> onp.ndarray:
+        """The squared errors of user and item means, which are the same after each epoch."""
+        return self._squared_errors(self._of_means)
 
     def _squared_errors(self, predictions: onp.ndarray) -> onp.ndarray:
         return (self._shown(predictions, self.clip) - self.truth).astype(float) ** 2

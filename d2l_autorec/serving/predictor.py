@@ -336,12 +336,13 @@ class Predictor:
 
         low, high = self.ratings.bounds
         contributions = similarities * ((values - low) / (high - low) if low < high else 1)
-        reasons = []
-        for contributed, similar in zip(contributions, similarities):
-            best = np.argsort(-contributed, kind="stable")[:REASONS]
-            best = best[contributed[best] > 0]
-            reasons.append(self.scored(rated[best], similar[best]))
-        return reasons
+        best = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
+        row = np.arange(len(items))[:, None]
+        found = self.scored(rated[best].ravel(), similarities[row, best].ravel())
+
+        counts = (contributions[row, best] > 0).sum(axis=1)
+        starts = best.shape[1] * row.ravel()
+        return [found[start : start + count] for start, count in zip(starts, counts)]
 
     def search(self, text: str, n: int = 10) -> list[Scored]:
         """Return the most popular items whose title or id has every word of `text`.

@@ -73,14 +73,15 @@ def telling_damage(path: Path, way_out: str = BEGIN_ANEW) -> Iterator[None]:
     """Raise DataError, which names the file, for any exception in the block.
 
     Two pass unchanged, as they are no damage: MemoryError, and ConfigError for a file that
-    cannot be written. The way out of a file that must not be read is to allow it.
+    cannot be written. A file without permission to read it is no damage either.
     """
     try:
         yield
     except (MemoryError, ConfigError):
         raise
     except PermissionError as error:
-        raise DataError(f"{path} must not be read ({error.strerror}): allow it") from error
+        reason = f"{path} cannot be read ({error.strerror}): change its permissions"
+        raise DataError(reason) from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
         line = reason.splitlines()[0]

@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
 
 
 def test_a_file_that_must_not_be_read_is_no_damage(tmp_path):
-    with pytest.raises(DataError, match=r"a\.csv must not be read \(Permission denied\): allow it"):
+    with pytest.raises(DataError, match=r"a\.csv cannot be read \(Permission denied\): change its"):
         with files.telling_damage(tmp_path / "a.csv"):
             raise PermissionError(errno.EACCES, "Permission denied")
 
