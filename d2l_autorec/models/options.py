@@ -60,7 +60,7 @@ class Need(NamedTuple):
     """A condition under which an option has an effect.
 
     `reason` says why it has none otherwise, `remedy` what would give it one. Both are format
-    strings, with the configuration as {0}. `of_model` is whether the model alone decides.
+    strings, with the configuration as {0}. `of_model` is whether the model's class alone decides.
     """
 
     met: Callable[[Any], bool]

@@ -122,9 +122,8 @@ def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
 
     declared: dict[str, Fields] = {}  # option to its fields, by model
     for model, config in configs.items():
-        usual = config()
         for spec in dataclasses.fields(config):
-            if all(need.met(usual) for need in spec.metadata["needs"] if need.of_model):
+            if all(need.met(config) for need in spec.metadata["needs"] if need.of_model):
                 declared.setdefault(spec.name, {})[model] = spec
     declared["model"] = {model: _model_option(configs) for model in configs}
 
