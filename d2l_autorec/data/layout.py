@@ -29,6 +29,7 @@ KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
 LIKELY_NAMES = {"user": USERS, "item": ITEMS, "rating": "rating|ratio$|score|star$|overall|points"}
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
+ESCAPED = '\\"', '""'  # a quote within a field, as in a dump of MySQL, and as csv has it
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
@@ -405,6 +406,7 @@ def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
 
 def quoted_fields(line: str, character: str) -> list[str]:
     """Return the fields of a line with quotes, or none if a quoted field does not end."""
+    line = line.replace(*ESCAPED)
     try:
         return next(csv.reader([line], delimiter=character, strict=True))
     except csv.Error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..support.errors import DataError
-from .layout import Layout, Request, detect, fields_of, quoted_fields
+from .layout import ESCAPED, Layout, Request, detect, fields_of, quoted_fields
 from .rules import Table, ids_of
 
 if TYPE_CHECKING:
@@ -281,6 +281,7 @@ def _plain_blocks(path: Path, layout: Layout) -> Iterator[bytes]:
         elif separator != layout.character:
             block = block.replace(separator.encode(), character)
         if layout.request.quotes and b'"' in block:
+            block = block.replace(*map(str.encode, ESCAPED))
             _check_quotes(path, first, block, layout)
         yield block
 

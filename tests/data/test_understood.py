@@ -50,6 +50,11 @@ UNDERSTOOD = {
     "two bars": ("7||2||3\n8||3||4\n", "separated by '||'", [7, 8]),
     "empty field": ("7|1||3\n8|2||3\n", "2 items", [7, 8], {"columns": "user=0,item=1,rating=3"}),
     "control character": ("7\x012\x013\n8\x013\x014\n", "", [7, 8]),
+    "quotes as MySQL escapes them": (
+        '"user";"item";"rating"\n"\\"a\\" b";"x";"5"\n"c";"x";"9"\n',
+        "header",
+        ['"a" b', "c"],
+    ),
     "quoted #": ('1,10,4\n"#x",20,3\n', "no header", ["1", "#x"]),
     "no quotes": ('u1\t5" nails\t3\nu2\t"big" nail\t4\n', "", ["u1", "u2"], {"quotes": False}),
     "inches": ('5" nail\tx\t3\n"6"" nail"\tx\t4\n', "", ['5" nail', '6" nail']),
