@@ -101,18 +101,34 @@ REFUSED = {
             "t_dat,customer_id,article_id,sales_channel_id,price",
             *(f"2018-09-20,00{k % 3},06637{k % 5},{k % 2},0.0{k % 7}" for k in range(20)),
         ),
-        f"'price'; {SAY}user=customer_id,item=article_id,rating=price`",
+        f"'price'; {SAY}user=customer_id,item=article_id{CLICKS}",
     ),
     "degrees are no ids": (
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
-        f"5 columns without names; {SAY}user=0,item=4,rating=2`",
+        f"5 columns without names; {SAY}user=0,item=4{CLICKS}",
+    ),
+    "degrees are no ratings": (
+        head(
+            "user,time,latitude,longitude,location_id",
+            *(
+                f"{k % 7},2010-10-19T23:55:{k:02}Z,30.2{k % 5},-97.7{k % 5},{k % 5}"
+                for k in range(20)
+            ),
+        ),
+        f"{SAY}user=user,item=location_id,timestamp=time{CLICKS}",
+    ),
+    "sessions": (
+        head(
+            "session,aid,ts,type", *(f"{k % 7},{k % 5},{1661724000 + k},{k % 3}" for k in range(20))
+        ),
+        f"{SAY}user=session,item=aid{CLICKS}",
     ),
     "zeros are no ratings": (
         rows(lambda k: f"{k % 7},g{k % 5},play,{k * 40}.5,0"),
         f"5 columns without names; {SAY}user=0,item=1{CLICKS}",
     ),
     "ids with exponents": (
-        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,{k % 5}"),
+        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,2020"),
         f"5 columns without names; {SAY}user=1,item=2,rating=0`",
     ),
     "two times": (
