@@ -39,6 +39,7 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
+AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
@@ -396,6 +397,19 @@ def _refuse_unnamed(layout: Layout) -> None:
 
     if width > len(ROLES):
         raise layout.wrong(f"{width} columns without names", MATRIX)
+
+    in_order = f"`columns={_numbered(ROLES[:width])}`"
+    if width > 2 and layout.names[:width] == [str(at) for at in range(width)]:
+        raise DataError(
+            f"{layout.place}: 0, 1, ... may be the names of the columns, as a frame without any "
+            f"saves them: delete the line; or say {in_order} if it is a row"
+        )
+    if layout.holds(AMAZON_USER, 1):
+        swapped = _numbered(("item", "user", *ROLES[2:width]))
+        raise DataError(
+            f"{layout.place}: column 1 would be the item, and looks like users of Amazon: say "
+            f"`columns={swapped}`; or {in_order} if these are items"
+        )
     for role, at in layout.columns.items():
         if role != "timestamp" and layout.holds(DATE, at):
             raise layout.wrong(f"column {at} would be the {role}, and holds dates")

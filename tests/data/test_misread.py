@@ -52,6 +52,16 @@ REFUSED = {
         rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5},88125000{k % 9}"),
         "as a saved index does: say `columns=user=1,item=2,rating=3,timestamp=4`; or",
     ),
+    "names of a frame without any": (
+        head("0,1,2") + TEXTS,
+        "line 1: 0, 1, ... may be the names of the columns, as a frame without any saves them: "
+        "delete the line; or say `columns=user=0,item=1,rating=2` if it is a row",
+    ),
+    "users of Amazon for items": (
+        rows(lambda k: f"B0000{k % 7:05},A{k % 5:013},{1 + k % 5}.0,13658112{k % 9}0"),
+        "column 1 would be the item, and looks like users of Amazon: say "
+        "`columns=item=0,user=1,rating=2,timestamp=3`; or",
+    ),
     "times for users": (
         rows(lambda k: f"8812500{k:02},{k % 7},{k % 5},{1 + k % 5}"),
         f"column 0 would be the user, and looks like times; {SAY}user=1,item=2,rating=3",
