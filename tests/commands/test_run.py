@@ -43,9 +43,12 @@ def test_run_folder(command, tmp_path):
 
 
 def test_repeatable_to_the_bit(in_process, tmp_path):
-    for name in ("a", "b"):
-        succeeded(in_process("run", *QUICK[:-1], name, "--quiet", "--cpus", "2"))
+    """The same options, whether they are given anew or by the first run's config.json."""
+    given = (*QUICK[:-2], "--cpus", "2")
+    for name, words in {"a": given, "b": given, "c": ("--options", "a/config.json")}.items():
+        succeeded(in_process("run", *words, "--quiet", "--out", name))
     assert_alike(tmp_path / "a", tmp_path / "b")
+    assert_alike(tmp_path / "a", tmp_path / "c")
 
 
 def test_quiet_and_json_print_only_the_result(in_process):
