@@ -95,7 +95,7 @@ def _parser(model: str | None = None) -> Parser:
         "--options",
         type=Path,
         metavar="FILE",
-        help="a file of them: tune's best.json, or a run's config.json",
+        help="tune's best.json, a run's config.json, or your own",
     )
     return parser
 
