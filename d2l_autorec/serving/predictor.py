@@ -313,7 +313,7 @@ class Predictor:
         A rated item contributes its similarity to the item, times how far its rating is above the
         lowest of the scale; a click counts in full. Similarities are the cosines of
         `similar_items`, or the weights of a linear model (EASE, item-kNN). Contributions of 0 or
-        below are left out. A model without vectors or weights has no reasons.
+        below, and an item's own, are left out. A model without vectors or weights has no reasons.
 
         Parameters
         ----------
@@ -336,6 +336,7 @@ class Predictor:
 
         low, high = self.ratings.bounds
         contributions = similarities * ((values - low) / (high - low) if low < high else 1)
+        contributions[items[:, None] == rated] = 0
         best = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
         row = np.arange(len(items))[:, None]
         found = self.scored(rated[best].ravel(), similarities[row, best].ravel())
