@@ -27,6 +27,8 @@ def test_run_folder(command, tmp_path):
     out = tmp_path / "out"
     files = "config.json curve.png metrics.csv model.params ratings.npz result.json users.csv"
     assert {path.name for path in out.glob("[!.]*")} == {*files.split()}
+    latest = max(out.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert latest.name == "result.json"  # a server takes the run up when it is there
     config = read_json(out / "config.json")
     assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
