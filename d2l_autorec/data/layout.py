@@ -43,7 +43,7 @@ AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
-MODEL_OF_CLICKS = "`model=ease` (of report: `task=ranking`)"
+MODEL_OF_CLICKS = "`model=ease` (for report: `task=ranking`)"
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 

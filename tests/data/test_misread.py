@@ -28,7 +28,7 @@ def head(names, *values):
 NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
 TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
-CLICKS = "` and `model=ease` (of report: `task=ranking`), which ranks clicks"
+CLICKS = "` and `model=ease` (for report: `task=ranking`), which ranks clicks"
 SAY = "say which is which with `columns="
 # name: (content, what the error holds)
 REFUSED = {
@@ -246,7 +246,7 @@ REFUSED = {
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
-        "train a model of clicks, as `model=ease` (of report: `task=ranking`), or write logarithms",
+        "train a model of clicks, as `model=ease` (for report: `task=ranking`), or write logarithms",
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
