@@ -404,7 +404,7 @@ def _refuse_unnamed(layout: Layout) -> None:
             f"{layout.place}: 0, 1, ... may be the names of the columns, as a frame without any "
             f"saves them: delete the line; or say {in_order} if it is a row"
         )
-    if layout.holds(AMAZON_USER, 1):
+    if width > 1 and layout.holds(AMAZON_USER, 1):
         swapped = _numbered(("item", "user", *ROLES[2:width]))
         raise DataError(
             f"{layout.place}: column 1 would be the item, and looks like users of Amazon: say "

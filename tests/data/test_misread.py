@@ -246,7 +246,7 @@ REFUSED = {
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
-        "train a model of clicks, as `model=ease` (for report: `task=ranking`), or write logarithms",
+        "train a model of clicks, as `model=ease` (for report: `task=ranking`), or write log",
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
