@@ -148,11 +148,14 @@ class Predictor:
 
         Raises
         ------
+        ConfigError
+            If `users` or `items` is a single id.
         DataError
             If an id is unknown; the nearest known ones are named.
         ValueError
             If `users` and `items` differ in length.
         """
+        users, items = listed(users), listed(items)
         if len(users) != len(items):
             raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
         distinct, row = np.unique(self.users.positions(users), return_inverse=True)
