@@ -92,7 +92,10 @@ def _parser(model: str | None = None) -> Parser:
     options.add_options(parser, models() if model is None else {model: model_class(model)})
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
     parser.add_argument(
-        "--options", type=Path, metavar="FILE", help="a file of them, as tune's best.json"
+        "--options",
+        type=Path,
+        metavar="FILE",
+        help="tune's best.json, a run's config.json, or your own",
     )
     return parser
 

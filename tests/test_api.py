@@ -290,6 +290,7 @@ def test_errors_name_parameters(parts, model):
         ("test has other user ids", lambda: d2l.train_model(config, train, others)),
         ("test_ratio=2: it must be between 0 and 1", lambda: d2l.random_split(train, 2)),
         ("test_ratio=x: it must be between 0 and 1", lambda: d2l.random_split(train, "x")),
+        ("'12' is one id: give a list of ids", lambda: model.predict("12", "345")),
         ("ratings: 9 for item", lambda: model.recommend_new_user({train.item_ids[0]: 9})),
         ("train: .* repeated, whi", lambda: d2l.train_model(config, train.joined(train), test)),
     ):

@@ -17,7 +17,9 @@ from ..support.errors import DataError
 ROLES = ("user", "item", "rating", "timestamp")
 USERS = "user|customer|visitor|member|profile|reviewer|client"
 ITEMS = "item|movie|product|business|book|track|artist|recipe|game|song|anime|beer|video|article"
-KNOWN_NAMES = {  # patterns of names in small letters, without other signs than letters and digits
+# Patterns of names in small letters, without other signs than letters and digits, and without the
+# types of RecBole's user_id:token.
+KNOWN_NAMES = {
     "user": f"uid|({USERS})(id)?",
     "item": f"iid|sid|asin|isbn|({ITEMS})(id)?",
     "rating": "ratings?|score|stars|overall|value|bookrating|(is)?click(ed)?",
@@ -26,7 +28,11 @@ KNOWN_NAMES = {  # patterns of names in small letters, without other signs than 
 }
 KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
 # parts of less usual names, for a suggestion
-LIKELY_NAMES = {"user": USERS, "item": ITEMS, "rating": "rating|ratio$|score|star$|overall|points"}
+LIKELY_NAMES = {
+    "user": f"{USERS}|session",
+    "item": ITEMS,
+    "rating": "rating|ratio$|score|star$|overall|points",
+}
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
 ESCAPED = '\\"', '""'  # a quote within a field, as in a dump of MySQL, and as csv has it
@@ -34,10 +40,11 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
+AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
 DATE = r"\d{4}-\d\d-\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
-MODEL_OF_CLICKS = "`model=ease` (of report: `task=ranking`)"
+MODEL_OF_CLICKS = "`model=ease` (for report: `task=ranking`)"
 MATRIX = "; or is it a matrix or lists, a row a user? Then melt it to lines user,item,rating"
 
 
@@ -168,7 +175,7 @@ class Layout:
 
     def named(self) -> dict[str, list[int]]:
         """Return each role with the positions of columns that have one of its usual names."""
-        plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in self.names]
+        plain = [re.sub(":.*|[^a-z0-9]", "", name.lower()) for name in self.names]
         named = {
             role: [at for at, name in enumerate(plain) if re.fullmatch(KNOWN_NAMES[role], name)]
             for role in (*self.request.roles, *self.request.optional)
@@ -212,7 +219,8 @@ class Layout:
 
         For ids it prefers columns whose values repeat, and that are named so; for ratings it takes
         columns of numbers below 1000, or of texts that begin with one, as 4/5 or 80 %, unless all
-        are 0.
+        are 0. If there are several of these, only their names can say that one holds ratings: they
+        may be degrees, prices or hours.
 
         Parameters
         ----------
@@ -226,8 +234,9 @@ class Layout:
         for role in self.request.needed:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
-                left = [at for at in left if self.holds(BELOW_1000, at)]
-                left = [at for at in left if set(self.values(at)) != {"0"}]
+                left = [at for at in left if self._can_be_ratings(at)]
+                likely = [at for at in left if self._is_likely(role, at)]
+                left = likely or left[: len(left) == 1]
             if role not in chosen and left:
                 chosen[role] = min(left, key=partial(self._strangeness, role))
         if not {"user", "item"} <= chosen.keys():
@@ -246,15 +255,23 @@ class Layout:
         """Return whether all of the first values of a column begin with a pattern."""
         return all(re.match(pattern, value) for value in self.values(position))
 
+    def _can_be_ratings(self, position: int) -> bool:
+        is_other = self.names[position].lower().endswith(("id", "type", "price"))
+        is_zero = set(self.values(position)) == {"0"}
+        return self.holds(BELOW_1000, position) and not is_other and not is_zero
+
+    def _is_likely(self, role: str, position: int) -> bool:
+        return re.search(LIKELY_NAMES[role], self.names[position].lower()) is not None
+
     def _strangeness(self, role: str, position: int) -> tuple[Any, ...]:
         """Return what speaks against a column for a role, as a sort key, the heaviest first."""
-        name, values = self.names[position].lower(), self.values(position)
+        values = self.values(position)
         is_rating = role == "rating"
         fit = self.holds(NUMBER if is_rating else NO_FRACTION, position)
         repeats = is_rating or len(set(values)) < len(values)
-        likely = re.search(LIKELY_NAMES[role], name) is not None
-        is_id = name.endswith("id") != is_rating
-        return not fit, self.holds(DATE, position), not repeats, not likely, not is_id, position
+        unlikely = not self._is_likely(role, position)
+        is_id = self.names[position].lower().endswith("id")
+        return not fit, self.holds(DATE, position), not repeats, unlikely, not is_id, position
 
     def _label(self, position: int) -> str:
         """Return a column's name, or its number if the name cannot stand in `columns`."""
@@ -381,6 +398,19 @@ def _refuse_unnamed(layout: Layout) -> None:
 
     if width > len(ROLES):
         raise layout.wrong(f"{width} columns without names", MATRIX)
+
+    in_order = f"`columns={_numbered(ROLES[:width])}`"
+    if width > 2 and layout.names[:width] == [str(at) for at in range(width)]:
+        raise DataError(
+            f"{layout.place}: 0, 1, ... may be the names of the columns, as a frame without any "
+            f"saves them: delete the line; or say {in_order} if it is a row"
+        )
+    if width > 1 and layout.holds(AMAZON_USER, 1):
+        swapped = _numbered(("item", "user", *ROLES[2:width]))
+        raise DataError(
+            f"{layout.place}: column 1 would be the item, and looks like users of Amazon: say "
+            f"`columns={swapped}`; or {in_order} if these are items"
+        )
     for role, at in layout.columns.items():
         if role != "timestamp" and layout.holds(DATE, at):
             raise layout.wrong(f"column {at} would be the {role}, and holds dates")

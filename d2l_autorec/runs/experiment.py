@@ -398,18 +398,18 @@ class Experiment(ABC):
         return RunFolder.begin(path, self.config, about, self.save_data)
 
     def _finish_folder(self, folder: RunFolder) -> None:
-        """Write parameters, metrics, result and curve; if the curve fails, only warn."""
+        """Write parameters, curve, metrics and result; if the curve fails, only warn."""
         if self.net.has_parameters:  # else it is computed again, from the data
             write_parameters(folder, self.net)
         if self.by_user:
             columns = [column.tolist() for column in self.by_user.values()]
             rows = [dict(zip(self.by_user, row)) for row in zip(*columns)]
             folder.write("users.csv", lambda path: path.write_text(csv_text(rows)))
-        folder.finish(self.checkpoint.phases, self.result)
 
         curve = folder.path / "curve.png"
         with warning_of_figure(curve, fatal=()):
             save_curve(self.checkpoint.history, self.result, curve, self.config.score.metric)
+        folder.finish(self.checkpoint.phases, self.result)
         (folder.path / CHECKPOINT).unlink(missing_ok=True)
 
     def _train_phases(self) -> None:

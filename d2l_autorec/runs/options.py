@@ -27,6 +27,7 @@ from ..support.cli import Parser
 from ..support.errors import ConfigError
 from ..support.files import read_json
 from ..support.texts import flag
+from .folder import config_of
 
 SOURCES = ("dataset", "ratings", "train", "test")
 # options that a run does not inherit from another: the titles are with the other's ratings
@@ -71,12 +72,17 @@ def as_texts(options: Options) -> dict[str, str | bool]:
 def overridden(path: Path, given: Options) -> Options:
     """Return a JSON file's options updated by those given; other ratings replace the file's.
 
+    The file may be the config.json of a run, which is begun anew.
+
     Raises
     ------
     DataError
         If the file cannot be read, or holds no JSON object.
     """
     options = read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
+    if "options" in options:
+        began = config_of(options, path)
+        options = {**own_options(began), "preset": began.preset}
     if any(name in given for name in SOURCES):
         options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
     return {**options, **given}

@@ -18,6 +18,7 @@ from ..models.registry import compared_rows
 from ..support.texts import markdown
 
 SURE = 0.95  # confidence with which a difference is reported as one
+NONE = 5e-5  # a difference below it is shown as 0.0000
 
 METRICS = {  # for each task, names in result.json and in tables; the first metric decides
     "rating": {"test_rmse": "test RMSE", "test_mae": "MAE"},
@@ -269,7 +270,7 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     from scipy import stats  # imported here, as it is slow to load
 
     quantile = float(stats.t.ppf((1 + SURE) / 2, len(differences) - 1))
-    return Difference(mean, error, abs(mean) > quantile * error)
+    return Difference(mean, error, abs(mean) > max(quantile * error, NONE))
 
 
 def conclusion(table: Table, lines: Sequence[Line]) -> str:

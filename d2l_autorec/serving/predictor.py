@@ -148,11 +148,14 @@ class Predictor:
 
         Raises
         ------
+        ConfigError
+            If `users` or `items` is a single id.
         DataError
             If an id is unknown; the nearest known ones are named.
         ValueError
             If `users` and `items` differ in length.
         """
+        users, items = listed(users), listed(items)
         if len(users) != len(items):
             raise ValueError(f"{len(users)} users and {len(items)} items: give pairs")
         distinct, row = np.unique(self.users.positions(users), return_inverse=True)
@@ -313,7 +316,7 @@ class Predictor:
         A rated item contributes its similarity to the item, times how far its rating is above the
         lowest of the scale; a click counts in full. Similarities are the cosines of
         `similar_items`, or the weights of a linear model (EASE, item-kNN). Contributions of 0 or
-        below are left out. A model without vectors or weights has no reasons.
+        below, and an item's own, are left out. A model without vectors or weights has no reasons.
 
         Parameters
         ----------
@@ -336,6 +339,7 @@ class Predictor:
 
         low, high = self.ratings.bounds
         contributions = similarities * ((values - low) / (high - low) if low < high else 1)
+        contributions[items[:, None] == rated] = 0
         best = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
         row = np.arange(len(items))[:, None]
         found = self.scored(rated[best].ravel(), similarities[row, best].ravel())

@@ -86,6 +86,9 @@ class Parser(argparse.ArgumentParser):
                 if name.startswith("-") and name not in known and hint:
                     message += f"; {name} is unknown{hint}"
                     break
+        for option, value in zip(self._words, self._words[1:]):
+            if message == f"argument {option}: expected one argument" and value not in known:
+                message += f"; write {option}={value} if this is its value"
         message = re.sub(r"\S{200,}", lambda value: shortened(value[0]), message)
         raise UserError(f"{message} (see --help)")
 

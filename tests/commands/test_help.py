@@ -94,6 +94,13 @@ def test_what_was_meant(in_process, typed, meant):
     assert_user_error(in_process(*typed.split()), f"did you mean {meant}?")
 
 
+def test_an_id_that_begins_with_a_dash(in_process):
+    process = in_process("recommend", "runs/mine", "--similar-items", "-B3")
+    assert_user_error(process, "expected one argument; write --similar-items=-B3 if this is its")
+    process = in_process("recommend", "runs/mine", "--user", "--json")
+    assert_user_error(process, "expected one argument (see --help)")
+
+
 def test_the_commands_are_listed():
     process = python("-m", "d2l_autorec")
     assert process.returncode == 0 and process.stderr == ""

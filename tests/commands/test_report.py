@@ -159,7 +159,7 @@ def test_advice_that_a_report_can_follow(in_process, tmp_path):
     (tmp_path / "few.csv").write_text("".join(f"u,i{k},{1 + k}\n" for k in range(4)))
     assert_user_error(
         in_process("report", "--ratings", "clicks.csv"),
-        "; --model ease (of report: --task ranking), which ranks clicks, needs no rating",
+        "; --model ease (for report: --task ranking), which ranks clicks, needs no rating",
     )
     process = in_process("report", "--ratings", "few.csv", "--folds", "2")
     assert "raise it, add ratings, or do without validation by --val-ratio 0, an option of run" in (

@@ -27,6 +27,8 @@ def test_run_folder(command, tmp_path):
     out = tmp_path / "out"
     files = "config.json curve.png metrics.csv model.params ratings.npz result.json users.csv"
     assert {path.name for path in out.glob("[!.]*")} == {*files.split()}
+    latest = max(out.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert latest.name == "result.json"  # a server takes the run up when it is there
     config = read_json(out / "config.json")
     assert config["options"]["hidden"] == [10] and config["options"]["lr"] == 0.002
     assert config["data"]["name"] == "synthetic" and len(config["data"]["test_sha256"]) == 64
@@ -43,9 +45,12 @@ def test_run_folder(command, tmp_path):
 
 
 def test_repeatable_to_the_bit(in_process, tmp_path):
-    for name in ("a", "b"):
-        succeeded(in_process("run", *QUICK[:-1], name, "--quiet", "--cpus", "2"))
+    """The same options, whether they are given anew or by the first run's config.json."""
+    given = (*QUICK[:-2], "--cpus", "2")
+    for name, words in {"a": given, "b": given, "c": ("--options", "a/config.json")}.items():
+        succeeded(in_process("run", *words, "--quiet", "--out", name))
     assert_alike(tmp_path / "a", tmp_path / "b")
+    assert_alike(tmp_path / "a", tmp_path / "c")
 
 
 def test_quiet_and_json_print_only_the_result(in_process):

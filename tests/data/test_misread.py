@@ -28,7 +28,7 @@ def head(names, *values):
 NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
 TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
-CLICKS = "` and `model=ease` (of report: `task=ranking`), which ranks clicks"
+CLICKS = "` and `model=ease` (for report: `task=ranking`), which ranks clicks"
 SAY = "say which is which with `columns="
 # name: (content, what the error holds)
 REFUSED = {
@@ -51,6 +51,16 @@ REFUSED = {
     "saved index of ratings with times": (
         rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5},88125000{k % 9}"),
         "as a saved index does: say `columns=user=1,item=2,rating=3,timestamp=4`; or",
+    ),
+    "names of a frame without any": (
+        head("0,1,2") + TEXTS,
+        "line 1: 0, 1, ... may be the names of the columns, as a frame without any saves them: "
+        "delete the line; or say `columns=user=0,item=1,rating=2` if it is a row",
+    ),
+    "users of Amazon for items": (
+        rows(lambda k: f"B0000{k % 7:05},A{k % 5:013},{1 + k % 5}.0,13658112{k % 9}0"),
+        "column 1 would be the item, and looks like users of Amazon: say "
+        "`columns=item=0,user=1,rating=2,timestamp=3`; or",
     ),
     "times for users": (
         rows(lambda k: f"8812500{k:02},{k % 7},{k % 5},{1 + k % 5}"),
@@ -101,18 +111,34 @@ REFUSED = {
             "t_dat,customer_id,article_id,sales_channel_id,price",
             *(f"2018-09-20,00{k % 3},06637{k % 5},{k % 2},0.0{k % 7}" for k in range(20)),
         ),
-        f"'price'; {SAY}user=customer_id,item=article_id,rating=price`",
+        f"'price'; {SAY}user=customer_id,item=article_id{CLICKS}",
     ),
     "degrees are no ids": (
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.23{k % 2}5\t-97.795\t{k % 5}"),
-        f"5 columns without names; {SAY}user=0,item=4,rating=2`",
+        f"5 columns without names; {SAY}user=0,item=4{CLICKS}",
+    ),
+    "degrees are no ratings": (
+        head(
+            "user,time,latitude,longitude,location_id",
+            *(
+                f"{k % 7},2010-10-19T23:55:{k:02}Z,30.2{k % 5},-97.7{k % 5},{k % 5}"
+                for k in range(20)
+            ),
+        ),
+        f"{SAY}user=user,item=location_id,timestamp=time{CLICKS}",
+    ),
+    "sessions": (
+        head(
+            "session,aid,ts,type", *(f"{k % 7},{k % 5},{1661724000 + k},{k % 3}" for k in range(20))
+        ),
+        f"{SAY}user=session,item=aid{CLICKS}",
     ),
     "zeros are no ratings": (
         rows(lambda k: f"{k % 7},g{k % 5},play,{k * 40}.5,0"),
         f"5 columns without names; {SAY}user=0,item=1{CLICKS}",
     ),
     "ids with exponents": (
-        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,{k % 5}"),
+        rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,2020"),
         f"5 columns without names; {SAY}user=1,item=2,rating=0`",
     ),
     "two times": (
@@ -220,7 +246,7 @@ REFUSED = {
     "play counts": (
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
-        "train a model of clicks, as `model=ease` (of report: `task=ranking`), or write logarithms",
+        "train a model of clicks, as `model=ease` (for report: `task=ranking`), or write log",
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",

@@ -89,9 +89,9 @@ MALFORMED = {
         "line 1: no column 'who' for user among '1', '10', '4'",
     ),
     "a column twice": (
-        "user,item,x,x\n1,2,3,4\n",
-        "--columns user=user,item=item,rating=x",
-        "'x' and 'x' may each be the rating; say",
+        "user,item,points,points\n1,2,3,4\n",
+        "--columns user=user,item=item,rating=points",
+        "'points' and 'points' may each be the rating; say",
         "with --columns user=user,item=item,rating=2",
     ),
     "columns without rating": (PLAIN, "--columns user=0,item=1", "user, item, rating, each once"),

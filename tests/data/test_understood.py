@@ -45,6 +45,7 @@ UNDERSTOOD = {
         "separated by ';', header",
         [7, 8],
     ),
+    "RecBole": ("user_id:token\titem_id:token\trating:float\n7\t2\t3\n8\t2\t4\n", "", [7, 8]),
     "found again below": ("a,x\na,y\nb,x\n", "no header", ["a", "a", "b"], {"implicit": True}),
     "separators at the end": ("7,2,3,\n7,3,4,\n8,3,5,\n", "no timestamps", [7, 7, 8]),
     "two bars": ("7||2||3\n8||3||4\n", "separated by '||'", [7, 8]),

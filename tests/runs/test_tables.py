@@ -48,8 +48,9 @@ def test_a_winner():
 
 def test_folds_that_do_not_tell():
     compared = [MEANS, line("A", (0.90, 0.89, 0.91)), line("B", (0.88, 0.92, 0.91))]
+    compared.append(line("C", (0.900001, 0.890001, 0.910001)))
     text = conclusion(RATINGS, compared)
-    assert text == "A is best (test RMSE 0.9000), but these folds do not tell it from B."
+    assert text == "A is best (test RMSE 0.9000), but these folds do not tell it from B, C."
 
 
 def test_nothing_beats_the_means():
