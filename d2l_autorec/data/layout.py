@@ -430,13 +430,14 @@ def fields_of(line: str, separator: str, quotes: bool = True) -> list[str]:
         line = " ".join(line.split())
     character = ONE_CHARACTER.get(separator, separator)
     line = line.replace(separator, character)
-    quoted = quoted_fields(line, character) if quotes and '"' in line else []
-    return quoted or line.split(character)
+    if not quotes or '"' not in line:
+        return line.split(character)
+    plain = quoted_fields(line, character)
+    return plain or quoted_fields(line.replace(*ESCAPED), character) or line.split(character)
 
 
 def quoted_fields(line: str, character: str) -> list[str]:
     """Return the fields of a line with quotes, or none if a quoted field does not end."""
-    line = line.replace(*ESCAPED)
     try:
         return next(csv.reader([line], delimiter=character, strict=True))
     except csv.Error:

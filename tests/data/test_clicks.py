@@ -42,13 +42,6 @@ def test_files_on_ml100k_are_the_published_ones(data_dir):
         assert hashlib.sha256(content.encode()).hexdigest()[:16] == prefix, piece
 
 
-def test_no_global_random_state():
-    np.random.seed(1)
-    before = np.random.get_state()[1].copy()
-    prepare_clicks(synthetic_ratings(60, 40, 1200), heldout_users=10)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
-
-
 @settings(max_examples=40)
 @given(
     st.integers(0, 10**6),

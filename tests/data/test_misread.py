@@ -48,10 +48,6 @@ REFUSED = {
         rows(lambda k: f"{k},{k % 7},{k % 5}"),
         f"as a saved index does: say `columns=user=1,item=2{CLICKS}; or `columns=user=0,item=1,",
     ),
-    "saved index of ratings with times": (
-        rows(lambda k: f"{k},{k % 7},{k % 5},{1 + k % 5},88125000{k % 9}"),
-        "as a saved index does: say `columns=user=1,item=2,rating=3,timestamp=4`; or",
-    ),
     "names of a frame without any": (
         head("0,1,2") + TEXTS,
         "line 1: 0, 1, ... may be the names of the columns, as a frame without any saves them: "
@@ -70,10 +66,6 @@ REFUSED = {
         rows(lambda k: f"u{k % 7}\t\tArtist {k % 5}\t{k % 9 + 1}"),
         "item id '' is missing; all 40 rows",
     ),
-    "two columns and separators at the end": (
-        head("7,2,", "7,3,"),
-        "no column for rating among '7', '2', ''; say which is which with",
-    ),
     "dates for items": (
         rows(lambda k: f"{k % 7}\t2010-10-19T23:55:{k:02}Z\t30.5\t{k % 5}"),
         f"column 1 would be the item, and holds dates; {SAY}user=0,",
@@ -91,14 +83,6 @@ REFUSED = {
         "it out: say `columns=user=user,item=item,rating=rating`",
     ),
     # the columns to paste
-    "values that repeat": (
-        head("review_id,who,place,points", *rows(lambda k: f"r{k},{k % 3},{k % 4},5").split()),
-        f"{SAY}user=who,item=place,rating=points`",
-    ),
-    "no column of numbers": (
-        head("visitorid,event,itemid,transactionid", "7,view,5,", "7,view,6,"),
-        f"{SAY}user=visitorid,item=itemid{CLICKS}",
-    ),
     "one of many numbers": (
         head(
             "brewery_id,review_time,review_overall,palate,review_profilename,beer_style,beer_beerid",
@@ -140,17 +124,6 @@ REFUSED = {
     "ids with exponents": (
         rows(lambda k: f"9.{k}5,1.{k % 9}000000e+01,2.{k % 3}000000e+00,x,2020"),
         f"5 columns without names; {SAY}user=1,item=2,rating=0`",
-    ),
-    "two times": (
-        head(
-            "user_id,video_id,play_duration,time,timestamp,watch_ratio",
-            *(f"{k % 7},{k % 5},4381,2020-07-05,15938{k % 3},1.{k}" for k in range(20)),
-        ),
-        "rating=watch_ratio,timestamp=time`",
-    ),
-    "ids and times are no ratings": (
-        rows(lambda k: f"{k % 7},{2268318 + k % 5},{2520377 + k % 3},pv,{1511544070 + k}"),
-        f"{SAY}user=0,item=1{CLICKS}",
     ),
     "a rating stays one": (
         head("user_id,item_id,rating,who", *["NULL,x,3,ann", "NULL,y,4,ann"]),
@@ -200,10 +173,6 @@ REFUSED = {
         head('u1\t"big" nail\t3', "u2\tx\t4"),
         "line 1: a quoted field does not end in its line: say `quotes=False` if quotes are part of "
         "the text, else correct its quotes",
-    ),
-    "text of two lines": (
-        head("user,item,rating,review", '1,2,3,"so,', 'so"', "1,3,4,good"),
-        "line 2: a quoted field does not end in its line",
     ),
     "stray quote": (
         TEXTS + '"u9,i99,3\n' + TEXTS.replace("i", "j"),

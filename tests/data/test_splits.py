@@ -1,32 +1,16 @@
-"""Splits by hand and as properties."""
+"""Splits as properties."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.splits import leave_last_out, random_split, seq_aware_split
+from d2l_autorec.data.splits import random_split, seq_aware_split
 
 
-def ratings_of(users, times=None, values=None):
+def ratings_of(users, times=None):
     n = len(users)
-    return Ratings(
-        users, np.arange(n), values or np.ones(n), np.arange(max(users) + 1), np.arange(n), times
-    )
-
-
-def test_seq_aware_by_hand():
-    # user 0: times 5, 9, 9 -> the first 9; user 1: one rating; user 2: 7 before 3
-    ratings = ratings_of([0, 2, 0, 1, 0, 2], [5, 7, 9, 4, 9, 3])
-    train, test = seq_aware_split(ratings)
-    assert test.items.tolist() == [1, 2, 3]
-    assert train.items.tolist() == [0, 4, 5]
-
-
-def test_leave_last_out_trains_on_an_only_rating():
-    train, test = leave_last_out(ratings_of([0, 2, 0, 1, 0, 2], [5, 7, 9, 4, 9, 3]))
-    assert test.items.tolist() == [1, 2]
-    assert train.items.tolist() == [0, 3, 4, 5]
+    return Ratings(users, np.arange(n), np.ones(n), np.arange(max(users) + 1), np.arange(n), times)
 
 
 @given(st.integers(50, 300), st.floats(0.2, 0.8), st.integers(0, 2**31))

@@ -7,13 +7,9 @@ from helpers import cpus
 from mxnet import np
 from scipy import sparse
 
-from d2l_autorec import evaluator, random_split
+from d2l_autorec import evaluator
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.sources import synthetic_ratings
-from d2l_autorec.evaluation import rating
 from d2l_autorec.evaluation.rating import RatingEvaluation, predict_at
-from d2l_autorec.models.catalog.autorec import AutoRecConfig
-from d2l_autorec.training.loaders import SparseRows
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")
@@ -45,23 +41,6 @@ def test_other_number_of_rows_is_an_error(rows):
     wanted = sparse.csr_matrix((rows, 3), dtype="float32")
     with pytest.raises(ValueError, match=f"7 rows were predicted, but the test data has {rows}"):
         predict_at(double, batches(2), wanted, [mx.cpu()])
-
-
-@pytest.mark.parametrize("based", ["item", "user"])
-@pytest.mark.parametrize("options", [{}, {"center": True, "input_scale": 0.5}], ids=str)
-def test_the_compiled_pass_predicts_what_the_network_does(monkeypatch, based, options):
-    """One hidden layer on a CPU, without an operator of MXNet's."""
-    train, test = random_split(synthetic_ratings(50, 70, 900, seed=1), 0.2, seed=0)
-    config = AutoRecConfig(based=based, hidden=(9,), **options)
-    net = config.build(train)
-    net.initialize(init=mx.init.Normal(0.5))
-    if config.center:
-        net.decoder.weight.set_data(np.random.normal(size=net.decoder.weight.shape))
-
-    dense = RatingEvaluation(train, test, [mx.cpu()], based).measured(net)
-    monkeypatch.setattr(rating, "predict_at", None)
-    compiled = RatingEvaluation(train, test, [mx.cpu()], based, batchify=SparseRows).measured(net)
-    onp.testing.assert_allclose(compiled, dense, rtol=1e-5, atol=1e-5)
 
 
 def parts(offset=0.0):

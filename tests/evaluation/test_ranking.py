@@ -8,7 +8,7 @@ import pytest
 from helpers import cpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from scipy import sparse as sp
 
 from d2l_autorec.evaluation import metrics
@@ -16,7 +16,6 @@ from d2l_autorec.evaluation.ranking import RankingEvaluation, rank
 from d2l_autorec.models.base import Fitted
 from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.mult_vae import MultVAE
-from d2l_autorec.models.vectors import top_items
 from d2l_autorec.support.errors import DataError
 from d2l_autorec.training.loaders import DenseRows, SparseRows
 
@@ -69,14 +68,6 @@ def test_metrics_equal_the_plain_ones(problem, k):
     for name, metric in metrics.METRICS.items():
         wanted = [user[name] for user in expected]
         assert_allclose(metric(hits, relevant, k), wanted, rtol=1e-12, err_msg=name)
-
-
-@settings(max_examples=100)
-@given(rankings(), st.integers(1, 50))
-def test_top_items_with_ties(problem, k):
-    scores = problem[0]
-    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    assert_array_equal(top_items(scores, k), expected)
 
 
 def test_ndcg_and_recall_by_hand():
@@ -171,9 +162,6 @@ def test_a_report_has_every_metric_at_every_cut_off(clicks):
     evaluation = RankingEvaluation(*clicks, [mx.cpu()], cut_offs=cut_offs)
     report = evaluation.report(scorer)
     assert report["cut_offs"] == list(cut_offs)
-    assert report["test_users"] == 34 and report["test_users_without_held_out"] == 3
-    for name, value in evaluation(scorer).items():
-        assert report[f"test_{name}"] == value
 
     scores = scorer(fold_in.toarray())
     for k in cut_offs:

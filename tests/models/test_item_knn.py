@@ -19,11 +19,6 @@ def test_cosines_by_hand():
     assert_allclose(found, [[0, a, b], [a, 0, c], [b, c, 0]], rtol=1e-6)
 
 
-def test_the_nearest_of_each_item_by_hand():
-    found = ItemKNNConfig(neighbors=1, weighting="cosine").fit(TINY).weights.toarray()
-    assert (found > 0).tolist() == [[False, True, False], [True, False, True], [False] * 3]
-
-
 def test_bm25_by_hand():
     """The weight of a click is that of its user times that of its item."""
     found = weighted(CLICKS, "bm25").toarray()
@@ -48,15 +43,3 @@ def test_weights_equal_those_of_a_dense_matrix(monkeypatch, weighting, size, cel
     expected = np.where(ranks < size, similarities, 0)
     assert_allclose(found.weights.toarray(), expected, atol=1e-6)
     assert_allclose(found.scores(CLICKS), CLICKS @ expected, rtol=1e-5, atol=1e-6)
-
-
-def test_what_is_not_given_is_chosen():
-    """By the score of each, and the highest wins."""
-
-    def score(linear):
-        return -abs(linear.weights.nnz - 30 * 20)
-
-    chosen = ItemKNNConfig(weighting="cosine").choose(CLICKS, score)
-    assert (chosen.neighbors, chosen.weighting) == (20, "cosine")
-    given = ItemKNNConfig(weighting="bm25", neighbors=3)
-    assert given.choose(CLICKS, score) is given

@@ -155,12 +155,3 @@ def test_a_library_of_the_system_that_mxnet_lacks(tmp_path, command):
     path = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
     process = command("run", "--dataset", "synthetic", PYTHONPATH=path)
     assert_user_error(process, "MXNet cannot be loaded (libgomp.so.1: cannot open", "(Debian:")
-
-
-def test_out_of_memory(tmp_path, monkeypatch, in_process):
-    def fail(*_):
-        raise mx.MXNetError("MXNetError: Check failed: cudaMalloc retry failed: out of memory")
-
-    monkeypatch.setattr("d2l_autorec.runs.experiment.fit", fail)
-    process = in_process("run", "--dataset", "synthetic", "--out", "out", "--quiet")
-    assert_user_error(process, "out of memory", "--batch-size or --hidden")

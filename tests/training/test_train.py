@@ -4,9 +4,6 @@ import mxnet as mx
 import numpy as onp
 import pytest
 from d2l import mxnet as d2l_book
-from helpers import cpus
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mxnet import autograd, gluon, np
 from mxnet.gluon import nn
 from scipy import sparse
@@ -14,7 +11,6 @@ from scipy import sparse
 import d2l_autorec
 from d2l_autorec import AutoRec, evaluator
 from d2l_autorec.data.sources import synthetic_ratings
-from d2l_autorec.training.devices import split_and_load
 from d2l_autorec.training.loaders import train_loader
 from d2l_autorec.training.loop import Training, train_epoch
 
@@ -91,18 +87,6 @@ def dataset(rows):
     rng = onp.random.default_rng(0)
     dense = rng.integers(1, 6, (rows, 11)) * (rng.uniform(size=(rows, 11)) < 0.5)
     return sparse.csr_matrix(dense.astype("float32"))
-
-
-@given(rows=st.integers(1, 40), devices=st.integers(1, 9))
-@settings(max_examples=50)
-def test_shards_hold_every_row_once(rows, devices):
-    x = onp.arange(rows * 2, dtype="float32").reshape(rows, 2)
-    shards = split_and_load([np.array(x)], cpus(devices))
-    assert len(shards) == devices
-    used = [s.arrays[0].asnumpy() for s in shards if s.weight]
-    onp.testing.assert_array_equal(onp.concatenate(used), x)
-    assert max(map(len, used)) - min(map(len, used)) <= 1
-    assert all(len(s.arrays[0]) == 1 for s in shards if not s.weight)
 
 
 def test_train_loss_and_rmse_are_those_of_the_definition():
