@@ -20,8 +20,8 @@ ITEMS = "item|movie|product|business|book|track|artist|recipe|game|song|anime|be
 # Patterns of names in small letters, without other signs than letters and digits, and without the
 # types of RecBole's user_id:token.
 KNOWN_NAMES = {
-    "user": f"uid|({USERS})(id)?",
-    "item": f"iid|sid|asin|isbn|({ITEMS})(id)?",
+    "user": f"uid|({USERS})(id)?s?",
+    "item": f"iid|sid|asin|isbn|({ITEMS})(id)?s?",
     "rating": "ratings?|score|stars|overall|value|bookrating|(is)?click(ed)?",
     "timestamp": "timestamp|time|unixreviewtime",
     "title": f"({ITEMS})?(title|name)",
