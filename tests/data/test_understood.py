@@ -51,6 +51,7 @@ UNDERSTOOD = {
     "two bars": ("7||2||3\n8||3||4\n", "separated by '||'", [7, 8]),
     "empty field": ("7|1||3\n8|2||3\n", "2 items", [7, 8], {"columns": "user=0,item=1,rating=3"}),
     "control character": ("7\x012\x013\n8\x013\x014\n", "", [7, 8]),
+    "plural": ("users,items,rating\n7,1,3\n8,1,4\n", "user = users (column 0)", [7, 8]),
     "quotes as MySQL escapes them": (
         '"user";"item";"rating"\n"\\"a\\" b";"x";"5"\n"c";"x";"9"\n',
         "header",
