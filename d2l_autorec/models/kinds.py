@@ -523,7 +523,8 @@ class RatingModel(RunConfig):
     )
     updates: int | None = training_option(
         None,
-        f"instead of --epochs: as many as make about N steps, but at least {FEWEST_EPOCHS}",
+        f"instead of --epochs: about N steps, in at least {FEWEST_EPOCHS} epochs; where these have "
+        "more steps, --batch-size grows",
         AT_LEAST_1,
     )
     init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
@@ -538,6 +539,13 @@ class RatingModel(RunConfig):
         from ..training.losses import MaskedL2Loss, PenalizedL2Loss
 
         return PenalizedL2Loss() if self.reads == "pairs" else MaskedL2Loss()
+
+    def rows_of_a_step(self, num_rows: int) -> int:
+        """Return how many rows, or pairs, a step has; as many as `updates` needs, at least."""
+        size = super().rows_of_a_step(num_rows)
+        if self.updates is None:
+            return size
+        return min(max(size, FEWEST_EPOCHS * num_rows // self.updates), num_rows)
 
     def epochs_for(self, num_rows: int) -> int:
         """Return how many epochs to train on a matrix with this many rows, or pairs."""

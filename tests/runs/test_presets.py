@@ -64,19 +64,21 @@ def test_what_is_given_replaces_its_counterpart(given, wanted):
 
 
 @pytest.mark.parametrize(
-    "updates, batch_size, rows, epochs",
+    "updates, batch_size, rows, epochs, size",
     [
-        (1000, 256, 2560, 100),
-        (1000, 256, 2561, 100),  # 10.004 steps an epoch
-        (1000, 256, 100, 1000),  # every epoch is one step
-        (1000, 256, 500_000, 10),  # at least ten epochs
-        (15, 10, 11, 14),
-        (None, 256, 2560, 25),
+        (1000, 256, 2560, 100, 256),
+        (1000, 256, 2561, 100, 256),  # 10.004 steps an epoch
+        (1000, 256, 100, 1000, 100),  # every epoch is one step
+        (1000, 256, 500_000, 10, 5000),  # at least ten epochs, of larger batches
+        (5, 256, 100, 10, 100),
+        (15, 10, 11, 14, 10),
+        (None, 256, 2560, 25, 256),
     ],
 )
-def test_epochs_are_as_many_as_hold_the_updates(updates, batch_size, rows, epochs):
+def test_epochs_are_as_many_as_hold_the_updates(updates, batch_size, rows, epochs, size):
     config = AutoRecConfig(updates=updates, batch_size=batch_size)
     assert config.epochs_for(rows) == epochs
+    assert config.rows_of_a_step(rows) == size
 
 
 @pytest.mark.parametrize(
