@@ -9,7 +9,6 @@ from d2l_autorec.runs.tables import Line, Row, conclusion, models_table
 
 NDCG = "test_ndcg@100"
 RATINGS = models_table("rating", {"folds": 3}, "x")
-CLICKS = models_table("ranking", {"folds": 3}, "x")
 
 
 def line(label, values, metric="test_rmse"):
