@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_command(in_process, model, tmp_path):
         assert command.metrics[name] == model.metrics[name]
 
 
-def test_frame(tmp_path):
+def test_frame():
     rng = np.random.default_rng(0)
     cells = rng.choice(30 * 20, 300, replace=False)
     frame = pd.DataFrame(
@@ -78,15 +78,6 @@ def test_frame(tmp_path):
     assert ratings.values.tolist() == frame["stars"].tolist()
     assert ratings.timestamps.tolist() == list(range(1577836800, 1577836800 + 300))
     assert ratings.scale == (1, 5)
-    train, test = d2l.time_split(ratings, test_ratio=0.2)
-    model = d2l.train_model(d2l.MFConfig(factors=4, epochs=2, quiet=True, cpus=1), train, test)
-    assert model.evaluate(test)["test_rmse"] == pytest.approx(model.metrics["test_rmse"], abs=1e-6)
-    assert model.recommend("u3")[0].item in frame["what"].tolist()
-
-    frame.columns = ["user", "item", "rating", "time"]
-    frame.drop(columns="time").to_csv(tmp_path / "mine.csv", index=False)
-    for path in (tmp_path / "mine.csv", str(tmp_path / "mine.csv")):
-        assert d2l.read_ratings(path).values.tolist() == ratings.values.tolist()
 
 
 CONFIGS = {
@@ -231,8 +222,6 @@ def test_clicks(tmp_path):
     config = d2l.MultDAEConfig(hidden=8, epochs=2, quiet=True, cpus=1, batch_size=16)
     for chosen in (config, d2l.EASEConfig(penalty=20.0, quiet=True, cpus=1)):
         model = d2l.train_model(chosen, clicks)
-        found = model.evaluate(clicks)
-        assert found["test_ndcg@100"] == pytest.approx(model.metrics["test_ndcg@100"], abs=1e-6)
         model.save(tmp_path / chosen.model)
         loaded = d2l.load_run(tmp_path / chosen.model)
         user = clicks.user_ids[0]

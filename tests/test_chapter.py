@@ -15,7 +15,6 @@ from helpers import TESTS, python, succeeded
 
 import d2l_autorec
 from d2l_autorec import chapter
-from d2l_autorec.support.errors import DataError
 
 LISTING = TESTS / "chapter_listing.py"
 MF_LISTING = TESTS / "mf_listing.py"
@@ -131,13 +130,6 @@ def test_devices_without_a_gpu():
         pytest.skip("this machine has a GPU")
     assert d2l_autorec.try_all_gpus() == [mx.cpu()]
     assert d2l_autorec.get_dataloader_workers() == 0
-
-
-def test_read_without_file_or_internet(tmp_path, monkeypatch):
-    monkeypatch.setenv("D2L_AUTOREC_DATA", str(tmp_path))
-    monkeypatch.setenv("D2L_AUTOREC_URL", "http://127.0.0.1:9/")
-    with pytest.raises(DataError, match="could not be downloaded"):
-        d2l_autorec.read_data_ml100k()
 
 
 @pytest.mark.realdata

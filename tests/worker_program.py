@@ -3,7 +3,6 @@
 import d2l_autorec  # noqa: F401  # first, as MXNet needs what it prepares
 
 # isort: split
-import os
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import numpy as onp
 from mxnet import autograd, gluon, np
 
 from d2l_autorec.training.devices import split_and_load
-from d2l_autorec.training.parameter_server import connect, leave
+from d2l_autorec.training.parameter_server import connect
 
 ROWS, BATCH = 37, 10  # 7 rows in the last batch; 1 with BATCH 12, fewer than workers
 
@@ -53,40 +52,18 @@ def train(workers, contexts=1, batch=BATCH, optimizer="adam"):
     )
 
 
-def check_sums(workers):
-    """Push, pull and sum; print what came."""
-    size = workers.size
-    for n in (1, 5, 5, 1000):
-        expected = onp.sum([0.1 + k for k in range(size)])  # to the bit
-        assert (workers.sum(onp.full(n, 0.1 + workers.rank)) == expected).all()
-    big = np.full((1200, 1000), workers.rank + 1.0)  # more than BIGARRAY_BOUND: on every server
-    workers.store.init(0, np.zeros_like(big))
-    workers.store.pushpull(0, big, out=big)
-    assert (big.asnumpy() == size * (size + 1) / 2).all()
-    content = bytes(range(256)) * 3 + b"end" if workers.rank == 0 else b"not this"
-    assert workers.broadcast(content) == bytes(range(256)) * 3 + b"end"
-    assert workers.broadcast(b"") == b""
-    print(f"sums of {size} are right")
-
-
 def main(task, folder=None):
     with connect("dist_sync") as workers:
         perform(workers, task, folder and Path(folder))
-    print(f"pid {os.getpid()} done", file=sys.stderr)
 
 
 def perform(workers, task, folder):
-    if task == "sums":
-        check_sums(workers)
-    elif task.startswith("train"):
+    if task.startswith("train"):
         contexts, batch = map(int, task.split("-")[1:])
         onp.save(folder / f"{workers.rank}.npy", train(workers, contexts, batch))
     elif task == "raise":
         if workers.rank == 1:
             raise RuntimeError("the second worker fails")
-    elif task == "user-error":
-        print("worker_program: error: a wrong option", file=sys.stderr)
-        leave(2)
     else:  # a grandchild and steps without end
         subprocess.Popen(["sleep", "1000"])
         (folder / f"ready-{workers.rank}").touch()

@@ -1,7 +1,6 @@
 """`python -m d2l_autorec.compare`."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -147,13 +146,3 @@ def test_user_errors(runs, in_process, tmp_path):
         ([good, "--figure", "no/c.png"], "cannot be written (No such file or directory)"),
     ):
         assert_user_error(in_process("compare", *arguments), message)
-
-
-def test_a_damaged_result_is_told(runs, in_process, tmp_path):
-    old = tmp_path / "old"
-    shutil.copytree(runs / "a", old)
-    files = read_json(old / "result.json")["files"]
-    (old / "result.json").write_text(json.dumps({"files": files}))
-    assert_user_error(in_process("compare", old), f"{old} is missing or damaged ('model')")
-    (old / "result.json").unlink()
-    assert_user_error(in_process("compare", old), "has not finished: finish it with")

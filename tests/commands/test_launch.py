@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 
-import mxnet as mx
 import numpy as onp
 import pytest
 import worker_program
@@ -27,16 +26,6 @@ from d2l_autorec.training import parameter_server
 from d2l_autorec.training.parameter_server import Workers
 
 PROGRAM = (sys.executable, worker_program.__file__)
-
-
-def test_sums(tmp_path):
-    count = 3
-    process = succeeded(launch(tmp_path, "-n", count, "-s", 2, "--", *PROGRAM, "sums"))
-    assert sorted(process.stdout.splitlines()) == [
-        f"[worker {k}] sums of {count} are right" for k in range(count)
-    ]
-    lines = process.stderr.splitlines()
-    assert len(lines) == count and all(line.endswith("done") for line in lines), lines
 
 
 @pytest.mark.parametrize("servers, count, contexts, batch", [(2, 3, 1, 10), (1, 2, 2, 12)])
@@ -109,12 +98,6 @@ def test_an_exception_in_one_worker_is_shown(tmp_path):
     assert "[worker 1] RuntimeError: the second worker fails" in lines
 
 
-def test_a_user_error_of_all_workers_keeps_its_exit_code(tmp_path):
-    process = launch(tmp_path, "-n", 2, "-s", 1, "--", *PROGRAM, "user-error")
-    assert process.returncode == 2
-    assert "worker_program: error: a wrong option" in process.stderr
-
-
 def test_streams_and_unfinished_lines(tmp_path):
     script = "echo to stdout; printf 'no newline, %s' $D2L_AUTOREC_WORKER >&2"
     process = launch(tmp_path, *"-n 2 -s 1 -- sh -c".split(), script)
@@ -164,25 +147,6 @@ def test_each_machine_starts_its_part():
         *[("server", 1), ("worker", 2), ("worker", 3)],
         *[("server", 2), ("worker", 4), ("worker", 5)],
     ]
-
-
-@pytest.mark.parametrize("rows", range(1, 8))
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_shares_make_up_the_batch(rows, count):
-    batch, seen = [mx.np.arange(rows)], []
-    for rank in range(count):
-        alone = Workers()
-        alone.rank, alone.size = rank, count
-        (part,), weight = alone.share(batch)
-        assert len(part) >= 1
-        seen += part.tolist() if weight else []
-    assert seen == list(range(rows))
-
-
-def test_one_process_is_a_run_of_one_worker():
-    alone = parameter_server.connect("device")
-    assert (alone.rank, alone.size, alone.store) == (0, 1, None)
-    assert alone.sum([1.5, 2]).tolist() == [1.5, 2] and alone.broadcast(b"x") == b"x"
 
 
 SET = {

@@ -25,7 +25,6 @@ from helpers import (
     items_in,
     remaining,
     started,
-    train_into,
     wait_until,
 )
 
@@ -164,17 +163,6 @@ def test_a_damaged_export_is_not_served(run, tmp_path, name):
     path.unlink()
     with pytest.raises(NotExportedError):
         load_served(copy)
-
-
-def test_a_model_without_a_network_is_exported_as_tables(tmp_path, in_process):
-    out = tmp_path / "mean"
-    train_into(out, model="mean", dataset="synthetic:60x80x900", quiet=True)
-    process = in_process("export", out)
-    assert process.stdout.splitlines() == [
-        str(out / "export" / name) for name in ("tables.npz", "metadata.json")
-    ]
-    predictor, _ = load_served(out)
-    assert predictor.ratings.num_users == 60
 
 
 def test_an_address_that_is_taken(run, in_process):

@@ -146,14 +146,6 @@ def test_own_ratings_get_the_best_preset_from_python_too(config, expected):
         assert model.config.epochs == 2  # what is given stays
 
 
-def test_a_model_that_does_not_beat_the_means_warns():
-    train, test = own_ratings()
-    config = AutoRecConfig(preset="chapter", epochs=1, hidden=4, **QUIET)
-    with pytest.warns(d2l.DataWarning, match="^no better than the user and item means, whose test"):
-        model = d2l.train_model(config, train, test)
-    assert model.metrics["test_rmse"] > model.metrics["baseline_test_rmse"]
-
-
 def test_the_first_epoch_of_the_best_preset_is_the_means_alone(tmp_path):
     """So that nothing is served that validation found worse."""
     config = make_config(

@@ -222,16 +222,6 @@ def test_clicks_where_ratings_are_needed(train):
 # A folder: more trials, other options, kills, several processes.
 
 
-def test_a_search_goes_on(train, tmp_path):
-    """In two halves it is what it is in one, even if a kill cut off a line of the study."""
-    whole = tune(SMALL, train, trials=6)
-    tune(SMALL, train, trials=3, out=tmp_path / "t")
-    with open(tmp_path / "t" / "study.log", "ab") as file:
-        file.write(b'{"op_code": 4, "work')
-    halves = tune(SMALL, train, trials=6, out=tmp_path / "t")
-    assert own(halves.trials) == own(whole.trials)
-
-
 def test_another_search_in_the_folder(train, tmp_path):
     tune(SMALL, train, trials=1, out=tmp_path / "t")
     before = (tmp_path / "t" / "study.log").read_bytes()
@@ -269,11 +259,16 @@ def cut_off(monkeypatch, cuts):
 
 @pytest.mark.parametrize("cuts", [{1}, {2, 3}, {11, 14}, {5, 12, 13}])
 def test_lost_trials_change_nothing(cuts, train, undisturbed, tmp_path, monkeypatch):
-    """A search proposes what it would have, however often it was killed, and where."""
+    """A search proposes what it would have, however often it was killed, and where.
+
+    Once a kill cut off a line of the study, too.
+    """
     cut_off(monkeypatch, cuts)
     for _ in cuts:
         with pytest.raises(Killed):
             tune(MF, train, trials=14, out=tmp_path / "t")
+    with open(tmp_path / "t" / "study.log", "ab") as file:
+        file.write(b'{"op_code": 4, "work')
     found = tune(MF, train, trials=14, out=tmp_path / "t")
 
     frames = [one.trials.drop(columns=["trial", "seconds"]) for one in (found, undisturbed)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from helpers import items_in, train_into
+from scipy import sparse
 
 from d2l_autorec.serving.app import Answers, make_app
 from d2l_autorec.serving.filters import Selection
@@ -30,9 +31,12 @@ RUNS = {
     "mean": dict(model="mean"),
     "popularity": dict(model="popularity", **CLICKS),
     "ease": dict(model="ease", penalty=20.0, **CLICKS),
+    "item-knn": dict(model="item-knn", neighbors=9, weighting="cosine", **CLICKS),
+    "ials": dict(model="ials", factors=4, regularization=0.01, unobserved=0.1, **CLICKS),
     "mult-vae": dict(model="mult-vae", **NETWORK),
     "mult-dae": dict(model="mult-dae", **NETWORK),
 }
+LINEAR = ("ease", "item-knn")
 WITHOUT_VECTORS = ("popularity",)
 WITHOUT_REASONS = ("bias", "mean", "popularity")
 CLOSE = dict(rel=1e-6, abs=1e-6)
@@ -128,7 +132,7 @@ def test_similar_items(run, name, client):
 
 
 def test_reasons_are_rated_and_near(run, name, client):
-    """Where all ratings are alike, in the order of the library's cosines, or of EASE's weights.
+    """Where all ratings are alike, in the order of the library's cosines, or of linear weights.
 
     No item is a reason for itself.
     """
@@ -141,8 +145,9 @@ def test_reasons_are_rated_and_near(run, name, client):
     assert {str(row["item"]) for row in found} > rated.keys()
     for row in found:
         expected = {}
-        if name == "ease":
-            expected = dict(zip(known, run.net.scorer().weights[:, known.index(row["item"])]))
+        if name in LINEAR:
+            weights = sparse.csc_matrix(run.net.scorer().weights)
+            expected = dict(zip(known, weights[:, known.index(row["item"])].toarray().ravel()))
         elif name not in WITHOUT_VECTORS:
             expected = {near.item: near.score for near in run.similar_items(row["item"], 80)}
         similarities = [reason["similarity"] for reason in row["because"]]
@@ -200,7 +205,7 @@ def test_health_and_no_path_of_the_machine(run, client):
 
 
 def test_vectors_by_id_are_what_scores_are_made_of(run, name):
-    if name in (*WITHOUT_VECTORS, "ease"):
+    if name in (*WITHOUT_VECTORS, *LINEAR):
         with pytest.raises(ConfigError, match=f"`model={name}` has no vectors"):
             _ = run.user_vectors
         return

@@ -4,13 +4,11 @@ import os
 import re
 import shutil
 
-import numpy as np
 import pytest
 from helpers import Server, finish, items_in, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from d2l_autorec.serving.filters import Selection
-from d2l_autorec.serving.renewal import load_shared, newest_run, save_shared
 from d2l_autorec.serving.tables import load_served
 
 
@@ -79,26 +77,6 @@ def test_of_a_folder_of_runs_the_latest_is_served_and_a_broken_one_is_not(runs, 
 
         shutil.copy(runs / "second" / "model.params", tmp_path / "2")
         wait_until(lambda: users_of(server) == {61})
-
-
-def test_the_latest_finished_run(runs, tmp_path):
-    assert newest_run(runs / "first") == runs / "first"
-    (tmp_path / "unfinished").mkdir()
-    assert newest_run(tmp_path) == tmp_path
-
-    for name, seconds in (("a", 20), ("b", 30), ("c", 10)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.json").touch()
-        os.utime(tmp_path / name / "result.json", (seconds, seconds))
-    assert newest_run(tmp_path) == tmp_path / "b"
-
-
-def test_arrays_are_mapped(tmp_path):
-    arrays = [np.arange(n, dtype=np.float32) for n in (0, 1, 1000)]
-    save_shared(tmp_path / "arrays", arrays)
-    for array, found in zip(arrays, load_shared(tmp_path / "arrays")):
-        assert found.tobytes() == array.tobytes()
-        assert found.ctypes.data % 64 == 0 and not found.flags.writeable
 
 
 def test_metrics_are_of_all_workers_together_and_an_access_log_has_each_request(runs):

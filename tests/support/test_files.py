@@ -231,13 +231,3 @@ def test_a_figure_that_fails_is_one_warning(in_process, curves, tmp_path, monkey
     assert process.stderr.count("warning:") == 1 and "Traceback" not in process.stderr
     assert f"warning: the figure {out / 'curve.png'} was not drawn (" in process.stderr
     assert "curve.png" not in names(out) and "result.json" in names(out)
-
-
-def test_an_error_in_the_block_keeps_what_was_there(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(ZeroDivisionError):
-        with replacing(path) as unfinished:
-            unfinished.write_text("half")
-            raise ZeroDivisionError
-    assert names(tmp_path) == ["file"] and path.read_text() == "old"

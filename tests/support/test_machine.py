@@ -13,7 +13,7 @@ from d2l_autorec.runs.network_size import check_network
 from d2l_autorec.support import machine as limits
 from d2l_autorec.support.errors import ConfigError
 
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 
 
 @pytest.fixture
