@@ -112,8 +112,10 @@ class Guard:
                 text = f"not done within {self._seconds:g} seconds: try again later"
                 await problem(503, text, CLOSE)(scope, receive, write)
         finally:
-            path = getattr(scope.get("route"), "path", "other")  # few paths, whatever is asked for
-            measured = DURATIONS.labels(scope["method"], path, status or 500)
+            # few methods and paths, whatever is asked for
+            method = scope["method"] if scope["method"] in ("GET", "POST") else "other"
+            path = getattr(scope.get("route"), "path", "other")
+            measured = DURATIONS.labels(method, path, status or 500)
             measured.observe(time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:

@@ -87,6 +87,7 @@ def test_metrics_are_of_all_workers_together_and_an_access_log_has_each_request(
         server.client.get("/items/5/similar")
         server.client.post("/recommend", json={"ratings": {}})
         server.client.get("/whatever")
+        server.client.request("ODD", "/recommend")
         server.client.get("/health", headers={"host": "evil.example"})
         assert measured(server, "http_request_duration_seconds_count") == {
             ("GET", "/recommend", "200"): 30,
@@ -94,6 +95,7 @@ def test_metrics_are_of_all_workers_together_and_an_access_log_has_each_request(
             ("POST", "/recommend", "422"): 1,
             ("GET", "other", "404"): 1,
             ("GET", "other", "421"): 1,
+            ("other", "/recommend", "405"): 1,
         }
     logged = r'\[\S+ \S+ \S+\] 127.0.0.1 - "GET /recommend HTTP/1.1" 200 \d+\.\d+\n'
     assert re.fullmatch(logged, line)
