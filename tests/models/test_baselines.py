@@ -20,7 +20,7 @@ from d2l_autorec.models.catalog.popularity import PopularityConfig
 from d2l_autorec.models.options import shown
 from d2l_autorec.runs.folder import RunFolder
 from d2l_autorec.runs.result import final_command
-from d2l_autorec.support.errors import ConfigError, NumericalError
+from d2l_autorec.support.errors import ConfigError, DataWarning, NumericalError
 from d2l_autorec.trained_model import load_run
 
 CLICKS = sp.random(60, 30, 0.2, "csr", "float32", random_state=1).sign()
@@ -138,3 +138,5 @@ def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
     clicks = SimpleNamespace(num_items=10**6, validation_users=1)
     with pytest.raises(ConfigError, match="EASE of 1000000 items needs 74.*: drop rare items"):
         EASEConfig().check_data(clicks, 1)
+    with pytest.warns(DataWarning, match="EASE of 25,000 items takes minutes: for so many, see"):
+        EASEConfig().check_data(SimpleNamespace(num_items=25_000), 1)

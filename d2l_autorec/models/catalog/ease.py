@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...support.errors import NumericalError
+from ...support.errors import NumericalError, warn
 from ...support.machine import available_memory, check_fits
 from ..kinds import ClickModel
 from ..options import FRACTION, POSITIVE, Span, climb, option
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PENALTIES = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)  # the grid for lambda
 DROPOUTS = (0.0, 0.33, 0.5, 0.67, 0.8)
 USUAL = 500.0  # lambda where nothing can be chosen: the paper's on ML-20M
-TRIED_ITEMS = 1000  # `choose` tries on this many of the most clicked items, or on half if more
+TRIED_ITEMS = 1000, 4000  # `choose` tries on half of the items, the most clicked, within these
+MANY_ITEMS = 20_000  # two CPUs take some three minutes
 BLOCK = 1024  # items whose products are held in sparse form at once
 
 
@@ -57,6 +58,8 @@ class EASEConfig(ClickModel):
         needed = 8 * items * items + 24 * BLOCK * items  # float64: items x items, and a block
         way_out = ": drop rare items with `min_item_clicks`, or leave EASE out"
         check_fits(needed, available_memory(), f"EASE of {items} items", way_out)
+        if items > MANY_ITEMS:
+            warn(f"EASE of {items:,} items takes minutes: for so many, see `model=ials`")
 
     def choose(self, matrix: Any, score: Callable[["Linear"], float]) -> "EASEConfig":
         """Return the options with the penalty and dropout of a grid that score best.
@@ -72,7 +75,7 @@ class EASEConfig(ClickModel):
 
         items = matrix.shape[1]
         by_clicks = np.argsort(-np.bincount(matrix.indices, minlength=items), kind="stable")
-        common = np.sort(by_clicks[: max(TRIED_ITEMS, items // 2)])
+        common = np.sort(by_clicks[: np.clip(items // 2, *TRIED_ITEMS)])
         gram = gram_matrix(matrix[:, common], "float32")
         weights, biases = np.zeros((items, items), "float32"), np.zeros(items, "float32")
 
