@@ -335,7 +335,7 @@ def _parsed(path: Path, layout: Layout, numbers: Any) -> tuple["pa.Table", list[
     names = list(map(str, range(len(layout.names))))
     encoded = pa.dictionary(pa.int32(), pa.string())
     kinds = {
-        names[at]: encoded if role in ("user", "item") else numbers
+        names[at]: numbers if role in ("rating", "timestamp") else encoded
         for role, at in layout.columns.items()
     }
     uneven: list[int] = []

@@ -5,9 +5,11 @@ import gzip
 import pandas as pd
 import pyarrow as pa
 import pytest
+from helpers import written
 from pyarrow import feather, parquet
 
 from d2l_autorec.data.ratings import Ratings
+from d2l_autorec.data.readers import read_ids, read_titles
 from d2l_autorec.data.sources import read_ratings
 from d2l_autorec.support.errors import DataError
 
@@ -70,3 +72,11 @@ def test_errors(tmp_path, content, message):
     (tmp_path / "items.csv").write_text(content)
     with pytest.raises(DataError, match=f"items.csv.*{message}"):
         Ratings.from_frame(FRAME, titles=tmp_path / "items.csv")
+
+
+def test_ids_keep_their_zeros(tmp_path):
+    """As of H&M's articles; a number as a title is no fraction either."""
+    path = written(tmp_path, "0663713001\n0663713002\n12345678901234567890\n", "ids.txt")
+    assert read_ids(path) == ["0663713001", "0663713002", "12345678901234567890"]
+    path = written(tmp_path, "id,title\n007,1984\n7,2001\n", "titles.csv")
+    assert read_titles(path) == {"007": "1984", "7": "2001"}
