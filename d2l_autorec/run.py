@@ -92,10 +92,7 @@ def _parser(model: str | None = None) -> Parser:
     options.add_options(parser, models() if model is None else {model: model_class(model)})
     parser.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with a stopped run")
     parser.add_argument(
-        "--options",
-        type=Path,
-        metavar="FILE",
-        help="tune's best.json, a run's config.json, or your own",
+        "--options", type=Path, metavar="FILE", help="tune's best.json or a run's config.json"
     )
     return parser
 

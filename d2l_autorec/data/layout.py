@@ -28,11 +28,8 @@ KNOWN_NAMES = {
 }
 KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
 # parts of less usual names, for a suggestion
-LIKELY_NAMES = {
-    "user": f"{USERS}|session",
-    "item": ITEMS,
-    "rating": "rating|ratio$|score|star$|overall|points",
-}
+LIKELY_IDS = {"user": f"{USERS}|session", "item": ITEMS}
+LIKELY_RATINGS = "rating|ratio$|score|star$|overall|points"
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
 ESCAPED = '\\"', '""'  # a quote within a field, as in a dump of MySQL, and as csv has it
@@ -234,9 +231,7 @@ class Layout:
         for role in self.request.needed:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
             if role == "rating":
-                left = [at for at in left if self._can_be_ratings(at)]
-                likely = [at for at in left if self._is_likely(role, at)]
-                left = likely or left[: len(left) == 1]
+                left = self._likely_ratings(left)
             if role not in chosen and left:
                 chosen[role] = min(left, key=partial(self._strangeness, role))
         if not {"user", "item"} <= chosen.keys():
@@ -255,23 +250,24 @@ class Layout:
         """Return whether all of the first values of a column begin with a pattern."""
         return all(re.match(pattern, value) for value in self.values(position))
 
-    def _can_be_ratings(self, position: int) -> bool:
-        is_other = self.names[position].lower().endswith(("id", "type", "price"))
-        is_zero = set(self.values(position)) == {"0"}
-        return self.holds(BELOW_1000, position) and not is_other and not is_zero
-
-    def _is_likely(self, role: str, position: int) -> bool:
-        return re.search(LIKELY_NAMES[role], self.names[position].lower()) is not None
+    def _likely_ratings(self, positions: Sequence[int]) -> list[int]:
+        """Return those of some columns that may hold ratings: all named so, or the only one."""
+        names = {at: self.names[at].lower() for at in positions if self.holds(BELOW_1000, at)}
+        left = [at for at in names if not names[at].endswith(("id", "type", "price"))]
+        left = [at for at in left if set(self.values(at)) != {"0"}]
+        return [at for at in left if re.search(LIKELY_RATINGS, names[at]) or len(left) == 1]
 
     def _strangeness(self, role: str, position: int) -> tuple[Any, ...]:
         """Return what speaks against a column for a role, as a sort key, the heaviest first."""
-        values = self.values(position)
-        is_rating = role == "rating"
-        fit = self.holds(NUMBER if is_rating else NO_FRACTION, position)
-        repeats = is_rating or len(set(values)) < len(values)
-        unlikely = not self._is_likely(role, position)
-        is_id = self.names[position].lower().endswith("id")
-        return not fit, self.holds(DATE, position), not repeats, unlikely, not is_id, position
+        if role == "rating":
+            return not self.holds(NUMBER, position), position
+
+        name, values = self.names[position].lower(), self.values(position)
+        fit = self.holds(NO_FRACTION, position)
+        repeats = len(set(values)) < len(values)
+        likely = re.search(LIKELY_IDS[role], name) is not None
+        is_other = not name.endswith("id")
+        return not fit, self.holds(DATE, position), not repeats, not likely, is_other, position
 
     def _label(self, position: int) -> str:
         """Return a column's name, or its number if the name cannot stand in `columns`."""

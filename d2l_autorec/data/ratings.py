@@ -20,6 +20,7 @@ from .means import Means, fit_means
 from .rules import (
     DUPLICATES,
     LARGEST,
+    NO_ID,
     Scale,
     Table,
     canonical,
@@ -312,7 +313,7 @@ class Ratings:
         ids = self.item_ids.tolist()
         found = IdMap(self.item_ids, "item").find(titles)
         shown = [CONTROL.sub(" ", str(title)) for title in titles.values()]
-        named = {ids[at]: title for at, title in zip(found, shown) if at >= 0}
+        named = {ids[at]: text for at, text in zip(found, shown) if at >= 0 and text not in NO_ID}
         if not named:
             raise DataError(
                 f"{source}: none of its {len(titles)} ids is an item of {self.name}, whose ids are "

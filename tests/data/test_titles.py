@@ -49,6 +49,8 @@ def test_files_of_arrow_and_compressed_ones(tmp_path):
     ratings = read_ratings(tmp_path / "mine.feather", titles={"8": "Am\x1bélie", "x": "?"})
     assert ratings.titles == {8: "Am élie"}  # an escape of a terminal
     assert ratings.with_titles(pd.Series(TITLES)).titles == TITLES
+    missing = ratings.with_titles({7: float("nan"), 8: "Amélie"})
+    assert missing.titles == {8: "Amélie"} and "1 of 2 items have a title" in missing.origin
     assert ratings.origin.startswith("mine.feather: Feather; user = user (column 0), item = item")
     assert ratings.fingerprint == Ratings.from_frame(FRAME).fingerprint
 
