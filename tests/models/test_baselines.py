@@ -51,6 +51,7 @@ def test_on_ml100k_ease_ranks_far_better_than_popularity(data_dir):
 def test_ease_and_edlae_equal_the_formula(monkeypatch, block, dropout):
     """Dropout adds p / (1 - p) times an item's clicks to lambda, on the diagonal."""
     monkeypatch.setattr(ease, "BLOCK", block)
+    monkeypatch.setattr(ease, "IN_ONE", block)  # below 40 items, the inverse is made of parts
     dense = CLICKS.toarray().astype(float)
     penalty = np.diag(3 + dropout / (1 - dropout) * dense.sum(axis=0))
     inverse = np.linalg.inv(dense.T @ dense + penalty)
@@ -136,7 +137,7 @@ def test_a_new_user_is_scored_by_their_clicks(run):
 def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(ease, "available_memory", lambda: 8 * 2**30)
     clicks = SimpleNamespace(num_items=10**6, validation_users=1)
-    with pytest.raises(ConfigError, match="EASE of 1000000 items needs 74.*: drop rare items"):
+    with pytest.raises(ConfigError, match="EASE of 1000000 items needs 13061.*: drop rare items"):
         EASEConfig().check_data(clicks, 1)
-    with pytest.warns(DataWarning, match="EASE of 25,000 items takes minutes: for so many, see"):
-        EASEConfig().check_data(SimpleNamespace(num_items=25_000), 1)
+    with pytest.warns(DataWarning, match="EASE of 21,000 items takes minutes: for so many, see"):
+        EASEConfig().check_data(SimpleNamespace(num_items=21_000), 1)

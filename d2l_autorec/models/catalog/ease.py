@@ -21,6 +21,7 @@ USUAL = 500.0  # lambda where nothing can be chosen: the paper's on ML-20M
 TRIED_ITEMS = 1000, 4000  # `choose` tries on half of the items, the most clicked, within these
 MANY_ITEMS = 20_000  # two CPUs take some three minutes
 BLOCK = 1024  # items whose products are held in sparse form at once
+IN_ONE = 16_000  # items whose inverse is LAPACK's; OpenBLAS's threads crash beyond 4 GB of float64
 
 
 @register("ease")
@@ -55,7 +56,8 @@ class EASEConfig(ClickModel):
         """Raise ConfigError if there are too many items for the memory."""
         super().check_data(data, devices)
         items = data.num_items
-        needed = 8 * items * items + 24 * BLOCK * items  # float64: items x items, and a block
+        copies = 1.75 if items > IN_ONE else 1  # with products of halves
+        needed = int(8 * copies * items * items) + 24 * BLOCK * items  # float64, and a block
         way_out = ": drop rare items with `min_item_clicks`, or leave EASE out"
         check_fits(needed, available_memory(), f"EASE of {items} items", way_out)
         if items > MANY_ITEMS:
@@ -128,9 +130,24 @@ def gram_matrix(train: Any, dtype: str = "float64") -> "np.ndarray":
 
 
 def _inverse(gram: "np.ndarray", penalty: float) -> "np.ndarray":
-    """Return the inverse of a symmetric positive definite matrix, which is overwritten."""
+    """Return the inverse of a symmetric positive definite matrix, which is overwritten.
+
+    That of a large one is made of the inverses of its first half and of the Schur complement.
+    """
     import numpy as np
     from scipy import linalg
+
+    if len(gram) > IN_ONE:
+        half = len(gram) // 2
+        upper, beside, lower = gram[:half, :half], gram[:half, half:], gram[half:, half:]
+        upper[...] = _inverse(upper.copy(), penalty)
+        product = upper @ beside
+        lower -= beside.T @ product
+        lower[...] = _inverse(lower.copy(), penalty)
+        beside[...] = product @ -lower
+        upper -= beside @ product.T
+        gram[half:, :half] = beside.T
+        return gram
 
     lost = 100 * np.finfo(gram.dtype).eps * np.diag(gram).max()  # two digits are left of it
     factorize, invert = linalg.lapack.get_lapack_funcs(("potrf", "potri"), (gram,))
