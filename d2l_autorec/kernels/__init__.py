@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ..support.errors import ConfigError
+from ..support.machine import idle_cpus
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # the compiled steps know them by number
 RULES = ("adam", "rprop")  # of updates; known by number, too
@@ -37,6 +38,15 @@ def set_threads(count: int) -> None:
 def threads() -> int:
     """Return how many shares columns are divided into: `set_threads`' number, or numba's."""
     return _threads or load().get_num_threads()
+
+
+def idle_threads() -> int:
+    """Return how many threads should compute now: one for each idle CPU, at least 1.
+
+    A thread that waits for a CPU makes all others wait.
+    """
+    count, idle = threads(), idle_cpus()
+    return count if idle is None else max(1, min(count, idle))
 
 
 def load(name: str = "numba_kernels") -> ModuleType:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kernels
-from ..support.machine import idle_cpus
 from . import ACTIVATIONS, ROOT_TINY, RULES
 from .csr import CSRBatch
 from .dropout import dropout_scale, dropout_threshold, input_key
@@ -98,7 +97,7 @@ class FusedStep:
         trained = tuple(zip(self.parameters, *self.states))
         self._layers = trained[0] + trained[1], trained[2] + trained[3], network
         self._workspace = np.empty((2, 0, 0), dtype=np.float32)
-        self._most_threads = idle_threads()
+        self._most_threads = kernels.idle_threads()
 
     def __call__(
         self,
@@ -188,7 +187,7 @@ class FactorStep:
         self._tables = [(*side[:3], *(a.ravel() for a in side[3:])) for side in (users, items)]
         self._fixed = float32(constants), RULES.index(rule), float32(wd)
         work = 2 * UPDATE_COST * (users[0].size + items[0].size)
-        self._shares = threads_for(work, idle_threads())
+        self._shares = threads_for(work, kernels.idle_threads())
 
     def __call__(
         self, pairs: Sequence[np.ndarray], rates: Sequence[float]
@@ -237,7 +236,7 @@ def predict_entries(
     out = np.empty(len(wanted.indices), dtype=np.float32)
     units, entries = len(parameters.encoder_bias), len(rows.indices) + len(out)
     work = units * (entries + ACTIVATION_COST * len(rows))
-    shares = threads_for(work, idle_threads())
+    shares = threads_for(work, kernels.idle_threads())
 
     with kernels.limited_to(shares):
         predict_cells(
@@ -250,15 +249,6 @@ def predict_entries(
             shares,
         )
     return out
-
-
-def idle_threads() -> int:
-    """Return how many threads should compute now: one for each idle CPU, at least 1.
-
-    A thread that waits for a CPU makes all others wait.
-    """
-    count, idle = kernels.threads(), idle_cpus()
-    return count if idle is None else max(1, min(count, idle))
 
 
 def load_step() -> None:

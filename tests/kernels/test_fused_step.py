@@ -34,7 +34,7 @@ DECAYS = {
 @pytest.fixture
 def every_share(monkeypatch):
     """As many threads as are configured, however little the work, and however few CPUs idle."""
-    monkeypatch.setattr(fused_step, "idle_threads", kernels.threads)
+    monkeypatch.setattr(kernels, "idle_threads", kernels.threads)
     monkeypatch.setattr(fused_step, "WORTH_A_THREAD", 1)
 
 

@@ -1,5 +1,6 @@
 """EASE and EDLAE, linear autoencoders in closed form."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,11 @@ def gram_matrix(train: Any, dtype: str = "float64") -> "np.ndarray":
 def _inverse(gram: "np.ndarray", penalty: float) -> "np.ndarray":
     """Return the inverse of a symmetric positive definite matrix, which is overwritten."""
     import numpy as np
+
+    from ... import kernels
+
+    # SciPy's BLAS reads this once; a thread that waits for a CPU makes all others wait
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(kernels.idle_threads()))
     from scipy import linalg
 
     lost = 100 * np.finfo(gram.dtype).eps * np.diag(gram).max()  # two digits are left of it
