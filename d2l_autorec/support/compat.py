@@ -18,6 +18,7 @@ from typing import Any
 # What MXNet imports for its quantization, downloads and converter, and no training uses:
 # together they take longer to load than MXNet itself.
 UNUSED = ("onnx", "requests", "scipy.stats")
+CYTHON_BLAS = "scipy.linalg.cython_blas"
 
 
 def install() -> None:
@@ -113,6 +114,8 @@ _PREPARED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "mxnet": _for_mxnet,
     "mxnet.base": _for_operators,
     "d2l.mxnet": _for_d2l,
+    # it asks whether this can be imported, and needs it only for products of matrices
+    "numba.np.arraymath": lambda: _in_place({CYTHON_BLAS: _Deferred(CYTHON_BLAS)}),
 }
 
 

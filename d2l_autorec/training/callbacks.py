@@ -11,7 +11,7 @@ from ..kernels.dropout import dropout_key
 from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
 from ..support.terminal import SignalWatch
-from .checkpoint import Arrays, are_finite, lent_parameters, parameters_of
+from .checkpoint import Arrays, are_finite, lent_parameters, live_parameters
 from .history import EpochRecord, Score, should_stop
 from .loop import Callback, Training
 
@@ -72,14 +72,13 @@ class Averaging(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         """Add the epoch's parameters to the averages."""
-        weight = (DECAY + 1) / (len(training.history) + DECAY)
-        for name, value in parameters_of(training.net).items():
-            average = self._averages.get(name)
-            if average is not None:
-                value -= average
-                value *= onp.float32(weight)
-                value += average
-            self._averages[name] = value
+        weight = onp.float32((DECAY + 1) / (len(training.history) + DECAY))
+        for name, value in live_parameters(training.net).items():
+            average = self._averages.get(name, value)
+            change = value - average
+            change *= weight
+            change += average
+            self._averages[name] = change
 
 
 @dataclass(eq=False)
