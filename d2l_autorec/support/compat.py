@@ -18,7 +18,6 @@ from typing import Any
 # What MXNet imports for its quantization, downloads and converter, and no training uses:
 # together they take longer to load than MXNet itself.
 UNUSED = ("onnx", "requests", "scipy.stats")
-CYTHON_BLAS = "scipy.linalg.cython_blas"
 
 
 def install() -> None:
@@ -110,15 +109,6 @@ def _for_d2l() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-_PREPARED: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "mxnet": _for_mxnet,
-    "mxnet.base": _for_operators,
-    "d2l.mxnet": _for_d2l,
-    # it asks whether this can be imported, and needs it only for products of matrices
-    "numba.np.arraymath": lambda: _in_place({CYTHON_BLAS: _Deferred(CYTHON_BLAS)}),
-}
-
-
 def _numbers(version: str) -> list[int]:
     """Return the numbers in a version's text; lists of them compare as versions do."""
     return [int(number) for number in re.findall(r"\d+", version)]
@@ -148,3 +138,12 @@ def _in_place(stand_ins: dict[str, Any]) -> Iterator[None]:
         for name, module in added.items():
             if sys.modules.get(name) is module:
                 sys.modules.pop(name, None)
+
+
+_PREPARED: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "mxnet": _for_mxnet,
+    "mxnet.base": _for_operators,
+    "d2l.mxnet": _for_d2l,
+    # it only asks whether this can be imported; products of matrices need it
+    "numba.np.arraymath": lambda: _in_place({"scipy.linalg.cython_blas": ModuleType("blas")}),
+}

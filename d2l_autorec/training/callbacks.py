@@ -1,7 +1,7 @@
 """Callbacks, which `loop.fit` calls before and after the steps and epochs of a training."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,8 +89,8 @@ class Evaluation(Callback):
 
     Parameters
     ----------
-    metrics : mapping
-        'test', and perhaps 'validation', to a function: (network) to a dict of metrics by name.
+    metrics : callable
+        (network) to a dict of 'test', and perhaps 'validation', to a dict of metrics by name.
     every : int
         Number of epochs from one evaluation to the next.
     last : int
@@ -101,7 +101,7 @@ class Evaluation(Callback):
         Parameters that are measured in place of the network's own, unless it is empty.
     """
 
-    metrics: Mapping[str, Callable[[Any], dict[str, float]]]
+    metrics: Callable[[Any], dict[str, dict[str, float]]]
     every: int = 1
     last: int = 0
     beta: Callable[[], float] | None = None
@@ -114,9 +114,8 @@ class Evaluation(Callback):
             record = replace(record, beta=self.beta())
 
         if record.epoch % self.every == 0 or record.epoch >= self.last:
-            measures = {} if training.workers.rank else self.metrics
             with lent_parameters(training.net, self.averages):
-                found = {name: measure(training.net) for name, measure in measures.items()}
+                found = {} if training.workers.rank else self.metrics(training.net)
             record = replace(record, **training.workers.agree(found))
 
         training.history[-1] = record

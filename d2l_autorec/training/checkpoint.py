@@ -134,12 +134,8 @@ def set_parameters(net: Any, arrays: Arrays) -> None:
     """Give a network the parameters that `parameters_of` returned, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
         value = arrays[f"parameter/{name}"]
-
         for data in parameter.list_data():
-            if has_memory_here(data):
-                numpy_view(data, write=True)[...] = value
-            else:
-                data[:] = np.array(value, ctx=data.ctx)
+            data[:] = np.array(value, ctx=data.ctx)
 
 
 @contextmanager
@@ -206,12 +202,9 @@ def are_finite(net: Any) -> bool:
 
 def on_host(array: Any) -> onp.ndarray:
     """Return an MXNet array as NumPy's; one on a CPU shares its memory, and must not outlive it."""
-    return numpy_view(array) if has_memory_here(array) else array.asnumpy()
-
-
-def has_memory_here(array: Any) -> bool:
-    """Return whether `numpy_view` can give the memory of an MXNet array: float32 on a CPU."""
-    return array.context.device_type == "cpu" and array.dtype == onp.float32
+    if array.context.device_type == "cpu" and array.dtype == onp.float32:
+        return numpy_view(array)
+    return array.asnumpy()
 
 
 def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) -> None:
