@@ -44,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = resumed_config(record.config, folder, given)
         threads = record.about["threads"]  # sums depend on their number, in the last bits
 
-    gc.set_threshold(10_000)  # of loading libraries, a tenth would be the search for garbage
     show_steps(not config.quiet and not config.json)
     step("loading MXNet")
     start_mxnet(threads or config.threads, on_one_cpu(config.gpus, config.cpus, config.kvstore))
     from .runs.result import tell
     from .runs.runner import run_training
+
+    # MXNet's loaders collect garbage whenever one is made, and need not search the libraries.
+    gc.freeze()
 
     if config.from_:
         from .trained_model import load_run
