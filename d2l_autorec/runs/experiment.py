@@ -216,7 +216,7 @@ class Experiment(ABC):
     def evaluations(self, phase: str) -> Mapping[str, Any]:
         """Return the evaluations of a phase by part: 'test' and perhaps 'validation'."""
 
-    def measured(self, net: Any) -> dict[str, Any]:
+    def metrics_of(self, net: Any) -> dict[str, Any]:
         """Return a network's metrics on each part, by the evaluations of the phase."""
         return {name: evaluation(net) for name, evaluation in self._parts.items()}
 
@@ -526,7 +526,7 @@ class Experiment(ABC):
         self.net.fit(train, score if "validation" in self._parts else None)
         seconds = time.perf_counter() - start
 
-        metrics = self.measured(self.net)
+        metrics = self.metrics_of(self.net)
         self.checkpoint.history = [EpochRecord(1, None, None, train.nnz, seconds, **metrics)]
 
     def _fit(self) -> None:
@@ -547,7 +547,7 @@ class Experiment(ABC):
                 callbacks.LearningRate(rate),
                 callbacks.Signals(self._watch, keeper.save_in_epoch),
                 *([callbacks.Averaging(averages)] if config.of_phase(phase).average else ()),
-                callbacks.Evaluation(self.measured, config.eval_every, epochs, beta, averages),
+                callbacks.Evaluation(self.metrics_of, config.eval_every, epochs, beta, averages),
                 callbacks.FiniteMetrics(),
                 callbacks.EarlyStopping(patience, config.score),
                 *config.own.callbacks,

@@ -211,7 +211,7 @@ class RatingExperiment(Experiment):
             self._every = self._evaluation(inputs, every, matrix=matrix)
         return found
 
-    def measured(self, net: Any) -> dict[str, Any]:
+    def metrics_of(self, net: Any) -> dict[str, Any]:
         """Return a network's metrics on each part; it predicts the ratings of all parts at once."""
         raw = self._every.measured(net) if self._parts else np.empty(0)
         return {
