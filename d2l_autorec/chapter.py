@@ -279,12 +279,12 @@ def train_recsys_rating(  # noqa: PLR0913  # the chapter's parameters
     if kwargs:
         arguments = [kwargs["inter_mat"], devices]
 
-    def metrics(net: Any) -> dict[str, float]:
-        return {"rmse": test_rmse(net, test_iter, *arguments)}
+    def metrics(net: Any) -> dict[str, dict[str, float]]:
+        return {"test": {"rmse": test_rmse(net, test_iter, *arguments)}}
 
     training = Training(net, train_iter, loss, trainer, devices)
     with Curve(num_epochs) if in_notebook() else Bar(num_epochs) as shown:
-        history = fit(training, num_epochs, [Evaluation({"test": metrics}), shown])
+        history = fit(training, num_epochs, [Evaluation(metrics), shown])
 
     _warn_of_a_frozen_mask([record.test["rmse"] for record in history])
     last = history[-1]

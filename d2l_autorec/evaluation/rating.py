@@ -161,6 +161,8 @@ class RatingEvaluation:
 
     Attributes
     ----------
+    places : ndarray of int64, shape (n,)
+        The places of the test ratings in the flattened matrix, in the order of `truth`.
     by_user : dict
         After a report, the columns of users.csv: see `errors_by_user`.
     """
@@ -180,6 +182,7 @@ class RatingEvaluation:
         self._wanted = self.test.to_csr(self.based)
         cells = self._wanted.tocoo()
         self._cells = cells.row, cells.col
+        self.places = onp.ravel_multi_index(self._cells, self._wanted.shape)  # ascending
         self.truth = cells.data - self.train.offset
 
         self._source: Pairs | sparse.csr_matrix = self._wanted
@@ -188,7 +191,6 @@ class RatingEvaluation:
         elif not self.reconstruct:
             self._source = self.train.to_csr(self.based) if self.matrix is None else self.matrix
         self._loader = eval_loader(self._source, batchify=self.batchify)
-        self._read: tuple[Any, ...] = (None,)  # a network, and the rows as it reads them
 
         users, items = self.users_and_items()
         of_users, of_items = self.train.counts()
@@ -208,10 +210,8 @@ class RatingEvaluation:
             predictions = predict_at(network, self._loader, self._wanted, self.devices)
             return predictions - self.train.offset
 
-        if network is not self._read[0]:  # none of this changes between epochs
-            rows, wanted = map(CSRBatch.of, (self._source, self._wanted))
-            self._read = network, layer.read(rows), wanted
-        return layer.predict(*self._read[1:]) - self.train.offset
+        rows, wanted = map(CSRBatch.of, (self._source, self._wanted))
+        return layer.predict(layer.read(rows), wanted) - self.train.offset
 
     def of_means(self) -> dict[str, float]:
         """Return the metrics of user and item means, which every model has to beat.
@@ -239,8 +239,12 @@ class RatingEvaluation:
         return (columns, rows) if self.based == "item" else (rows, columns)
 
     def __call__(self, network: Any) -> dict[str, float]:
+        """Return the metrics of a network's predictions: see `metrics`."""
+        return self.metrics(self.measured(network))
+
+    def metrics(self, raw: onp.ndarray) -> dict[str, float]:
         """Return RMSE and MAE over all test ratings, and with `beside_means` the margin."""
-        predictions = self._with_means(self.measured(network))
+        predictions = self._with_means(raw)
         metrics = self._metrics(predictions, self.clip)
         return metrics | ({"margin": self._margin(predictions)} if self.beside_means else {})
 

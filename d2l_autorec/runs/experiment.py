@@ -124,6 +124,7 @@ class Experiment(ABC):
     net: Any
     _watch: SignalWatch
     _measured: tuple[str, ...] = ("test", "validation")  # parts
+    _parts: Mapping[str, Any]  # their evaluations in the phase
     _of_search: Sequence[callbacks.Callback] = ()
 
     def __init__(
@@ -214,6 +215,10 @@ class Experiment(ABC):
     @abstractmethod
     def evaluations(self, phase: str) -> Mapping[str, Any]:
         """Return the evaluations of a phase by part: 'test' and perhaps 'validation'."""
+
+    def metrics_of(self, net: Any) -> dict[str, Any]:
+        """Return a network's metrics on each part, by the evaluations of the phase."""
+        return {name: evaluation(net) for name, evaluation in self._parts.items()}
 
     @abstractmethod
     def baseline(self, test: Any) -> dict[str, Any]:
@@ -483,15 +488,14 @@ class Experiment(ABC):
     def _train_phase(self) -> Any:
         """Train a phase; return the evaluation of the test part, if there is one."""
         phase = self.checkpoint.phase
-        found = {} if stage_of(phase) > 1 else self.evaluations(phase)  # inner layers predict none
-        measures = {name: found[name] for name in self._measured if name in found}
+        self._parts = {} if stage_of(phase) > 1 else self.evaluations(phase)  # inner layers: none
 
         self.net = self._begun(phase, self.checkpoint.start)
         if self.net.is_closed_form:
-            self._fit_at_once(measures)
+            self._fit_at_once()
         else:
-            self._fit(measures)
-        return measures.get("test")
+            self._fit()
+        return self._parts.get("test")
 
     def _begun(self, phase: str, start: Arrays) -> Any:
         """Build the network on all devices, its initial values seeded, and load inherited ones."""
@@ -509,23 +513,23 @@ class Experiment(ABC):
             checkpoint.set_parameters(net, grown)
         return net
 
-    def _fit_at_once(self, measures: Mapping[str, Any]) -> None:
+    def _fit_at_once(self) -> None:
         """Compute a model in closed form, as a phase of one epoch."""
         step("fitting in closed form")
         train, (metric, higher_is_better) = self.matrix(self.checkpoint.phase), self.config.score
         sign = 1 if higher_is_better else -1
 
         def score(net: Any) -> float:
-            return sign * measures["validation"](net)[metric]
+            return sign * self._parts["validation"](net)[metric]
 
         start = time.perf_counter()
-        self.net.fit(train, score if "validation" in measures else None)
+        self.net.fit(train, score if "validation" in self._parts else None)
         seconds = time.perf_counter() - start
 
-        metrics = {name: measure(self.net) for name, measure in measures.items()}
+        metrics = self.metrics_of(self.net)
         self.checkpoint.history = [EpochRecord(1, None, None, train.nnz, seconds, **metrics)]
 
-    def _fit(self, measures: Mapping[str, Any]) -> None:
+    def _fit(self) -> None:
         """Train the network; keep what was reached if training ends early."""
         config, phase = self.config, self.checkpoint.phase
         training, (epochs, rate) = self._training(), self._schedule()
@@ -543,7 +547,7 @@ class Experiment(ABC):
                 callbacks.LearningRate(rate),
                 callbacks.Signals(self._watch, keeper.save_in_epoch),
                 *([callbacks.Averaging(averages)] if config.of_phase(phase).average else ()),
-                callbacks.Evaluation(measures, config.eval_every, epochs, beta, averages),
+                callbacks.Evaluation(self.metrics_of, config.eval_every, epochs, beta, averages),
                 callbacks.FiniteMetrics(),
                 callbacks.EarlyStopping(patience, config.score),
                 *config.own.callbacks,

@@ -92,7 +92,7 @@ class RankingExperiment(Experiment):
                 train=clicks.train,
             )
             for name, part in parts.items()
-            if len(part.user_ids)
+            if len(part.user_ids) and name in self._measured
         }
 
     def baseline(self, test: RankingEvaluation) -> dict[str, Any]:

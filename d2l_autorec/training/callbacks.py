@@ -1,7 +1,7 @@
 """Callbacks, which `loop.fit` calls before and after the steps and epochs of a training."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..kernels.dropout import dropout_key
 from ..models.sparse_autorec import row_model
 from ..support.errors import NumericalError
 from ..support.terminal import SignalWatch
-from .checkpoint import Arrays, are_finite, lent_parameters, parameters_of
+from .checkpoint import Arrays, are_finite, lent_parameters, live_parameters
 from .history import EpochRecord, Score, should_stop
 from .loop import Callback, Training
 
@@ -72,14 +72,13 @@ class Averaging(Callback):
 
     def on_epoch_end(self, training: Training) -> None:
         """Add the epoch's parameters to the averages."""
-        weight = (DECAY + 1) / (len(training.history) + DECAY)
-        for name, value in parameters_of(training.net).items():
-            average = self._averages.get(name)
-            if average is not None:
-                value -= average
-                value *= onp.float32(weight)
-                value += average
-            self._averages[name] = value
+        weight = onp.float32((DECAY + 1) / (len(training.history) + DECAY))
+        for name, value in live_parameters(training.net).items():
+            average = self._averages.get(name, value)
+            change = value - average
+            change *= weight
+            change += average
+            self._averages[name] = change
 
 
 @dataclass(eq=False)
@@ -90,8 +89,8 @@ class Evaluation(Callback):
 
     Parameters
     ----------
-    metrics : mapping
-        'test', and perhaps 'validation', to a function: (network) to a dict of metrics by name.
+    metrics : callable
+        (network) to a dict of 'test', and perhaps 'validation', to a dict of metrics by name.
     every : int
         Number of epochs from one evaluation to the next.
     last : int
@@ -102,7 +101,7 @@ class Evaluation(Callback):
         Parameters that are measured in place of the network's own, unless it is empty.
     """
 
-    metrics: Mapping[str, Callable[[Any], dict[str, float]]]
+    metrics: Callable[[Any], dict[str, dict[str, float]]]
     every: int = 1
     last: int = 0
     beta: Callable[[], float] | None = None
@@ -115,9 +114,8 @@ class Evaluation(Callback):
             record = replace(record, beta=self.beta())
 
         if record.epoch % self.every == 0 or record.epoch >= self.last:
-            measures = {} if training.workers.rank else self.metrics
             with lent_parameters(training.net, self.averages):
-                found = {name: measure(training.net) for name, measure in measures.items()}
+                found = {} if training.workers.rank else self.metrics(training.net)
             record = replace(record, **training.workers.agree(found))
 
         training.history[-1] = record

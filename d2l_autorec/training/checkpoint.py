@@ -117,37 +117,39 @@ def _records(rows: list[dict[str, Any]]) -> list[EpochRecord]:
     return [EpochRecord(**row) for row in rows]
 
 
-def parameters_of(net: Any) -> Arrays:
-    """Return copies of a network's parameters by their structural names."""
+def live_parameters(net: Any) -> Arrays:
+    """Return a network's parameters by their structural names, as `on_host` returns arrays."""
     return {
-        f"parameter/{name}": parameter.list_data()[0].asnumpy()
+        f"parameter/{name}": on_host(parameter.list_data()[0])
         for name, parameter in net._collect_params_with_prefix().items()
     }
+
+
+def parameters_of(net: Any) -> Arrays:
+    """Return copies of a network's parameters by their structural names."""
+    return {name: value.copy() for name, value in live_parameters(net).items()}
 
 
 def set_parameters(net: Any, arrays: Arrays) -> None:
     """Give a network the parameters that `parameters_of` returned, on every device."""
     for name, parameter in net._collect_params_with_prefix().items():
         value = arrays[f"parameter/{name}"]
-
         for data in parameter.list_data():
-            if has_memory_here(data):
-                numpy_view(data, write=True)[...] = value
-            else:
-                data[:] = np.array(value, ctx=data.ctx)
+            data[:] = np.array(value, ctx=data.ctx)
 
 
 @contextmanager
 def lent_parameters(net: Any, arrays: Arrays) -> Iterator[None]:
-    """Give a network other parameters in the block; with no arrays, it keeps its own."""
-    if not arrays:
-        yield
-        return
+    """Give a network other parameters in the block, without a copy on a CPU."""
+    parameters = net._collect_params_with_prefix()
+    own = {name: parameter._data for name, parameter in parameters.items()}
 
-    own = parameters_of(net)
-    set_parameters(net, arrays)
+    for name, value in arrays.items():
+        parameter, lent = parameters[name.removeprefix("parameter/")], nd.from_numpy(value)
+        parameter._data = [lent.as_np_ndarray().as_in_ctx(ctx) for ctx in parameter.list_ctx()]
     yield
-    set_parameters(net, own)
+    for name, data in own.items():
+        parameters[name]._data = data
 
 
 def extended(arrays: Arrays, known: Arrays) -> Arrays:
@@ -180,9 +182,7 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
     loader : dict
         What `loader_state` returned at the beginning of the epoch.
     """
-    for name, parameter in net._collect_params_with_prefix().items():
-        yield f"parameter/{name}", on_host(parameter.list_data()[0])
-
+    yield from live_parameters(net).items()
     for index, state in trainer._updaters[0].states.items():
         for k, leaf in enumerate(_leaves(state)):
             yield f"state/{index}/{k}", on_host(leaf)
@@ -196,20 +196,15 @@ def live_arrays(net: Any, trainer: Any, loader: Arrays) -> Iterator[tuple[str, o
 
 def are_finite(net: Any) -> bool:
     """Return whether every parameter is finite."""
-    return all(
-        onp.isfinite(on_host(parameter.list_data()[0]).sum())  # a sum needs no copy
-        for parameter in net.collect_params().values()
-    )
+    sums = [value.sum() for value in live_parameters(net).values()]  # a sum needs no copy
+    return bool(onp.isfinite(sums).all())
 
 
 def on_host(array: Any) -> onp.ndarray:
     """Return an MXNet array as NumPy's; one on a CPU shares its memory, and must not outlive it."""
-    return numpy_view(array) if has_memory_here(array) else array.asnumpy()
-
-
-def has_memory_here(array: Any) -> bool:
-    """Return whether `numpy_view` can give the memory of an MXNet array: float32 on a CPU."""
-    return array.context.device_type == "cpu" and array.dtype == onp.float32
+    if array.context.device_type == "cpu" and array.dtype == onp.float32:
+        return numpy_view(array)
+    return array.asnumpy()
 
 
 def restore(net: Any, trainer: Any, loader: Any, arrays: Arrays, done: int = 0) -> None:

@@ -10,6 +10,8 @@ from scipy import sparse
 from d2l_autorec import evaluator
 from d2l_autorec.data.ratings import Ratings
 from d2l_autorec.evaluation.rating import RatingEvaluation, predict_at
+from d2l_autorec.models.registry import make_config
+from d2l_autorec.runs.rating import RatingExperiment
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")
@@ -103,3 +105,30 @@ def test_held_out_rows_are_reconstructed_from_themselves():
     train, test = Ratings([0], [0], [5.0], **maps), Ratings([0, 1], [1, 1], [2.0, 4.0], **maps)
     report = RatingEvaluation(train, test, [mx.cpu()], reconstruct=True).report(lambda x: x + 1)
     assert report["test_rmse"] == pytest.approx(1) and report["cold_test_ratings"] == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"based": "user"},
+        {"kernel": "dense"},
+        {"hidden": (4, 3, 4)},
+        {"preset": "best", "refit": False},
+        {"model": "mf"},
+        {"model": "bias"},
+        {"cpus": 2},
+    ],
+)
+def test_parts_that_are_predicted_together_have_the_metrics_of_each_alone(options):
+    given = {"dataset": "synthetic:60x80x900", "val_ratio": 0.2, "quiet": True, "cpus": 1}
+    trained = {"epochs": 2} if options.get("model") != "bias" else {}
+    experiment = RatingExperiment(make_config({**given, **trained, **options}))
+    experiment.train()
+
+    parts = experiment.evaluations("search")
+    net = experiment.net
+    assert set(parts) == {"test", "validation"}
+    assert experiment.metrics_of(net) == {
+        name: pytest.approx(part(net), rel=1e-6) for name, part in parts.items()
+    }
