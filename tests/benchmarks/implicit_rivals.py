@@ -1,19 +1,21 @@
 """The best of a search against iALS and item-kNN of `implicit`, tuned on the same users.
 
     pip install -e '.[cpu,tune,bench]'
-    D2L_AUTOREC_DATA=... python tests/benchmarks/implicit_rivals.py [--sets ml-100k,...]
+    D2L_AUTOREC_DATA=... python tests/benchmarks/implicit_rivals.py [--sets ml-100k,FILE,...]
         [--folds 3] [--trials 7] [--models ease,ials,mult-dae]
 
-Clicks are ratings of 4 or more; five folds of users: one tests, the next one validates. Ours is
-what `tune` finds among the models of `report --task ranking`, trained as it says; theirs the best
-on the validation users of a walk over a grid. Prints the ratio of the mean NDCG@100, and the
-paired difference over all test users with its t; exits with 1 where ours is surely below (t < -2).
+Clicks are ratings of 4 or more, or all rows of a file without ratings; five folds of users: one
+tests, the next one validates. Ours is what `tune` finds among the models of `report --task
+ranking`, trained as it says; theirs the best on the validation users of a walk over a grid. Prints
+the ratio of the mean NDCG@100, and the paired difference over all test users with its t; exits with
+1 where ours is surely below (t < -2).
 """
 
 import argparse
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,8 +115,10 @@ def main() -> None:
     for name in options.sets.split(","):
         of_folds: dict[str, list[np.ndarray]] = {}
         for number in range(1, options.folds + 1):
-            ratings = d2l.load_ratings(name)
-            clicks = d2l.prepare_clicks(ratings, 4, heldout_users=Fold(number, 5))
+            is_own = Path(name).is_file()
+            ratings = d2l.read_ratings(name, implicit=True) if is_own else d2l.load_ratings(name)
+            threshold = None if ratings.values.max() == 1 else 4
+            clicks = d2l.prepare_clicks(ratings, threshold, heldout_users=Fold(number, 5))
             of_folds.setdefault("ours", []).append(ours(clicks, options.models, options.trials))
             for rival, model in rivals(clicks):
                 of_folds.setdefault(rival, []).append(ndcg(model, clicks.test))
