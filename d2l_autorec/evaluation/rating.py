@@ -191,6 +191,7 @@ class RatingEvaluation:
         elif not self.reconstruct:
             self._source = self.train.to_csr(self.based) if self.matrix is None else self.matrix
         self._loader = eval_loader(self._source, batchify=self.batchify)
+        self._read: tuple[Any, ...] = (None,)  # a network, and the rows as it reads them
 
         users, items = self.users_and_items()
         of_users, of_items = self.train.counts()
@@ -210,8 +211,10 @@ class RatingEvaluation:
             predictions = predict_at(network, self._loader, self._wanted, self.devices)
             return predictions - self.train.offset
 
-        rows, wanted = map(CSRBatch.of, (self._source, self._wanted))
-        return layer.predict(layer.read(rows), wanted) - self.train.offset
+        if network is not self._read[0]:  # none of this changes between epochs
+            rows, wanted = map(CSRBatch.of, (self._source, self._wanted))
+            self._read = network, layer.read(rows), wanted
+        return layer.predict(*self._read[1:]) - self.train.offset
 
     def of_means(self) -> dict[str, float]:
         """Return the metrics of user and item means, which every model has to beat.

@@ -209,6 +209,10 @@ class RatingExperiment(Experiment):
             inputs.means()  # while there is no network: of 20 million ratings they take a gigabyte
             every = reduce(Ratings.joined, (part.test for part in found.values()))
             self._every = self._evaluation(inputs, every, matrix=matrix)
+            self._places = {
+                name: np.searchsorted(self._every.places, part.places)
+                for name, part in found.items()
+            }
         return found
 
     def metrics_of(self, net: Any) -> dict[str, Any]:
@@ -216,10 +220,7 @@ class RatingExperiment(Experiment):
         if self.config.split == "held-out-rows":  # its parts are read, too
             return super().metrics_of(net)
         raw = self._every.measured(net) if self._parts else np.empty(0)
-        return {
-            name: part.metrics(raw[np.searchsorted(self._every.places, part.places)])
-            for name, part in self._parts.items()
-        }
+        return {name: part.metrics(raw[self._places[name]]) for name, part in self._parts.items()}
 
     def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
         config = self.config
