@@ -16,7 +16,6 @@ from .data.clicks import prepare_clicks as prepare_clicks
 from .data.ratings import Ratings as Ratings
 from .data.sources import load_ratings as load_ratings
 from .data.sources import read_ratings as read_ratings
-from .data.splits import held_out_rows_split as held_out_rows_split
 from .data.splits import k_folds as k_folds
 from .data.splits import leave_last_out as leave_last_out
 from .data.splits import random_split as random_split

@@ -58,8 +58,6 @@ class FinishedRun(NamedTuple):
         model = self.result["model"]
         if "based" in self.result:
             model += f" ({self.result['based']}-based)"
-        if figures.is_reconstruction(self.result):
-            model += f", {figures.RECONSTRUCTION}"
 
         known = {**self.result, "run": str(self.path), "model": model}
         return {key: known[key] for key in COLUMNS if key in known}
@@ -199,10 +197,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
         figures.series_of_run(name, run.curve, figures.look_of(place), run.result)
         for place, (name, run) in enumerate(zip(_names_of(runs), runs))
     ]
-    value = figures.value_label(metrics.pop().removeprefix("test_"), results)
-    if not value.startswith(figures.RECONSTRUCTION):
-        value = f"test {value}"
-
+    value = f"test {figures.value_label(metrics.pop().removeprefix('test_'))}"
     data = ", ".join(dict.fromkeys(str(result["dataset"]) for result in results))
     is_same = len({run.data for run in runs}) == 1
     notes = [] if is_same else ["the runs had different ratings: their errors are not comparable"]
@@ -212,11 +207,7 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> None:
 def _names_of(runs: Sequence[FinishedRun]) -> list[str]:
     """Return names of the runs: their paths from the innermost folder that holds them all."""
     root = os.path.commonpath([run.path.absolute().parent for run in runs])
-    mark = f" ({figures.RECONSTRUCTION})"
-    return [
-        os.path.relpath(run.path, root) + mark * figures.is_reconstruction(run.result)
-        for run in runs
-    ]
+    return [os.path.relpath(run.path, root) for run in runs]
 
 
 if __name__ == "__main__":

@@ -266,10 +266,7 @@ class TrainedModel:
         known = replace(known, scale=self.ratings.scale)
         config: Any = self.config
         batchify = PairRows if config.reads == "pairs" else self._batchify
-        reconstruct = config.split == "held-out-rows"
-        return RatingEvaluation(
-            self.inputs, known, [mx.cpu()], config.based, config.clip, batchify, reconstruct
-        )
+        return RatingEvaluation(self.inputs, known, [mx.cpu()], config.based, config.clip, batchify)
 
     def _of_clicks(self, test: Any) -> RankingEvaluation:
         """Return the evaluation of the test users in some clicks."""

@@ -73,12 +73,6 @@ class Means(NamedTuple):
         """Return what the means predict for cells; `rows` and `columns` broadcast."""
         return self.mean + self.rows[rows] + self.columns[columns]
 
-    def of_rows(self, matrix: sparse.csr_matrix) -> np.ndarray:
-        """Return the biases of the rows of a matrix, shape (B,); they may be new rows."""
-        left = matrix.data - self.mean - self.columns[matrix.indices]
-        sums = np.bincount(rows_of(matrix), left, matrix.shape[0])
-        return self.row_prior.biases(matrix.getnnz(axis=1), sums)
-
 
 def rows_of(matrix: sparse.csr_matrix) -> np.ndarray:
     """Return the row of each non-zero, shape (n,)."""

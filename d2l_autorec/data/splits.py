@@ -125,45 +125,6 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
     return [_split(ratings, fold_of == at, f"fold {at + 1} of {folds}") for at in range(folds)]
 
 
-def held_out_rows_split(
-    ratings: Ratings, test_ratio: float = 0.1, seed: Seed = 0, based: str = "item"
-) -> Split:
-    """Split off whole rows: all ratings of a share `test_ratio` of the items, or of the users.
-
-    Such a row has no training rating, so only its reconstruction from its own
-    ratings can be measured, not a prediction.
-
-    Parameters
-    ----------
-    ratings : Ratings
-    test_ratio : float
-        Share of the rows that are held out.
-    seed : int or Generator
-        A run's seed, or a generator of your own.
-    based : {'item', 'user'}
-        Whose ratings are a row.
-
-    Returns
-    -------
-    train, test : Ratings
-        The parts, over the index maps of `ratings`.
-
-    Raises
-    ------
-    ConfigError
-        If `test_ratio` is not between 0 and 1.
-    DataError
-        If either part would be empty.
-    """
-    check_ratio(test_ratio)
-    rows, size = ratings.items, ratings.num_items
-    if based == "user":
-        rows, size = ratings.users, ratings.num_users
-
-    chosen = _generator_of(seed).permutation(size)[: int(size * test_ratio)]
-    return _split(ratings, np.isin(rows, chosen), f"holding out {test_ratio:g} of the {based}s")
-
-
 def following(earlier: Ratings, parts: Sequence[Ratings]) -> list[Ratings]:
     """Return newer parts over the index maps of earlier ratings, which join the training part.
 

@@ -151,9 +151,6 @@ class RatingEvaluation:
     batchify : callable
         `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
         pairs of user and item, and then `based` is 'user'.
-    reconstruct : bool
-        Whether the network reads the test rows themselves, as whole rows are held out: then
-        nothing is cold, and the metrics are of reconstruction.
     beside_means : bool
         Whether the metrics have a 'margin': see `best_epoch`.
     matrix : csr_matrix, optional
@@ -173,7 +170,6 @@ class RatingEvaluation:
     based: str = "item"
     clip: bool = False
     batchify: Callable = DenseRows
-    reconstruct: bool = False
     beside_means: bool = False
     matrix: sparse.csr_matrix | None = None
     by_user: dict[str, onp.ndarray] = field(default_factory=dict, init=False)
@@ -185,18 +181,17 @@ class RatingEvaluation:
         self.places = onp.ravel_multi_index(self._cells, self._wanted.shape)  # ascending
         self.truth = cells.data - self.train.offset
 
-        self._source: Pairs | sparse.csr_matrix = self._wanted
+        self._source: Pairs | sparse.csr_matrix
         if self.batchify is PairRows:
             self._source = Pairs(*self._cells, cells.data)
-        elif not self.reconstruct:
+        else:
             self._source = self.train.to_csr(self.based) if self.matrix is None else self.matrix
         self._loader = eval_loader(self._source, batchify=self.batchify)
         self._read: tuple[Any, ...] = (None,)  # a network, and the rows as it reads them
 
         users, items = self.users_and_items()
         of_users, of_items = self.train.counts()
-        cold = (of_users[users] == 0) | (of_items[items] == 0)
-        self._cold = cold & (not self.reconstruct)
+        self._cold = (of_users[users] == 0) | (of_items[items] == 0)
 
     def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
         return onp.where(self._cold, self._of_means, raw)
@@ -217,11 +212,7 @@ class RatingEvaluation:
         return layer.predict(*self._read[1:]) - self.train.offset
 
     def of_means(self) -> dict[str, float]:
-        """Return the metrics of user and item means, which every model has to beat.
-
-        A row that is held out as a whole has no mean in training; here it has the mean of its own
-        ratings, which a network is given, too.
-        """
+        """Return the metrics of user and item means, which every model has to beat."""
         return self._metrics(self._of_means, self.clip)
 
     def of_global_mean(self) -> dict[str, float]:
@@ -232,8 +223,6 @@ class RatingEvaluation:
     def _of_means(self) -> onp.ndarray:
         """The predictions by user and item means, in the order of `truth`."""
         means = self.train.means(self.based)
-        if self.reconstruct:
-            means = means._replace(rows=means.of_rows(self._wanted))
         return (means.at(*self._cells) - self.train.offset).astype(onp.float32)
 
     def users_and_items(self) -> tuple[onp.ndarray, onp.ndarray]:

@@ -15,7 +15,6 @@ from ..support.errors import ConfigError
 
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # the compiled steps know them by number
 RULES = ("adam", "rprop")  # of updates; known by number, too
-ROOT_TINY = 1e-12  # is added under the root, whose gradient at 0 then stays finite
 
 _threads: int | None = None
 _kernels: ModuleType | None = None

@@ -6,9 +6,8 @@
     key = dropout_key(seed, epoch, number)
     loss, squared_error, count = step(batch, rows, key, adam_rates(lr, t), batch.data)
 
-It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss` or
-`MaskedRootLoss`, and MXNet's Adam or our RProp. `FactorStep` does the same for a matrix
-factorization with `PenalizedL2Loss`.
+It computes what `record`, `backward` and `trainer.step(rows)` do with `MaskedL2Loss`, and MXNet's
+Adam or our RProp. `FactorStep` does the same for a matrix factorization with `PenalizedL2Loss`.
 """
 
 import math
@@ -20,7 +19,7 @@ import numpy as np
 
 from .. import kernels
 from ..support.machine import idle_cpus
-from . import ACTIVATIONS, ROOT_TINY, RULES
+from . import ACTIVATIONS, RULES
 from .csr import CSRBatch
 from .dropout import dropout_scale, dropout_threshold, input_key
 
@@ -74,8 +73,6 @@ class FusedStep:
     dropout, input_dropout : float
         Share of the hidden units that are dropped, in [0, 1), and of the entries that the
         encoder does not see.
-    loss : str
-        'l2', as `MaskedL2Loss`, or 'root', as `MaskedRootLoss`.
     rule : str
         The rule of updates, one of `RULES`.
     wd : Layers of float
@@ -87,7 +84,6 @@ class FusedStep:
     activation: str = "sigmoid"
     dropout: float = 0.0
     input_dropout: float = 0.0
-    loss: str = "l2"
     rule: str = "adam"
     wd: Layers = Layers(0.0, 0.0, 0.0, 0.0)
 
@@ -151,15 +147,12 @@ class FusedStep:
 
         table = *batch.arrays, targets
         chosen = numbers, input_key(key), *self._inputs
-        is_root = self.loss == "root"
         updates = RULES.index(self.rule), float32(rates), float32(self.wd)
-        given = *self._layers, key, (is_root, loss_factor), *updates, hidden, delta, shares
+        given = *self._layers, key, loss_factor, *updates, hidden, delta, shares
         with kernels.limited_to(shares):
             squared_error = self._compiled(table, chosen, *given)
 
         squared_error *= unit * unit
-        if is_root:
-            return rows * math.sqrt(squared_error + ROOT_TINY), squared_error, entries
         return 0.5 / columns * squared_error, squared_error, entries
 
 

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import prange
 
-from . import ACTIVATIONS, ROOT_TINY, RULES
+from . import ACTIVATIONS, RULES
 from .cache import compiled
 from .dropout import draw
 from .numba_kernels import BLOCK, FAST, _gradient_row, empty_groups, fill_groups
@@ -344,7 +344,7 @@ def _cuts(indptr, shares, done):
 
 @compiled(parallel=True, fastmath=FAST, error_model="numpy")
 def fused_step(
-    table, chosen, encoder, decoder, network, key, loss, rule, rates, wd, hidden, delta, shares
+    table, chosen, encoder, decoder, network, key, factor, rule, rates, wd, hidden, delta, shares
 ):
     """Take one step in place; return the squared error before it.
 
@@ -362,9 +362,8 @@ def fused_step(
         The number of one of `ACTIVATIONS`, and the two numbers of dropout.
     key : uint64
         Key of the dropout mask.
-    loss : (is_root, scale)
-        Whether the loss is the root of the sum of squared errors; otherwise it is half that sum
-        times `scale`.
+    factor : float32
+        The loss is half the sum of squared errors times this.
     rule : int
         The number of one of `RULES`.
     rates : (lr, beta1, beta2, epsilon) or (growth, cut, smallest, largest)
@@ -392,10 +391,6 @@ def fused_step(
     total = 0.0  # numba would add squared.sum() in parallel, in another order
     for b in range(len(squared)):
         total += squared[b]
-
-    is_root, factor = loss  # every gradient of half the squared errors is multiplied by this
-    if is_root:
-        factor = np.float32(1 / math.sqrt(total + ROOT_TINY))
 
     rates = *rates, factor
     for t in prange(shares):

@@ -50,8 +50,8 @@ if TYPE_CHECKING:  # a model reads data that it is given
 OPTIMIZERS = ("adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta", "adamax", "ftrl", "rprop")
 OFFICIAL_FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")  # ml-100k comes with them
 BY_TIME = ("seq-aware", "leave-last-out", "time")
-SPLITS = ("random", *BY_TIME, "k-fold", "held-out-rows", *OFFICIAL_FOLDS)
-SPLITS_BY_SHARE = ("random", "time", "held-out-rows")
+SPLITS = ("random", *BY_TIME, "k-fold", *OFFICIAL_FOLDS)
+SPLITS_BY_SHARE = ("random", "time")
 PRESETS = ("chapter", "paper", "best")
 DUPLICATES = ("error", "last", "mean")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
@@ -271,7 +271,6 @@ class RunConfig:
     based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
     score: ClassVar[Any] = RMSE  # the validation score that decides on the best epoch
     has_penalty: ClassVar[Any] = False  # whether the network returns one beside the prediction
-    fused_loss: ClassVar[Any] = None  # the loss's name in the compiled steps, if they have it
     logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
     unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
     sized_by: ClassVar[str] = ""  # the option that sets how large the network is
@@ -471,8 +470,8 @@ class RunConfig:
         """Return the optimizer's weight decay in a phase, for these data."""
         return self.wd
 
-    def check_data(self, data: Any, devices: int) -> None:
-        """Raise ConfigError if the model cannot be trained on these data or this many devices."""
+    def check_data(self, data: Any) -> None:
+        """Raise ConfigError if the model cannot be trained on these data."""
 
     @property
     def phases(self) -> list[str]:
@@ -509,7 +508,7 @@ class RatingModel(RunConfig):
         "random",
         help="random: --test-ratio of all; seq-aware: each user's latest; leave-last-out: if "
         "it is not the only one; time: the latest of all; k-fold: fold --fold of --folds; "
-        "held-out-rows: whole rows; u1..ub: ml-100k's own folds",
+        "u1..ub: ml-100k's own folds",
         needs=(SPLIT_HERE,),
         metavar="NAME",
     )
@@ -531,7 +530,6 @@ class RatingModel(RunConfig):
 
     task = "rating"
     warm = {**RunConfig.warm, "val_ratio": 0.1, "refit": False}
-    not_best = {"split": ("held-out-rows",)}
     in_other_units: ClassVar[Mapping[str, str]] = {"epochs": "updates", "updates": "epochs"}
 
     def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
@@ -576,16 +574,6 @@ class RatingModel(RunConfig):
         if (self.refit or plateau) and not self.val_ratio:
             name = "lr_schedule=plateau" if plateau else "refit"
             raise ConfigError(f"`{name}` needs validation ratings: add `val_ratio=0.1`")
-
-        if self.split == "held-out-rows":
-            if not self.maps_rows:
-                why = "only an autoencoder can reconstruct a row that training never saw"
-                exclude(self, "split", "model", why)
-            if self.val_ratio:
-                why = "a row that is held out as a whole can only be reconstructed"
-                exclude(self, "val_ratio", "split", why)
-            if self.from_:
-                exclude(self, "from_", "split", "the run it goes on from has seen rows of it")
 
     def _check_files(self) -> None:
         own = self.own_files()
@@ -640,7 +628,7 @@ class ClickModel(RunConfig):
 
         return MultinomialLoss(beta)
 
-    def check_data(self, data: Any, devices: int) -> None:
+    def check_data(self, data: Any) -> None:
         """Raise ConfigError if an option needs validation users and there are none."""
         if self.lr_schedule == "plateau":
             self.check_validated("lr_schedule", data)

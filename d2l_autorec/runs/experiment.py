@@ -30,7 +30,7 @@ from ..data.ratings import Ratings
 from ..kernels import RULES
 from ..models.base import Model, OwnNetwork
 from ..models.catalog.autorec import stage_of
-from ..models.kinds import REFITTED, RunConfig
+from ..models.kinds import REFITTED, RatingModel, RunConfig
 from ..models.mf import MF
 from ..models.options import computing_options
 from ..models.sparse_autorec import row_model
@@ -149,7 +149,7 @@ class Experiment(ABC):
 
         step("reading the data")
         self._take(data)
-        config.check_data(self.train_data, len(self.devices))
+        config.check_data(self.train_data)
 
         network = self.network("search")
         self.kernel, self.why = choose_kernel(config.kernel, network, self.devices)
@@ -261,15 +261,15 @@ class Experiment(ABC):
 
     def fused_steps(self, network: Model) -> FusedSteps | None:
         """Return the compiled steps for a network; None if there are none for it."""
-        loss = self.config.fused_loss
+        usual = type(self.config).make_loss is RatingModel.make_loss  # which they compute
         alone = len(self.devices) == 1 and not self.workers.store
-        if not (loss and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
+        if not (usual and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
             return None
 
         if type(network) is MF:
             return FactorSteps(network)
         layer = row_model(network).one_hidden()
-        return None if layer is None else AutoRecSteps(layer, loss)
+        return layer and AutoRecSteps(layer)
 
     def _check_network(self, network: Model) -> None:
         """Raise UserError, before anything is written, if the network cannot be trained here."""

@@ -15,7 +15,6 @@ from ..support.files import replacing
 from ..training.history import EpochRecord, Score, label_of
 from .tables import Line, Table
 
-RECONSTRUCTION = "reconstruction"  # the word for errors on rows that the network was given
 WIDTH, LETTERS = 8, 91  # width of a figure in inches, and letters in a line of its title
 BEST_TRIALS = 0.8  # share of the trials, the best ones, by which limits are chosen
 
@@ -135,18 +134,13 @@ def save_curve(
     metric : str
         The name of the metric.
     """
-    names = {}
     notes: list[str] = []
-    if is_reconstruction(result):
-        names["test"] = f"held-out {result['based']}s"
-        notes.append(f"{names['test']} are reconstructed from their own ratings")
-
     series = []
     for part, color in style.COLOR_OF.items():
         measured = [(one.epoch, _of_part(one, part).get(metric)) for one in history]
         if points := [(epoch, value) for epoch, value in measured if value is not None]:
             look = color, style.STYLE_OF[part]
-            series.append(series_of_run(names.get(part, part), points, look, result))
+            series.append(series_of_run(part, points, look, result))
 
     if not series:  # nothing was measured
         return
@@ -160,7 +154,7 @@ def save_curve(
         )
     based = f" ({result['based']}-based)" if "based" in result else ""
     title = f"{result['model']}{based} on {result['dataset']}"
-    draw_runs(series, path, title, value_label(metric, [result]), notes)
+    draw_runs(series, path, title, value_label(metric), notes)
 
 
 def _of_part(record: EpochRecord, part: str) -> dict[str, Any]:
@@ -168,15 +162,9 @@ def _of_part(record: EpochRecord, part: str) -> dict[str, Any]:
     return {"rmse": record.train_rmse} if part == "train" else getattr(record, part)
 
 
-def is_reconstruction(result: dict[str, Any]) -> bool:
-    """Return whether the network reads the test rows, and so reconstructs and predicts nothing."""
-    return result.get("split") == "held-out-rows"
-
-
-def value_label(metric: str, results: Sequence[dict[str, Any]]) -> str:
+def value_label(metric: str) -> str:
     """Return the label of the axis of a metric: 'RMSE (rating units)'."""
-    label = label_of(metric) + (" (rating units)" if metric == "rmse" else "")
-    return f"{RECONSTRUCTION} {label}" if all(map(is_reconstruction, results)) else label
+    return label_of(metric) + " (rating units)" * (metric == "rmse")
 
 
 def draw_runs(

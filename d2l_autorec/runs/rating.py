@@ -150,8 +150,6 @@ class RatingExperiment(Experiment):
             known, inputs = self.fitting.joined(self.validation), len(self.fitting)
 
         known = known.joined(self.test)
-        if self.config.split == "held-out-rows":  # a row is reconstructed from its own ratings
-            inputs = len(known)
         return known, np.arange(len(known)) < inputs
 
     def part(self, phase: str) -> Ratings:
@@ -217,16 +215,13 @@ class RatingExperiment(Experiment):
 
     def metrics_of(self, net: Any) -> dict[str, Any]:
         """Return a network's metrics on each part; it predicts the ratings of all parts at once."""
-        if self.config.split == "held-out-rows":  # its parts are read, too
-            return super().metrics_of(net)
         raw = self._every.measured(net) if self._parts else np.empty(0)
         return {name: part.metrics(raw[self._places[name]]) for name, part in self._parts.items()}
 
     def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
         config = self.config
-        held_out = config.split == "held-out-rows"
         return RatingEvaluation(
-            inputs, test, self.devices, config.based, config.clip, self.batchify, held_out, **more
+            inputs, test, self.devices, config.based, config.clip, self.batchify, **more
         )
 
     def of_start(self, net: Any, test: RatingEvaluation) -> dict[str, float]:
@@ -293,6 +288,5 @@ def split_ratings(config: RatingModel, ratings: Ratings) -> splits.Split:
         "leave-last-out": lambda: splits.leave_last_out(ratings),
         "time": lambda: splits.time_split(ratings, share),
         "k-fold": lambda: splits.k_folds(ratings, config.folds, rng)[int(config.fold) - 1],
-        "held-out-rows": lambda: splits.held_out_rows_split(ratings, share, rng, config.based),
     }
     return ways[config.split]()

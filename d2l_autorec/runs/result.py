@@ -177,8 +177,6 @@ def shortfall(result: dict[str, Any]) -> list[str]:
     if ranks:
         ease = "try another `penalty`" if result["model"] == "ease" else "try `model=ease`"
         advice = f"{ease}, or more clicks"
-    elif result.get("split") == "held-out-rows":  # for which no preset was chosen
-        advice = "try another `lr`, or more `epochs`"
     elif result["preset"] != "best" and "best" in model_class(result["model"]).presets:
         advice = "try `preset=best`"
     return [f"no better than {whose}, whose test {label_of(metric)} is {other:.4f}: {advice}"]

@@ -143,12 +143,10 @@ def _candidate(model: str, given: Options) -> Candidate:
 
     if config.task == "rating":
         fixed = {"val_ratio": 0.1, "refit": True, **fixed}
-        for name, value in (("split", "held-out-rows"), ("val_ratio", 0)):
-            if fixed.get(name) == value:
-                raise ConfigError(
-                    f"`{name}={value}` leaves no validation ratings, which decide a search: "
-                    "leave it out"
-                )
+        if not fixed["val_ratio"]:
+            raise ConfigError(
+                "`val_ratio=0` leaves no validation ratings, which decide a search: leave it out"
+            )
 
     base = build_config({"preset": config.best_preset(fixed), **fixed})
     fixed = {name: value for name, value in fixed.items() if has_effect(base, name)}

@@ -139,16 +139,13 @@ class AutoRecSteps(FusedSteps):
     ----------
     layer : SparseAutoRec
         The network, which has one hidden layer: see `SparseAutoRec.one_hidden`.
-    loss : str
-        'l2' or 'root'.
     """
 
     load = staticmethod(load_step)
 
-    def __init__(self, layer: SparseAutoRec, loss: str = "l2") -> None:
+    def __init__(self, layer: SparseAutoRec) -> None:
         super().__init__(layer.layers)
         self._layer = layer
-        self._loss = loss
         self._whole: CSRBatch | None = None
 
     def _bound(self, weights: Any, states: Any, rule: str, wd: Sequence[float]) -> Callable:
@@ -159,7 +156,6 @@ class AutoRecSteps(FusedSteps):
             layer.activation,
             dropout=layer.dropout.rate,
             input_dropout=layer.input_dropout.rate if layer.input_dropout else 0.0,
-            loss=self._loss,
             rule=rule,
             wd=Layers(*wd),
         )

@@ -66,23 +66,6 @@ class PenalizedL2Loss:
         return np.square(prediction - label) / 2 + penalty
 
 
-class MaskedRootLoss:
-    """The root of the sum of squared errors over a batch's observed ratings.
-
-    It is the loss of a PyTorch AutoRec tutorial (its MRMSELoss in 'sum' mode), a single
-    number for the batch. Every row gets that number, so that `trainer.step(rows)`,
-    which divides by the rows, applies its gradient unscaled.
-
-    Shape: (batch_size, columns), (batch_size, columns) -> (batch_size,).
-    """
-
-    def __call__(self, prediction: Any, label: Any) -> Any:
-        """Return the loss of the batch, for each row."""
-        errors, _ = observed_errors(prediction, label)
-        root = np.sqrt(np.square(errors).sum() + 1e-12)  # the gradient at 0 stays finite
-        return np.broadcast_to(root, (label.shape[0],))
-
-
 class MultinomialLoss:
     """The negative log likelihood of each row's clicks, plus beta times its KL divergence.
 

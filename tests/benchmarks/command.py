@@ -29,7 +29,7 @@ LISTING = Path(__file__).parents[1] / "chapter_listing.py"
 RUN = (sys.executable, "-m", "d2l_autorec.run", "--quiet")
 GIB = 2**30
 
-TUTORIAL = ("--hidden", "200", "--lr", "1e-3", "--wd", "1e-2", "--batch-size", "32")
+SMALL_BATCHES = ("--hidden", "200", "--lr", "1e-3", "--dropout", "0", "--batch-size", "32")
 TWENTY_MILLION = "synthetic:138493x26744x20000000"
 NETFLIX = "synthetic:480189x17770x100000000"
 
@@ -222,16 +222,14 @@ class Row:
         return value <= self.aim
 
 
-TUTORIAL_PEER = (*TUTORIAL, "--dropout", "0", "--root")
-TUTORIAL_RUN = (*TUTORIAL, "--dropout", "0", "--loss", "root")
 ROWS = {
     "ml-100k": Row("ML-100K, an epoch: PyTorch / command", of_an_epoch("ml-100k", 25, (), ()), 3.0),
     "process": Row("ML-100K, 25 epochs, whole process: PyTorch / command", of_a_process, 1.7),
     "chapter": Row("ML-100K, whole process: the chapter's script / command", of_the_chapter, 3.0),
     "ml-1m": Row("ML-1M, an epoch: PyTorch / command", of_an_epoch("ml-1m", 10, (), ()), 6.0),
-    "tutorial": Row(
-        "ml-latest-small, batches of 32, root loss, an epoch: PyTorch / command",
-        of_an_epoch("ml-latest-small", 10, TUTORIAL_RUN, TUTORIAL_PEER),
+    "small-batches": Row(
+        "ml-latest-small, batches of 32, an epoch: PyTorch / command",
+        of_an_epoch("ml-latest-small", 10, SMALL_BATCHES, SMALL_BATCHES),
         1.5,
     ),
     "mult-vae": Row("ML-1M, Mult-VAE, an epoch: PyTorch / command", of_a_vae, 1.0),

@@ -1,6 +1,6 @@
 """AutoRec as a PyTorch user would write it: dense rows in memory, one loop, RMSE after each epoch.
 
-    python torch_program.py ratings.tsv [--epochs 25] [--batch-size 256] [--hidden 500] [--root]
+    python torch_program.py ratings.tsv [--epochs 25] [--batch-size 256] [--hidden 500]
 
 Needs torch, numpy and pandas only: `command.py` runs it beside the package's command. The last
 line says the seconds of the median epoch, evaluation included.
@@ -52,7 +52,6 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--wd", type=float, default=1e-5)
     parser.add_argument("--dropout", type=float, default=0.05)
-    parser.add_argument("--root", action="store_true", help="root of the sum of squared errors")
     options = parser.parse_args()
 
     torch.manual_seed(0)
@@ -70,8 +69,6 @@ def main() -> None:
             rows = train[chosen]
             squared = (((net(rows) - rows) * (rows != 0)) ** 2).sum()
             loss = squared / rows.numel() / 2
-            if options.root:
-                loss = (squared + 1e-12).sqrt()
 
             optimizer.zero_grad()
             loss.backward()

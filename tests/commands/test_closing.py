@@ -85,7 +85,6 @@ def test_of_clicks(in_process, tmp_path, model):
     "options",
     [
         ("--based", "user", *EPOCHS),
-        ("--split", "held-out-rows", *EPOCHS),
         ("--model", "mf", "--epochs", "1"),
         ("--model", "mean"),
     ],

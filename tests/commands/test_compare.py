@@ -114,20 +114,6 @@ def test_a_closed_form_is_a_level_in_the_figure(runs, drawn, tmp_path):
     assert f"{tmp_path.name}/bias {value:.4f}" in words_in(drawn[-1])  # lies in another folder
 
 
-def test_a_reconstruction_is_not_called_a_test(runs, drawn, tmp_path, in_process):
-    finish(tmp_path / "held", split="held-out-rows")
-    held = read_run(tmp_path / "held")
-    draw([held], tmp_path / "c.png")
-    assert "reconstruction RMSE (rating units)" in words_in(drawn[-1])
-    assert not [word for word in words_in(drawn[-1]) if "test" in word]
-    draw([held, read_run(runs / "a")], tmp_path / "c.png")
-    words = words_in(drawn[-1])
-    assert [word for word in words if "held (reconstruction) " in word]
-    assert "the runs had different ratings: their errors are not comparable" in words
-    table = in_process("compare", "held").stdout
-    assert "autorec (item-based), reconstruction" in table
-
-
 def test_different_data_is_said(runs, in_process):
     process = in_process("compare", *(str(runs / name) for name in ("a", "other", "b")))
     assert process.returncode == 0 and len(process.stdout.splitlines()) == 4

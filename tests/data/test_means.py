@@ -97,13 +97,6 @@ def test_the_transposed_matrix_has_the_same_means_but_for_what_is_left_to_settle
     assert one.row_prior.damping == pytest.approx(other.row_prior.damping, rel=1e-2)
 
 
-def test_rows_that_were_fitted_have_their_own_biases_again():
-    matrix = drawn(40, 30, 0.3, 0.5, 0.4, 0.9)
-    means = fit_means(matrix)
-
-    assert means.of_rows(matrix) == pytest.approx(means.rows, abs=1e-12)
-
-
 @settings(deadline=None, max_examples=20)
 @given(
     st.lists(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.splits import held_out_rows_split, k_folds, time_split
+from d2l_autorec.data.splits import k_folds, time_split
 from d2l_autorec.support.errors import DataError
 
 
@@ -97,19 +97,6 @@ def test_time_split_keeps_equal_times_together():
     ratings = Ratings(range(5), range(5), [1] * 5, range(5), range(5), [3, 1, 3, 2, 3])
     train, test = time_split(ratings, 0.2)
     assert sorted(train.items.tolist()) == [1, 3] and sorted(test.items.tolist()) == [0, 2, 4]
-
-
-@settings(max_examples=30)
-@given(frames(min_size=20), st.sampled_from(["item", "user"]), st.integers(0, 9))
-def test_held_out_rows_are_whole_rows(frame, based, seed):
-    ratings = from_frame(frame)
-    size = ratings.num_items if based == "item" else ratings.num_users
-    if size < 4:
-        return
-    train, test = held_out_rows_split(ratings, 0.5, np.random.default_rng(seed), based)
-    seen, held = (train.items, test.items) if based == "item" else (train.users, test.users)
-    assert not set(seen) & set(held) and len(set(held)) == size // 2
-    assert sorted(rows_of(train) + rows_of(test)) == rows_of(ratings)
 
 
 @pytest.mark.parametrize(

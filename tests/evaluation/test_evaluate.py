@@ -7,12 +7,11 @@ from helpers import cpus
 from mxnet import np
 from scipy import sparse
 
-from d2l_autorec import evaluator, held_out_rows_split, random_split
+from d2l_autorec import evaluator
 from d2l_autorec.data.ratings import Ratings
-from d2l_autorec.data.sources import synthetic_ratings
 from d2l_autorec.evaluation.rating import RatingEvaluation, predict_at
 from d2l_autorec.models.registry import make_config
-from d2l_autorec.runs.rating import RatingExperiment, RatingParts
+from d2l_autorec.runs.rating import RatingExperiment
 
 TRAIN = onp.arange(21, dtype="float32").reshape(7, 3)
 TEST = onp.zeros((7, 3), dtype="float32")
@@ -101,13 +100,6 @@ def test_clip_decides_what_counts(clip):
     assert evaluation(lambda x: 0 * x + 7)["rmse"] == report["test_rmse"]
 
 
-def test_held_out_rows_are_reconstructed_from_themselves():
-    maps = dict(user_ids=range(2), item_ids=range(2))
-    train, test = Ratings([0], [0], [5.0], **maps), Ratings([0, 1], [1, 1], [2.0, 4.0], **maps)
-    report = RatingEvaluation(train, test, [mx.cpu()], reconstruct=True).report(lambda x: x + 1)
-    assert report["test_rmse"] == pytest.approx(1) and report["cold_test_ratings"] == 0
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -133,17 +125,3 @@ def test_parts_that_are_predicted_together_have_the_metrics_of_each_alone(option
     assert experiment.metrics_of(net) == {
         name: pytest.approx(part(net), rel=1e-6) for name, part in parts.items()
     }
-
-
-def test_a_reconstruction_reads_the_ratings_of_its_own_part():
-    """Validation ratings of held-out rows are not in the rows that the test reconstructs."""
-    train, held_out = held_out_rows_split(synthetic_ratings(60, 80, 900), 0.3)
-    validation, test = random_split(held_out, 0.5)
-    config = make_config(split="held-out-rows", epochs=1, quiet=True, cpus=1)
-    experiment = RatingExperiment(config, RatingParts(train, test, validation))
-    experiment.train()
-
-    alone = RatingEvaluation(train, test, [mx.cpu()], reconstruct=True)(experiment.net)
-    assert experiment.metrics_of(experiment.net)["test"]["rmse"] == pytest.approx(
-        alone["rmse"], rel=1e-6
-    )

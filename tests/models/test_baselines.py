@@ -138,6 +138,6 @@ def test_too_many_items_are_refused_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(ease, "available_memory", lambda: 8 * 2**30)
     clicks = SimpleNamespace(num_items=10**6, validation_users=1)
     with pytest.raises(ConfigError, match="EASE of 1000000 items needs 13061.*: drop rare items"):
-        EASEConfig().check_data(clicks, 1)
+        EASEConfig().check_data(clicks)
     with pytest.warns(DataWarning, match="EASE of 21,000 items takes minutes: for so many, see"):
-        EASEConfig().check_data(SimpleNamespace(num_items=21_000), 1)
+        EASEConfig().check_data(SimpleNamespace(num_items=21_000))

@@ -87,15 +87,6 @@ def test_a_closed_form_is_a_level_without_epochs(drawn, tmp_path):
     assert len(axes.get_xticks()) == 0
 
 
-@pytest.mark.parametrize("based", ["item", "user"])
-def test_a_reconstruction_is_not_called_a_test(drawn, tmp_path, based):
-    result = {**RATING, "based": based, "split": "held-out-rows"}
-    save_curve(history_of(FALLING), result, tmp_path / "curve.png", "rmse")
-    words = words_in(drawn[0])
-    assert f"held-out {based}s 0.9000" in words and "reconstruction RMSE (rating units)" in words
-    assert not [word for word in words if "test" in word]
-
-
 def test_a_refit_says_where_its_epochs_come_from(drawn, tmp_path):
     result = {**RATING, "best_epoch": 10}
     save_curve(history_of(FALLING), result, tmp_path / "curve.png", "rmse")

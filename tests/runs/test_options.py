@@ -100,8 +100,8 @@ REFUSED = [
     ),
     # what workers cannot do together
     (
-        {"kvstore": "dist_sync", "loss": "root"},
-        "`kvstore=dist_sync` and `loss=root` exclude each other",
+        {"kvstore": "dist_sync", "pretrain": True, "hidden": (5, 3, 5)},
+        "`kvstore=dist_sync` and `pretrain` exclude each other",
     ),
     (
         {"kvstore": "dist_sync", "model": "bias"},

@@ -32,8 +32,6 @@ TWO_FILES = {"train": "a.csv", "test": "b.csv"}
         ({**OWN, "model": "bias"}, "chapter"),
         ({**OWN, "model": "mult-vae"}, "best"),
         ({**OWN, "preset": "chapter"}, "chapter"),
-        ({**OWN, "split": "held-out-rows"}, "chapter"),
-        ({**OWN, "loss": "root"}, "chapter"),
         ({**OWN, "decoder_activation": "sigmoid"}, "chapter"),
     ],
 )

@@ -90,7 +90,6 @@ def test_options_go_to_the_models_that_have_them():
         ({"model": "autorec,ease"}, "models of ratings and models of clicks"),
         ({"model": "mf", "based": "user"}, "`based` is an option of `model=autorec`"),
         ({"damping": -1.0}, "`damping` is -1.0: it must be 0 or more"),
-        ({"split": "held-out-rows"}, "leaves no validation ratings"),
         ({"val_ratio": 0.0}, "`val_ratio=0` leaves no validation ratings"),
         ({"model": "bias", "preset": "best"}, "`preset=best` is not for `model=bias`"),
         ({"hiden": 8}, "hiden: .* has no such parameter; did you mean hidden"),

@@ -155,9 +155,6 @@ REFUSED = {
     f"{NEWER} --scale 1,10": "new.csv has ratings 1..10, and the run that it is to go on",
     "--from new --ratings new.csv": "new is not a run folder",
     "--ratings new.csv --anew": "--anew has no effect: it goes with --from",
-    f"{NEWER} --split held-out-rows --val-ratio 0": (
-        "--from old and --split held-out-rows exclude each other"
-    ),
 }
 
 

@@ -31,9 +31,8 @@ RATING_RUNS = {
     "paper": {**AUTOREC, "preset": "paper"},
     "best": {"preset": "best", "hidden": (6,), "epochs": 3},
     "deep best": {"preset": "best", "hidden": (6, 3), "epochs": 3, "refit": False},
-    "centered held-out items": {**AUTOREC, "center": True, "split": "held-out-rows"},
     "k-fold": {**AUTOREC, **VALIDATED, "split": "k-fold", "fold": 2},
-    "held-out users": {**AUTOREC, "split": "held-out-rows", "based": "user"},
+    "centered users": {**AUTOREC, "center": True, "based": "user"},
     "mf": dict(model="mf", epochs=3, factors=5, lr=0.01),
     "centered, clipped mf": dict(model="mf", epochs=3, center=True, penalty=0.1, clip=True),
     "mf by sgd": dict(model="mf", epochs=3, factors=5, optimizer="sgd"),
@@ -80,9 +79,8 @@ def test_predictions_are_those_that_were_measured(name, tmp_path):
     assert result["model"] == RATING_RUNS[name].get("model", "autorec")
     assert ("based" in result) == (result["model"] == "autorec")
     assert cells(run.ratings) >= cells(train) | cells(test)
-    if run.config.split != "held-out-rows":  # of whose test rows a part is known
-        without = 0 if run.config.refit else result["validation_ratings"]
-        assert len(run.inputs) == len(train) - without and cells(run.inputs) <= cells(train)
+    without = 0 if run.config.refit else result["validation_ratings"]
+    assert len(run.inputs) == len(train) - without and cells(run.inputs) <= cells(train)
     assert_nothing_rated_is_recommended(run)
     served = run.predict(*ids_of(test))
     assert rmse(test.values, served) == pytest.approx(result["test_rmse"], abs=1e-6)

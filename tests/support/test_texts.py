@@ -123,7 +123,7 @@ def model(tmp_path_factory):
 REFUSED = {
     "`hidden` is 0: it must be whole numbers from 1": lambda r, m: d2l.AutoRecConfig(hidden=0),
     "`refit` needs validation ratings: add `val_ratio=": lambda r, m: d2l.AutoRecConfig(refit=True),
-    "`split=held-out-rows` and `model=mf` excl": lambda r, m: d2l.MFConfig(split="held-out-rows"),
+    "`split=u1` and `train=a` excl": lambda r, m: d2l.MFConfig(split="u1", train="a", test="b"),
     "your own file with `ratings`": lambda r, m: d2l.load_ratings("ml-7"),
     "`folds` is 1: it must be a whole number": lambda r, m: d2l.k_folds(r, 1),
     "`n` is 0: it must be a whole number, at least 1": lambda r, m: m.recommend(1, n=0),

@@ -1,7 +1,7 @@
 """AutoRec: options, presets, network and loss."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,9 +100,6 @@ class AutoRecConfig(RatingModel):
         1.0, "factor of the encoder's input", POSITIVE, space=Span(0.3, 30.0, log=True)
     )
     center: bool = option(False, "read and predict what user and item means leave")
-    loss: str = option(
-        "l2", "half the mean squared error, or the root of a batch's sum", one_of(("l2", "root"))
-    )
     regularization: float | None = training_option(
         None, "lambda: --wd times users times items", PENALTY, space=Span(2.0, 700.0, log=True)
     )
@@ -123,8 +120,8 @@ class AutoRecConfig(RatingModel):
     sized_by = "hidden"
     warm = {**RatingModel.warm, "pretrain": False}
     presets = {"paper": PAPER, "best": {**BEST, **OWN_BEST}}
-    # options that exclude a validation part, a refit or the means, which `best` needs
-    not_best = {**RatingModel.not_best, "loss": ("root",), "decoder_activation": ACTIVATIONS[1:]}
+    # values that exclude the means, which `best` needs
+    not_best = {"decoder_activation": ACTIVATIONS[1:]}
     in_other_units = {"wd": "regularization", "regularization": "wd", **RatingModel.in_other_units}
     compared = {"I-AutoRec": {}, "U-AutoRec": {"based": "user"}}
 
@@ -213,32 +210,8 @@ class AutoRecConfig(RatingModel):
             getattr(self, name) == getattr(type(self), name) for name in names
         )
 
-    def make_loss(self, beta: Callable[[], float] | None = None) -> Callable:
-        """Return the loss: (prediction, label) to one number for each row."""
-        if self.loss == "l2":
-            return super().make_loss(beta)
-
-        from ...training.losses import MaskedRootLoss
-
-        return MaskedRootLoss()
-
-    @property
-    def fused_loss(self) -> str:
-        """The name of the loss; the compiled steps know both."""
-        return self.loss
-
-    def check_data(self, data: Any, devices: int) -> None:
-        """Raise ConfigError where the loss or the decoder cannot work.
-
-        The loss 'root' needs a single device; a decoder that is scaled to the ratings needs a
-        scale of more than one value.
-        """
-        if self.loss == "root" and devices > 1:
-            raise ConfigError(
-                f"`loss=root` is one number for a whole batch, but there are "
-                f"{devices} devices: choose one with `cpus=1` or `gpus=0`"
-            )
-
+    def check_data(self, data: Any) -> None:
+        """Raise ConfigError for a decoder that is scaled to a scale of one value."""
         low, high = data.bounds
         if low == high and self.decoder_activation in ("sigmoid", "tanh"):
             raise ConfigError(
@@ -251,20 +224,12 @@ class AutoRecConfig(RatingModel):
         if self.regularization is not None and self.wd != RunConfig.wd:
             exclude(self, "wd", "regularization", "they are one penalty in two units")
 
-        distributed = self.kvstore in DISTRIBUTED
-        if distributed and self.loss == "root":
-            exclude(self, "kvstore", "loss", "it is one number for a whole batch")
-        if distributed and self.pretrain:
+        if self.kvstore in DISTRIBUTED and self.pretrain:
             why = "the servers cannot begin anew with parameters of other shapes"
             exclude(self, "kvstore", "pretrain", why)
 
-        for name in ("decoder_activation", "loss"):
-            if self.center and getattr(self, name) != getattr(AutoRecConfig, name):
-                why = "what the means leave is on no scale, and its error is squared"
-                exclude(self, "center", name, why)
-        if self.regularization is not None and self.loss != "l2":
-            why = "the chapter's lambda goes with the squared error; give `wd`"
-            exclude(self, "regularization", "loss", why)
+        if self.center and self.decoder_activation != AutoRecConfig.decoder_activation:
+            exclude(self, "center", "decoder_activation", "what the means leave is on no scale")
 
         mirrored = self.hidden == self.hidden[::-1] and len(self.hidden) % 2 == 1
         if self.pretrain and not (mirrored and len(self.hidden) > 1):

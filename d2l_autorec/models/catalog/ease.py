@@ -52,9 +52,9 @@ class EASEConfig(ClickModel):
     at_once = True
     compared = {"EASE": {}}
 
-    def check_data(self, data: Any, devices: int) -> None:
+    def check_data(self, data: Any) -> None:
         """Raise ConfigError if there are too many items for the memory."""
-        super().check_data(data, devices)
+        super().check_data(data)
         items = data.num_items
         copies = 1.75 if items > IN_ONE else 1  # with products of halves
         needed = int(8 * copies * items * items) + 24 * BLOCK * items  # float64, and a block

@@ -38,7 +38,6 @@ class MFConfig(RatingModel):
 
     about = "biased matrix factorization"
     reads, sized_by = "pairs", "factors"
-    fused_loss = "l2"
     compared = {"matrix factorization": {}}
     presets = {"best": {**BEST, **OWN_BEST}}
 

@@ -119,9 +119,9 @@ class MultVAEConfig(ClickAutoencoderConfig):
         """The names of a run's phases, in order; the last one's network is served."""
         return ["search", "best-beta"] if self.search_beta else ["search"]
 
-    def check_data(self, data: Any, devices: int) -> None:
+    def check_data(self, data: Any) -> None:
         """Raise ConfigError if an option needs validation users and there are none."""
-        super().check_data(data, devices)
+        super().check_data(data)
         if self.search_beta:
             self.check_validated("search_beta", data)
 
