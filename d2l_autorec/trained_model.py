@@ -444,10 +444,12 @@ def _check_kind(config: RunConfig, parts: Mapping[str, Any], kind: type) -> None
     """Raise ConfigError unless all parts are of the class that the model learns from."""
     for name, part in parts.items():
         if not isinstance(part, kind):
-            advice = ", as `prepare_clicks` makes them, or Ratings beside a test of them"
+            advice = "as `Ratings.from_frame` makes them"
+            if kind is Clicks:
+                advice = "as `prepare_clicks` makes them, or Ratings beside a test of them"
             raise ConfigError(
                 f"{name} is a {type(part).__name__}: of `model={config.model}` it must be "
-                f"{kind.__name__}{advice * (kind is Clicks)}"
+                f"{kind.__name__}, {advice}"
             )
 
 

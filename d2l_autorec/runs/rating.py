@@ -49,6 +49,8 @@ class RatingExperiment(Experiment):
         The two parts of `train_data` for early stopping; without it, all ratings and None.
     """
 
+    _rows: tuple[str, Any] = ("", None)  # a phase, and its matrix
+
     def _take(self, data: RatingParts | None) -> None:
         if data is None:
             data = RatingParts(*load_and_split(self.config))
@@ -108,8 +110,6 @@ class RatingExperiment(Experiment):
         known = np.isin(splits.pair_keys(train), trained)
         known[: len(earlier)] |= earlier
         return RatingParts(train, *held_out), known & (not self.config.anew)
-
-    _rows: tuple[str, Any] = ("", None)  # of a phase
 
     def about_data(self) -> dict[str, Any]:
         """Return what config.json says of the data beside name, sizes and training digest."""

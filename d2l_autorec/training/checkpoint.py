@@ -147,9 +147,11 @@ def lent_parameters(net: Any, arrays: Arrays) -> Iterator[None]:
     for name, value in arrays.items():
         parameter, lent = parameters[name.removeprefix("parameter/")], nd.from_numpy(value)
         parameter._data = [lent.as_np_ndarray().as_in_ctx(ctx) for ctx in parameter.list_ctx()]
-    yield
-    for name, data in own.items():
-        parameters[name]._data = data
+    try:
+        yield
+    finally:
+        for name, data in own.items():
+            parameters[name]._data = data
 
 
 def extended(arrays: Arrays, known: Arrays) -> Arrays:
