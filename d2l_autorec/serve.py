@@ -96,10 +96,8 @@ def load(run: Path) -> tuple["Predictor", dict[str, Any]]:
     try:
         return load_served(run)
     except NotExportedError as error:
-        warn(
-            f"{error}: MXNet makes one for this start, in a process of its own; "
-            f"{as_command('export', str(run))} makes one that stays"
-        )
+        if (run / "export").exists():
+            warn(f"{error}: make a new one by {as_command('export', str(run))}")
 
     step("exporting")
     with tempfile.TemporaryDirectory(prefix="d2l_autorec-") as folder:

@@ -28,14 +28,19 @@ KNOWN_NAMES = {
 }
 KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
 # parts of less usual names, for a suggestion
-LIKELY_IDS = {"user": f"{USERS}|session", "item": ITEMS}
-LIKELY_RATINGS = "rating|ratio$|score|star$|overall|points"
+LIKELY_IDS = {"user": f"{USERS}|session", "item": f"{ITEMS}|stock|sku"}
+LIKELY_RATINGS = "rating|ratio$|score|star$|overall|points|grade"
+NO_RATINGS = r"^$|(id|type|price)$|\b(age|year|month|day|hour|store|shop|quantity|qty)$"
+BINARY = {"-1", "0", "1", "0.0", "1.0", "false", "true"}  # in small letters
 SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
 ESCAPED = '\\"', '""'  # a quote within a field, as in a dump of MySQL, and as csv has it
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
-BELOW_1000 = r"\s*[-+]?\.?\d{1,3}(?!\d)"  # a number below 1000, or a text like 4/5
+# a number below 1000, a text like 4/5 or 80 %, True or False; but no date or time
+BELOW_1000 = (
+    r"(?i)\s*([-+]?(\d{1,3}([.,]\d*)?|[.,]\d+)\s*(/\s*\d+\s*$|[^\d\s.,:/-]|$)|(true|false)\s*$)"
+)
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
 AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
 DATE = r"\d{4}-\d\d-\d\d"
@@ -156,13 +161,21 @@ class Layout:
         if missing:
             wanted = f"column {asked[missing[0]]!r}" if asked else "column"
             shown = ", ".join(map(repr, self.names[:9])) + ", ..." * (len(self.names) > 9)
-            is_matrix = bool(self.header) and any(map(str.isdecimal, self.names)) and not asked
+            is_matrix = bool(self.header) and self._looks_like_a_matrix() and not asked
             raise self.wrong(f"no {wanted} for {missing[0]} among {shown}", MATRIX * is_matrix)
 
         columns = {role: position for role, [position] in found.items()}
         if len(set(columns.values())) < len(columns):
             raise self.wrong(f"`columns={self.request.columns}` takes a column for two roles")
         return columns
+
+    def _looks_like_a_matrix(self) -> bool:
+        """Return whether names are numbers, or a user's name is beside columns of small numbers."""
+        named = self.named()
+        others = [at for at in range(len(self.names)) if [at] != named.get("user")]
+        cells = all(self.holds(rf"{BELOW_1000}|\s*$", at) for at in others)
+        lone_user = [*named] == ["user"] and len(others) > 2
+        return any(map(str.isdecimal, self.names)) or (lone_user and cells)
 
     def _positions(self, name: str) -> list[int]:
         """Return the positions of the columns with this number or name."""
@@ -201,7 +214,7 @@ class Layout:
             return self.request.exactly
 
         wrong = self.columns["rating" if role == "times" else role]
-        kept = ROLES[:3] if role == "timestamp" or self.header else ROLES[:2]
+        kept = ROLES if role == "timestamp" or self.header else ROLES[:2]
         given = {other: at for other, at in self.columns.items() if other in kept and at != wrong}
         if role == "timestamp":
             return f"leave it out: say {self.suggestion(given)}"
@@ -226,7 +239,7 @@ class Layout:
         wrong : int, optional
             The position of a column that cannot be used.
         """
-        usual = {role: found[0] for role, found in self.named().items()}
+        usual = {role: self._plainest(role, found) for role, found in self.named().items()}
         chosen = dict(usual if given is None else given)
         for role in self.request.needed:
             left = [at for at in range(len(self.names)) if at not in (*chosen.values(), wrong)]
@@ -239,8 +252,12 @@ class Layout:
 
         parts = [f"{role}={self._label(chosen[role])}" for role in ROLES if role in chosen]
         without = "rating" in self.request.needed and "rating" not in chosen
-        clicks = f" and {MODEL_OF_CLICKS}, which ranks clicks" * without
+        clicks = f" and {MODEL_OF_CLICKS} if each row is a click, else add rating=COLUMN" * without
         return f"`columns={shlex.quote(','.join(parts))}`{clicks}"
+
+    def _plainest(self, role: str, positions: Sequence[int]) -> int:
+        """Return the first of some columns whose name holds the role's, else the first."""
+        return min(positions, key=lambda at: role not in self.names[at].lower())
 
     def values(self, position: int) -> list[str]:
         """Return the first values of a column."""
@@ -253,9 +270,19 @@ class Layout:
     def _likely_ratings(self, positions: Sequence[int]) -> list[int]:
         """Return those of some columns that may hold ratings: all named so, or the only one."""
         names = {at: self.names[at].lower() for at in positions if self.holds(BELOW_1000, at)}
-        left = [at for at in names if not names[at].endswith(("id", "type", "price"))]
+        left = [at for at in names if not re.search(NO_RATINGS, names[at].replace("_", " "))]
         left = [at for at in left if set(self.values(at)) != {"0"}]
         return [at for at in left if re.search(LIKELY_RATINGS, names[at]) or len(left) == 1]
+
+    def unread(self) -> tuple[str, str] | None:
+        """Return a column of two values that may say which rows are clicks, and how to read it."""
+        if self.request.asked or "rating" in (*self.columns, *self.request.needed):
+            return None
+        for at in range(len(self.names)):
+            found = {value.strip().lower() for value in self.values(at)}
+            if len(found) == 2 and found <= BINARY and at not in self.columns.values():
+                return repr(self.names[at]), self.suggestion({**self.columns, "rating": at})
+        return None
 
     def _strangeness(self, role: str, position: int) -> tuple[Any, ...]:
         """Return what speaks against a column for a role, as a sort key, the heaviest first."""
@@ -359,12 +386,15 @@ def _is_header(layout: Layout) -> bool:
     first, request = layout.names, layout.request
     known = len(layout.named())
     by_name = not all(map(str.isdecimal, request.asked.values()))
-    if by_name or known > 1 or (known and not request.asked):
+    numbered = known and sum(map(str.isdecimal, first)) > 1  # a matrix
+    if by_name or known > 1 or numbered:
         return True
 
     numeric = [at for at in range(len(first)) if layout.holds(NUMBER, at)]
     if numeric and (layout.rows or not request.exactly):
         return not any(re.match(NUMBER, first[at]) for at in numeric)
+    if known and not request.asked:
+        return True
 
     found_again = any(text in layout.values(at) for at, text in enumerate(first))
     if request.asked or request.exactly or found_again:

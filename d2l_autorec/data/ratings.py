@@ -308,7 +308,12 @@ class Ratings:
         if isinstance(titles, (str, Path)):
             source = titles
             titles = read_titles(Path(titles))
-        titles = dict(titles)
+        if hasattr(titles, "to_dict"):  # a series of pandas'
+            titles = titles.to_dict()
+        if not isinstance(titles, Mapping):
+            raise DataError(
+                f"titles is a {type(titles).__name__}: give a file, or a mapping of id to title"
+            )
 
         ids = self.item_ids.tolist()
         found = IdMap(self.item_ids, "item").find(titles)

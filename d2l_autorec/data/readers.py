@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..support.errors import DataError
+from ..support.errors import DataError, warn
 from .layout import ESCAPED, Layout, Request, detect, fields_of, quoted_fields
 from .rules import Table, ids_of
 
@@ -34,6 +34,7 @@ REFUSED = {
     rb"[^\n]*\r[^\n]": "has carriage returns for line ends: save it with those of Unix or Windows",
     rb"\s*\[\s*[{\]]": "is one JSON array: write one object a line, as jq -c '.[]' does",
     rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps of a failed download: get it anew",
+    rb'[^\n"]*"[^\n"]*"[,;] +"': "has blanks before quotes: delete them, as sed 's/, \"/,\"/g'",
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
     rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and give the `separator`",
     rb'\s*\{\s*"[^"]*":\s*\{\s*"0":': "is one JSON object, not one a line: write "
@@ -124,7 +125,7 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
         wrong = number + error.object.count(b"\n", 0, error.start)
         raise DataError(
             f"{path}, line {wrong}: bytes that are not UTF-8 text; save the file as UTF-8, "
-            "as iconv -f latin1 -t utf-8 does"
+            "as iconv -f latin1 -t utf-8 does if its encoding is latin1"
         ) from error
     except OSError as error:
         raise DataError(f"{path} is damaged ({error}): get it anew") from error
@@ -148,6 +149,9 @@ def _table_of(
     path: Path, content: "pa.Table", layout: Layout, locate: Callable[[int], str], kind: str = ""
 ) -> Table:
     columns = {role: content.column(at) for at, role in enumerate(layout.columns)}
+    if unread := layout.unread():
+        name, say = unread
+        warn(f"{path}: each row is a click; if column {name} says which rows are, say {say}")
     origin = f"{path.name}: {kind}{layout.describe()}"
     return Table(path.name, columns, locate, origin, layout.remedy)
 
@@ -166,7 +170,7 @@ def _read_arrow(path: Path, request: Request, kind: str) -> Table:
         layout = Layout(str(path), data.schema.names, _sample(data.head(SAMPLE_ROWS)), request)
         content = data.to_table([layout.names[at] for at in layout.columns.values()])
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is a damaged {kind} file ({error}): get it anew") from error
+        raise DataError(f"{path} cannot be read as {kind} ({error}): save it anew") from error
 
     if not len(content):
         raise DataError(f"{path} has no ratings: each row must be one")
@@ -313,10 +317,12 @@ def _read_separated(path: Path, layout: Layout) -> Table:
         widths = ((n, len(fields_of(line, separator, quotes))) for n, line in lines_of(path))
         wrong = (pair for pair in widths if pair[1] != len(layout.names))
         number, width = next(wrong, (1, uneven[0]))
+        way_out = "quote fields that contain the separator, or fix the lines"
+        if not len(content) and {*uneven} == {len(layout.names) + 1}:
+            way_out = "the first has no name: leave it out, as write.csv(row.names=FALSE) of R does"
         raise DataError(
             f"{path}, line {number}: {width} fields where the first line has {len(layout.names)}; "
-            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: quote fields "
-            "that contain the separator, or fix the lines"
+            f"{len(uneven):,} of {len(content) + len(uneven):,} rows are affected: {way_out}"
         )
     return _table_of(path, content, layout, partial(_by_line, path, layout.header > 0))
 

@@ -18,7 +18,8 @@ DUPLICATES = ("error", "last", "mean")
 LARGEST = 2.0**24  # beyond it, float32 merges whole numbers
 Scale = tuple[float, float] | None
 HUGE = 1000.0  # if no rating is smaller, the column is of years, days, times or ids
-COUNTS = 20  # if the highest rating is this many times the median, they are counts
+COUNTS = 20  # if the highest rating is this many times the median, they are counts,
+MANY = 100  # and it is above this
 NUMBERED = 100  # this many whole numbers, most of them different, are ids or times
 MISSING_CODES = (-9999, -999, -99, -9, -1, 0, 99, 999, 9999)
 
@@ -30,7 +31,7 @@ NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 # the longest.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
-FLOATS = {"halffloat": 11, "float": 24}  # bits of whole numbers; others have 53
+FLOATS = {"halffloat": 11, "float": 24, "double": 53}  # bits of whole numbers
 AS_TEXT = "format its column as text there, and export it anew"
 
 
@@ -173,10 +174,11 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
 
     column = table.columns[role]
     told, shown = "", "{!r}" if role == "id" else "id {!r}"
-    if not re.match("(large_)?(string|binary)|u?int|dictionary|null", str(column.type)):
+    if not re.match("(large_)?(string|binary)|u?int|decimal|dictionary|null", str(column.type)):
         values, kind = numbers_of(column), str(column.type)
-        table.refuse(values % 1 != 0, role, f"{shown} must be a text or a whole number")
-        bits = FLOATS.get(kind, 53)
+        bits, is_bad = FLOATS.get(kind, 53), values % 1 != 0
+        way_out = "" if kind in FLOATS else "convert them to text"
+        table.refuse(is_bad, role, f"{shown} must be a text or a whole number", way_out)
         rounded = f"{shown} is beyond 2^{bits}, where {kind} numbers are rounded"
         beyond = np.abs(values) >= 2.0**bits
         table.refuse(beyond, role, rounded, "save them as whole numbers or as text")
@@ -310,7 +312,7 @@ def check_ratings(table: Table, values: np.ndarray, scale: Scale, implicit: bool
     - numbers that are all of size 1000 or more;
     - 100 or more whole numbers of which more than half are different, and
       which span more than 1000;
-    - counts: a highest number above 1000 that is more than 20 times the median, if not `implicit`;
+    - counts: a highest number above 100 that is more than 20 times the median, if not `implicit`;
     - a lowest or highest number that is a usual code for a missing rating
       (`MISSING_CODES`) and stands alone: at least three others are farther from
       it than any two neighbours of them are from each other, and it is the only
@@ -366,7 +368,7 @@ def _refuse_missing_codes(table: Table, values: np.ndarray, different: np.ndarra
 def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implicit: bool) -> None:
     """Raise DataError for times, ids and counts; warn of zeros that may mean 'not rated'."""
     low, high = float(different[0]), float(different[-1])
-    half = np.median(values) if high > HUGE else 0
+    half = np.median(values) if high > MANY else 0
     what, way_out = "", table.way_out("times")
     numbered = len(values) >= NUMBERED and len(different) > len(values) / 2
 

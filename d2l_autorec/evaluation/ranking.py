@@ -103,8 +103,8 @@ class RankingEvaluation:
         self._users = np.flatnonzero(np.diff(self.held_out.indptr))
         if not len(self._users):
             raise DataError(
-                f"none of the {users} held-out users has a held-out item: "
-                "take more users with `heldout_users`, or users with at least 5 clicks"
+                f"none of the {users} held-out users has a held-out item, which takes 5 clicks: "
+                "hold out clicks by `split=leave-last-out` or time, or more `heldout_users`"
             )
 
         self.users_without_held_out = users - len(self._users)

@@ -67,6 +67,7 @@ from ..support.terminal import remark, wrapped
 from ..support.texts import aligned, as_command, seconds_shown, significant, with_flags
 from ..training.history import label_of
 from .options import as_texts, own_options
+from .tables import unmeasured
 
 Block: TypeAlias = list[tuple[str, str]]  # the lines that end a run: a label and its text
 ACCURACY = ("ndcg", "recall", "plain_recall", "precision", "hit_rate", "mrr", "map")
@@ -109,7 +110,7 @@ def tell_several(config: RunConfig, summary: dict[str, Any]) -> None:
     folder, (word, numbers), name = summary["run"], config.repeats, config.score.metric
     results = summary[f"{word}s"]
     first = results[0]
-    remarks = shortfall({**first, **summary})
+    remarks = [*shortfall({**first, **summary}), *unmeasured(results)]
 
     label = f"test {label_of(name)}"
     block = _summary(first)[:1]
@@ -194,9 +195,7 @@ def _about_result(result: dict[str, Any]) -> list[str]:
             text += f"; test RMSE without them {result['test_without_cold_rmse']:.4f}"
         remarks.append(text)
 
-    if count := result.get("test_users_without_held_out"):
-        remarks.append(f"{count} test users have no held-out click and were left out")
-    return remarks
+    return [*remarks, *unmeasured([result])]
 
 
 def _summary(result: dict[str, Any]) -> Block:

@@ -273,22 +273,36 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     return Difference(mean, error, abs(mean) > max(quantile * error, NONE))
 
 
+def unmeasured(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a remark if test users of some runs have no held-out click."""
+    names = "heldout_users", "test_users_without_held_out"
+    users, without = (sum(result.get(name, 0) for result in results) for name in names)
+    if not without:
+        return []
+    return [f"{without} of {users} test users have no held-out click and are not measured"]
+
+
 def conclusion(table: Table, lines: Sequence[Line]) -> str:
-    """Return the conclusion in a sentence or two; the first line is the baseline."""
+    """Return the conclusion in a few sentences; the first line is the baseline."""
+    said = ". ".join([_conclusion(table, lines), *unmeasured(lines[0].results)])
+    return f"{said}."
+
+
+def _conclusion(table: Table, lines: Sequence[Line]) -> str:
     best = max(lines, key=lambda line: table.sign * line.mean(table.metrics[0]))
     figure = f"{table.metric_label} {best.mean(table.metrics[0]):.4f}"
     text = f"{best.row.label} is best ({figure})"
     if best is lines[0]:
         text = f"No model beats {best.row.label} ({figure}) on these data"
     if table.vary != "fold":
-        return f"{text}; one split does not say how sure that is."
+        return f"{text}; one split does not say how sure that is"
 
     others = [(line.row.label, d) for line, d in zip(lines, behind_best(table, lines)) if d]
     if unsure := [label for label, apart in others if not apart.is_sure]:
-        return f"{text}, but these folds do not tell it from {', '.join(unsure)}."
+        return f"{text}, but these folds do not tell it from {', '.join(unsure)}"
 
     nearest, apart = min(others, key=lambda pair: abs(pair[1].mean))
     return (
         f"{text}; the next, {nearest}, is behind by {abs(apart.mean):.4f} ± {apart.error:.4f} "
-        "(standard error over folds)."
+        "(standard error over folds)"
     )

@@ -159,6 +159,8 @@ def rated_by(predictor: Predictor, ratings: Mapping[Any, float] | Iterable[Any])
         If there is no item, one is unknown or occurs twice, or a rating is no
         number of the model's scale.
     """
+    if hasattr(ratings, "to_dict"):  # a series of pandas'
+        ratings = ratings.to_dict()
     names = listed(ratings)
     if not names:
         raise DataError("ratings is empty: give at least one item")
@@ -198,8 +200,7 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     ------
     DataError
         If the file cannot be read, has several users, or has ratings though the run reads clicks;
-        if a rating is no number or outside the run's scale, an item occurs twice, or no item is
-        known.
+        if no item is known, or for the reasons of `rated_by`.
     """
     from ..data.layout import Request
     from ..data.readers import read_table
@@ -207,7 +208,8 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
 
     roles = ("item",) if predictor.config.task == "ranking" else ("item", "rating")
     exactly = f"it must have no columns but {','.join(roles)}"
-    wanted = Request(roles, separator=",", exactly=exactly, optional=("user", "rating"))
+    separator = "," if len(roles) == 1 else None  # an id alone may have blanks
+    wanted = Request(roles, None, separator, exactly, optional=("user", "rating"))
     table = read_table(path, wanted)
     people = table.columns.get("user", ())
     if len(set(people)) > 1:
@@ -217,9 +219,6 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
         raise DataError(f"{path}: {LIKES}")
     codes, ids, _ = ids_of(table, "item")
 
-    low, high = predictor.ratings.bounds
-    is_outside = (values < low) | (values > high)
-    table.refuse(is_outside, "rating", f"{{}} is outside the scale {low:g}..{high:g}")
     _, first = np.unique(codes, return_index=True)
     is_again = ~np.isin(np.arange(len(codes)), first)
     table.refuse(is_again, "item", "{!r} is given more than once", "keep one of them")
@@ -228,4 +227,6 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     is_known = predictor.items.find(names) >= 0
     if not is_known.any():
         predictor.items.positions(names)  # its error names the nearest ids
-    return predictor.known_of(str(path), names, warn), values[is_known]
+    predictor.known_of(str(path), names, warn)
+    known = {name: value for name, value, there in zip(names, values, is_known) if there}
+    return rated_by(predictor, known)

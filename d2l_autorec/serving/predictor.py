@@ -389,7 +389,12 @@ class Predictor:
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """The item vectors less their mean, scaled to length 1, shape (items, H)."""
+        """The item vectors less their mean, scaled to length 1, shape (items, H).
+
+        They are 0 if those of all users are: then the model predicts means, whatever the items'.
+        """
+        if self.user_table is not None and not self.user_table.any():
+            return np.zeros_like(self.item_vectors)
         vectors = self.item_vectors - self.item_vectors[~self.cold_items].mean(axis=0)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, TINY)

@@ -28,7 +28,9 @@ def head(names, *values):
 NUMBERS = rows(lambda k: f"{k % 7},{k},{1 + k % 5}")
 TEXTS = rows(lambda k: f"u{k % 7},i{k},{1 + k % 5}")
 WRONG = "so the column or the format is wrong: "
-CLICKS = "` and `model=ease` (for report: `task=ranking`), which ranks clicks"
+CLICKS = (
+    "` and `model=ease` (for report: `task=ranking`) if each row is a click, else add rating=COLUMN"
+)
 SAY = "say which is which with `columns="
 # name: (content, what the error holds)
 REFUSED = {
@@ -132,11 +134,60 @@ REFUSED = {
     "no other column": (
         rows(lambda k: f'{{"user": {{"id": {k}}}, "item": 1, "rating": 3}}', 2),
         "the user id {'id': 0} must be a text or a whole number; all 2 rows are affected, so the "
-        "column or the format is wrong: fix or remove them",
+        "column or the format is wrong: convert them to text",
     ),
     "one column of three": (
         '{"a": 1}\n',
         "no column for user among 'a'; each row must hold user, item, rating",
+    ),
+    "dates are no ratings": (
+        head(
+            "Kunde;Artikel;Bewertung;Datum",
+            *(f"7;{k % 6};{k % 5};30.07.20 18:45" for k in range(9)),
+        ),
+        f"{SAY}user=Kunde,item=Artikel,rating=Bewertung`",
+    ),
+    "hours are no ratings": (
+        head("customer_id,product_id,hour", *(f"7,{k},{k}" for k in range(9))),
+        f"{SAY}user=customer_id,item=product_id{CLICKS}",
+    ),
+    "True and False are ratings": (
+        head("user_id,item_id,liked", "7,1,True", "7,2,False"),
+        f"{SAY}user=user_id,item=item_id,rating=liked`",
+    ),
+    "decimal commas behind a saved index": (
+        head(";user;item;rating", *(f"{k};7;{k};4,5" for k in range(9))),
+        f"write them as 4.5, or remove them; else name another column, as with `columns=user=user,"
+        f"item=item{CLICKS}",
+    ),
+    "a time is no user": (
+        rows(lambda k: f'{{"user": {{"id": {k}}}, "item": 1, "rating": 3, "timestamp": {k}}}', 2),
+        f"all 2 rows are affected, {WRONG}convert them to text",
+    ),
+    "two users": (
+        head("client,user_id,item_id,rating", "app,7,1,3", "web,8,1,4"),
+        f"'client' and 'user_id' may each be the user; {SAY}user=user_id,item=item_id,rating=rat",
+    ),
+    "invoices are no items": (
+        head(
+            "InvoiceNo,StockCode,CustomerID,Country",
+            *("536365,71A,7,UK", "536365,72,7,UK", "536366,71A,8,UK"),
+        ),
+        f"no column for item among 'InvoiceNo', 'StockCode', 'CustomerID', 'Country'; {SAY}user="
+        f"CustomerID,item=StockCode{CLICKS}",
+    ),
+    "a matrix of films": (
+        head("user,Inception,Titanic,Avatar", "7,3,,5", "8,1,2,"),
+        "or is it a matrix or lists, a row a user?",
+    ),
+    "R's row names": (
+        '"user" "item" "rating"\n' + "".join(f'"{k}" {k % 3} {k} 4\n' for k in range(1, 9)),
+        "line 2: 4 fields where the first line has 3; 8 of 8 rows are affected: the first has no "
+        "name: leave it out, as write.csv(row.names=FALSE) of R does",
+    ),
+    "blanks before quotes": (
+        head('"user", "item", "rating"', '"1", "2", 3'),
+        """has blanks before quotes: delete them, as sed 's/, "/,"/g'""",
     ),
     # ids
     **{
@@ -216,6 +267,10 @@ REFUSED = {
         rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 100000][k % 5]}"),
         "ratings up to 100000, half of them 3 or less, look like counts of plays: "
         "train a model of clicks, as `model=ease` (for report: `task=ranking`), or write log",
+    ),
+    "fewer play counts": (
+        rows(lambda k: f"u{k % 7},i{k},{[1, 2, 3, 50, 900][k % 5]}"),
+        "ratings up to 900, half of them 3 or less, look like counts of plays",
     ),
     "times before ratings": (
         "1,2,881250949,3\n1,3,881250950,4\n",
@@ -397,7 +452,7 @@ def test_dates_of_parquet_and_a_damaged_file(tmp_path):
     parquet.write_table(pa.Table.from_pandas(frame), path)
     assert read_ratings(path).timestamps.tolist() == [10, 20, 30]
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="is a damaged Parquet file"):
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_ratings(path)
 
 
@@ -459,3 +514,22 @@ def test_a_train_and_a_test_file_of_other_types(tmp_path):
         read_train_and_test(tmp_path / "train.jsonl", tmp_path / "test.jsonl")
     with pytest.raises(DataError, match="differ: the user is .* in the one and struct"):
         read_train_and_test(tmp_path / "train.parquet", tmp_path / "test.jsonl")
+
+
+def test_a_column_that_may_say_which_rows_are_clicks_is_not_left_out_in_silence(tmp_path):
+    path = written(tmp_path, head("user_id,item_id,target", "7,1,0", "7,2,1"))
+    with pytest.warns(DataWarning) as caught:
+        assert read_ratings(path, implicit=True).values.tolist() == [1, 1]
+    say = "user=user_id,item=item_id,rating=target"
+    [warning] = caught
+    assert str(warning.message).endswith(
+        f": each row is a click; if column 'target' says which rows are, say `columns={say}`"
+    )
+    assert read_ratings(path, say, implicit=True).values.tolist() == [0, 1]
+
+
+def test_decimal_ids_are_exact(tmp_path):
+    ids = pa.array([10**20, 7], pa.decimal128(38, 0))
+    parquet.write_table(pa.table({"user": ids, "item": [1, 2], "rating": [3, 4]}), tmp_path / "r")
+    ratings = read_ratings(tmp_path / "r")
+    assert ratings.user_ids[ratings.users].tolist() == [str(10**20), "7"]

@@ -82,3 +82,10 @@ def test_ids_keep_their_zeros(tmp_path):
     assert read_ids(path) == ["0663713001", "0663713002", "12345678901234567890"]
     path = written(tmp_path, "id,title\n007,1984\n7,2001\n", "titles.csv")
     assert read_titles(path) == {"007": "1984", "7": "2001"}
+
+
+def test_titles_in_python():
+    series = pd.Series(["x", "y"], index=[7, 8])
+    assert Ratings.from_frame(FRAME, titles=series).titles == {7: "x", 8: "y"}
+    with pytest.raises(DataError, match="titles is a list: give a file, or a mapping of id to tit"):
+        Ratings.from_frame(FRAME, titles=["x", "y"])

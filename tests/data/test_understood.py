@@ -76,6 +76,7 @@ UNDERSTOOD = {
         ["1e3", "1.9000000e+01", "1.23E-4"],
     ),
     "1.0 in JSON": ('{"user": 1.0, "item": 1, "rating": 3}\n', "JSON lines; user = user", [1]),
+    "a first item whose name is a word": ("ann,book,4\nbob,game,5\n", "no header", ["ann", "bob"]),
     "bzip2": (bz2.compress(b"7,2,3\n8,3,5\n"), "2 ratings", [7, 8]),
 }
 

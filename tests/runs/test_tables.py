@@ -72,6 +72,14 @@ def test_a_single_split_has_no_errors():
     assert text == "B is best (test NDCG@100 0.4000); one split does not say how sure that is."
 
 
+def test_test_users_that_are_not_measured_are_counted():
+    lines = [line("A", [0.3, 0.3], "test_ndcg@100"), line("B", [0.4, 0.5], "test_ndcg@100")]
+    for result in lines[0].results:
+        result |= {"heldout_users": 50, "test_users_without_held_out": 40}
+    text = conclusion(models_table("ranking", {"folds": 3}, "x"), lines)
+    assert text.endswith("A. 80 of 100 test users have no held-out click and are not measured.")
+
+
 def test_a_report_of_clicks(in_process, brief, tmp_path):
     own_file(tmp_path)
     words = ("--ratings", "mine.csv", "--task", "ranking", "--min-user-clicks", "1")

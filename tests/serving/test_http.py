@@ -24,7 +24,7 @@ RUNS = {
     "I-AutoRec": {**AUTOREC, "val_ratio": 0.1},
     "U-AutoRec": {**AUTOREC, "based": "user"},
     "bounded and clipped": {**AUTOREC, "decoder_activation": "sigmoid", "clip": True},
-    "best": dict(preset="best", hidden=(6,), epochs=3),
+    "best": dict(preset="best", hidden=(6,), epochs=3, val_ratio=0.0),
     "centered U-AutoRec": {**AUTOREC, "based": "user", "center": True},
     "mf": dict(model="mf", epochs=3, factors=4),
     "bias": dict(model="bias"),

@@ -6,6 +6,7 @@ import time
 import uuid
 
 import numpy as onp
+import pandas as pd
 import pytest
 from helpers import assert_user_error, by_hand, finish, items_in, succeeded, written
 from numpy.testing import assert_allclose, assert_array_equal
@@ -53,6 +54,24 @@ def test_similar_items_by_hand(run):
     expected = [i for i in onp.argsort(-cosines) if i and warm[i]][:5]
     assert items_in(found) == run.ratings.item_ids[expected].tolist()
     assert_allclose([s.score for s in found], cosines[expected], atol=1e-5)
+
+
+@pytest.mark.parametrize("based", ["item", "user"])
+def test_served_means_have_no_reasons(based):
+    """Of ratings without any structure: the network's vectors of items are not what is served."""
+    rng = onp.random.default_rng(0)
+    users, items = onp.divmod(rng.permutation(2400)[:1200], 40)
+    frame = {"user": users, "item": items, "rating": rng.integers(1, 6, 1200)}
+    ratings = d2l.Ratings.from_frame(pd.DataFrame(frame))
+    config = d2l.AutoRecConfig(preset="best", based=based, hidden=8, updates=60)
+    with pytest.warns(d2l.DataWarning, match="validation found nothing beyond user and item means"):
+        model = d2l.train_model(config, *d2l.random_split(ratings))
+    assert model.metrics["serves_means"]
+    found = predictor_of(model)
+    rated = found.inputs_of(0)
+    assert found.reasons(onp.arange(40), rated) == [[]] * 40
+    with pytest.warns(d2l.DataWarning, match="the model knows no item like"):
+        model.similar_items(ratings.item_ids[0])
 
 
 def test_a_model_that_knows_no_likeness_says_so(run):
@@ -106,6 +125,7 @@ def test_new_user_of_an_item_based_run_is_the_expected_one(tmp_path, decoder):
         "item,rating\n{0},4\n{1},2.5\n",
         "{0},4\n{1},2.5\n",
         "\ufeffmovieId, score\n{0}, 4\n{1}, 2.5\n",
+        "item;rating\n{0};4\n{1};2.5\n",
     ],
 )
 def test_new_user_file(run, tmp_path, content):
@@ -126,8 +146,8 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
     "content, message",
     [
         (
-            "{0},9\n{1},3\n",
-            "line 1: the rating 9 is outside the scale 1..5; 1 of 2 rows are affected: fix or",
+            "{0},9\n{1},9\n",
+            "ratings: 9 for item '1' is outside the scale 1..5",
         ),
         ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
         (
@@ -149,7 +169,7 @@ def test_new_user_errors(run, tmp_path, in_process, content, message):
     if content is not None:
         path.write_text(content.format(*run.ratings.item_ids[:2].tolist()))
     process = in_process("recommend", run.path, "--new-user", path)
-    of_file = [] if message.startswith("item 'u'") else [str(path)]
+    of_file = [] if message.startswith(("item 'u'", "ratings")) else [str(path)]
     assert_user_error(process, message, *of_file)
     for option in ("--scale", "--separator", "--columns"):  # of training, not of this command
         assert option not in process.stderr
