@@ -51,6 +51,7 @@ from .trained_model import TrainedModel as TrainedModel
 from .trained_model import load_run as load_run
 from .trained_model import train_model as train_model
 from .training.history import anneal_schedule as anneal_schedule
+from .training.loop import Callback as Callback
 
 __version__: str
 

@@ -9,13 +9,13 @@ from .support.errors import ConfigError, did_you_mean
 
 COMMANDS = {
     "run": "train a model, print its test error, leave a run folder",
-    "recommend": "what a run recommends to a user, or predicts",
-    "serve": "a run over HTTP, and a page to try it on",
-    "compare": "runs side by side, as a table and a figure",
+    "recommend": "recommend items to a user, or predict ratings",
+    "serve": "answer over HTTP, with a page to try it on",
+    "compare": "compare runs, as a table and a figure",
     "tune": "search for the options that suit your data",
-    "report": "the published tables, or models compared on your data",
-    "export": "a run for MXNet's SymbolBlock, ONNX and serve",
-    "launch": "a run on several processes or machines",
+    "report": "reproduce the published tables, or compare models on your data",
+    "export": "write a run as files for ONNX and serve",
+    "launch": "train with several processes or machines",
 }
 ABOUT = """Autoencoders for recommendation in MXNet/Gluon.
 

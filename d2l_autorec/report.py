@@ -131,7 +131,9 @@ def _parser() -> Parser:
     for name in (*OF_CLICKS, "test_ratio"):
         add_option_of(models, ClickModel, name)
     models.add_argument(
-        "--split", metavar="NAME", help="of run, as leave-last-out or time, in place of folds"
+        "--split",
+        metavar="NAME",
+        help="a split of run, as time, in place of folds",
     )
     compared = "; ".join(f"{task}: {', '.join(compared_rows(task))}" for task in TASKS)
     models.add_argument("--task", choices=TASKS, help=f"{compared} [rating]")
@@ -144,7 +146,7 @@ def _parser() -> Parser:
         "--trials",
         type=whole_number(AT_LEAST_1),
         metavar="N",
-        help="of such a search, for each model and fold [20]",
+        help="trials of --tune for each model and fold [20]",
     )
     return parser
 
@@ -189,8 +191,9 @@ def _smoke_version(table: Table) -> Table:
     if "heldout_users" in table.options:
         short["heldout_users"] = 20
 
-    rows = [dataclasses.replace(row, options={**row.options, **short}) for row in table.rows]
-    return dataclasses.replace(table, rows=rows, vary="seed", values=(0,))
+    rows = [Row(row.label, {**row.options, **short}) for row in table.rows]
+    title = f"Generated ratings in place of {table.title}"
+    return dataclasses.replace(table, title=title, rows=rows, vary="seed", values=(0,))
 
 
 def _tuned(

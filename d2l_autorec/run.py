@@ -7,7 +7,7 @@ for example:
   python -m d2l_autorec.run --ratings mine.csv   your own file, --preset best
   python -m d2l_autorec.run --dataset synthetic  without any file or internet
 
-exit codes: 0 done; 2 user error; 3 training diverged; 129 to 143 by a signal
+exit codes: 0 done; 2 a mistake; 3 diverged; 129, 130, 131, 143: by a signal
 """
 
 import gc
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     experiment = run_training(config, resume=folder)
     if not experiment.workers.rank:
-        tell(config, experiment.told)
+        tell(experiment.config, experiment.told)
 
 
 def _new_config(given: dict[str, Any]) -> RunConfig:

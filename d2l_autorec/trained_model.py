@@ -264,9 +264,11 @@ class TrainedModel:
         """Return the evaluation of test ratings, over the index maps of the model."""
         known = test.over(self.ratings.user_ids, self.ratings.item_ids)
         known = replace(known, scale=self.ratings.scale)
+        splits.check_apart({"test": known})
         config: Any = self.config
         batchify = PairRows if config.reads == "pairs" else self._batchify
-        return RatingEvaluation(self.inputs, known, [mx.cpu()], config.based, config.clip, batchify)
+        options = config.based, config.clip, batchify, config.predicts_cold
+        return RatingEvaluation(self.inputs, known, [mx.cpu()], *options)
 
     def _of_clicks(self, test: Any) -> RankingEvaluation:
         """Return the evaluation of the test users in some clicks."""
@@ -360,7 +362,7 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
         (prediction, label) to one number for each row, in place of the model's loss; a label of 0
         stands for no rating.
     callbacks : sequence of Callback
-        Callbacks (`d2l_autorec.training.callbacks.Callback`) that are called last in every phase.
+        Callbacks, as `Callback` describes them, that are called last in every phase.
     start : TrainedModel, optional
         A model to go on from with newer ratings, `train`. Its options are used except where
         `config` was given others, and so are its parameters and its ratings; a new rating
@@ -396,7 +398,7 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
         start = load_run(config.from_)
     if out is not None and resume is not None:
         raise ConfigError("`out` and `resume` exclude each other: leave one out")
-    config = _config_of(config, train, start)
+    config = _config_of(config, train, start, net)
     if out is not None:
         config = replace(config, out=str(out))
     config = config.with_own(Own(net, loss, callbacks, start))
@@ -421,14 +423,20 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
 
 
 def _config_of(
-    config: RunConfig | None, train: Ratings | Clicks | None, start: TrainedModel | None
+    config: RunConfig | None, train: Ratings | Clicks | None, start: TrainedModel | None, net: Any
 ) -> RunConfig:
-    """Return the options of a training: those of its start, or those that suit the ratings."""
+    """Return the options of a training: those of its start, or those that suit the ratings.
+
+    An option of the model's network has no effect beside a `net`, and is refused.
+    """
     if start is not None:
         given = {} if config is None else config.given
         return going_on(start.config, given, (config or start.config).model)
 
     config = config or make_config()
+    for name in set(config.given) - {"model", "preset", "based"} if net is not None else ():
+        if config.__dataclass_fields__[name].metadata["group"] == "model":
+            raise ConfigError(f"`{name}` has no effect: net is a network of your own")
     is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
     preset = config.best_preset(config.given)
     return type(config)(**{"preset": preset, **config.given}) if is_own else config

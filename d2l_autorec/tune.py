@@ -112,7 +112,7 @@ def _parser(names: str | None = None) -> Parser:
         "--trials",
         type=parser_of(int),
         metavar="N",
-        help="how many trainings, of all processes [30]",
+        help="number of trials, over all processes [30]",
     )
     parser.add_argument(
         "--minutes",
@@ -124,7 +124,7 @@ def _parser(names: str | None = None) -> Parser:
     parser.add_argument(
         "--task",
         choices=TASKS,
-        help=f"which models where --model names none: {listed} [rating]",
+        help=f"which models to search if --model names none: {listed} [rating]",
     )
     add_options(parser, configs)
     return parser

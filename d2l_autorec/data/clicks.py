@@ -49,7 +49,7 @@ class Fold(NamedTuple):
 
 
 class Known(NamedTuple):
-    """How many users of each part, and how many items, a model knows; they come first in `Ratings`.
+    """The numbers of users of each part, and of items, that a model knows; they come first.
 
     The users are those that the model was trained on, then those of its validation and its test.
     """
@@ -422,9 +422,9 @@ def _clicks(
     `users` and `items` are the places in the ratings of those that the `pairs` number from 0.
     """
     ratings, rows = given[0], sum(map(len, given))
-    told = ", ".join(f"{n} ({why})" for why, n in [*dropped.items()][1:] if n)
+    told = ", ".join(f"{n:,} ({why})" for why, n in [*dropped.items()][1:] if n)
     if told:
-        warn(f"{ratings.name}: of {rows} ratings were dropped {told}")
+        warn(f"{ratings.name}: of {rows:,} ratings were dropped {told}")
 
     clicks = rows - dropped["below the threshold"] - dropped[REPEATS]
     made = f"{rows:,} rows made {clicks:,} clicks: ratings of {threshold:g} or more"
@@ -520,7 +520,7 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
         if not can_be_heldout(wanted):
             raise ConfigError(f"`{name}` is {wanted}: it must be a number of users or below 0.5")
 
-    validating, tested = (int(n if n >= 1 else n * users) for n in (validation, test))
+    validating, tested = (int(n if n >= 1 else n * users + 1e-9) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:
         parts = bool(validation) + bool(test)
@@ -554,7 +554,7 @@ def _split_heldout(cells: np.ndarray, begin: int, counts: tuple[int, int]) -> di
 
 
 def _in_order(items: np.ndarray) -> np.ndarray:
-    """Return the different items in order of first appearance."""
+    """Return the distinct items in order of first appearance."""
     different, first = np.unique(items, return_index=True)
     return different[np.argsort(first)]
 

@@ -285,7 +285,7 @@ class Layout:
         return None
 
     def _strangeness(self, role: str, position: int) -> tuple[Any, ...]:
-        """Return what speaks against a column for a role, as a sort key, the heaviest first."""
+        """Return the objections to giving a column a role, the heaviest first, as a sort key."""
         if role == "rating":
             return not self.holds(NUMBER, position), position
 

@@ -197,9 +197,9 @@ def _estimate(
     shares: np.ndarray,
     lines: bool,
 ) -> tuple[Prior, float, float]:
-    """Return the prior of biases, the line's value at one rating, and the biases' freedom.
+    """Return the prior of biases, the line's value at one rating, and the degrees of freedom.
 
-    The freedom is the number of parameters that the biases amount to.
+    These are the number of parameters that the biases amount to.
 
     Parameters
     ----------

@@ -328,7 +328,7 @@ def _read_separated(path: Path, layout: Layout) -> Table:
 
 
 def _parsed(path: Path, layout: Layout, numbers: Any) -> tuple["pa.Table", list[int]]:
-    """Return the columns, and the numbers of fields in rows that have others than the first.
+    """Return the columns, and the field counts of rows that differ from the first row.
 
     Raises
     ------

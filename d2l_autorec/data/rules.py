@@ -273,9 +273,11 @@ def _likes_of(column: "pa.ChunkedArray") -> np.ndarray:
 def _refuse_no_numbers(table: Table, values: np.ndarray, role: str) -> None:
     bad = ~np.isfinite(values)
     first = table.columns[role][int(bad.argmax())].as_py()
-    what = "is missing" if first in (None, "") else "{!r} is not a number"
     form = "4.5" if role == "rating" else "1580472000, or as 2020-01-31 12:00:00"
-    table.refuse(bad, role, what, f"write them as {form}, or remove them")
+    what, way_out = "{!r} is not a number", f"write them as {form}, or remove them"
+    if first in (None, ""):
+        what, way_out = "is missing", "fill them in, or remove these rows"
+    table.refuse(bad, role, what, way_out)
 
 
 def times_of(table: Table) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Splits of `Ratings` into a training and a test part over the same index maps."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -98,7 +99,7 @@ def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
     check_ratio(test_ratio)
     times = require_timestamps(ratings, "a split by time")
 
-    first = min(int(len(ratings) * (1 - test_ratio)), len(ratings) - 1)
+    first = len(ratings) - max(1, math.ceil(len(ratings) * test_ratio - 1e-9))
     cut = np.partition(times, first)[first]
     return _split(ratings, times >= cut, f"a split by time with test ratio {test_ratio:g}")
 
@@ -126,7 +127,7 @@ def k_folds(ratings: Ratings, folds: int = 5, seed: Seed = 0) -> list[Split]:
 
 
 def following(earlier: Ratings, parts: Sequence[Ratings]) -> list[Ratings]:
-    """Return newer parts over the index maps of earlier ratings, which join the training part.
+    """Reindex newer parts to the ids of earlier ratings, and add the latter to the training part.
 
     New ids follow the known ones. If a pair was rated again, its earlier rating is left out.
 
@@ -183,7 +184,7 @@ def validation_split(
     """
     is_validation = rng.uniform(size=len(ratings)) >= 1 - val_ratio
     is_validation &= ~known
-    advice = "raise it, add ratings, or do without validation by `val_ratio=0`, an option of run"
+    advice = "raise it, add ratings, or let run train without validation, by `val_ratio=0`"
     return _split(ratings, is_validation, f"`val_ratio={val_ratio:g}`", "validate", advice)
 
 

@@ -151,6 +151,8 @@ class RatingEvaluation:
     batchify : callable
         `DenseRows` or `SparseRows`; `PairRows` for a network whose input is
         pairs of user and item, and then `based` is 'user'.
+    predicts_cold : bool
+        Whether the network itself predicts cold ratings.
     beside_means : bool
         Whether the metrics have a 'margin': see `best_epoch`.
     matrix : csr_matrix, optional
@@ -170,6 +172,7 @@ class RatingEvaluation:
     based: str = "item"
     clip: bool = False
     batchify: Callable = DenseRows
+    predicts_cold: bool = False
     beside_means: bool = False
     matrix: sparse.csr_matrix | None = None
     by_user: dict[str, onp.ndarray] = field(default_factory=dict, init=False)
@@ -194,7 +197,7 @@ class RatingEvaluation:
         self._cold = (of_users[users] == 0) | (of_items[items] == 0)
 
     def _with_means(self, raw: onp.ndarray) -> onp.ndarray:
-        return onp.where(self._cold, self._of_means, raw)
+        return raw if self.predicts_cold else onp.where(self._cold, self._of_means, raw)
 
     def measured(self, network: Any) -> onp.ndarray:
         """Return the network's predictions of all test ratings, cold or not, shape (n,)."""
@@ -235,7 +238,7 @@ class RatingEvaluation:
         return self.metrics(self.measured(network))
 
     def metrics(self, raw: onp.ndarray) -> dict[str, float]:
-        """Return RMSE and MAE over all test ratings, and with `beside_means` the margin."""
+        """Return RMSE and MAE over all test ratings and, if `beside_means`, the margin."""
         predictions = self._with_means(raw)
         metrics = self._metrics(predictions, self.clip)
         return metrics | ({"margin": self._margin(predictions)} if self.beside_means else {})

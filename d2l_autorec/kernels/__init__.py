@@ -39,7 +39,7 @@ def threads() -> int:
 
 
 def load(name: str = "numba_kernels") -> ModuleType:
-    """Return a module of compiled functions of this folder; numba has begun with its threads.
+    """Import a module of compiled functions of this folder, once numba's threads are set.
 
     Raises
     ------

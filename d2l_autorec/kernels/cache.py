@@ -86,7 +86,7 @@ def _stamps() -> list[tuple[str, int, int]]:
 
 @cache
 def _announce() -> None:
-    """Say once in a process that kernels are compiled, which takes a while."""
+    """Say once per process that kernels are being compiled, which takes a while."""
     step("compiling kernels, once, which takes about half a minute")
 
 

@@ -51,7 +51,7 @@ def solve_rows(indptr, indices, factors, base, penalty, expected, threads, out):
 
 @compiled(fastmath=FUSED)
 def _normal_equations(clicked, factors, base, ridge, system, right):
-    """Set the system and its right side, with four clicks at a time, to read the system less."""
+    """Build the normal equations four clicks at a time, to read the matrix less often."""
     size = len(right)
     system[:] = base
     right[:] = 0

@@ -248,7 +248,7 @@ def _step(weight, first, second, gradient, wd, rule, rates):
 
 @inlined
 def _columns(share, shares, groups, layer, values, factors, penalty, wd, rule, rates):
-    """Update a layer's weights in the columns of a share.
+    """Update a layer's weights in one share of the columns.
 
     The gradient of column c is the sum over its entries (b, c) of value * factors[b], and of
     penalty * weight[c].

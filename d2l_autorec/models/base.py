@@ -23,7 +23,7 @@ SEQUENCES = (nn.HybridSequential, nn.Sequential)  # a subclass may compute more
 
 
 class Model:
-    """The base of all networks: what a run asks of them, with the answers of most.
+    """The base of all networks: what a run asks of them, with defaults that suit most.
 
     A network has more methods, by its kind: `fit` if it `is_closed_form`, `tables` if it reads
     pairs of user and item, else a `scorer`, or `row_vectors` and `column_vectors`. For an export
@@ -190,7 +190,7 @@ class OwnNetwork(gluon.Block, Model):
         return self.net(x)
 
     def check_columns(self, columns: int, device: mx.Context) -> None:
-        """Raise ConfigError unless rows of so many numbers become such rows; it is initialised."""
+        """Initialise the network; raise ConfigError unless it maps rows of this length to such."""
         self.initialize(ctx=device)
         try:
             found = self(np.zeros((1, columns), ctx=device))

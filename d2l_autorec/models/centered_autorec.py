@@ -82,7 +82,7 @@ class Centering(nn.HybridBlock):
         return (left + observed) * length, row_biases
 
     def rated(self, predicted: Any, row_biases: Any) -> Any:
-        """Return ratings, (B, C), for what the decoder predicts of a dense batch."""
+        """Convert the decoder's outputs for a dense batch to ratings, (B, C)."""
         ctx = predicted.ctx
         return predicted * self.unit.data(ctx) + self.columns.data(ctx) + row_biases
 

@@ -88,7 +88,7 @@ BY_SHARE = when("split", *SPLITS_BY_SHARE)
 
 
 class Own(NamedTuple):
-    """Objects of a user's own that a training is given beside its options.
+    """A user's own network, loss, callbacks and start model for a training.
 
     Parameters
     ----------
@@ -128,7 +128,11 @@ class RunConfig:
 
     model: str = option("autorec", "")  # the help text is the registry's list of models
     preset: str = option(
-        "chapter", "the book's, paper's or best", one_of(PRESETS), computes=False, common=True
+        "chapter",
+        "a set of defaults (for your own files: best)",
+        one_of(PRESETS),
+        computes=False,
+        common=True,
     )
     dataset: str = data_option(
         "auto",
@@ -150,7 +154,7 @@ class RunConfig:
         "go on from this run with newer ratings: its options, ratings and parameters",
         metavar="RUN_DIR",
     )
-    anew: bool = data_option(False, "without its parameters, to compare", None, when("from_"))
+    anew: bool = data_option(False, "train from scratch, to compare", None, when("from_"))
     columns: str | None = data_option(
         None, "by name or number: user=0,item=1,rating=2 (default: recognised)", None, OWN_FILE
     )
@@ -182,21 +186,21 @@ class RunConfig:
     )
     wd: float = training_option(1e-5, "weight decay", PENALTY)
     decay: str = training_option(
-        "all", "weights and biases, or weights alone", one_of(("all", "weights")), when("wd")
+        "all", "which parameters --wd applies to", one_of(("all", "weights")), when("wd")
     )
     epochs: int = training_option(25, "passes over rows", within(1, 1_000_000), common=True)
     batch_size: int | str = training_option(
-        256, "rows a step; all: a step an epoch", or_all(AT_LEAST_1)
+        256, "rows per step; all: one step per epoch", or_all(AT_LEAST_1)
     )
     patience: float = training_option(
-        10, "epochs without a better score, or a share of all", PATIENCE, VALIDATED
+        10, "stop after N epochs without a better score, or this share of all", PATIENCE, VALIDATED
     )
     eval_every: int = training_option(1, "evaluate every N-th epoch, and the last", AT_LEAST_1)
     lr_schedule: str = training_option(
         "constant", "learning rate over epochs: see --lr-step", one_of(SCHEDULES)
     )
     lr_step: int = training_option(
-        10, "epochs between cuts; of a plateau: without a better score", AT_LEAST_1, CUTS
+        10, "epochs between cuts of the rate; plateau: without a better score", AT_LEAST_1, CUTS
     )
     lr_factor: float = training_option(0.4, "a cut multiplies the rate by this", RATIO, CUTS)
     lr_warmup: float = training_option(
@@ -206,37 +210,47 @@ class RunConfig:
         False, "measure and keep parameters averaged over the last epochs"
     )
     optimizer: str = training_option(
-        "adam", "Gluon's, or the paper's rprop, for --batch-size all", one_of(OPTIMIZERS)
+        "adam",
+        "Gluon's, or the paper's rprop, which needs --batch-size all",
+        one_of(OPTIMIZERS),
     )
-    seed: int = option(0, "of all that is drawn", within(0, LARGEST), common=True, group="training")
+    seed: int = option(
+        0, "of all random numbers", within(0, LARGEST), common=True, group="training"
+    )
     seeds: int = option(
-        1, "as many runs, with --seed and the seeds after it", within(1, 1000), group="training"
+        1, "number of runs, with the seeds from --seed on", within(1, 1000), group="training"
     )
     gpus: str | None = device_option(
         None, "as in 0,1 (default: every GPU, else the CPU)", common=True, metavar="all|none|LIST"
     )
     cpus: int | None = device_option(None, "CPU contexts, which behave as devices", within(1, 64))
     kvstore: str = device_option(
-        "auto", "who adds up gradients; dist_sync: d2l_autorec.launch", one_of(KVSTORES), TRAINED
+        "auto",
+        "where gradients are summed; dist_sync: see launch",
+        one_of(KVSTORES),
+        TRAINED,
     )
     threads: int | None = device_option(
         None, "CPU threads (default: $OMP_NUM_THREADS, else every CPU)", within(1, 512)
     )
     kernel: str = device_option(
-        "auto", "dense, or over observed ratings only, on CPUs", one_of(KERNELS), TRAINED
+        "auto", "compute all entries, or observed ones alone, on CPUs", one_of(KERNELS), TRAINED
     )
     hybridize: bool = device_option(True, "run the network as a compiled graph", None, TRAINED)
     out: str | None = output_option(
-        None, "run folder (default: runs/MODEL-DATASET-TIME)", common=True, metavar="DIR"
+        None, "folder to write (default: a new one in runs/)", common=True, metavar="DIR"
     )
     checkpoint_every: int | str = output_option(
-        "60s", "epochs between checkpoints, or seconds, at most 5 % of the time", PAUSE, TRAINED
+        "60s",
+        "epochs or seconds from one checkpoint to the next",
+        PAUSE,
+        TRAINED,
     )
     quiet: bool = output_option(False, "no progress bar, only the result", common=True)
     json: bool = output_option(False, "print the result as JSON, and nothing else", common=True)
 
     def __init_subclass__(cls) -> None:
-        """Let an option that a subclass declares anew keep the help, checks and so on of before."""
+        """Keep the help and checks of an option that a subclass declares anew."""
         for spec in fields(cls):  # those of the base class
             if spec.name in vars(cls).get("__annotations__", ()):
                 anew = vars(cls)[spec.name]
@@ -413,8 +427,12 @@ class RunConfig:
                 "penalty beside the prediction: choose a model or preset without one"
             )
 
-        dense = own.net is not None or own.loss is not None  # neither knows sparse batches
-        config = replace(self, kernel="dense") if dense else replace(self)
+        changed: dict[str, Any] = {}
+        if own.net is not None or own.loss is not None:  # neither knows sparse batches
+            changed["kernel"] = "dense"
+        if own.net is not None and self.center:
+            changed["center"] = False
+        config = replace(self, **changed)
         object.__setattr__(config, "own", own)
         return config
 
@@ -427,6 +445,11 @@ class RunConfig:
     def encodes_users(self) -> bool:
         """Whether a network computes a user's vector from their ratings, for every answer."""
         return self.maps_rows and self.based == "user"
+
+    @property
+    def predicts_cold(self) -> bool:
+        """Whether the model itself predicts for users and items without ratings, as means do."""
+        return self.reads == "pairs" and self.at_once
 
     def network(self, data: Any) -> Any:
         """Return the uninitialised network, sized for `Ratings` or `Clicks`; see `base.Model`."""
@@ -442,7 +465,7 @@ class RunConfig:
         return net if isinstance(net, Model) else OwnNetwork(net)
 
     def choose(self, matrix: Any, score: Callable[[Any], float]) -> "RunConfig":
-        """Return the options, with those that the model chooses for the highest `score`."""
+        """Return the options, with those filled in that have the highest `score`."""
         return self
 
     def fit(self, matrix: Any) -> "Linear | FoldIn":
@@ -506,9 +529,9 @@ class RatingModel(RunConfig):
     test: str | None = data_option(None, "your own test ratings, with --train", metavar="FILE")
     split: str = redefault(
         "random",
-        help="random: --test-ratio of all; seq-aware: each user's latest; leave-last-out: if "
-        "it is not the only one; time: the latest of all; k-fold: fold --fold of --folds; "
-        "u1..ub: ml-100k's own folds",
+        help="random: --test-ratio of all; seq-aware: each user's latest; leave-last-out: each "
+        "user's latest, unless it is the only one; time: the latest of all; k-fold: fold --fold "
+        "of --folds; u1..ub: ml-100k's own folds",
         needs=(SPLIT_HERE,),
         metavar="NAME",
     )
@@ -522,8 +545,8 @@ class RatingModel(RunConfig):
     )
     updates: int | None = training_option(
         None,
-        f"instead of --epochs: about N steps, in at least {FEWEST_EPOCHS} epochs; where these have "
-        "more steps, --batch-size grows",
+        f"instead of --epochs: about N steps in all; at least {FEWEST_EPOCHS} epochs, with larger "
+        "batches where these have more steps",
         AT_LEAST_1,
     )
     init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
@@ -539,7 +562,7 @@ class RatingModel(RunConfig):
         return PenalizedL2Loss() if self.reads == "pairs" else MaskedL2Loss()
 
     def rows_of_a_step(self, num_rows: int) -> int:
-        """Return how many rows, or pairs, a step has; as many as `updates` needs, at least."""
+        """Return the rows, or pairs, per step: more than the batch size if `updates` needs it."""
         size = super().rows_of_a_step(num_rows)
         if self.updates is None:
             return size
@@ -607,10 +630,10 @@ class ClickModel(RunConfig):
     )
     folds: int = redefault(5, check=within(3, 1000))
     heldout_users: float = data_option(
-        0.1, "users to test, and as many to validate", HELD_OUT, BY_USERS, NEW_USERS
+        0.1, "users held out to test, and as many to validate", HELD_OUT, BY_USERS, NEW_USERS
     )
     validation_users: float | None = data_option(
-        None, "users to validate, if not as many", HELD_OUT, BY_USERS, NEW_USERS
+        None, "users held out to validate, if not as many", HELD_OUT, BY_USERS, NEW_USERS
     )
     test_ratio: float = data_option(
         0.1, "share of clicks to test, the latest of all", RATIO, when("split", "time")

@@ -51,13 +51,13 @@ class InputDense(nn.HybridBlock):
         self.activation_name = activation
 
     def forward(self, x: Any) -> Any:
-        """Compute a batch; see the class for shapes."""
+        """Return the outputs for a batch; see the class for shapes."""
         if not isinstance(x, CSRBatch):
             return super().forward(x)
         return self._activated(encode(x, self.weight, self.bias))
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         return self._activated(F.np.dot(x, weight) + bias)  # (B, units)
 
     def _activated(self, pre: Any) -> Any:
@@ -92,7 +92,7 @@ class OutputDense(nn.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any) -> Any:
         # with the bias inside, MXNet leaves its gradient at zero where the weight is frozen
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         product = F.npx.fully_connected(
             x, weight, num_hidden=self._units, flatten=False, no_bias=True
         )
@@ -125,7 +125,7 @@ class Dropout(nn.Dropout):
         self._row = first_row
 
     def forward(self, x: Any) -> Any:
-        """Compute a batch; see the class for shapes."""
+        """Return the outputs for a batch; see the class for shapes."""
         if isinstance(x, mx.sym.Symbol):  # a user's own network is being traced
             return super().forward(x)
         if not self._rate or not autograd.is_training():
@@ -176,6 +176,6 @@ class RatingActivation(nn.HybridBlock):
             self.act = activation_layer(name)
 
     def hybrid_forward(self, F: Any, z: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         factor, summand = self.function.line()
         return self.act(z) * factor + summand

@@ -64,13 +64,13 @@ class ClickEncoder(nn.HybridBlock):
             self.rest = dense_layers(sizes[1:], dropout[1:], last)
 
     def forward(self, x: Any) -> np.ndarray:
-        """Compute a batch; see the class for shapes."""
+        """Return the outputs for a batch; see the class for shapes."""
         if not isinstance(x, CSRBatch):
             return super().forward(x)
         return self._deeper(self.first(drop_out(normalised(x), self._dropout)))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         norm = F.np.sqrt(F.np.square(x).sum(axis=1, keepdims=True))  # (B, 1)
         kept = F.npx.dropout(x / F.np.maximum(norm, TINY), p=self._dropout)
         return self._deeper(self.first(kept))

@@ -193,7 +193,7 @@ def training_option(
 
 
 def redefault(default: Any, **meta: Any) -> Any:
-    """Return an option of the base class with another default, and other `meta` than there."""
+    """Return an option of the base class with another default, and `meta` overridden."""
     return field(default=default, metadata=meta)
 
 

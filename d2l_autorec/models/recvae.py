@@ -49,7 +49,7 @@ class Tower(nn.HybridBlock):
                 self.norms.add(nn.LayerNorm(in_channels=units, epsilon=EPSILON))
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         first, *norms = self.norms
         hidden = total = first(x * F.npx.sigmoid(x))
 
@@ -98,7 +98,7 @@ class Encoder(gluon.Block):
             self.tower = Tower(units, code)
 
     def forward(self, x: np.ndarray | CSRBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Compute a batch; see the class for shapes."""
+        """Return the outputs for a batch; see the class for shapes."""
         return tuple(np.split(self.tower(self.first(x)), 2, axis=1))
 
 

@@ -4,15 +4,26 @@ A model is one file: a dataclass of its options, registered under the name that 
 Every command works with it (run, tune, report, compare, recommend, export, serve), `--help` has its
 options, and no other file knows it. A model that is computed at once has the method `fit`:
 
-    @register("own-knn")
+    from dataclasses import dataclass
+
+    from d2l_autorec.models.kinds import ClickModel
+    from d2l_autorec.models.options import AT_LEAST_1, Among, Span, option
+    from d2l_autorec.models.registry import register
+
+    @register("together")
     @dataclass(frozen=True)
-    class OwnKNN(ClickModel):
-        neighbours: int = option(20, "items that each is like", AT_LEAST_1, space=Span(5, 50))
-        about, at_once = "item-based k-nearest neighbours", True
+    class Together(ClickModel):
+        least: int = option(2, "users that an item has to share", AT_LEAST_1, space=Span(1, 9))
+        about, at_once = "items that were clicked together", True
 
         def fit(self, matrix):  # csr_matrix, users x items
-            cosines = ...
-            return Linear(weights, biases)  # scores: row @ weights + biases
+            import numpy as np
+            from d2l_autorec.models.vectors import Linear
+
+            shared = (matrix.T @ matrix).toarray()
+            np.fill_diagonal(shared, 0)
+            weights = np.where(shared < self.least, 0, shared).astype("float32")
+            return Linear(weights, np.zeros(len(weights), "float32"))  # row @ weights + biases
 
 A model that is trained has the method `network`, which returns a Gluon block that maps rows to
 rows; its layers must be given their input sizes (`in_units`, `in_channels`). It is trained on dense
@@ -26,6 +37,8 @@ batches. If it is a sequence of layers that ends in Dense, similar items and an 
         presets = {"best": {"lr": 0.01, "epochs": 50}}
 
         def network(self, data):  # Clicks, or Ratings
+            from mxnet.gluon import nn
+
             net = nn.HybridSequential()
             net.add(nn.Dense(self.units, in_units=data.num_items, activation="tanh"))
             net.add(nn.LayerNorm(in_channels=self.units))
@@ -36,7 +49,7 @@ batches. If it is a sequence of layers that ends in Dense, similar items and an 
 default by its annotation and value, as in `epochs: int = 50`. `kinds.RunConfig` lists what else a
 model may define: its loss (`make_loss`), its weight decay, what it reads. Import MXNet and NumPy
 within the methods, as `--help` imports the file. A package offers its models by an entry point; in
-its pyproject.toml:
+its pyproject.toml, beside name and version:
 
     [project.entry-points."d2l_autorec.models"]
     mine = "my_package.my_models"
@@ -55,7 +68,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..support.errors import ConfigError, did_you_mean
+from ..support.errors import ConfigError, did_you_mean, warn
 from . import catalog
 from .kinds import RunConfig
 from .options import Options, brief, check_needs
@@ -117,7 +130,11 @@ def _load() -> None:
     from importlib import metadata
 
     for point in metadata.entry_points(group=ENTRY_POINTS):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:  # every other model can be used
+            text = f"{type(error).__name__}: {error}"
+            warn(f"the models of {point.value} cannot be loaded ({text}): mend that package")
 
 
 def compared_rows(task: str) -> dict[str, Options]:

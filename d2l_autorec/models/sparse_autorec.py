@@ -164,7 +164,7 @@ class CodeAutoencoder(nn.HybridBlock, Model):
             self.decoder = net.inner[len(net.inner) - depth]
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        """Compute a batch, traced; see the class for shapes."""
+        """Return the outputs for a batch, traced; see the class for shapes."""
         return self.decoder(self.encoder(x))
 
 

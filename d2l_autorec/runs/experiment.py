@@ -659,7 +659,7 @@ class Experiment(ABC):
             result["best_beta"] = search[chosen - 1].beta
         if served.train_rmse is not None:
             result["train_rmse"] = served.train_rmse
-        if best == 1 and self.begins_with_means:
+        if best == 1 and self.begins_with_means and not search[0].lr:
             result["serves_means"] = True
         if self.net.chosen:
             result["chosen"] = dict(self.net.chosen)
@@ -668,7 +668,7 @@ class Experiment(ABC):
 
 
 def given_in_python(config: RunConfig, data: Any) -> list[str]:
-    """Return the names of what a run is given that no command can give it: train, net, loss."""
+    """Return which of train, net and loss were given, which only Python can give."""
     given = {"train": data, "net": config.own.net, "loss": config.own.loss}
     return [name for name, value in given.items() if value is not None]
 

@@ -158,7 +158,7 @@ def save_curve(
 
 
 def _of_part(record: EpochRecord, part: str) -> dict[str, Any]:
-    """Return the metrics of an epoch on a part of the data; of training there is the RMSE alone."""
+    """Return the metrics of an epoch on a part of the data: for training, only the RMSE."""
     return {"rmse": record.train_rmse} if part == "train" else getattr(record, part)
 
 
@@ -191,12 +191,16 @@ def draw_runs(
     levels = [one.points[-1][1] for one in series if one.is_level]
     height = max(4.0, 1.6 + 0.22 * len(series))
 
+    limits = style.settled_limits(curves, levels)
+    if limits != (None, None):
+        notes = [*notes, "the first epochs are beyond the picture"]
+
     with figure_at(path, height, title, notes) as axes:
         for one in series:
             _draw(axes, one)
 
         axes.autoscale(axis="y")
-        axes.set_ylim(style.settled_limits(curves, levels))
+        axes.set_ylim(limits)
         axes.set_ylabel(value)
         axes.figure.legend(loc="outside right center")
         if not curves:
@@ -252,7 +256,8 @@ def draw_table(table: Table, lines: Sequence[Line], path: Path) -> None:
         axes.set_yticks(range(len(lines)), [line.row.label for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlabel(table.metric_label)
-        axes.figure.legend(loc="outside lower center", ncols=2)
+        if published:
+            axes.figure.legend(loc="outside lower center", ncols=2)
 
 
 def made_of(lines: Sequence[Line]) -> str:
@@ -287,6 +292,8 @@ def draw_trials(trials: Any, score: Score, data: str, path: Path) -> None:
     low, high = scores.quantile(quantiles, interpolation="nearest")
     margin = 0.1 * (high - low)  # with the worst trials shown, all others would be one line
     note = f"{len(trials)} trials, {len(trials) - len(complete)} of them ended early"
+    if margin > 0 and (beyond := int((~scores.between(low - margin, high + margin)).sum())):
+        note += f"; {beyond} beyond the picture"
     with figure_at(path, 4, f"A search on {data}", [note]) as axes:
         look = dict(color=style.BLACK, linewidth=1, label="best so far")
         axes.step(complete.trial, best, where="post", **look)

@@ -25,7 +25,7 @@ REPEATS = "runs.json"  # describes several seeds or folds, in the folder that ha
 
 
 def new_folder(begins: str) -> Path:
-    """Make a new folder in runs/, whose name is `begins` and the time, and return its path."""
+    """Make a new folder in runs/, named `begins` followed by the time, and return its path."""
     name = f"{begins}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in count(1):
         path = Path("runs", name if number == 1 else f"{name}-{number}")

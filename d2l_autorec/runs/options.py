@@ -19,6 +19,7 @@ from ..models.options import (
     Shares,
     Sizes,
     brief,
+    has_effect,
     one_of,
     shown,
 )
@@ -53,14 +54,26 @@ def check_same_options(began: Mapping[str, Any], given: Mapping[str, Any], path:
 
 
 def own_options(config: RunConfig) -> Options:
-    """Return a configuration's model and options that differ from its preset, but for output."""
-    usual = type(config)(preset=config.preset)
-    own = {"model": config.model}
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-        if spec.metadata["group"] != "output" and value not in (None, getattr(usual, spec.name)):
-            own[spec.name] = value
+    """Return a model, and the options, but for output, that make a configuration of its preset."""
+    own: Options = {"model": config.model}
+    while lost := _lost(config, own):
+        own |= lost
     return own
+
+
+def _lost(config: RunConfig, own: Options) -> Options:
+    """Return the options of a configuration that its preset and `own` options do not make."""
+    again = build_config({"preset": config.preset, **own})
+    lost = {}
+    for spec in dataclasses.fields(config):
+        name, value = spec.name, getattr(config, spec.name)
+        if spec.metadata["group"] == "output" or value == getattr(again, name):
+            continue
+        if value is None:  # the option in another unit displaces it
+            displacing = {other: option for option, other in config.in_other_units.items()}
+            name = displacing.get(name, name)
+        lost[name] = getattr(config, name)
+    return {name: value for name, value in lost.items() if name not in own}
 
 
 def as_texts(options: Options) -> dict[str, str | bool]:
@@ -82,7 +95,9 @@ def overridden(path: Path, given: Options) -> Options:
     options = read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
     if "options" in options:
         began = config_of(options, path)
-        options = {**own_options(began), "preset": began.preset}
+        own = own_options(began)
+        options = {name: own[name] for name in own if has_effect(began, name)}
+        options["preset"] = began.preset
     if any(name in given for name in SOURCES):
         options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
     return {**options, **given}
@@ -132,6 +147,10 @@ def add_options(parser: Parser, configs: Mapping[str, type[RunConfig]]) -> None:
             if all(need.met(config) for need in spec.metadata["needs"] if need.of_model):
                 declared.setdefault(spec.name, {})[model] = spec
     declared["model"] = {model: _model_option(configs) for model in configs}
+    declared["preset"] = {
+        model: _changed(spec, check=one_of(tuple(configs[model].preset_names())))
+        for model, spec in declared["preset"].items()
+    }
 
     for name, specs in declared.items():
         spec = next(iter(specs.values()))
@@ -152,16 +171,19 @@ def _model_option(configs: Mapping[str, type[RunConfig]]) -> dataclasses.Field:
         if own:
             about.append(head + "; ".join(f"{n}: {text}" if text else n for n, text in own.items()))
 
-    spec = copy.copy(next(iter(configs.values())).__dataclass_fields__["model"])
-    spec.metadata = MappingProxyType(
-        {
-            **spec.metadata,
-            "help": ". ".join(about),
-            "common": "of ratings: {}; of clicks: {}".format(*names),
-            "metavar": "NAME",
-            "check": one_of(tuple(configs)),
-        }
+    return _changed(
+        next(iter(configs.values())).__dataclass_fields__["model"],
+        help=". ".join(about),
+        common="of ratings: {}; of clicks: {}".format(*names),
+        metavar="NAME",
+        check=one_of(tuple(configs)),
     )
+
+
+def _changed(spec: dataclasses.Field, **meta: Any) -> dataclasses.Field:
+    """Return a copy of a field with other metadata."""
+    spec = copy.copy(spec)
+    spec.metadata = MappingProxyType({**spec.metadata, **meta})
     return spec
 
 

@@ -133,9 +133,7 @@ def load_clicks(config: ClickModel, start: Any = None, newer: Ratings | None = N
         newer = replace(
             ratings, values=np.where(is_click, 1.0, NO_CLICK), scale=start.ratings.scale
         )
-        [clicked] = following(start.ratings, [newer.part(is_click)])
-        below = newer.part(~is_click).over(clicked.user_ids, clicked.item_ids)
-        ratings = clicked.joined(below)
+        [ratings] = following(start.ratings, [newer])
         known = Known(*(start.metrics[name] for name in Known._fields))
         if config.split != "users" or sum(known[:3]) != start.ratings.num_users:
             raise ConfigError(

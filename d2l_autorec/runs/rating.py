@@ -25,6 +25,7 @@ from ..training.loaders import DenseRows, Loader, Pairs, eval_loader, train_load
 from .experiment import Experiment
 
 FEWEST_NEWER = 10  # least validation ratings of a run that goes on from another
+BRIEF = 5  # epochs of such a run that has fewer
 
 
 class RatingParts(NamedTuple):
@@ -66,11 +67,10 @@ class RatingExperiment(Experiment):
         self.train_data = self.fitting
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
+        elif known.any() and self.config.val_ratio * np.sum(~known) < FEWEST_NEWER:
+            self._train_briefly()
         elif share := self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
-            if known.any() and share * np.sum(~known) < FEWEST_NEWER:
-                remark_once("few newer ratings: all ratings validate, and training will be short")
-                known[:] = False
             self.fitting, self.validation = splits.validation_split(data.train, share, rng, known)
         self.num_ratings = len(self.train_data) + len(self.test)
         self.tested_ids = self.test.user_ids
@@ -81,6 +81,14 @@ class RatingExperiment(Experiment):
         if self.config.reads == "pairs":
             self.matrix_shape = Pairs.of(self.fitting).shape
         self.initializer = mx.init.Normal(self.config.init_sigma)
+
+    def _train_briefly(self) -> None:
+        """Train a few epochs without validation, which ratings known to the start cannot give."""
+        if not self.config.val_ratio or self.config.at_once:
+            return
+        remark_once(f"few newer ratings: {BRIEF} epochs without validation")
+        brief: dict[str, Any] = {"val_ratio": 0.0, "refit": False, "updates": None, "epochs": BRIEF}
+        self.config = replace(self.config, **brief).with_own(self.config.own)
 
     def _after_start(self, newer: RatingParts) -> tuple[RatingParts, np.ndarray]:
         """Return the newer parts after the start's ratings, and which training ratings it knows.
@@ -220,6 +228,7 @@ class RatingExperiment(Experiment):
 
     def _evaluation(self, inputs: Ratings, test: Ratings, **more: Any) -> RatingEvaluation:
         config = self.config
+        more["predicts_cold"] = config.predicts_cold
         return RatingEvaluation(
             inputs, test, self.devices, config.based, config.clip, self.batchify, **more
         )

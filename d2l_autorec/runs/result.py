@@ -152,7 +152,7 @@ def against_baseline(result: dict[str, Any], metric: str) -> str:
     value, other = result[f"test_{metric}"], result[f"baseline_test_{metric}"]
     name = f"{result['baseline']} ({other:.4f})"
     if math.isclose(value, other, rel_tol=1e-4):
-        return f", beside {name}"
+        return f", as good as {name}"
 
     side = "above" if value > other else "below"
     share = f"{significant(100 * abs(value - other) / other, 2)} % " if other else ""
@@ -188,7 +188,7 @@ def _about_result(result: dict[str, Any]) -> list[str]:
     remarks = shortfall(result)
     if cold := result.get("cold_test_ratings"):
         text = (
-            f"{cold} of {result['test_ratings']} test ratings are of a user or item without "
+            f"{cold:,} of {result['test_ratings']:,} test ratings are of a user or item without "
             "training ratings and were predicted by a mean"
         )
         if result["test_without_cold_rmse"] is not None:
@@ -312,7 +312,8 @@ def _about_start(config: RunConfig, result: dict[str, Any]) -> Block:
         return []
 
     metric = config.score.metric
-    text = f"{result['start']}, trained in {seconds_shown(result['start_train_seconds'])} s"
+    before, now = (seconds_shown(result[f"{of}train_seconds"]) for of in ("start_", ""))
+    text = f"{result['start']}, which was trained in {before} s (this one in {now} s)"
     if f"start_test_{metric}" in result:
         before = result[f"start_test_{metric}"]
         text += f", whose test {label_of(metric)} is {before:.4f}"

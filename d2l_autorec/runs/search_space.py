@@ -109,6 +109,9 @@ def candidates_of(given: Mapping[str, Any], kind: str = "rating") -> list[Candid
             "training of one process"
         )
 
+    if options.get("from_"):
+        raise ConfigError("`from_` and a search exclude each other: search on all ratings")
+
     wanted = _named(options.pop("model")) if "model" in options else searched(kind)
     found = [_candidate(model, options) for model in wanted]
     used = {name for candidate in found for name in candidate.fixed}

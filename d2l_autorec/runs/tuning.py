@@ -3,8 +3,8 @@
     options -> candidates -> trials, each a training measured by validation -> the best options
 
 Optuna proposes (TPE) and prunes; the first trials are the presets. Validation ratings, or
-validation users, decide; the test part is never read here. If the validation users are few, a trial
-is trained on several folds of users, and the mean decides.
+validation users, decide; no test rating is trained on or measured here. If the validation users
+are few, a trial is trained on several folds of users, and the mean decides.
 """
 
 import json

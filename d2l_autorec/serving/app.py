@@ -37,9 +37,9 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 TAGS = {
-    "recommend": "What users, or people with these ratings, would like",
-    "items": "Items by their titles, and those like another",
-    "server": "What is served, and how it does",
+    "recommend": "Recommendations and predictions",
+    "items": "Search, and similar items",
+    "server": "The model, and the health of the server",
 }
 PROBLEMS = (400, 404, 413, 415, 421, 422, 500, 503)
 Given = Mapping[Any, float] | Sequence[Any] | None

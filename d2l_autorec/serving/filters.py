@@ -50,7 +50,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     of_ids: dict[str, Any] = {"action": "append", "metavar": "IDS"}
     text = "items to leave out: A,B,..., or a file with a column id; may be repeated"
     parser.add_argument("--exclude", default=[], help=text, **of_ids)
-    parser.add_argument("--only", help="items to choose from, given alike", **of_ids)
+    parser.add_argument("--only", help="recommend these items alone (as for --exclude)", **of_ids)
     parser.add_argument(
         "--min-ratings",
         type=whole_number(AT_LEAST_0),
@@ -59,7 +59,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         help="leave out items with fewer ratings [0]",
     )
     parser.add_argument(
-        "--fallback", choices=["popularity"], help="what an unknown user is recommended"
+        "--fallback", choices=["popularity"], help="what to recommend to an unknown user"
     )
 
 

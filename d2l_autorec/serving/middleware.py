@@ -74,7 +74,7 @@ def metrics_text() -> bytes:
 
 
 class Guard:
-    """Middleware that refuses requests for other hosts, without JSON or too slow, and measures all.
+    """Middleware that refuses requests to other hosts, without JSON or too slow, and times all.
 
     Parameters
     ----------

@@ -182,8 +182,8 @@ class Predictor:
         Returns
         -------
         list of Scored
-            The items, best first, by unclipped rating; ties go to the item with more
-            ratings. There are fewer than `n` if fewer are unseen.
+            The items, best first, by unclipped rating; ties go by the items' index. There are
+            fewer than `n` if fewer are unseen.
             An item is unseen if the user has rated it nowhere in the data, test and validation
             ratings included. Items without a rating among the run's inputs are left out: `predict`
             has only the user's mean for them, which says nothing about the item.
@@ -203,7 +203,8 @@ class Predictor:
 
         position = self.users.positions([user])
         if self.cold_users[position[0]]:
-            selection.remark(f"user {user} has no training rating: the items' means are shown")
+            shown = "most popular items" if self.config.task == "ranking" else "items' means"
+            selection.remark(f"user {user} has no training rating: the {shown} are shown")
 
         seen = self._seen[position].indices
         return self.best_of(self.unclipped(position)[0], selection, seen)
@@ -211,7 +212,7 @@ class Predictor:
     def best_of(
         self, predictions: np.ndarray, selection: Selection, rated: np.ndarray
     ) -> list[Scored]:
-        """Return the selected items with the highest unclipped predictions; `rated` are known."""
+        """Return the selected items with the highest predictions, without `rated` if it says so."""
         hidden = self.hidden(selection)
         if selection.filter_already_rated:
             hidden[rated] = True
@@ -219,7 +220,7 @@ class Predictor:
         return self.scored(items, self.shown(predictions[items]))
 
     def _popular(self, selection: Selection) -> list[Scored]:
-        """Return the items with most ratings, scored by their mean, or the number of clicks."""
+        """Return the items with most ratings, scored by their mean or, for clicks, their number."""
         items = top(self.counts, selection.n, self.hidden(selection))
         if self.config.task == "ranking":
             return self.scored(items, self.counts[items])
@@ -471,8 +472,12 @@ class Predictor:
             biases = self.user_biases[users, None] + self.item_biases
             raw = self.activated(self.user_table[users] @ self.item_vectors.T + biases)
 
+        if self.config.task == "ranking":
+            raw[self.cold_users[users]] = self.counts
+            return raw
+
         rows, columns = np.nonzero(self.cold_users[users, None] | self.cold_items)
-        if len(rows):
+        if len(rows) and not self.config.predicts_cold:
             raw[rows, columns] = self._known.means().at(users[rows], columns)
         return raw - np.float32(self.ratings.offset)
 

@@ -73,7 +73,7 @@ class OfUser(Filtered):
 
 
 def in_body(example: dict[str, Any]) -> ConfigDict:
-    """Return the settings of a JSON body, with an example; types are strict: "5" is no number."""
+    """Return the settings of a JSON body, with an example; types are strict: "5" is refused."""
     return ConfigDict(strict=True, json_schema_extra={"examples": [example]})
 
 

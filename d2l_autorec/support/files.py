@@ -165,8 +165,9 @@ def claim(folder: Path, given: str = "out") -> None:
     names = {entry.name for entry in folder.iterdir()}
     if names & BEGUN:
         raise ConfigError(
-            f"{folder} holds a run already: go on with it by `resume={folder}`, or name another "
-            f"folder with `{given}`"
+            f"{folder} holds a run already: "
+            + f"go on with it by `resume={folder}`, or " * (given == "out")
+            + f"name another folder with `{given}`"
         )
 
     lock = folder / LOCK

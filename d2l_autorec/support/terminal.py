@@ -33,7 +33,7 @@ def prepare_streams() -> None:
 
 
 def discard(descriptor: int) -> None:
-    """Let what is written to `descriptor` vanish, as what Python still flushes at its end."""
+    """Redirect `descriptor` to /dev/null, for what Python flushes at its exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)

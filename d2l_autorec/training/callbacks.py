@@ -1,4 +1,7 @@
-"""Callbacks, which `loop.fit` calls before and after the steps and epochs of a training."""
+"""Callbacks, which `loop.fit` calls before and after the steps and epochs of a training.
+
+How to write your own, as for TensorBoard or MLflow: `python -m pydoc d2l_autorec.Callback`.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -114,7 +114,7 @@ class Pairs(NamedTuple):
 
 
 class OnHost(onp.ndarray):
-    """A NumPy array that goes to a device as MXNet's do."""
+    """A NumPy array with the `as_in_ctx` of MXNet's."""
 
     def as_in_ctx(self, ctx: mx.Context) -> np.ndarray:
         """Return MXNet's array of the same numbers on `ctx`."""

@@ -173,6 +173,7 @@ class Callback:
     --------
     This one writes losses and metrics of every epoch for TensorBoard (`pip install tensorboardX`):
 
+    >>> from d2l_autorec import Callback, train_model
     >>> from tensorboardX import SummaryWriter
     >>> class TensorBoard(Callback):
     ...     def __init__(self, writer):

@@ -162,6 +162,6 @@ def test_advice_that_a_report_can_follow(in_process, tmp_path):
         "; --model ease (for report: --task ranking), which ranks clicks, needs no rating",
     )
     process = in_process("report", "--ratings", "few.csv", "--folds", "2")
-    assert "raise it, add ratings, or do without validation by --val-ratio 0, an option of run" in (
+    assert "raise it, add ratings, or let run train without validation, by --val-ratio 0" in (
         process.stderr
     )

@@ -86,17 +86,20 @@ def test_k_folds_partition_the_data(frame, folds, seed):
 
 @given(frames(min_size=4), st.floats(0.1, 0.9))
 def test_time_split_tests_on_the_latest(frame, ratio):
-    if int(len(frame) * (1 - ratio)) == 0:
+    kept = int(len(frame) * (1 - ratio) + 1e-9)
+    if kept == 0:
         return  # nothing to train on: an error
     train, test = time_split(from_frame(frame), ratio)
     assert train.timestamps.max() < test.timestamps.min()
-    assert len(test) == len(frame) - int(len(frame) * (1 - ratio))
+    assert len(test) == len(frame) - kept
 
 
 def test_time_split_keeps_equal_times_together():
     ratings = Ratings(range(5), range(5), [1] * 5, range(5), range(5), [3, 1, 3, 2, 3])
     train, test = time_split(ratings, 0.2)
     assert sorted(train.items.tolist()) == [1, 3] and sorted(test.items.tolist()) == [0, 2, 4]
+    ten = Ratings(range(10), range(10), [1] * 10, range(10), range(10), range(10))
+    assert [len(part) for part in time_split(ten, 0.9)] == [1, 9]
 
 
 @pytest.mark.parametrize(

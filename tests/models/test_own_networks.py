@@ -168,3 +168,18 @@ REFUSED = {
 def test_what_is_no_network_of_rows_is_refused_in_one_line(message):
     with pytest.raises(d2l.ConfigError, match=f"^{message}.*$"):
         d2l.train_model(d2l.AutoRecConfig(**OPTIONS), *parts_of(60, 40), net=REFUSED[message])
+
+
+def test_options_of_the_models_network_are_refused_beside_a_net():
+    ratings = d2l.load_ratings("synthetic:40x30x600")
+    config = d2l.AutoRecConfig(tied=True, **OPTIONS)
+    with pytest.raises(d2l.ConfigError, match="`tied` has no effect: net is a network of your own"):
+        d2l.train_model(config, ratings, net=sequence(40))
+
+
+def test_a_net_is_not_centred_by_the_preset():
+    """It begins with no means, so that its first epoch is not said to serve them."""
+    train, test = d2l.random_split(d2l.load_ratings("synthetic:40x30x600"))
+    config = d2l.AutoRecConfig(preset="best", updates=10, quiet=True, cpus=1)
+    model = d2l.train_model(config, train, test, net=sequence(40))
+    assert not model.config.center and "serves_means" not in model.metrics

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
+import shutil
 import sys
+import textwrap
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import PACKAGE, Server, items_in, python, succeeded
 from numpy.testing import assert_allclose, assert_array_equal
@@ -206,3 +210,28 @@ def test_what_cannot_be_had_is_said():
             d2l.train_model(by_items, ratings, loss=loss)
     with pytest.raises(d2l.ConfigError, match="^`model` is own-kn: .*; did you mean own-knn"):
         d2l.make_config(model="own-kn")
+
+
+def test_the_examples_of_the_documentation(monkeypatch):
+    """Both models are fitted, or trained, as they stand there."""
+    monkeypatch.setattr(registry, "_registered", dict(registry.models()))
+    blocks = re.findall(r"(?:^(?:    .*)?\n)+", registry.__doc__, re.MULTILINE)
+    code = [textwrap.dedent(block) for block in blocks if "import" in block or "@" in block]
+    exec("\n".join(code), {})
+    clicks = d2l.prepare_clicks(d2l.load_ratings("synthetic:80x60x1500"), 3.0, heldout_users=8)
+    for options in ({"model": "together", "least": 3}, {"model": "deep", "epochs": 2}):
+        model = d2l.train_model({**options, "quiet": True}, clicks)
+        assert 0 < model.metrics["test_ndcg@100"] < 1
+    shared = (clicks.train.T @ clicks.train).toarray()
+    weights = registry.model_class("together")(least=3).fit(clicks.train).weights
+    assert_allclose(weights, np.where(shared < 3, 0, shared) * (1 - np.eye(len(shared))))
+
+
+def test_models_that_cannot_be_loaded_leave_the_others(installed, tmp_path):
+    site = shutil.copytree(installed, tmp_path / "site")
+    (site / FILE.name).write_text("register")
+    paths = f"{PACKAGE.parent}{os.pathsep}{site}"
+    process = python("-m", "d2l_autorec.run", "--model", "mf", "--help", PYTHONPATH=paths)
+    assert process.returncode == 0 and "--factors" in process.stdout
+    told = "warning: the models of own_models cannot be loaded (NameError: name 'register' is not "
+    assert process.stderr.startswith(told)

@@ -168,5 +168,5 @@ def test_trials_and_the_best_so_far(drawn, tmp_path):
     assert autorec.get_marker() != mf.get_marker()
     words = set(words_in(figure))
     assert {"A search on ml-100k", "autorec", "mf", "best so far", "validation RMSE"} < words
-    assert "6 trials, 1 of them ended early" in words
+    assert "6 trials, 1 of them ended early; 1 beyond the picture" in words
     assert figure.axes[0].get_ylim()[1] < 1.1

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from d2l_autorec.models.catalog.autorec import AutoRecConfig
 from d2l_autorec.models.catalog.mf import MFConfig
 from d2l_autorec.models.catalog.mult_vae import MultVAEConfig
-from d2l_autorec.models.registry import make_config, models
+from d2l_autorec.models.options import computing_options
+from d2l_autorec.models.registry import build_config, make_config, models
 from d2l_autorec.run import _parser
+from d2l_autorec.runs.options import own_options
 from d2l_autorec.support.errors import ConfigError, UserError
 from d2l_autorec.support.texts import flag, with_flags
 
@@ -27,6 +29,27 @@ def test_an_empty_text_from_python_is_an_error(name):
     config = next(config for config in models().values() if name in config.__dataclass_fields__)
     with pytest.raises(ConfigError, match=f"^`{name}` is '', which is empty"):
         config(**{name: ""})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"preset": "best", "epochs": 25},
+        {"preset": "best", "wd": 1e-5},
+        {"preset": "best", "model": "mf", "epochs": 20, "penalty": 0.0},
+        {"preset": "paper", "wd": 1e-5, "epochs": 3},
+        {"preset": "paper", "based": "user", "lr": 5e-4, "epochs": 80},
+        {"preset": "best", "ratings": "r.csv", "val_ratio": 0.0},
+        {"model": "mult-vae", "preset": "best", "hidden": (600, 200), "patience": 200},
+    ],
+    ids=str,
+)
+def test_own_options_make_the_same_configuration_again(given):
+    """Also where an option that was given is the class's default, which its preset overrides."""
+    config = make_config(given)
+    own = {**own_options(config), "preset": config.preset}
+    assert computing_options(build_config(own)) == computing_options(config)
+    assert None not in own.values()
 
 
 WITHOUT_EFFECT = [

@@ -12,10 +12,11 @@ from d2l_autorec.runs import result
 
 SET = "synthetic:60x80x900"
 CLICKS = dict(threshold=3.0, min_user_clicks=1, heldout_users=12, epochs=2)
+WARMUP = dict(lr_schedule="cosine", lr_warmup=0.5)  # the first epoch changes nothing
 KINDS = {
     "chapter": dict(epochs=1, hidden=(4,)),
     "refitted": dict(epochs=2, hidden=(4,), val_ratio=0.1, refit=True),
-    "means": dict(epochs=2, hidden=(4,), val_ratio=0.1, refit=True, center=True, lr=1e-30),
+    "means": dict(epochs=2, val_ratio=0.1, refit=True, center=True, lr=1e-30, **WARMUP),
     "closed form": dict(model="bias"),
     "chosen": dict(model="item-knn", **{**CLICKS, "epochs": None}),
     "ranking": dict(model="mult-vae", hidden=(4,), search_beta=True, **CLICKS),

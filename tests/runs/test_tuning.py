@@ -91,6 +91,7 @@ def test_options_go_to_the_models_that_have_them():
         ({"model": "mf", "based": "user"}, "`based` is an option of `model=autorec`"),
         ({"damping": -1.0}, "`damping` is -1.0: it must be 0 or more"),
         ({"val_ratio": 0.0}, "`val_ratio=0` leaves no validation ratings"),
+        ({"from_": "run", "ratings": "r.csv"}, "`from_` and a search exclude each other"),
         ({"model": "bias", "preset": "best"}, "`preset=best` is not for `model=bias`"),
         ({"hiden": 8}, "hiden: .* has no such parameter; did you mean hidden"),
     ],

@@ -130,5 +130,5 @@ def test_ten_rows_blame_what_helps(tmp_path, in_process):
     (tmp_path / "ten.csv").write_text("user,item,rating\n" + "\n".join(rows) + "\n")
     given = ["--ratings", "ten.csv", "--test-ratio", "0.3", "--val-ratio", "0.01", "--quiet"]
     process = in_process("run", *given)
-    assert_user_error(process, "--val-ratio 0.01 of the", "do without validation by --val-ratio 0")
+    assert_user_error(process, "--val-ratio 0.01 of the", "without validation, by --val-ratio 0")
     assert "test" not in process.stderr

@@ -259,7 +259,8 @@ def test_what_was_no_click_stays_so():
     assert rows_of(start.ratings) == {pair: 1.0 if v > 3 else 0.5 for pair, v in old.items()}
     newer = d2l.EASEConfig(min_user_clicks=1)
     rated = rows_of(d2l.train_model(newer, ratings_of(new), start=start).ratings)
-    added = {("u", 2): 1.0, ("v", 12): 0.5, ("x", 3): 1.0, ("x", 4): 0.5, ("w0", 12): 1.0}
+    added = {("u", 1): 0.5, ("u", 2): 1.0, ("v", 12): 0.5, ("x", 3): 1.0, ("x", 4): 0.5}
+    added[("w0", 12)] = 1.0
     assert rated == rows_of(start.ratings) | added
 
 
@@ -319,5 +320,7 @@ def test_a_few_newer_ratings(weeks, in_process):
     (weeks / "few.csv").write_text("user,item,rating\n999,1,5\n999,2,4\n")
     words = ("--from", weeks / "old", "--ratings", weeks / "few.csv", "--out", weeks / "few")
     process = in_process("run", *words, "--test-ratio", "0", "--val-ratio", "0.1")
-    assert "few newer ratings: all ratings validate" in process.stderr
-    assert d2l.load_run(weeks / "few").recommend(999, n=1)
+    assert "few newer ratings: 5 epochs without validation" in process.stderr
+    few = d2l.load_run(weeks / "few")
+    assert few.recommend(999, n=1) and len(few.history) == 5
+    assert len(few.inputs) == len(few.ratings)  # so what either was trained on tests no later run

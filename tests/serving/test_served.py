@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import ids_of, train_into
 
+import d2l_autorec as d2l
 from d2l_autorec.data.clicks import Clicks
 from d2l_autorec.data.sources import load_ratings
 from d2l_autorec.evaluation.metrics import hits_at, mae, ndcg_at, recall_at, rmse
@@ -118,3 +120,46 @@ def test_rankings_are_those_that_were_measured(name, tmp_path):
         expected = result[f"test_{key}"]
         assert not math.isnan(expected)
         assert metric(hits, relevant, k)[relevant > 0].mean() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["ease", "popularity", "mult-dae"])
+def test_a_user_without_clicks_that_are_known_gets_popular_items(model):
+    users, places = np.divmod(np.arange(240), 8)
+    items = (places * (1 + users % 5) + users) % 23
+    frame = pd.DataFrame({"user": users, "item": items}).drop_duplicates()
+    split = dict(min_user_clicks=1, heldout_users=4)
+    [cold, *_] = d2l.prepare_clicks(of_clicks(frame), **split).test.user_ids
+    frame.loc[frame.user == cold, "item"] += 1000  # no training user clicked these
+    trained = {"epochs": 1, "hidden": 4} if model == "mult-dae" else {}
+    clicks = d2l.prepare_clicks(of_clicks(frame), **split)
+    run = d2l.train_model({"model": model, "quiet": True, "cpus": 1, **trained}, clicks)
+    with pytest.warns(d2l.DataWarning, match="has no training rating: the most popular items are"):
+        found = run.recommend(cold, 5)
+    counts = pd.Series(clicks.interactions().items).value_counts()
+    assert [row.score for row in found] == counts.to_list()[:5]
+
+
+def of_clicks(frame):
+    return d2l.Ratings.from_frame(frame, rating=None)
+
+
+@pytest.mark.parametrize(
+    "config", [d2l.MeanConfig(), d2l.BiasConfig(damping=1e9)], ids=["mean", "damping"]
+)
+def test_means_predict_cold_pairs_themselves(config):
+    ratings = d2l.load_ratings("synthetic:40x30x600")
+    is_test = (ratings.users == 0) | (ratings.items == 1)
+    train, test = ratings.part(~is_test), ratings.part(is_test)
+    model = d2l.train_model(config, train, test)
+    mean = train.values.mean()
+    assert model.predict(*ids_of(test)) == pytest.approx(mean, abs=1e-4)
+    assert model.metrics["test_rmse"] == pytest.approx(rmse(test.values, mean), abs=1e-4)
+    assert model.metrics["cold_test_ratings"] == len(test)
+
+
+def test_repeated_ratings_are_not_evaluated():
+    frame = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [1, 5, 4, 2]})
+    model = d2l.train_model(d2l.BiasConfig(), d2l.Ratings.from_frame(frame))
+    twice = d2l.Ratings.from_frame(pd.concat([frame, frame]), implicit=True)
+    with pytest.raises(d2l.DataError, match="test: 4 .user, item. pairs are repeated"):
+        model.evaluate(twice)

@@ -80,7 +80,7 @@ class AutoRecConfig(RatingModel):
 
     based: str = option(
         "item",
-        "whose ratings are a row; user: an export answers new users",
+        "each row holds the ratings of an item or of a user; user: ONNX serves new users",
         one_of(("item", "user")),
         space=Among(("item", "user")),
     )
@@ -99,7 +99,7 @@ class AutoRecConfig(RatingModel):
     input_scale: float = option(
         1.0, "factor of the encoder's input", POSITIVE, space=Span(0.3, 30.0, log=True)
     )
-    center: bool = option(False, "read and predict what user and item means leave")
+    center: bool = option(False, "model the residuals of user and item means")
     regularization: float | None = training_option(
         None, "lambda: --wd times users times items", PENALTY, space=Span(2.0, 700.0, log=True)
     )

@@ -43,7 +43,7 @@ class EASEConfig(ClickModel):
     )
     dropout: float | None = option(
         None,
-        "share of the clicks that EDLAE hides from its input (default: chosen where lambda is)",
+        "share of the clicks that EDLAE hides from its input (default: chosen with the penalty)",
         FRACTION,
         space=Span(0.0, 0.8),
     )

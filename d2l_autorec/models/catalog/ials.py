@@ -49,7 +49,7 @@ class IALSConfig(ClickModel):
         POSITIVE,
         space=Span(0.003, 1.0, log=True),
     )
-    sweeps: int = option(16, "solutions for all users and items", AT_LEAST_1)
+    sweeps: int = option(16, "number of alternating sweeps", AT_LEAST_1)
 
     about = "matrix factorization by alternating least squares"
     at_once = True

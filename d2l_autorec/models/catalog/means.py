@@ -16,8 +16,8 @@ class BiasConfig(RatingModel):
 
     damping: float | None = option(
         None,
-        "ratings of 0 deviation that each user and item is given beside its own (default: "
-        "estimated, for users and for items)",
+        "shrinkage: ratings at the mean that are added to each user and item (default: estimated "
+        "for users and for items)",
         PENALTY,
     )
 

@@ -20,9 +20,7 @@ class MFConfig(RatingModel):
     Techniques for Recommender Systems, IEEE Computer 42(8), 2009.
     """
 
-    factors: int = option(
-        30, "latent factors (the chapter's)", AT_LEAST_1, space=Span(8, 256, log=True)
-    )
+    factors: int = option(30, "latent factors", AT_LEAST_1, space=Span(8, 256, log=True))
     center: bool = option(
         False, "begin with user and item means; the factors predict what they leave"
     )

@@ -286,7 +286,7 @@ const search = latestOnly(async (signal, text, takesFirst) => {
 
   byId("found").replaceChildren(...items.map(option));
   byId("found").hidden = items.length === 0;
-  byId("none-found").textContent = text && items.length === 0 ? "No item has these words." : "";
+  byId("none-found").textContent = text && items.length === 0 ? "No item matches." : "";
   searchBox.ariaExpanded = items.length > 0;
   activate(-1);
   if (takesFirst) options[0]?.click();
@@ -366,6 +366,7 @@ function showAbout() {
   byId("data").textContent = dataset;
   byId("model").textContent = `Model ${model}, ${count(about.users, "user")}, ${count(about.items, "item")}.`;
   byId("rate-heading").textContent = `Your ${noun}s`;
+  byId("popular-heading").textContent = about.kind === "ranking" ? "Pick a few that you like" : "Rate a few that you know";
 }
 
 const start = latestOnly(async (signal) => {
