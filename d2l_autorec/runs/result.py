@@ -314,10 +314,10 @@ def _about_start(config: RunConfig, result: dict[str, Any]) -> Block:
     metric = config.score.metric
     before, now = (seconds_shown(result[f"{of}train_seconds"]) for of in ("start_", ""))
     text = f"{result['start']}, which was trained in {before} s (this one in {now} s)"
-    if f"start_test_{metric}" in result:
-        before = result[f"start_test_{metric}"]
-        text += f", whose test {label_of(metric)} is {before:.4f}"
+    if f"start_test_{metric}" not in result:
+        return [("went on from", text)]
 
+    text += f", whose test {label_of(metric)} is {result[f'start_test_{metric}']:.4f}"
     own = own_options(config)
     data = [name for name in own if config.__dataclass_fields__[name].metadata["group"] == "data"]
     options = as_texts({name: own[name] for name in data if name not in config.warm})
