@@ -28,11 +28,14 @@ KNOWN_NAMES = {
 }
 KNOWN_NAMES["id"] = f"id|{KNOWN_NAMES['item']}"  # for files of items alone
 # parts of less usual names, for a suggestion
-LIKELY_IDS = {"user": f"{USERS}|session", "item": f"{ITEMS}|stock|sku"}
+LIKELY_IDS = {
+    "user": f"{USERS}|session|kunde|nutzer|usuario|utilisateur|utente|reader|listener",
+    "item": f"{ITEMS}|stock|sku|film|novel|artikel|produkt|producto|produit|prodotto|libro|livre",
+}
 LIKELY_RATINGS = "rating|ratio$|score|star$|overall|points|grade"
 NO_RATINGS = r"^$|(id|type|price)$|\b(age|year|month|day|hour|store|shop|quantity|qty)$"
-BINARY = {"-1", "0", "1", "0.0", "1.0", "false", "true"}  # in small letters
-SEPARATORS = ("::", "||", "\t", ",", ";", "|", "\x01", " ")
+BINARY = {"-1", "0", "1", "0.0", "1.0", "false", "true", "no", "yes", "n", "y", "dislike", "like"}
+SEPARATORS = ("::", "||", "\t", ";", ",", "|", "\x01", " ")  # of equal ones the first is taken
 ONE_CHARACTER = {"::": "\x1f", "||": "\x1e"}  # stand-ins, as the parser splits at one character
 ESCAPED = '\\"', '""'  # a quote within a field, as in a dump of MySQL, and as csv has it
 SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
@@ -43,7 +46,7 @@ BELOW_1000 = (
 )
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
 AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
-DATE = r"\d{4}-\d\d-\d\d"
+DATE = r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d\d"
 SECONDS = r"\s*1?\d{9}(\.\d*)?\s*$"  # since 1970, of a day after 1973
 FEWEST_COUNTED = 5  # rows from which on 0, 1, 2, ... is taken for a row number
 MODEL_OF_CLICKS = "`model=ease` (for report: `task=ranking`)"
@@ -185,7 +188,7 @@ class Layout:
 
     def named(self) -> dict[str, list[int]]:
         """Return each role with the positions of columns that have one of its usual names."""
-        plain = [re.sub(":.*|[^a-z0-9]", "", name.lower()) for name in self.names]
+        plain = [re.sub(r":(token|float)(_seq)?$|[\W_]", "", name.lower()) for name in self.names]
         named = {
             role: [at for at, name in enumerate(plain) if re.fullmatch(KNOWN_NAMES[role], name)]
             for role in (*self.request.roles, *self.request.optional)
@@ -198,10 +201,10 @@ class Layout:
         last = [row[-1] for row in self.rows if len(row) == width]
         return width if any(map(str.strip, last)) else width - 1
 
-    def wrong(self, what: str, more: str = "") -> DataError:
-        """Return the error for columns that cannot be told apart."""
+    def wrong(self, what: str, more: str = "", given: Mapping[str, int] | None = None) -> DataError:
+        """Return the error for columns that cannot be told apart; see `suggestion` for `given`."""
         must = self.request.exactly or f"each row must hold {', '.join(self.request.needed)}"
-        suggestion = not self.request.exactly and self.suggestion()
+        suggestion = not self.request.exactly and self.suggestion(given)
         way_out = f"say which is which with {suggestion}" if suggestion else must
         return DataError(f"{self.place}: {what}; {way_out}{more}")
 
@@ -275,12 +278,13 @@ class Layout:
         return [at for at in left if re.search(LIKELY_RATINGS, names[at]) or len(left) == 1]
 
     def unread(self) -> tuple[str, str] | None:
-        """Return a column of two values that may say which rows are clicks, and how to read it."""
+        """Return a column that may say which rows are clicks, and how to read it."""
         if self.request.asked or "rating" in (*self.columns, *self.request.needed):
             return None
-        for at in range(len(self.names)):
+        for at in {*range(len(self.names))} - {*self.columns.values()}:
             found = {value.strip().lower() for value in self.values(at)}
-            if len(found) == 2 and found <= BINARY and at not in self.columns.values():
+            is_rating = re.search(LIKELY_RATINGS, self.names[at].lower()) and self.header
+            if found <= BINARY and len(found) == 2 or (is_rating and self.holds(BELOW_1000, at)):
                 return repr(self.names[at]), self.suggestion({**self.columns, "rating": at})
         return None
 
@@ -292,9 +296,11 @@ class Layout:
         name, values = self.names[position].lower(), self.values(position)
         fit = self.holds(NO_FRACTION, position)
         repeats = len(set(values)) < len(values)
+        few = len(set(values)) < 4 < len(values) / 10  # as genders
         likely = re.search(LIKELY_IDS[role], name) is not None
         is_other = not name.endswith("id")
-        return not fit, self.holds(DATE, position), not repeats, not likely, is_other, position
+        dated = self.holds(DATE, position) or self.holds(SECONDS, position)
+        return not fit, dated, few, not repeats, not likely, is_other, position
 
     def _label(self, position: int) -> str:
         """Return a column's name, or its number if the name cannot stand in `columns`."""
@@ -333,6 +339,8 @@ def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> La
     rows = [fields_of(line, separator, request.quotes) for _, line in lines]
     number = lines[0][0]
     names = [name.strip() for name in rows[0]]
+    if rows[1:] and all(row[len(names) :] == [""] for row in rows[1:]):
+        names.append("")  # a separator ends each row, but not the header
     layout = Layout(f"{path}, line {number}", names, rows[1:], request, 0, separator)
 
     if len(names) >= len(request.needed) and _is_header(layout):
@@ -439,10 +447,12 @@ def _refuse_unnamed(layout: Layout) -> None:
         )
     for role, at in layout.columns.items():
         if role != "timestamp" and layout.holds(DATE, at):
-            raise layout.wrong(f"column {at} would be the {role}, and holds dates")
+            what = f"column {at} would be the {role}, and holds dates"
+            raise layout.wrong(what, given={"timestamp": at})
         is_time = role in ("user", "item") and layout.holds(SECONDS, at)
         if is_time and layout.holds(BELOW_1000, width - 1):
-            raise layout.wrong(f"column {at} would be the {role}, and looks like times")
+            what = f"column {at} would be the {role}, and looks like times"
+            raise layout.wrong(what, given={"timestamp": at})
 
 
 def _numbered(roles: Sequence[str]) -> str:

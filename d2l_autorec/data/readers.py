@@ -28,19 +28,21 @@ ARROW = {b"PAR1": "Parquet", b"ARROW1": "Feather"}  # Arrow has these names in s
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 # patterns of how other files begin, and what to say of such a file
 REFUSED = {
-    rb"PK(?s:.)*?(xl/|\[Content_Types)|\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
-    rb"PK|7z\xbc\xaf|\xfd7zXZ|(?s:.{257})ustar": "is an archive: unpack it and name the file in it",
+    rb"PK\x03(?s:.)*?(xl/|\[Content_Types)|\xd0\xcf\x11\xe0": "is an Excel file: save it as csv",
+    rb"PK\x03|7z\xbc\xaf|\xfd7zXZ|(?s:.{257})ustar": "is an archive: unpack it, name a file in it",
     rb"\xff\xfe|\xfe\xff|[^\n]*\0": "is not text in UTF-8: save it as UTF-8 csv",
     rb"[^\n]*\r[^\n]": "has carriage returns for line ends: save it with those of Unix or Windows",
     rb"\s*\[\s*[{\]]": "is one JSON array: write one object a line, as jq -c '.[]' does",
     rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps of a failed download: get it anew",
+    rb"\s*[\[(][^\n]*[\])],?\r?\n": "has a list in each line: write its fields, without brackets",
     rb'[^\n"]*"[^\n"]*"[,;] +"': "has blanks before quotes: delete them, as sed 's/, \"/,\"/g'",
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
     rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and give the `separator`",
     rb'\s*\{\s*"[^"]*":\s*\{\s*"0":': "is one JSON object, not one a line: write "
     'df.to_json(orient="records", lines=True)',
     rb"\s*\{[^\n]*\},\s*\n": "has commas between JSON lines: delete them, as sed 's/,$//' does",
-    rb"[%#]": "begins with a comment: delete lines with % or #, and MatrixMarket's line of sizes",
+    rb"[%#](?![^\n]*(?i:user|item|rating))": "begins with a comment: delete the lines at its top "
+    "that begin with % or #, and MatrixMarket's line of sizes",
     rb"\d+:\s*\n": "has Netflix's blocks, a line '1:' above the ratings of film 1: write the film "
     """in each line, as awk -F'[:,]' '/:/{f=$1; next} {print $1","f","$2","$3}' does""",
     rb"\s*\{\s*u?'": "has dicts of Python, not JSON: write json.dumps(ast.literal_eval(line))",
@@ -318,7 +320,9 @@ def _read_separated(path: Path, layout: Layout) -> Table:
         wrong = (pair for pair in widths if pair[1] != len(layout.names))
         number, width = next(wrong, (1, uneven[0]))
         way_out = "quote fields that contain the separator, or fix the lines"
-        if not len(content) and {*uneven} == {len(layout.names) + 1}:
+        first = [row[0] for row in layout.rows]
+        named = not len(content) and len({*first}) == len(first)
+        if named and {*uneven} == {len(layout.names) + 1}:
             way_out = "the first has no name: leave it out, as write.csv(row.names=FALSE) of R does"
         raise DataError(
             f"{path}, line {number}: {width} fields where the first line has {len(layout.names)}; "

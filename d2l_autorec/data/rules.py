@@ -32,7 +32,7 @@ NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
 FLOATS = {"halffloat": 11, "float": 24, "double": 53}  # bits of whole numbers
-AS_TEXT = "format its column as text there, and export it anew"
+AS_TEXT = "export it anew, as text or without exponents"
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
     checks: tuple[tuple[Callable, str, str], ...] = (
         (NO_ID.__contains__, "is missing", ""),
         (UNUSABLE.search, "has a control character, or more than 500 characters", ""),
-        (_is_rounded, "was rounded by a spreadsheet", AS_TEXT),
+        (_is_rounded, "may be rounded, as by a spreadsheet", AS_TEXT),
     )
     for is_bad, what, way_out in checks:
         bad = np.array([bool(is_bad(text)) for text in texts])

@@ -5,7 +5,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from shlex import quote
+from shlex import quote, split
 from typing import Any
 
 # Errors and warnings of the library put parameters in backticks, and nothing else:
@@ -119,5 +119,7 @@ def _as_option(quoted: re.Match[str]) -> str:
         return as_command("run", resume=quoted["resumed"])
     if quoted["value"] is None:
         return flag(quoted["name"])
-    value = quoted["value"].strip("'")  # some values are quoted already
+    value = quoted["value"]
+    if value.startswith("'"):
+        value = "".join(split(value))
     return " ".join(as_words({quoted["name"]: value != "False" and value}))

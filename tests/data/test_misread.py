@@ -185,6 +185,15 @@ REFUSED = {
         "line 2: 4 fields where the first line has 3; 8 of 8 rows are affected: the first has no "
         "name: leave it out, as write.csv(row.names=FALSE) of R does",
     ),
+    "times for items": (
+        rows(lambda k: f"{k % 7},8812500{k:02},i{k % 9},{1 + k % 5}"),
+        f"looks like times; {SAY}user=0,item=2,rating=3,timestamp=1`",
+    ),
+    "films of another language": (
+        head("film;utilisateur;genre;note", *(f"f{k % 9};u{k % 7};x;{k % 5}" for k in range(40))),
+        f"{SAY}user=utilisateur,item=film,rating=note`",
+    ),
+    "lists": (rows(lambda k: f'["u{k % 7}", "i{k}", 5]'), "has a list in each line: write its fie"),
     "blanks before quotes": (
         head('"user", "item", "rating"', '"1", "2", 3'),
         """has blanks before quotes: delete them, as sed 's/, "/,"/g'""",
@@ -217,7 +226,7 @@ REFUSED = {
     ),
     "MatrixMarket": (head("%%MatrixMarket matrix coordinate", "3 3 1"), "and MatrixMarket's line"),
     "Python": (head("{u'user': 'ann', u'item': 1}"), "has dicts of Python, not JSON"),
-    "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it and name the"),
+    "tar": (b"a.csv" + bytes(252) + b"ustar\x0000", "is an archive: unpack it, name a"),
     "utf-16": (NUMBERS.encode("utf-16"), "is not text in UTF-8"),
     # no row is swallowed or cut
     "quotes of a name": (
@@ -252,8 +261,8 @@ REFUSED = {
     "only blanks": ('a,x,3\n"  ",x,3\n', "line 2: the user id '  ' is missing"),
     "rounded by a spreadsheet": (
         head("user,item,rating", "1.23457E+14,x,3", "7,x,4"),
-        "line 2: the user id '1.23457E+14' was rounded by a spreadsheet; 1 of 2 rows are affected: "
-        "format its column as text there, and export it anew",
+        "line 2: the user id '1.23457E+14' may be rounded, as by a spreadsheet; 1 of 2 rows are "
+        "affected: export it anew, as text or without exponents",
     ),
     # values are plausible
     "two signs": ("1,10,4\n2,20,+-3\n", "line 2: the rating '+-3' is not a number"),

@@ -77,6 +77,10 @@ UNDERSTOOD = {
     ),
     "1.0 in JSON": ('{"user": 1.0, "item": 1, "rating": 3}\n', "JSON lines; user = user", [1]),
     "a first item whose name is a word": ("ann,book,4\nbob,game,5\n", "no header", ["ann", "bob"]),
+    "names with a comma": ("u0;Doe, Ann\nu0;Doe, Bob\n", "by ';'", ["u0"] * 2, {"implicit": True}),
+    "separators at the end of rows": ("user,item,rating\n7,1,3,\n8,1,4,\n", "header", [7, 8]),
+    "a primary key": ("PK,user,item,rating\n5,7,1,3\n6,8,1,4\n", "header", [7, 8]),
+    "a commented header": ("#user,item,rating\n7,1,3\n8,1,4\n", "header", [7, 8]),
     "bzip2": (bz2.compress(b"7,2,3\n8,3,5\n"), "2 ratings", [7, 8]),
 }
 
