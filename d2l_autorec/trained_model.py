@@ -28,7 +28,7 @@ from .models.vectors import Vectors
 from .runs.checkpoints import load_parameters
 from .runs.experiment import Experiment
 from .runs.folder import RunFolder, metrics_text
-from .runs.options import going_on
+from .runs.options import going_on, own_options
 from .runs.rating import RatingParts
 from .runs.result import shortfall
 from .runs.runner import run_training
@@ -434,8 +434,10 @@ def _config_of(
         return going_on(start.config, given, (config or start.config).model)
 
     config = config or make_config()
-    for name in set(config.given) - {"model", "preset", "based"} if net is not None else ():
-        if config.__dataclass_fields__[name].metadata["group"] == "model":
+    for name, value in own_options(config).items() if net is not None else ():
+        spec = config.__dataclass_fields__[name]
+        is_of_net = spec.metadata["group"] == "model" and name not in ("model", "based")
+        if is_of_net and value != spec.default:
             raise ConfigError(f"`{name}` has no effect: net is a network of your own")
     is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
     preset = config.best_preset(config.given)

@@ -309,7 +309,10 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
 
     # the users that have clicks, in ascending order of their ids, and then permuted
     ascending = np.argsort(ratings.user_ids, kind="stable")
-    ascending = ascending[kept.counts()[0][ascending] > 0]
+    is_kept = kept.counts()[0] > 0
+    if known:
+        is_kept[: sum(known[:3])] = True  # also those without a click that is left
+    ascending = ascending[is_kept[ascending]]
     permuted = ascending[np.random.RandomState(SEED).permutation(len(ascending))]
     test: Any = heldout_users
     validation: Any = test if validation_users is None else validation_users
@@ -329,7 +332,8 @@ def prepare_clicks(  # noqa: PLR0913  # what a person may give, by name
     # each click's user and item as they are numbered from now on; -1 is an item of no training user
     users = _positions(permuted, ratings.num_users)[kept.users]
     training = users < len(permuted) - sum(counts)
-    vocabulary = _in_order(kept.items[training])
+    before = np.arange(known.items if known else 0)
+    vocabulary = _in_order(np.concatenate([before, kept.items[training]]))
     items = _positions(vocabulary, ratings.num_items)[kept.items]
     dropped["items of no training user"] = int((items < 0).sum())
 

@@ -42,7 +42,8 @@ SEPARATOR_NAMES = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01"}
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 # a number below 1000, a text like 4/5 or 80 %, True or False; but no date or time
 BELOW_1000 = (
-    r"(?i)\s*([-+]?(\d{1,3}([.,]\d*)?|[.,]\d+)\s*(/\s*\d+\s*$|[^\d\s.,:/-]|$)|(true|false)\s*$)"
+    r"(?i)\s*([-+]?(\d{1,3}([.,]\d*)?|[.,]\d+)"
+    r"\s*(/\s*\d+\s*$|[^\d\s.,:/-]|-(?!\s*\d)|$)|(true|false)\s*$)"
 )
 NO_FRACTION = r"\s*(?![-+]?\d*\.\d*[1-9]\d*\s*$)\S"  # a text that is neither empty nor a fraction
 AMAZON_USER = r"\s*A[0-9A-Z]{11,13}\s*$"
@@ -279,7 +280,8 @@ class Layout:
 
     def unread(self) -> tuple[str, str] | None:
         """Return a column that may say which rows are clicks, and how to read it."""
-        if self.request.asked or "rating" in (*self.columns, *self.request.needed):
+        request = self.request
+        if request.asked or request.exactly or "rating" in (*self.columns, *request.needed):
             return None
         for at in {*range(len(self.names))} - {*self.columns.values()}:
             found = {value.strip().lower() for value in self.values(at)}

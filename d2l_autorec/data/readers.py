@@ -35,7 +35,7 @@ REFUSED = {
     rb"\s*\[\s*[{\]]": "is one JSON array: write one object a line, as jq -c '.[]' does",
     rb"(?i)\s*<(!doctype|html|\?xml)": "is a web page, perhaps of a failed download: get it anew",
     rb"\s*[\[(][^\n]*[\])],?\r?\n": "has a list in each line: write its fields, without brackets",
-    rb'[^\n"]*"[^\n"]*"[,;] +"': "has blanks before quotes: delete them, as sed 's/, \"/,\"/g'",
+    rb'([^\n"]*[,;])?"[^\n"]*"[,;] +"': "has blanks before quotes: remove them: sed 's/, \"/,\"/g'",
     rb"version https://git-lfs": "is a pointer of Git LFS, not the file: get it by git lfs pull",
     rb"(?i)sep=": "begins with Excel's line sep=: delete this line, and give the `separator`",
     rb'\s*\{\s*"[^"]*":\s*\{\s*"0":': "is one JSON object, not one a line: write "

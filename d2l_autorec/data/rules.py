@@ -31,6 +31,7 @@ NO_ID = {"", "NULL", "null", "\\N", "NA", "<NA>", "nan", "NaN", "None"}
 # the longest.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]|.{501}")
 
+ID_TYPES = r"(large_)?(string|binary)|u?int|decimal\d+\(\d+, 0\)|dictionary|null"
 FLOATS = {"halffloat": 11, "float": 24, "double": 53}  # bits of whole numbers
 AS_TEXT = "export it anew, as text or without exponents"
 
@@ -174,7 +175,7 @@ def ids_of(table: Table, role: str) -> tuple[np.ndarray, np.ndarray, str]:
 
     column = table.columns[role]
     told, shown = "", "{!r}" if role == "id" else "id {!r}"
-    if not re.match("(large_)?(string|binary)|u?int|decimal|dictionary|null", str(column.type)):
+    if not re.match(ID_TYPES, str(column.type)):
         values, kind = numbers_of(column), str(column.type)
         bits, is_bad = FLOATS.get(kind, 53), values % 1 != 0
         way_out = "" if kind in FLOATS else "convert them to text"

@@ -285,6 +285,7 @@ class RunConfig:
     based = "user"  # whose ratings are a row of the matrix: 'user' or 'item'
     score: ClassVar[Any] = RMSE  # the validation score that decides on the best epoch
     has_penalty: ClassVar[Any] = False  # whether the network returns one beside the prediction
+    fused: ClassVar[bool] = False  # whether the compiled steps may train the network
     logits: ClassVar[bool] = False  # whether the softmax of the scores is a likelihood
     unit_rows: ClassVar[bool] = False  # whether the network reads rows of Euclidean length 1
     sized_by: ClassVar[str] = ""  # the option that sets how large the network is
@@ -442,11 +443,6 @@ class RunConfig:
         return self.reads == "rows" and not self.at_once
 
     @property
-    def encodes_users(self) -> bool:
-        """Whether a network computes a user's vector from their ratings, for every answer."""
-        return self.maps_rows and self.based == "user"
-
-    @property
     def predicts_cold(self) -> bool:
         """Whether the model itself predicts for users and items without ratings, as means do."""
         return self.reads == "pairs" and self.at_once
@@ -549,7 +545,7 @@ class RatingModel(RunConfig):
         "batches where these have more steps",
         AT_LEAST_1,
     )
-    init_sigma: float = option(0.01, "standard deviation of the initial weights", POSITIVE, TRAINED)
+    init_sigma: float = training_option(0.01, "standard deviation of the initial weights", POSITIVE)
 
     task = "rating"
     warm = {**RunConfig.warm, "val_ratio": 0.1, "refit": False}

@@ -126,6 +126,7 @@ class Experiment(ABC):
     _measured: tuple[str, ...] = ("test", "validation")  # parts
     _parts: Mapping[str, Any]  # their evaluations in the phase
     _of_search: Sequence[callbacks.Callback] = ()
+    _limit: float = math.inf  # of epochs
 
     def __init__(
         self,
@@ -261,9 +262,10 @@ class Experiment(ABC):
 
     def fused_steps(self, network: Model) -> FusedSteps | None:
         """Return the compiled steps for a network; None if there are none for it."""
-        usual = type(self.config).make_loss is RatingModel.make_loss  # which they compute
+        config = type(self.config)
+        known = config.fused and config.make_loss is RatingModel.make_loss
         alone = len(self.devices) == 1 and not self.workers.store
-        if not (usual and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
+        if not (known and alone and self.config.optimizer in RULES and self.kernel == "sparse"):
             return None
 
         if type(network) is MF:
@@ -599,7 +601,7 @@ class Experiment(ABC):
 
     def most_epochs(self, phase: str = "search") -> int:
         """Return the largest number of epochs of a phase for these data."""
-        return self.config.of_phase(phase).epochs_for(self.matrix_shape[0])
+        return min(self._limit, self.config.of_phase(phase).epochs_for(self.matrix_shape[0]))
 
     def _schedule(self) -> tuple[int, Callable[[Sequence[EpochRecord]], float]]:
         """Return how many epochs to train, and the learning rate as a function of those so far.

@@ -8,7 +8,6 @@ import mxnet as mx
 
 from ..support.errors import ConfigError
 from ..support.machine import available_memory, check_fits
-from ..training.devices import free_memory
 
 LARGEST = 2**31 - 1  # the largest index of an element in MXNet
 FLOAT32 = 4  # bytes of a number
@@ -64,7 +63,8 @@ def check_network(
     way_out = f": choose a smaller `{option}` or `batch_size`"
     check_fits(host, available_memory(), what, way_out)
     for gpu in gpus:
-        check_fits(on_each, free_memory(gpu), what, way_out)
+        free, _ = mx.context.gpu_memory_info(gpu.device_id)
+        check_fits(on_each, free, what, way_out)
 
     largest = max(*sizes, rows * columns)
     if largest > LARGEST:

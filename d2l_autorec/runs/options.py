@@ -117,7 +117,9 @@ def going_on(began: RunConfig, given: Mapping[str, Any], model: str) -> RunConfi
         )
 
     own = {**own_options(began), "preset": began.preset}
-    options = {name: value for name, value in own.items() if name not in OF_A_RUN}
+    displaced = {began.in_other_units.get(name) for name in given}
+    left = own.keys() - {*OF_A_RUN, *displaced}
+    options = {name: value for name, value in own.items() if name in left}
     if not (began.at_once or given.get("anew")):
         options |= began.warm
     return build_config({**options, **given})

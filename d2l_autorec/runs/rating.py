@@ -68,7 +68,9 @@ class RatingExperiment(Experiment):
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif known.any() and self.config.val_ratio * np.sum(~known) < FEWEST_NEWER:
-            self._train_briefly()
+            if self.config.val_ratio and not self.config.at_once:
+                remark_once(f"few newer ratings: at most {BRIEF} epochs, without validation")
+                self._limit = BRIEF
         elif share := self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.validation_split(data.train, share, rng, known)
@@ -81,14 +83,6 @@ class RatingExperiment(Experiment):
         if self.config.reads == "pairs":
             self.matrix_shape = Pairs.of(self.fitting).shape
         self.initializer = mx.init.Normal(self.config.init_sigma)
-
-    def _train_briefly(self) -> None:
-        """Train a few epochs without validation, which ratings known to the start cannot give."""
-        if not self.config.val_ratio or self.config.at_once:
-            return
-        remark_once(f"few newer ratings: {BRIEF} epochs without validation")
-        brief: dict[str, Any] = {"val_ratio": 0.0, "refit": False, "updates": None, "epochs": BRIEF}
-        self.config = replace(self.config, **brief).with_own(self.config.own)
 
     def _after_start(self, newer: RatingParts) -> tuple[RatingParts, np.ndarray]:
         """Return the newer parts after the start's ratings, and which training ratings it knows.

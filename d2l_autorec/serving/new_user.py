@@ -4,7 +4,7 @@ For a user-based model their ratings are a row like any other: one forward pass 
 all items. For other models, ridge regression fits a user vector to them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -159,20 +159,18 @@ def rated_by(predictor: Predictor, ratings: Mapping[Any, float] | Iterable[Any])
         If there is no item, one is unknown or occurs twice, or a rating is no
         number of the model's scale.
     """
-    if hasattr(ratings, "to_dict"):  # a series of pandas'
-        ratings = ratings.to_dict()
-    names = listed(ratings)
+    names, values = listed(ratings), []
     if not names:
         raise DataError("ratings is empty: give at least one item")
 
-    values: Sequence[Any] = [1.0] * len(names)
     if predictor.config.task == "rating":
-        if not isinstance(ratings, Mapping):
+        if not hasattr(ratings, "items"):  # as a dict has, or a series of pandas'
             raise DataError("ratings holds items alone: give a dict of item to rating")
-        values = list(ratings.values())
+        names, values = map(list, zip(*ratings.items()))
     elif isinstance(ratings, Mapping) and set(ratings.values()) != {1}:
         raise DataError(LIKES)
     items = predictor.items.positions(names)
+    values = values or [1.0] * len(names)
 
     low, high = predictor.ratings.bounds
     met: set[int] = set()
@@ -200,7 +198,8 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     ------
     DataError
         If the file cannot be read, has several users, or has ratings though the run reads clicks;
-        if no item is known, or for the reasons of `rated_by`.
+        if a rating is no number or outside the run's scale, an item occurs twice, or no item is
+        known.
     """
     from ..data.layout import Request
     from ..data.readers import read_table
@@ -219,6 +218,9 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
         raise DataError(f"{path}: {LIKES}")
     codes, ids, _ = ids_of(table, "item")
 
+    low, high = predictor.ratings.bounds
+    what = f"{{}} is outside the scale {low:g}..{high:g}"
+    table.refuse((values < low) | (values > high), "rating", what, "give ratings on that scale")
     _, first = np.unique(codes, return_index=True)
     is_again = ~np.isin(np.arange(len(codes)), first)
     table.refuse(is_again, "item", "{!r} is given more than once", "keep one of them")
@@ -227,6 +229,4 @@ def read_new_user(path: Path, predictor: Predictor) -> Rated:
     is_known = predictor.items.find(names) >= 0
     if not is_known.any():
         predictor.items.positions(names)  # its error names the nearest ids
-    predictor.known_of(str(path), names, warn)
-    known = {name: value for name, value, there in zip(names, values, is_known) if there}
-    return rated_by(predictor, known)
+    return predictor.known_of(str(path), names, warn), values[is_known]

@@ -144,7 +144,8 @@ class Predictor:
         -------
         ndarray of float32, shape (n,)
             Ratings on the scale of the ratings file, clipped to it if the run has `clip`.
-            If user or item has no training rating, they are the means (see `fit_means`).
+            If user or item has no training rating, they are the means (see `fit_means`); by a
+            model that ranks, the numbers of clicks.
 
         Raises
         ------

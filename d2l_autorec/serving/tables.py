@@ -79,23 +79,17 @@ def _arrays_of(name: str, weights: Any) -> dict[str, np.ndarray]:
     return {name: weights.data, f"{name}_columns": weights.indices, f"{name}_rows": weights.indptr}
 
 
-def _matrix_of(name: str, arrays: dict[str, Any]) -> Any:
-    """Return the weights that `_arrays_of` was given."""
-    weights, rows = arrays.get(name), arrays.get(f"{name}_rows")
-    if rows is None:
-        return weights
-    shape = (len(rows) - 1, len(rows) - 1)
-    return sparse.csr_matrix((weights, arrays[f"{name}_columns"], rows), shape)
-
-
 def read_tables(path: Path) -> Parts:
     """Read the parts that `save_tables` wrote."""
     arrays = load_arrays(path)
     if "fold_in" in arrays:
         return Parts(**FoldIn(arrays["items_weights"], *arrays["fold_in"].tolist()).parts())
     if "linear_biases" in arrays:
-        weights = _matrix_of("linear_weights", arrays)
-        return Parts(**Linear(weights, arrays["linear_biases"]).parts())
+        weights, biases = arrays.get("linear_weights"), arrays["linear_biases"]
+        if "linear_weights_rows" in arrays:
+            csr = weights, arrays["linear_weights_columns"], arrays["linear_weights_rows"]
+            weights = sparse.csr_matrix(csr, (len(biases), len(biases)))
+        return Parts(**Linear(weights, biases).parts())
 
     parts: dict[str, Any] = {"scores": arrays.get("scores")}
     for name in ("items", "users"):
@@ -183,7 +177,7 @@ def load_served(
         raise NotExportedError(f"{folder} is no export of the run as it is now")
 
     parts = read_tables(folder / TABLES)
-    if config.encodes_users:
+    if config.maps_rows and config.based == "user":
         scorer = NetworkScorer((folder / NETWORK).read_bytes(), config.unit_rows)
         parts = replace(parts, score_rows=scorer)
     ratings, inputs, _ = record.known()

@@ -85,12 +85,6 @@ def choose_kvstore(asked: str, devices: Sequence[mx.Context]) -> str | None:
     return "local" if devices[0].device_type == "cpu" else "device"
 
 
-def free_memory(gpu: mx.Context) -> int:
-    """Return how many bytes of a GPU's memory are free."""
-    free, _ = mx.context.gpu_memory_info(gpu.device_id)
-    return free
-
-
 class Shard(NamedTuple):
     """A device's part of a batch: features and, last, the label, and their weight."""
 

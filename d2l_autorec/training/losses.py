@@ -14,10 +14,8 @@ def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
 
     Parameters
     ----------
-    prediction : ndarray, shape (batch_size, columns) or, for a CSRBatch, (entries,)
-        The predictions.
-    label : ndarray or CSRBatch, (batch_size, columns)
-        The labels; 0 is none.
+    prediction, label : ndarray, shape (batch_size, columns)
+        The predictions, and the labels; 0 is none.
 
     Returns
     -------
@@ -26,9 +24,6 @@ def observed_errors(prediction: Any, label: Any) -> tuple[Any, Any]:
     count : ndarray, shape ()
         The number of labels.
     """
-    if isinstance(label, CSRBatch):
-        return prediction - label.values, np.array(len(label.data), ctx=label.ctx)
-
     observed = np.abs(np.sign(label))
     return (prediction - label) * observed, observed.sum()
 

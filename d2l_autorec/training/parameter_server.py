@@ -159,13 +159,13 @@ class Workers(AbstractContextManager):
         self.store.pushpull(key, own, out=total)
         return total.asnumpy().astype(onp.uint8)
 
-    def close(self) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
         """Wait until every worker is done; the servers then end by themselves.
 
         Python alone would not free the store in time, as trainers are in reference cycles: it
         may outlive the interpreter, and its threads then abort the process.
         """
-        if self.store is None:
+        if self.store is None or kind is not None:  # after a failure, others wait for this one
             return
 
         mx.npx.waitall()
@@ -173,10 +173,6 @@ class Workers(AbstractContextManager):
         self.store.handle = None  # so that nobody frees it twice
         self.store = None
         check_call(_LIB.MXKVStoreFree(handle))
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:  # after a failure, close would wait for workers that wait for this one
-            self.close()
 
 
 def connect(kvstore: str | None = None) -> Workers:

@@ -196,7 +196,7 @@ REFUSED = {
     "lists": (rows(lambda k: f'["u{k % 7}", "i{k}", 5]'), "has a list in each line: write its fie"),
     "blanks before quotes": (
         head('"user", "item", "rating"', '"1", "2", 3'),
-        """has blanks before quotes: delete them, as sed 's/, "/,"/g'""",
+        """has blanks before quotes: remove them: sed 's/, "/,"/g'""",
     ),
     # ids
     **{

@@ -84,6 +84,11 @@ def test_ids_keep_their_zeros(tmp_path):
     assert read_titles(path) == {"007": "1984", "7": "2001"}
 
 
+def test_columns_beside_the_titles_are_not_asked_about(tmp_path, recwarn):
+    path = written(tmp_path, "id,title,action\n7,x,1\n8,y,0\n")
+    assert read_titles(path) == {"7": "x", "8": "y"} and not recwarn
+
+
 def test_titles_in_python():
     series = pd.Series(["x", "y"], index=[7, 8])
     assert Ratings.from_frame(FRAME, titles=series).titles == {7: "x", 8: "y"}

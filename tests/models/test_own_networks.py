@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -183,3 +184,30 @@ def test_a_net_is_not_centred_by_the_preset():
     config = d2l.AutoRecConfig(preset="best", updates=10, quiet=True, cpus=1)
     model = d2l.train_model(config, train, test, net=sequence(40))
     assert not model.config.center and "serves_means" not in model.metrics
+
+
+class Frozen(RatingModel):
+    """A registered model whose network is the chapter's, with an encoder that stays as it is."""
+
+    def network(self, data):
+        net = d2l.AutoRec(5, data.num_items)
+        net.encoder.weight.grad_req = "null"
+        return net
+
+
+def test_compiled_steps_are_for_models_that_ask_for_them(monkeypatch):
+    monkeypatch.setitem(registry._registered, "frozen", None)
+    registry.register("frozen")(Frozen)
+    ratings = d2l.load_ratings("synthetic:40x30x600")
+    first, last = (
+        d2l.train_model({"model": "frozen", "epochs": epochs, "quiet": True, "cpus": 1}, ratings)
+        for epochs in (1, 3)
+    )
+    weights = [model.net.encoder.weight.data().asnumpy() for model in (first, last)]
+    np.testing.assert_array_equal(*weights)
+
+
+def test_a_configuration_that_was_copied_is_no_other_beside_a_net():
+    ratings = d2l.load_ratings("synthetic:40x30x600")
+    config = replace(d2l.AutoRecConfig(init_sigma=0.1, **OPTIONS), lr=0.01)
+    assert d2l.train_model(config, ratings, net=sequence(40)).config.lr == 0.01

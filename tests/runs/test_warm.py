@@ -204,6 +204,26 @@ def test_who_is_held_out_stays_so(weeks):
     check_taken_over(start, model)
 
 
+@pytest.mark.parametrize("again", [[("user", 5)], [("item", 5)], [("item", 0)], []], ids=str)
+def test_users_and_items_keep_their_places(again):
+    """Whatever clicks are repeated, or taken back: all of a user's, or all on an item."""
+    rng = np.random.default_rng(0)
+    old = {(u, i): 5 for u in range(40) for i in rng.permutation(16)[:7].tolist()}
+    config = d2l.MultDAEConfig(hidden=4, epochs=1, lr=STILL, quiet=True, cpus=1)
+    start = d2l.train_model(config, d2l.prepare_clicks(ratings_of(old), heldout_users=4))
+    repeated = dict([*old.items()][::17])
+    taken = {p: 1 for p in old for what, one in again if p[what == "item"] == one}
+    newer = ratings_of({**repeated, (0, 99): 5, **taken})
+    model = d2l.train_model(None, newer, start=start)
+    items = start.ratings.item_ids.tolist()
+    assert model.ratings.item_ids.tolist()[: len(items)] == items
+    before, now = (of.ratings.user_ids.tolist() for of in (start, model))
+    assert set(before[:32]) == set(now[:-8])
+    for part in (slice(-8, -4), slice(-4, None)):
+        assert set(before[part]) == set(now[part])
+    check_taken_over(start, model)
+
+
 def test_the_threshold_stays_the_one_of_the_start(at_home):
     """4 of ratings to 5, though the newer ones are 4 and 5; of a file without ratings all."""
     ratings = d2l.load_ratings("synthetic:60x80x1500")
@@ -320,7 +340,8 @@ def test_a_few_newer_ratings(weeks, in_process):
     (weeks / "few.csv").write_text("user,item,rating\n999,1,5\n999,2,4\n")
     words = ("--from", weeks / "old", "--ratings", weeks / "few.csv", "--out", weeks / "few")
     process = in_process("run", *words, "--test-ratio", "0", "--val-ratio", "0.1")
-    assert "few newer ratings: 5 epochs without validation" in process.stderr
+    assert "few newer ratings: at most 5 epochs, without validation" in process.stderr
     few = d2l.load_run(weeks / "few")
-    assert few.recommend(999, n=1) and len(few.history) == 5
+    assert few.config.val_ratio == 0.1  # so a run that goes on from this one validates again
+    assert few.recommend(999, n=1) and len(few.history) == few.config.epochs == 3
     assert len(few.inputs) == len(few.ratings)  # so what either was trained on tests no later run

@@ -1,6 +1,7 @@
 """The fold-in of a new user: either of its two systems gives the ridge regression's solution."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import assert_user_error, finish, succeeded
 
@@ -34,6 +35,10 @@ def test_both_systems_solve_the_normal_equations(count):
         ({1: True}, "ratings: True for item '1' is not a number"),
         ({1: None}, "ratings: None for item '1' is not a number"),
         ({}, "ratings is empty: give at least one item"),
+        (
+            pd.Series([5, 4], index=[1, 1]),
+            "ratings: item '1' is given more than once: keep one of them",
+        ),
     ],
 )
 def test_ratings_that_are_none(run, ratings, message):

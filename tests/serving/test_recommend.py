@@ -147,7 +147,8 @@ def test_unknown_items_of_a_new_user_are_counted(run, tmp_path):
     [
         (
             "{0},9\n{1},9\n",
-            "ratings: 9 for item '1' is outside the scale 1..5",
+            "line 1: the rating 9 is outside the scale 1..5; all 2 rows are affected, so the "
+            "column or the format is wrong: give ratings on that scale; else it must",
         ),
         ("{0},nan\n", "line 1: the rating 'nan' is not a number"),
         (
@@ -169,7 +170,7 @@ def test_new_user_errors(run, tmp_path, in_process, content, message):
     if content is not None:
         path.write_text(content.format(*run.ratings.item_ids[:2].tolist()))
     process = in_process("recommend", run.path, "--new-user", path)
-    of_file = [] if message.startswith(("item 'u'", "ratings")) else [str(path)]
+    of_file = [] if message.startswith("item 'u'") else [str(path)]
     assert_user_error(process, message, *of_file)
     for option in ("--scale", "--separator", "--columns"):  # of training, not of this command
         assert option not in process.stderr

@@ -133,7 +133,7 @@ def test_the_estimate_is_what_a_run_takes(options, tmp_path):
 
 def test_of_a_gpu_its_own_memory_counts(monkeypatch):
     monkeypatch.setattr(network_size, "available_memory", lambda: 10**9)
-    monkeypatch.setattr(network_size, "free_memory", lambda device: 10**6 * (1 + device.device_id))
+    monkeypatch.setattr(mx.context, "gpu_memory_info", lambda number: (10**6 * (1 + number), 0))
     check_network(AutoRec(20, 50), [mx.gpu(0), mx.gpu(1)], "hidden")
     with pytest.raises(ConfigError, match="are available"):
         check_network(AutoRec(2000, 50), [mx.gpu(1), mx.gpu(0)], "hidden")

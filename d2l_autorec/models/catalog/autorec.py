@@ -117,7 +117,7 @@ class AutoRecConfig(RatingModel):
         None, "learning rate of these phases", POSITIVE, when("pretrain")
     )
 
-    sized_by = "hidden"
+    sized_by, fused = "hidden", True
     warm = {**RatingModel.warm, "pretrain": False}
     presets = {"paper": PAPER, "best": {**BEST, **OWN_BEST}}
     # values that exclude the means, which `best` needs

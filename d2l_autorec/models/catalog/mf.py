@@ -35,7 +35,7 @@ class MFConfig(RatingModel):
     batch_size: int | str = redefault(512, space=Among((256, 512, 1024, 2048)))
 
     about = "biased matrix factorization"
-    reads, sized_by = "pairs", "factors"
+    reads, sized_by, fused = "pairs", "factors", True
     compared = {"matrix factorization": {}}
     presets = {"best": {**BEST, **OWN_BEST}}
 
