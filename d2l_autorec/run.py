@@ -70,7 +70,9 @@ def _new_config(given: dict[str, Any]) -> RunConfig:
     """Return the options of a new run, which begins anew or goes on from another by `from_`."""
     if "from_" not in given:
         return make_config(given)
-    began = RunFolder.read(Path(given["from_"])).config
+    record = RunFolder.read(Path(given["from_"]))
+    options.refuse_objects(record.path, {*record.about["given"]} - {"train"})
+    began = record.config
     config = options.going_on(began, given, given.get("model", began.model))
     check_needs(config, given)
     return config

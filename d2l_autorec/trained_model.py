@@ -23,7 +23,7 @@ from .data.sources import DATASETS
 from .evaluation.ranking import RankingEvaluation
 from .evaluation.rating import RatingEvaluation
 from .models.kinds import Own, RunConfig
-from .models.registry import make_config
+from .models.registry import make_config, options_in
 from .models.vectors import Vectors
 from .runs.checkpoints import load_parameters
 from .runs.experiment import Experiment
@@ -347,7 +347,8 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
         makes them. They must not be in `train`. Without them nothing is tested.
     validation : Ratings, optional
         Ratings for early stopping, which must not be in `train`. By default `config.val_ratio` of
-        `train`; for a model that ranks, a tenth.
+        `train`; for a model that ranks, a tenth. An option that needs validation, as `patience`,
+        asks for a `val_ratio` above 0, which has no other effect beside these.
     devices : sequence of Context, optional
         Where to train; by default on the devices that `config` names.
     out : path, optional
@@ -389,11 +390,12 @@ def train_model(  # noqa: PLR0913  # what a person may give, by name
     DataWarning
         If the model is no better than user and item means, or than popularity.
     """
-    if config is not None and not isinstance(config, RunConfig):
-        config = make_config(config)
     _check_each("callbacks", [callbacks], Sequence)
     _check_each("one of callbacks", callbacks, Callback)
     _check_each("start", filter(None, [start]), TrainedModel)
+    if config is not None and not isinstance(config, RunConfig):
+        of_start = {"model": start.config.model} if start else {}
+        config = make_config({**of_start, **options_in(config)})
     if config is not None and config.from_ and start is None:
         start = load_run(config.from_)
     if out is not None and resume is not None:

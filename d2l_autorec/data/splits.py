@@ -153,11 +153,14 @@ def following(earlier: Ratings, parts: Sequence[Ratings]) -> list[Ratings]:
 
     ids = extended(earlier.user_ids, first.user_ids), extended(earlier.item_ids, first.item_ids)
     newer = [replace(part.over(*ids), scale=earlier.scale) for part in parts]
+    titles = {**earlier.titles, **first.titles}
+    if ids[1].dtype == object:  # whole numbers become texts beside others
+        titles = {str(item): title for item, title in titles.items()}
     known = replace(
         earlier,
         user_ids=ids[0],
         item_ids=ids[1],
-        titles={**earlier.titles, **first.titles},
+        titles=titles,
         name=first.name,
         origin=first.origin,
     )

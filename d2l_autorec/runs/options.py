@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -94,6 +94,7 @@ def overridden(path: Path, given: Options) -> Options:
     """
     options = read_json(path, "name a file of options, as best.json of d2l_autorec.tune")
     if "options" in options:
+        refuse_objects(path, options.get("given", ()))
         began = config_of(options, path)
         own = own_options(began)
         options = {name: own[name] for name in own if has_effect(began, name)}
@@ -101,6 +102,12 @@ def overridden(path: Path, given: Options) -> Options:
     if any(name in given for name in SOURCES):
         options = {name: value for name, value in options.items() if name not in OF_A_SOURCE}
     return {**options, **given}
+
+
+def refuse_objects(path: Path, given: Iterable[str]) -> None:
+    """Raise ConfigError if a run was given objects in Python, which no command has."""
+    if names := ", ".join(given):
+        raise ConfigError(f"{path}: this run was given objects in Python ({names}): go on there")
 
 
 def going_on(began: RunConfig, given: Mapping[str, Any], model: str) -> RunConfig:

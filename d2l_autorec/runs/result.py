@@ -318,8 +318,8 @@ def _about_start(config: RunConfig, result: dict[str, Any]) -> Block:
         return [("went on from", text)]
 
     text += f", whose test {label_of(metric)} is {result[f'start_test_{metric}']:.4f}"
-    own = own_options(config)
-    data = [name for name in own if config.__dataclass_fields__[name].metadata["group"] == "data"]
+    own, specs = own_options(config), config.__dataclass_fields__
+    data = [name for name in own if specs[name].metadata["group"] == "data" or name == "seed"]
     options = as_texts({name: own[name] for name in data if name not in config.warm})
     anew = as_command("run", **options, anew=True)
     return [("went on from", text), ("to compare", anew)]

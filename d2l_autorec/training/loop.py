@@ -93,6 +93,7 @@ def _sums(predicts_ratings: bool, output: Any, label: Any, losses: Any) -> onp.n
             errors = numpy_view(output) - label.data if predicts_ratings else onp.zeros(1)
             return onp.array([numpy_view(losses).sum(), errors @ errors, len(label.data)])
 
+    label, losses = (array.astype("float32", copy=False) for array in (label, losses))
     squared, count = np.zeros((), ctx=label.ctx), label.sum()
     if predicts_ratings:
         prediction = output[0] if isinstance(output, tuple) else output  # the rest is a penalty

@@ -10,6 +10,7 @@ import pytest
 from helpers import StopAfter, assert_user_error, finish, ids_of, outcome, succeeded
 from hypothesis import given
 from hypothesis import strategies as st
+from mxnet import gluon
 
 import d2l_autorec as d2l
 from d2l_autorec.data.splits import following
@@ -345,3 +346,38 @@ def test_a_few_newer_ratings(weeks, in_process):
     assert few.config.val_ratio == 0.1  # so a run that goes on from this one validates again
     assert few.recommend(999, n=1) and len(few.history) == few.config.epochs == 3
     assert len(few.inputs) == len(few.ratings)  # so what either was trained on tests no later run
+
+
+def test_titles_stay_where_ids_become_text():
+    titles = {1: "one", 2: "two", "x": "ex"}
+    old, new = ratings_of({("u", 1): 5, ("v", 2): 4}), ratings_of({("u", "x"): 3, ("v", "x"): 2})
+    start = d2l.train_model(d2l.BiasConfig(), old.with_titles(titles))
+    model = d2l.train_model(None, new.with_titles(titles), start=start)
+    found = model.recommend("u", 9, filter_already_rated=False)
+    assert {row.item: row.title for row in found} == {"1": "one", "2": "two", "x": "ex"}
+
+
+def test_options_alone_are_of_the_model_of_the_start(weeks):
+    start = d2l.train_model(d2l.MFConfig(epochs=1, quiet=True), d2l.read_ratings(weeks / "old.csv"))
+    train, _ = newer(weeks)
+    assert d2l.train_model({"epochs": 2}, train, start=start).config.model == "mf"
+
+
+def test_the_command_to_compare_has_the_same_test_part(at_home, tmp_path):
+    said = succeeded(at_home(*GO_ON[:4], "--seed", "5", "--out", "b")).stdout
+    [anew] = re.findall("to compare +python -m d2l_autorec.run (.*)", said)
+    succeeded(at_home(*anew.split(), "--quiet", "--out", "c"))
+    data = [files.read_json(tmp_path / name / "config.json")["data"] for name in ("b", "c")]
+    assert data[0]["test_sha256"] == data[1]["test_sha256"]
+
+
+def test_runs_with_objects_of_python_go_on_there(at_home, tmp_path):
+    ratings = d2l.load_ratings("synthetic:60x80x1500")
+    config = d2l.MFConfig(epochs=1, quiet=True, cpus=1)
+    d2l.train_model(config, ratings, out=tmp_path / "mine")
+    told = "mine/config.json: this run was given objects in Python (train): go on there"
+    assert_user_error(at_home("--options", "mine/config.json"), told)
+    own = d2l.AutoRecConfig(preset="chapter", epochs=1, hidden=4, quiet=True, cpus=1)
+    d2l.train_model(own, ratings, loss=gluon.loss.L1Loss(), out=tmp_path / "loss")
+    told = "loss: this run was given objects in Python (loss): go on there"
+    assert_user_error(at_home("--from", "loss", *GO_ON[2:]), told)

@@ -123,3 +123,17 @@ def test_rollover_batches_and_epoch_seeds():
     first, second = (onp.concatenate([b.asnumpy() for b in again]) for _ in range(2))
     assert not onp.array_equal(first[:8], second[:8])  # epochs differ
     assert not onp.array_equal(first[:8], onp.concatenate([b.asnumpy() for b in other])[:8])
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "float16", "float64"])
+def test_labels_of_any_type_are_ratings(capsys, kind):
+    """As in the book's listing of matrix factorization, with NumPy's whole numbers."""
+    ratings = synthetic_ratings(20, 15, 120)
+    columns = ratings.users, ratings.items, ratings.values.astype(kind)
+    batches = gluon.data.DataLoader(gluon.data.ArrayDataset(*map(np.array, columns)), 40)
+    net = d2l_autorec.MF(3, 20, 15)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.1})
+    arguments = net, batches, [], gluon.loss.L2Loss(), trainer, 2, [mx.cpu()]
+    d2l_autorec.train_recsys_rating(*arguments, evaluator=lambda *_: 1.0)
+    assert "test RMSE 1.000" in capsys.readouterr().out
