@@ -325,12 +325,12 @@ class Layout:
 def detect(path: Path, lines: Sequence[tuple[int, str]], request: Request) -> Layout:
     """Find separator, header and columns from the first lines, which come with their numbers.
 
-    The first line is a header if `request.columns` holds names, or if a field is
-    a usual name. Else the lines below it decide. Take the columns with
-    numbers in all of these lines: if the first line has a number in one of them, it is a row; if
-    it has none, it is a header. Without such columns it is a row if one of its fields
-    occurs again below, or if `request.columns` holds numbers. Otherwise an error
-    says that it cannot be told.
+    The first line is a header if `request.columns` holds names, if two of its fields are usual
+    names, or if one is and others are numbers, as in a matrix. Else the lines below it decide. Take
+    the columns with numbers in all of these lines: if the first line has a number in one of them,
+    it is a row; if it has none, it is a header. Without such columns it is a header if a field is a
+    usual name, and a row if one of its fields occurs again below, or if `request.columns` holds
+    numbers. Otherwise an error says that it cannot be told.
 
     Raises
     ------
