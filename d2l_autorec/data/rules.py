@@ -383,8 +383,9 @@ def _check_kind(table: Table, values: np.ndarray, different: np.ndarray, implici
         what = f"ratings up to {high:g}, half of them {half:g} or less, look like counts of plays"
         way_out = f"train a model of clicks, as {MODEL_OF_CLICKS}, or write logarithms of them"
     if what:
-        meant = f"else say `scale={low:.9g},{high:.9g}` if they are meant so"
-        raise DataError(f"{table.locate(0)}: {what}: {way_out}; {meant}")
+        meant = f"; else say `scale={low:.9g},{high:.9g}` if they are meant so"
+        meant *= -LARGEST <= low < high <= LARGEST
+        raise DataError(f"{table.locate(0)}: {what}: {way_out}{meant}")
 
     zeros = len(values) - np.count_nonzero(values)
     often = zeros > 2 * len(values) / len(different)

@@ -102,10 +102,11 @@ def scale_of(scale: Any) -> tuple[float, float] | None:
 
     with suppress(TypeError, ValueError):
         low, high = map(float, scale.split(",") if isinstance(scale, str) else scale)
-        if -1e30 <= low < high <= 1e30:  # float32 overflows beyond
+        if -(2**24) <= low < high <= 2**24:  # float32 merges whole numbers beyond
             return low, high
     raise ConfigError(
-        f"`scale` is {scale}: it must be the lowest and the highest rating, as in 1,5"
+        f"`scale` is {scale}: it must be the lowest and the highest rating, as in 1,5, from "
+        "-16777216 to 16777216"
     )
 
 
