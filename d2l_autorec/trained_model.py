@@ -436,14 +436,20 @@ def _config_of(
         return going_on(start.config, given, (config or start.config).model)
 
     config = config or make_config()
-    for name, value in own_options(config).items() if net is not None else ():
+    if net is not None:
+        _check_options_beside_net(config)
+    is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
+    preset = config.best_preset(config.given)
+    return type(config)(**{"preset": preset, **config.given}) if is_own else config
+
+
+def _check_options_beside_net(config: RunConfig) -> None:
+    """Raise ConfigError for an option of the model's network, which has no effect on another."""
+    for name, value in own_options(config).items():
         spec = config.__dataclass_fields__[name]
         is_of_net = spec.metadata["group"] == "model" and name not in ("model", "based")
         if is_of_net and value != spec.default:
             raise ConfigError(f"`{name}` has no effect: net is a network of your own")
-    is_own = train is not None and getattr(train, "name", "") not in (*DATASETS, "synthetic")
-    preset = config.best_preset(config.given)
-    return type(config)(**{"preset": preset, **config.given}) if is_own else config
 
 
 def _check_each(name: str, values: Iterable[Any], kind: type) -> None:

@@ -524,6 +524,7 @@ def _count_heldout(test: int | float, validation: int | float, users: int) -> tu
         if not can_be_heldout(wanted):
             raise ConfigError(f"`{name}` is {wanted}: it must be a number of users or below 0.5")
 
+    # a product of floats may be just below the number, as 0.29 * 100 is
     validating, tested = (int(n if n >= 1 else n * users + 1e-9) for n in (validation, test))
     too_few = (validation and validating < 1) or (test and tested < 1)
     if too_few or users <= validating + tested:

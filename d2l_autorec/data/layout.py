@@ -283,10 +283,11 @@ class Layout:
         request = self.request
         if request.asked or request.exactly or "rating" in (*self.columns, *request.needed):
             return None
-        for at in {*range(len(self.names))} - {*self.columns.values()}:
+        for at in sorted({*range(len(self.names))} - {*self.columns.values()}):
             found = {value.strip().lower() for value in self.values(at)}
-            is_rating = re.search(LIKELY_RATINGS, self.names[at].lower()) and self.header
-            if found <= BINARY and len(found) == 2 or (is_rating and self.holds(BELOW_1000, at)):
+            is_binary = len(found) == 2 and found <= BINARY
+            is_named = self.header and re.search(LIKELY_RATINGS, self.names[at].lower())
+            if is_binary or (is_named and self.holds(BELOW_1000, at)):
                 return repr(self.names[at]), self.suggestion({**self.columns, "rating": at})
         return None
 

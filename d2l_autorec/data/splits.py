@@ -99,7 +99,8 @@ def time_split(ratings: Ratings, test_ratio: float = 0.1) -> Split:
     check_ratio(test_ratio)
     times = require_timestamps(ratings, "a split by time")
 
-    first = len(ratings) - max(1, math.ceil(len(ratings) * test_ratio - 1e-9))
+    share = len(ratings) * test_ratio - 1e-9  # a product of floats may be just above the number
+    first = len(ratings) - max(1, math.ceil(share))
     cut = np.partition(times, first)[first]
     return _split(ratings, times >= cut, f"a split by time with test ratio {test_ratio:g}")
 

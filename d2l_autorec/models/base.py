@@ -190,7 +190,7 @@ class OwnNetwork(gluon.Block, Model):
         return self.net(x)
 
     def check_columns(self, columns: int, device: mx.Context) -> None:
-        """Initialise the network; raise ConfigError unless it maps rows of this length to such."""
+        """Initialise the network; raise ConfigError if its output is not as long as its rows."""
         self.initialize(ctx=device)
         try:
             found = self(np.zeros((1, columns), ctx=device))

@@ -68,9 +68,7 @@ class RatingExperiment(Experiment):
         if self.validation is not None:
             self.train_data = self.fitting.joined(self.validation)
         elif known.any() and self.config.val_ratio * np.sum(~known) < FEWEST_NEWER:
-            if self.config.val_ratio and not self.config.at_once:
-                remark_once(f"few newer ratings: at most {BRIEF} epochs, without validation")
-                self._limit = BRIEF
+            self._train_briefly()
         elif share := self.config.val_ratio:
             rng = generator(self.config.seed, Purpose.VALIDATION)
             self.fitting, self.validation = splits.validation_split(data.train, share, rng, known)
@@ -83,6 +81,12 @@ class RatingExperiment(Experiment):
         if self.config.reads == "pairs":
             self.matrix_shape = Pairs.of(self.fitting).shape
         self.initializer = mx.init.Normal(self.config.init_sigma)
+
+    def _train_briefly(self) -> None:
+        """Limit the epochs of a run that cannot validate: what its start knows would not tell."""
+        if self.config.val_ratio and not self.config.at_once:
+            remark_once(f"few newer ratings: at most {BRIEF} epochs, without validation")
+            self._limit = BRIEF
 
     def _after_start(self, newer: RatingParts) -> tuple[RatingParts, np.ndarray]:
         """Return the newer parts after the start's ratings, and which training ratings it knows.
